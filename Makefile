@@ -1,0 +1,55 @@
+# make test     everything: format, types, import rules, and the tests on every database server
+# make demo     the guided tour, on SQLite
+# make lint     format, types and import rules only
+# make servers  put the database servers of the tests on this machine, without starting any
+# make clean    stop servers left running, remove what was built
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEV := $(VENV)/.installed-dev
+PLAIN := $(VENV)/.installed
+PYTEST_OPTIONS ?= -n 2 --dist worksteal
+
+.DEFAULT_GOAL := test
+.PHONY: test demo lint servers clean
+
+test: lint servers
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS) tests
+
+lint: $(DEV)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/mypy tests/servers
+	$(BIN)/lint-imports
+
+servers: $(DEV)
+	$(BIN)/python -m tests.servers install
+
+demo: $(PLAIN)
+	$(BIN)/online-migrate demo
+
+$(DEV): pyproject.toml setup.py | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $(PLAIN) $@
+
+$(PLAIN): pyproject.toml setup.py | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(BIN)/python:
+	$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(INSTALL_VENV)
+	$(PYTHON) -m venv $(VENV)
+
+# Debian keeps the part of Python that fills a virtual environment in a package of its own.
+INSTALL_VENV = { \
+	apt='apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q python3-venv'; \
+	if [ "$$(id -u)" -eq 0 ]; then sh -c "$$apt"; \
+	elif sudo -n true 2>/dev/null; then sudo -n sh -c "$$apt"; \
+	else echo 'python3-venv is missing; as root: apt-get install python3-venv' >&2; exit 1; fi; }
+
+clean:
+	if [ -x $(BIN)/python ] && [ -d .servers ]; then $(BIN)/python -m tests.servers stop; fi
+	rm -rf $(VENV) .servers build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,147 @@
+"""Settings: frozen, read once from alembic.ini, pyproject.toml, the environment and oslo.config."""
+
+from __future__ import annotations
+
+import configparser
+import dataclasses
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from online_migrate import exceptions
+
+SECTION = "online_migrate"
+URL_VARIABLE = "ONLINE_MIGRATE_URL"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How the engine behaves; every field can be set in ``[online_migrate]`` of alembic.ini.
+
+    Durations are in seconds. Raises :class:`~online_migrate.exceptions.ConfigBroken` for a value
+    that is not of the field's type or out of its range.
+    """
+
+    lock_timeout: float = 0.5
+    """How long a DDL statement may wait for a lock. Whoever comes after it waits as long."""
+    lock_attempts: int = 20
+    """How often a revision is tried when it does not get its locks."""
+    look_timeout: float = 10.0
+    """How long the last look at the rows may take, under the lock, before contract is refused."""
+    session_timeout: float = 60.0
+    """After how long the server frees our locks if this host vanishes."""
+    gate_timeout: float = 600.0
+    """How long the gate's first look, which locks nothing, may take for each data migration."""
+    batch_size: int = 1000
+    """Rows in a chunk."""
+    data_location: str = ""
+    """Folder of the data migrations; default: ``data`` beside ``env.py``."""
+
+    def __post_init__(self) -> None:
+        for name in ("lock_timeout", "look_timeout", "session_timeout", "gate_timeout"):
+            if getattr(self, name) <= 0:
+                raise exceptions.ConfigBroken(
+                    path=f"[{SECTION}]", reason=f"{name} must be above 0: no wait is without an end"
+                )
+        for name in ("lock_attempts", "batch_size"):
+            if getattr(self, name) < 1:
+                raise exceptions.ConfigBroken(path=f"[{SECTION}]", reason=f"{name} must be at least 1")
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], *, origin: str) -> Settings:
+        """Settings from strings (or TOML values); unknown names are errors, as typing errors are."""
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        parsed: dict[str, Any] = {}
+        for name, value in values.items():
+            if name not in fields:
+                known = ", ".join(sorted(fields))
+                raise exceptions.ConfigBroken(
+                    path=origin, reason=f"[{SECTION}] has no setting {name!r}; it has {known}"
+                )
+            parsed[name] = _convert(fields[name], value, origin)
+        return cls(**parsed)
+
+
+def _convert(field: dataclasses.Field[Any], value: Any, origin: str) -> Any:
+    convert = {"float": float, "int": int, "str": str}[str(field.type)]
+    try:
+        return convert(value)
+    except (TypeError, ValueError):
+        raise exceptions.ConfigBroken(
+            path=origin, reason=f"[{SECTION}] {field.name} = {value!r} is not a number"
+        ) from None
+
+
+def read_settings(config_file: Path) -> Settings:
+    """Settings of the project whose alembic.ini (or pyproject.toml) is *config_file*.
+
+    ``[tool.online_migrate]`` of a pyproject.toml beside it comes first, ``[online_migrate]`` of
+    alembic.ini overrides it.
+    """
+    values: dict[str, Any] = {}
+    pyproject = config_file.parent / "pyproject.toml"
+    if pyproject.is_file():
+        try:
+            tool = tomllib.loads(pyproject.read_text(encoding="utf-8")).get("tool", {})
+        except tomllib.TOMLDecodeError as error:
+            raise exceptions.ConfigBroken(path=str(pyproject), reason=str(error)) from None
+        values |= {name.replace("-", "_"): value for name, value in tool.get(SECTION, {}).items()}
+    if config_file.suffix != ".toml":
+        parser = read_ini(config_file)
+        if parser.has_section(SECTION):
+            defaults = parser.defaults()
+            values |= {
+                name: value
+                for name, value in parser.items(SECTION)
+                if not (name in defaults and defaults[name] == value)
+            }
+    return Settings.parse(values, origin=str(config_file))
+
+
+def read_ini(path: Path) -> configparser.ConfigParser:
+    """An alembic.ini, with ``%(here)s`` filled in as Alembic does.
+
+    Raises :class:`~online_migrate.exceptions.ConfigMissing` or
+    :class:`~online_migrate.exceptions.ConfigBroken`.
+    """
+    if not path.is_file():
+        raise exceptions.ConfigMissing(path=str(path))
+    parser = configparser.ConfigParser({"here": str(path.absolute().parent)})
+    try:
+        parser.read_string(path.read_text(encoding="utf-8"), source=str(path))
+    except (configparser.Error, UnicodeDecodeError) as error:
+        raise exceptions.ConfigBroken(path=str(path), reason=str(error).replace("\n", " ")) from None
+    return parser
+
+
+def find_url(*, given: str | None, config_files: Sequence[str], from_ini: str | None) -> str:
+    """The database URL: ``--url``, then ``ONLINE_MIGRATE_URL``, then oslo.config, then alembic.ini.
+
+    Raises :class:`~online_migrate.exceptions.URLMissing` when none of them says it.
+    """
+    url = given or os.environ.get(URL_VARIABLE) or _oslo_url(config_files) or from_ini
+    if not url or url == "driver://user:pass@localhost/dbname":
+        raise exceptions.URLMissing()
+    return url
+
+
+def _oslo_url(config_files: Sequence[str]) -> str | None:
+    if not config_files:
+        return None
+    from oslo_config import cfg  # noqa: PLC0415 - only those who pass --config-file pay for it
+    from oslo_db import options  # noqa: PLC0415
+
+    conf = cfg.ConfigOpts()
+    conf.register_opts(options.database_opts, "database")
+    try:
+        conf(args=[], project="online-migrate", default_config_files=list(config_files))
+        url: str | None = conf.database.connection
+    except (cfg.Error, OSError) as error:
+        raise exceptions.ConfigBroken(path=", ".join(config_files), reason=str(error)) from None
+    if not url:
+        raise exceptions.ConfigBroken(
+            path=", ".join(config_files), reason="it has no connection in [database]"
+        )
+    return url

@@ -1,0 +1,1 @@
+"""How a DDL statement reaches the server: bounded, recorded, resumed."""

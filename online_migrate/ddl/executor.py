@@ -1,0 +1,128 @@
+"""Every statement of a revision on its way to the server.
+
+What counts is what reaches the driver, not which Python function was called: ``op.execute``,
+``batch_alter_table`` and ``op.get_bind().execute`` all come through here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sqlalchemy import event
+
+from online_migrate import exceptions
+from online_migrate.ddl.journal import Journal
+from online_migrate.dialects import Dialect
+from online_migrate.dialects.statement import Kind, shorten
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection, Engine
+
+_KEY = "online_migrate_executor"
+
+
+class Guard(Protocol):
+    """What stands between a statement of a revision and the server; see contract."""
+
+    def admit(self, statement: str, kind: Kind) -> Sequence[str]:
+        """The forms in which the statement may be sent, the first that the server takes; or raises."""
+
+
+class Open:
+    """The guard of expand: whatever adds is let through."""
+
+    def admit(self, statement: str, kind: Kind) -> Sequence[str]:
+        return [statement]
+
+
+def install(engine: Engine) -> None:
+    """Makes the statements of *engine*'s connections pass by their executor, where they have one."""
+    if event.contains(engine, "do_execute", _do_execute):
+        return
+    event.listen(engine, "do_execute", _do_execute)
+    event.listen(engine, "do_execute_no_params", _do_execute_no_params)
+    event.listen(engine, "do_executemany", _do_executemany)
+
+
+def _do_execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
+    return _pass_by(context, statement, parameters, lambda text: cursor.execute(text, parameters))
+
+
+def _do_execute_no_params(cursor: Any, statement: str, context: Any) -> bool | None:
+    return _pass_by(context, statement, (), cursor.execute)
+
+
+def _do_executemany(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
+    return _pass_by(context, statement, parameters, lambda text: cursor.executemany(text, parameters))
+
+
+def _pass_by(context: Any, statement: str, parameters: Any, send: Callable[[str], Any]) -> bool | None:
+    executor = context.root_connection.info.get(_KEY)
+    return None if executor is None else executor.handle(statement, parameters, send)
+
+
+class Executor:
+    """Takes the statements of one run of one revision to the server."""
+
+    def __init__(self, dialect: Dialect, connection: Connection, journal: Journal, guard: Guard) -> None:
+        self._dialect = dialect
+        self._connection = connection
+        self._journal = journal
+        self._guard = guard
+
+    @contextlib.contextmanager
+    def active(self) -> Iterator[None]:
+        """Inside the block, the statements of the connection pass by this executor."""
+        self._connection.info[_KEY] = self
+        try:
+            yield
+        finally:
+            self._connection.info.pop(_KEY, None)
+
+    @contextlib.contextmanager
+    def _aside(self) -> Iterator[None]:
+        """Inside the block, statements are our own and go straight to the server."""
+        self._connection.info.pop(_KEY, None)
+        try:
+            yield
+        finally:
+            self._connection.info[_KEY] = self
+
+    def handle(self, statement: str, parameters: Any, send: Callable[[str], Any]) -> bool | None:
+        """True if the statement was sent, or was done by an earlier run; None: send it as it is."""
+        autocommit = self._connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
+        kind = self._dialect.kind(statement, autocommit=autocommit)
+        if kind is Kind.READ:
+            return None
+        with self._aside():
+            forms = self._guard.admit(statement, kind)
+            self._dialect.before_statement(self._connection, statement)
+            ran = self._journal.run(
+                statement,
+                parameters,
+                transactional=not autocommit and (self._dialect.transactional_ddl or kind is Kind.DATA),
+                execute=lambda: self._send(statement, forms, send),
+            )
+            if ran:
+                self._dialect.after_statement(self._connection, statement)
+        return True
+
+    def _send(self, statement: str, forms: Sequence[str], send: Callable[[str], Any]) -> None:
+        refusal: BaseException | None = None
+        for form in forms:
+            try:
+                send(form)
+            except Exception as error:
+                if form is statement or not self._dialect.is_refused_algorithm(error):
+                    raise
+                refusal = error
+            else:
+                return
+        raise exceptions.NotUnderLock(
+            statement=shorten(statement),
+            reason=f"the server cannot do it by changing metadata alone: {refusal}",
+            hint="every reader would wait while the table is rebuilt; drop what stands in the way (an index "
+            "on the column) first, or rebuild the table online before (ALTER TABLE ... FORCE, LOCK=NONE)",
+        ) from refusal

@@ -1,0 +1,226 @@
+"""The capabilities that the engine asks of a server, with the behaviour most servers share."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine.interfaces import IsolationLevel
+
+from online_migrate.dialects.statement import Kind, is_destructive, is_read
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection, Engine, Row
+
+registry: dict[str, type[Dialect]] = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """Why this server, as it is set now, cannot be used for something; *hint* is the way out."""
+
+    reason: str
+    hint: str
+
+
+@dataclasses.dataclass(frozen=True)
+class LockTarget:
+    """A table to lock, and the alias under which a query reads it, if any."""
+
+    table: str
+    schema: str | None = None
+    alias: str | None = None
+
+
+class Dialect:
+    """One database server. Subclasses register themselves by :attr:`name` and override what differs.
+
+    Connections given to these methods are SQLAlchemy connections; durations are in seconds.
+    """
+
+    name: ClassVar[str] = ""
+    extra: ClassVar[str] = ""
+    """The extra of this distribution that installs the server's usual driver."""
+
+    transactional_ddl: ClassVar[bool] = True
+    """A revision is one transaction: after a kill, all or nothing of it is there."""
+    metadata_only_under_lock: ClassVar[bool] = False
+    """The table lock of :meth:`lock_tables` stops readers for as long as a statement under it runs."""
+    chunk_isolation: ClassVar[IsolationLevel | None] = "READ COMMITTED"
+    """The isolation level of the transaction of a chunk."""
+    ddl_isolation: ClassVar[IsolationLevel | None] = None
+    """The isolation level of the transaction of a revision, where the usual one will not do."""
+    row_value_ranges: ClassVar[bool] = True
+    """``(a, b) > (1, 2)`` is answered from an index on ``(a, b)``."""
+
+    def __init_subclass__(cls) -> None:
+        if cls.name:
+            registry[cls.name] = cls
+
+    # --- engines and sessions --------------------------------------------------------------------
+
+    def create_engine(self, url: sa.URL) -> Engine:
+        """An engine by oslo.db: its exception filters, its guards against forks, its pool settings."""
+        from oslo_db.sqlalchemy import engines  # noqa: PLC0415 - SQLite does not need all of it
+
+        engine: Engine = engines.create_engine(url, max_retries=0)
+        return engine
+
+    def prepare_ddl_session(
+        self, connection: Connection, *, lock_timeout: float, session_timeout: float
+    ) -> None:
+        """Bounds every lock wait of the session, and how long its locks outlive this host."""
+        raise NotImplementedError
+
+    def begin_read_only(self, connection: Connection) -> None:
+        """Makes the connection's next transaction one that the server keeps from writing."""
+
+    @contextlib.contextmanager
+    def statement_timeout(self, connection: Connection, seconds: float) -> Iterator[None]:
+        """Bounds every query inside the block; a longer one fails with a statement timeout."""
+        raise NotImplementedError
+        yield
+
+    # --- locks -----------------------------------------------------------------------------------
+
+    def try_named_lock(self, connection: Connection, name: str) -> bool:
+        """Takes the lock *name* for the session of *connection*, or says at once that it is taken.
+
+        The server frees it when the session ends, however it ends.
+        """
+        raise NotImplementedError
+
+    def free_named_lock(self, connection: Connection, name: str) -> None:
+        """Frees what :meth:`try_named_lock` took."""
+        raise NotImplementedError
+
+    def lock_tables(self, connection: Connection, targets: Sequence[LockTarget]) -> None:
+        """Keeps every other session from reading and writing the tables, until :meth:`unlock_tables`."""
+        raise NotImplementedError
+
+    def unlock_tables(self, connection: Connection) -> None:
+        """Ends :meth:`lock_tables`, where the end of the transaction does not."""
+
+    def blocking_sessions(self, connection: Connection, tables: Sequence[str]) -> list[str]:
+        """Who holds locks that DDL on *tables* waits for: a line each, for a person to read."""
+        return []
+
+    # --- errors ----------------------------------------------------------------------------------
+
+    lock_timeout_codes: ClassVar[frozenset[object]] = frozenset()
+    statement_timeout_codes: ClassVar[frozenset[object]] = frozenset()
+    conflict_codes: ClassVar[frozenset[object]] = frozenset()
+    """Deadlocks and serialization failures: the transaction was rolled back and can be repeated."""
+    connection_codes: ClassVar[frozenset[object]] = frozenset()
+
+    def code_of(self, error: BaseException) -> object:
+        """The server's own error code, from wherever the driver keeps it."""
+        raise NotImplementedError
+
+    def is_lock_timeout(self, error: BaseException) -> bool:
+        """Somebody else kept a lock for longer than we wait."""
+        return self._code(error) in self.lock_timeout_codes
+
+    def is_statement_timeout(self, error: BaseException) -> bool:
+        """The bound of :meth:`statement_timeout` was reached."""
+        return self._code(error) in self.statement_timeout_codes
+
+    def is_transient(self, error: BaseException) -> bool:
+        """The same transaction may succeed when it is repeated, on the same connection."""
+        return self._code(error) in self.conflict_codes | self.lock_timeout_codes
+
+    def is_connection_lost(self, error: BaseException) -> bool:
+        """The session is gone: the server stopped, or the network did."""
+        code = self._code(error)
+        return code in self.connection_codes or bool(getattr(error, "connection_invalidated", False))
+
+    def _code(self, error: BaseException) -> object:
+        driver_error = driver_error_of(error)
+        return None if driver_error is None else self.code_of(driver_error)
+
+    # --- data ------------------------------------------------------------------------------------
+
+    def data_problem(self, connection: Connection) -> Problem | None:
+        """Why rows cannot be moved on this server as it is set now."""
+        return None
+
+    def contract_problem(self, connection: Connection) -> Problem | None:
+        """Why a last look under a lock would prove nothing on this server."""
+        return None
+
+    # --- the catalog -----------------------------------------------------------------------------
+
+    def fingerprint(self, connection: Connection, names: Sequence[str]) -> str:
+        """A text that changes whenever the definition of a table, view or trigger in *names* does."""
+        raise NotImplementedError
+
+    def trigger_definition(self, connection: Connection, name: str) -> str | None:
+        """The statement that creates trigger *name* again, or None where there is none."""
+        return None
+
+    def indexes_of_column(self, connection: Connection, table: str, column: str) -> list[str]:
+        """The indexes that a metadata-only DROP COLUMN stumbles over."""
+        return []
+
+    def kind(self, statement: str, *, autocommit: bool) -> Kind:
+        """What *statement*, of a contract revision, has to do with the lock.
+
+        *autocommit* says that it runs in Alembic's ``autocommit_block``, where no lock lasts.
+        """
+        if is_read(statement):
+            return Kind.READ
+        return Kind.OUTSIDE if autocommit and not is_destructive(statement) else Kind.LOCKED
+
+    def forms_under_lock(self, statement: str) -> Sequence[str]:
+        """The forms of a DDL statement to try under the lock, the cheapest first."""
+        return [statement]
+
+    def is_refused_algorithm(self, error: BaseException) -> bool:
+        """The server says that this statement cannot be done in the form that was asked for."""
+        return False
+
+    @contextlib.contextmanager
+    def around_revision(self, connection: Connection) -> Iterator[None]:
+        """What must hold around the statements of a revision: see SQLite."""
+        yield
+
+    def after_statement(self, connection: Connection, statement: str) -> None:
+        """Called after every statement of a revision that changed something."""
+
+    def before_statement(self, connection: Connection, statement: str) -> None:
+        """Called before every statement of a revision that changes something."""
+
+    # --- helpers of the subclasses ---------------------------------------------------------------
+
+    @staticmethod
+    def rows(connection: Connection, query: str, **parameters: Any) -> Sequence[Row[Any]]:
+        """All rows of a catalog query."""
+        return connection.execute(sa.text(query), parameters).all()
+
+
+def driver_error_of(error: BaseException) -> BaseException | None:
+    """The DB-API exception inside what SQLAlchemy or oslo.db made of it.
+
+    oslo.db turns the same event into different classes on different servers, so only the innermost
+    exception says what happened.
+    """
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        inner = getattr(current, "inner_exception", None) or getattr(current, "orig", None)
+        if inner is None:
+            break
+        current = inner
+    return current
+
+
+def render_rows(sections: Mapping[str, Sequence[Row[Any]]]) -> str:
+    """Catalog rows as one text, in an order that does not depend on the server's."""
+    lines: list[str] = []
+    for title, rows in sorted(sections.items()):
+        lines.extend(sorted(f"{title}: {tuple(row)!r}" for row in rows))
+    return "\n".join(lines)

@@ -1,0 +1,226 @@
+"""MySQL, 8.4 and 9.x; MariaDB overrides what it does otherwise."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from online_migrate.dialects import mysql_ddl
+from online_migrate.dialects.base import Dialect, LockTarget, Problem, render_rows
+from online_migrate.dialects.statement import Kind
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection, Engine
+    from sqlalchemy.engine.interfaces import DBAPIConnection
+    from sqlalchemy.pool import ConnectionPoolEntry
+
+_COLUMNS = """
+    SELECT t.table_name, t.table_type, t.engine, t.table_collation, c.column_name, c.column_type,
+           c.is_nullable, c.column_default, c.extra, c.column_comment
+    FROM information_schema.tables t
+    LEFT JOIN information_schema.columns c
+      ON c.table_schema = t.table_schema AND c.table_name = t.table_name
+    WHERE t.table_schema = DATABASE() AND t.table_name IN :names
+"""
+_INDEXES = """
+    SELECT table_name, index_name, non_unique, seq_in_index, column_name, sub_part
+    FROM information_schema.statistics WHERE table_schema = DATABASE() AND table_name IN :names
+"""
+_CONSTRAINTS = """
+    SELECT table_name, constraint_name, constraint_type
+    FROM information_schema.table_constraints
+    WHERE table_schema = DATABASE() AND table_name IN :names
+"""
+_TRIGGERS = """
+    SELECT event_object_table, trigger_name, event_manipulation, action_timing, action_statement
+    FROM information_schema.triggers
+    WHERE trigger_schema = DATABASE() AND (event_object_table IN :names OR trigger_name IN :names)
+"""
+_ROUTINES = """
+    SELECT routine_name, routine_type, routine_definition FROM information_schema.routines
+    WHERE routine_schema = DATABASE() AND routine_name IN :names
+"""
+_INDEXES_OF_COLUMN = """
+    SELECT DISTINCT index_name FROM information_schema.statistics
+    WHERE table_schema = DATABASE() AND table_name = :table AND column_name = :column
+"""
+
+
+class MySQL(Dialect):
+    """DDL commits by itself; only LOCK TABLES keeps writers out between a look and an ALTER."""
+
+    name: ClassVar[str] = "mysql"
+    extra: ClassVar[str] = "mysql"
+    transactional_ddl: ClassVar[bool] = False
+    metadata_only_under_lock: ClassVar[bool] = True
+    row_value_ranges: ClassVar[bool] = False
+    lock_timeout_codes: ClassVar[frozenset[object]] = frozenset({1205, 3572})
+    statement_timeout_codes: ClassVar[frozenset[object]] = frozenset({3024, 1317})
+    conflict_codes: ClassVar[frozenset[object]] = frozenset({1213})
+    connection_codes: ClassVar[frozenset[object]] = frozenset(
+        {1053, 2002, 2003, 2006, 2013, 2055, 4031, 1040, 1927}
+    )
+    refused_algorithm_codes: ClassVar[frozenset[object]] = frozenset({1845, 1846, 1221, 4092})
+
+    def create_engine(self, url: sa.URL) -> Engine:
+        if "charset" not in url.query:
+            # oslo.db would say "utf8", which on these servers is three bytes a character.
+            url = url.update_query_dict({"charset": "utf8mb4"})
+        if "connect_timeout" not in url.query:
+            url = url.update_query_dict({"connect_timeout": "10"})
+        engine = super().create_engine(url)
+
+        @event.listens_for(engine, "connect")
+        def _strict(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+            # Without it a value that does not fit is cut, with a warning that nobody reads.
+            cursor = connection.cursor()
+            cursor.execute("SET SESSION sql_mode = CONCAT_WS(',', @@sql_mode, 'STRICT_ALL_TABLES')")
+            cursor.close()
+
+        return engine
+
+    def prepare_ddl_session(
+        self, connection: Connection, *, lock_timeout: float, session_timeout: float
+    ) -> None:
+        seconds = max(1, math.ceil(lock_timeout))
+        for setting, value in (
+            ("lock_wait_timeout", seconds),
+            ("innodb_lock_wait_timeout", seconds),
+            ("wait_timeout", max(1, math.ceil(session_timeout))),
+        ):
+            connection.execute(sa.text(f"SET SESSION {setting} = {value}"))
+        connection.commit()
+
+    def begin_read_only(self, connection: Connection) -> None:
+        connection.execute(sa.text("START TRANSACTION READ ONLY"))
+
+    @contextlib.contextmanager
+    def statement_timeout(self, connection: Connection, seconds: float) -> Iterator[None]:
+        before = connection.scalar(sa.text("SELECT @@SESSION.max_execution_time"))
+        connection.execute(sa.text(f"SET SESSION max_execution_time = {math.ceil(seconds * 1000)}"))
+        try:
+            yield
+        finally:
+            if not connection.invalidated:
+                connection.execute(sa.text(f"SET SESSION max_execution_time = {before}"))
+
+    def try_named_lock(self, connection: Connection, name: str) -> bool:
+        taken = connection.scalar(sa.text("SELECT GET_LOCK(:name, 0)"), {"name": _lock_name(connection, name)})
+        connection.commit()
+        return bool(taken)
+
+    def free_named_lock(self, connection: Connection, name: str) -> None:
+        connection.execute(sa.text("SELECT RELEASE_LOCK(:name)"), {"name": _lock_name(connection, name)})
+        connection.commit()
+
+    def lock_tables(self, connection: Connection, targets: Sequence[LockTarget]) -> None:
+        quote = connection.dialect.identifier_preparer.quote
+        listed = []
+        for target in sorted(set(targets), key=lambda t: (t.schema or "", t.table, t.alias or "")):
+            name = ".".join(quote(part) for part in (target.schema, target.table) if part)
+            listed.append(f"{name} AS {quote(target.alias)} WRITE" if target.alias else f"{name} WRITE")
+        connection.execute(sa.text(f"LOCK TABLES {', '.join(listed)}"))
+
+    def unlock_tables(self, connection: Connection) -> None:
+        connection.execute(sa.text("UNLOCK TABLES"))
+
+    def blocking_sessions(self, connection: Connection, tables: Sequence[str]) -> list[str]:
+        rows = self.rows(
+            connection,
+            """
+            SELECT t.trx_mysql_thread_id AS id, p.user, p.host, p.command, p.time AS idle,
+                   TIMESTAMPDIFF(SECOND, t.trx_started, NOW()) AS seconds, LEFT(p.info, 80) AS query
+            FROM information_schema.innodb_trx t
+            JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id
+            WHERE p.id <> CONNECTION_ID() AND (p.db = DATABASE() OR p.db IS NULL)
+            ORDER BY t.trx_started LIMIT 5
+            """,
+        )
+        return [
+            f"connection {row.id} ({row.user}@{row.host}, {row.command}, "
+            f"in a transaction for {row.seconds} s): {row.query or 'idle'}"
+            for row in rows
+        ]
+
+    def code_of(self, error: BaseException) -> object:
+        return error.args[0] if error.args and isinstance(error.args[0], int) else None
+
+    def is_refused_algorithm(self, error: BaseException) -> bool:
+        return self._code(error) in self.refused_algorithm_codes
+
+    def data_problem(self, connection: Connection) -> Problem | None:
+        variables = self._variables(connection, "log_bin", "binlog_format")
+        if variables.get("log_bin") == "ON" and variables.get("binlog_format", "ROW") == "STATEMENT":
+            return Problem(
+                reason="binlog_format=STATEMENT refuses every write under READ COMMITTED (error 1665)",
+                hint="SET GLOBAL binlog_format = 'ROW'   (or MIXED), then reconnect and run again",
+            )
+        return None
+
+    def contract_problem(self, connection: Connection) -> Problem | None:
+        if self._variables(connection, "wsrep_on").get("wsrep_on") == "ON":
+            return Problem(
+                reason="this is a Galera node: a table lock holds on this node only, "
+                "so the last look would prove nothing about writers on the others",
+                hint="stop the writers of the old shape, check with online-migrate gate, "
+                "and contract with the other nodes out of the cluster",
+            )
+        return None
+
+    def fingerprint(self, connection: Connection, names: Sequence[str]) -> str:
+        sections = {}
+        for title, query in {
+            "column": _COLUMNS,
+            "index": _INDEXES,
+            "constraint": _CONSTRAINTS,
+            "trigger": _TRIGGERS,
+            "routine": _ROUTINES,
+        }.items():
+            statement = sa.text(query).bindparams(sa.bindparam("names", expanding=True))
+            sections[title] = connection.execute(statement, {"names": list(names) or [""]}).all()
+        return render_rows(sections)
+
+    def trigger_definition(self, connection: Connection, name: str) -> str | None:
+        found = self.rows(
+            connection,
+            "SELECT 1 FROM information_schema.triggers "
+            "WHERE trigger_schema = DATABASE() AND trigger_name = :name",
+            name=name,
+        )
+        if not found:
+            return None
+        quoted = connection.dialect.identifier_preparer.quote(name)
+        row = connection.exec_driver_sql(f"SHOW CREATE TRIGGER {quoted}").one()
+        return str(row[2])
+
+    def indexes_of_column(self, connection: Connection, table: str, column: str) -> list[str]:
+        rows = self.rows(connection, _INDEXES_OF_COLUMN, table=table, column=column)
+        return sorted(row[0] for row in rows)
+
+    def kind(self, statement: str, *, autocommit: bool) -> Kind:
+        return mysql_ddl.kind(statement)
+
+    def forms_under_lock(self, statement: str) -> Sequence[str]:
+        return mysql_ddl.forms_under_lock(statement)
+
+    @staticmethod
+    def _variables(connection: Connection, *names: str) -> dict[str, str]:
+        rows = connection.execute(
+            sa.text("SHOW VARIABLES WHERE Variable_name IN :names").bindparams(
+                sa.bindparam("names", expanding=True)
+            ),
+            {"names": list(names)},
+        )
+        return {str(name).lower(): str(value).upper() for name, value in rows}
+
+
+def _lock_name(connection: Connection, name: str) -> str:
+    # GET_LOCK's names are shared by all databases of the server, and at most 64 characters long.
+    database = connection.scalar(sa.text("SELECT DATABASE()"))
+    return "online_migrate/" + hashlib.sha256(f"{database}/{name}".encode()).hexdigest()[:40]

@@ -1,0 +1,152 @@
+"""PostgreSQL, 14 to 18."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine.interfaces import IsolationLevel
+
+from online_migrate.dialects.base import Dialect, LockTarget, render_rows
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection, Engine
+
+_COLUMNS = """
+    SELECT c.relname, c.relkind, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
+           pg_get_expr(d.adbin, d.adrelid), a.attidentity, a.attgenerated
+    FROM pg_class c
+    LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    WHERE c.relname = ANY(:names) AND pg_table_is_visible(c.oid)
+"""
+_INDEXES = """
+    SELECT i.indrelid::regclass::text, pg_get_indexdef(i.indexrelid), i.indisvalid
+    FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_class x ON x.oid = i.indexrelid
+    WHERE (c.relname = ANY(:names) OR x.relname = ANY(:names)) AND pg_table_is_visible(c.oid)
+"""
+_CONSTRAINTS = """
+    SELECT c.relname, k.conname, pg_get_constraintdef(k.oid), k.convalidated
+    FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
+    WHERE c.relname = ANY(:names) AND pg_table_is_visible(c.oid)
+"""
+_TRIGGERS = """
+    SELECT c.relname, pg_get_triggerdef(t.oid), t.tgenabled
+    FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+    WHERE (c.relname = ANY(:names) OR t.tgname = ANY(:names)) AND NOT t.tgisinternal
+"""
+_TYPES = """
+    SELECT t.typname, e.enumlabel FROM pg_type t LEFT JOIN pg_enum e ON e.enumtypid = t.oid
+    WHERE t.typname = ANY(:names) AND t.typtype = 'e'
+"""
+_FUNCTIONS = "SELECT proname, prosrc FROM pg_proc WHERE proname = ANY(:names)"
+_BLOCKERS = """
+    SELECT DISTINCT a.pid, a.usename, a.application_name, a.state,
+           round(extract(epoch FROM clock_timestamp() - a.xact_start))::bigint AS seconds,
+           left(regexp_replace(coalesce(a.query, ''), '\\s+', ' ', 'g'), 80) AS query
+    FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+    JOIN pg_class c ON c.oid = l.relation
+    WHERE l.granted AND a.pid <> pg_backend_pid() AND c.relname = ANY(:names)
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    ORDER BY seconds DESC NULLS LAST LIMIT 5
+"""
+
+
+class PostgreSQL(Dialect):
+    """DDL is transactional; locks are taken and freed with the transaction."""
+
+    name: ClassVar[str] = "postgresql"
+    extra: ClassVar[str] = "postgresql"
+    # Under REPEATABLE READ the look after LOCK TABLE would see the rows of before it.
+    ddl_isolation: ClassVar[IsolationLevel | None] = "READ COMMITTED"
+    lock_timeout_codes: ClassVar[frozenset[object]] = frozenset({"55P03"})
+    statement_timeout_codes: ClassVar[frozenset[object]] = frozenset({"57014"})
+    conflict_codes: ClassVar[frozenset[object]] = frozenset({"40001", "40P01"})
+    connection_codes: ClassVar[frozenset[object]] = frozenset(
+        {"57P01", "57P02", "57P03", "08000", "08001", "08003", "08004", "08006", "25P03"}
+    )
+
+    def create_engine(self, url: sa.URL) -> Engine:
+        if "application_name" not in url.query:
+            url = url.update_query_dict({"application_name": "online-migrate"})
+        if "connect_timeout" not in url.query:
+            url = url.update_query_dict({"connect_timeout": "10"})
+        return super().create_engine(url)
+
+    def prepare_ddl_session(
+        self, connection: Connection, *, lock_timeout: float, session_timeout: float
+    ) -> None:
+        # A setting lasts only if the transaction that made it commits.
+        connection.execute(sa.text(f"SET lock_timeout = {_ms(lock_timeout)}"))
+        connection.execute(sa.text(f"SET idle_in_transaction_session_timeout = {_ms(session_timeout)}"))
+        connection.commit()
+
+    def begin_read_only(self, connection: Connection) -> None:
+        connection.execute(sa.text("SET TRANSACTION READ ONLY"))
+
+    @contextlib.contextmanager
+    def statement_timeout(self, connection: Connection, seconds: float) -> Iterator[None]:
+        before = connection.scalar(sa.text("SELECT current_setting('statement_timeout')"))
+        connection.execute(sa.text(f"SET LOCAL statement_timeout = {_ms(seconds)}"))
+        yield
+        # Not in a ``finally``: after an error the transaction takes no statement, and its end resets this.
+        connection.execute(sa.text(f"SET LOCAL statement_timeout = '{before}'"))
+
+    def try_named_lock(self, connection: Connection, name: str) -> bool:
+        taken = connection.scalar(sa.text(f"SELECT pg_try_advisory_lock({_advisory_key(name)})"))
+        connection.commit()
+        return bool(taken)
+
+    def free_named_lock(self, connection: Connection, name: str) -> None:
+        connection.execute(sa.text(f"SELECT pg_advisory_unlock({_advisory_key(name)})"))
+        connection.commit()
+
+    def lock_tables(self, connection: Connection, targets: Sequence[LockTarget]) -> None:
+        quote = connection.dialect.identifier_preparer.quote
+        tables = {(target.schema, target.table) for target in targets}
+        listed = ", ".join(
+            ".".join(quote(part) for part in table if part)
+            for table in sorted(tables, key=lambda t: (t[0] or "", t[1]))
+        )
+        connection.execute(sa.text(f"LOCK TABLE {listed} IN ACCESS EXCLUSIVE MODE"))
+
+    def blocking_sessions(self, connection: Connection, tables: Sequence[str]) -> list[str]:
+        return [
+            f"pid {row.pid} ({row.usename}, {row.application_name or 'no application name'}, {row.state}, "
+            f"in a transaction for {row.seconds or 0} s): {row.query}"
+            for row in self.rows(connection, _BLOCKERS, names=list(tables))
+        ]
+
+    def code_of(self, error: BaseException) -> object:
+        return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+
+    def is_connection_lost(self, error: BaseException) -> bool:
+        if super().is_connection_lost(error):
+            return True
+        # A connection that never came about has no SQLSTATE.
+        module = type(error).__module__
+        code = self._code(error)
+        return code is None and "DBConnectionError" in type(error).__name__ and "oslo_db" in module
+
+    def fingerprint(self, connection: Connection, names: Sequence[str]) -> str:
+        queries = {
+            "column": _COLUMNS,
+            "index": _INDEXES,
+            "constraint": _CONSTRAINTS,
+            "trigger": _TRIGGERS,
+            "type": _TYPES,
+            "function": _FUNCTIONS,
+        }
+        return render_rows({t: self.rows(connection, q, names=list(names)) for t, q in queries.items()})
+
+
+def _ms(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
+
+
+def _advisory_key(name: str) -> int:
+    digest = hashlib.sha256(f"online_migrate/{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)

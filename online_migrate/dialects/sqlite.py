@@ -1,0 +1,194 @@
+"""SQLite, 3.35 and later."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, ClassVar
+
+import sqlalchemy as sa
+from sqlalchemy import event, pool
+from sqlalchemy.engine.interfaces import IsolationLevel
+
+from online_migrate import exceptions
+from online_migrate.dialects.base import Dialect, LockTarget, render_rows
+from online_migrate.dialects.statement import tokens
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection, Engine
+    from sqlalchemy.engine.interfaces import DBAPIConnection
+    from sqlalchemy.pool import ConnectionPoolEntry
+
+BEGIN_OPTION = "online_migrate_begin"
+"""Execution option of a connection: DEFERRED (the default) or IMMEDIATE."""
+
+_OBJECTS = """
+    SELECT type, name, tbl_name, sql FROM sqlite_master
+    WHERE name IN :names OR tbl_name IN :names
+"""
+_BATCH_PREFIX = "_alembic_tmp_"
+
+
+class SQLite(Dialect):
+    """One writer at a time: an immediate transaction is the lock, and everything in it is one unit."""
+
+    name: ClassVar[str] = "sqlite"
+    chunk_isolation: ClassVar[IsolationLevel | None] = None
+    lock_timeout_codes: ClassVar[frozenset[object]] = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED"})
+    statement_timeout_codes: ClassVar[frozenset[object]] = frozenset({"SQLITE_INTERRUPT"})
+    connection_codes: ClassVar[frozenset[object]] = frozenset({"SQLITE_CANTOPEN", "SQLITE_NOTADB"})
+
+    def create_engine(self, url: sa.URL) -> Engine:
+        """A plain engine with transactions of our own.
+
+        oslo.db's engine emits a BEGIN of its own that can only be deferred, so here its exception
+        filters alone are used.
+        """
+        from oslo_db.sqlalchemy import exc_filters  # noqa: PLC0415 - kept beside the engine's creation
+
+        self._check_folder(url)
+        in_memory = url.database in (None, "", ":memory:") or "mode=memory" in (url.database or "")
+        engine = sa.create_engine(url, poolclass=pool.StaticPool if in_memory else pool.NullPool)
+
+        @event.listens_for(engine, "connect")
+        def _own_transactions(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+            # pysqlite otherwise commits before a DDL statement, which then cannot be rolled back.
+            connection.isolation_level = None
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA busy_timeout = 30000")
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: Connection) -> None:
+            mode = connection.get_execution_options().get(BEGIN_OPTION, "DEFERRED")
+            if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+                connection.exec_driver_sql(f"BEGIN {mode}")
+
+        exc_filters.register_engine(engine)
+        return engine
+
+    @staticmethod
+    def _check_folder(url: sa.URL) -> None:
+        if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
+            return
+        folder = Path(url.database).absolute().parent
+        if not folder.is_dir():
+            raise exceptions.ServerDown(
+                url=url.render_as_string(), reason=f"there is no folder {folder}", hint=f"mkdir -p {folder}"
+            )
+
+    def prepare_ddl_session(
+        self, connection: Connection, *, lock_timeout: float, session_timeout: float
+    ) -> None:
+        # Inside a transaction SQLite ignores the switch of foreign_keys; with it on, Alembic's batch
+        # mode (copy, drop, rename) deletes the children of every row by ON DELETE CASCADE.
+        connection.rollback()
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        driver.execute("PRAGMA foreign_keys = OFF")
+        driver.execute(f"PRAGMA busy_timeout = {round(lock_timeout * 1000)}")
+        connection.execution_options(**{BEGIN_OPTION: "IMMEDIATE"})
+
+    def begin_read_only(self, connection: Connection) -> None:
+        connection.exec_driver_sql("PRAGMA query_only = ON")
+
+    @contextlib.contextmanager
+    def statement_timeout(self, connection: Connection, seconds: float) -> Iterator[None]:
+        driver: Any = connection.connection.driver_connection
+        end = time.monotonic() + seconds
+        driver.set_progress_handler(lambda: int(time.monotonic() > end), 10_000)
+        try:
+            yield
+        finally:
+            driver.set_progress_handler(None, 0)
+
+    def try_named_lock(self, connection: Connection, name: str) -> bool:
+        path = _lock_path(connection, name)
+        if path is None:
+            return True
+        import fcntl  # noqa: PLC0415 - POSIX only; the other servers do not need it
+
+        handle = path.open("a")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            handle.close()
+            return False
+        _held(connection)[name] = handle
+        return True
+
+    def free_named_lock(self, connection: Connection, name: str) -> None:
+        handle = _held(connection).pop(name, None)
+        if handle is not None:
+            handle.close()
+
+    def lock_tables(self, connection: Connection, targets: Sequence[LockTarget]) -> None:
+        """The immediate transaction that the connection is in keeps all other writers out."""
+
+    def code_of(self, error: BaseException) -> object:
+        name = getattr(error, "sqlite_errorname", None)
+        return str(name).removesuffix("_SNAPSHOT").removesuffix("_RECOVERY") if name else None
+
+    def fingerprint(self, connection: Connection, names: Sequence[str]) -> str:
+        statement = sa.text(_OBJECTS).bindparams(sa.bindparam("names", expanding=True))
+        return render_rows({"object": connection.execute(statement, {"names": list(names) or [""]}).all()})
+
+    # --- revisions -------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def around_revision(self, connection: Connection) -> Iterator[None]:
+        """Refuses to commit a revision that leaves foreign keys without their parent."""
+        connection.info["online_migrate_triggers"] = {}
+        before = _orphans(connection)
+        yield
+        added = _orphans(connection) - before
+        if added:
+            table, _rowid, parent, _number = sorted(added, key=str)[0]
+            raise exceptions.ServerError(
+                reason=f"{len(added)} row(s) of {table!r} would be left without their parent in {parent!r}",
+                hint="nothing was changed; move or delete these rows in a data migration first",
+            )
+
+    def before_statement(self, connection: Connection, statement: str) -> None:
+        """Remembers the triggers of a table that Alembic's batch mode is about to drop and make again."""
+        words = tokens(statement)
+        if [token.word for token in words[:2]] != ["DROP", "TABLE"] or len(words) < 3:
+            return
+        table = words[2].text
+        tables = {row[0] for row in self.rows(connection, "SELECT name FROM sqlite_master")}
+        if f"{_BATCH_PREFIX}{table}" in tables:
+            connection.info.setdefault("online_migrate_triggers", {})[table] = [
+                row[0]
+                for row in self.rows(
+                    connection,
+                    "SELECT sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = :t ORDER BY rowid",
+                    t=table,
+                )
+            ]
+
+    def after_statement(self, connection: Connection, statement: str) -> None:
+        """Puts the remembered triggers on the table that took the place of the old one."""
+        words = [token.text for token in tokens(statement)]
+        if len(words) < 6 or [w.upper() for w in words[3:5]] != ["RENAME", "TO"]:
+            return
+        if words[2] == f"{_BATCH_PREFIX}{words[5]}":
+            for trigger in connection.info.get("online_migrate_triggers", {}).pop(words[5], []):
+                connection.exec_driver_sql(trigger)
+
+
+def _orphans(connection: Connection) -> set[tuple[Any, ...]]:
+    return {tuple(row) for row in connection.exec_driver_sql("PRAGMA foreign_key_check")}
+
+
+def _held(connection: Connection) -> dict[str, IO[str]]:
+    held: dict[str, IO[str]] = connection.info.setdefault("online_migrate_locks", {})
+    return held
+
+
+def _lock_path(connection: Connection, name: str) -> Path | None:
+    database = connection.engine.url.database
+    if not database or database == ":memory:" or database.startswith("file:"):
+        return None
+    return Path(f"{os.path.realpath(database)}-{name.replace('/', '_')}.lock")

@@ -1,0 +1,183 @@
+"""What can be said of a SQL statement by reading its words. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import re
+from collections.abc import Sequence
+
+_TOKEN = re.compile(
+    r"""
+      (?P<comment>--[^\n]*|/\*.*?\*/)
+    | (?P<string>'(?:[^']|'')*')
+    | (?P<quoted>`(?:[^`]|``)*`|"(?:[^"]|"")*"|\[[^\]]*\])
+    | (?P<word>[^\W\d][\w$]*)
+    | (?P<other>[(),.;]|[^\s])
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_READS = frozenset(
+    {"SELECT", "SHOW", "SET", "PRAGMA", "EXPLAIN", "DESCRIBE", "DESC", "VALUES", "WITH", "USE", "ANALYZE"}
+    | {"BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "START", "LOCK", "UNLOCK", "DO", "RESET"}
+)
+_WRITES_INSIDE_WITH = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE"})
+_DATA = frozenset({"INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE", "TRUNCATE", "LOAD", "COPY"})
+
+
+class Kind(enum.Enum):
+    """What a statement of a contract revision has to do with the lock under which rows were counted."""
+
+    READ = "changes nothing: never recorded, never skipped"
+    LOCKED = "destructive: runs only while the lock is held"
+    OUTSIDE = "must not, or cannot, run under the lock"
+    DATA = "changes rows"
+
+
+@dataclasses.dataclass(frozen=True)
+class Token:
+    """A word, an identifier (quotes taken off) or a punctuation mark of a statement."""
+
+    text: str
+    quoted: bool = False
+
+    @property
+    def word(self) -> str:
+        """The upper-case word, empty for a quoted identifier: ``"drop"`` is a name, DROP is a verb."""
+        return "" if self.quoted else self.text.upper()
+
+
+@functools.lru_cache(maxsize=512)
+def tokens(statement: str) -> tuple[Token, ...]:
+    """The tokens of *statement* without comments and without the contents of strings."""
+    found: list[Token] = []
+    for match in _TOKEN.finditer(statement):
+        kind, text = match.lastgroup, match.group()
+        if kind == "comment":
+            continue
+        if kind == "quoted":
+            quote = text[-1]
+            found.append(Token(text[1:-1].replace(quote * 2, quote), quoted=True))
+        else:
+            found.append(Token("''" if kind == "string" else text, quoted=kind == "string"))
+    return tuple(found)
+
+
+def identifiers(statement: str) -> list[str]:
+    """Every word of *statement* that could name a table, an index, a column or a trigger, sorted."""
+    return sorted({token.text for token in tokens(statement) if re.match(r"[^\W\d]", token.text)})
+
+
+def first_word(statement: str) -> str:
+    """The verb of the statement, in upper case."""
+    return next((token.word for token in tokens(statement) if token.word not in ("(", ";")), "")
+
+
+def is_read(statement: str) -> bool:
+    """True if the statement changes neither the schema nor a row."""
+    verb = first_word(statement)
+    if verb == "WITH":
+        return not any(token.word in _WRITES_INSIDE_WITH for token in tokens(statement))
+    return verb in _READS or not verb
+
+
+def is_data(statement: str) -> bool:
+    """True if the statement writes rows."""
+    return first_word(statement) in _DATA or (first_word(statement) == "WITH" and not is_read(statement))
+
+
+def is_destructive(statement: str) -> bool:
+    """True if the statement takes away what old code may still use: a column, a table, a row, a name."""
+    if is_data(statement):
+        return first_word(statement) != "INSERT"
+    if altered_table(statement) is not None:
+        return any(action[0].word in ("DROP", "RENAME", "ALTER") for action in actions(statement))
+    words = [token.word for token in tokens(statement)]
+    return first_word(statement) in ("DROP", "RENAME") and "CONCURRENTLY" not in words
+
+
+def actions(statement: str) -> list[tuple[Token, ...]]:
+    """The comma-separated actions of an ``ALTER TABLE``, without its head."""
+    rest = list(tokens(statement))[2:]
+    while rest and rest[0].word in ("IF", "EXISTS", "ONLY"):
+        rest.pop(0)
+    rest = rest[1:]  # the table's name
+    while rest and rest[0].text == ".":
+        rest = rest[2:]
+    parts: list[list[Token]] = [[]]
+    depth = 0
+    for token in rest:
+        if not token.quoted and token.text in "()":
+            depth += 1 if token.text == "(" else -1
+        if depth == 0 and not token.quoted and token.text in (",", ";"):
+            parts.append([])
+        else:
+            parts[-1].append(token)
+    return [tuple(part) for part in parts if part]
+
+
+def altered_table(statement: str) -> str | None:
+    """The table that an ``ALTER TABLE`` alters, without its schema."""
+    found = tokens(statement)
+    if [token.word for token in found[:2]] != ["ALTER", "TABLE"]:
+        return None
+    rest = list(found[2:])
+    while rest and rest[0].word in ("IF", "EXISTS", "ONLY"):
+        rest.pop(0)
+    if not rest:
+        return None
+    return rest[2].text if len(rest) > 2 and rest[1].text == "." else rest[0].text
+
+
+def dropped_columns(statement: str) -> list[tuple[str, str]]:
+    """(table, column) of every column that the statement drops."""
+    table = altered_table(statement)
+    if table is None:
+        return []
+    found = []
+    for action in actions(statement):
+        column = dropped_column(action)
+        if column:
+            found.append((table, column))
+    return found
+
+
+_DROP_OTHERS = frozenset({"INDEX", "KEY", "FOREIGN", "PRIMARY", "CONSTRAINT", "CHECK", "PARTITION", "DEFAULT"})
+
+
+def dropped_column(action: Sequence[Token]) -> str | None:
+    """The column that an action of an ALTER TABLE drops, if it is that."""
+    if len(action) < 2 or action[0].word != "DROP" or action[1].word in _DROP_OTHERS:
+        return None
+    rest = [token for token in action[1:] if token.word not in ("COLUMN", "IF", "EXISTS")]
+    return rest[0].text if rest else None
+
+
+def dropped_indexes(statement: str) -> list[str]:
+    """The indexes that the statement drops by name."""
+    found = tokens(statement)
+    if [token.word for token in found[:2]] == ["DROP", "INDEX"]:
+        names = [t for t in found[2:] if t.word not in ("IF", "EXISTS", "CONCURRENTLY")]
+        return [names[0].text] if names else []
+    if altered_table(statement) is None:
+        return []
+    return [
+        action[-1].text
+        for action in actions(statement)
+        if len(action) > 2 and action[0].word == "DROP" and action[1].word in ("INDEX", "KEY", "CONSTRAINT")
+    ]
+
+
+def dropped_trigger(statement: str) -> str | None:
+    """The trigger that the statement drops, without its schema."""
+    found = [t for t in tokens(statement) if t.word not in ("IF", "EXISTS")]
+    if [token.word for token in found[:2]] != ["DROP", "TRIGGER"] or len(found) < 3:
+        return None
+    return found[4].text if len(found) > 4 and found[3].text == "." else found[2].text
+
+
+def shorten(statement: str, width: int = 120) -> str:
+    """The statement on one line, cut to *width* characters."""
+    line = " ".join(statement.split())
+    return line if len(line) <= width else line[: width - 1] + "…"

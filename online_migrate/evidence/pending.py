@@ -1,0 +1,148 @@
+"""The one form of ``pending``, shared by the runner, the gate and the last look under the lock.
+
+A row is pending while its expression is true *or unknown*: ``bytes <> gb * 1024`` is NULL while bytes is
+NULL, and NULL must never open a gate. Hence ``(pending) IS NOT FALSE``, everywhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+from sqlalchemy.sql.elements import Grouping
+
+from online_migrate import exceptions, state
+from online_migrate.dialects import dialect_of
+from online_migrate.revision.data_migration import DataMigration, Expression, Subject
+from online_migrate.walk.checkpoint import decode_key, show_key
+from online_migrate.walk.chunker import Chunker, key_columns
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+SHOWN_KEYS = 5
+"""How many keys of pending rows are shown as examples."""
+COUNTED_AT_MOST = 1_000_000
+"""Pending rows are counted up to here; beyond it the answer is "at least"."""
+
+
+def is_pending(pending: Expression) -> sa.ColumnElement[bool]:
+    """The condition of a row that is pending: true or unknown."""
+    # Written out, because SQLAlchemy's ``is_not(false())`` is ``IS NOT 0`` on SQLite.
+    return Grouping(pending).op("IS NOT", is_comparison=True)(sa.literal_column("FALSE"))
+
+
+def is_migrated(pending: Expression) -> sa.ColumnElement[bool]:
+    """The condition of a row that is not pending; never unknown."""
+    return Grouping(pending).op("IS", is_comparison=True)(sa.literal_column("FALSE"))
+
+
+def fails_verify(subject: Subject) -> sa.ColumnElement[bool] | None:
+    """The condition of a row that counts as migrated and of which ``verify`` does not hold."""
+    if subject.verify is None:
+        return None
+    wrong = Grouping(subject.verify).op("IS NOT", is_comparison=True)(sa.literal_column("TRUE"))
+    return wrong if subject.pending is None else sa.and_(is_migrated(subject.pending), wrong)
+
+
+@dataclasses.dataclass(frozen=True)
+class Remaining:
+    """Rows that stand before a gate."""
+
+    count: int
+    at_least: bool
+    keys: tuple[str, ...]
+    """Some of their keys, for a person to look them up."""
+
+    def __str__(self) -> str:
+        return f"{'at least ' if self.at_least else ''}{self.count:,}"
+
+
+def find(connection: Connection, subject: Subject, condition: sa.ColumnElement[bool]) -> Remaining:
+    """How many rows satisfy *condition*, counted in the data now, and some of their keys."""
+    some = sa.select(sa.literal_column("1").label("one")).select_from(subject.table).where(condition)
+    counted = connection.scalar(sa.select(sa.func.count()).select_from(some.limit(COUNTED_AT_MOST + 1).subquery()))
+    count = int(counted or 0)
+    keys: tuple[str, ...] = ()
+    if count:
+        columns = key_columns(connection, subject.table)
+        rows = connection.execute(sa.select(*columns).where(condition).limit(SHOWN_KEYS))
+        keys = tuple(show_key(tuple(row)) for row in rows)
+    return Remaining(min(count, COUNTED_AT_MOST), at_least=count > COUNTED_AT_MOST, keys=keys)
+
+
+def any_row(connection: Connection, subject: Subject, condition: sa.ColumnElement[bool]) -> bool:
+    """True if at least one row satisfies *condition*; reads no further than the first."""
+    query = sa.select(sa.literal_column("1")).select_from(subject.table).where(condition).limit(1)
+    return connection.execute(query).first() is not None
+
+
+@dataclasses.dataclass(frozen=True)
+class Census:
+    """The rows of a data migration, counted from the data: ``done + pending + failed == total``."""
+
+    total: int
+    done: int
+    pending: int
+    failed: int
+
+
+def take_census(connection: Connection, migration: DataMigration, *, recorded_done: int) -> Census:
+    """Counts the rows of a data migration.
+
+    Where it moves rows away or deletes them, so that they cannot be counted any more, *recorded_done*
+    rows are added to what is left: that is so for a batch migration, whose rows are pending as long as
+    they are there. Raises :class:`~online_migrate.exceptions.PendingUnreadable`.
+    """
+    subject = migration.subject(connection)
+    if subject.pending is None:
+        raise exceptions.PendingUnreadable(name=migration.name, reason="it has no pending expression")
+    condition = is_pending(subject.pending)
+    flag = sa.case((condition, 1), else_=0)
+    try:
+        rows, pending = connection.execute(
+            sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(flag), 0)).select_from(subject.table)
+        ).one()
+        failed = len(still_failing(connection, migration, subject))
+    except exc.DBAPIError as error:
+        raise _unreadable(connection, migration, error) from error
+    present = int(rows) - int(pending)
+    done = max(present, recorded_done)
+    return Census(total=done + int(pending), done=done, pending=int(pending) - failed, failed=failed)
+
+
+def still_failing(connection: Connection, migration: DataMigration, subject: Subject) -> dict[str, str]:
+    """The rows recorded as failed that are pending, or fail ``verify``, still: encoded key -> error.
+
+    A row that was recorded and that the application has mended or deleted since is not among them.
+    """
+    if not state.exists(connection):
+        return {}
+    recorded = state.failed_keys(connection, migration.name)
+    if not recorded or subject.pending is None:
+        return {}
+    wrong = fails_verify(subject)
+    condition = is_pending(subject.pending)
+    if wrong is not None:
+        condition = sa.or_(condition, wrong)
+    chunker = Chunker(connection, subject.table)
+    found: dict[str, str] = {}
+    for start in range(0, len(recorded), 200):
+        part = {decode_key(key): (key, error) for key, error, _run in recorded[start : start + 200]}
+        query = sa.select(*chunker.key).where(chunker.among(part), condition)
+        for row in connection.execute(query):
+            key, error = part[tuple(row)]
+            found[key] = error
+    return found
+
+
+def _unreadable(
+    connection: Connection, migration: DataMigration, error: exc.DBAPIError
+) -> exceptions.PendingUnreadable | exceptions.ServerDown:
+    if dialect_of(connection).is_connection_lost(error):
+        return exceptions.ServerDown(url=connection.engine.url.render_as_string(), reason=str(error.orig))
+    return exceptions.PendingUnreadable(
+        name=migration.name, reason=" ".join(str(error.orig or error).split())
+    )

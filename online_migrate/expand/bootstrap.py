@@ -1,0 +1,98 @@
+"""Brings the bookkeeping tables to what this engine needs, by the engine's own scripts.
+
+The first of them runs where no table of ours exists yet, so what keeps two of us apart is a lock of the
+server that needs none. Each of them is written so that it can be repeated.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from alembic.operations import Operations
+from alembic.runtime.migration import HeadMaintainer, MigrationContext, MigrationStep
+from alembic.script import ScriptDirectory
+
+import online_migrate
+from online_migrate import exceptions, state
+from online_migrate.config import Settings
+from online_migrate.ddl.session import connect, migrator
+from online_migrate.revision.graph import Graph, from_scripts
+from online_migrate.waiting import Clock, Stop
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection, Engine
+
+_CONTRACT = "contract_"
+
+
+@functools.cache
+def scripts() -> ScriptDirectory:
+    """The engine's own scripts."""
+    package = Path(str(online_migrate.__file__)).parent
+    return ScriptDirectory(
+        str(package / "expand"),
+        version_locations=[str(package / "expand" / "versions"), str(package / "contract" / "versions")],
+    )
+
+
+@functools.cache
+def graph() -> Graph:
+    """The engine's own revisions."""
+    return from_scripts(list(scripts().walk_revisions()))
+
+
+def is_current(connection: Connection) -> bool:
+    """True if the bookkeeping tables are as this engine needs them.
+
+    Raises :class:`~online_migrate.exceptions.NewerState` if a newer engine has taken something away.
+    Revisions of a newer engine that only add are no hindrance.
+    """
+    rows = state.version_rows(connection, state.VERSION_TABLE, None)
+    return not _missing(rows)
+
+
+def _missing(rows: tuple[str, ...]) -> list[str]:
+    known, unknown = state.counted_as_known(rows, graph().revisions)
+    newer = [row for row in unknown if row.startswith(_CONTRACT)]
+    if newer:
+        raise exceptions.NewerState(revision=newer[0])
+    if unknown:
+        # A newer engine has added something on top of all that this one knows of that branch.
+        known = [*known, *graph().heads.values()]
+    applied = graph().applied(known)
+    return [revision for revision in graph().revisions if revision not in applied]
+
+
+def ensure(engine: Engine, settings: Settings, *, clock: Clock, stop: Stop) -> None:
+    """Creates or changes the bookkeeping tables, if they are not as this engine needs them."""
+    with connect(engine) as connection:
+        if is_current(connection):
+            return
+    with migrator(engine, settings, clock=clock, stop=stop) as session:
+        connection = session.connection
+        missing = _missing(state.version_rows(connection, state.VERSION_TABLE, None))
+        connection.rollback()
+        for revision in missing:
+            _apply(connection, revision)
+
+
+def _apply(connection: Connection, revision: str) -> None:
+    context = MigrationContext.configure(
+        connection, opts={"version_table": state.VERSION_TABLE, "transactional_ddl": True}
+    )
+    step: Any = MigrationStep.upgrade_from_script(scripts().revision_map, scripts().get_revision(revision))
+    with connection.begin():
+        context._ensure_version_table()
+        maintainer = HeadMaintainer(context, state.version_rows(connection, state.VERSION_TABLE, None))
+        with Operations.context(context):
+            step.migration_fn()
+        maintainer.update_to_step(step)
+
+
+def drop_all(connection: Connection) -> None:
+    """Takes the bookkeeping tables away; for tests, and for who stops using online-migrate."""
+    state.metadata.drop_all(connection)
+    sa.Table(state.VERSION_TABLE, sa.MetaData()).drop(connection, checkfirst=True)

@@ -1,0 +1,245 @@
+"""The four kinds of data migration, as a user writes them, and what they become on a live connection."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+from sqlalchemy.sql import visitors
+
+from online_migrate import exceptions
+from online_migrate.dialects.base import LockTarget
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection, Row
+
+    from online_migrate.walk.chunker import Chunk
+
+TableLike = str | sa.Table
+Expression = sa.ColumnElement[bool]
+PendingLike = Expression | Callable[[sa.Table], Expression] | None
+ValuesLike = Mapping[str, Any] | Callable[[sa.Table], Mapping[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """The rows that a data migration is about, on a live connection."""
+
+    table: sa.Table
+    pending: Expression | None
+    """True or NULL for a row that is not migrated yet."""
+    verify: Expression | None
+    """True for a row that is migrated well."""
+
+    @property
+    def lock_targets(self) -> tuple[LockTarget, ...]:
+        """Every table, and every alias, that counting the rows reads."""
+        found = {LockTarget(table=self.table.name, schema=self.table.schema)}
+        for expression in (self.pending, self.verify):
+            if expression is not None:
+                found |= set(_tables_in(expression))
+        return tuple(sorted(found, key=lambda t: (t.schema or "", t.table, t.alias or "")))
+
+
+def _tables_in(expression: Expression) -> Iterable[LockTarget]:
+    for element in visitors.iterate(expression):
+        if isinstance(element, sa.Alias) and isinstance(element.element, sa.TableClause):
+            inner = element.element
+            yield LockTarget(inner.name, getattr(inner, "schema", None), alias=str(element.name))
+        elif isinstance(element, sa.TableClause):
+            yield LockTarget(element.name, getattr(element, "schema", None))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataMigration(abc.ABC):
+    """What all four kinds have in common.
+
+    *table*: a name, which is reflected so that types are right, or a typed ``sa.Table``.
+    *revision*: the expand revision (or the beginning of its id) that must be applied before.
+    *after*: names of data migrations that must be complete before.
+    *pending*: a row is pending while this is true or NULL; without it no gate opens.
+    *verify*: what must hold of a migrated row.
+    *release*: the release this belongs to.
+    """
+
+    kind: ClassVar[str] = ""
+
+    table: TableLike | None = None
+    revision: str | None = None
+    name: str = ""
+    after: tuple[str, ...] = ()
+    release: str | None = None
+    pending: PendingLike = None
+    verify: PendingLike = None
+    path: str = dataclasses.field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.after, str):
+            object.__setattr__(self, "after", (self.after,))
+        else:
+            object.__setattr__(self, "after", tuple(self.after))
+
+    @property
+    def has_pending(self) -> bool:
+        """True if somebody said when a row is pending."""
+        return self.pending is not None
+
+    def subject(self, connection: Connection) -> Subject:
+        """The table, reflected, with the expressions made for it.
+
+        Raises :class:`~online_migrate.exceptions.PendingUnreadable` if the table, or a column that an
+        expression names, is not there.
+        """
+        if self.table is None:
+            raise exceptions.DataMigrationBroken(
+                name=self.name, reason="it has no table", hint="say table='...' beside pending"
+            )
+        table = self._reflect(connection, self.table)
+        return Subject(
+            table=table,
+            pending=self._expression("pending", self.pending, table),
+            verify=self._expression("verify", self.verify, table),
+        )
+
+    def _reflect(self, connection: Connection, table: TableLike) -> sa.Table:
+        if isinstance(table, sa.Table):
+            return table
+        schema, _, name = table.rpartition(".")
+        try:
+            return sa.Table(
+                name, sa.MetaData(), schema=schema or None, autoload_with=connection, resolve_fks=False
+            )
+        except exc.NoSuchTableError:
+            raise exceptions.PendingUnreadable(
+                name=self.name, reason=f"there is no table {table!r} in this database"
+            ) from None
+
+    def _expression(self, what: str, given: PendingLike, table: sa.Table) -> Expression | None:
+        if given is None or isinstance(given, sa.ColumnElement):
+            return given
+        if not callable(given) or isinstance(given, sa.ClauseElement):
+            raise exceptions.DataMigrationBroken(
+                name=self.name, reason=f"{what} is a {type(given).__name__}, not a SQL expression"
+            )
+        result = self._of_table(what, given, table)
+        if not isinstance(result, sa.ColumnElement):
+            raise exceptions.DataMigrationBroken(
+                name=self.name, reason=f"{what} gives a {type(result).__name__}, not a SQL expression"
+            )
+        return result
+
+    def _of_table(self, what: str, function: Callable[[sa.Table], Any], table: sa.Table) -> Any:
+        try:
+            return function(table)
+        except (AttributeError, KeyError) as error:
+            missing = error.args[0] if error.args else error
+            raise exceptions.PendingUnreadable(
+                name=self.name, reason=f"{what} of table {table.name!r} names {missing!r}, which is not there"
+            ) from None
+        except Exception as error:
+            raise exceptions.DataMigrationBroken(
+                name=self.name, reason=f"{what} raises {type(error).__name__}: {error}"
+            ) from error
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Backfill(DataMigration):
+    """Sets columns by SQL expressions: one UPDATE in the server for each chunk.
+
+    *values*: column name -> SQL expression (or plain value), or a function of the table giving that.
+    """
+
+    kind: ClassVar[str] = "backfill"
+    values: ValuesLike
+
+    def values_for(self, table: sa.Table) -> Mapping[str, Any]:
+        """The columns to set, for the live table."""
+        values = self._of_table("values", self.values, table) if callable(self.values) else self.values
+        unknown = [column for column in values if column not in table.c]
+        if unknown:
+            raise exceptions.PendingUnreadable(
+                name=self.name, reason=f"values sets {unknown[0]!r}, which table {table.name!r} has not"
+            )
+        return dict(values)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RowMigration(DataMigration):
+    """Calls a Python function for each row; see :func:`row_migration`."""
+
+    kind: ClassVar[str] = "row"
+    function: Callable[[Row[Any]], Mapping[str, Any] | None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BatchMigration(DataMigration):
+    """Calls a Python function for each chunk; see :func:`batch_migration`."""
+
+    kind: ClassVar[str] = "batch"
+    function: Callable[[Connection, Chunk], int]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CountedMigration(DataMigration):
+    """Calls an OpenStack function until it finds no more; see :func:`counted`."""
+
+    kind: ClassVar[str] = "counted"
+    function: Callable[[Any, int], tuple[int, int]]
+    context: Callable[[], Any] | None = None
+
+
+def row_migration(
+    *, table: TableLike, **options: Any
+) -> Callable[[Callable[[Row[Any]], Mapping[str, Any] | None]], RowMigration]:
+    """Makes a data migration of a function of a row.
+
+    The function takes a SQLAlchemy ``Row`` (``row.full_name``) and gives a dict of new values, or None:
+    nothing to change. Its effect is committed exactly once for a row; the call itself may repeat, after
+    a kill. Options: those of :class:`DataMigration`.
+    """
+
+    def decorate(function: Callable[[Row[Any]], Mapping[str, Any] | None]) -> RowMigration:
+        return RowMigration(function=function, table=table, **_named(options, function))
+
+    return decorate
+
+
+def batch_migration(
+    *, table: TableLike, **options: Any
+) -> Callable[[Callable[[Connection, Chunk], int]], BatchMigration]:
+    """Makes a data migration of a function ``(connection, chunk) -> rows done``.
+
+    It may run any SQL on *connection*, inside the chunk's transaction, which it must not end.
+    ``chunk.where`` is the condition of the chunk's pending rows on ``chunk.table``.
+    """
+
+    def decorate(function: Callable[[Connection, Chunk], int]) -> BatchMigration:
+        return BatchMigration(function=function, table=table, **_named(options, function))
+
+    return decorate
+
+
+def counted(
+    function: Callable[[Any, int], tuple[int, int]],
+    *,
+    context: Callable[[], Any] | None = None,
+    **options: Any,
+) -> CountedMigration:
+    """Takes an OpenStack online data migration as it is: ``(context, max_count) -> (found, done)``.
+
+    *context*: gives the first argument; by default a context that oslo.db's enginefacade accepts.
+    The function commits by itself, so a kill may repeat a call: it must be idempotent, as OpenStack
+    demands. Without *table* and *pending* it can be run but opens no gate.
+    """
+    return CountedMigration(function=function, context=context, **_named(options, function))
+
+
+def _named(options: Mapping[str, Any], function: Callable[..., Any]) -> dict[str, Any]:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return {"name": getattr(function, "__name__", ""), **options}

@@ -1,0 +1,238 @@
+"""Applies one revision, resumably; what expand and contract have in common."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import random
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import sqlalchemy as sa
+from alembic import util
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationStep
+from sqlalchemy import exc
+
+from online_migrate import exceptions, state
+from online_migrate.ddl.executor import Executor, Guard, Open
+from online_migrate.ddl.journal import Journal
+from online_migrate.ddl.session import Session, server_down
+from online_migrate.revision.environment import Environment, vetoed
+from online_migrate.revision.project import Project
+from online_migrate.waiting import Clock, Stop, backoff
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect as SADialect
+    from sqlalchemy.engine import Engine
+
+LONGEST_PAUSE = 10.0
+"""Seconds; below the session timeout, so that the server does not end a session that is waiting."""
+
+
+class Watch(contextlib.AbstractContextManager[Guard], Protocol):
+    """A guard that is set up before the first statement of a revision and taken down after the last."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stepper:
+    """What applying revisions needs, put together once for a command."""
+
+    project: Project
+    environment: Environment
+    session: Session
+    clock: Clock
+    stop: Stop
+    say: Callable[[str], None]
+
+    def applied(self) -> frozenset[str]:
+        """The revisions that the database has."""
+        return applied_revisions(self.session.connection, self.project, self.environment)
+
+    def journal(self, revision: str) -> Journal:
+        """The journal of a revision, as an earlier run left it."""
+        session = self.session
+        journal = Journal(revision, session.dialect, session.connection, session.side)
+        journal.open()
+        if session.side is None:
+            session.connection.rollback()
+        return journal
+
+    def apply(
+        self,
+        revision: str,
+        *,
+        watch: Callable[[Journal], Watch] | None = None,
+        finish: Callable[[], None] | None = None,
+        tables: Sequence[str] = (),
+    ) -> None:
+        """Applies *revision*, and tries again when it does not get its locks.
+
+        *watch* makes the guard of its statements; *finish* is called in the transaction that writes the
+        version row; *tables* are asked for whoever blocks us. Raises
+        :class:`~online_migrate.exceptions.LockGivenUp`,
+        :class:`~online_migrate.exceptions.RevisionFailed`, or what the guard raises.
+        """
+        settings = self.project.settings
+        pauses = backoff(
+            waited=settings.lock_timeout,
+            attempts=settings.lock_attempts,
+            longest=LONGEST_PAUSE,
+            jitter=random.Random(),
+        )
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                self._attempt(revision, watch, finish)
+            except Exception as error:
+                self._reset()
+                if not self._is_lock_timeout(error):
+                    raise self._explained(revision, error) from error
+                self._pause(revision, attempt, pauses, tables, error)
+            else:
+                return
+
+    def _attempt(
+        self, revision: str, watch: Callable[[Journal], Watch] | None, finish: Callable[[], None] | None
+    ) -> None:
+        connection, dialect = self.session.connection, self.session.dialect
+        journal = Journal(revision, dialect, connection, self.session.side)
+        script = self.project.script
+        step: Any = MigrationStep.upgrade_from_script(script.revision_map, script.get_revision(revision))
+        upgrade = step.migration_fn
+
+        def run(**keywords: Any) -> None:
+            journal.open()
+            guarded = contextlib.nullcontext(Open()) if watch is None else watch(journal)
+            with dialect.around_revision(connection), guarded as guard:
+                if watch is None and not journal.begun:
+                    journal.record_intent()
+                with Executor(dialect, connection, journal, guard).active():
+                    upgrade(**keywords)
+            if finish is not None:
+                finish()
+            journal.close(connection)
+
+        step.migration_fn = run
+        with self._context(lambda heads, context: [step]) as context:
+            context.run_migrations()
+        # Alembic commits its own transaction; this ends the one in which the version table was read.
+        connection.commit()
+
+    @contextlib.contextmanager
+    def _context(self, steps: Callable[[Any, Any], Any]) -> Iterator[EnvironmentContext]:
+        project, dialect = self.project, self.session.dialect
+        function = vetoed(steps, project.config, project.script)
+        with EnvironmentContext(project.config, project.script, fn=function) as context:
+            options = self.environment.options | {
+                "transaction_per_migration": True,
+                "transactional_ddl": dialect.transactional_ddl,
+            }
+            context.configure(connection=self.session.connection, **options)
+            yield context
+
+    def _reset(self) -> None:
+        for connection in (self.session.connection, self.session.side):
+            if connection is not None:
+                with contextlib.suppress(exc.SQLAlchemyError):
+                    connection.rollback()
+
+    def _is_lock_timeout(self, error: Exception) -> bool:
+        return isinstance(error, exc.SQLAlchemyError | _oslo_error()) and self.session.dialect.is_lock_timeout(
+            error
+        )
+
+    def _pause(
+        self, revision: str, attempt: int, pauses: Iterator[float], tables: Sequence[str], error: Exception
+    ) -> None:
+        blockers = self._blockers(tables)
+        pause = next(pauses, None)
+        if pause is None or self.stop.requested:
+            raise exceptions.LockGivenUp(
+                what=", ".join(tables) or f"what revision {revision} changes",
+                attempts=attempt,
+                timeout=self.project.settings.lock_timeout,
+                blockers="".join(f"\n  held by {line}" for line in blockers),
+            ) from error
+        self.say(
+            f"{revision}: no lock after {self.project.settings.lock_timeout:g} s"
+            f"{' (' + blockers[0] + ')' if blockers else ''}; next try in {pause:.1f} s"
+        )
+        self.clock.wait(pause, self.stop)
+
+    def _blockers(self, tables: Sequence[str]) -> list[str]:
+        try:
+            return self.session.dialect.blocking_sessions(self.session.connection, tables)
+        except exc.SQLAlchemyError:
+            # Only a help for the person who reads it; not everybody may look at other sessions.
+            return []
+        finally:
+            self._reset()
+
+    def _explained(self, revision: str, error: Exception) -> Exception:
+        if isinstance(error, exceptions.OnlineMigrateError):
+            return error
+        if isinstance(error, exc.DBAPIError | _oslo_error()):
+            if self.session.dialect.is_connection_lost(error):
+                return server_down(self.session.connection.engine.url, error)
+            reason = getattr(error, "orig", None) or getattr(error, "inner_exception", None) or error
+            return exceptions.RevisionFailed(revision=revision, reason=" ".join(str(reason).split()))
+        return exceptions.RevisionFailed(
+            revision=revision, reason=f"{type(error).__name__}: {' '.join(str(error).split())}"
+        )
+
+
+def _oslo_error() -> type[Exception]:
+    from oslo_db import exception  # noqa: PLC0415 - takes a while to import, and only errors need it
+
+    error: type[Exception] = exception.DBError
+    return error
+
+
+def applied_revisions(
+    connection: sa.Connection, project: Project, environment: Environment
+) -> frozenset[str]:
+    """The revisions that the database has, by ancestry."""
+    rows = state.version_rows(connection, environment.version_table, environment.version_schema)
+    return project.graph.applied(rows)
+
+
+def render(
+    project: Project, environment: Environment, engine: Engine, revisions: Sequence[str]
+) -> dict[str, list[str]]:
+    """The SQL of revisions, as Alembic's offline mode gives it; nothing is executed.
+
+    A revision whose script needs a live connection raises what its script raises.
+    """
+    return {revision: _render_one(project, environment, engine.dialect, revision) for revision in revisions}
+
+
+def _render_one(
+    project: Project, environment: Environment, dialect: SADialect, revision: str
+) -> list[str]:
+    buffer = io.StringIO()
+    script = project.script
+    step: Any = MigrationStep.upgrade_from_script(script.revision_map, script.get_revision(revision))
+    with EnvironmentContext(
+        project.config, script, fn=lambda heads, context: [], as_sql=True, output_buffer=buffer
+    ) as context:
+        keywords = environment.options | {"output_buffer": buffer, "literal_binds": True}
+        context.configure(dialect_name=dialect.name, **keywords)
+        from alembic.operations import Operations  # noqa: PLC0415
+
+        with Operations.context(context.get_context()):
+            step.migration_fn()
+    return split_statements(buffer.getvalue())
+
+
+def split_statements(sql: str) -> list[str]:
+    """The statements of an offline script; a semicolon inside quotes or a body does not end one."""
+    found = [part.strip() for part in sql.split(";\n")]
+    statements = [part.removesuffix(";").strip() for part in found if part.strip()]
+    return [s for s in statements if s.upper() not in ("BEGIN", "COMMIT")]
+
+
+RENDER_ERRORS = (exceptions.OnlineMigrateError, util.CommandError, exc.SQLAlchemyError, AttributeError, TypeError)
+"""What rendering a script beforehand may raise when the script needs a live connection."""

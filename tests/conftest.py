@@ -1,0 +1,104 @@
+"""Options of the test run, and the database servers it needs: started once, stopped at its end.
+
+Without pytest-xdist the servers are started after collection, exactly those that collected tests use.
+With it the process that controls the workers starts all selected ones before there are workers, unless it
+was only asked for unit tests; the workers find them in their environment.
+A server that cannot be had ends the run with an error.  No test is skipped for want of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers import CATALOG, DEFAULT_NAMES, Fleet, Server, ServerError
+
+FLEET = pytest.StashKey[Fleet]()
+_UNIT_TESTS = Path(__file__).parent / "unit"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("online-migrate")
+    group.addoption(
+        "--server",
+        action="append",
+        choices=list(CATALOG),
+        help=f"run the tests on this server only (repeatable; default: {', '.join(DEFAULT_NAMES)})",
+    )
+    group.addoption("--long", action="store_true", help="run the tests marked `long` as well")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    needs = "needs(*capabilities): run on the servers which have all of these (tests/servers/catalog.py)"
+    config.addinivalue_line("markers", needs)
+    config.addinivalue_line("markers", "long: takes minutes; only run with --long")
+    config.stash[FLEET] = Fleet()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    config.stash[FLEET].close()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    config = session.config
+    if config.pluginmanager.hasplugin("dsession") and not _only_unit_tests(config):
+        _have(config, config.getoption("server") or CATALOG)
+        config.stash[FLEET].export()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("long"):
+        short = [item for item in items if item.get_closest_marker("long") is None]
+        config.hook.pytest_deselected(items=[item for item in items if item not in set(short)])
+        items[:] = short
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if not session.config.getoption("collectonly"):
+        _have(session.config, _used_by(session.items))
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    return _report(config.stash[FLEET].servers.values())
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
+    return _report(config.stash[FLEET].servers.values())
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    lines = _report(config.stash[FLEET].servers.values())
+    if lines:
+        terminalreporter.section("database servers")
+        for line in lines:
+            terminalreporter.write_line(line)
+
+
+def _only_unit_tests(config: pytest.Config) -> bool:
+    """Whether all paths on the command line are below tests/unit."""
+    paths = [config.invocation_params.dir / argument.partition("::")[0] for argument in config.args]
+    return all(path.resolve().is_relative_to(_UNIT_TESTS) for path in paths)
+
+
+def _used_by(items: Iterable[pytest.Item]) -> Iterator[str]:
+    """The names of the servers that these tests are parametrized with."""
+    for item in items:
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+            name = item.callspec.params.get("server")
+            if isinstance(name, str):
+                yield name
+
+
+def _have(config: pytest.Config, names: Iterable[str]) -> None:
+    try:
+        config.stash[FLEET].need(names)
+    except ServerError as error:
+        raise pytest.UsageError(f"a database server is missing, so nothing is tested.\n{error}") from error
+
+
+def _report(servers: Iterable[Server]) -> list[str]:
+    return [f"server {server.name}: {server.product} {server.version}, {server.origin}" for server in servers]

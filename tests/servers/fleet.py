@@ -1,0 +1,93 @@
+"""Several servers at once, from wherever they can be had."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.servers import launch, state
+from tests.servers.access import Server, examine
+from tests.servers.catalog import CATALOG
+from tests.servers.system import ServerError
+from tests.servers.watchdog import Watchdog
+
+
+class Fleet:
+    """The servers of one process: in the environment, left running, or started here and stopped again."""
+
+    def __init__(self) -> None:
+        self.servers: dict[str, Server] = {}
+        self.folders: dict[str, Path] = {}
+        self._watchdogs: list[Watchdog] = []
+
+    def need(self, names: Iterable[str]) -> None:
+        """Have these servers, or raise a ServerError that names every one that cannot be had."""
+        wanted = [name for name in dict.fromkeys(names) if name not in self.servers]
+        found = {name: place for name in wanted if (place := _find(name))}
+        for name, (url, origin) in found.items():
+            self.servers[name] = examine(name, url, origin)
+        self._start([name for name in wanted if name not in found])
+
+    def get(self, name: str) -> Server:
+        """The server `name`, started now if it is not there yet."""
+        self.need([name])
+        return self.servers[name]
+
+    def export(self) -> None:
+        """Tell the processes that this one starts where the servers are."""
+        for server in self.servers.values():
+            os.environ[CATALOG[server.name].variable] = server.url
+
+    def let_go(self) -> None:
+        """Leave what was started here running."""
+        while self._watchdogs:
+            self._watchdogs.pop().let_go()
+
+    def close(self) -> None:
+        """Stop what was started here, and forget everything."""
+        while self._watchdogs:
+            self._watchdogs.pop().stop()
+        self.servers.clear()
+        self.folders.clear()
+
+    def _start(self, names: Collection[str]) -> None:
+        if not names:
+            return
+        for name in names:  # one after the other: there is one package manager
+            launch.RECIPES[name].obtain()
+        base = launch.new_base()
+        self._watchdogs.append(Watchdog(base))
+        failures = []
+        with ThreadPoolExecutor(len(names)) as pool:
+            for name, outcome in pool.map(lambda name: (name, _attempt(name, base)), names):
+                if isinstance(outcome, Server):
+                    self.servers[name] = outcome
+                    self.folders[name] = base / name
+                else:
+                    failures.append(f"{name}: {outcome}")
+        if failures:
+            raise ServerError("\n".join(failures))
+
+
+def _attempt(name: str, base: Path) -> Server | ServerError:
+    before = time.monotonic()
+    try:
+        url = launch.start(name, base)
+        return examine(name, url, f"started for this run in {time.monotonic() - before:.1f} s")
+    except ServerError as error:
+        return error
+
+
+def _find(name: str) -> tuple[str, str] | None:
+    """URL and origin of a server that need not be started."""
+    if name == "sqlite":
+        return "sqlite://", "part of Python"
+    variable = CATALOG[name].variable
+    if url := os.environ.get(variable):
+        return url, f"from {variable}"
+    if left := state.read().get(name):
+        return left.url, "left running by `python -m tests.servers start`"
+    return None

@@ -1,0 +1,103 @@
+"""One server: prepared in a folder of its own, started, and waited for."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from sqlalchemy import NullPool, create_engine
+from sqlalchemy.exc import DBAPIError
+
+from tests.servers.mariadb import Galera, MariaDB
+from tests.servers.mysql import MySQL
+from tests.servers.postgresql import PostgreSQL, WheelPostgreSQL
+from tests.servers.recipe import Recipe
+from tests.servers.system import ServerError, become, free_port, give, is_root
+from tests.servers.watchdog import PROCESS_FILE, process_id
+
+RECIPES: dict[str, Recipe] = {
+    "postgresql": PostgreSQL(),
+    "postgresql18": WheelPostgreSQL(),
+    "mariadb": MariaDB(),
+    "mysql": MySQL(),
+    "galera": Galera(),
+}
+
+_PATIENCE = 90.0
+_ATTEMPTS = 3
+_LOG_LINES = 40
+_RECORD_AND_BECOME = 'echo "$$ $1" > "$2"; shift 2; exec "$@"'
+"""The process id is on disk before the server exists, so that no server can be lost."""
+
+
+def new_base() -> Path:
+    """A fresh folder for the servers of one start; for root where every account may pass."""
+    base = Path(tempfile.mkdtemp(prefix="online-migrate-", dir="/tmp" if is_root() else None))
+    base.chmod(0o755)
+    return base
+
+
+def start(name: str, base: Path) -> str:
+    """Start the server `name` in a folder below `base`, wait until it can be used, and return its URL."""
+    recipe = RECIPES[name]
+    folder = base / name
+    folder.mkdir(mode=0o700)
+    give(folder, recipe.account())
+    recipe.prepare(folder)
+    for _ in range(_ATTEMPTS):
+        port = free_port()
+        process = _spawn(recipe, folder, port)
+        if _wait_until_ready(recipe, folder, port, process):
+            return recipe.url(port)
+        if "already in use" not in _log_tail(folder):
+            break  # only losing the port to somebody else is worth another try
+    raise ServerError(f"{name} did not start; the end of its log:\n{_log_tail(folder)}")
+
+
+def _spawn(recipe: Recipe, folder: Path, port: int) -> subprocess.Popen[bytes]:
+    server = recipe.command(folder, port)
+    record = [str(int(recipe.stop_signal)), str(folder / PROCESS_FILE)]
+    with (folder / "log").open("wb") as log:
+        return subprocess.Popen(
+            ["/bin/sh", "-c", _RECORD_AND_BECOME, "sh", *record, *server],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": str(folder)},
+            start_new_session=True,
+            **become(recipe.account()),
+        )
+
+
+def _wait_until_ready(recipe: Recipe, folder: Path, port: int, process: subprocess.Popen[bytes]) -> bool:
+    """Wait until our server answers on `port`; False if it ended or took too long."""
+    engine = create_engine(recipe.url(port), poolclass=NullPool, connect_args={"connect_timeout": 5})
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with engine.connect() as connection:
+                ours = os.path.samefile(recipe.data_directory(connection), folder / "data")
+                if ours and recipe.is_ready(connection):
+                    process.returncode = 0  # never waited for: it may outlive this process
+                    return True
+        except DBAPIError:
+            pass  # not yet
+        time.sleep(0.05)
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+    return False
+
+
+def _log_tail(folder: Path) -> str:
+    lines = (folder / "log").read_text(errors="replace").splitlines()
+    return "\n".join(lines[-_LOG_LINES:])
+
+
+def is_running(folder: Path) -> bool:
+    """Whether the server of `folder` still runs."""
+    return process_id(folder) is not None

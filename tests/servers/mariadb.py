@@ -1,0 +1,142 @@
+"""MariaDB from Debian's packages: by itself, and as the only node of a Galera cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import Connection, text
+
+from tests.servers.debian import ensure_packages
+from tests.servers.recipe import PASSWORD, USER, Recipe
+from tests.servers.system import ServerError, find_program, free_port, give, run, server_account
+
+COMMON_OPTIONS = (
+    "--bind-address=127.0.0.1",
+    "--skip-name-resolve",
+    "--max-connections=200",
+    "--character-set-server=utf8mb4",
+    "--default-time-zone=+00:00",
+    "--server-id=1",
+    "--log-bin=binlog",
+    "--binlog-format=ROW",
+    "--binlog-expire-logs-seconds=3600",
+    "--max-binlog-size=64M",
+    "--sync-binlog=0",
+    "--log-bin-trust-function-creators=1",
+    "--innodb-buffer-pool-size=256M",
+    "--innodb-flush-log-at-trx-commit=0",
+    "--innodb-flush-method=nosync",
+)
+"""What MariaDB and MySQL share: a realistic binary log, and no waiting for the disk."""
+
+
+def write_accounts(folder: Path, account: str | None) -> Path:
+    """Statements that the server executes before it serves anyone: our user, and a password for root."""
+    statements = (
+        f"CREATE USER IF NOT EXISTS '{USER}'@'%' IDENTIFIED BY '{PASSWORD}';",
+        f"GRANT ALL PRIVILEGES ON *.* TO '{USER}'@'%' WITH GRANT OPTION;",
+        f"ALTER USER 'root'@'localhost' IDENTIFIED BY '{PASSWORD}';",
+    )
+    script = folder / "accounts.sql"
+    script.touch(mode=0o600)
+    script.write_text("\n".join(statements) + "\n")
+    give(script, account)
+    return script
+
+
+def place_options(folder: Path, port: int) -> list[str]:
+    """Where the server keeps its things."""
+    return [
+        f"--datadir={folder / 'data'}",
+        f"--socket={folder / 'socket'}",
+        f"--pid-file={folder / 'mysqld.pid'}",
+        f"--tmpdir={folder}",
+        f"--init-file={folder / 'accounts.sql'}",
+        f"--port={port}",
+    ]
+
+
+class MySQLFamily(Recipe):
+    """What MariaDB and MySQL have in common for us."""
+
+    driver = "mysql+pymysql"
+    database = "mysql"
+
+    def account(self) -> str | None:
+        return server_account("mysql")
+
+    def data_directory(self, connection: Connection) -> str:
+        return str(connection.execute(text("SELECT @@datadir")).scalar_one())
+
+
+class MariaDB(MySQLFamily):
+    """Debian's MariaDB; only the programs are installed, so there is no service to keep from starting."""
+
+    packages: tuple[str, ...] = ("mariadb-server-core", "mariadb-client-core")
+
+    def obtain(self) -> str:
+        if not self._is_here():
+            ensure_packages(*self.packages)
+        return f"MariaDB as {_program('mariadbd')}"
+
+    def prepare(self, folder: Path) -> None:
+        write_accounts(folder, self.account())
+        command = [str(_program("mariadb-install-db")), "--no-defaults", f"--datadir={folder / 'data'}"]
+        command += ["--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]
+        command += ["--innodb-flush-method=nosync"]
+        run(command, account=self.account())
+
+    def command(self, folder: Path, port: int) -> list[str]:
+        options = (*COMMON_OPTIONS, *place_options(folder, port))
+        return [str(_program("mariadbd")), "--no-defaults", *options]
+
+    def _is_here(self) -> bool:
+        return all(find_program(name) for name in ("mariadbd", "mariadb-install-db", "my_print_defaults"))
+
+
+class Galera(MariaDB):
+    """A cluster of one node: what it says about itself is what counts, not what it replicates."""
+
+    packages = (*MariaDB.packages, "galera-4")
+
+    def command(self, folder: Path, port: int) -> list[str]:
+        nobody_listens = f"tcp://127.0.0.1:{free_port()}"
+        provider = (
+            f"gmcast.listen_addr={nobody_listens};ist.recv_addr=127.0.0.1:{free_port()};"
+            "gcache.size=32M;gcache.page_size=32M"
+        )
+        return [
+            *super().command(folder, port),
+            "--wsrep-on=ON",
+            f"--wsrep-provider={_provider()}",
+            "--wsrep-cluster-address=gcomm://",
+            "--wsrep-new-cluster",
+            "--wsrep-node-address=127.0.0.1",
+            f"--wsrep-provider-options={provider}",
+            "--innodb-autoinc-lock-mode=2",
+        ]
+
+    def is_ready(self, connection: Connection) -> bool:
+        row = connection.execute(text("SHOW GLOBAL STATUS LIKE 'wsrep_ready'")).one_or_none()
+        return row is not None and row[1] == "ON"
+
+    def _is_here(self) -> bool:
+        return super()._is_here() and _find_provider() is not None
+
+
+def _program(name: str) -> Path:
+    found = find_program(name)
+    if found is None:
+        raise ServerError(f"no {name} found, although its package is installed")
+    return found
+
+
+def _provider() -> Path:
+    found = _find_provider()
+    if found is None:
+        raise ServerError("no libgalera_smm.so found, although its package is installed")
+    return found
+
+
+def _find_provider() -> Path | None:
+    return next(Path("/usr/lib").glob("**/libgalera_smm.so"), None)

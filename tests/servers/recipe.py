@@ -1,0 +1,51 @@
+"""What a kind of server has to say about itself, so that `launch` can run it."""
+
+from __future__ import annotations
+
+import signal
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+from sqlalchemy import URL, Connection
+
+USER = "om_test"
+PASSWORD = "p@ss:w/rd%"
+"""Awkward on purpose: whoever prints, splits or forgets to quote a URL is found out."""
+
+
+class Recipe(ABC):
+    """How to obtain, prepare and run one kind of server."""
+
+    driver: str
+    database: str
+    stop_signal = signal.SIGKILL
+    """Nothing of a throwaway server is worth a clean shutdown, unless it would leave something behind."""
+
+    @abstractmethod
+    def obtain(self) -> str:
+        """Have the programs on this machine, and say in a line where they are."""
+
+    @abstractmethod
+    def account(self) -> str | None:
+        """The account to run under; None is our own."""
+
+    @abstractmethod
+    def prepare(self, folder: Path) -> None:
+        """Make a data directory in the empty `folder`, which belongs to the account."""
+
+    @abstractmethod
+    def command(self, folder: Path, port: int) -> list[str]:
+        """The command that serves the data of `folder` on `port`, in the foreground, logging to stderr."""
+
+    @abstractmethod
+    def data_directory(self, connection: Connection) -> str:
+        """Where the server behind `connection` keeps its data, to tell ours from one that took our port."""
+
+    def is_ready(self, connection: Connection) -> bool:
+        """Whether a server that accepts connections is also ready to be used."""
+        return True
+
+    def url(self, port: int) -> str:
+        """How tests reach the maintenance database."""
+        url = URL.create(self.driver, USER, PASSWORD, "127.0.0.1", port, self.database)
+        return url.render_as_string(hide_password=False)

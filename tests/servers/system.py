@@ -1,0 +1,127 @@
+"""The machine: accounts, commands, folders and free ports."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import random
+import shlex
+import shutil
+import socket
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CACHE_NAME = "online-migrate-tests"
+
+
+class ServerError(Exception):
+    """A test server cannot be had; the message says what was tried and what would help."""
+
+
+def is_root() -> bool:
+    """Whether this process may do everything, and so must not run a database server as itself."""
+    return os.geteuid() == 0
+
+
+def download_folder() -> Path:
+    """Where downloaded packages are kept between runs."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(base) / CACHE_NAME
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def program_folder() -> Path:
+    """Where unpacked programs are kept; for root a folder that the server's account can read as well."""
+    folder = Path("/var/cache") / CACHE_NAME if is_root() else download_folder() / "programs"
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o755)
+    return folder
+
+
+def server_account(*preferred: str) -> str | None:
+    """The account a server runs under: None for our own, else the first preferred one that exists."""
+    if not is_root():
+        return None
+    for name in (*preferred, "nobody"):
+        try:
+            pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return name
+    raise ServerError(f"a database server must not run as root, and none of {preferred}, nobody exists")
+
+
+def give(path: Path, account: str | None) -> None:
+    """Make `path` belong to `account`."""
+    if account is not None:
+        entry = pwd.getpwnam(account)
+        os.chown(path, entry.pw_uid, entry.pw_gid)
+
+
+def become(account: str | None) -> dict[str, Any]:
+    """The arguments of subprocess.Popen that make a program run under `account`."""
+    if account is None:
+        return {}
+    entry = pwd.getpwnam(account)
+    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+
+
+def as_root(command: Sequence[str], purpose: str) -> list[str]:
+    """`command` as root would run it, with sudo where that needs no password."""
+    if is_root():
+        return list(command)
+    if shutil.which("sudo") and subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode == 0:
+        return ["sudo", "-n", *command]
+    raise ServerError(f"{purpose}: run this as root, then try again: {shlex.join(command)}")
+
+
+def run(
+    command: Sequence[str | Path],
+    *,
+    account: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    timeout: float = 600,
+) -> str:
+    """Run `command` to its end and return what it printed; a failure shows all of that."""
+    words = [str(word) for word in command]
+    try:
+        done = subprocess.run(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            cwd="/",
+            timeout=timeout,
+            env={**os.environ, **(environment or {})},
+            **become(account),
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ServerError(f"cannot run {shlex.join(words)}: {error}") from error
+    if done.returncode:
+        raise ServerError(f"{shlex.join(words)} failed with status {done.returncode}:\n{done.stdout}")
+    return str(done.stdout)
+
+
+def find_program(name: str) -> Path | None:
+    """A program of the system, also where an ordinary user's PATH does not look."""
+    places = os.pathsep.join(("/usr/sbin", "/usr/bin", os.environ.get("PATH", "")))
+    found = shutil.which(name, path=places)
+    return Path(found) if found else None
+
+
+def free_port() -> int:
+    """A port nobody listens on, below those that the kernel hands to outgoing connections."""
+    for port in random.sample(range(20_000, 32_000), 200):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise ServerError("no free port between 20000 and 32000 on 127.0.0.1")

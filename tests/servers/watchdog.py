@@ -1,0 +1,98 @@
+"""Stops servers whose owner is gone, however it went.
+
+Run as a program it waits until its standard input ends, which happens when the process that started it
+closes the pipe or dies, by whatever signal; then it stops every server below a folder and removes it all.
+If it reads the word `keep` first, it leaves everything as it is.
+
+This file needs nothing but Python's standard library, so that the program starts at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+PROCESS_FILE = "process"
+"""In each server's folder: the process id and the signal that stops it."""
+
+KEEP = b"keep"
+_PATIENCE = 5.0
+
+
+class Watchdog:
+    """The running program, as its starter sees it."""
+
+    def __init__(self, base: Path) -> None:
+        command = [sys.executable, "-I", __file__, str(base)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+
+    def let_go(self) -> None:
+        """Leave the servers running."""
+        self._end(KEEP)
+
+    def stop(self) -> None:
+        """Have the servers stopped and their folders removed."""
+        self._end(b"")
+
+    def _end(self, last_word: bytes) -> None:
+        self._process.communicate(last_word, timeout=60)
+
+
+def process_id(folder: Path) -> int | None:
+    """The id of the server that runs in `folder`, or None if it does not run (any more)."""
+    try:
+        pid = int((folder / PROCESS_FILE).read_text().split()[0])
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (OSError, ValueError, IndexError):
+        return None
+    return pid if os.fsencode(folder) in command else None  # else the id belongs to somebody else now
+
+
+def stop_server(folder: Path) -> None:
+    """Stop the server in `folder`, and remove the folder."""
+    pid = process_id(folder)
+    if pid is not None:
+        wanted = int((folder / PROCESS_FILE).read_text().split()[1])
+        for number in (wanted, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+            if _wait_until_gone(folder):
+                break
+    for _ in range(3):  # the server's own children may still be writing
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            break
+        time.sleep(0.2)
+
+
+def _wait_until_gone(folder: Path) -> bool:
+    deadline = time.monotonic() + _PATIENCE
+    while process_id(folder) is not None:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def stop_all(base: Path) -> None:
+    """Stop every server below `base`, and remove all of it."""
+    for folder in base.iterdir() if base.exists() else ():
+        stop_server(folder)
+    shutil.rmtree(base, ignore_errors=True)
+
+
+def main() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # only the end of the owner counts
+    if sys.stdin.buffer.read() != KEEP:
+        stop_all(Path(sys.argv[1]))
+
+
+if __name__ == "__main__":
+    main()
