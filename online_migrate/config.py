@@ -130,8 +130,8 @@ def find_url(*, given: str | None, config_files: Sequence[str], from_ini: str | 
 def _oslo_url(config_files: Sequence[str]) -> str | None:
     if not config_files:
         return None
-    from oslo_config import cfg  # noqa: PLC0415 - only those who pass --config-file pay for it
-    from oslo_db import options  # noqa: PLC0415
+    from oslo_config import cfg
+    from oslo_db import options
 
     conf = cfg.ConfigOpts()
     conf.register_opts(options.database_opts, "database")

@@ -103,7 +103,7 @@ class Journal:
         known = self._entries.get((digest, occurrence))
         if known is not None and known.done:
             return False
-        if known is not None and self._was_applied(known):
+        if known is not None and self.was_applied(known):
             self._put(dataclasses.replace(known, state="done", done_at=state.now()))
             return False
         before = None if transactional else self._fingerprint(statement)
@@ -114,7 +114,7 @@ class Journal:
             execute()
         except Exception as error:
             lost = self._dialect.is_connection_lost(error)
-            if not transactional and not lost and not self._was_applied(entry):
+            if not transactional and not lost and not self.was_applied(entry):
                 self._forget(entry)
             raise
         if transactional:
@@ -130,7 +130,8 @@ class Journal:
         """Takes back the record of a statement that was undone."""
         self._forget(entry)
 
-    def _was_applied(self, entry: Entry) -> bool:
+    def was_applied(self, entry: Entry) -> bool:
+        """True if a statement that was begun has reached the catalog."""
         return entry.before_text is not None and self._fingerprint(entry.statement) != entry.before_text
 
     def _fingerprint(self, statement: str) -> str:
@@ -145,7 +146,7 @@ class Journal:
             return None
         definition = self._dialect.trigger_definition(self._records, trigger)
         self._commit()
-        return definition
+        return None if definition is None else json.dumps(definition)
 
     def _new_entry(self, digest: str, occurrence: int, statement: str, before: str | None) -> Entry:
         self._position += 1

@@ -47,7 +47,9 @@ def connect(engine: Engine) -> Connection:
 def server_down(url: sa.URL, error: BaseException) -> exceptions.ServerDown:
     """What a failed connection says to a person, on one line and without the password."""
     reason = str(getattr(error, "orig", None) or getattr(error, "inner_exception", None) or error)
-    return exceptions.ServerDown(url=url.render_as_string(hide_password=True), reason=" ".join(reason.split()))
+    return exceptions.ServerDown(
+        url=url.render_as_string(hide_password=True), reason=" ".join(reason.split())
+    )
 
 
 @contextlib.contextmanager

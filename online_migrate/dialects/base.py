@@ -64,7 +64,7 @@ class Dialect:
 
     def create_engine(self, url: sa.URL) -> Engine:
         """An engine by oslo.db: its exception filters, its guards against forks, its pool settings."""
-        from oslo_db.sqlalchemy import engines  # noqa: PLC0415 - SQLite does not need all of it
+        from oslo_db.sqlalchemy import engines
 
         engine: Engine = engines.create_engine(url, max_retries=0)
         return engine
@@ -74,6 +74,11 @@ class Dialect:
     ) -> None:
         """Bounds every lock wait of the session, and how long its locks outlive this host."""
         raise NotImplementedError
+
+    def prepare_data_session(self, connection: Connection) -> None:
+        """Sets the isolation level of chunks, and bounds their lock waits."""
+        if self.chunk_isolation is not None:
+            connection.execution_options(isolation_level=self.chunk_isolation)
 
     def begin_read_only(self, connection: Connection) -> None:
         """Makes the connection's next transaction one that the server keeps from writing."""
@@ -157,8 +162,8 @@ class Dialect:
         """A text that changes whenever the definition of a table, view or trigger in *names* does."""
         raise NotImplementedError
 
-    def trigger_definition(self, connection: Connection, name: str) -> str | None:
-        """The statement that creates trigger *name* again, or None where there is none."""
+    def trigger_definition(self, connection: Connection, name: str) -> list[str] | None:
+        """The statements that create trigger *name* again as it is, or None where there is none."""
         return None
 
     def indexes_of_column(self, connection: Connection, table: str, column: str) -> list[str]:

@@ -97,6 +97,11 @@ class MySQL(Dialect):
             connection.execute(sa.text(f"SET SESSION {setting} = {value}"))
         connection.commit()
 
+    def prepare_data_session(self, connection: Connection) -> None:
+        super().prepare_data_session(connection)
+        connection.execute(sa.text("SET SESSION lock_wait_timeout = 10, innodb_lock_wait_timeout = 10"))
+        connection.commit()
+
     def begin_read_only(self, connection: Connection) -> None:
         connection.execute(sa.text("START TRANSACTION READ ONLY"))
 
@@ -111,7 +116,9 @@ class MySQL(Dialect):
                 connection.execute(sa.text(f"SET SESSION max_execution_time = {before}"))
 
     def try_named_lock(self, connection: Connection, name: str) -> bool:
-        taken = connection.scalar(sa.text("SELECT GET_LOCK(:name, 0)"), {"name": _lock_name(connection, name)})
+        taken = connection.scalar(
+            sa.text("SELECT GET_LOCK(:name, 0)"), {"name": _lock_name(connection, name)}
+        )
         connection.commit()
         return bool(taken)
 
@@ -186,7 +193,7 @@ class MySQL(Dialect):
             sections[title] = connection.execute(statement, {"names": list(names) or [""]}).all()
         return render_rows(sections)
 
-    def trigger_definition(self, connection: Connection, name: str) -> str | None:
+    def trigger_definition(self, connection: Connection, name: str) -> list[str] | None:
         found = self.rows(
             connection,
             "SELECT 1 FROM information_schema.triggers "
@@ -197,7 +204,8 @@ class MySQL(Dialect):
             return None
         quoted = connection.dialect.identifier_preparer.quote(name)
         row = connection.exec_driver_sql(f"SHOW CREATE TRIGGER {quoted}").one()
-        return str(row[2])
+        # A trigger runs under the sql_mode in which it was created.
+        return [f"SET SESSION sql_mode = '{row[1]}'", str(row[2])]
 
     def indexes_of_column(self, connection: Connection, table: str, column: str) -> list[str]:
         rows = self.rows(connection, _INDEXES_OF_COLUMN, table=table, column=column)

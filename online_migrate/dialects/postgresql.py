@@ -84,6 +84,11 @@ class PostgreSQL(Dialect):
         connection.execute(sa.text(f"SET idle_in_transaction_session_timeout = {_ms(session_timeout)}"))
         connection.commit()
 
+    def prepare_data_session(self, connection: Connection) -> None:
+        super().prepare_data_session(connection)
+        connection.execute(sa.text("SET lock_timeout = '10s'"))
+        connection.commit()
+
     def begin_read_only(self, connection: Connection) -> None:
         connection.execute(sa.text("SET TRANSACTION READ ONLY"))
 

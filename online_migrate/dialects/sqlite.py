@@ -47,7 +47,7 @@ class SQLite(Dialect):
         oslo.db's engine emits a BEGIN of its own that can only be deferred, so here its exception
         filters alone are used.
         """
-        from oslo_db.sqlalchemy import exc_filters  # noqa: PLC0415 - kept beside the engine's creation
+        from oslo_db.sqlalchemy import exc_filters
 
         self._check_folder(url)
         in_memory = url.database in (None, "", ":memory:") or "mode=memory" in (url.database or "")
@@ -91,6 +91,10 @@ class SQLite(Dialect):
         driver.execute(f"PRAGMA busy_timeout = {round(lock_timeout * 1000)}")
         connection.execution_options(**{BEGIN_OPTION: "IMMEDIATE"})
 
+    def prepare_data_session(self, connection: Connection) -> None:
+        connection.rollback()
+        connection.execution_options(**{BEGIN_OPTION: "IMMEDIATE"})
+
     def begin_read_only(self, connection: Connection) -> None:
         connection.exec_driver_sql("PRAGMA query_only = ON")
 
@@ -108,7 +112,7 @@ class SQLite(Dialect):
         path = _lock_path(connection, name)
         if path is None:
             return True
-        import fcntl  # noqa: PLC0415 - POSIX only; the other servers do not need it
+        import fcntl
 
         handle = path.open("a")
         try:

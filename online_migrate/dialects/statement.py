@@ -143,7 +143,9 @@ def dropped_columns(statement: str) -> list[tuple[str, str]]:
     return found
 
 
-_DROP_OTHERS = frozenset({"INDEX", "KEY", "FOREIGN", "PRIMARY", "CONSTRAINT", "CHECK", "PARTITION", "DEFAULT"})
+_DROP_OTHERS = frozenset(
+    {"INDEX", "KEY", "FOREIGN", "PRIMARY", "CONSTRAINT", "CHECK", "PARTITION", "DEFAULT"}
+)
 
 
 def dropped_column(action: Sequence[Token]) -> str | None:

@@ -63,7 +63,9 @@ class Remaining:
 def find(connection: Connection, subject: Subject, condition: sa.ColumnElement[bool]) -> Remaining:
     """How many rows satisfy *condition*, counted in the data now, and some of their keys."""
     some = sa.select(sa.literal_column("1").label("one")).select_from(subject.table).where(condition)
-    counted = connection.scalar(sa.select(sa.func.count()).select_from(some.limit(COUNTED_AT_MOST + 1).subquery()))
+    counted = connection.scalar(
+        sa.select(sa.func.count()).select_from(some.limit(COUNTED_AT_MOST + 1).subquery())
+    )
     count = int(counted or 0)
     keys: tuple[str, ...] = ()
     if count:

@@ -9,7 +9,9 @@ from online_migrate.revision.graph import Graph, Phase
 from online_migrate.revision.stepping import Stepper
 
 
-def plan(graph: Graph, applied: frozenset[str], target: str | None = None, *, with_base: bool = False) -> list[str]:
+def plan(
+    graph: Graph, applied: frozenset[str], target: str | None = None, *, with_base: bool = False
+) -> list[str]:
     """The expand revisions to apply, in order, up to *target* or the end of the branch. Pure.
 
     Raises :class:`~online_migrate.exceptions.BaseBehind` if a revision from before the branches is
@@ -22,9 +24,7 @@ def plan(graph: Graph, applied: frozenset[str], target: str | None = None, *, wi
     missing = graph.missing(applied, head)
     base_missing = [revision for revision in missing if graph.phase(revision) is Phase.BASE]
     if base_missing and not with_base:
-        raise exceptions.BaseBehind(
-            missing=_some(base_missing), tip=base_missing[-1]
-        )
+        raise exceptions.BaseBehind(missing=_some(base_missing), tip=base_missing[-1])
     return missing
 
 

@@ -112,9 +112,7 @@ def run_environment(target_metadata: Any = None, **options: Any) -> None:
         given=None, config_files=(), from_ini=environment.config.get_main_option("sqlalchemy.url")
     )
     if environment.is_offline_mode():
-        environment.configure(
-            url=url, literal_binds=True, dialect_opts={"paramstyle": "named"}, **options
-        )
+        environment.configure(url=url, literal_binds=True, dialect_opts={"paramstyle": "named"}, **options)
         with environment.begin_transaction():
             environment.run_migrations()
         return
@@ -235,7 +233,9 @@ def read_environment(project: Project, url: str) -> Environment:
     config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
     env_py = project.migrations_dir / "env.py"
     if not env_py.is_file():
-        raise exceptions.ConfigBroken(path=str(env_py), reason="there is no such file", hint="online-migrate init")
+        raise exceptions.ConfigBroken(
+            path=str(env_py), reason="there is no such file", hint="online-migrate init"
+        )
 
     def capture(**keywords: Any) -> None:
         probe.options |= keywords

@@ -200,7 +200,9 @@ def _names(value: Any) -> tuple[str, ...]:
 
 def _revision(script: Any, ids: set[str], by_label: Mapping[str, str]) -> Revision:
     requires = getattr(script.module, "requires", None)
-    depends = tuple(name if name in ids else by_label.get(name, name) for name in script._resolved_dependencies)
+    depends = tuple(
+        name if name in ids else by_label.get(name, name) for name in script._resolved_dependencies
+    )
     return Revision(
         id=script.revision,
         down=tuple(script._versioned_down_revisions),

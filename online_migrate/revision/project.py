@@ -55,7 +55,7 @@ class Project:
             script.get_heads()
         except util.CommandError as error:
             raise exceptions.ConfigBroken(path=str(self.config_file), reason=str(error)) from None
-        except Exception as error:  # noqa: BLE001 - a user's script may raise anything when it is imported
+        except Exception as error:
             raise exceptions.ScriptBroken(path=_culprit(error), reason=_one_line(error)) from error
         return script
 

@@ -47,8 +47,10 @@ class Stepper:
     say: Callable[[str], None]
 
     def applied(self) -> frozenset[str]:
-        """The revisions that the database has."""
-        return applied_revisions(self.session.connection, self.project, self.environment)
+        """The revisions that the database has now."""
+        applied = applied_revisions(self.session.connection, self.project, self.environment)
+        self.session.connection.rollback()
+        return applied
 
     def journal(self, revision: str) -> Journal:
         """The journal of a revision, as an earlier run left it."""
@@ -140,9 +142,9 @@ class Stepper:
                     connection.rollback()
 
     def _is_lock_timeout(self, error: Exception) -> bool:
-        return isinstance(error, exc.SQLAlchemyError | _oslo_error()) and self.session.dialect.is_lock_timeout(
-            error
-        )
+        return isinstance(
+            error, exc.SQLAlchemyError | _oslo_error()
+        ) and self.session.dialect.is_lock_timeout(error)
 
     def _pause(
         self, revision: str, attempt: int, pauses: Iterator[float], tables: Sequence[str], error: Exception
@@ -185,7 +187,7 @@ class Stepper:
 
 
 def _oslo_error() -> type[Exception]:
-    from oslo_db import exception  # noqa: PLC0415 - takes a while to import, and only errors need it
+    from oslo_db import exception
 
     error: type[Exception] = exception.DBError
     return error
@@ -209,9 +211,7 @@ def render(
     return {revision: _render_one(project, environment, engine.dialect, revision) for revision in revisions}
 
 
-def _render_one(
-    project: Project, environment: Environment, dialect: SADialect, revision: str
-) -> list[str]:
+def _render_one(project: Project, environment: Environment, dialect: SADialect, revision: str) -> list[str]:
     buffer = io.StringIO()
     script = project.script
     step: Any = MigrationStep.upgrade_from_script(script.revision_map, script.get_revision(revision))
@@ -220,7 +220,7 @@ def _render_one(
     ) as context:
         keywords = environment.options | {"output_buffer": buffer, "literal_binds": True}
         context.configure(dialect_name=dialect.name, **keywords)
-        from alembic.operations import Operations  # noqa: PLC0415
+        from alembic.operations import Operations
 
         with Operations.context(context.get_context()):
             step.migration_fn()
@@ -234,5 +234,11 @@ def split_statements(sql: str) -> list[str]:
     return [s for s in statements if s.upper() not in ("BEGIN", "COMMIT")]
 
 
-RENDER_ERRORS = (exceptions.OnlineMigrateError, util.CommandError, exc.SQLAlchemyError, AttributeError, TypeError)
+RENDER_ERRORS = (
+    exceptions.OnlineMigrateError,
+    util.CommandError,
+    exc.SQLAlchemyError,
+    AttributeError,
+    TypeError,
+)
 """What rendering a script beforehand may raise when the script needs a live connection."""

@@ -32,7 +32,7 @@ def show_key(key: Sequence[Any]) -> str:
     return values[0] if len(values) == 1 else f"({', '.join(values)})"
 
 
-def _encode(value: Any) -> Any:  # noqa: PLR0911 - one line a type
+def _encode(value: Any) -> Any:
     if isinstance(value, bool) or value is None or isinstance(value, int | str):
         return value
     if isinstance(value, float):

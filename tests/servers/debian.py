@@ -15,7 +15,6 @@ _PLACE_POLICY = f"""
     test -e {_POLICY} && exit {_ALREADY_THERE}
     printf '#!/bin/sh\\nexit 101\\n' > {_POLICY} && chmod 755 {_POLICY}
 """
-_QUIET = {"DEBIAN_FRONTEND": "noninteractive"}
 
 
 def ensure_packages(*packages: str) -> None:
@@ -26,11 +25,12 @@ def ensure_packages(*packages: str) -> None:
     if find_program("apt-get") is None:
         raise ServerError(f"not a Debian system: install what Debian calls {', '.join(missing)}")
     purpose = f"Debian packages are missing ({', '.join(missing)})"
-    install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *missing]
+    quietly = ["env", "DEBIAN_FRONTEND=noninteractive"]
+    install = [*quietly, "apt-get", "install", "-y", "-q", "--no-install-recommends", *missing]
     as_root(install, purpose)
-    run(as_root(["apt-get", "update", "-q"], purpose), environment=_QUIET)
+    run(as_root(["apt-get", "update", "-q"], purpose))
     with _no_service_starts(purpose):
-        run(as_root(["env", "DEBIAN_FRONTEND=noninteractive", *install], purpose))
+        run(as_root(install, purpose))
     still_missing = [name for name in missing if not _is_installed(name)]
     if still_missing:
         raise ServerError(f"{shlex.join(install)} succeeded without installing {still_missing}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import tempfile
 import time
@@ -46,10 +47,10 @@ def start(name: str, base: Path) -> str:
     folder = base / name
     folder.mkdir(mode=0o700)
     give(folder, recipe.account())
-    recipe.prepare(folder)
+    _prepare(name, folder)
     for _ in range(_ATTEMPTS):
         port = free_port()
-        process = _spawn(recipe, folder, port)
+        process = _spawn(recipe, folder, recipe.command(folder, port))
         if _wait_until_ready(recipe, folder, port, process):
             return recipe.url(port)
         if "already in use" not in _log_tail(folder):
@@ -57,12 +58,27 @@ def start(name: str, base: Path) -> str:
     raise ServerError(f"{name} did not start; the end of its log:\n{_log_tail(folder)}")
 
 
-def _spawn(recipe: Recipe, folder: Path, port: int) -> subprocess.Popen[bytes]:
-    server = recipe.command(folder, port)
+def _prepare(name: str, folder: Path) -> None:
+    process = _spawn(RECIPES[name], folder, RECIPES[name].preparation(folder))
+    try:
+        process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        _kill(process)
+    if process.returncode:
+        raise ServerError(f"no data directory for {name}; the end of the log:\n{_log_tail(folder)}")
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _spawn(recipe: Recipe, folder: Path, command: list[str]) -> subprocess.Popen[bytes]:
+    """Run `command` as the recipe's account, in a session of its own, with a log of its own."""
     record = [str(int(recipe.stop_signal)), str(folder / PROCESS_FILE)]
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(
-            ["/bin/sh", "-c", _RECORD_AND_BECOME, "sh", *record, *server],
+            ["/bin/sh", "-c", _RECORD_AND_BECOME, "sh", *record, *command],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -84,12 +100,11 @@ def _wait_until_ready(recipe: Recipe, folder: Path, port: int, process: subproce
                 if ours and recipe.is_ready(connection):
                     process.returncode = 0  # never waited for: it may outlive this process
                     return True
-        except DBAPIError:
-            pass  # not yet
+        except (DBAPIError, OSError):
+            pass  # nobody answers yet, or somebody else whose folder we cannot see
         time.sleep(0.05)
     if process.poll() is None:
-        process.kill()
-        process.wait()
+        _kill(process)
     return False
 
 

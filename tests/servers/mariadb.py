@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 
 from tests.servers.debian import ensure_packages
 from tests.servers.recipe import PASSWORD, USER, Recipe
-from tests.servers.system import ServerError, find_program, free_port, give, run, server_account
+from tests.servers.system import ServerError, find_program, free_port, give, server_account
 
 COMMON_OPTIONS = (
     "--bind-address=127.0.0.1",
@@ -79,12 +79,11 @@ class MariaDB(MySQLFamily):
             ensure_packages(*self.packages)
         return f"MariaDB as {_program('mariadbd')}"
 
-    def prepare(self, folder: Path) -> None:
+    def preparation(self, folder: Path) -> list[str]:
         write_accounts(folder, self.account())
         command = [str(_program("mariadb-install-db")), "--no-defaults", f"--datadir={folder / 'data'}"]
         command += ["--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]
-        command += ["--innodb-flush-method=nosync"]
-        run(command, account=self.account())
+        return [*command, "--innodb-flush-method=nosync"]
 
     def command(self, folder: Path, port: int) -> list[str]:
         options = (*COMMON_OPTIONS, *place_options(folder, port))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.servers import sid
 from tests.servers.mariadb import COMMON_OPTIONS, MySQLFamily, place_options, write_accounts
-from tests.servers.system import ServerError, run
+from tests.servers.system import ServerError
 
 
 class MySQL(MySQLFamily):
@@ -15,10 +15,10 @@ class MySQL(MySQLFamily):
     def obtain(self) -> str:
         return f"MySQL unpacked in {sid.obtain()}"
 
-    def prepare(self, folder: Path) -> None:
+    def preparation(self, folder: Path) -> list[str]:
         write_accounts(folder, self.account())
         options = [f"--datadir={folder / 'data'}", "--innodb-flush-method=nosync"]
-        run([*_mysqld(), *options, "--initialize-insecure"], account=self.account())
+        return [*_mysqld(), *options, "--initialize-insecure"]
 
     def command(self, folder: Path, port: int) -> list[str]:
         return [*_mysqld(), *COMMON_OPTIONS, *place_options(folder, port), "--mysqlx=OFF"]

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 
 from tests.servers.debian import ensure_packages
 from tests.servers.recipe import PASSWORD, USER, Recipe
-from tests.servers.system import ServerError, give, is_root, program_folder, run, server_account
+from tests.servers.system import ServerError, give, is_root, program_folder, server_account
 
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -49,15 +49,14 @@ class PostgreSQL(Recipe):
     def account(self) -> str | None:
         return server_account("postgres")
 
-    def prepare(self, folder: Path) -> None:
+    def preparation(self, folder: Path) -> list[str]:
         password = folder / "password"
         password.touch(mode=0o600)
         password.write_text(PASSWORD)
         give(password, self.account())
         command = [str(self._programs() / "initdb"), "--no-sync", f"--pgdata={folder / 'data'}"]
         command += ["--encoding=UTF8", "--locale=C.UTF-8", "--auth=scram-sha-256"]
-        command += [f"--username={USER}", f"--pwfile={password}"]
-        run(command, account=self.account())
+        return [*command, f"--username={USER}", f"--pwfile={password}"]
 
     def command(self, folder: Path, port: int) -> list[str]:
         settings = [f"--{name}={value}" for name, value in _SETTINGS.items()]

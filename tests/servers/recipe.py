@@ -30,8 +30,8 @@ class Recipe(ABC):
         """The account to run under; None is our own."""
 
     @abstractmethod
-    def prepare(self, folder: Path) -> None:
-        """Make a data directory in the empty `folder`, which belongs to the account."""
+    def preparation(self, folder: Path) -> list[str]:
+        """The command that makes a data directory in `folder`, which is empty and the account's."""
 
     @abstractmethod
     def command(self, folder: Path, port: int) -> list[str]:

@@ -9,7 +9,7 @@ import shlex
 import shutil
 import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +79,7 @@ def as_root(command: Sequence[str], purpose: str) -> list[str]:
     raise ServerError(f"{purpose}: run this as root, then try again: {shlex.join(command)}")
 
 
-def run(
-    command: Sequence[str | Path],
-    *,
-    account: str | None = None,
-    environment: Mapping[str, str] | None = None,
-    timeout: float = 600,
-) -> str:
+def run(command: Sequence[str | Path], *, timeout: float = 1800) -> str:
     """Run `command` to its end and return what it printed; a failure shows all of that."""
     words = [str(word) for word in command]
     try:
@@ -98,8 +92,6 @@ def run(
             errors="replace",
             cwd="/",
             timeout=timeout,
-            env={**os.environ, **(environment or {})},
-            **become(account),
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ServerError(f"cannot run {shlex.join(words)}: {error}") from error

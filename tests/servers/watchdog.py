@@ -45,7 +45,7 @@ class Watchdog:
 
 
 def process_id(folder: Path) -> int | None:
-    """The id of the server that runs in `folder`, or None if it does not run (any more)."""
+    """The id of the process (and its group) that works in `folder`, or None if there is none any more."""
     try:
         pid = int((folder / PROCESS_FILE).read_text().split()[0])
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -61,10 +61,10 @@ def stop_server(folder: Path) -> None:
         wanted = int((folder / PROCESS_FILE).read_text().split()[1])
         for number in (wanted, signal.SIGKILL):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+                os.killpg(pid, number)  # the server, or the script that prepares its data
             if _wait_until_gone(folder):
                 break
-    for _ in range(3):  # the server's own children may still be writing
+    for _ in range(10):  # the server's own children may still be writing
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():
             break

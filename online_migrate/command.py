@@ -1,0 +1,491 @@
+"""One function a verb, and the only place where the parts are wired together.
+
+Every function takes a :class:`Site`, which says where and how; they raise the errors of
+:mod:`online_migrate.exceptions`, whose ``exit_code`` the command line answers with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from online_migrate import config as configuration
+from online_migrate import exceptions, state
+from online_migrate.contract import gate as gates
+from online_migrate.contract import runner as contracts
+from online_migrate.ddl.session import connect, migrator
+from online_migrate.dialects import create_engine, dialect_of, safe_url
+from online_migrate.expand import bootstrap
+from online_migrate.expand import runner as expands
+from online_migrate.migrate import counted, progress, runner
+from online_migrate.migrate.run import Budget, Outcome, Result, exit_code
+from online_migrate.revision import init as projects
+from online_migrate.revision import pair, releases, stamping
+from online_migrate.revision.data_migration import CountedMigration, DataMigration
+from online_migrate.revision.environment import Environment, read_environment
+from online_migrate.revision.graph import Graph, Phase
+from online_migrate.revision.project import Project
+from online_migrate.revision.stepping import Stepper, applied_revisions
+from online_migrate.status import report as reports
+from online_migrate.status.plan import Plan, make_plan
+from online_migrate.waiting import Clock, Stop
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection, Engine
+
+__all__ = ["Outcome", "Result", "Site", "exit_code"]
+
+
+def _say_nothing(line: str) -> None:
+    """Where nobody listens."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Site:
+    """Where a command works, and how: a project, a database, who listens and who can stop it."""
+
+    config_file: Path = Path("alembic.ini")
+    given_url: str | None = None
+    oslo_config_files: tuple[str, ...] = ()
+    x_arguments: tuple[str, ...] = ()
+    clock: Clock = dataclasses.field(default_factory=Clock)
+    stop: Stop = dataclasses.field(default_factory=Stop)
+    say: Callable[[str], None] = _say_nothing
+    listener: progress.Listener = dataclasses.field(default_factory=progress.Silent)
+
+    @functools.cached_property
+    def project(self) -> Project:
+        """The project of *config_file*."""
+        return Project.load(self.config_file, x_arguments=self.x_arguments)
+
+    @functools.cached_property
+    def url(self) -> str:
+        """The database, password included: never to be shown."""
+        return configuration.find_url(
+            given=self.given_url,
+            config_files=self.oslo_config_files,
+            from_ini=self.project.config.get_main_option("sqlalchemy.url"),
+        )
+
+    @functools.cached_property
+    def engine(self) -> Engine:
+        """An engine that has connected once, so that it knows its server."""
+        self.project.graph  # noqa: B018 - what is wrong with the project is said before a server is asked
+        engine = create_engine(self.url)
+        connect(engine).close()
+        return engine
+
+    @functools.cached_property
+    def environment(self) -> Environment:
+        """What env.py configures."""
+        return read_environment(self.project, self.engine.url.render_as_string(hide_password=False))
+
+    def prepare(self) -> None:
+        """Before a command that writes: the bookkeeping tables are there, and ours."""
+        self.project.data_migrations  # noqa: B018 - refused before anything is written
+        self.environment  # noqa: B018
+        bootstrap.ensure(self.engine, self.project.settings, clock=self.clock, stop=self.stop)
+
+    def applied(self) -> frozenset[str]:
+        """The revisions that the database has."""
+        with connect(self.engine) as connection:
+            return applied_revisions(connection, self.project, self.environment)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection whose transaction the server keeps from writing."""
+        with connect(self.engine) as connection:
+            connection.detach()
+            bootstrap.is_current(connection)
+            connection.rollback()
+            dialect_of(connection).begin_read_only(connection)
+            yield connection
+
+    @contextlib.contextmanager
+    def stepper(self) -> Iterator[Stepper]:
+        """The migrator of this database, of which there is one at a time."""
+        with migrator(self.engine, self.project.settings, clock=self.clock, stop=self.stop) as session:
+            yield Stepper(
+                project=self.project,
+                environment=self.environment,
+                session=session,
+                clock=self.clock,
+                stop=self.stop,
+                say=self.say,
+            )
+
+
+# --- stage 1: it is written ----------------------------------------------------------------------
+
+
+def init(site: Site, folder: str = "migrations") -> projects.Written:
+    """Writes a new project. Overwrites nothing."""
+    return projects.init(site.config_file, folder)
+
+
+def adopt(site: Site) -> projects.Written:
+    """Takes over an existing linear Alembic project."""
+    return projects.adopt(site.config_file)
+
+
+def revision(site: Site, message: str, *, release: str | None = None) -> list[Path]:
+    """Writes an expand script and the contract script that depends on it."""
+    return pair.write_pair(site.project, message, release=release)
+
+
+# --- stage 2: the schema expands -----------------------------------------------------------------
+
+
+def expand(site: Site, target: str | None = None) -> list[str]:
+    """Applies the expand branch, up to *target* or to its end; gives the revisions applied."""
+    graph = site.project.graph
+    wanted = _target(graph, target, Phase.EXPAND)
+    site.environment  # noqa: B018 - read before the lock is taken
+    expands.plan(graph, site.applied(), wanted)
+    site.prepare()
+    with site.stepper() as stepper:
+        revisions = expands.plan(graph, stepper.applied(), wanted)
+        expands.run(stepper, revisions)
+    return revisions
+
+
+def _target(graph: Graph, target: str | None, phase: Phase) -> str | None:
+    if target is None:
+        return None
+    revision = graph.resolve(target)
+    if graph.phase(revision) is not phase:
+        raise exceptions.UnknownRevision(
+            revision=target, hint=f"{revision} is on the {graph.phase(revision)} branch, not on {phase}"
+        )
+    return revision
+
+
+# --- stage 3: rows move --------------------------------------------------------------------------
+
+
+def migrate(
+    site: Site,
+    names: Sequence[str] = (),
+    *,
+    max_count: int | None = None,
+    batch_size: int | None = None,
+) -> list[Result]:
+    """Runs data migrations, all or the named ones, to their end or until *max_count* rows are migrated.
+
+    *batch_size*: rows in a chunk. Raises :class:`~online_migrate.exceptions.ExpandMissing` before
+    anything is done if a revision that one of them needs is not applied.
+    """
+    chosen = [site.project.data_migration(name) for name in names] or list(
+        site.project.data_migrations.values()
+    )
+    applied = site.applied()
+    _refuse_unexpanded(chosen, applied, site.project.graph)
+    site.prepare()
+    place = _workplace(site, max_count=max_count, batch_size=batch_size)
+    return runner.each(_run_all(site, place, chosen, applied), site.listener)
+
+
+def _workplace(
+    site: Site, *, max_count: int | None = None, batch_size: int | None = None
+) -> runner.Workplace:
+    return runner.Workplace(
+        engine=site.engine,
+        batch_size=batch_size or site.project.settings.batch_size,
+        budget=Budget(max_count),
+        clock=site.clock,
+        stop=site.stop,
+        listener=site.listener,
+    )
+
+
+def _refuse_unexpanded(migrations: Sequence[DataMigration], applied: frozenset[str], graph: Graph) -> None:
+    over = graph.requirements(applied)
+    for migration in migrations:
+        needed = migration.revision
+        if needed is not None and needed not in applied and migration.name not in over:
+            raise exceptions.ExpandMissing(name=migration.name, revision=needed)
+
+
+def _run_all(
+    site: Site, place: runner.Workplace, chosen: Sequence[DataMigration], applied: frozenset[str]
+) -> Iterator[Result]:
+    """Runs them in their order; one that fails keeps only those waiting that come after it."""
+    over = site.project.graph.requirements(applied)
+    complete = set(over)
+    with connect(site.engine) as connection:
+        complete |= {
+            name
+            for name, record in state.all_records(connection).items()
+            if record.status is state.Status.COMPLETE
+        }
+    complete -= {migration.name for migration in chosen if migration.name not in over}
+    for migration in chosen:
+        waits_for = [name for name in migration.after if name not in complete]
+        if migration.name in over:
+            yield Result(migration.name, Outcome.CONTRACTED)
+        elif waits_for:
+            yield Result(migration.name, Outcome.WAITING, error=f"waits for {', '.join(waits_for)}")
+        else:
+            result = _run_one(place, migration)
+            if result.outcome is Outcome.COMPLETE:
+                complete.add(migration.name)
+            yield result
+
+
+def _run_one(place: runner.Workplace, migration: DataMigration) -> Result:
+    if isinstance(migration, CountedMigration):
+        return counted.run_counted(place, migration)
+    return runner.run_one(place, migration)
+
+
+# --- stage 4: the gate opens and the schema contracts --------------------------------------------
+
+
+def gate(site: Site, target: str | None = None) -> list[gates.Blocker]:
+    """Every blocker that stands before contract, up to *target* or to the end of the branch."""
+    graph = site.project.graph
+    wanted = _target(graph, target, Phase.CONTRACT)
+    applied = site.applied()
+    with site.reading() as connection:
+        return _gate(site, connection, applied).blockers(gates.to_contract(graph, applied, wanted))
+
+
+def _gate(site: Site, connection: Connection, applied: frozenset[str]) -> gates.Gate:
+    project = site.project
+    return gates.Gate(
+        project.graph, project.data_migrations, connection, applied, project.settings.gate_timeout
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Contracted:
+    """What contract did: the revisions applied, and what stopped it, if something did."""
+
+    revisions: tuple[str, ...]
+    blockers: tuple[gates.Blocker, ...] = ()
+
+
+def contract(site: Site, target: str | None = None, *, available: bool = False) -> Contracted:
+    """Applies the contract branch, up to *target* or to its end, if the gate is open for all of it.
+
+    *available*: applies up to the first revision whose gate is closed. Otherwise raises
+    :class:`~online_migrate.exceptions.GateClosed`, and has changed nothing.
+    """
+    graph = site.project.graph
+    wanted = _target(graph, target, Phase.CONTRACT)
+    revisions = gates.to_contract(graph, site.applied(), wanted)
+    if not available:
+        _refuse_closed(site, revisions, unfinished=_unfinished(site))
+    site.prepare()
+    with site.stepper() as stepper:
+        applied = stepper.applied()
+        revisions = gates.to_contract(graph, applied, wanted)
+        _resume(site, stepper, revisions, applied)
+        done: list[str] = []
+        if not available:
+            _refuse_closed(site, revisions)
+        for revision in revisions:
+            blockers = _blockers(site, [revision]) if available else []
+            if blockers:
+                return Contracted(tuple(done), tuple(blockers))
+            try:
+                contracts.run(stepper, revision)
+            except exceptions.GateClosed as closed:
+                if not available:
+                    raise
+                return Contracted(tuple(done), closed.blockers)
+            done.append(revision)
+    return Contracted(tuple(done))
+
+
+def _unfinished(site: Site) -> frozenset[str]:
+    """The data migrations of revisions that are half applied: their rows are moved when it goes on."""
+    with connect(site.engine) as connection:
+        if not state.exists(connection):
+            return frozenset()
+        names: set[str] = set()
+        for revision in state.open_revisions(connection):
+            if revision in site.project.graph and site.project.graph.phase(revision) is Phase.CONTRACT:
+                required = site.project.graph.revisions[revision].requires
+                names |= set(required) if isinstance(required, tuple) else set()
+        return frozenset(names)
+
+
+def _blockers(site: Site, revisions: Sequence[str]) -> list[gates.Blocker]:
+    applied = site.applied()
+    with connect(site.engine) as connection:
+        return _gate(site, connection, applied).blockers(revisions)
+
+
+def _refuse_closed(site: Site, revisions: Sequence[str], unfinished: frozenset[str] = frozenset()) -> None:
+    blockers = [b for b in _blockers(site, revisions) if b.object not in unfinished]
+    if blockers:
+        raise exceptions.GateClosed(blockers)
+
+
+def _resume(site: Site, stepper: Stepper, revisions: Sequence[str], applied: frozenset[str]) -> None:
+    """Brings a half-applied contract revision to where it can go on.
+
+    What the old version wrote while the revision lay there is migrated, after the triggers that kept it
+    in step are back.
+    """
+    for revision in contracts.half_applied(stepper, revisions):
+        site.say(f"contract {revision}: was begun and not finished; going on")
+        for trigger in contracts.put_back(stepper, revision):
+            site.say(f"contract {revision}: trigger {trigger} is put back until the rows are in step")
+        required = site.project.graph.revisions[revision].requires
+        names = required if isinstance(required, tuple) else ()
+        known = [site.project.data_migrations[n] for n in names if n in site.project.data_migrations]
+        place = _workplace(site)
+        for result in _run_all(site, place, _readable(site, known), applied):
+            if result.outcome is not Outcome.COMPLETE:
+                site.say(f"{result.name}: {result.error or result.outcome.value}")
+
+
+def _readable(site: Site, migrations: Sequence[DataMigration]) -> list[DataMigration]:
+    found = []
+    with connect(site.engine) as connection:
+        for migration in migrations:
+            with contextlib.suppress(exceptions.PendingUnreadable):
+                subject = migration.subject(connection)
+                if subject.pending is not None:
+                    found.append(migration)
+    return found
+
+
+# --- the whole way -------------------------------------------------------------------------------
+
+
+def upgrade(site: Site) -> list[Result]:
+    """Takes a database the whole way: release by release where releases are given, else all expands,
+    the data migrations in their order, all contracts.
+
+    For a fresh database, or one that no service uses. Functions are not called where there is no row.
+    Raises :class:`~online_migrate.exceptions.GateClosed` where rows are left that cannot be migrated.
+    """
+    graph = site.project.graph
+    fresh = not site.applied()
+    site.prepare()
+    results: list[Result] = []
+    for leg in releases.legs(graph, site.project.data_migrations):
+        with site.stepper() as stepper:
+            expands.run(stepper, expands.plan(graph, stepper.applied(), leg.expand, with_base=True))
+        chosen = [site.project.data_migrations[name] for name in leg.migrations]
+        results += _upgrade_data(site, chosen, fresh=fresh)
+        if exit_code(results):
+            return results
+        if leg.contract is not None:
+            contract(site, leg.contract)
+    return results
+
+
+def _upgrade_data(site: Site, chosen: Sequence[DataMigration], *, fresh: bool) -> list[Result]:
+    applied = site.applied()
+    _refuse_unexpanded(chosen, applied, site.project.graph)
+    place = _workplace(site)
+    empty = [m for m in chosen if isinstance(m, CountedMigration) and _is_empty(site, m, fresh=fresh)]
+    for migration in empty:
+        with connect(site.engine) as connection, connection.begin():
+            state.start_record(connection, migration.name)
+            state.set_status(connection, migration.name, state.Status.COMPLETE)
+    others = [migration for migration in chosen if migration not in empty]
+    return runner.each(_run_all(site, place, others, applied), site.listener)
+
+
+def _is_empty(site: Site, migration: CountedMigration, *, fresh: bool) -> bool:
+    """True if there is no row that the function could be called for."""
+    if migration.table is None:
+        return fresh
+    with connect(site.engine) as connection:
+        table = migration.subject(connection).table
+        return connection.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first() is None
+
+
+# --- what a person wants to see ------------------------------------------------------------------
+
+
+def status(site: Site) -> reports.Report:
+    """Where the database stands. Reads only."""
+    site.project.data_migrations  # noqa: B018 - a broken project is said first
+    applied = site.applied()
+    with site.reading() as connection:
+        return reports.make_report(connection, site.project, applied, url=safe_url(site.engine.url))
+
+
+def plan(site: Site) -> Plan:
+    """The SQL of what each phase would do to this database. Executes none of it."""
+    applied = site.applied()
+    with site.reading() as connection:
+        return make_plan(connection, site.project, site.environment, applied)
+
+
+@dataclasses.dataclass(frozen=True)
+class HistoryLine:
+    """One revision, for ``history`` and ``heads``."""
+
+    revision: str
+    phase: Phase
+    doc: str
+    release: str | None
+    head: bool
+    parents: tuple[str, ...]
+
+
+def history(site: Site) -> list[HistoryLine]:
+    """Every revision, the oldest first. Needs no database."""
+    graph = site.project.graph
+    heads = set(graph.heads.values()) - _branch_point(graph)
+    return [
+        HistoryLine(r.id, graph.phase(r.id), r.doc, r.release, r.id in heads, r.down)
+        for r in graph.revisions.values()
+    ]
+
+
+def _branch_point(graph: Graph) -> set[str]:
+    """The end of the base, where branches have grown out of it."""
+    grown = Phase.EXPAND in graph.heads or Phase.CONTRACT in graph.heads
+    return {graph.heads[Phase.BASE]} if grown and Phase.BASE in graph.heads else set()
+
+
+def current(site: Site) -> dict[Phase, reports.PhaseState]:
+    """The effective position on each branch, by ancestry."""
+    graph, applied = site.project.graph, site.applied()
+    return {
+        phase: reports.PhaseState(
+            graph.position(applied, phase),
+            graph.heads.get(phase),
+            tuple(revision for revision in graph.of(phase) if revision not in applied),
+        )
+        for phase in Phase
+        if phase in graph.heads
+    }
+
+
+def stamp(site: Site, targets: Sequence[str]) -> tuple[str, ...]:
+    """Writes down that the database is at *targets*, without running anything; gives the new rows.
+
+    The position on the branch that is not named stays as it is.
+    """
+    graph = site.project.graph
+    environment = site.environment
+    with migrator(site.engine, site.project.settings, clock=site.clock, stop=site.stop) as session:
+        connection = session.connection
+        rows = state.version_rows(connection, environment.version_table, environment.version_schema)
+        connection.rollback()
+        new = stamping.rows_after(graph, graph.applied(rows), targets)
+        stamping.write(connection, site.project, environment, new)
+    return new
+
+
+def server_errors() -> tuple[type[Exception], ...]:
+    """What a server or the network can answer with that no command expects."""
+    from oslo_db import exception
+
+    return (exc.SQLAlchemyError, exception.DBError)

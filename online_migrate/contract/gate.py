@@ -1,0 +1,245 @@
+"""The gate: every reason why contract is refused. An empty list means open.
+
+It fails closed: no record, an unreadable table, an unknown name, a count that takes too long are all
+reasons. What is counted is the data, now; what is recorded is only asked for the rest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import exc
+
+from online_migrate import exceptions, state
+from online_migrate.dialects import Dialect, dialect_of
+from online_migrate.evidence.pending import (
+    Remaining,
+    any_row,
+    fails_verify,
+    find,
+    is_pending,
+    still_failing,
+)
+from online_migrate.revision.data_migration import DataMigration, Subject
+from online_migrate.revision.graph import UNDECLARED, Graph, Phase
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+
+@dataclasses.dataclass(frozen=True)
+class Blocker:
+    """One reason for which contract is refused, and what removes it."""
+
+    id: str
+    object: str
+    """What it is about: a revision, or a data migration."""
+    reason: str
+    hint: str
+    """The next command to type, or the text to change."""
+    count: int | None = None
+    """How many rows stand in the way, where rows do."""
+    at_least: bool = False
+    keys: tuple[str, ...] = ()
+    """Some of their keys."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return dataclasses.asdict(self) | {"keys": list(self.keys)}
+
+
+def to_contract(graph: Graph, applied: frozenset[str], target: str | None = None) -> list[str]:
+    """The contract revisions to apply, in order, up to *target* or the end of the branch. Pure."""
+    head = target if target is not None else graph.heads.get(Phase.CONTRACT)
+    if head is None:
+        return []
+    if graph.phase(head) is not Phase.CONTRACT:
+        raise exceptions.UnknownRevision(
+            revision=head, hint=f"it is on the {graph.phase(head)} branch; contract wants a contract revision"
+        )
+    return [r for r in graph.missing(applied, head) if graph.phase(r) is Phase.CONTRACT]
+
+
+def schema_blockers(graph: Graph, applied: frozenset[str], revisions: Sequence[str]) -> list[Blocker]:
+    """What the revision graph alone says against *revisions*. Pure."""
+    found: list[Blocker] = []
+    for revision in revisions:
+        if graph.revisions[revision].requires is UNDECLARED:
+            found.append(
+                Blocker(
+                    "requires-undeclared",
+                    revision,
+                    "the script does not say which data migrations it requires",
+                    f"write requires = ('name', ...) into {graph.revisions[revision].path}, "
+                    "or requires = () to say that none is needed",
+                )
+            )
+        for needed in graph.missing(applied, revision):
+            if graph.phase(needed) is not Phase.CONTRACT and not any(b.object == needed for b in found):
+                phase = graph.phase(needed)
+                hint = "online-migrate expand" if phase is Phase.EXPAND else f"alembic upgrade {needed}"
+                found.append(
+                    Blocker("expand-not-applied", needed, f"{phase} revision {needed} is not applied", hint)
+                )
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Gate:
+    """Looks at a database for the blockers of contract revisions. Locks nothing, changes nothing."""
+
+    graph: Graph
+    migrations: Mapping[str, DataMigration]
+    connection: Connection
+    applied: frozenset[str]
+    timeout: float
+    """Seconds that counting may take for each data migration."""
+
+    def blockers(self, revisions: Sequence[str]) -> list[Blocker]:
+        """Every blocker that stands before *revisions*."""
+        found = schema_blockers(self.graph, self.applied, revisions)
+        names: dict[str, str] = {}
+        for revision in revisions:
+            required = self.graph.revisions[revision].requires
+            if required is not UNDECLARED:
+                names |= {name: revision for name in required if name not in names}
+        problem = dialect_of(self.connection).contract_problem(self.connection) if names else None
+        if problem is not None:
+            found.append(Blocker("server", self.connection.dialect.name, problem.reason, problem.hint))
+        for name, revision in names.items():
+            found += self._of_migration(name, revision)
+        self.connection.rollback()
+        return found
+
+    def _of_migration(self, name: str, revision: str) -> list[Blocker]:
+        migration = self.migrations.get(name)
+        if migration is None:
+            known = ", ".join(self.migrations) or "none"
+            reason = f"contract revision {revision} requires a data migration that does not exist"
+            return [Blocker("data-migration-unknown", name, reason, f"known names: {known}")]
+        if not migration.has_pending:
+            reason = "it has no pending expression, so nobody can count what is left"
+            return [Blocker("no-pending", name, reason, f"say pending=... in {migration.path}")]
+        try:
+            record = state.get_record(self.connection, name) if state.exists(self.connection) else None
+        except exc.DBAPIError as error:
+            self.connection.rollback()
+            reason = f"its record cannot be read: {error.orig}"
+            return [Blocker("registry-unreadable", name, reason, "online-migrate status")]
+        if record is None:
+            reason = "there is no record that it ever ran"
+            return [Blocker("no-record", name, reason, f"online-migrate migrate {name}")]
+        rows = self._of_rows(migration, record)
+        if record.status is not state.Status.COMPLETE and not rows:
+            why = f": {record.error}" if record.error else ""
+            reason = f"it is not complete ({record.status}{why})"
+            return [Blocker("not-complete", name, reason, f"online-migrate migrate {name}")]
+        return rows
+
+    def _of_rows(self, migration: DataMigration, record: state.Record) -> list[Blocker]:
+        try:
+            subject = migration.subject(self.connection)
+        except exceptions.PendingUnreadable as error:
+            if counts_as_verified(record, self.applied, state.open_revisions(self.connection)):
+                return []
+            return [_unreadable(migration.name, str(error))]
+        blockers = look(self.connection, migration, subject, timeout=self.timeout)
+        failing = {}
+        if not any(blocker.id in _UNCOUNTED for blocker in blockers):
+            failing = still_failing(self.connection, migration, subject)
+        return [_with_failures(blocker, len(failing)) for blocker in blockers]
+
+
+_UNCOUNTED = ("pending-unreadable", "not-counted")
+
+
+def _with_failures(blocker: Blocker, failed: int) -> Blocker:
+    if not failed or blocker.id != "pending-rows":
+        return blocker
+    return dataclasses.replace(
+        blocker,
+        reason=f"{blocker.reason}; {failed:,} of them could not be migrated",
+        hint=f"online-migrate status shows the rows that failed; mend them, then: {blocker.hint}",
+    )
+
+
+def counts_as_verified(
+    record: state.Record | None, applied: frozenset[str], half_applied: Sequence[str]
+) -> bool:
+    """True if what was seen under the lock of an earlier contract revision stands for the rows. Pure.
+
+    Once that revision has taken away a column that ``pending`` reads, the rows cannot be asked again.
+    """
+    if record is None or record.verified_by is None:
+        return False
+    return record.verified_by in applied or record.verified_by in half_applied
+
+
+def look(
+    connection: Connection, migration: DataMigration, subject: Subject, *, timeout: float, brief: bool = False
+) -> list[Blocker]:
+    """Looks at the rows: those that are pending, and those of which ``verify`` does not hold.
+
+    *brief*: under a lock, where a first row is enough and is counted only if it is there.
+    """
+    dialect = dialect_of(connection)
+    if subject.pending is None:
+        return [_unreadable(migration.name, "it has no pending expression")]
+    conditions = {"pending-rows": is_pending(subject.pending)}
+    wrong = fails_verify(subject)
+    if wrong is not None:
+        conditions["unverified-rows"] = wrong
+    found: list[Blocker] = []
+    try:
+        with dialect.statement_timeout(connection, timeout):
+            for id_, condition in conditions.items():
+                if brief and not any_row(connection, subject, condition):
+                    continue
+                remaining = find(connection, subject, condition)
+                if remaining.count:
+                    found.append(_rows_blocker(id_, migration.name, subject, remaining))
+    except exc.DBAPIError as error:
+        connection.rollback()
+        return [_not_counted(dialect, migration.name, error, timeout)]
+    return found
+
+
+def _rows_blocker(id_: str, name: str, subject: Subject, remaining: Remaining) -> Blocker:
+    what = "pending" if id_ == "pending-rows" else "migrated, but do not verify"
+    hint = f"online-migrate migrate {name}"
+    if id_ != "pending-rows":
+        hint = f"mend these rows, or the verify expression of {name}"
+    more = ", ..." if remaining.count > len(remaining.keys) else ""
+    return Blocker(
+        id_,
+        name,
+        f"{remaining} row(s) of {subject.table.name} are {what}: {', '.join(remaining.keys)}{more}",
+        hint,
+        count=remaining.count,
+        at_least=remaining.at_least,
+        keys=remaining.keys,
+    )
+
+
+def _not_counted(dialect: Dialect, name: str, error: exc.DBAPIError, timeout: float) -> Blocker:
+    if dialect.is_connection_lost(error):
+        raise error
+    if dialect.is_statement_timeout(error):
+        return Blocker(
+            "not-counted",
+            name,
+            f"its rows could not be counted within {timeout:g} s",
+            "raise look_timeout or gate_timeout in [online_migrate], or add an index that pending can use",
+        )
+    return _unreadable(name, " ".join(str(error.orig).split()))
+
+
+def _unreadable(name: str, reason: str) -> Blocker:
+    return Blocker(
+        "pending-unreadable",
+        name,
+        f"what is pending cannot be counted: {reason}",
+        "mend its pending expression",
+    )

@@ -1,0 +1,306 @@
+"""Applies contract revisions, each after a last look at the rows under the lock of its statements.
+
+Invariants:
+
+* Between the last look, which saw no pending row, and the destructive statement nobody else writes.
+* The intent, and what was seen, are recorded before the first statement.
+* A revision that was half applied when its run was killed is finished by the next run. Triggers that it
+  had dropped are put back first, as long as nothing else of it is done, so that the old version's rows
+  are in step again while those written meanwhile are migrated.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from online_migrate import exceptions, state
+from online_migrate.contract.gate import Blocker, counts_as_verified, look
+from online_migrate.ddl.journal import Journal
+from online_migrate.ddl.session import private_connection
+from online_migrate.dialects.base import LockTarget
+from online_migrate.dialects.statement import (
+    Kind,
+    altered_table,
+    dropped_columns,
+    dropped_indexes,
+    dropped_trigger,
+    identifiers,
+    is_read,
+    shorten,
+)
+from online_migrate.revision.data_migration import Subject
+from online_migrate.revision.environment import permit
+from online_migrate.revision.graph import UNDECLARED
+from online_migrate.revision.stepping import RENDER_ERRORS, Stepper, render
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+
+def run(stepper: Stepper, revision: str) -> None:
+    """Applies one contract revision; the gate has looked at the whole range before.
+
+    Raises :class:`~online_migrate.exceptions.GateClosed` if the last look finds a pending row.
+    """
+    graph = stepper.project.graph
+    required = graph.revisions[revision].requires
+    if required is UNDECLARED:
+        raise exceptions.Refused(reason=f"contract revision {revision} does not say what it requires")
+    targets = _Targets(stepper, revision, required)
+    applied = stepper.applied()
+    stepper.say(f"contract {revision}: {graph.revisions[revision].doc or 'no message'}")
+    with permit(stepper.project.config, [revision]):
+        stepper.apply(
+            revision,
+            watch=lambda journal: LockedLook(stepper, revision, required, journal, targets.named, applied),
+            tables=targets.names,
+        )
+
+
+class _Targets:
+    """The tables that a contract revision is about, learned before anything is locked."""
+
+    def __init__(self, stepper: Stepper, revision: str, required: Sequence[str]) -> None:
+        self.named: tuple[LockTarget, ...] = ()
+        self.names: tuple[str, ...] = ()
+        if not required:
+            return
+        connection, dialect = stepper.session.connection, stepper.session.dialect
+        statements = _rendered(stepper, revision)
+        if dialect.metadata_only_under_lock:
+            refuse_what_rebuilds(stepper, statements)
+            self.named = self._in_text(stepper, revision, statements)
+        tables = {t.table for t in self.named}
+        for name in required:
+            migration = stepper.project.data_migrations[name]
+            with contextlib.suppress(exceptions.PendingUnreadable):
+                tables |= {target.table for target in migration.subject(connection).lock_targets}
+        connection.rollback()
+        self.names = tuple(sorted(tables))
+
+    @staticmethod
+    def _in_text(stepper: Stepper, revision: str, statements: Sequence[str]) -> tuple[LockTarget, ...]:
+        declared = stepper.project.graph.revisions[revision].locks
+        words = {word for statement in statements for word in identifiers(statement)} | set(declared)
+        ours = state.TABLES | {stepper.environment.version_table}
+        tables = sa.inspect(stepper.session.connection).get_table_names()
+        return tuple(LockTarget(table) for table in tables if table in words and table not in ours)
+
+
+def _rendered(stepper: Stepper, revision: str) -> list[str]:
+    try:
+        engine = stepper.session.connection.engine
+        return render(stepper.project, stepper.environment, engine, [revision])[revision]
+    except RENDER_ERRORS:
+        # A script that asks the database what to do; its ``locks = (...)`` says which tables.
+        return []
+
+
+def refuse_what_rebuilds(stepper: Stepper, statements: Sequence[str]) -> None:
+    """Refuses, before anything is done, what could not be done while readers wait."""
+    connection, dialect = stepper.session.connection, stepper.session.dialect
+    dropped: set[str] = set()
+    for statement in statements:
+        if dialect.kind(statement, autocommit=False) is Kind.DATA:
+            raise exceptions.NotUnderLock(statement=shorten(statement), reason=_ROWS, hint=_ROWS_HINT)
+        dropped |= set(dropped_indexes(statement))
+        for table, column in dropped_columns(statement):
+            in_the_way = [i for i in dialect.indexes_of_column(connection, table, column) if i not in dropped]
+            if in_the_way:
+                lines = "\n".join(f"    op.drop_index({index!r}, {table!r})" for index in in_the_way)
+                raise exceptions.NotUnderLock(
+                    statement=shorten(statement),
+                    reason=f"column {column} is indexed ({', '.join(in_the_way)}), so dropping it "
+                    "rebuilds the table while every reader waits",
+                    hint=f"drop the index in the script before the column:\n{lines}",
+                )
+
+
+_ROWS = "it changes rows, and whether it was done could not be told after a kill"
+_ROWS_HINT = "move it into a data migration, or into a contract revision with requires = ()"
+
+
+class LockedLook:
+    """The guard of one run of one contract revision."""
+
+    def __init__(
+        self,
+        stepper: Stepper,
+        revision: str,
+        required: Sequence[str],
+        journal: Journal,
+        named: Sequence[LockTarget],
+        applied: frozenset[str],
+    ) -> None:
+        self._stepper = stepper
+        self._revision = revision
+        self._required = required
+        self._journal = journal
+        self._named = named
+        self._applied = applied
+        self._dialect = stepper.session.dialect
+        self._connection: Connection = stepper.session.connection
+        self._held_in: object = None
+
+    def __enter__(self) -> LockedLook:
+        if not self._journal.begun:
+            self._journal.record_intent(requires=list(self._required))
+        try:
+            self._lock_and_look()
+        except BaseException:
+            self._take_down()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._take_down(failed=error is not None)
+
+    def _take_down(self, *, failed: bool = True) -> None:
+        if self._held_in is not None:
+            self._held_in = None
+            with contextlib.suppress(exc.SQLAlchemyError):
+                # A session that is gone has already freed its locks.
+                self._dialect.unlock_tables(self._connection)
+        side = self._stepper.session.side
+        if failed and side is not None and not self._journal.begun:
+            with contextlib.suppress(exc.SQLAlchemyError):
+                # An intent that came to nothing; left behind it would be tidied by the next run.
+                self._journal.close(side)
+                side.commit()
+
+    @property
+    def _holds(self) -> bool:
+        if self._held_in is None:
+            return False
+        return self._dialect.metadata_only_under_lock or self._held_in is self._connection.get_transaction()
+
+    def admit(self, statement: str, kind: Kind) -> Sequence[str]:
+        """Lets a destructive statement through only under the lock, after a look that saw nothing."""
+        if not self._required:
+            return [statement]
+        if kind is Kind.OUTSIDE:
+            if self._dialect.metadata_only_under_lock and self._holds:
+                self._dialect.unlock_tables(self._connection)
+                self._held_in = None
+            return [statement]
+        if kind is Kind.DATA and self._dialect.metadata_only_under_lock:
+            raise exceptions.NotUnderLock(statement=shorten(statement), reason=_ROWS, hint=_ROWS_HINT)
+        if self._is_autocommit():
+            raise exceptions.NotUnderLock(
+                statement=shorten(statement),
+                reason="it stands in an autocommit_block, where no lock lasts",
+                hint="take it out of the block; before it, the rows are counted again under a new lock",
+            )
+        if not self._holds:
+            self._lock_and_look()
+        return self._dialect.forms_under_lock(statement)
+
+    def _is_autocommit(self) -> bool:
+        return self._connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
+
+    # --- the last look ---------------------------------------------------------------------------
+
+    def _lock_and_look(self) -> None:
+        if not self._required:
+            return
+        subjects = self._subjects()
+        targets = {target for _name, subject in subjects for target in subject.lock_targets}
+        targets |= set(self._still_there())
+        if targets:
+            self._dialect.lock_tables(self._connection, sorted(targets, key=str))
+            self._held_in = self._connection.get_transaction() or self._connection
+        blockers: list[Blocker] = []
+        for name, subject in subjects:
+            migration = self._stepper.project.data_migrations[name]
+            timeout = self._stepper.project.settings.look_timeout
+            blockers += look(self._connection, migration, subject, timeout=timeout, brief=True)
+        if blockers:
+            raise exceptions.GateClosed(blockers, hint=self._state_of_things())
+        seen = [name for name, _subject in subjects]
+        records = self._stepper.session.side or self._connection
+        state.set_verified(records, seen, self._revision)
+        if records is not self._connection:
+            records.commit()
+
+    def _state_of_things(self) -> str | None:
+        done = sum(entry.done for entry in self._journal.statements)
+        if not done or self._dialect.transactional_ddl:
+            return "nothing was changed; rows were written since the gate looked"
+        return (
+            f"{done} statement(s) of {self._revision} are done and remembered; "
+            "online-migrate contract puts back what it can, moves the rows, and goes on"
+        )
+
+    def _subjects(self) -> list[tuple[str, Subject]]:
+        """The rows to look at, but for those whose columns are gone and that were seen before."""
+        found = []
+        records = self._stepper.session.side or self._connection
+        for name in self._required:
+            migration = self._stepper.project.data_migrations[name]
+            try:
+                found.append((name, migration.subject(self._connection)))
+            except exceptions.PendingUnreadable as error:
+                record = state.get_record(records, name)
+                half = [self._revision] if self._journal.begun else []
+                if not counts_as_verified(record, self._applied, half):
+                    blocker = Blocker(
+                        "pending-unreadable", name, str(error), f"mend the pending expression of {name}"
+                    )
+                    raise exceptions.GateClosed([blocker]) from error
+        if records is not self._connection:
+            records.commit()
+        return found
+
+    def _still_there(self) -> list[LockTarget]:
+        if not self._named:
+            return []
+        tables = set(sa.inspect(self._connection).get_table_names())
+        return [target for target in self._named if target.table in tables]
+
+
+def half_applied(stepper: Stepper, revisions: Sequence[str]) -> list[str]:
+    """Those of *revisions* that an earlier run began and did not finish."""
+    return [revision for revision in revisions if stepper.journal(revision).begun]
+
+
+def put_back(stepper: Stepper, revision: str) -> list[str]:
+    """Puts back the triggers that a half-applied revision had dropped; gives their names.
+
+    Only while nothing else of it is done: a trigger that writes to a column that is gone would make
+    every write of the application fail.
+    """
+    journal = stepper.journal(revision)
+    dropped = []
+    for entry in journal.statements:
+        trigger = dropped_trigger(entry.statement)
+        if trigger is None and not is_read(entry.statement) and _is_gone(stepper, entry):
+            return []
+        if trigger is not None and entry.undo:
+            dropped.append((trigger, entry))
+    restored = []
+    for trigger, entry in dropped:
+        with private_connection(stepper.session.connection.engine) as connection:
+            if stepper.session.dialect.trigger_definition(connection, trigger) is None:
+                for statement in json.loads(entry.undo or "[]"):
+                    connection.exec_driver_sql(statement.replace("%", "%%"))
+                connection.commit()
+                restored.append(trigger)
+        journal.forget(entry)
+    return restored
+
+
+def _is_gone(stepper: Stepper, entry: state.Entry) -> bool:
+    """True if this statement, which may only have been begun, took something away."""
+    took = altered_table(entry.statement) is not None or entry.statement.upper().lstrip().startswith("DROP")
+    if not took:
+        return False
+    return entry.done or stepper.journal(entry.revision).was_applied(entry)

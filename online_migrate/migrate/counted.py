@@ -1,0 +1,122 @@
+"""Runs OpenStack's online data migrations as they are: ``(context, max_count) -> (found, done)``.
+
+Such a function commits by itself, so there is no transaction to put a checkpoint into: a kill may repeat
+a call, which OpenStack demands to be harmless, and only one runner at a time calls it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from online_migrate import exceptions, state
+from online_migrate.ddl.session import connect, private_connection, take_named_lock
+from online_migrate.dialects import dialect_of
+from online_migrate.evidence.pending import take_census
+from online_migrate.migrate.progress import Meter
+from online_migrate.migrate.run import Outcome, Result
+from online_migrate.migrate.runner import Workplace
+from online_migrate.migrate.work import UserError
+from online_migrate.revision.data_migration import CountedMigration
+from online_migrate.state import Status
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+
+def run_counted(place: Workplace, migration: CountedMigration) -> Result:
+    """Calls the function until it finds nothing, does nothing, or a limit is reached."""
+    with private_connection(place.engine) as lock:
+        dialect = dialect_of(lock)
+        try:
+            take_named_lock(
+                dialect, lock, f"counted/{migration.name}", clock=place.clock, stop=place.stop, patience=2.0
+            )
+        except exceptions.OtherMigrator:
+            return Result(migration.name, Outcome.REMAINING, error="another runner is at it")
+        try:
+            return _run(place, migration)
+        finally:
+            dialect.free_named_lock(lock, f"counted/{migration.name}")
+
+
+def _run(place: Workplace, migration: CountedMigration) -> Result:
+    name = migration.name
+    _in_transaction(place, lambda connection: state.start_record(connection, name))
+    meter = Meter(name, total=None, done=_recorded(place, name), clock=place.clock)
+    place.listener.started(meter.snapshot())
+    context = (migration.context or default_context)()
+    total = 0
+    while not place.over:
+        size = place.budget.chunk(place.batch_size)
+        try:
+            found, done = _call(migration, context, size)
+        except UserError as error:
+            return _end(place, name, Status.FAILED, Outcome.FAILED, total, str(error))
+        _in_transaction(place, lambda c, d=done: state.advance(c, name, checkpoint=None, done=d))
+        total += done
+        place.budget.spend(done)
+        meter.add(done)
+        place.listener.advanced(meter.snapshot(f"found {found}, done {done}"))
+        if found == 0:
+            return _counted_out(place, migration, total)
+        if done == 0:
+            error = f"it found {found} row(s) and migrated none of them"
+            return _end(place, name, Status.FAILED, Outcome.FAILED, total, error)
+    return _end(place, name, Status.STOPPED, Outcome.REMAINING, total, None)
+
+
+def _call(migration: CountedMigration, context: Any, size: int) -> tuple[int, int]:
+    where = f"{migration.name} (max_count {size})"
+    try:
+        answer = migration.function(context, size)
+    except Exception as error:
+        raise UserError(where=where, error=f"{type(error).__name__}: {error}") from error
+    try:
+        found, done = answer
+        return int(found), int(done)
+    except (TypeError, ValueError):
+        raise UserError(where=where, error=f"gave {answer!r}, not (found, done)") from None
+
+
+def _counted_out(place: Workplace, migration: CountedMigration, total: int) -> Result:
+    """The function finds no more; if somebody said what is pending, the rows have the last word."""
+    name = migration.name
+    if migration.has_pending:
+        census = _in_transaction(place, lambda c: take_census(c, migration, recorded_done=0))
+        if census.pending:
+            error = f"the function finds nothing, but {census.pending} row(s) are pending"
+            return _end(place, name, Status.FAILED, Outcome.FAILED, total, error)
+    return _end(place, name, Status.COMPLETE, Outcome.COMPLETE, total, None)
+
+
+def _end(
+    place: Workplace, name: str, status: Status, outcome: Outcome, done: int, error: str | None
+) -> Result:
+    _in_transaction(place, lambda connection: state.set_status(connection, name, status, error=error))
+    return Result(name, outcome, done=done, error=error)
+
+
+def _recorded(place: Workplace, name: str) -> int:
+    record = _in_transaction(place, lambda connection: state.get_record(connection, name))
+    return record.done if record is not None else 0
+
+
+def _in_transaction(place: Workplace, work: Callable[[Connection], Any]) -> Any:
+    with connect(place.engine) as connection:
+        connection.execution_options(online_migrate_begin="IMMEDIATE")
+        with connection.begin():
+            return work(connection)
+
+
+def default_context() -> Any:
+    """A context that functions decorated by oslo.db's enginefacade accept."""
+    from oslo_db.sqlalchemy import enginefacade
+
+    @enginefacade.transaction_context_provider
+    class Context:
+        """Stands for the operator."""
+
+        is_admin = True
+
+    return Context()

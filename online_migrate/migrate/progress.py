@@ -1,0 +1,80 @@
+"""How far a data migration is, how fast it goes, how long it will take."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from typing import Protocol
+
+from online_migrate.migrate.run import Result
+from online_migrate.waiting import Clock
+
+_WINDOW = 30.0
+"""Seconds over which the rate is measured."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """A data migration at one moment."""
+
+    name: str
+    total: int | None
+    """Rows in all; None where nobody said what is pending."""
+    done: int
+    """Rows done, those of earlier runs included."""
+    rate: float
+    """Rows a second, over the last half minute."""
+    seconds_left: float | None
+    chunk: str = ""
+    """What was just done: a key range."""
+
+
+class Listener(Protocol):
+    """Who wants to know how it goes: a terminal, a log, a test."""
+
+    def started(self, snapshot: Snapshot) -> None:
+        """A data migration is about to run, or to go on from where it was."""
+
+    def advanced(self, snapshot: Snapshot) -> None:
+        """A chunk was committed."""
+
+    def finished(self, result: Result) -> None:
+        """A data migration is over, in one way or another."""
+
+
+class Silent:
+    """Listens to nothing."""
+
+    def started(self, snapshot: Snapshot) -> None: ...
+
+    def advanced(self, snapshot: Snapshot) -> None: ...
+
+    def finished(self, result: Result) -> None: ...
+
+
+class Meter:
+    """Measures the rate of one data migration."""
+
+    def __init__(self, name: str, *, total: int | None, done: int, clock: Clock) -> None:
+        self._name = name
+        self._total = total
+        self._done = done
+        self._clock = clock
+        self._marks: collections.deque[tuple[float, int]] = collections.deque([(clock.monotonic(), done)])
+
+    def add(self, rows: int) -> None:
+        """Counts rows that were just committed."""
+        self._done += rows
+        now = self._clock.monotonic()
+        self._marks.append((now, self._done))
+        while len(self._marks) > 2 and now - self._marks[0][0] > _WINDOW:
+            self._marks.popleft()
+
+    def snapshot(self, chunk: str = "") -> Snapshot:
+        """How it stands now."""
+        (then, before), (now, done) = self._marks[0], self._marks[-1]
+        rate = (done - before) / (now - then) if now > then else 0.0
+        left = None
+        if self._total is not None and rate > 0:
+            left = max(0, self._total - self._done) / rate
+        return Snapshot(self._name, self._total, self._done, rate, left, chunk)

@@ -1,0 +1,279 @@
+"""Runs data migrations to their end, chunk by chunk.
+
+Invariants:
+
+* A chunk and its checkpoint commit together. A kill at any moment leaves both or neither.
+* Runners share the record of a data migration: who works on a chunk holds it until the commit, so a
+  second runner goes on from the checkpoint of the first and does no work twice.
+* Complete means counted: no row is pending, in the data, at the moment when it is written down.
+* A row that is pending after its chunk is recorded as failed and is not tried again in the same run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from sqlalchemy import exc
+
+from online_migrate import exceptions, state
+from online_migrate.ddl.session import connect, server_down
+from online_migrate.dialects import Dialect, dialect_of
+from online_migrate.evidence.pending import is_pending, still_failing, take_census
+from online_migrate.migrate.progress import Listener, Meter
+from online_migrate.migrate.run import Budget, Outcome, Result
+from online_migrate.migrate.work import NOT_VERIFIED, UserError, do_chunk
+from online_migrate.revision.data_migration import DataMigration, Subject
+from online_migrate.state import Status
+from online_migrate.waiting import Clock, Stop, backoff
+from online_migrate.walk.checkpoint import decode_key, encode_key
+from online_migrate.walk.chunker import Chunk, Chunker, Key
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection, Engine
+
+T = TypeVar("T")
+_REPEATS = 10
+"""How often a chunk is tried that the server rolls back: a deadlock, a lock timeout."""
+_SWEEPS = 100
+"""How often we go back for rows that became pending behind us."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Workplace:
+    """What running data migrations needs, put together once for a command."""
+
+    engine: Engine
+    batch_size: int
+    budget: Budget
+    clock: Clock
+    stop: Stop
+    listener: Listener
+
+    @property
+    def over(self) -> bool:
+        """True if no further chunk may be begun."""
+        return self.stop.requested or self.budget.exhausted
+
+
+class Runner:
+    """Runs one data migration that walks a table. Use :func:`run_one`."""
+
+    def __init__(self, place: Workplace, migration: DataMigration, connection: Connection) -> None:
+        self._place = place
+        self._migration = migration
+        self._connection = connection
+        self._dialect: Dialect = dialect_of(connection)
+        self._run = secrets.token_hex(8)
+        self._done = 0
+        self._at: Chunk | None = None
+        self._uncounted: tuple[int, Chunk] | None = None
+        with connection.begin():
+            self._subject: Subject = migration.subject(connection)
+            self._chunker = Chunker(connection, self._subject.table)
+            self._meter = self._new_meter()
+        pending = self._subject.pending
+        self._pending = None if pending is None else is_pending(pending)
+
+    def _new_meter(self) -> Meter:
+        record = state.get_record(self._connection, self._migration.name)
+        recorded = record.done if record is not None else 0
+        total, done = None, recorded
+        if self._migration.has_pending:
+            census = take_census(self._connection, self._migration, recorded_done=self._moved_away(recorded))
+            total, done = census.total, census.done
+        return Meter(self._migration.name, total=total, done=done, clock=self._place.clock)
+
+    def _moved_away(self, recorded: int) -> int:
+        return recorded if self._migration.kind == "batch" else 0
+
+    def run(self) -> Result:
+        """To the end, to a limit, or to an error."""
+        name = self._migration.name
+        self._place.listener.started(self._meter.snapshot())
+        self._committed(self._start)
+        try:
+            outcome = self._to_the_end()
+        except (UserError, exceptions.DataMigrationBroken, exceptions.PendingUnreadable) as error:
+            return self._failed(str(error))
+        except exc.DBAPIError as error:
+            if self._dialect.is_connection_lost(error):
+                raise server_down(self._connection.engine.url, error) from error
+            place = f" ({self._at})" if self._at is not None else ""
+            return self._failed(f"{' '.join(str(error.orig).split())}{place}")
+        failed = len(self._committed(lambda: still_failing(self._connection, self._migration, self._subject)))
+        if outcome is Outcome.REMAINING:
+            self._committed(lambda: state.set_status(self._connection, name, Status.STOPPED))
+        return Result(name, outcome, done=self._done, failed=failed)
+
+    def _start(self) -> None:
+        state.start_record(self._connection, self._migration.name)
+
+    def _failed(self, error: str) -> Result:
+        name = self._migration.name
+        self._connection.rollback()
+        self._committed(lambda: state.set_status(self._connection, name, Status.FAILED, error=error))
+        return Result(name, Outcome.FAILED, done=self._done, error=error)
+
+    def _to_the_end(self) -> Outcome:
+        while not self._place.over:
+            if not self._committed(self._walk_on):
+                break
+        for _ in range(_SWEEPS):
+            if not self._place.over and self._pending is not None:
+                self._sweep()
+            outcome = self._committed(self._finish)
+            if outcome is not Outcome.REMAINING or self._place.over:
+                return outcome
+        return Outcome.REMAINING
+
+    # --- one transaction each --------------------------------------------------------------------
+
+    def _committed(self, work: Callable[[], T]) -> T:
+        """*work* in a transaction, again when the server rolled it back."""
+        pauses = backoff(waited=0.05, attempts=_REPEATS, longest=2.0, jitter=random.Random())
+        while True:
+            self._uncounted = None
+            try:
+                with self._connection.begin():
+                    result = work()
+            except exc.DBAPIError as error:
+                pause = next(pauses, None)
+                if pause is None or not self._dialect.is_transient(error):
+                    raise
+                self._place.clock.wait(pause, Stop())
+            else:
+                self._count()
+                return result
+
+    def _walk_on(self) -> bool:
+        """The next chunk after the checkpoint; False at the end of the table."""
+        record = self._locked_record()
+        if record.walked:
+            return False
+        lower = None if record.checkpoint is None else decode_key(record.checkpoint)
+        size = self._place.budget.chunk(self._place.batch_size)
+        upper = self._chunker.next_upper(self._connection, lower, size)
+        if upper is None:
+            state.advance(self._connection, record.name, checkpoint=record.checkpoint, done=0, walked=True)
+            return False
+        self._work_on(self._chunker.chunk(lower, upper, pending=self._pending), encode_key(upper))
+        return True
+
+    def _sweep(self) -> None:
+        """Once over all rows that are pending, wherever they are."""
+        lower: Key | None = None
+        while not self._place.over:
+            lower = self._committed(lambda lower=lower: self._sweep_on(lower))  # type: ignore[misc]
+            if lower is None:
+                return
+
+    def _sweep_on(self, lower: Key | None) -> Key | None:
+        """The next pending rows after *lower*; gives their last key, None at the end of the table."""
+        record = self._locked_record()
+        assert self._pending is not None
+        size = self._place.budget.chunk(self._place.batch_size)
+        keys = self._chunker.next_keys(self._connection, lower, size, self._pending)
+        if not keys:
+            return None
+        failed = {
+            key for key, _error, _run in state.failed_keys(self._connection, record.name, run=self._run)
+        }
+        excluding = [key for key in keys if encode_key(key) in failed]
+        if len(excluding) < len(keys):
+            chunk = self._chunker.chunk(lower, keys[-1], pending=self._pending, excluding=excluding)
+            self._work_on(chunk, record.checkpoint)
+        return keys[-1]
+
+    def _work_on(self, chunk: Chunk, checkpoint: str | None) -> None:
+        """The chunk, its failures and its checkpoint: all in the transaction that is open."""
+        self._at = chunk
+        effect = do_chunk(self._connection, self._migration, self._subject, self._chunker, chunk)
+        name = self._migration.name
+        state.record_failures(self._connection, name, self._run, effect.failures)
+        state.advance(self._connection, name, checkpoint=checkpoint, done=effect.done)
+        self._uncounted = (effect.done, chunk)
+
+    def _count(self) -> None:
+        """Counts the chunk that was just committed; one that was rolled back never gets here."""
+        if self._uncounted is None:
+            return
+        rows, chunk = self._uncounted
+        self._uncounted = None
+        self._done += rows
+        self._place.budget.spend(rows)
+        self._meter.add(rows)
+        self._place.listener.advanced(self._meter.snapshot(str(chunk)))
+
+    def _finish(self) -> Outcome:
+        """Counts what is left, and writes down what that means."""
+        name = self._migration.name
+        record = self._locked_record()
+        if not record.walked and self._pending is None:
+            lower = None if record.checkpoint is None else decode_key(record.checkpoint)
+            if self._chunker.next_upper(self._connection, lower, 1) is not None:
+                return Outcome.REMAINING
+        if self._pending is not None:
+            census = take_census(self._connection, self._migration, recorded_done=0)
+            failing = still_failing(self._connection, self._migration, self._subject)
+            recorded = state.failed_keys(self._connection, name)
+            state.forget_failures(
+                self._connection, name, {key for key, _error, _run in recorded} - set(failing)
+            )
+            if census.pending or (self._untried(recorded, failing) and not self._place.over):
+                return Outcome.REMAINING
+            if failing:
+                error = f"{len(failing)} row(s) could not be migrated"
+                state.set_status(self._connection, name, Status.FAILED, error=error)
+                return Outcome.FAILED
+        state.set_status(self._connection, name, Status.COMPLETE)
+        return Outcome.COMPLETE
+
+    def _untried(self, recorded: Sequence[tuple[str, str, str]], failing: Mapping[str, str]) -> bool:
+        """True if rows that failed in an earlier run were not tried again in this one."""
+        return any(
+            key in failing and run != self._run and error != NOT_VERIFIED for key, error, run in recorded
+        )
+
+    def _locked_record(self) -> state.Record:
+        record = state.get_record(self._connection, self._migration.name, for_update=True)
+        if record is None:
+            raise exceptions.Failed(
+                message=f"the record of {self._migration.name!r} was deleted while it ran"
+            )
+        return record
+
+
+def data_connection(engine: Engine) -> Connection:
+    """A connection for chunks: its isolation level, and bounded lock waits."""
+    connection = connect(engine)
+    dialect = dialect_of(connection)
+    problem = dialect.data_problem(connection)
+    connection.rollback()
+    if problem is not None:
+        connection.close()
+        raise exceptions.Refused(reason=problem.reason, hint=problem.hint)
+    dialect.prepare_data_session(connection)
+    return connection
+
+
+def run_one(place: Workplace, migration: DataMigration) -> Result:
+    """Runs one data migration that walks a table, and says what came of it."""
+    with data_connection(place.engine) as connection:
+        try:
+            runner = Runner(place, migration, connection)
+        except (exceptions.PendingUnreadable, exceptions.DataMigrationBroken) as error:
+            return Result(migration.name, Outcome.FAILED, error=f"{error}")
+        return runner.run()
+
+
+def each(results: Iterator[Result], listener: Listener) -> list[Result]:
+    """All results, each shown as it comes."""
+    found = []
+    for result in results:
+        listener.finished(result)
+        found.append(result)
+    return found

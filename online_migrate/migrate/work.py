@@ -1,0 +1,177 @@
+"""What one chunk is, for each kind of data migration. Runs inside the chunk's transaction."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from online_migrate import exceptions
+from online_migrate.evidence.pending import fails_verify, is_pending
+from online_migrate.revision.data_migration import (
+    Backfill,
+    BatchMigration,
+    DataMigration,
+    RowMigration,
+    Subject,
+)
+from online_migrate.walk.checkpoint import encode_key, show_key
+from online_migrate.walk.chunker import Chunk, Chunker, Key
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+STILL_PENDING = "still pending after its migration"
+NOT_VERIFIED = "verify does not hold after its migration"
+
+
+@dataclasses.dataclass(frozen=True)
+class Effect:
+    """What a chunk did: rows done, and the rows that it could not migrate (encoded key: why)."""
+
+    done: int
+    failures: Mapping[str, str]
+
+
+class UserError(exceptions.Failed):
+    """{where}: {error}"""
+
+
+def do_chunk(
+    connection: Connection, migration: DataMigration, subject: Subject, chunker: Chunker, chunk: Chunk
+) -> Effect:
+    """Migrates the pending rows of *chunk*; raises :class:`UserError` if the user's function does."""
+    done, failures = _do(migration, connection, subject, chunker, chunk)
+    wrong = fails_verify(subject)
+    if wrong is not None:
+        keys = chunker.next_keys(connection, chunk.lower, _ALL, sa.and_(chunk.range, wrong))
+        failures = {**{encode_key(key): NOT_VERIFIED for key in keys}, **failures}
+    return Effect(done=max(0, done - len(failures)), failures=failures)
+
+
+_ALL = 2**31 - 1
+_Done = tuple[int, Mapping[str, str]]
+
+
+@functools.singledispatch
+def _do(
+    migration: DataMigration, connection: Connection, subject: Subject, chunker: Chunker, chunk: Chunk
+) -> _Done:
+    raise exceptions.DataMigrationBroken(
+        name=migration.name, reason=f"{type(migration).__name__} is no kind that walks a table"
+    )
+
+
+@_do.register
+def _backfill(
+    migration: Backfill, connection: Connection, subject: Subject, chunker: Chunker, chunk: Chunk
+) -> _Done:
+    values = migration.values_for(subject.table)
+    update = sa.update(subject.table).values(dict(values))
+    done = connection.execute(update.where(chunk.where)).rowcount
+    if subject.pending is None:
+        return done, {}
+    left = _pending_keys(connection, subject, chunker, chunk)
+    if not left:
+        return done, {}
+    # Either our UPDATE does not do its work on them, or somebody wrote them just now. Now that they are
+    # named they are updated, and so locked: who is pending after that is so by our own doing.
+    named = chunker.among(left)
+    connection.execute(update.where(named, is_pending(subject.pending)))
+    return done + len(left), _still_pending(connection, subject, chunker, chunk, left)
+
+
+@_do.register
+def _rows(
+    migration: RowMigration, connection: Connection, subject: Subject, chunker: Chunker, chunk: Chunk
+) -> _Done:
+    query = sa.select(subject.table).where(chunk.where).order_by(*chunker.key).with_for_update()
+    rows = connection.execute(query).all()
+    keys = [tuple(row._mapping[column] for column in chunker.key) for row in rows]
+    changes: dict[Key, Mapping[str, Any]] = {}
+    for key, row in zip(keys, rows, strict=True):
+        values = _call(f"{migration.name}, row {show_key(key)} ({chunk})", migration.function, row)
+        if values is not None:
+            changes[key] = _checked(migration, subject, values)
+    _write(connection, chunker, changes)
+    return len(keys), _still_pending(connection, subject, chunker, chunk, keys)
+
+
+@_do.register
+def _batch(
+    migration: BatchMigration, connection: Connection, subject: Subject, chunker: Chunker, chunk: Chunk
+) -> _Done:
+    keys = [] if subject.pending is None else _pending_keys(connection, subject, chunker, chunk)
+    if subject.pending is not None and not keys:
+        return 0, {}
+    done = _call(f"{migration.name} ({chunk})", migration.function, connection, chunk)
+    if not isinstance(done, int) or isinstance(done, bool):
+        raise UserError(
+            where=f"{migration.name} ({chunk})", error=f"gave {done!r}, not the number of rows done"
+        )
+    if not connection.in_transaction():
+        raise UserError(
+            where=f"{migration.name} ({chunk})",
+            error="ended the chunk's transaction; its checkpoint could not be committed with it",
+        )
+    return done, _still_pending(connection, subject, chunker, chunk, keys)
+
+
+def _call(where: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return function(*arguments)
+    except sa.exc.DBAPIError:
+        # The server's word: the runner knows which of these pass when they are repeated.
+        raise
+    except Exception as error:
+        raise UserError(where=where, error=f"{type(error).__name__}: {error}") from error
+
+
+def _checked(migration: DataMigration, subject: Subject, values: Any) -> Mapping[str, Any]:
+    if not isinstance(values, Mapping):
+        raise UserError(where=migration.name, error=f"gave {values!r}, not a dict of new values")
+    unknown = [column for column in values if column not in subject.table.c]
+    if unknown:
+        raise UserError(
+            where=migration.name, error=f"sets {unknown[0]!r}, which table {subject.table.name!r} has not"
+        )
+    return values
+
+
+def _write(connection: Connection, chunker: Chunker, changes: Mapping[Key, Mapping[str, Any]]) -> None:
+    """One UPDATE for all rows that get values for the same columns."""
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = collections.defaultdict(list)
+    for key, values in changes.items():
+        parameters = {f"key_{i}": part for i, part in enumerate(key)}
+        parameters |= {f"value_{i}": value for i, value in enumerate(values.values())}
+        groups[tuple(values)].append(parameters)
+    for columns, parameter_sets in groups.items():
+        if not columns:
+            continue
+        table = chunker.table
+        by_key = [
+            column == sa.bindparam(f"key_{i}", type_=column.type) for i, column in enumerate(chunker.key)
+        ]
+        values = {
+            name: sa.bindparam(f"value_{i}", type_=table.c[name].type) for i, name in enumerate(columns)
+        }
+        connection.execute(sa.update(table).where(*by_key).values(values), parameter_sets)
+
+
+def _pending_keys(connection: Connection, subject: Subject, chunker: Chunker, chunk: Chunk) -> list[Key]:
+    return chunker.next_keys(connection, chunk.lower, _ALL, chunk.where)
+
+
+def _still_pending(
+    connection: Connection, subject: Subject, chunker: Chunker, chunk: Chunk, keys: Sequence[Key]
+) -> Mapping[str, str]:
+    """Of the rows with these keys, which we have locked, those that are pending still."""
+    if subject.pending is None or not keys:
+        return {}
+    worked_on = set(keys)
+    left = _pending_keys(connection, subject, chunker, chunk)
+    return {encode_key(key): STILL_PENDING for key in left if key in worked_on}

@@ -1,0 +1,98 @@
+"""What each phase would do to a database, in its simplest form: the SQL."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from online_migrate import exceptions
+from online_migrate.contract.gate import to_contract
+from online_migrate.evidence.pending import is_pending
+from online_migrate.revision.data_migration import Backfill, DataMigration
+from online_migrate.revision.environment import Environment
+from online_migrate.revision.graph import Phase
+from online_migrate.revision.project import Project
+from online_migrate.revision.stepping import RENDER_ERRORS, render
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One revision or data migration, and the SQL it would run; *note* where that cannot be said."""
+
+    phase: str
+    name: str
+    doc: str
+    statements: tuple[str, ...]
+    note: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """All steps that are left for a database, in the order in which they are taken."""
+
+    steps: tuple[Step, ...]
+
+
+def make_plan(
+    connection: Connection, project: Project, environment: Environment, applied: frozenset[str]
+) -> Plan:
+    """The plan for a database that has the revisions *applied*. Executes none of it."""
+    graph = project.graph
+    expands = (
+        [
+            revision
+            for revision in graph.missing(applied, graph.heads[Phase.EXPAND])
+            if graph.phase(revision) is not Phase.CONTRACT
+        ]
+        if Phase.EXPAND in graph.heads
+        else []
+    )
+    over = graph.requirements(applied)
+    steps = [_of_revision(connection, project, environment, revision) for revision in expands]
+    steps += [
+        _of_migration(connection, migration)
+        for name, migration in project.data_migrations.items()
+        if name not in over
+    ]
+    steps += [
+        _of_revision(connection, project, environment, revision) for revision in to_contract(graph, applied)
+    ]
+    return Plan(tuple(steps))
+
+
+def _of_revision(connection: Connection, project: Project, environment: Environment, revision: str) -> Step:
+    phase, doc = project.graph.phase(revision), project.graph.revisions[revision].doc
+    try:
+        statements = render(project, environment, connection.engine, [revision])[revision]
+    except RENDER_ERRORS as error:
+        reason = " ".join(str(error).split())
+        return Step(phase, revision, doc, (), f"its SQL depends on a live connection: {reason}")
+    return Step(phase, revision, doc, tuple(statements))
+
+
+def _of_migration(connection: Connection, migration: DataMigration) -> Step:
+    doc = f"{migration.kind} of {migration.table}" if migration.table is not None else migration.kind
+    if not isinstance(migration, Backfill):
+        return Step("migrate", migration.name, doc, (), "runs a Python function")
+    try:
+        subject = migration.subject(connection)
+        update = sa.update(subject.table).values(dict(migration.values_for(subject.table)))
+    except exceptions.PendingUnreadable as error:
+        return Step("migrate", migration.name, doc, (), f"after expand: {error}")
+    if subject.pending is not None:
+        update = update.where(is_pending(subject.pending))
+    return Step("migrate", migration.name, doc, (_literal(connection, update),), "in chunks, by key")
+
+
+def _literal(connection: Connection, statement: sa.Update) -> str:
+    try:
+        compiled = statement.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True})
+    except (NotImplementedError, sa.exc.CompileError):
+        # A value of a type that has no literal form; its place is shown instead.
+        compiled = statement.compile(dialect=connection.dialect)
+    return str(compiled)

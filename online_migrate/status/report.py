@@ -1,0 +1,166 @@
+"""Where a database stands: phases, data migrations, blockers."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from online_migrate import exceptions, state
+from online_migrate.contract.gate import Blocker, Gate, to_contract
+from online_migrate.evidence.pending import Census, still_failing, take_census
+from online_migrate.revision.data_migration import DataMigration
+from online_migrate.revision.graph import Graph, Phase
+from online_migrate.revision.project import Project
+from online_migrate.walk.checkpoint import decode_key, show_key
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+SHOWN_FAILURES = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class PhaseState:
+    """How far the database is on one branch."""
+
+    position: str | None
+    head: str | None
+    missing: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class MigrationState:
+    """How far a data migration is."""
+
+    name: str
+    kind: str
+    revision: str | None
+    release: str | None
+    status: str
+    total: int | None
+    done: int | None
+    pending: int | None
+    failed: int | None
+    rate: float | None
+    """Rows a second, on average since it was started; only while it runs."""
+    seconds_left: float | None
+    error: str | None
+    runner: str | None
+    updated_at: datetime.datetime | None
+    failures: tuple[dict[str, str], ...] = ()
+    """Some of the rows that failed: key and error."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Everything that ``online-migrate status`` shows."""
+
+    url: str
+    base: PhaseState
+    expand: PhaseState
+    contract: PhaseState
+    half_applied: tuple[str, ...]
+    migrations: tuple[MigrationState, ...]
+    blockers: tuple[Blocker, ...]
+
+    @property
+    def complete(self) -> bool:
+        """True if there is nothing left to do."""
+        return not (
+            self.expand.missing or self.contract.missing or self.base.missing or self.half_applied
+        ) and all(m.status in ("complete", "contracted") for m in self.migrations)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        found = dataclasses.asdict(self)
+        found["blockers"] = [blocker.as_dict() for blocker in self.blockers]
+        found["complete"] = self.complete
+        for migration in found["migrations"]:
+            when = migration["updated_at"]
+            migration["updated_at"] = None if when is None else f"{when.isoformat()}Z"
+        return found
+
+
+def make_report(connection: Connection, project: Project, applied: frozenset[str], *, url: str) -> Report:
+    """Looks at everything, in a transaction that cannot write."""
+    graph = project.graph
+    recorded = state.exists(connection)
+    gate = Gate(graph, project.data_migrations, connection, applied, project.settings.gate_timeout)
+    blockers = gate.blockers(to_contract(graph, applied))
+    records = state.all_records(connection) if recorded else {}
+    over = graph.requirements(applied)
+    migrations = tuple(
+        _migration(connection, migration, records.get(name), over.get(name))
+        for name, migration in project.data_migrations.items()
+    )
+    return Report(
+        url=url,
+        base=_phase(graph, applied, Phase.BASE),
+        expand=_phase(graph, applied, Phase.EXPAND),
+        contract=_phase(graph, applied, Phase.CONTRACT),
+        half_applied=tuple(state.open_revisions(connection)) if recorded else (),
+        migrations=migrations,
+        blockers=tuple(blockers),
+    )
+
+
+def _phase(graph: Graph, applied: frozenset[str], phase: Phase) -> PhaseState:
+    missing: Sequence[str] = [revision for revision in graph.of(phase) if revision not in applied]
+    return PhaseState(graph.position(applied, phase), graph.heads.get(phase), tuple(missing))
+
+
+def _migration(
+    connection: Connection, migration: DataMigration, record: state.Record | None, contracted: str | None
+) -> MigrationState:
+    status = "not started" if record is None else record.status.value
+    census, error, failures = None, record.error if record else None, ()
+    if contracted is not None:
+        status, error = "contracted", None
+    elif migration.has_pending:
+        recorded_done = record.done if record is not None and migration.kind == "batch" else 0
+        try:
+            census = take_census(connection, migration, recorded_done=recorded_done)
+            failures = _failures(connection, migration)
+        except exceptions.PendingUnreadable as problem:
+            error = error or str(problem)
+            connection.rollback()
+    rate, left = _pace(record, census)
+    return MigrationState(
+        name=migration.name,
+        kind=migration.kind,
+        revision=migration.revision,
+        release=migration.release,
+        status=status,
+        total=census.total if census else None,
+        done=census.done if census else (record.done if record else None),
+        pending=census.pending if census else None,
+        failed=census.failed if census else None,
+        rate=rate,
+        seconds_left=left,
+        error=error,
+        runner=record.runner if record else None,
+        updated_at=record.updated_at if record else None,
+        failures=failures,
+    )
+
+
+def _failures(connection: Connection, migration: DataMigration) -> tuple[dict[str, str], ...]:
+    failing = still_failing(connection, migration, migration.subject(connection))
+    return tuple(
+        {"key": show_key(decode_key(key)), "error": error}
+        for key, error in sorted(failing.items())[:SHOWN_FAILURES]
+    )
+
+
+def _pace(record: state.Record | None, census: Census | None) -> tuple[float | None, float | None]:
+    if record is None or record.status is not state.Status.RUNNING:
+        return None, None
+    if record.started_at is None or record.updated_at is None:
+        return None, None
+    seconds = (record.updated_at - record.started_at).total_seconds()
+    if seconds <= 0 or not record.done:
+        return None, None
+    rate = record.done / seconds
+    return rate, census.pending / rate if census else None
