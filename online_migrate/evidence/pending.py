@@ -7,7 +7,7 @@ NULL, and NULL must never open a gate. Hence ``(pending) IS NOT FALSE``, everywh
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -62,7 +62,9 @@ class Remaining:
 
 def find(connection: Connection, subject: Subject, condition: sa.ColumnElement[bool]) -> Remaining:
     """How many rows satisfy *condition*, counted in the data now, and some of their keys."""
-    some = sa.select(sa.literal_column("1").label("one")).select_from(subject.table).where(condition)
+    some: sa.Select[Any] = (
+        sa.select(sa.literal_column("1").label("one")).select_from(subject.table).where(condition)
+    )
     counted = connection.scalar(
         sa.select(sa.func.count()).select_from(some.limit(COUNTED_AT_MOST + 1).subquery())
     )
@@ -77,7 +79,9 @@ def find(connection: Connection, subject: Subject, condition: sa.ColumnElement[b
 
 def any_row(connection: Connection, subject: Subject, condition: sa.ColumnElement[bool]) -> bool:
     """True if at least one row satisfies *condition*; reads no further than the first."""
-    query = sa.select(sa.literal_column("1")).select_from(subject.table).where(condition).limit(1)
+    query: sa.Select[Any] = (
+        sa.select(sa.literal_column("1")).select_from(subject.table).where(condition).limit(1)
+    )
     return connection.execute(query).first() is not None
 
 

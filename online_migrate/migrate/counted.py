@@ -6,6 +6,7 @@ a call, which OpenStack demands to be harmless, and only one runner at a time ca
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -51,9 +52,10 @@ def _run(place: Workplace, migration: CountedMigration) -> Result:
         size = place.budget.chunk(place.batch_size)
         try:
             found, done = _call(migration, context, size)
-        except UserError as error:
-            return _end(place, name, Status.FAILED, Outcome.FAILED, total, str(error))
-        _in_transaction(place, lambda c, d=done: state.advance(c, name, checkpoint=None, done=d))
+        except UserError as problem:
+            return _end(place, name, Status.FAILED, Outcome.FAILED, total, str(problem))
+        advance = functools.partial(state.advance, name=name, checkpoint=None, done=done)
+        _in_transaction(place, advance)
         total += done
         place.budget.spend(done)
         meter.add(done)

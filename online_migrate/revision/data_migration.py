@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import abc
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Mapping
@@ -56,7 +55,7 @@ def _tables_in(expression: Expression) -> Iterable[LockTarget]:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DataMigration(abc.ABC):
+class DataMigration:
     """What all four kinds have in common.
 
     *table*: a name, which is reflected so that types are right, or a typed ``sa.Table``.

@@ -65,7 +65,7 @@ def _resolve(migration: DataMigration, all_of: Mapping[str, DataMigration], grap
     if graph.phase(revision) is Phase.CONTRACT:
         raise exceptions.DataMigrationBroken(
             name=migration.name,
-            reason=f"revision {revision} is a contract revision; data moves before contract ({migration.path})",
+            reason=f"revision {revision} is a contract one; data moves before contract ({migration.path})",
             hint="name the expand revision that the data migration needs",
         )
     return dataclasses.replace(migration, revision=revision)

@@ -243,9 +243,9 @@ def read_environment(project: Project, url: str) -> Environment:
     config.attributes[_PROBE] = probe
     try:
         with EnvironmentContext(config, project.script, fn=lambda heads, context: []) as environment:
-            environment.configure = capture  # type: ignore[method-assign]
+            environment.configure = capture  # type: ignore[method-assign, assignment]
             environment.run_migrations = lambda **keywords: None  # type: ignore[method-assign]
-            environment.begin_transaction = contextlib.nullcontext  # type: ignore[method-assign, assignment]
+            environment.begin_transaction = contextlib.nullcontext  # type: ignore[method-assign]
             environment.is_offline_mode = lambda: False  # type: ignore[method-assign]
             project.script.run_env()
     except exceptions.OnlineMigrateError:

@@ -115,7 +115,8 @@ def _migration(
     connection: Connection, migration: DataMigration, record: state.Record | None, contracted: str | None
 ) -> MigrationState:
     status = "not started" if record is None else record.status.value
-    census, error, failures = None, record.error if record else None, ()
+    census, error = None, record.error if record else None
+    failures: tuple[dict[str, str], ...] = ()
     if contracted is not None:
         status, error = "contracted", None
     elif migration.has_pending:

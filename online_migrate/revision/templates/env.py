@@ -1,6 +1,7 @@
 from online_migrate import run_environment
 
-# The application's MetaData, for --autogenerate: from myapp.models import Base; target_metadata = Base.metadata
+# The application's MetaData, for autogenerate:
+# from myapp.models import Base; target_metadata = Base.metadata
 target_metadata = None
 
 run_environment(target_metadata)

@@ -1,0 +1,1 @@
+"""The command line: words, colours, exit codes. No SQL, no decisions."""

@@ -1,0 +1,262 @@
+"""Every command: its arguments, and what it prints. The work is in :mod:`online_migrate.command`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+import online_migrate
+from online_migrate.cli.options import Where, json_option, located, site_of, where_options
+
+# What a command needs is imported when it runs: ``--help`` answers without Alembic and SQLAlchemy.
+
+
+class Group(click.Group):
+    """Lists the commands in the order of a migration's life, and remembers whose dialect is spoken."""
+
+    translate: Callable[[int], int] | None = None
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@where_options
+@click.version_option(online_migrate.__version__, prog_name="online-migrate")
+@click.pass_context
+def cli(context: click.Context, /, **where: Any) -> None:
+    """Change the schema of a live database while the old and the new version of an application both run.
+
+    expand adds, migrate moves the rows, gate says what is left, contract takes away. Exit codes: 0 done;
+    1 work remains; 2 failed; 3 refused; 127 wrong arguments.
+    """
+    cli.translate = None
+    context.obj = Where(**where)
+
+
+@cli.command()
+@click.argument("directory", default="migrations")
+@click.option("--adopt", is_flag=True, help="Take over the existing linear Alembic project.")
+@located
+def init(where: Where, directory: str, adopt: bool) -> None:
+    """Write a new project, or adopt an existing one."""
+    from online_migrate import command
+    from online_migrate.revision.init import describe
+
+    site = site_of(where)
+    written = command.adopt(site) if adopt else command.init(site, directory)
+    for path in describe(written.paths):
+        click.echo(f"  {'kept up to date' if adopt and path.endswith('.ini') else 'written'}: {path}")
+    click.echo("Next:")
+    for line in written.to_do:
+        click.echo(f"  - {line}")
+
+
+@cli.command()
+@click.option("-m", "--message", required=True, help="What changes, in a few words.")
+@click.option("--release", help='A label, such as "2026.2".')
+@located
+def revision(where: Where, message: str, release: str | None) -> None:
+    """Write an expand script and the contract script that depends on it."""
+    from online_migrate import command
+    from online_migrate.revision.init import describe
+
+    for path in describe(command.revision(site_of(where), message, release=release)):
+        click.echo(path)
+
+
+@cli.command()
+@click.argument("target", required=False, metavar="[REVISION]")
+@json_option
+@located
+def expand(where: Where, target: str | None, as_json: bool) -> None:
+    """Apply the expand branch: what is added disturbs no code that runs."""
+    from online_migrate import command
+    from online_migrate.cli import output
+
+    output.applied("expand", command.expand(site_of(where), target), as_json=as_json)
+
+
+POSITIVE = click.IntRange(min=1)
+
+
+@cli.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--max-count", type=POSITIVE, help="Stop after so many rows.")
+@click.option("--batch-size", type=POSITIVE, help="Rows in a chunk.")
+@json_option
+@located
+def migrate(
+    where: Where, names: tuple[str, ...], max_count: int | None, batch_size: int | None, as_json: bool
+) -> int:
+    """Run data migrations until nothing is pending, or up to a limit."""
+    from online_migrate import command
+    from online_migrate.cli import output, progress
+
+    with progress.listener() as listener:
+        site = site_of(where, listener=listener)
+        results = command.migrate(site, names, max_count=max_count, batch_size=batch_size)
+    output.results(results, as_json=as_json)
+    return command.exit_code(results)
+
+
+@cli.command("online_data_migrations")
+@click.option("--max-count", "--max_count", type=POSITIVE, help="Maximum number of rows to migrate.")
+@located
+def online_data_migrations(where: Where, max_count: int | None) -> int:
+    """Run data migrations, in the dialect of cinder-manage and nova-manage.
+
+    0: nothing is pending; 1: --max-count was reached and rows are left; 2: any error; 127: wrong
+    arguments.
+    """
+    from online_migrate import command
+    from online_migrate.cli import output, progress
+
+    cli.translate = lambda code: 2 if code == 3 else code
+    with progress.listener() as listener:
+        site = site_of(where, listener=listener)
+        results = command.migrate(site, max_count=max_count)
+    output.cinder_table(results)
+    return command.exit_code(results)
+
+
+@cli.command()
+@click.argument("target", required=False, metavar="[REVISION]")
+@json_option
+@located
+def gate(where: Where, target: str | None, as_json: bool) -> int:
+    """Say what stands before contract, and what removes it. Exit code 3 if anything does."""
+    from online_migrate import command
+    from online_migrate.cli import output
+
+    blockers = command.gate(site_of(where), target)
+    output.blockers(blockers, as_json=as_json)
+    return 3 if blockers else 0
+
+
+@cli.command()
+@click.argument("target", required=False, metavar="[REVISION]")
+@click.option("--available", is_flag=True, help="Apply up to the first revision whose gate is closed.")
+@json_option
+@located
+def contract(where: Where, target: str | None, available: bool, as_json: bool) -> int:
+    """Apply the contract branch, if the gate is open."""
+    from online_migrate import command
+    from online_migrate.cli import output
+    from online_migrate.exceptions import GateClosed
+
+    try:
+        done = command.contract(site_of(where), target, available=available)
+    except GateClosed as closed:
+        if as_json:
+            output.contracted((), closed.blockers, as_json=True)
+        raise
+    output.contracted(done.revisions, done.blockers, as_json=as_json)
+    return 1 if done.blockers else 0
+
+
+@cli.command()
+@located
+def upgrade(where: Where) -> int:
+    """Take a fresh database, or one that no service uses, the whole way."""
+    from online_migrate import command
+    from online_migrate.cli import output, progress
+
+    with progress.listener() as listener:
+        results = command.upgrade(site_of(where, listener=listener))
+    output.results(results, as_json=False)
+    return command.exit_code(results)
+
+
+@cli.command()
+@click.option("--exit-code", is_flag=True, help="Exit with 1 if anything is left to do.")
+@json_option
+@located
+def status(where: Where, as_json: bool, exit_code: bool) -> int:
+    """Show phases, data migrations and blockers."""
+    from online_migrate import command
+    from online_migrate.cli import output
+
+    report = command.status(site_of(where))
+    output.status(report, as_json=as_json)
+    return 1 if exit_code and not report.complete else 0
+
+
+@cli.command()
+@click.option("--exit-code", is_flag=True, help="Exit with 1 if anything is left to do.")
+@json_option
+@located
+def plan(where: Where, as_json: bool, exit_code: bool) -> int:
+    """Show the SQL of what is left to do for this database; change nothing."""
+    from online_migrate import command
+    from online_migrate.cli import output
+
+    steps = command.plan(site_of(where)).steps
+    output.plan(steps, as_json=as_json)
+    return 1 if exit_code and steps else 0
+
+
+@cli.command()
+@json_option
+@located
+def history(where: Where, as_json: bool) -> None:
+    """List the revisions of both branches, the oldest first."""
+    from online_migrate import command
+    from online_migrate.cli import output
+
+    output.history(command.history(site_of(where)), as_json=as_json)
+
+
+@cli.command()
+@json_option
+@located
+def heads(where: Where, as_json: bool) -> None:
+    """Show the last revision of each branch."""
+    from online_migrate import command
+    from online_migrate.cli import output
+
+    output.history([line for line in command.history(site_of(where)) if line.head], as_json=as_json)
+
+
+@cli.command()
+@click.option("--check-heads", is_flag=True, help="Exit with 1 if a branch is not at its head.")
+@json_option
+@located
+def current(where: Where, as_json: bool, check_heads: bool) -> int:
+    """Show where the database is on each branch."""
+    from online_migrate import command
+    from online_migrate.cli import output
+
+    states = command.current(site_of(where))
+    output.current(states, as_json=as_json)
+    return 1 if check_heads and any(state.missing for state in states.values()) else 0
+
+
+@cli.command()
+@click.argument("revisions", nargs=-1, required=True)
+@located
+def stamp(where: Where, revisions: tuple[str, ...]) -> None:
+    """Write down that the database is at these revisions, without running anything.
+
+    A revision moves its own branch only; "heads" and "base" move both.
+    """
+    from online_migrate import command
+
+    rows = command.stamp(site_of(where), revisions)
+    click.echo(f"stamped: {', '.join(rows) or 'base'}")
+
+
+@cli.command()
+@click.option("--rows", type=POSITIVE, default=20_000, show_default=True, help="Rows of the sample database.")
+@click.option("--url", metavar="URL", help="An empty database to use instead of SQLite.")
+def demo(rows: int, url: str | None) -> int:
+    """Show the whole life of a migration on a sample database under live traffic."""
+    from online_migrate.demo.main import run
+
+    return run(rows=rows, url=url, echo=click.echo)
+
+
+db = Group("db", commands=dict(cli.commands), help="Every command again, as in: cinder-manage db COMMAND.")
+cli.add_command(db)

@@ -1,0 +1,88 @@
+"""The entry point: turns what a command raises into a line on stderr and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+import click
+
+from online_migrate import exceptions
+from online_migrate.cli.commands import cli
+
+WRONG_ARGUMENTS = 127
+UNEXPECTED = 2
+INTERRUPTED = 1
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Runs a command and exits with its code: see the README for what the codes mean."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command and gives its exit code."""
+    try:
+        code = cli.main(args=arguments, prog_name="online-migrate", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 0
+    except click.UsageError as error:
+        return _wrong_arguments(error)
+    except click.Abort:
+        return INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return WRONG_ARGUMENTS
+    except exceptions.OnlineMigrateError as error:
+        return _translated(_say(error))
+    except KeyboardInterrupt:
+        click.echo("stopped; run the same command again to continue", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Who read our output went away (``| head``); there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - whatever is left is shown without a traceback
+        return _unexpected(error)
+    return _translated(int(code or 0))
+
+
+def _wrong_arguments(error: click.UsageError) -> int:
+    if error.ctx is not None:
+        click.echo(error.ctx.get_usage(), err=True)
+    click.echo(f"Error: {error.format_message()}", err=True)
+    return WRONG_ARGUMENTS
+
+
+def _say(error: exceptions.OnlineMigrateError) -> int:
+    click.secho(f"Error: {error}", err=True, fg="red")
+    for blocker in getattr(error, "blockers", ()):
+        if not isinstance(blocker, str):
+            click.echo(f"  {blocker.object}: {blocker.reason}\n      -> {blocker.hint}", err=True)
+    if error.hint:
+        click.echo(f"  -> {error.hint}", err=True)
+    return error.exit_code
+
+
+def _unexpected(error: Exception) -> int:
+    from online_migrate.command import server_errors
+
+    if os.environ.get("ONLINE_MIGRATE_DEBUG"):
+        raise error
+    if isinstance(error, server_errors()):
+        reason = getattr(error, "orig", None) or getattr(error, "inner_exception", None) or error
+        return _say(exceptions.ServerError(reason=" ".join(str(reason).split())))
+    click.secho(f"Error: {type(error).__name__}: {error}", err=True, fg="red")
+    click.echo(
+        "  -> this is a bug in online-migrate; ONLINE_MIGRATE_DEBUG=1 shows where it happened", err=True
+    )
+    return UNEXPECTED
+
+
+def _translated(code: int) -> int:
+    """The code in the dialect of the command that ran: cinder-manage's has no 3."""
+    translate: Callable[[int], int] | None = cli.translate
+    return translate(code) if translate is not None else code

@@ -1,0 +1,207 @@
+"""What commands print: results to stdout, as text for a person or as one JSON document."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from online_migrate.migrate.run import Outcome, Result
+
+if TYPE_CHECKING:
+    from online_migrate.command import HistoryLine
+    from online_migrate.contract.gate import Blocker
+    from online_migrate.revision.graph import Phase
+    from online_migrate.status.plan import Step
+    from online_migrate.status.report import MigrationState, PhaseState, Report
+
+
+def document(content: Any) -> None:
+    """The one JSON document of a command."""
+    click.echo(json.dumps(content, indent=2, default=str, ensure_ascii=False))
+
+
+def applied(verb: str, revisions: Sequence[str], *, as_json: bool) -> None:
+    """The revisions that a command applied."""
+    if as_json:
+        document({"applied": list(revisions)})
+    elif revisions:
+        click.echo(f"{verb}: applied {', '.join(revisions)}")
+    else:
+        click.echo(f"{verb}: nothing to do")
+
+
+def results(found: Sequence[Result], *, as_json: bool) -> None:
+    """What came of each data migration."""
+    if as_json:
+        document([dataclasses.asdict(r) | {"outcome": r.outcome.name.lower()} for r in found])
+        return
+    if not found:
+        click.echo("migrate: there are no data migrations")
+    for result in found:
+        line = f"{result.name}: {result.done:,} row(s) migrated; {result.outcome.value}"
+        if result.outcome is Outcome.CONTRACTED:
+            line = f"{result.name}: {result.outcome.value}"
+        if result.failed:
+            line += f"; {result.failed:,} row(s) failed: online-migrate status shows them"
+        click.echo(line)
+        if result.error:
+            click.secho(f"    {result.error}", fg="red" if result.outcome is Outcome.FAILED else None)
+
+
+def cinder_table(found: Sequence[Result]) -> None:
+    """The table that cinder-manage's users know."""
+    width = max([len("Migration"), *(len(result.name) for result in found)])
+    rule = f"+-{'-' * width}-+--------------+-----------+"
+    click.echo(f"{rule}\n| {'Migration'.center(width)} | Total Needed | Completed |\n{rule}")
+    for result in found:
+        needed = result.done + result.failed
+        click.echo(f"| {result.name.ljust(width)} | {needed:>12} | {result.done:>9} |")
+    click.echo(rule)
+    for result in found:
+        if result.error:
+            click.echo(f"{result.name}: {result.error}", err=True)
+
+
+def blockers(found: Sequence[Blocker], *, as_json: bool) -> None:
+    """What stands before contract."""
+    if as_json:
+        document({"open": not found, "blockers": [blocker.as_dict() for blocker in found]})
+        return
+    if not found:
+        click.secho("gate: open", fg="green")
+        return
+    click.secho(f"gate: closed, {len(found)} blocker(s)", fg="yellow")
+    _list_blockers(found)
+
+
+def _list_blockers(found: Sequence[Blocker]) -> None:
+    for blocker in found:
+        click.echo(f"  {blocker.object}: {blocker.reason}\n      -> {blocker.hint}")
+
+
+def contracted(revisions: Sequence[str], found: Sequence[Blocker], *, as_json: bool) -> None:
+    """What contract applied, and what stopped it."""
+    if as_json:
+        document({"applied": list(revisions), "blockers": [blocker.as_dict() for blocker in found]})
+        return
+    applied("contract", revisions, as_json=False)
+    if found:
+        click.secho("contract: stopped before the next revision, whose gate is closed", fg="yellow")
+        _list_blockers(found)
+
+
+def status(report: Report, *, as_json: bool) -> None:
+    """Where a database stands."""
+    if as_json:
+        document(report.as_dict())
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"database  {report.url}", markup=False)
+    for name in ("base", "expand", "contract"):
+        _phase_line(name, getattr(report, name))
+    for revision in report.half_applied:
+        click.secho(f"half applied: {revision}; the command that began it goes on with it", fg="yellow")
+    if report.migrations:
+        table = Table(box=None, pad_edge=False)
+        for column in ("data migration", "kind", "status"):
+            table.add_column(column)
+        for column in ("total", "done", "pending", "failed", "rows/s", "left"):
+            table.add_column(column, justify="right")
+        for migration in report.migrations:
+            table.add_row(*_migration_row(migration))
+        console.print()
+        console.print(table)
+    for migration in report.migrations:
+        _troubles(migration)
+    click.echo("")
+    if report.contract.missing:
+        blockers(report.blockers, as_json=False)
+    elif report.complete:
+        click.secho("nothing is left to do", fg="green")
+
+
+def _phase_line(name: str, phase: PhaseState) -> None:
+    if phase.head is None:
+        return
+    missing = "at its head" if not phase.missing else f"{len(phase.missing)} to apply: {_some(phase.missing)}"
+    click.echo(f"{name:<9} {phase.position or 'nothing'} ({missing})")
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+
+
+def _migration_row(migration: MigrationState) -> list[str]:
+    return [
+        migration.name,
+        migration.kind,
+        migration.status,
+        *(_number(v) for v in (migration.total, migration.done, migration.pending, migration.failed)),
+        _number(None if migration.rate is None else round(migration.rate)),
+        "-" if migration.seconds_left is None else duration(migration.seconds_left),
+    ]
+
+
+def _number(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for a person: ``42 s``, ``3:07 min``, ``2:05 h``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02} min"
+    return f"{whole // 3600}:{whole % 3600 // 60:02} h"
+
+
+def _troubles(migration: MigrationState) -> None:
+    if migration.error:
+        click.secho(f"{migration.name}: {migration.error}", fg="red")
+    for failure in migration.failures:
+        click.echo(f"  row {failure['key']}: {failure['error']}")
+
+
+def plan(steps: Sequence[Step], *, as_json: bool) -> None:
+    """The SQL of what is left to do."""
+    if as_json:
+        document([dataclasses.asdict(step) for step in steps])
+        return
+    if not steps:
+        click.echo("-- nothing is left to do")
+    for step in steps:
+        title = f"-- {step.phase} {step.name}: {step.doc}"
+        click.echo(f"{title} ({step.note})" if step.note else title)
+        for statement in step.statements:
+            click.echo(f"{statement};")
+        click.echo("")
+
+
+def history(lines: Sequence[HistoryLine], *, as_json: bool) -> None:
+    """Revisions, one a line."""
+    if as_json:
+        document([dataclasses.asdict(line) for line in lines])
+        return
+    for line in lines:
+        parents = ", ".join(line.parents) or "base"
+        release = f" [{line.release}]" if line.release else ""
+        head = " (head)" if line.head else ""
+        click.echo(f"{line.phase:<8} {parents} -> {line.revision}{head}{release}, {line.doc or 'no message'}")
+
+
+def current(states: Mapping[Phase, PhaseState], *, as_json: bool) -> None:
+    """The position on each branch."""
+    if as_json:
+        document({phase.value: dataclasses.asdict(state) for phase, state in states.items()})
+        return
+    for phase, state in states.items():
+        head = "(head)" if not state.missing else f"({len(state.missing)} behind {state.head})"
+        click.echo(f"{phase:<8} {state.position or 'nothing'} {head}")

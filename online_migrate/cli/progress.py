@@ -1,0 +1,97 @@
+"""Progress on stderr: bars on a terminal, plain lines in a pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from online_migrate.cli.output import duration
+from online_migrate.migrate.progress import Listener, Snapshot
+from online_migrate.migrate.run import Outcome, Result
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+_EVERY = 5.0
+"""Seconds between two plain lines about the same data migration."""
+
+
+@contextlib.contextmanager
+def listener() -> Iterator[Listener]:
+    """Who shows the progress of a command."""
+    if not sys.stderr.isatty():
+        yield Lines()
+        return
+    with _rich() as bars:
+        yield Bars(bars)
+
+
+class Lines:
+    """A line when a data migration starts, every few seconds, and when it ends."""
+
+    def __init__(self) -> None:
+        self._last = 0.0
+
+    def started(self, snapshot: Snapshot) -> None:
+        self._last = time.monotonic()
+        of = "" if snapshot.total is None else f" of {snapshot.total:,}"
+        click.echo(f"{snapshot.name}: {snapshot.done:,}{of} row(s) done so far", err=True)
+
+    def advanced(self, snapshot: Snapshot) -> None:
+        if time.monotonic() - self._last < _EVERY:
+            return
+        self._last = time.monotonic()
+        of = "" if snapshot.total is None else f" of {snapshot.total:,}"
+        click.echo(f"{snapshot.name}: {snapshot.done:,}{of} row(s), {_pace(snapshot)}", err=True)
+
+    def finished(self, result: Result) -> None:
+        click.echo(f"{result.name}: {result.outcome.value}", err=True)
+
+
+def _pace(snapshot: Snapshot) -> str:
+    left = "" if snapshot.seconds_left is None else f", {duration(snapshot.seconds_left)} left"
+    return f"{snapshot.rate:,.0f} rows/s{left}"
+
+
+def _rich() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[pace]}"),
+        console=Console(stderr=True),
+    )
+
+
+class Bars:
+    """A bar for each data migration."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+
+    def started(self, snapshot: Snapshot) -> None:
+        self._tasks[snapshot.name] = self._bars.add_task(
+            snapshot.name, total=snapshot.total, completed=snapshot.done, pace=""
+        )
+
+    def advanced(self, snapshot: Snapshot) -> None:
+        total = None if snapshot.total is None else max(snapshot.total, snapshot.done)
+        self._bars.update(
+            self._tasks[snapshot.name], completed=snapshot.done, total=total, pace=_pace(snapshot)
+        )
+
+    def finished(self, result: Result) -> None:
+        task = self._tasks.get(result.name)
+        if task is not None:
+            self._bars.update(task, pace=result.outcome.name.lower())
+        elif result.outcome is not Outcome.CONTRACTED:
+            self._bars.console.print(f"{result.name}: {result.outcome.value}")
