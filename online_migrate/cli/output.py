@@ -103,6 +103,8 @@ def status(report: Report, *, as_json: bool) -> None:
     from rich.table import Table
 
     console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console = Console(highlight=False, soft_wrap=True, width=160)
     console.print(f"database  {report.url}", markup=False)
     for name in ("base", "expand", "contract"):
         _phase_line(name, getattr(report, name))
@@ -111,9 +113,9 @@ def status(report: Report, *, as_json: bool) -> None:
     if report.migrations:
         table = Table(box=None, pad_edge=False)
         for column in ("data migration", "kind", "status"):
-            table.add_column(column)
+            table.add_column(column, no_wrap=True)
         for column in ("total", "done", "pending", "failed", "rows/s", "left"):
-            table.add_column(column, justify="right")
+            table.add_column(column, justify="right", no_wrap=True)
         for migration in report.migrations:
             table.add_row(*_migration_row(migration))
         console.print()

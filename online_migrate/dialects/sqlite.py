@@ -85,8 +85,7 @@ class SQLite(Dialect):
         # Inside a transaction SQLite ignores the switch of foreign_keys; with it on, Alembic's batch
         # mode (copy, drop, rename) deletes the children of every row by ON DELETE CASCADE.
         connection.rollback()
-        driver = connection.connection.driver_connection
-        assert driver is not None
+        driver: Any = connection.connection.dbapi_connection
         driver.execute("PRAGMA foreign_keys = OFF")
         driver.execute(f"PRAGMA busy_timeout = {round(lock_timeout * 1000)}")
         connection.execution_options(**{BEGIN_OPTION: "IMMEDIATE"})
@@ -100,7 +99,7 @@ class SQLite(Dialect):
 
     @contextlib.contextmanager
     def statement_timeout(self, connection: Connection, seconds: float) -> Iterator[None]:
-        driver: Any = connection.connection.driver_connection
+        driver: Any = connection.connection.dbapi_connection
         end = time.monotonic() + seconds
         driver.set_progress_handler(lambda: int(time.monotonic() > end), 10_000)
         try:

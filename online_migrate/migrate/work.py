@@ -66,7 +66,7 @@ def _do(
     )
 
 
-@_do.register
+@_do.register(Backfill)
 def _backfill(
     migration: Backfill, connection: Connection, subject: Subject, chunker: Chunker, chunk: Chunk
 ) -> _Done:
@@ -85,7 +85,7 @@ def _backfill(
     return done + len(left), _still_pending(connection, subject, chunker, chunk, left)
 
 
-@_do.register
+@_do.register(RowMigration)
 def _rows(
     migration: RowMigration, connection: Connection, subject: Subject, chunker: Chunker, chunk: Chunk
 ) -> _Done:
@@ -101,7 +101,7 @@ def _rows(
     return len(keys), _still_pending(connection, subject, chunker, chunk, keys)
 
 
-@_do.register
+@_do.register(BatchMigration)
 def _batch(
     migration: BatchMigration, connection: Connection, subject: Subject, chunker: Chunker, chunk: Chunk
 ) -> _Done:

@@ -182,7 +182,7 @@ def _refuse(steps: Sequence[Any], graph: Graph, permit: frozenset[str], *, fresh
     hint = "online-migrate contract"
     if any(step.is_downgrade for step in steps):
         hint = "a contract is not undone by a downgrade: write a new expand revision, or restore a backup"
-    elif any(step.is_stamp for step in steps):
+    elif any(step.info.is_stamp for step in steps):
         hint = f"online-migrate stamp {' '.join(contracts[-1:])}"
     elif fresh:
         hint = "online-migrate upgrade   (takes a fresh database the whole way)"
@@ -191,7 +191,7 @@ def _refuse(steps: Sequence[Any], graph: Graph, permit: frozenset[str], *, fresh
 
 def _revisions_of(step: Any) -> Iterable[str]:
     info = step.info
-    return info.up_revision_ids if not step.is_stamp else (*info.up_revision_ids, *info.down_revision_ids)
+    return info.up_revision_ids if not info.is_stamp else (*info.up_revision_ids, *info.down_revision_ids)
 
 
 class VetoError(util.CommandError, exceptions.ContractNotPermitted):

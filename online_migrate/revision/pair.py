@@ -35,6 +35,7 @@ def _write(
     head = graph.heads.get(phase) or graph.heads.get(Phase.BASE)
     _check_location(project, folder)
     generator = copy.copy(project.script)
+    generator.messaging_opts = {"quiet": True}
     if "phase" not in _own_template(project):
         # The template of an adopted project does not know what a contract script has to say.
         generator.dir = str(TEMPLATES)

@@ -83,7 +83,7 @@ def _of_migration(connection: Connection, migration: DataMigration) -> Step:
         subject = migration.subject(connection)
         update = sa.update(subject.table).values(dict(migration.values_for(subject.table)))
     except exceptions.PendingUnreadable as error:
-        return Step("migrate", migration.name, doc, (), f"after expand: {error}")
+        return Step("migrate", migration.name, doc, (), f"once it has expanded: {error.reason}")
     if subject.pending is not None:
         update = update.where(is_pending(subject.pending))
     return Step("migrate", migration.name, doc, (_literal(connection, update),), "in chunks, by key")

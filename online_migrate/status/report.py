@@ -92,7 +92,7 @@ def make_report(connection: Connection, project: Project, applied: frozenset[str
     records = state.all_records(connection) if recorded else {}
     over = graph.requirements(applied)
     migrations = tuple(
-        _migration(connection, migration, records.get(name), over.get(name))
+        _migration(connection, migration, records.get(name), over.get(name), applied)
         for name, migration in project.data_migrations.items()
     )
     return Report(
@@ -112,13 +112,20 @@ def _phase(graph: Graph, applied: frozenset[str], phase: Phase) -> PhaseState:
 
 
 def _migration(
-    connection: Connection, migration: DataMigration, record: state.Record | None, contracted: str | None
+    connection: Connection,
+    migration: DataMigration,
+    record: state.Record | None,
+    contracted: str | None,
+    applied: frozenset[str],
 ) -> MigrationState:
     status = "not started" if record is None else record.status.value
+    expanded = migration.revision is None or migration.revision in applied
     census, error = None, record.error if record else None
     failures: tuple[dict[str, str], ...] = ()
     if contracted is not None:
         status, error = "contracted", None
+    elif not expanded:
+        status = "waits for expand"
     elif migration.has_pending:
         recorded_done = record.done if record is not None and migration.kind == "batch" else 0
         try:
