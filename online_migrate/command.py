@@ -102,11 +102,14 @@ class Site:
     def reading(self) -> Iterator[Connection]:
         """A connection whose transaction the server keeps from writing."""
         with connect(self.engine) as connection:
-            connection.detach()
             bootstrap.is_current(connection)
             connection.rollback()
             dialect_of(connection).begin_read_only(connection)
-            yield connection
+            try:
+                yield connection
+            finally:
+                # The switch to reading only must not come back to the pool.
+                connection.invalidate()
 
     @contextlib.contextmanager
     def stepper(self) -> Iterator[Stepper]:

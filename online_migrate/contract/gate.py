@@ -130,13 +130,24 @@ class Gate:
             return [Blocker("registry-unreadable", name, reason, "online-migrate status")]
         if record is None:
             reason = "there is no record that it ever ran"
-            return [Blocker("no-record", name, reason, f"online-migrate migrate {name}")]
+            return [
+                Blocker("no-record", name, reason, f"online-migrate migrate {name}"),
+                *self._if_readable(migration),
+            ]
         rows = self._of_rows(migration, record)
         if record.status is not state.Status.COMPLETE and not rows:
             why = f": {record.error}" if record.error else ""
             reason = f"it is not complete ({record.status}{why})"
             return [Blocker("not-complete", name, reason, f"online-migrate migrate {name}")]
         return rows
+
+    def _if_readable(self, migration: DataMigration) -> list[Blocker]:
+        """The rows of a data migration that has no record; before its expand there is nothing to count."""
+        try:
+            subject = migration.subject(self.connection)
+        except exceptions.PendingUnreadable:
+            return []
+        return look(self.connection, migration, subject, timeout=self.timeout)
 
     def _of_rows(self, migration: DataMigration, record: state.Record) -> list[Blocker]:
         try:

@@ -13,7 +13,7 @@ from sqlalchemy import exc
 from online_migrate import exceptions
 from online_migrate.config import Settings
 from online_migrate.ddl.executor import install
-from online_migrate.dialects import Dialect, dialect_of
+from online_migrate.dialects import Dialect, dialect_of, safe_url
 from online_migrate.waiting import Clock, Stop
 
 if TYPE_CHECKING:
@@ -47,21 +47,19 @@ def connect(engine: Engine) -> Connection:
 def server_down(url: sa.URL, error: BaseException) -> exceptions.ServerDown:
     """What a failed connection says to a person, on one line and without the password."""
     reason = str(getattr(error, "orig", None) or getattr(error, "inner_exception", None) or error)
-    return exceptions.ServerDown(
-        url=url.render_as_string(hide_password=True), reason=" ".join(reason.split())
-    )
+    return exceptions.ServerDown(url=safe_url(url), reason=" ".join(reason.split()))
 
 
 @contextlib.contextmanager
 def private_connection(engine: Engine) -> Iterator[Connection]:
     """A connection that does not come back to the pool, whatever locks and settings it has by then."""
     connection = connect(engine)
-    connection.detach()
     try:
         yield connection
     finally:
         with contextlib.suppress(exc.SQLAlchemyError):
             # A session that is gone has already freed what it held.
+            connection.invalidate()
             connection.close()
 
 

@@ -49,9 +49,10 @@ def parse_url(url: str) -> sa.URL:
 
 
 def safe_url(url: str | sa.URL) -> str:
-    """The URL with its password hidden, for a person to read."""
+    """The URL for a person to read: without its password, and without the query, which may hold one."""
     try:
-        return sa.make_url(url).render_as_string(hide_password=True)
+        parsed = sa.make_url(url)
+        return parsed.set(query={}).render_as_string(hide_password=True)
     except (exc.ArgumentError, ValueError):
         return "(a URL that cannot be parsed)"
 

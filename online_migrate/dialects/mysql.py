@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import sqlalchemy as sa
-from sqlalchemy import event
 
 from online_migrate.dialects import mysql_ddl
 from online_migrate.dialects.base import Dialect, LockTarget, Problem, render_rows
@@ -17,8 +16,6 @@ from online_migrate.dialects.statement import Kind
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
-    from sqlalchemy.engine.interfaces import DBAPIConnection
-    from sqlalchemy.pool import ConnectionPoolEntry
 
 _COLUMNS = """
     SELECT t.table_name, t.table_type, t.engine, t.table_collation, c.column_name, c.column_type,
@@ -52,6 +49,10 @@ _INDEXES_OF_COLUMN = """
 """
 
 
+# Without it a value that does not fit is cut, with a warning that nobody reads.
+_STRICT = "SET SESSION sql_mode = CONCAT_WS(',', @@sql_mode, 'STRICT_ALL_TABLES')"
+
+
 class MySQL(Dialect):
     """DDL commits by itself; only LOCK TABLES keeps writers out between a look and an ALTER."""
 
@@ -74,16 +75,9 @@ class MySQL(Dialect):
             url = url.update_query_dict({"charset": "utf8mb4"})
         if "connect_timeout" not in url.query:
             url = url.update_query_dict({"connect_timeout": "10"})
-        engine = super().create_engine(url)
-
-        @event.listens_for(engine, "connect")
-        def _strict(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
-            # Without it a value that does not fit is cut, with a warning that nobody reads.
-            cursor = connection.cursor()
-            cursor.execute("SET SESSION sql_mode = CONCAT_WS(',', @@sql_mode, 'STRICT_ALL_TABLES')")
-            cursor.close()
-
-        return engine
+        if "init_command" not in url.query:
+            url = url.update_query_dict({"init_command": _STRICT})
+        return super().create_engine(url)
 
     def prepare_ddl_session(
         self, connection: Connection, *, lock_timeout: float, session_timeout: float

@@ -76,7 +76,7 @@ class SQLite(Dialect):
         folder = Path(url.database).absolute().parent
         if not folder.is_dir():
             raise exceptions.ServerDown(
-                url=url.render_as_string(), reason=f"there is no folder {folder}", hint=f"mkdir -p {folder}"
+                url=str(url), reason=f"there is no folder {folder}", hint=f"mkdir -p {folder}"
             )
 
     def prepare_ddl_session(

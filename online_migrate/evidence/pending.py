@@ -14,6 +14,7 @@ from sqlalchemy import exc
 from sqlalchemy.sql.elements import Grouping
 
 from online_migrate import exceptions, state
+from online_migrate.ddl.session import server_down
 from online_migrate.dialects import dialect_of
 from online_migrate.revision.data_migration import DataMigration, Expression, Subject
 from online_migrate.walk.checkpoint import decode_key, show_key
@@ -148,7 +149,7 @@ def _unreadable(
     connection: Connection, migration: DataMigration, error: exc.DBAPIError
 ) -> exceptions.PendingUnreadable | exceptions.ServerDown:
     if dialect_of(connection).is_connection_lost(error):
-        return exceptions.ServerDown(url=connection.engine.url.render_as_string(), reason=str(error.orig))
+        return server_down(connection.engine.url, error)
     return exceptions.PendingUnreadable(
         name=migration.name, reason=" ".join(str(error.orig or error).split())
     )
