@@ -251,7 +251,7 @@ def _run_one(place: runner.Workplace, migration: DataMigration) -> Result:
 # --- stage 4: the gate opens and the schema contracts --------------------------------------------
 
 
-def gate(site: Site, target: str | None = None) -> list[gates.Blocker]:
+def gate(site: Site, target: str | None = None) -> list[exceptions.Blocker]:
     """Every blocker that stands before contract, up to *target* or to the end of the branch."""
     graph = site.project.graph
     wanted = _target(graph, target, Phase.CONTRACT)
@@ -272,7 +272,7 @@ class Contracted:
     """What contract did: the revisions applied, and what stopped it, if something did."""
 
     revisions: tuple[str, ...]
-    blockers: tuple[gates.Blocker, ...] = ()
+    blockers: tuple[exceptions.Blocker, ...] = ()
 
 
 def contract(site: Site, target: str | None = None, *, available: bool = False) -> Contracted:
@@ -321,7 +321,7 @@ def _unfinished(site: Site) -> frozenset[str]:
         return frozenset(names)
 
 
-def _blockers(site: Site, revisions: Sequence[str]) -> list[gates.Blocker]:
+def _blockers(site: Site, revisions: Sequence[str]) -> list[exceptions.Blocker]:
     applied = site.applied()
     with connect(site.engine) as connection:
         return _gate(site, connection, applied).blockers(revisions)

@@ -7,11 +7,9 @@ readable as attributes. ``hint`` is the way out: the next command to type, or th
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
-
-if TYPE_CHECKING:
-    from online_migrate.contract.gate import Blocker
+from typing import Any, ClassVar
 
 
 class OnlineMigrateError(Exception):
@@ -150,6 +148,27 @@ class ContractNotPermitted(Refused):
 
 class GuardMissing(Refused):
     """{path} does not call online_migrate.guard(): a plain alembic upgrade could walk around the gate."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Blocker:
+    """One reason for which contract is refused, and what removes it."""
+
+    id: str
+    object: str
+    """What it is about: a revision, or a data migration."""
+    reason: str
+    hint: str
+    """The next command to type, or the text to change."""
+    count: int | None = None
+    """How many rows stand in the way, where rows do."""
+    at_least: bool = False
+    keys: tuple[str, ...] = ()
+    """Some of their keys."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return dataclasses.asdict(self) | {"keys": list(self.keys)}
 
 
 class GateClosed(Refused):

@@ -13,7 +13,7 @@ from online_migrate.migrate.run import Outcome, Result
 
 if TYPE_CHECKING:
     from online_migrate.command import HistoryLine
-    from online_migrate.contract.gate import Blocker
+    from online_migrate.exceptions import Blocker
     from online_migrate.revision.graph import Phase
     from online_migrate.status.plan import Step
     from online_migrate.status.report import MigrationState, PhaseState, Report

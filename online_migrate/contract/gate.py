@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import exc
 
@@ -22,32 +22,12 @@ from online_migrate.evidence.pending import (
     is_pending,
     still_failing,
 )
+from online_migrate.exceptions import Blocker
 from online_migrate.revision.data_migration import DataMigration, Subject
 from online_migrate.revision.graph import UNDECLARED, Graph, Phase
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
-
-
-@dataclasses.dataclass(frozen=True)
-class Blocker:
-    """One reason for which contract is refused, and what removes it."""
-
-    id: str
-    object: str
-    """What it is about: a revision, or a data migration."""
-    reason: str
-    hint: str
-    """The next command to type, or the text to change."""
-    count: int | None = None
-    """How many rows stand in the way, where rows do."""
-    at_least: bool = False
-    keys: tuple[str, ...] = ()
-    """Some of their keys."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """For ``--json``."""
-        return dataclasses.asdict(self) | {"keys": list(self.keys)}
 
 
 def to_contract(graph: Graph, applied: frozenset[str], target: str | None = None) -> list[str]:

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from online_migrate import exceptions, state
-from online_migrate.contract.gate import Blocker, counts_as_verified, look
+from online_migrate.contract.gate import counts_as_verified, look
 from online_migrate.ddl.journal import Journal
 from online_migrate.ddl.session import private_connection
 from online_migrate.dialects.base import LockTarget
@@ -35,6 +35,7 @@ from online_migrate.dialects.statement import (
     is_read,
     shorten,
 )
+from online_migrate.exceptions import Blocker
 from online_migrate.revision.data_migration import Subject
 from online_migrate.revision.environment import permit
 from online_migrate.revision.graph import UNDECLARED

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from online_migrate import exceptions, state
-from online_migrate.contract.gate import Blocker, Gate, to_contract
+from online_migrate.contract.gate import Gate, to_contract
 from online_migrate.evidence.pending import Census, still_failing, take_census
+from online_migrate.exceptions import Blocker
 from online_migrate.revision.data_migration import DataMigration
 from online_migrate.revision.graph import Graph, Phase
 from online_migrate.revision.project import Project
