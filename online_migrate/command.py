@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from sqlalchemy import exc
 
 from online_migrate import config as configuration
 from online_migrate import exceptions, state
@@ -104,7 +103,7 @@ class Site:
         with connect(self.engine) as connection:
             bootstrap.is_current(connection)
             connection.rollback()
-            dialect_of(connection).begin_read_only(connection)
+            dialect_of(connection).read_only(connection)
             try:
                 yield connection
             finally:
@@ -287,24 +286,26 @@ def contract(site: Site, target: str | None = None, *, available: bool = False) 
     if not available:
         _refuse_closed(site, revisions, unfinished=_unfinished(site))
     site.prepare()
+    _resume(site, revisions)
     with site.stepper() as stepper:
-        applied = stepper.applied()
-        revisions = gates.to_contract(graph, applied, wanted)
-        _resume(site, stepper, revisions, applied)
-        done: list[str] = []
+        revisions = gates.to_contract(graph, stepper.applied(), wanted)
         if not available:
             _refuse_closed(site, revisions)
-        for revision in revisions:
-            blockers = _blockers(site, [revision]) if available else []
-            if blockers:
-                return Contracted(tuple(done), tuple(blockers))
-            try:
-                contracts.run(stepper, revision)
-            except exceptions.GateClosed as closed:
-                if not available:
-                    raise
-                return Contracted(tuple(done), closed.blockers)
-            done.append(revision)
+        return _contract_each(site, stepper, revisions, available=available)
+
+
+def _contract_each(site: Site, stepper: Stepper, revisions: Sequence[str], *, available: bool) -> Contracted:
+    done: list[str] = []
+    for revision in revisions:
+        try:
+            if available:
+                _refuse_closed(site, [revision])
+            contracts.run(stepper, revision)
+        except exceptions.GateClosed as closed:
+            if not available:
+                raise
+            return Contracted(tuple(done), closed.blockers)
+        done.append(revision)
     return Contracted(tuple(done))
 
 
@@ -333,23 +334,24 @@ def _refuse_closed(site: Site, revisions: Sequence[str], unfinished: frozenset[s
         raise exceptions.GateClosed(blockers)
 
 
-def _resume(site: Site, stepper: Stepper, revisions: Sequence[str], applied: frozenset[str]) -> None:
-    """Brings a half-applied contract revision to where it can go on.
+def _resume(site: Site, revisions: Sequence[str]) -> None:
+    """Brings half-applied contract revisions to where they can go on.
 
-    What the old version wrote while the revision lay there is migrated, after the triggers that kept it
-    in step are back.
+    What the old version wrote while such a revision lay there is migrated, after the triggers that kept
+    it in step are back.
     """
-    for revision in contracts.half_applied(stepper, revisions):
-        site.say(f"contract {revision}: was begun and not finished; going on")
-        for trigger in contracts.put_back(stepper, revision):
-            site.say(f"contract {revision}: trigger {trigger} is put back until the rows are in step")
-        required = site.project.graph.revisions[revision].requires
-        names = required if isinstance(required, tuple) else ()
-        known = [site.project.data_migrations[n] for n in names if n in site.project.data_migrations]
-        place = _workplace(site)
-        for result in _run_all(site, place, _readable(site, known), applied):
-            if result.outcome is not Outcome.COMPLETE:
-                site.say(f"{result.name}: {result.error or result.outcome.value}")
+    names: set[str] = set()
+    with site.stepper() as stepper:
+        for revision in contracts.half_applied(stepper, revisions):
+            site.say(f"contract {revision}: was begun and not finished; going on")
+            for trigger in contracts.put_back(stepper, revision):
+                site.say(f"contract {revision}: trigger {trigger} is put back until the rows are in step")
+            required = site.project.graph.revisions[revision].requires
+            names |= set(required) if isinstance(required, tuple) else set()
+    chosen = _readable(site, [m for name, m in site.project.data_migrations.items() if name in names])
+    for result in _run_all(site, _workplace(site), chosen, site.applied()) if chosen else ():
+        if result.outcome is not Outcome.COMPLETE:
+            site.say(f"{result.name}: {result.error or result.outcome.value}")
 
 
 def _readable(site: Site, migrations: Sequence[DataMigration]) -> list[DataMigration]:
@@ -485,10 +487,3 @@ def stamp(site: Site, targets: Sequence[str]) -> tuple[str, ...]:
         new = stamping.rows_after(graph, graph.applied(rows), targets)
         stamping.write(connection, site.project, environment, new)
     return new
-
-
-def server_errors() -> tuple[type[Exception], ...]:
-    """What a server or the network can answer with that no command expects."""
-    from oslo_db import exception
-
-    return (exc.SQLAlchemyError, exception.DBError)

@@ -210,6 +210,13 @@ class LockGivenUp(OnlineMigrateError):
     default_hint = "nothing waits in the lock queue now; run the same command again at a quieter moment"
 
 
+class Stopped(OnlineMigrateError):
+    """Stopped on request ({reason}), before revision {revision}."""
+
+    exit_code = 1
+    default_hint = "run the same command again to continue"
+
+
 class OtherMigrator(OnlineMigrateError):
     """Another migrator is at work on this database."""
 

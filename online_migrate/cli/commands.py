@@ -76,7 +76,7 @@ def expand(where: Where, target: str | None, as_json: bool) -> None:
     from online_migrate import command
     from online_migrate.cli import output
 
-    output.applied("expand", command.expand(site_of(where), target), as_json=as_json)
+    output.applied("expand", command.expand(site_of(where, works=True), target), as_json=as_json)
 
 
 POSITIVE = click.IntRange(min=1)
@@ -96,7 +96,7 @@ def migrate(
     from online_migrate.cli import output, progress
 
     with progress.listener() as listener:
-        site = site_of(where, listener=listener)
+        site = site_of(where, works=True, listener=listener)
         results = command.migrate(site, names, max_count=max_count, batch_size=batch_size)
     output.results(results, as_json=as_json)
     return command.exit_code(results)
@@ -116,7 +116,7 @@ def online_data_migrations(where: Where, max_count: int | None) -> int:
 
     cli.translate = lambda code: 2 if code == 3 else code
     with progress.listener() as listener:
-        site = site_of(where, listener=listener)
+        site = site_of(where, works=True, listener=listener)
         results = command.migrate(site, max_count=max_count)
     output.cinder_table(results)
     return command.exit_code(results)
@@ -148,7 +148,7 @@ def contract(where: Where, target: str | None, available: bool, as_json: bool) -
     from online_migrate.exceptions import GateClosed
 
     try:
-        done = command.contract(site_of(where), target, available=available)
+        done = command.contract(site_of(where, works=True), target, available=available)
     except GateClosed as closed:
         if as_json:
             output.contracted((), closed.blockers, as_json=True)
@@ -165,7 +165,7 @@ def upgrade(where: Where) -> int:
     from online_migrate.cli import output, progress
 
     with progress.listener() as listener:
-        results = command.upgrade(site_of(where, listener=listener))
+        results = command.upgrade(site_of(where, works=True, listener=listener))
     output.results(results, as_json=False)
     return command.exit_code(results)
 

@@ -68,13 +68,12 @@ def _say(error: exceptions.OnlineMigrateError) -> int:
 
 
 def _unexpected(error: Exception) -> int:
-    from online_migrate.command import server_errors
+    from online_migrate.dialects.errors import AnyFault, words_of
 
     if os.environ.get("ONLINE_MIGRATE_DEBUG"):
         raise error
-    if isinstance(error, server_errors()):
-        reason = getattr(error, "orig", None) or getattr(error, "inner_exception", None) or error
-        return _say(exceptions.ServerError(reason=" ".join(str(reason).split())))
+    if isinstance(error, AnyFault):
+        return _say(exceptions.ServerError(reason=words_of(error)))
     click.secho(f"Error: {type(error).__name__}: {error}", err=True, fg="red")
     click.echo(
         "  -> this is a bug in online-migrate; ONLINE_MIGRATE_DEBUG=1 shows where it happened", err=True

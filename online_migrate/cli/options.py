@@ -77,13 +77,16 @@ def located(function: F) -> F:
     return wrapper
 
 
-def site_of(where: Where, **more: Any) -> Site:
-    """The site on which a command works; messages go to stderr, and signals stop it after its chunk."""
+def site_of(where: Where, *, works: bool = False, **more: Any) -> Site:
+    """The site on which a command works; messages go to stderr.
+
+    *works*: signals stop it where nothing is left half done, instead of at once.
+    """
     from online_migrate.command import Site
     from online_migrate.waiting import Stop
 
     stop = Stop()
-    if threading.current_thread() is threading.main_thread():
+    if works and threading.current_thread() is threading.main_thread():
         _stop_on_signals(stop.request)
     return Site(
         config_file=Path(where.config or "alembic.ini"),
@@ -102,7 +105,7 @@ def _stop_on_signals(request: Callable[[str], None]) -> None:
     def handle(number: int, _frame: FrameType | None) -> None:
         name = signal.Signals(number).name
         request(name)
-        click.echo(f"{name}: stopping after this chunk; once more leaves at once", err=True)
+        click.echo(f"{name}: stopping after this chunk, or this revision; Ctrl-C leaves at once", err=True)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     signal.signal(signal.SIGINT, handle)

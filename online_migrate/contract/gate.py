@@ -10,10 +10,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from sqlalchemy import exc
-
 from online_migrate import exceptions, state
 from online_migrate.dialects import Dialect, dialect_of
+from online_migrate.dialects.errors import ServerFault, words_of
 from online_migrate.evidence.pending import (
     Remaining,
     any_row,
@@ -104,9 +103,9 @@ class Gate:
             return [Blocker("no-pending", name, reason, f"say pending=... in {migration.path}")]
         try:
             record = state.get_record(self.connection, name) if state.exists(self.connection) else None
-        except exc.DBAPIError as error:
+        except ServerFault as error:
             self.connection.rollback()
-            reason = f"its record cannot be read: {error.orig}"
+            reason = f"its record cannot be read: {words_of(error)}"
             return [Blocker("registry-unreadable", name, reason, "online-migrate status")]
         if record is None:
             reason = "there is no record that it ever ran"
@@ -191,7 +190,7 @@ def look(
                 remaining = find(connection, subject, condition)
                 if remaining.count:
                     found.append(_rows_blocker(id_, migration.name, subject, remaining))
-    except exc.DBAPIError as error:
+    except ServerFault as error:
         connection.rollback()
         return [_not_counted(dialect, migration.name, error, timeout)]
     return found
@@ -214,7 +213,7 @@ def _rows_blocker(id_: str, name: str, subject: Subject, remaining: Remaining) -
     )
 
 
-def _not_counted(dialect: Dialect, name: str, error: exc.DBAPIError, timeout: float) -> Blocker:
+def _not_counted(dialect: Dialect, name: str, error: Exception, timeout: float) -> Blocker:
     if dialect.is_connection_lost(error):
         raise error
     if dialect.is_statement_timeout(error):
@@ -224,7 +223,7 @@ def _not_counted(dialect: Dialect, name: str, error: exc.DBAPIError, timeout: fl
             f"its rows could not be counted within {timeout:g} s",
             "raise look_timeout or gate_timeout in [online_migrate], or add an index that pending can use",
         )
-    return _unreadable(name, " ".join(str(error.orig).split()))
+    return _unreadable(name, words_of(error))
 
 
 def _unreadable(name: str, reason: str) -> Blocker:

@@ -18,13 +18,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from sqlalchemy import exc
 
 from online_migrate import exceptions, state
 from online_migrate.contract.gate import counts_as_verified, look
 from online_migrate.ddl.journal import Journal
 from online_migrate.ddl.session import private_connection
 from online_migrate.dialects.base import LockTarget
+from online_migrate.dialects.errors import AnyFault
 from online_migrate.dialects.statement import (
     Kind,
     altered_table,
@@ -168,12 +168,12 @@ class LockedLook:
     def _take_down(self, *, failed: bool = True) -> None:
         if self._held_in is not None:
             self._held_in = None
-            with contextlib.suppress(exc.SQLAlchemyError):
+            with contextlib.suppress(*AnyFault):
                 # A session that is gone has already freed its locks.
                 self._dialect.unlock_tables(self._connection)
         side = self._stepper.session.side
         if failed and side is not None and not self._journal.begun:
-            with contextlib.suppress(exc.SQLAlchemyError):
+            with contextlib.suppress(*AnyFault):
                 # An intent that came to nothing; left behind it would be tidied by the next run.
                 self._journal.close(side)
                 side.commit()

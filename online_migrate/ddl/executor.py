@@ -113,7 +113,8 @@ class Executor:
         refusal: BaseException | None = None
         for form in forms:
             try:
-                send(form)
+                with self._dialect.patience(self._connection, form):
+                    send(form)
             except Exception as error:
                 if form is statement or not self._dialect.is_refused_algorithm(error):
                     raise

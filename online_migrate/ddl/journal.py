@@ -103,6 +103,8 @@ class Journal:
         known = self._entries.get((digest, occurrence))
         if known is not None and known.done:
             return False
+        if known is not None and not transactional:
+            self._dialect.tidy(self._connection, statement)
         if known is not None and self.was_applied(known):
             self._put(dataclasses.replace(known, state="done", done_at=state.now()))
             return False
@@ -113,9 +115,10 @@ class Journal:
         try:
             execute()
         except Exception as error:
-            lost = self._dialect.is_connection_lost(error)
-            if not transactional and not lost and not self.was_applied(entry):
-                self._forget(entry)
+            if not transactional and not self._dialect.is_connection_lost(error):
+                self._dialect.tidy(self._connection, statement)
+                if not self.was_applied(entry):
+                    self._forget(entry)
             raise
         if transactional:
             done = dataclasses.replace(entry, state="done", done_at=state.now())

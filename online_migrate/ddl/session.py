@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from sqlalchemy import exc
 
 from online_migrate import exceptions
 from online_migrate.config import Settings
 from online_migrate.ddl.executor import install
 from online_migrate.dialects import Dialect, dialect_of, safe_url
+from online_migrate.dialects.errors import AnyFault, words_of
 from online_migrate.waiting import Clock, Stop
 
 if TYPE_CHECKING:
@@ -40,14 +40,13 @@ def connect(engine: Engine) -> Connection:
     """A connection, or :class:`~online_migrate.exceptions.ServerDown`."""
     try:
         return engine.connect()
-    except (exc.SQLAlchemyError, OSError) as error:
+    except (*AnyFault, OSError) as error:
         raise server_down(engine.url, error) from error
 
 
 def server_down(url: sa.URL, error: BaseException) -> exceptions.ServerDown:
     """What a failed connection says to a person, on one line and without the password."""
-    reason = str(getattr(error, "orig", None) or getattr(error, "inner_exception", None) or error)
-    return exceptions.ServerDown(url=safe_url(url), reason=" ".join(reason.split()))
+    return exceptions.ServerDown(url=safe_url(url), reason=words_of(error))
 
 
 @contextlib.contextmanager
@@ -57,7 +56,7 @@ def private_connection(engine: Engine) -> Iterator[Connection]:
     try:
         yield connection
     finally:
-        with contextlib.suppress(exc.SQLAlchemyError):
+        with contextlib.suppress(*AnyFault):
             # A session that is gone has already freed what it held.
             connection.invalidate()
             connection.close()
@@ -103,7 +102,7 @@ def take_named_lock(
 
 
 def _free(dialect: Dialect, connection: Connection) -> None:
-    with contextlib.suppress(exc.SQLAlchemyError):
+    with contextlib.suppress(*AnyFault):
         # The end of the session frees the lock as well; this makes it certain on SQLite.
         connection.rollback()
         dialect.free_named_lock(connection, MIGRATOR)

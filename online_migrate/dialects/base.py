@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import IsolationLevel
 
+from online_migrate.dialects.errors import driver_error_of
 from online_migrate.dialects.statement import Kind, is_destructive, is_read
 
 if TYPE_CHECKING:
@@ -80,8 +81,8 @@ class Dialect:
         if self.chunk_isolation is not None:
             connection.execution_options(isolation_level=self.chunk_isolation)
 
-    def begin_read_only(self, connection: Connection) -> None:
-        """Makes the connection's next transaction one that the server keeps from writing."""
+    def read_only(self, connection: Connection) -> None:
+        """Makes the server keep every transaction of the session from writing."""
 
     @contextlib.contextmanager
     def statement_timeout(self, connection: Connection, seconds: float) -> Iterator[None]:
@@ -192,6 +193,14 @@ class Dialect:
         """What must hold around the statements of a revision: see SQLite."""
         yield
 
+    @contextlib.contextmanager
+    def patience(self, connection: Connection, statement: str) -> Iterator[None]:
+        """Lets a statement wait longer for its locks, where its waiting keeps nobody else waiting."""
+        yield
+
+    def tidy(self, connection: Connection, statement: str) -> None:
+        """Takes away what a statement leaves behind when it fails, or when its client is killed."""
+
     def after_statement(self, connection: Connection, statement: str) -> None:
         """Called after every statement of a revision that changed something."""
 
@@ -204,23 +213,6 @@ class Dialect:
     def rows(connection: Connection, query: str, **parameters: Any) -> Sequence[Row[Any]]:
         """All rows of a catalog query."""
         return connection.execute(sa.text(query), parameters).all()
-
-
-def driver_error_of(error: BaseException) -> BaseException | None:
-    """The DB-API exception inside what SQLAlchemy or oslo.db made of it.
-
-    oslo.db turns the same event into different classes on different servers, so only the innermost
-    exception says what happened.
-    """
-    seen: set[int] = set()
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        inner = getattr(current, "inner_exception", None) or getattr(current, "orig", None)
-        if inner is None:
-            break
-        current = inner
-    return current
 
 
 def render_rows(sections: Mapping[str, Sequence[Row[Any]]]) -> str:

@@ -53,6 +53,11 @@ _INDEXES_OF_COLUMN = """
 _STRICT = "SET SESSION sql_mode = CONCAT_WS(',', @@sql_mode, 'STRICT_ALL_TABLES')"
 
 
+_SESSION_TIMEOUT = "online_migrate_session_timeout"
+_IDLE = 3600
+"""Seconds for which a migrator that holds no table may be idle: while rows are counted elsewhere."""
+
+
 class MySQL(Dialect):
     """DDL commits by itself; only LOCK TABLES keeps writers out between a look and an ALTER."""
 
@@ -86,18 +91,20 @@ class MySQL(Dialect):
         for setting, value in (
             ("lock_wait_timeout", seconds),
             ("innodb_lock_wait_timeout", seconds),
-            ("wait_timeout", max(1, math.ceil(session_timeout))),
+            ("wait_timeout", _IDLE),
         ):
             connection.execute(sa.text(f"SET SESSION {setting} = {value}"))
         connection.commit()
+        connection.info[_SESSION_TIMEOUT] = max(1, math.ceil(session_timeout))
 
     def prepare_data_session(self, connection: Connection) -> None:
         super().prepare_data_session(connection)
         connection.execute(sa.text("SET SESSION lock_wait_timeout = 10, innodb_lock_wait_timeout = 10"))
         connection.commit()
 
-    def begin_read_only(self, connection: Connection) -> None:
-        connection.execute(sa.text("START TRANSACTION READ ONLY"))
+    def read_only(self, connection: Connection) -> None:
+        connection.execute(sa.text("SET SESSION TRANSACTION READ ONLY"))
+        connection.commit()
 
     @contextlib.contextmanager
     def statement_timeout(self, connection: Connection, seconds: float) -> Iterator[None]:
@@ -126,10 +133,14 @@ class MySQL(Dialect):
         for target in sorted(set(targets), key=lambda t: (t.schema or "", t.table, t.alias or "")):
             name = ".".join(quote(part) for part in (target.schema, target.table) if part)
             listed.append(f"{name} AS {quote(target.alias)} WRITE" if target.alias else f"{name} WRITE")
+        # Before the lock, not after: from then on a host that vanishes holds it for no longer than this.
+        seconds = connection.info.get(_SESSION_TIMEOUT, _IDLE)
+        connection.execute(sa.text(f"SET SESSION wait_timeout = {seconds}"))
         connection.execute(sa.text(f"LOCK TABLES {', '.join(listed)}"))
 
     def unlock_tables(self, connection: Connection) -> None:
         connection.execute(sa.text("UNLOCK TABLES"))
+        connection.execute(sa.text(f"SET SESSION wait_timeout = {_IDLE}"))
 
     def blocking_sessions(self, connection: Connection, tables: Sequence[str]) -> list[str]:
         rows = self.rows(

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import IsolationLevel
 
 from online_migrate.dialects.base import Dialect, LockTarget, render_rows
+from online_migrate.dialects.statement import first_word, identifiers, tokens
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -55,6 +56,15 @@ _BLOCKERS = """
 """
 
 
+_INVALID_INDEXES = """
+    SELECT i.indexrelid::regclass::text AS name
+    FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
+    WHERE x.relname = ANY(:names) AND NOT i.indisvalid
+"""
+_CONCURRENTLY = 1800.0
+"""Seconds that a CONCURRENTLY statement may wait for transactions that are older than it."""
+
+
 class PostgreSQL(Dialect):
     """DDL is transactional; locks are taken and freed with the transaction."""
 
@@ -89,8 +99,9 @@ class PostgreSQL(Dialect):
         connection.execute(sa.text("SET lock_timeout = '10s'"))
         connection.commit()
 
-    def begin_read_only(self, connection: Connection) -> None:
-        connection.execute(sa.text("SET TRANSACTION READ ONLY"))
+    def read_only(self, connection: Connection) -> None:
+        connection.execute(sa.text("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"))
+        connection.commit()
 
     @contextlib.contextmanager
     def statement_timeout(self, connection: Connection, seconds: float) -> Iterator[None]:
@@ -125,6 +136,26 @@ class PostgreSQL(Dialect):
             for row in self.rows(connection, _BLOCKERS, names=list(tables))
         ]
 
+    @contextlib.contextmanager
+    def patience(self, connection: Connection, statement: str) -> Iterator[None]:
+        if not _is_concurrent(statement):
+            yield
+            return
+        # It waits for every transaction that is older, and nobody who reads or writes waits for it.
+        before = connection.scalar(sa.text("SELECT current_setting('lock_timeout')"))
+        connection.execute(sa.text(f"SET lock_timeout = {_ms(_CONCURRENTLY)}"))
+        try:
+            yield
+        finally:
+            connection.execute(sa.text(f"SET lock_timeout = '{before}'"))
+
+    def tidy(self, connection: Connection, statement: str) -> None:
+        """Drops the invalid index of a CREATE INDEX CONCURRENTLY that failed; IF NOT EXISTS would take it."""
+        if not _is_concurrent(statement) or first_word(statement) != "CREATE":
+            return
+        for row in self.rows(connection, _INVALID_INDEXES, names=identifiers(statement)):
+            connection.exec_driver_sql(f"DROP INDEX CONCURRENTLY IF EXISTS {row.name}")
+
     def code_of(self, error: BaseException) -> object:
         return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
 
@@ -146,6 +177,10 @@ class PostgreSQL(Dialect):
             "function": _FUNCTIONS,
         }
         return render_rows({t: self.rows(connection, q, names=list(names)) for t, q in queries.items()})
+
+
+def _is_concurrent(statement: str) -> bool:
+    return any(token.word == "CONCURRENTLY" for token in tokens(statement))
 
 
 def _ms(seconds: float) -> int:

@@ -94,7 +94,7 @@ class SQLite(Dialect):
         connection.rollback()
         connection.execution_options(**{BEGIN_OPTION: "IMMEDIATE"})
 
-    def begin_read_only(self, connection: Connection) -> None:
+    def read_only(self, connection: Connection) -> None:
         connection.exec_driver_sql("PRAGMA query_only = ON")
 
     @contextlib.contextmanager

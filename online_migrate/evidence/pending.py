@@ -10,12 +10,12 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy import exc
 from sqlalchemy.sql.elements import Grouping
 
 from online_migrate import exceptions, state
 from online_migrate.ddl.session import server_down
 from online_migrate.dialects import dialect_of
+from online_migrate.dialects.errors import ServerFault, words_of
 from online_migrate.revision.data_migration import DataMigration, Expression, Subject
 from online_migrate.walk.checkpoint import decode_key, show_key
 from online_migrate.walk.chunker import Chunker, key_columns
@@ -113,7 +113,7 @@ def take_census(connection: Connection, migration: DataMigration, *, recorded_do
             sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(flag), 0)).select_from(subject.table)
         ).one()
         failed = len(still_failing(connection, migration, subject))
-    except exc.DBAPIError as error:
+    except ServerFault as error:
         raise _unreadable(connection, migration, error) from error
     present = int(rows) - int(pending)
     done = max(present, recorded_done)
@@ -146,10 +146,8 @@ def still_failing(connection: Connection, migration: DataMigration, subject: Sub
 
 
 def _unreadable(
-    connection: Connection, migration: DataMigration, error: exc.DBAPIError
+    connection: Connection, migration: DataMigration, error: Exception
 ) -> exceptions.PendingUnreadable | exceptions.ServerDown:
     if dialect_of(connection).is_connection_lost(error):
         return server_down(connection.engine.url, error)
-    return exceptions.PendingUnreadable(
-        name=migration.name, reason=" ".join(str(error.orig or error).split())
-    )
+    return exceptions.PendingUnreadable(name=migration.name, reason=words_of(error))

@@ -17,11 +17,10 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from sqlalchemy import exc
-
 from online_migrate import exceptions, state
 from online_migrate.ddl.session import connect, server_down
 from online_migrate.dialects import Dialect, dialect_of
+from online_migrate.dialects.errors import ServerFault, words_of
 from online_migrate.evidence.pending import is_pending, still_failing, take_census
 from online_migrate.migrate.progress import Listener, Meter
 from online_migrate.migrate.run import Budget, Outcome, Result
@@ -99,11 +98,11 @@ class Runner:
             outcome = self._to_the_end()
         except (UserError, exceptions.DataMigrationBroken, exceptions.PendingUnreadable) as error:
             return self._failed(str(error))
-        except exc.DBAPIError as error:
+        except ServerFault as error:
             if self._dialect.is_connection_lost(error):
                 raise server_down(self._connection.engine.url, error) from error
             place = f" ({self._at})" if self._at is not None else ""
-            return self._failed(f"{' '.join(str(error.orig).split())}{place}")
+            return self._failed(f"{words_of(error)}{place}")
         failed = len(self._committed(lambda: still_failing(self._connection, self._migration, self._subject)))
         if outcome is Outcome.REMAINING:
             self._committed(lambda: state.set_status(self._connection, name, Status.STOPPED))
@@ -140,7 +139,7 @@ class Runner:
             try:
                 with self._connection.begin():
                     result = work()
-            except exc.DBAPIError as error:
+            except ServerFault as error:
                 pause = next(pauses, None)
                 if pause is None or not self._dialect.is_transient(error):
                     raise

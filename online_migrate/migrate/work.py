@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from online_migrate import exceptions
+from online_migrate.dialects.errors import ServerFault
 from online_migrate.evidence.pending import fails_verify, is_pending
 from online_migrate.revision.data_migration import (
     Backfill,
@@ -124,7 +125,7 @@ def _batch(
 def _call(where: str, function: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return function(*arguments)
-    except sa.exc.DBAPIError:
+    except ServerFault:
         # The server's word: the runner knows which of these pass when they are repeated.
         raise
     except Exception as error:

@@ -17,12 +17,12 @@ import sqlalchemy as sa
 from alembic import context as alembic_context
 from alembic import util
 from alembic.runtime.environment import EnvironmentContext
-from sqlalchemy import exc
 
 from online_migrate import config as configuration
 from online_migrate import exceptions, state
 from online_migrate.ddl.session import private_connection, server_down
 from online_migrate.dialects import create_engine, dialect_of
+from online_migrate.dialects.errors import ServerFault
 from online_migrate.revision.graph import Graph, Phase, from_scripts
 
 if TYPE_CHECKING:
@@ -250,7 +250,7 @@ def read_environment(project: Project, url: str) -> Environment:
             project.script.run_env()
     except exceptions.OnlineMigrateError:
         raise
-    except exc.DBAPIError as error:
+    except ServerFault as error:
         raise server_down(sa.make_url(url), error) from error
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -64,6 +64,7 @@ class Graph:
         self.revisions: dict[str, Revision] = {revision.id: revision for revision in revisions}
         self._ancestors: dict[str, frozenset[str]] = {}
         self._phases: dict[str, Phase] = {}
+        self._after_contract: set[str] = set()
         self.heads: dict[Phase, str] = {}
         for revision in self.revisions.values():
             self._place(revision)
@@ -79,15 +80,16 @@ class Graph:
                 hint="a revision has one phase: take the other branch out of its down_revision",
             )
         self._phases[revision.id] = phases.pop() if phases else Phase.BASE
-        above: set[str] = {revision.id}
-        for parent in revision.parents:
-            above |= self._ancestors[parent]
-        self._ancestors[revision.id] = frozenset(above)
+        behind = any(parent in self._after_contract for parent in revision.parents)
+        if behind or self._phases[revision.id] is Phase.CONTRACT:
+            self._after_contract.add(revision.id)
 
     def _check(self) -> None:
         for revision in self.of(Phase.EXPAND):
-            contracts = [a for a in self.order(self.ancestors(revision)) if self.phase(a) is Phase.CONTRACT]
-            if contracts:
+            if revision in self._after_contract:
+                contracts = [
+                    a for a in self.order(self.ancestors(revision)) if self.phase(a) is Phase.CONTRACT
+                ]
                 raise exceptions.GraphBroken(
                     reason=f"expand revision {revision} depends on contract revision(s) "
                     f"{', '.join(contracts)}, so expanding would contract",
@@ -121,6 +123,15 @@ class Graph:
 
     def ancestors(self, revision: str) -> frozenset[str]:
         """The revision and all that it needs, through ``down_revision`` and ``depends_on``."""
+        if revision not in self._ancestors:
+            found: set[str] = set()
+            ahead = [revision]
+            while ahead:
+                current = ahead.pop()
+                if current not in found:
+                    found.add(current)
+                    ahead.extend(self.revisions[current].parents)
+            self._ancestors[revision] = frozenset(found)
         return self._ancestors[revision]
 
     def order(self, revisions: Iterable[str]) -> list[str]:
@@ -139,7 +150,7 @@ class Graph:
                 raise exceptions.UnknownRevision(
                     revision=row, hint="the database is at a revision that these scripts do not have"
                 )
-            found |= self._ancestors[row]
+            found |= self.ancestors(row)
         return frozenset(found)
 
     def position(self, applied: Iterable[str], phase: Phase) -> str | None:
@@ -149,7 +160,7 @@ class Graph:
 
     def missing(self, applied: Iterable[str], target: str) -> list[str]:
         """What has to be applied to reach *target*, in order."""
-        return self.order(self._ancestors[target] - set(applied))
+        return self.order(self.ancestors(target) - set(applied))
 
     def resolve(self, text: str) -> str:
         """The revision that *text* means: an id, an unambiguous beginning of one, ``expand@head``,

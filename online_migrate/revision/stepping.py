@@ -19,6 +19,7 @@ from online_migrate import exceptions, state
 from online_migrate.ddl.executor import Executor, Guard, Open
 from online_migrate.ddl.journal import Journal
 from online_migrate.ddl.session import Session, server_down
+from online_migrate.dialects.errors import AnyFault, ServerFault, words_of
 from online_migrate.revision.environment import Environment, vetoed
 from online_migrate.revision.project import Project
 from online_migrate.waiting import Clock, Stop, backoff
@@ -76,6 +77,8 @@ class Stepper:
         :class:`~online_migrate.exceptions.LockGivenUp`,
         :class:`~online_migrate.exceptions.RevisionFailed`, or what the guard raises.
         """
+        if self.stop.requested:
+            raise exceptions.Stopped(reason=self.stop.reason, revision=revision)
         settings = self.project.settings
         pauses = backoff(
             waited=settings.lock_timeout,
@@ -138,13 +141,11 @@ class Stepper:
     def _reset(self) -> None:
         for connection in (self.session.connection, self.session.side):
             if connection is not None:
-                with contextlib.suppress(exc.SQLAlchemyError):
+                with contextlib.suppress(*AnyFault):
                     connection.rollback()
 
     def _is_lock_timeout(self, error: Exception) -> bool:
-        return isinstance(
-            error, exc.SQLAlchemyError | _oslo_error()
-        ) and self.session.dialect.is_lock_timeout(error)
+        return isinstance(error, AnyFault) and self.session.dialect.is_lock_timeout(error)
 
     def _pause(
         self, revision: str, attempt: int, pauses: Iterator[float], tables: Sequence[str], error: Exception
@@ -167,7 +168,7 @@ class Stepper:
     def _blockers(self, tables: Sequence[str]) -> list[str]:
         try:
             return self.session.dialect.blocking_sessions(self.session.connection, tables)
-        except exc.SQLAlchemyError:
+        except AnyFault:
             # Only a help for the person who reads it; not everybody may look at other sessions.
             return []
         finally:
@@ -176,21 +177,13 @@ class Stepper:
     def _explained(self, revision: str, error: Exception) -> Exception:
         if isinstance(error, exceptions.OnlineMigrateError):
             return error
-        if isinstance(error, exc.DBAPIError | _oslo_error()):
+        if isinstance(error, ServerFault):
             if self.session.dialect.is_connection_lost(error):
                 return server_down(self.session.connection.engine.url, error)
-            reason = getattr(error, "orig", None) or getattr(error, "inner_exception", None) or error
-            return exceptions.RevisionFailed(revision=revision, reason=" ".join(str(reason).split()))
+            return exceptions.RevisionFailed(revision=revision, reason=words_of(error))
         return exceptions.RevisionFailed(
             revision=revision, reason=f"{type(error).__name__}: {' '.join(str(error).split())}"
         )
-
-
-def _oslo_error() -> type[Exception]:
-    from oslo_db import exception
-
-    error: type[Exception] = exception.DBError
-    return error
 
 
 def applied_revisions(

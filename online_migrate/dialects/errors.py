@@ -1,0 +1,39 @@
+"""What a server, its driver, SQLAlchemy or oslo.db raise, as one thing.
+
+oslo.db turns some errors into classes of its own, others not, and not the same ones on every server. So
+whoever expects the server to say no catches :data:`ServerFault`, and asks the dialect what was meant.
+"""
+
+from __future__ import annotations
+
+from oslo_db import exception as oslo
+from sqlalchemy import exc
+
+ServerFault = (exc.DBAPIError, oslo.DBError)
+"""For ``except``: everything that a server, or the way to it, answers with."""
+
+
+def driver_error_of(error: BaseException) -> BaseException | None:
+    """The DB-API exception inside what SQLAlchemy or oslo.db made of it: only that says what happened."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        inner = getattr(current, "inner_exception", None) or getattr(current, "orig", None)
+        if inner is None:
+            break
+        current = inner
+    return current
+
+
+def words_of(error: BaseException) -> str:
+    """What the server said, on one line."""
+    inner = driver_error_of(error) or error
+    arguments = inner.args
+    if len(arguments) > 1 and isinstance(arguments[0], int):
+        return f"{' '.join(str(arguments[1]).split())} (error {arguments[0]})"
+    return " ".join(str(inner).split())
+
+
+AnyFault = (exc.SQLAlchemyError, oslo.DBError)
+"""For tidying up, where a session that is gone has already done it."""
