@@ -137,9 +137,14 @@ def adopt(site: Site) -> projects.Written:
     return projects.adopt(site.config_file)
 
 
-def revision(site: Site, message: str, *, release: str | None = None) -> list[Path]:
-    """Writes an expand script and the contract script that depends on it."""
-    return pair.write_pair(site.project, message, release=release)
+def revision(
+    site: Site, message: str, *, release: str | None = None, rev_ids: Sequence[str] = ()
+) -> list[Path]:
+    """Writes an expand script and the contract script that depends on it.
+
+    *rev_ids*: their ids, instead of random ones.
+    """
+    return pair.write_pair(site.project, message, release=release, rev_ids=rev_ids)
 
 
 # --- stage 2: the schema expands -----------------------------------------------------------------
@@ -331,7 +336,8 @@ def _blockers(site: Site, revisions: Sequence[str]) -> list[exceptions.Blocker]:
 def _refuse_closed(site: Site, revisions: Sequence[str], unfinished: frozenset[str] = frozenset()) -> None:
     blockers = [b for b in _blockers(site, revisions) if b.object not in unfinished]
     if blockers:
-        raise exceptions.GateClosed(blockers)
+        half = "a contract revision is half applied (online-migrate status); it goes on when the gate is open"
+        raise exceptions.GateClosed(blockers, hint=half if _unfinished(site) else None)
 
 
 def _resume(site: Site, revisions: Sequence[str]) -> None:

@@ -57,13 +57,16 @@ def init(where: Where, directory: str, adopt: bool) -> None:
 @cli.command()
 @click.option("-m", "--message", required=True, help="What changes, in a few words.")
 @click.option("--release", help='A label, such as "2026.2".')
+@click.option(
+    "--rev-id", nargs=2, metavar="EXPAND CONTRACT", help="The ids of the two scripts [default: random]."
+)
 @located
-def revision(where: Where, message: str, release: str | None) -> None:
+def revision(where: Where, message: str, release: str | None, rev_id: tuple[str, str] | None) -> None:
     """Write an expand script and the contract script that depends on it."""
     from online_migrate import command
     from online_migrate.revision.init import describe
 
-    for path in describe(command.revision(site_of(where), message, release=release)):
+    for path in describe(command.revision(site_of(where), message, release=release, rev_ids=rev_id or ())):
         click.echo(path)
 
 

@@ -179,12 +179,13 @@ def plan(steps: Sequence[Step], *, as_json: bool) -> None:
         return
     if not steps:
         click.echo("-- nothing is left to do")
-    for step in steps:
+    for i, step in enumerate(steps):
+        if i:
+            click.echo("")
         title = f"-- {step.phase} {step.name}: {step.doc}"
         click.echo(f"{title} ({step.note})" if step.note else title)
         for statement in step.statements:
             click.echo(f"{statement};")
-        click.echo("")
 
 
 def history(lines: Sequence[HistoryLine], *, as_json: bool) -> None:

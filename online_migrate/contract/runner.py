@@ -27,13 +27,12 @@ from online_migrate.dialects.base import LockTarget
 from online_migrate.dialects.errors import AnyFault
 from online_migrate.dialects.statement import (
     Kind,
-    altered_table,
     dropped_columns,
     dropped_indexes,
     dropped_trigger,
     identifiers,
-    is_read,
     shorten,
+    taken_away,
 )
 from online_migrate.exceptions import Blocker
 from online_migrate.revision.data_migration import Subject
@@ -237,8 +236,8 @@ class LockedLook:
         if not done or self._dialect.transactional_ddl:
             return "nothing was changed; rows were written since the gate looked"
         return (
-            f"{done} statement(s) of {self._revision} are done and remembered; "
-            "online-migrate contract puts back what it can, moves the rows, and goes on"
+            f"{done} statement(s) of {self._revision} are done and remembered; run online-migrate contract "
+            "again: it puts back the triggers that it dropped, moves the rows, and goes on"
         )
 
     def _subjects(self) -> list[tuple[str, Subject]]:
@@ -276,32 +275,25 @@ def half_applied(stepper: Stepper, revisions: Sequence[str]) -> list[str]:
 def put_back(stepper: Stepper, revision: str) -> list[str]:
     """Puts back the triggers that a half-applied revision had dropped; gives their names.
 
-    Only while nothing else of it is done: a trigger that writes to a column that is gone would make
-    every write of the application fail.
+    But for those that use a column or a table which is gone: they would make every write of the
+    application fail.
     """
     journal = stepper.journal(revision)
-    dropped = []
-    for entry in journal.statements:
-        trigger = dropped_trigger(entry.statement)
-        if trigger is None and not is_read(entry.statement) and _is_gone(stepper, entry):
-            return []
-        if trigger is not None and entry.undo:
-            dropped.append((trigger, entry))
+    applied = [e for e in journal.statements if e.done or journal.was_applied(e)]
+    gone = {name for entry in applied for name in taken_away(entry.statement)}
     restored = []
-    for trigger, entry in dropped:
+    for entry in applied:
+        trigger = dropped_trigger(entry.statement)
+        if trigger is None or entry.undo is None:
+            continue
+        definition: list[str] = json.loads(entry.undo)
+        if gone & set(identifiers(" ".join(definition))):
+            continue
         with private_connection(stepper.session.connection.engine) as connection:
             if stepper.session.dialect.trigger_definition(connection, trigger) is None:
-                for statement in json.loads(entry.undo or "[]"):
+                for statement in definition:
                     connection.exec_driver_sql(statement.replace("%", "%%"))
                 connection.commit()
                 restored.append(trigger)
         journal.forget(entry)
     return restored
-
-
-def _is_gone(stepper: Stepper, entry: state.Entry) -> bool:
-    """True if this statement, which may only have been begun, took something away."""
-    took = altered_table(entry.statement) is not None or entry.statement.upper().lstrip().startswith("DROP")
-    if not took:
-        return False
-    return entry.done or stepper.journal(entry.revision).was_applied(entry)

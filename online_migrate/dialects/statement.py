@@ -156,6 +156,24 @@ def dropped_column(action: Sequence[Token]) -> str | None:
     return rest[0].text if rest else None
 
 
+def taken_away(statement: str) -> list[str]:
+    """The columns and tables that are not there under their old name once the statement is done."""
+    found = [column for _table, column in dropped_columns(statement)]
+    words = tokens(statement)
+    if [token.word for token in words[:2]] == ["DROP", "TABLE"]:
+        found += [
+            token.text for token in words[2:] if token.word not in ("IF", "EXISTS", "CASCADE", "RESTRICT")
+        ]
+    table = altered_table(statement)
+    for action in actions(statement) if table is not None else ():
+        names = [token.text for token in action[1:] if token.word not in ("COLUMN", "TO", "AS")]
+        if action[0].word == "RENAME" and names:
+            found.append(names[0] if action[1].word == "COLUMN" else str(table))
+        elif action[0].word == "CHANGE" and len(names) > 1 and names[0] != names[1]:
+            found.append(names[0])
+    return found
+
+
 def dropped_indexes(statement: str) -> list[str]:
     """The indexes that the statement drops by name."""
     found = tokens(statement)

@@ -106,7 +106,8 @@ class Runner:
         failed = len(self._committed(lambda: still_failing(self._connection, self._migration, self._subject)))
         if outcome is Outcome.REMAINING:
             self._committed(lambda: state.set_status(self._connection, name, Status.STOPPED))
-        return Result(name, outcome, done=self._done, failed=failed)
+        why = f"{failed:,} row(s) could not be migrated" if outcome is Outcome.FAILED else None
+        return Result(name, outcome, done=self._done, failed=failed, error=why)
 
     def _start(self) -> None:
         state.start_record(self._connection, self._migration.name)
@@ -225,7 +226,7 @@ class Runner:
             if census.pending or (self._untried(recorded, failing) and not self._place.over):
                 return Outcome.REMAINING
             if failing:
-                error = f"{len(failing)} row(s) could not be migrated"
+                error = f"{len(failing):,} row(s) could not be migrated"
                 state.set_status(self._connection, name, Status.FAILED, error=error)
                 return Outcome.FAILED
         state.set_status(self._connection, name, Status.COMPLETE)

@@ -83,7 +83,8 @@ def _backfill(
     # named they are updated, and so locked: who is pending after that is so by our own doing.
     named = chunker.among(left)
     connection.execute(update.where(named, is_pending(subject.pending)))
-    return done + len(left), _still_pending(connection, subject, chunker, chunk, left)
+    failures = _still_pending(connection, subject, chunker, chunk, left)
+    return done + len(left) - len(failures), failures
 
 
 @_do.register(RowMigration)

@@ -14,14 +14,21 @@ from online_migrate.revision.init import TEMPLATES
 from online_migrate.revision.project import Project
 
 
-def write_pair(project: Project, message: str, *, release: str | None = None) -> list[Path]:
+def write_pair(
+    project: Project, message: str, *, release: str | None = None, rev_ids: Sequence[str] = ()
+) -> list[Path]:
     """An expand and a contract script with the right down_revision, branch_labels and depends_on.
 
     Contract ``depends_on`` its expand, so that even plain Alembic never contracts before it expands.
+    *rev_ids*: the ids of the two, instead of random ones.
     """
-    project.graph  # noqa: B018 - a broken graph is refused before a file is written
-    expand_id = util.rev_id()
-    contract_id = util.rev_id()
+    graph = project.graph  # a broken graph is refused before a file is written
+    expand_id, contract_id = rev_ids or (util.rev_id(), util.rev_id())
+    taken = [revision for revision in (expand_id, contract_id) if revision in graph]
+    if taken or expand_id == contract_id:
+        raise exceptions.UsageError(
+            message=f"the revision id {(taken or [expand_id])[0]!r} is taken", hint="give another --rev-id"
+        )
     expand = _write(project, Phase.EXPAND, expand_id, message, None, release)
     contract = _write(project, Phase.CONTRACT, contract_id, message, expand_id, release)
     return [expand, contract]

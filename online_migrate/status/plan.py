@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from online_migrate import exceptions
+from online_migrate import exceptions, state
 from online_migrate.contract.gate import to_contract
-from online_migrate.evidence.pending import is_pending
+from online_migrate.evidence.pending import any_row, is_pending
 from online_migrate.revision.data_migration import Backfill, DataMigration
 from online_migrate.revision.environment import Environment
 from online_migrate.revision.graph import Phase
@@ -57,12 +57,26 @@ def make_plan(
     steps += [
         _of_migration(connection, migration)
         for name, migration in project.data_migrations.items()
-        if name not in over
+        if name not in over and not _is_over(connection, migration)
     ]
     steps += [
         _of_revision(connection, project, environment, revision) for revision in to_contract(graph, applied)
     ]
     return Plan(tuple(steps))
+
+
+def _is_over(connection: Connection, migration: DataMigration) -> bool:
+    """True if it is recorded as complete and the rows say so too."""
+    record = state.get_record(connection, migration.name) if state.exists(connection) else None
+    if record is None or record.status is not state.Status.COMPLETE:
+        return False
+    try:
+        subject = migration.subject(connection) if migration.has_pending else None
+    except exceptions.PendingUnreadable:
+        return False
+    if subject is None or subject.pending is None:
+        return True
+    return not any_row(connection, subject, is_pending(subject.pending))
 
 
 def _of_revision(connection: Connection, project: Project, environment: Environment, revision: str) -> Step:

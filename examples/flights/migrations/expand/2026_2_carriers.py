@@ -1,0 +1,58 @@
+"""Carriers get a table of their own
+
+Revision ID: expand_2026_2
+Revises: expand_2026_1
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+# revision identifiers, used by Alembic
+revision = "expand_2026_2"
+down_revision = "expand_2026_1"
+branch_labels = None
+depends_on = None
+
+# used by online-migrate
+release = "2026.2"
+
+FOREIGN_KEY = "flights_carrier_id_fkey"
+
+
+def upgrade():
+    op.create_table(
+        "carriers",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("code", sa.String(2), nullable=False),
+        sa.Column("name", sa.String(100)),
+        sa.UniqueConstraint("code", name="carriers_code_key"),
+    )
+    # The foreign key comes now, while the column is new and every row of it NULL: there is nothing to
+    # check, so nobody has to wait while it is checked.
+    if op.get_context().dialect.name in ("mysql", "mariadb"):
+        add_carrier_id_without_a_check()
+    else:
+        add_carrier_id_in_one_statement()
+
+
+def add_carrier_id_in_one_statement():
+    """PostgreSQL then sees that the column is new, and does not read the table; SQLite has no other form."""
+    foreign_key = sa.ForeignKey("carriers.id", name=FOREIGN_KEY)
+    op.add_column("flights", sa.Column("carrier_id", sa.Integer, foreign_key), inline_references=True)
+
+
+def add_carrier_id_without_a_check():
+    """MySQL and MariaDB copy the table for a foreign key that they check, and stop its writers meanwhile."""
+    op.add_column("flights", sa.Column("carrier_id", sa.Integer))
+    op.execute("SET SESSION foreign_key_checks = 0")
+    op.execute(
+        f"ALTER TABLE flights ADD CONSTRAINT {FOREIGN_KEY} FOREIGN KEY (carrier_id) "
+        "REFERENCES carriers (id), ALGORITHM=INPLACE, LOCK=NONE"
+    )
+    op.execute("SET SESSION foreign_key_checks = 1")
+
+
+def downgrade():
+    op.drop_constraint(FOREIGN_KEY, "flights", type_="foreignkey")
+    op.drop_column("flights", "carrier_id")
+    op.drop_table("carriers")

@@ -1,0 +1,226 @@
+"""The two versions of the application: what each of them reads and writes.
+
+There are no triggers here. So it is done as it is done by hand: version 2 writes the old columns as well,
+and believes them rather than the new ones, for as long as they are there. Version 1 knows nothing of all
+this.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Protocol
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from online_migrate.demo.ledger import Key, Row
+
+GIB = 1024**3
+DEFAULT_ZONE = "zone-1"
+"""What a volume gets that was created by version 1; see the data migration ``zone``."""
+
+metadata = sa.MetaData()
+volumes = sa.Table(
+    "volumes",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.String(80)),
+    sa.Column("size_gb", sa.Integer),
+    sa.Column("attached_to", sa.String(80)),
+    sa.Column("display_name", sa.String(80)),
+    sa.Column("size_bytes", sa.BigInteger),
+    sa.Column("zone", sa.String(32)),
+)
+accounts = sa.Table(
+    "accounts",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("full_name", sa.String(160)),
+    sa.Column("first_name", sa.String(80)),
+    sa.Column("last_name", sa.String(80)),
+)
+attachments = sa.Table(
+    "attachments",
+    metadata,
+    sa.Column("volume_id", sa.Integer, primary_key=True),
+    sa.Column("host", sa.String(80)),
+)
+OLD_COLUMNS = frozenset({"name", "size_gb", "attached_to", "full_name"})
+
+
+class Version(Protocol):
+    """A version of the application. Every method runs in the caller's transaction."""
+
+    name: ClassVar[str]
+    has_zones: ClassVar[bool]
+
+    @property
+    def has_bytes(self) -> bool:
+        """True if a size need not be a whole number of gigabytes."""
+
+    def read(self, connection: Connection, key: Key) -> Row | None:
+        """The row, as far as this version knows its fields."""
+
+    def insert(self, connection: Connection, key: Key, row: Row) -> None:
+        """Writes a new row."""
+
+    def update(self, connection: Connection, key: Key, row: Row) -> None:
+        """Writes all fields that this version knows."""
+
+    def delete(self, connection: Connection, key: Key) -> None:
+        """Deletes the row."""
+
+    def look_again(self, connection: Connection) -> bool:
+        """After an error: True if the schema is another than this version thought."""
+
+
+class Version1:
+    """Knows the old shape only."""
+
+    name: ClassVar[str] = "version 1"
+    has_zones: ClassVar[bool] = False
+    has_bytes = False
+
+    def read(self, connection: Connection, key: Key) -> Row | None:
+        if key[0] == "accounts":
+            query = sa.select(accounts.c.full_name).where(accounts.c.id == key[1])
+            full_name = connection.scalar(query)
+            return None if full_name is None else _split(full_name)
+        columns = (volumes.c.name, volumes.c.size_gb, volumes.c.attached_to)
+        row = connection.execute(sa.select(*columns).where(volumes.c.id == key[1])).one_or_none()
+        if row is None:
+            return None
+        return {"name": row.name, "size": row.size_gb * GIB, "host": row.attached_to}
+
+    def insert(self, connection: Connection, key: Key, row: Row) -> None:
+        table = metadata.tables[key[0]]
+        connection.execute(sa.insert(table).values(id=key[1], **old_shape(key, row)))
+
+    def update(self, connection: Connection, key: Key, row: Row) -> None:
+        table = metadata.tables[key[0]]
+        connection.execute(sa.update(table).where(table.c.id == key[1]).values(old_shape(key, row)))
+
+    def delete(self, connection: Connection, key: Key) -> None:
+        table = metadata.tables[key[0]]
+        connection.execute(sa.delete(table).where(table.c.id == key[1]))
+
+    def look_again(self, connection: Connection) -> bool:
+        return False
+
+
+class Version2:
+    """Knows both shapes: writes both, believes the old one, until the old one is gone."""
+
+    name: ClassVar[str] = "version 2"
+    has_zones: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        self._old = OLD_COLUMNS
+
+    @property
+    def has_bytes(self) -> bool:
+        return "size_gb" not in self._old
+
+    def read(self, connection: Connection, key: Key) -> Row | None:
+        return self._account(connection, key) if key[0] == "accounts" else self._volume(connection, key)
+
+    def _account(self, connection: Connection, key: Key) -> Row | None:
+        names = ["full_name"] if "full_name" in self._old else ["first_name", "last_name"]
+        query = sa.select(*[accounts.c[name] for name in names]).where(accounts.c.id == key[1])
+        row = connection.execute(query).one_or_none()
+        if row is None:
+            return None
+        return _split(row.full_name) if "full_name" in self._old else {"first": row[0], "last": row[1]}
+
+    def _volume(self, connection: Connection, key: Key) -> Row | None:
+        name = volumes.c["name" if "name" in self._old else "display_name"]
+        in_gb = "size_gb" in self._old
+        size = volumes.c["size_gb" if in_gb else "size_bytes"]
+        host, source = volumes.c.attached_to, sa.Join(volumes, attachments, _JOIN, isouter=True)
+        if "attached_to" not in self._old:
+            host = attachments.c.host
+        query = sa.select(name, size, host, volumes.c.zone).select_from(source)
+        row = connection.execute(query.where(volumes.c.id == key[1])).one_or_none()
+        if row is None:
+            return None
+        return {
+            "name": row[0],
+            "size": row[1] * GIB if in_gb else row[1],
+            "host": row[2],
+            "zone": row[3] or DEFAULT_ZONE,
+        }
+
+    def insert(self, connection: Connection, key: Key, row: Row) -> None:
+        table = metadata.tables[key[0]]
+        connection.execute(sa.insert(table).values(id=key[1], **self._both_shapes(key, row)))
+        self._attach(connection, key, row)
+
+    def update(self, connection: Connection, key: Key, row: Row) -> None:
+        table = metadata.tables[key[0]]
+        values = self._both_shapes(key, row)
+        connection.execute(sa.update(table).where(table.c.id == key[1]).values(values))
+        if key[0] == "volumes":
+            connection.execute(sa.delete(attachments).where(attachments.c.volume_id == key[1]))
+            self._attach(connection, key, row)
+
+    def delete(self, connection: Connection, key: Key) -> None:
+        table = metadata.tables[key[0]]
+        connection.execute(sa.delete(table).where(table.c.id == key[1]))
+
+    def _both_shapes(self, key: Key, row: Row) -> Row:
+        old = {name: value for name, value in old_shape(key, row).items() if name in self._old}
+        return {**old, **new_shape(key, row)}
+
+    def _attach(self, connection: Connection, key: Key, row: Row) -> None:
+        if row.get("host"):
+            connection.execute(sa.insert(attachments).values(volume_id=key[1], host=row["host"]))
+
+    def look_again(self, connection: Connection) -> bool:
+        """A column that contract has taken away is not written any more from the next statement on."""
+        inspector = sa.inspect(connection)
+        there = {
+            column["name"] for table in (volumes, accounts) for column in inspector.get_columns(table.name)
+        }
+        before, self._old = self._old, self._old & there
+        return before != self._old
+
+
+_JOIN = volumes.c.id == attachments.c.volume_id
+
+
+def _split(full_name: str) -> Row:
+    first, _, last = full_name.partition(" ")
+    return {"first": first, "last": last}
+
+
+def old_shape(key: Key, row: Row) -> Row:
+    """The columns of a row as version 1 spells them. Pure."""
+    if key[0] == "accounts":
+        return {"full_name": f"{row['first']} {row['last']}"}
+    return {"name": row["name"], "size_gb": row["size"] // GIB, "attached_to": row["host"]}
+
+
+def new_shape(key: Key, row: Row) -> Row:
+    """The columns of a row as version 2 spells them, but for the host, which has a table now. Pure."""
+    if key[0] == "accounts":
+        return {"first_name": row["first"], "last_name": row["last"]}
+    return {"display_name": row["name"], "size_bytes": row["size"], "zone": row["zone"]}
+
+
+def read_new_shape(connection: Connection) -> dict[Key, Row]:
+    """Every row of the contracted database."""
+    found: dict[Key, Row] = {}
+    host = sa.select(attachments.c.volume_id, attachments.c.host)
+    hosts: dict[int, str] = {row.volume_id: row.host for row in connection.execute(host)}
+    columns = (volumes.c.id, volumes.c.display_name, volumes.c.size_bytes, volumes.c.zone)
+    for row in connection.execute(sa.select(*columns)):
+        found["volumes", row.id] = {
+            "name": row.display_name,
+            "size": row.size_bytes,
+            "host": hosts.pop(row.id, None),
+            "zone": row.zone,
+        }
+    for volume_id, name in hosts.items():
+        found["attachments", volume_id] = {"host": name}
+    for row in connection.execute(sa.select(accounts.c.id, accounts.c.first_name, accounts.c.last_name)):
+        found["accounts", row.id] = {"first": row.first_name, "last": row.last_name}
+    return found

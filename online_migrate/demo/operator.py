@@ -1,0 +1,130 @@
+"""The operator: types the engine's commands and shows what they answer.
+
+Each command gets a site of its own, as it would in a shell.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from online_migrate import command, exceptions
+from online_migrate.command import Outcome, Result, Site
+from online_migrate.demo.narrator import Narrator
+from online_migrate.demo.traffic import Traffic
+from online_migrate.exceptions import Blocker
+from online_migrate.migrate.progress import Silent, Snapshot
+
+
+class Stopwatch(Silent):
+    """Measures how long each data migration takes."""
+
+    def __init__(self, narrator: Narrator) -> None:
+        self._narrator = narrator
+        self._begun = 0.0
+
+    def started(self, snapshot: Snapshot) -> None:
+        self._begun = time.monotonic()
+
+    def finished(self, result: Result) -> None:
+        seconds = time.monotonic() - self._begun
+        line = f"{result.name}: {result.done:,} row(s) migrated; {result.outcome.value}"
+        if result.error:
+            line += f": {result.error}"
+        rate = f", {result.done / seconds:,.0f} rows/s" if result.done >= 100 else ""
+        colour = "red" if result.outcome is Outcome.FAILED else None
+        self._narrator.result(f"{line}  ({seconds:.2f} s{rate})", colour=colour)
+
+
+class Operator:
+    """Runs commands on the demo's project and database while the traffic goes on."""
+
+    def __init__(self, config_file: Path, url: str, narrator: Narrator) -> None:
+        self._config_file = config_file
+        self._url = url
+        self._narrator = narrator
+        self.traffic: Traffic | None = None
+
+    @contextlib.contextmanager
+    def _typed(self, line: str) -> Iterator[Site]:
+        """A command: its line, its site, and afterwards what the application noticed of it."""
+        self._narrator.command(line)
+        traffic = self.traffic
+        before = {name: traffic.records[name].total for name in traffic.running} if traffic else {}
+        if traffic is not None:
+            traffic.during = line
+        site = Site(
+            config_file=self._config_file,
+            given_url=self._url,
+            say=self._narrator.result,
+            listener=Stopwatch(self._narrator),
+        )
+        try:
+            yield site
+        finally:
+            if "engine" in vars(site):
+                site.engine.dispose()
+            if traffic is not None:
+                traffic.during = ""
+        if traffic is not None:
+            self._meanwhile(traffic, before)
+
+    def _meanwhile(self, traffic: Traffic, before: dict[str, int]) -> None:
+        traffic.check()
+        shares = []
+        for name, count in before.items():
+            record = traffic.records[name]
+            shares.append((name, record.total - count, record.longest(since=count)))
+        self._narrator.meanwhile(shares)
+
+    def init(self) -> None:
+        """``online-migrate init``."""
+        with self._typed("init") as site:
+            written = command.init(site)
+            names = [path.relative_to(self._config_file.parent) for path in written.paths]
+            self._narrator.result(f"written: {', '.join(str(name) for name in names)}")
+
+    def expand(self, target: str | None = None) -> None:
+        """``online-migrate expand``."""
+        with self._typed("expand" if target is None else f"expand {target}") as site:
+            revisions = command.expand(site, target)
+            self._narrator.result(f"expand: applied {', '.join(revisions)}", colour="green")
+
+    def migrate(self) -> None:
+        """``online-migrate migrate``."""
+        with self._typed("migrate") as site:
+            results = command.migrate(site)
+        failed = [result for result in results if result.outcome is Outcome.FAILED]
+        if failed:
+            raise exceptions.Failed(message=f"data migration {failed[0].name}: {failed[0].error}")
+
+    def gate(self) -> list[Blocker]:
+        """``online-migrate gate``."""
+        with self._typed("gate") as site:
+            blockers = command.gate(site)
+            if blockers:
+                self._narrator.result(f"gate: closed, {len(blockers)} blocker(s)", colour="yellow")
+                self._narrator.blockers(blockers)
+            else:
+                self._narrator.result("gate: open", colour="green")
+        return blockers
+
+    def contract(self) -> None:
+        """``online-migrate contract``, which is expected to succeed."""
+        with self._typed("contract") as site:
+            done = command.contract(site)
+            self._narrator.result(f"contract: applied {', '.join(done.revisions)}", colour="green")
+
+    def contract_refused(self) -> bool:
+        """``online-migrate contract``; True if it was refused."""
+        with self._typed("contract") as site:
+            try:
+                command.contract(site)
+            except exceptions.GateClosed as closed:
+                self._narrator.result(f"Error: {closed}", colour="yellow")
+                self._narrator.result(f"  -> {closed.hint}")
+                self._narrator.result(f"(exit code {closed.exit_code})")
+                return True
+        return False

@@ -1,0 +1,10 @@
+"""volumes.zone: a new column that must not be empty, for rows that were written without it."""
+
+from online_migrate import Backfill
+
+zone = Backfill(
+    table="volumes",
+    values={"zone": "zone-1"},
+    pending=lambda t: t.c.zone.is_(None),
+    revision="e5_zone",
+)

@@ -1,0 +1,122 @@
+"""kill -9 between any two statements of a revision, while the old version goes on writing."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.servers import Database, Server
+from tests.support import schema
+from tests.support.project import Project
+from tests.support.schema import GIB, OldVersion
+
+Prepare = Callable[[Project, Database], None]
+Check = Callable[[Database, OldVersion | None], None]
+
+
+def moments(statements: Sequence[str], *, every: bool, transactional: bool) -> list[int]:
+    """The numbers of the statements before which to die.
+
+    All of them; or, for a short run, those of the revision itself and what comes right after each. Where
+    the revision is one transaction, every third of these has to do.
+    """
+    if every:
+        return list(range(1, len(statements) + 1))
+    chosen = set()
+    for number, statement in enumerate(statements, start=1):
+        if statement != "COMMIT" and schema.OURS not in statement:
+            chosen |= {number, number + 1}
+    found = sorted(number for number in chosen if number <= len(statements))
+    return found[::3] if transactional else found
+
+
+@contextlib.contextmanager
+def life(server: Server, folder: Path, number: int, prepare: Prepare) -> Iterator[tuple[Project, Database]]:
+    """A database and a project of its own, prepared."""
+    with (
+        server.fresh_database(folder, "chaos") as database,
+        schema.volumes(folder / f"project{number}", database) as project,
+    ):
+        prepare(project, database)
+        yield project, database
+
+
+def endures(
+    server: Server, folder: Path, command: str, prepare: Prepare, check: Check, *, every: bool
+) -> int:
+    """Runs *command* once undisturbed, then once for each moment, dies there and runs it again."""
+    with life(server, folder, 0, prepare) as (project, database):
+        undisturbed = schema.run(project, command)
+        assert undisturbed.code == 0, undisturbed.output
+        shape, triggers = schema.shape(database), schema.triggers(database)
+        versions = schema.version_rows(database)
+        check(database, None)
+    transactional = server.has("transactional_ddl")
+    deaths = moments(undisturbed.statements, every=every, transactional=transactional)
+    for at in deaths:
+        where = f"killed before statement {at}: {undisturbed.statements[at - 1]}"
+        with life(server, folder, at, prepare) as (project, database):
+            with OldVersion(database) as old:
+                killed = schema.run(project, command, die_at=at)
+                assert killed.code == -9, f"{where}\n{killed.output}"
+                resumed = schema.run(project, command)
+            assert resumed.code == 0, f"{where}\n{resumed.output}"
+            assert schema.shape(database) == shape, where
+            assert schema.triggers(database) == triggers, where
+            assert schema.version_rows(database) == versions, where
+            assert schema.journal(database) == [], where
+            check(database, old)
+    return len(deaths)
+
+
+def every_row_is_right(database: Database, old: OldVersion | None) -> None:
+    """What was there, and what the old version was told is there, is there; with its size in bytes."""
+    rows = dict(schema.query_all(database, "SELECT id, size_bytes FROM volumes"))
+    expected = [*range(1, 21), *(old.acknowledged if old else ())]
+    assert [row for row in expected if row not in rows] == []
+    assert {row: rows[row] for row in expected} == {row: schema.size_of(row) * GIB for row in expected}
+
+
+def test_a_contract_killed_between_any_two_statements_ends_contracted(server: Server, tmp_path: Path) -> None:
+    """The next run ends in the contracted schema, without the trigger, and with every row of the old version."""
+    assert endures(server, tmp_path, "contract", schema.ready, every_row_is_right, every=False) >= 3
+
+
+@pytest.mark.long
+def test_a_contract_killed_at_every_moment_ends_contracted(server: Server, tmp_path: Path) -> None:
+    """The same, at every statement that reaches the driver, those of the journal and COMMIT too."""
+    assert endures(server, tmp_path, "contract", schema.ready, every_row_is_right, every=True) >= 20
+
+
+def nothing_is_lost(database: Database, old: OldVersion | None) -> None:
+    """Expand leaves every row of the old version as it was written."""
+    rows = dict(schema.query_all(database, "SELECT id, size_gb FROM volumes"))
+    expected = [*range(1, 21), *(old.acknowledged if old else ())]
+    assert {row: rows.get(row) for row in expected} == {row: schema.size_of(row) for row in expected}
+
+
+@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.long)], ids=["short", "every"])
+def test_an_expand_killed_between_any_two_statements_ends_expanded(
+    server: Server, tmp_path: Path, every: bool
+) -> None:
+    """The next run ends in the expanded schema, and the old version loses no row."""
+    assert endures(server, tmp_path, "expand", schema.as_before, nothing_is_lost, every=every) >= 2
+
+
+def test_a_contract_killed_again_and_again_ends_contracted(server: Server, tmp_path: Path) -> None:
+    """A run that is killed while it resumes a killed run leaves nothing behind either."""
+    with life(server, tmp_path, 0, schema.ready) as (project, database), OldVersion(database) as old:
+        runs = 0
+        while True:
+            runs += 1
+            # Later and later: what was done is not repeated, so a fixed number would never be reached.
+            ran = schema.run(project, "contract", die_at=3 + 4 * runs)
+            if ran.code != -9:
+                break
+        assert ran.code == 0, ran.output
+    assert runs > 1
+    assert schema.triggers(database) == []
+    assert schema.journal(database) == []

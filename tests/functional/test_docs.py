@@ -1,0 +1,139 @@
+"""Every command and snippet in README.md and docs/ is run, top to bottom, in an empty folder a page.
+
+``<!-- file: PATH -->`` before a block writes it to PATH; a ``console`` block is run line by line, and its
+output has to be what stands there, where ``...`` stands for any lines; ``# exit code N`` behind a command
+says what it exits with; ``<!-- not run: WHY -->`` before a block says why it is not run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+_BLOCK = re.compile(
+    r"(?:^<!-- (?P<what>file|not run): (?P<argument>.*?) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+_EXIT_CODE = re.compile(r"\s+# exit code (\d+)$")
+
+
+@dataclasses.dataclass
+class Block:
+    """A fenced block of a page."""
+
+    language: str
+    text: str
+    file: str | None
+    not_run: str | None
+    line: int
+
+
+def blocks_of(page: Path) -> Iterator[Block]:
+    """The fenced blocks of a page, in order."""
+    text = page.read_text(encoding="utf-8")
+    for match in _BLOCK.finditer(text):
+        what, argument = match["what"], match["argument"]
+        yield Block(
+            language=match["language"],
+            text=match["text"],
+            file=argument if what == "file" else None,
+            not_run=argument if what == "not run" else None,
+            line=text.count("\n", 0, match.start()) + 1,
+        )
+
+
+@dataclasses.dataclass
+class Command:
+    """A command of a console block, and the output that the page shows."""
+
+    text: str
+    exit_code: int
+    shown: list[str]
+
+
+def commands_of(block: Block) -> list[Command]:
+    """The commands of a console block."""
+    found: list[Command] = []
+    for line in block.text.splitlines():
+        if line.startswith("$ "):
+            code = _EXIT_CODE.search(line)
+            found.append(Command(_EXIT_CODE.sub("", line[2:]), int(code[1]) if code else 0, []))
+        else:
+            found[-1].shown.append(line)
+    return found
+
+
+def matches(shown: list[str], actual: list[str]) -> bool:
+    """True if *actual* is what is *shown*, with ``...`` for any lines."""
+    pattern = "".join(r"(?:.*\n)*" if line == "..." else re.escape(line) + "\n" for line in shown)
+    return re.fullmatch(pattern, "".join(f"{line}\n" for line in actual)) is not None
+
+
+class Shell:
+    """Runs commands one after the other in a folder; ``export`` lasts."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = dict(os.environ) | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONUNBUFFERED": "1",
+        }
+        self.environment.pop("ONLINE_MIGRATE_URL", None)
+
+    def run(self, command: Command) -> tuple[int, list[str]]:
+        """The exit code and the output, stdout and stderr as a person sees them."""
+        exported = re.fullmatch(r"export (\w+)=(\S*)", command.text)
+        if exported:
+            self.environment[exported[1]] = exported[2]
+            return 0, []
+        done = subprocess.run(
+            ["bash", "-c", command.text],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return done.returncode, [line.rstrip() for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_page(page: Path, tmp_path: Path) -> None:
+    """What a page tells a reader to type does what the page says."""
+    shell = Shell(tmp_path)
+    run = 0
+    for block in blocks_of(page):
+        if block.file is not None:
+            path = tmp_path / block.file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.text, encoding="utf-8")
+        elif block.language == "console":
+            for command in commands_of(block):
+                code, output = shell.run(command)
+                seen = "\n".join(output)
+                where = f"{page.name}:{block.line}: $ {command.text}"
+                assert code == command.exit_code, f"{where}\nexited with {code}:\n{seen}"
+                if command.shown:
+                    assert matches(command.shown, output), f"{where}\nprinted:\n{seen}"
+                run += 1
+        else:
+            assert block.not_run or block.language in ("", "text"), (
+                f"{page.name}:{block.line}: a {block.language} block that is neither run nor written to a file"
+            )
+    assert run or page.name == "CONTRIBUTING.md" or page.name == "architecture.md", f"{page.name} runs nothing"
+
+
+def test_the_pages_are_found() -> None:
+    """An empty list of pages would pass everything."""
+    assert {"README.md", "CONTRIBUTING.md"} <= {page.name for page in PAGES}

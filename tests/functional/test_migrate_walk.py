@@ -1,0 +1,390 @@
+"""A walk visits every row exactly once, whatever its table is keyed by."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
+
+from online_migrate import exceptions
+from online_migrate.migrate.progress import Silent, Snapshot
+from online_migrate.migrate.run import Outcome
+from tests.servers import Database
+from tests.support.project import Project, create, execute, insert, rows, scalar
+
+FAMILY = ("mysql", "mariadb")
+BINARY = sa.LargeBinary(16).with_variant(mysql.BINARY(16), *FAMILY)
+MOMENT = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), *FAMILY)
+ZONED = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), *FAMILY)
+START = datetime.datetime(2024, 2, 29, 23, 59, 58, 999_990)
+
+Columns = Callable[[], list[Any]]
+
+
+def _uuids(count: int) -> list[uuid.UUID]:
+    return [uuid.uuid5(uuid.NAMESPACE_DNS, str(i)) for i in range(count)]
+
+
+STRINGS = ["", " ", "%", "%(x)s", ":x", "'", '"', "\\", "a", "b;--", "c\nd", "é", "Ж", "日本", "🐘", "z" * 100]
+INTEGERS = [-(2**31), -7, -1, 0, 1, 2, 3, 50, 1_000, 1_001, 99_999, 2**31 - 1]
+LARGE = [-(2**63), -(2**53) - 1, 0, 2**53, 2**53 + 1, 2**53 + 2, 2**63 - 1]
+DATES = [datetime.date(2024, 2, 28) + datetime.timedelta(days=i) for i in range(9)]
+MOMENTS = [START + datetime.timedelta(microseconds=3 * i) for i in range(9)]
+
+
+def _primary(*types: Any) -> Columns:
+    def columns() -> list[Any]:
+        return [
+            sa.Column(f"k{i}", type_, primary_key=True, autoincrement=False) for i, type_ in enumerate(types)
+        ]
+
+    return columns
+
+
+def _unique(*types: Any) -> Columns:
+    def columns() -> list[Any]:
+        keys = [sa.Column(f"k{i}", type_, nullable=False) for i, type_ in enumerate(types)]
+        return [*keys, sa.UniqueConstraint(*[key.name for key in keys], name="uq_walked")]
+
+    return columns
+
+
+def _zone(moments: list[datetime.datetime]) -> list[datetime.datetime]:
+    return [moment.replace(tzinfo=datetime.UTC) for moment in moments]
+
+
+KEYS: dict[str, tuple[Columns, list[tuple[Any, ...]]]] = {
+    "integer": (_primary(sa.Integer), [(i,) for i in INTEGERS]),
+    "large integer": (_primary(sa.BigInteger), [(i,) for i in LARGE]),
+    "string": (_primary(sa.String(120)), [(text,) for text in STRINGS]),
+    "uuid": (_primary(sa.Uuid()), [(key,) for key in _uuids(11)]),
+    "uuid as text": (_primary(sa.CHAR(36)), [(str(key),) for key in _uuids(11)]),
+    "uuid as bytes": (_primary(BINARY), [(key.bytes,) for key in _uuids(11)]),
+    "timestamp": (_primary(MOMENT), [(moment,) for moment in MOMENTS]),
+    "timestamp with zone": (_primary(ZONED), [(moment,) for moment in _zone(MOMENTS)]),
+    "date": (_primary(sa.Date), [(date,) for date in DATES]),
+    "two integers": (_primary(sa.Integer, sa.Integer), [(a, b) for a in (-1, 0, 7) for b in (3, 1, 2, -9)]),
+    "string and integer": (
+        _primary(sa.String(20), sa.Integer),
+        [(a, b) for a in ("", "ab", "b") for b in (2, 1, 3)],
+    ),
+    "integer, string, timestamp": (
+        _primary(sa.Integer, sa.String(20), MOMENT),
+        [(a, b, c) for a in (1, 2) for b in ("x", "y") for c in MOMENTS[:3]],
+    ),
+    "bytes and large integer": (
+        _primary(BINARY, sa.BigInteger),
+        [(key.bytes, number) for key in _uuids(3) for number in LARGE[2:6]],
+    ),
+    "unique integer": (_unique(sa.Integer), [(i,) for i in INTEGERS]),
+    "unique string and date": (
+        _unique(sa.String(20), sa.Date),
+        [(a, date) for a in ("p", "q") for date in DATES],
+    ),
+}
+
+
+class Chunks(Silent):
+    """Remembers how many rows each chunk migrated."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.ranges: list[str] = []
+        self._done = 0
+
+    def started(self, snapshot: Snapshot) -> None:
+        self._done = snapshot.done
+
+    def advanced(self, snapshot: Snapshot) -> None:
+        self.sizes.append(snapshot.done - self._done)
+        self.ranges.append(snapshot.chunk)
+        self._done = snapshot.done
+
+
+@pytest.fixture
+def project(database: Database, tmp_path: Path) -> Iterator[Project]:
+    with Project.create(tmp_path / "project", database.url) as written:
+        yield written
+
+
+def _table(columns: list[Any], *hits: str) -> sa.Table:
+    counters = [sa.Column(name, sa.Integer, server_default="0") for name in hits]
+    return sa.Table("items", sa.MetaData(), *columns, *counters, mysql_charset="utf8mb4")
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_every_row_is_visited_once_whatever_the_key_and_the_batch_size(
+    key: str, database: Database, project: Project
+) -> None:
+    """Without ``pending`` only the walk decides who is visited: each row once, in chunks of the size."""
+    columns, keys = KEYS[key]
+    count = len(keys)
+    sizes = {"one": 1, "some": 4, "exact": count, "more": count + 1}
+    names = [f"{kind}_{size}" for kind in ("sql", "row") for size in sizes]
+    table = create(database.engine, _table(columns(), *names))
+    insert(database.engine, table, [{f"k{i}": part for i, part in enumerate(parts)} for parts in keys])
+    for name in sizes:
+        project.data(
+            name,
+            f"""
+            sql = Backfill(name="sql_{name}", table="items", values=lambda t: {{"sql_{name}": t.c.sql_{name} + 1}})
+
+            @row_migration(name="row_{name}", table="items")
+            def row(row):
+                return {{"row_{name}": row.row_{name} + 1}}
+            """,
+        )
+    for name, size in sizes.items():
+        chunks = Chunks()
+        results = project.migrate(f"sql_{name}", f"row_{name}", batch_size=size, listener=chunks)
+        assert {(r.outcome, r.done) for r in results.values()} == {(Outcome.COMPLETE, count)}
+        one_walk = [size] * (count // size) + ([count % size] if count % size else [])
+        assert chunks.sizes == one_walk * 2, chunks.ranges
+    for name in names:
+        assert rows(database.engine, f"SELECT DISTINCT {name} FROM items") == [(1,)], name
+
+
+@pytest.mark.parametrize("key", ["integer", "two integers", "unique string and date"])
+def test_an_empty_table_is_complete_at_once(key: str, database: Database, project: Project) -> None:
+    """No row, no chunk: complete, exit 0."""
+    columns, _ = KEYS[key]
+    create(database.engine, _table(columns(), "n"))
+    project.data("fill", 'fill = Backfill(table="items", values={"n": 1}, pending=lambda t: t.c.n != 1)')
+    chunks = Chunks()
+    assert project.migrate(listener=chunks)["fill"].outcome is Outcome.COMPLETE
+    assert chunks.sizes == []
+    assert project.counts("fill") == (0, 0, 0)
+
+
+def test_sparse_keys_and_deleted_ranges_cost_no_chunk(database: Database, project: Project) -> None:
+    """Chunks are made of rows, not of key ranges: a gap of a billion keys is no chunk."""
+    table = create(database.engine, _table(_primary(sa.BigInteger)(), "n"))
+    spread = [i * 10**9 for i in range(-10, 30)]
+    insert(database.engine, table, [{"k0": i} for i in spread])
+    execute(database.engine, f"DELETE FROM items WHERE k0 BETWEEN 0 AND {15 * 10**9}")
+    project.data("fill", 'fill = Backfill(table="items", values={"n": 1}, pending=lambda t: t.c.n == 0)')
+    chunks = Chunks()
+    assert project.migrate(batch_size=6, listener=chunks)["fill"].done == 24
+    assert chunks.sizes == [6, 6, 6, 6]
+
+
+def test_a_checkpoint_whose_row_was_deleted_is_a_place_to_go_on_from(
+    database: Database, project: Project
+) -> None:
+    """The checkpoint is a key, not a row: its row, and those around it, may be gone."""
+    table = create(database.engine, _table(_primary(sa.String(20), sa.Integer)(), "n"))
+    insert(database.engine, table, [{"k0": a, "k1": b} for a in ("a", "b", "c") for b in range(10)])
+    project.data("count", 'count = Backfill(table="items", values=lambda t: {"n": t.c.n + 1})')
+    assert project.migrate(max_count=15, batch_size=5)["count"].outcome is Outcome.REMAINING
+    execute(database.engine, "DELETE FROM items WHERE k0 = 'b' AND k1 BETWEEN 3 AND 7")
+    assert project.migrate(batch_size=5)["count"].outcome is Outcome.COMPLETE
+    assert rows(database.engine, "SELECT DISTINCT n FROM items") == [(1,)]
+    assert scalar(database.engine, "SELECT count(*) FROM items") == 25
+
+
+@pytest.mark.parametrize(
+    "declared",
+    ["k INTEGER", "k INTEGER UNIQUE", "k INTEGER NOT NULL, other INTEGER, UNIQUE (k, other)"],
+    ids=["no key", "unique, but NULL is allowed", "half of it may be NULL"],
+)
+def test_a_table_without_a_usable_key_is_refused_with_the_way_out(
+    declared: str, database: Database, project: Project
+) -> None:
+    """Exit 3, what to add is named, no row is changed, and status can still be asked."""
+    execute(
+        database.engine,
+        f"CREATE TABLE items (n INTEGER, {declared})",
+        "INSERT INTO items (n, k) VALUES (0, 1)",
+    )
+    project.data("fill", 'fill = Backfill(table="items", values={"n": 1}, pending=lambda t: t.c.n == 0)')
+    ran = project.run("migrate")
+    assert ran.code == 3
+    assert "op.create_unique_constraint('uq_items_walk', 'items'" in ran.err
+    assert "NOT NULL" in ran.err
+    assert len(ran.complaint) <= 3
+    assert rows(database.engine, "SELECT n FROM items") == [(0,)]
+    assert project.counts("fill") == (0, 1, 0)
+
+
+def test_the_gate_counts_a_table_without_a_key(database: Database, project: Project) -> None:
+    """What cannot be walked can be counted; the gate says so, and stays closed."""
+    execute(database.engine, "CREATE TABLE items (n INTEGER)", "INSERT INTO items VALUES (0)")
+    project.expand('op.create_table("more", sa.Column("id", sa.Integer, primary_key=True))')
+    project.contract('op.drop_column("items", "n")', requires=("fill",))
+    project.data("fill", 'fill = Backfill(table="items", values={"n": 1}, pending=lambda t: t.c.n == 0)')
+    project.apply_expand()
+    blockers = {blocker.id: blocker for blocker in project.report().blockers}
+    assert blockers["pending-rows"].count == 1
+
+
+def test_a_partial_or_expression_index_is_no_key(database: Database, project: Project) -> None:
+    """An index that does not cover every row, or not the column itself, makes nothing unique."""
+    execute(database.engine, "CREATE TABLE items (a INTEGER NOT NULL, b INTEGER NOT NULL, n INTEGER)")
+    for index in _USELESS_INDEXES.get(database.server.product, ()):
+        execute(database.engine, index)
+    project.data("fill", 'fill = Backfill(table="items", values={"n": 1}, pending=lambda t: t.c.n.is_(None))')
+    with pytest.raises(exceptions.NoKey):
+        project.migrate()
+
+
+_USELESS_INDEXES = {
+    "sqlite": ("CREATE UNIQUE INDEX half ON items (a) WHERE b > 0", "CREATE UNIQUE INDEX odd ON items (-a)"),
+    "postgresql": (
+        "CREATE UNIQUE INDEX half ON items (a) WHERE b > 0",
+        "CREATE UNIQUE INDEX odd ON items ((-a))",
+    ),
+    "mysql": ("CREATE UNIQUE INDEX odd ON items ((-a))",),
+}
+
+
+TYPED = """
+items = sa.Table("items", sa.MetaData(), {columns}, sa.Column("n", sa.Integer))
+fill = Backfill(table=items, values=lambda t: {{"n": t.c.n + 1}}, pending=lambda t: t.c.n < 1)
+
+@row_migration(table=items)
+def by_row(row):
+    return {{"n": row.n + 10}}
+"""
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        'sa.Column("k0", sa.Integer, primary_key=True), sa.Column("k1", sa.Integer, primary_key=True)',
+        'sa.Column("k0", sa.Integer), sa.Column("k1", sa.Integer)',
+        'sa.Column("k0", sa.Integer, primary_key=True), sa.Column("k1", sa.Integer)',
+    ],
+    ids=["as it is", "without its key", "with half of its key"],
+)
+def test_a_typed_table_is_walked_by_the_key_that_the_database_has(
+    columns: str, database: Database, project: Project
+) -> None:
+    """What a user forgot in a typed ``sa.Table`` must not make two rows out of one key."""
+    table = create(database.engine, _table(_primary(sa.Integer, sa.Integer)(), "n"))
+    insert(database.engine, table, [{"k0": a, "k1": b, "n": -b} for a in range(3) for b in range(4)])
+    project.data("typed", TYPED.format(columns=columns))
+    assert project.migrate("by_row", batch_size=3)["by_row"].done == 12
+    found = rows(database.engine, "SELECT k0, k1, n FROM items")
+    assert sorted(found) == [(a, b, 10 - b) for a in range(3) for b in range(4)]
+
+
+def test_a_typed_table_that_leaves_its_key_out_is_refused(database: Database, project: Project) -> None:
+    """Without the key's columns there is nothing to walk by: a clear error, not a KeyError."""
+    create(database.engine, _table(_primary(sa.Integer)(), "n"))
+    project.data("typed", TYPED.format(columns='sa.Column("x", sa.Integer)'))
+    ran = project.run("migrate", "fill")
+    assert ran.code in (2, 3)
+    assert "k0" in ran.err + ran.out
+    assert "bug" not in ran.err
+    assert len(ran.complaint) <= 4
+
+
+def test_columns_called_like_our_parameters_are_the_users(database: Database, project: Project) -> None:
+    """A user's table may have columns named key_0, value_0, one, status, name."""
+    names = ["key_0", "value_0", "one", "status", "name", "order", "50%"]
+    table = create(
+        database.engine,
+        sa.Table(
+            "select",
+            sa.MetaData(),
+            sa.Column("key_1", sa.Integer, primary_key=True, autoincrement=False),
+            *[sa.Column(name, sa.Integer, server_default="0") for name in names],
+        ),
+    )
+    insert(database.engine, table, [{"key_1": i} for i in range(5)])
+    project.data(
+        "fill",
+        """
+        fill = Backfill(table="select", values={"50%": 1, "order": 1}, pending=lambda t: t.c["50%"] == 0)
+
+        @row_migration(table="select", pending=lambda t: t.c.value_0 == 0)
+        def by_row(row):
+            return {"value_0": row.key_1 + 1, "key_0": 5, "one": 6, "name": 7}
+        """,
+    )
+    results = project.migrate(batch_size=2)
+    assert {r.outcome for r in results.values()} == {Outcome.COMPLETE}, results
+    with database.engine.connect() as connection:
+        found = connection.execute(sa.select(table).order_by(table.c.key_1)).all()
+    assert [tuple(row) for row in found] == [(i, 5, i + 1, 6, 0, 7, 1, 1) for i in range(5)]
+
+
+INEXACT = {
+    "float": (sa.Float(24), [0.1, 0.2, 0.3, 0.7, 1.0]),
+    "decimal": (sa.Numeric(20, 6), [decimal.Decimal(n) / 1_000_000 for n in (-7, 0, 1, 2, 999_999, 123_456)]),
+}
+
+
+@pytest.mark.parametrize("key", INEXACT)
+@pytest.mark.filterwarnings("ignore:Dialect sqlite:sqlalchemy.exc.SAWarning")
+def test_a_key_that_does_not_come_back_exactly_never_makes_an_endless_walk(
+    key: str, database: Database, project: Project
+) -> None:
+    """Rows are visited once, or the walk stops with an error; it neither loops nor claims success."""
+    type_, keys = INEXACT[key]
+    table = create(database.engine, _table(_primary(type_)(), "n"))
+    insert(database.engine, table, [{"k0": k} for k in keys])
+    project.data(
+        "count",
+        """
+        @row_migration(table="items")
+        def count(row):
+            return {"n": row.n + 1}
+        """,
+    )
+    result = project.migrate(batch_size=2)["count"]
+    hits = {n for (n,) in rows(database.engine, "SELECT n FROM items")}
+    if result.outcome is Outcome.COMPLETE:
+        assert hits == {1}
+    else:
+        assert result.outcome is Outcome.FAILED
+        assert result.error
+        assert hits <= {0, 1}
+
+
+MARIADB_AND_MYSQL_TIMES = "2024-01-01 10:00:0{}"
+
+
+def test_timestamps_written_by_the_application_as_text_are_found_again(
+    database: Database, project: Project
+) -> None:
+    """What SQLite calls CURRENT_TIMESTAMP has no microseconds: such a key must match itself."""
+    execute(database.engine, "CREATE TABLE items (k TIMESTAMP NOT NULL PRIMARY KEY, n INTEGER DEFAULT 0)")
+    execute(
+        database.engine,
+        *[f"INSERT INTO items (k) VALUES ('{MARIADB_AND_MYSQL_TIMES.format(i)}')" for i in range(5)],
+    )
+    project.data(
+        "count",
+        """
+        @row_migration(table="items")
+        def count(row):
+            return {"n": row.n + 1}
+        """,
+    )
+    assert project.migrate(batch_size=2)["count"].outcome is Outcome.COMPLETE
+    assert rows(database.engine, "SELECT n FROM items") == [(1,)] * 5
+
+
+def test_a_key_that_holds_null_is_refused_or_handled_but_hides_no_row(
+    database: Database, project: Project
+) -> None:
+    """SQLite lets a PRIMARY KEY be NULL: such a row must not end the walk for those behind it."""
+    execute(database.engine, "CREATE TABLE items (k VARCHAR(20) PRIMARY KEY, n INTEGER DEFAULT 0)")
+    execute(database.engine, *[f"INSERT INTO items (k) VALUES ('{i}')" for i in range(5)])
+    if database.server.product == "sqlite":
+        execute(database.engine, "INSERT INTO items (k) VALUES (NULL)")
+        project.data("count", 'count = Backfill(table="items", values=lambda t: {"n": t.c.n + 1})')
+        assert project.run("migrate", "--batch-size", "1").code == 3
+        assert rows(database.engine, "SELECT DISTINCT n FROM items") == [(0,)]
+        execute(database.engine, "DELETE FROM items WHERE k IS NULL")
+    project.data("count", 'count = Backfill(table="items", values=lambda t: {"n": t.c.n + 1})')
+    assert project.migrate(batch_size=1)["count"].outcome is Outcome.COMPLETE
+    assert rows(database.engine, "SELECT DISTINCT n FROM items") == [(1,)]

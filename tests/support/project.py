@@ -1,0 +1,304 @@
+"""A user's project in a folder of its own, and the commands that a person would type in it.
+
+    with Project.create(tmp_path / "project", database.url) as project:
+        project.expand('op.create_table("t", sa.Column("id", sa.Integer, primary_key=True))')
+        project.data("fill", 'fill = Backfill(table="t", values={"n": 1}, pending=lambda t: t.c.n.is_(None))')
+        project.contract('op.drop_column("t", "old")', requires=("fill",))
+        assert project.run("expand").code == 0          # the command line, in a process of its own
+        results = project.migrate(batch_size=10)        # the same, in this process: faster
+        report = project.status("fill")
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import sqlalchemy as sa
+
+from online_migrate import command
+from online_migrate.command import Site
+from online_migrate.migrate.run import Result
+from online_migrate.revision.init import init
+from online_migrate.status.report import MigrationState, Report
+
+ROOT = Path(__file__).parents[2]
+"""The checkout: where ``python -m online_migrate`` and ``import tests`` are found."""
+PATIENCE = 120.0
+"""Seconds after which a command that does not end is a failure."""
+
+_DATA_HEADER = """\
+import datetime, decimal, json, os, pathlib, signal, time, uuid
+import sqlalchemy as sa
+from online_migrate import Backfill, Chunk, batch_migration, counted, row_migration
+FOLDER = pathlib.Path(__file__).parents[2]
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Ran:
+    """What a command answered."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Its one document on stdout."""
+        return json.loads(self.out)
+
+    @property
+    def complaint(self) -> list[str]:
+        """The lines on stderr; asserts that no traceback is among them."""
+        assert "Traceback" not in self.err, self.err
+        return self.err.strip().splitlines()
+
+
+class Project:
+    """A project that ``online-migrate init`` wrote, scripts added one after the other."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder = folder
+        self.url = url
+        self._sites: list[Site] = []
+        self._processes: list[Process] = []
+        self._last: dict[str, str] = {}
+
+    @classmethod
+    def create(cls, folder: Path, url: str, **settings: Any) -> Self:
+        """Writes the project; *settings* go to ``[online_migrate]`` of its alembic.ini."""
+        folder.mkdir(parents=True, exist_ok=True)
+        project = cls(folder, url)
+        init(project.config_file)
+        with project.config_file.open("a", encoding="utf-8") as ini:
+            ini.writelines(f"{name} = {value}\n" for name, value in settings.items())
+        return project
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self._processes:
+            process.kill()
+        for site in self._sites:
+            if "engine" in vars(site):
+                site.engine.dispose()
+
+    # --- what the user writes --------------------------------------------------------------------
+
+    @property
+    def config_file(self) -> Path:
+        """Its alembic.ini."""
+        return self.folder / "alembic.ini"
+
+    @property
+    def scripts(self) -> Path:
+        """The folder that holds env.py, expand, contract and data."""
+        return self.folder / "migrations"
+
+    def expand(self, upgrade: str, revision: str | None = None, **heading: Any) -> str:
+        """Adds an expand script after the last one, and gives its revision: e1, e2, ...
+
+        *upgrade*: the body of its function, with ``op`` and ``sa``. *heading*: further assignments.
+        """
+        return self._script("expand", upgrade, revision, heading)
+
+    def contract(
+        self,
+        upgrade: str,
+        revision: str | None = None,
+        *,
+        requires: Sequence[str] | None = (),
+        depends_on: str | None = None,
+        **heading: Any,
+    ) -> str:
+        """Adds a contract script after the last one: c1, c2, ...
+
+        It depends on the last expand script unless *depends_on* says otherwise. *requires* None: the
+        script does not say.
+        """
+        heading["depends_on"] = depends_on or self._last.get("expand")
+        if requires is not None:
+            heading["requires"] = tuple(requires)
+        return self._script("contract", upgrade, revision, heading)
+
+    def _script(self, phase: str, upgrade: str, revision: str | None, heading: Mapping[str, Any]) -> str:
+        folder = self.scripts / phase
+        count = len(list(folder.glob("*.py")))
+        revision = revision or f"{phase[0]}{count + 1}"
+        last = self._last.get(phase)
+        assigned = {
+            "revision": revision,
+            "down_revision": last,
+            "branch_labels": None if last else (phase,),
+            "depends_on": None,
+            **heading,
+        }
+        lines = [f"{name} = {value!r}" for name, value in assigned.items()]
+        body = textwrap.indent(textwrap.dedent(upgrade).strip() or "pass", "    ")
+        text = "\n".join(["import sqlalchemy as sa", "from alembic import op", *lines, "", "def upgrade():"])
+        path = folder / f"{count + 1:03}_{revision}.py"
+        path.write_text(f"{text}\n{body}\n\ndef downgrade():\n    pass\n", encoding="utf-8")
+        self._last[phase] = revision
+        return revision
+
+    def data(self, module: str, source: str) -> Path:
+        """Writes a module of data migrations, over one of the same name.
+
+        It has ``sa``, the four kinds, some of the standard library, and FOLDER: the project's folder.
+        """
+        path = self.scripts / "data" / f"{module}.py"
+        path.write_text(_DATA_HEADER + textwrap.dedent(source), encoding="utf-8")
+        return path
+
+    # --- commands in this process ----------------------------------------------------------------
+
+    def site(self, **more: Any) -> Site:
+        """A site for the functions of :mod:`online_migrate.command`, read anew from the scripts."""
+        site = Site(config_file=self.config_file, given_url=self.url, **more)
+        self._sites.append(site)
+        return site
+
+    def apply_expand(self, target: str | None = None) -> list[str]:
+        """``expand``, in this process."""
+        return command.expand(self.site(), target)
+
+    def migrate(
+        self, *names: str, max_count: int | None = None, batch_size: int | None = None, **site: Any
+    ) -> dict[str, Result]:
+        """``migrate``, in this process: the results by name. Further keywords are the site's."""
+        results = command.migrate(self.site(**site), names, max_count=max_count, batch_size=batch_size)
+        return {result.name: result for result in results}
+
+    def report(self) -> Report:
+        """``status``, in this process."""
+        return command.status(self.site())
+
+    def status(self, name: str) -> MigrationState:
+        """What ``status`` says of one data migration; its numbers always add up."""
+        [found] = [migration for migration in self.report().migrations if migration.name == name]
+        if found.total is not None:
+            counts = (found.done, found.pending, found.failed)
+            assert all(count is not None and count >= 0 for count in counts), found
+            assert sum(count or 0 for count in counts) == found.total, found
+        return found
+
+    def counts(self, name: str) -> tuple[int | None, int | None, int | None]:
+        """(done, pending, failed) as ``status`` counts them."""
+        found = self.status(name)
+        return found.done, found.pending, found.failed
+
+    # --- commands in a process of their own ------------------------------------------------------
+
+    def start(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Process:
+        """Starts ``python -m online_migrate ARGUMENTS`` in the project's folder."""
+        process = Process(
+            subprocess.Popen(
+                [sys.executable, "-m", "online_migrate", *arguments],
+                cwd=self.folder,
+                env=self._environment(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+        self._processes.append(process)
+        return process
+
+    def run(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Ran:
+        """Runs ``python -m online_migrate ARGUMENTS`` to its end."""
+        return self.start(*arguments, environment=environment).wait()
+
+    def _environment(self, more: Mapping[str, str] | None) -> dict[str, str]:
+        path = os.pathsep.join(part for part in (str(ROOT), os.environ.get("PYTHONPATH")) if part)
+        return {**os.environ, "PYTHONPATH": path, "ONLINE_MIGRATE_URL": self.url, **(more or {})}
+
+
+class Process:
+    """A command that runs."""
+
+    def __init__(self, popen: subprocess.Popen[str]) -> None:
+        self._popen = popen
+
+    def wait(self) -> Ran:
+        """Its end; a command that hangs is killed, and is an error."""
+        try:
+            out, err = self._popen.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+        return Ran(self._popen.returncode, out, err)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends a signal."""
+        self._popen.send_signal(number)
+
+    def kill(self) -> None:
+        """kill -9, and waits until the process is gone; no error if it was already."""
+        self._popen.kill()
+        self._popen.wait()
+        for stream in (self._popen.stdout, self._popen.stderr):
+            if stream is not None:
+                stream.close()
+
+    @property
+    def running(self) -> bool:
+        """False once it has ended, in whatever way."""
+        return self._popen.poll() is None
+
+
+def wait_for(path: Path, process: Process | None = None) -> None:
+    """Waits until a file is there: what a user's function wrote to say how far it is."""
+    end = time.monotonic() + PATIENCE
+    while not path.exists():
+        if process is not None and not process.running and not path.exists():
+            raise AssertionError(f"the command ended without writing {path.name}: {process.wait()}")
+        assert time.monotonic() < end, f"{path.name} was never written"
+        time.sleep(0.01)
+
+
+def rows(engine: sa.Engine, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
+    """All rows of a query."""
+    with engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(sa.text(query), parameters)]
+
+
+def scalar(engine: sa.Engine, query: str, **parameters: Any) -> Any:
+    """The first value of the first row of a query."""
+    return rows(engine, query, **parameters)[0][0]
+
+
+def execute(engine: sa.Engine, *statements: str) -> None:
+    """Runs statements in one transaction."""
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(sa.text(statement))
+
+
+def insert(engine: sa.Engine, table: sa.Table, values: Sequence[Mapping[str, Any]]) -> None:
+    """Inserts rows in one transaction."""
+    with engine.begin() as connection:
+        if values:
+            connection.execute(sa.insert(table), list(values))
+
+
+def create(engine: sa.Engine, table: sa.Table) -> sa.Table:
+    """Creates a table that the application had before, and gives it back."""
+    with contextlib.closing(engine.connect()) as connection, connection.begin():
+        table.create(connection)
+    return table

@@ -1,0 +1,498 @@
+"""Projects that change a schema, what a catalog holds, and commands that die at a chosen statement.
+
+What only one server understands stands in the tables of this module, so that tests need not ask for names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import itertools
+import multiprocessing
+import os
+import re
+import signal
+import sqlite3
+import sys
+import textwrap
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, Engine
+
+from tests.servers import Database
+from tests.support.project import Project
+
+GIB = 1024**3
+OURS = "online_migrate_"
+
+# --- the sample: sizes in GiB become sizes in bytes ----------------------------------------------
+
+_IN_STEP = {
+    "sqlite": (
+        """CREATE TRIGGER volumes_in_step AFTER INSERT ON volumes WHEN NEW.size_bytes IS NULL
+           BEGIN UPDATE volumes SET size_bytes = NEW.size_gb * 1073741824 WHERE id = NEW.id; END""",
+    ),
+    "postgresql": (
+        """CREATE FUNCTION volumes_in_step() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+           IF NEW.size_bytes IS NULL THEN NEW.size_bytes := NEW.size_gb::bigint * 1073741824; END IF;
+           RETURN NEW; END $$""",
+        """CREATE TRIGGER volumes_in_step BEFORE INSERT ON volumes
+           FOR EACH ROW EXECUTE FUNCTION volumes_in_step()""",
+    ),
+    "mysql": (
+        """CREATE TRIGGER volumes_in_step BEFORE INSERT ON volumes FOR EACH ROW
+           SET NEW.size_bytes = COALESCE(NEW.size_bytes, NEW.size_gb * 1073741824)""",
+    ),
+}
+_OUT_OF_STEP = {
+    "sqlite": ("DROP TRIGGER volumes_in_step",),
+    "postgresql": ("DROP TRIGGER volumes_in_step ON volumes", "DROP FUNCTION volumes_in_step()"),
+    "mysql": ("DROP TRIGGER volumes_in_step",),
+}
+for _statements in (_IN_STEP, _OUT_OF_STEP):
+    _statements["mariadb"] = _statements["mysql"]
+
+
+def executed(statements: Iterable[str]) -> str:
+    """The statements as lines of a script."""
+    return "\n".join(f"op.execute({statement!r})" for statement in statements)
+
+
+VOLUMES = """
+    op.create_table(
+        "volumes",
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("size_gb", sa.Integer),
+        sa.Column("legacy", sa.String(40)),
+        sa.Column("note", sa.String(40)),
+        mysql_engine="InnoDB",
+    )
+    op.create_index("ix_volumes_size_gb", "volumes", ["size_gb"])
+"""
+NOT_NULL = """
+    with op.batch_alter_table("volumes") as batch:
+        batch.alter_column("size_bytes", existing_type=sa.BigInteger(), nullable=False)
+"""
+DROP_COLUMNS = """
+    op.drop_index("ix_volumes_size_gb", "volumes")
+    op.drop_column("volumes", "size_gb")
+    op.drop_column("volumes", "legacy")
+"""
+BACKFILL = """
+    volume_bytes = Backfill(
+        table="volumes",
+        values=lambda t: {"size_bytes": sa.cast(t.c.size_gb, sa.BigInteger) * 1024**3},
+        pending=lambda t: t.c.size_bytes.is_(None) & t.c.size_gb.is_not(None),
+        revision="e2",
+    )
+"""
+
+
+def volumes(folder: Path, database: Database, *, contract: str | None = None, **settings: Any) -> Project:
+    """The sample project: e1 is what was there, e2 and c2 are the change, ``volume_bytes`` its data.
+
+    *contract*: what c2 does, instead of taking away the trigger, the index, two columns and NULL.
+    """
+    product = database.server.product
+    settings = {"lock_timeout": 0.5, "lock_attempts": 40, "look_timeout": 20} | settings
+    project = Project.create(folder, database.url, **settings)
+    project.expand(VOLUMES, "e1")
+    add = 'op.add_column("volumes", sa.Column("size_bytes", sa.BigInteger()))\n'
+    project.expand(add + create_in_step(product), "e2")
+    if contract is None:
+        contract = drop_in_step(product) + textwrap.dedent(DROP_COLUMNS) + textwrap.dedent(NOT_NULL)
+    project.contract(contract, "c2", requires=("volume_bytes",))
+    project.data("volume_bytes", BACKFILL)
+    return project
+
+
+def drop_in_step(product: str) -> str:
+    """The lines of a script that take away the sample's trigger."""
+    return executed(_OUT_OF_STEP[product]) + "\n"
+
+
+def create_in_step(product: str) -> str:
+    """The lines of a script that make the sample's trigger."""
+    return executed(_IN_STEP[product]) + "\n"
+
+
+def as_before(project: Project, database: Database, rows: int = 20) -> None:
+    """The sample's database as the old version made it: at e1, with rows 1 to *rows*."""
+    project.apply_expand("e1")
+    fill(database, 1, rows)
+
+
+def fill(database: Database, first: int, last: int) -> None:
+    """Rows of the sample as the old version writes them; row N is N % 50 + 1 GiB."""
+    with session(database) as connection:
+        connection.execute(INSERT, [{"id": i, "size": size_of(i)} for i in range(first, last + 1)])
+        connection.commit()
+
+
+INSERT = sa.text("INSERT INTO volumes (id, size_gb) VALUES (:id, :size)")
+
+
+def size_of(row: int) -> int:
+    """The size in GiB that row *row* of the sample is given."""
+    return row % 50 + 1
+
+
+def ready(project: Project, database: Database, rows: int = 20) -> None:
+    """The sample's database with its rows, expanded and migrated: contract is next."""
+    as_before(project, database, rows)
+    project.apply_expand()
+    project.migrate()
+
+
+def forget_step(database: Database, product: str) -> None:
+    """Takes the sample's trigger away, as an accident would."""
+    with database.engine.begin() as connection:
+        for statement in _OUT_OF_STEP[product]:
+            connection.exec_driver_sql(statement)
+
+
+# --- what is in a database -----------------------------------------------------------------------
+
+_POSTGRESQL_CATALOG = (
+    """SELECT 'column', c.relname, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
+              pg_get_expr(d.adbin, d.adrelid), a.attidentity, a.attgenerated
+       FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+       LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+       WHERE c.relnamespace = 'public'::regnamespace""",
+    """SELECT 'index', pg_get_indexdef(i.indexrelid), i.indisvalid, c.relname
+       FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+       WHERE c.relnamespace = 'public'::regnamespace""",
+    """SELECT 'constraint', c.relname, k.conname, pg_get_constraintdef(k.oid), k.convalidated
+       FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
+       WHERE c.relnamespace = 'public'::regnamespace""",
+    """SELECT 'trigger', pg_get_triggerdef(t.oid), t.tgenabled FROM pg_trigger t WHERE NOT t.tgisinternal""",
+    """SELECT 'function', proname, prosrc FROM pg_proc WHERE pronamespace = 'public'::regnamespace""",
+)
+
+
+def catalog(database: Database) -> str:
+    """The whole schema as the server describes it, our own tables left out, for a comparison of texts."""
+    with sa.create_engine(database.url, poolclass=sa.NullPool).connect() as connection:
+        lines = _CATALOGS[database.server.product](connection)
+        return "\n".join(sorted(line for line in lines if OURS not in line))
+
+
+def _sqlite_catalog(connection: Connection) -> Iterator[str]:
+    for row in connection.exec_driver_sql("SELECT type, name, tbl_name, sql FROM sqlite_master"):
+        yield repr(tuple(row))
+
+
+def _postgresql_catalog(connection: Connection) -> Iterator[str]:
+    for query in _POSTGRESQL_CATALOG:
+        for row in connection.exec_driver_sql(query.replace("%", "%%")):
+            yield repr(tuple(row))
+
+
+def _mysql_catalog(connection: Connection) -> Iterator[str]:
+    quote = connection.dialect.identifier_preparer.quote
+    for table in sa.inspect(connection).get_table_names():
+        text = str(connection.exec_driver_sql(f"SHOW CREATE TABLE {quote(table)}").one()[1])
+        yield re.sub(r" AUTO_INCREMENT=\d+", "", text).replace("\n", " ")
+    names = connection.exec_driver_sql(
+        "SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = DATABASE()"
+    ).scalars()
+    for name in names.all():
+        row = connection.exec_driver_sql(f"SHOW CREATE TRIGGER {quote(name)}").one()
+        yield f"{row[0]} {row[1]} {row[2]}".replace("\n", " ")
+
+
+_CATALOGS: dict[str, Callable[[Connection], Iterator[str]]] = {
+    "sqlite": _sqlite_catalog,
+    "postgresql": _postgresql_catalog,
+    "mysql": _mysql_catalog,
+    "mariadb": _mysql_catalog,
+}
+
+
+def triggers(database: Database) -> list[str]:
+    """The names of the triggers, sorted."""
+    query = {
+        "sqlite": "SELECT name FROM sqlite_master WHERE type = 'trigger'",
+        "postgresql": "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal",
+    }.get(
+        database.server.product,
+        "SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = DATABASE()",
+    )
+    return sorted(str(row[0]) for row in query_all(database, query))
+
+
+def shape(database: Database) -> dict[str, Any]:
+    """The user's tables without the order of their columns: what must be the same on every way there."""
+    with sa.create_engine(database.url, poolclass=sa.NullPool).connect() as connection:
+        inspector = sa.inspect(connection)
+        return {
+            table: _shape_of(inspector, table)
+            for table in inspector.get_table_names()
+            if not table.startswith(OURS)
+        }
+
+
+def _shape_of(inspector: sa.Inspector, table: str) -> dict[str, Any]:
+    columns = {
+        column["name"]: (str(column["type"]), column["nullable"], column["default"])
+        for column in inspector.get_columns(table)
+    }
+    keys = inspector.get_foreign_keys(table)
+    return {
+        "columns": columns,
+        "key": inspector.get_pk_constraint(table)["constrained_columns"],
+        "foreign": sorted((k["constrained_columns"], k["referred_table"]) for k in keys),
+        "indexes": sorted(
+            (i["name"], i["column_names"], bool(i["unique"])) for i in inspector.get_indexes(table)
+        ),
+    }
+
+
+def query_all(database: Database, statement: str, **parameters: Any) -> list[tuple[Any, ...]]:
+    """All rows of a query, on a session of its own that ends at once."""
+    engine = sa.create_engine(database.url, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(sa.text(statement), parameters)]
+
+
+def run_all(database: Database, *statements: str) -> None:
+    """Runs statements in one transaction of a session of its own."""
+    engine = sa.create_engine(database.url, poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement.replace("%", "%%"))
+
+
+def version_rows(database: Database, table: str = "alembic_version") -> list[str]:
+    """Alembic's version rows, sorted; none if there is no such table."""
+    engine = sa.create_engine(database.url, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        if not sa.inspect(connection).has_table(table):
+            return []
+        return sorted(connection.scalars(sa.text(f"SELECT version_num FROM {table}")))
+
+
+def tables(database: Database) -> list[str]:
+    """The names of all tables, ours too, sorted."""
+    engine = sa.create_engine(database.url, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        return sorted(sa.inspect(connection).get_table_names())
+
+
+def journal(database: Database) -> list[tuple[Any, ...]]:
+    """What the journal of half-applied revisions holds."""
+    return query_all(database, "SELECT revision, state, statement FROM online_migrate_journal")
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """All that a refused command must leave as it is."""
+
+    catalog: str
+    versions: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+    @classmethod
+    def of(cls, database: Database, table: str | None = "volumes") -> Snapshot:
+        """The schema, the version rows and the rows of *table*."""
+        rows = [] if table is None else query_all(database, f"SELECT * FROM {table} ORDER BY 1")
+        return cls(catalog(database), tuple(version_rows(database)), tuple(rows))
+
+
+# --- the old version, which goes on writing ------------------------------------------------------
+
+
+class OldVersion:
+    """A thread that inserts rows as the old version does, until it is told to stop.
+
+    Errors are what the old version gets when its columns are gone, or while a table is locked: it goes on
+    with the next row. What was acknowledged is remembered.
+    """
+
+    def __init__(self, database: Database, *, first: int = 100_000, pause: float = 0.002) -> None:
+        self._database = database
+        self._ids = itertools.count(first)
+        self._stop = threading.Event()
+        self._pause = pause
+        self._thread = threading.Thread(target=self._write, daemon=True)
+        self.acknowledged: list[int] = []
+        self.refused = 0
+
+    def __enter__(self) -> OldVersion:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(60)
+        assert not self._thread.is_alive(), "the old version still waits for a lock"
+
+    def _write(self) -> None:
+        engine = sa.create_engine(self._database.url, poolclass=sa.NullPool)
+        with engine.connect() as connection:
+            while not self._stop.is_set():
+                row = next(self._ids)
+                try:
+                    connection.execute(INSERT, {"id": row, "size": size_of(row)})
+                    connection.commit()
+                except sa.exc.DBAPIError:
+                    connection.rollback()
+                    self.refused += 1
+                else:
+                    self.acknowledged.append(row)
+                self._stop.wait(self._pause)
+
+
+# --- a command that dies at a chosen statement ---------------------------------------------------
+
+_READING = re.compile(r"\s*(SELECT|SHOW|SET|PRAGMA|EXPLAIN|WITH|BEGIN|DESC|DESCRIBE|ROLLBACK)\b", re.I)
+
+
+@dataclasses.dataclass(frozen=True)
+class Death:
+    """When a command is to die: before its statement number *at* (from 1) that is no mere read.
+
+    *report*: a file that gets the statements, one a line; the last of them was not sent.
+    *how*: what happens there.
+    """
+
+    at: int | None
+    report: Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A command that ran in a process of its own; it was killed: ``code`` is -9."""
+
+    code: int
+    output: str
+    statements: tuple[str, ...]
+
+
+_COUNT = itertools.count(1)
+_DEATH: Death | None = None
+
+
+def _about_to_send(statement: str) -> None:
+    if _DEATH is None or _READING.match(statement):
+        return
+    number = next(_COUNT)
+    with _DEATH.report.open("a") as report:
+        report.write(" ".join(statement.split()) + "\n")
+    if number == _DEATH.at:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class _SQLiteCursor(sqlite3.Cursor):
+    def execute(self, statement: str, *parameters: Any) -> sqlite3.Cursor:
+        _about_to_send(statement)
+        return super().execute(statement, *parameters)
+
+
+class _SQLiteConnection(sqlite3.Connection):
+    def cursor(self, factory: Any = _SQLiteCursor) -> Any:
+        return super().cursor(factory)
+
+
+@functools.cache
+def _cursor_class(base: type[Any], method: str) -> type[Any]:
+    def send(self: Any, statement: Any, *parameters: Any) -> Any:
+        _about_to_send(statement if isinstance(statement, str) else str(statement))
+        return getattr(base, method)(self, statement, *parameters)
+
+    return type("DyingCursor", (base,), {method: send})
+
+
+def _connect_to_die(dialect: Any, record: object, arguments: Any, keywords: dict[str, Any]) -> None:
+    if dialect.driver == "pysqlite":
+        keywords["factory"] = _SQLiteConnection
+    elif dialect.driver == "psycopg2":
+        keywords["cursor_factory"] = _cursor_class(dialect.dbapi.extensions.cursor, "execute")
+    elif dialect.driver == "pymysql":
+        keywords["cursorclass"] = _cursor_class(dialect.dbapi.cursors.Cursor, "execute")
+    else:
+        raise NotImplementedError(dialect.driver)
+
+
+def _child(arguments: Sequence[str], folder: str, death: Death, output: str) -> None:
+    global _DEATH
+    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    sys.stdout = os.fdopen(1, "w", closefd=False)
+    sys.stderr = os.fdopen(2, "w", closefd=False)
+    os.chdir(folder)
+    _DEATH = death
+    event.listen(Engine, "do_connect", _connect_to_die)
+    event.listen(Engine, "commit", lambda connection: _about_to_send("COMMIT"))
+    from online_migrate.cli.main import run
+
+    code = run(arguments)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+@functools.cache
+def _processes() -> Any:
+    """Processes that fork from one without threads, in which everything is imported already."""
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(
+        ["tests.support.schema", "online_migrate.cli.main", "psycopg2", "pymysql"]
+    )
+    return processes
+
+
+def start(project: Project, *arguments: str, die_at: int | None = None) -> tuple[Any, Death, Path]:
+    """Starts the real command line in a process of its own; see :func:`run`."""
+    scratch = project.folder / "runs"
+    scratch.mkdir(exist_ok=True)
+    number = len(list(scratch.iterdir()))
+    death = Death(die_at, scratch / f"{number}.statements")
+    output = scratch / f"{number}.output"
+    output.touch()
+    words = ["--url", project.url, *arguments]
+    process = _processes().Process(
+        target=_child, args=(words, str(project.folder), death, str(output)), daemon=True
+    )
+    process.start()
+    return process, death, output
+
+
+def run(project: Project, *arguments: str, die_at: int | None = None) -> Run:
+    """Runs the real command line in a process of its own, which kills itself before statement *die_at*.
+
+    Statements are counted as they reach the driver; a COMMIT counts, mere reads do not.
+    """
+    return finished(*start(project, *arguments, die_at=die_at))
+
+
+def finished(process: Any, death: Death, output: Path) -> Run:
+    """Waits for what :func:`start` gave."""
+    process.join(120)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        raise AssertionError(f"it did not end:\n{output.read_text()}")
+    sent = death.report.read_text().splitlines() if death.report.exists() else []
+    return Run(process.exitcode, output.read_text(), tuple(sent))
+
+
+@contextlib.contextmanager
+def session(database: Database) -> Iterator[Connection]:
+    """A second session, in whatever transaction the test opens in it; rolled back at the end."""
+    engine = sa.create_engine(database.url, poolclass=sa.NullPool)
+    connection = engine.connect()
+    try:
+        yield connection
+    finally:
+        with contextlib.suppress(sa.exc.DBAPIError):
+            connection.rollback()
+        connection.close()
+        engine.dispose()
