@@ -166,9 +166,10 @@ class Instance(threading.Thread):
         engine = create_engine(self._traffic.url)
         try:
             with engine.connect() as connection:
+                cursor = connection.connection.cursor()
                 for statement in self._traffic.setup:
-                    connection.exec_driver_sql(statement)
-                connection.rollback()
+                    cursor.execute(statement)
+                cursor.close()
                 dialect_of(connection).prepare_data_session(connection)
                 self._work(connection)
         except Exception as error:  # noqa: BLE001 - raised again by whoever looks after the instances

@@ -153,6 +153,10 @@ class Dialect:
         """Why rows cannot be moved on this server as it is set now."""
         return None
 
+    def table_problem(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
+        """Why the rows of this table cannot be moved safely."""
+        return None
+
     def contract_problem(self, connection: Connection) -> Problem | None:
         """Why a last look under a lock would prove nothing on this server."""
         return None

@@ -53,6 +53,7 @@ _INDEXES_OF_COLUMN = """
 _STRICT = "SET SESSION sql_mode = CONCAT_WS(',', @@sql_mode, 'STRICT_ALL_TABLES')"
 
 
+_TRANSACTIONAL = frozenset({"INNODB", "NDBCLUSTER", "ROCKSDB", "TOKUDB"})
 _SESSION_TIMEOUT = "online_migrate_session_timeout"
 _IDLE = 3600
 """Seconds for which a migrator that holds no table may be idle: while rows are counted elsewhere."""
@@ -174,6 +175,22 @@ class MySQL(Dialect):
                 hint="SET GLOBAL binlog_format = 'ROW'   (or MIXED), then reconnect and run again",
             )
         return None
+
+    def table_problem(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
+        engine = connection.scalar(
+            sa.text(
+                "SELECT engine FROM information_schema.tables "
+                "WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table"
+            ),
+            {"schema": schema, "table": table},
+        )
+        if engine is None or str(engine).upper() in _TRANSACTIONAL:
+            return None
+        return Problem(
+            reason=f"table {table!r} is stored by {engine}, which has no transactions: "
+            "a chunk and its checkpoint could not commit together",
+            hint=f"ALTER TABLE {table} ENGINE=InnoDB",
+        )
 
     def contract_problem(self, connection: Connection) -> Problem | None:
         if self._variables(connection, "wsrep_on").get("wsrep_on") == "ON":

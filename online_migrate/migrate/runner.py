@@ -72,7 +72,11 @@ class Runner:
         self._uncounted: tuple[int, Chunk] | None = None
         with connection.begin():
             self._subject: Subject = migration.subject(connection)
-            self._chunker = Chunker(connection, self._subject.table)
+            table = self._subject.table
+            problem = self._dialect.table_problem(connection, table.name, table.schema)
+            if problem is not None:
+                raise exceptions.Refused(reason=problem.reason, hint=problem.hint)
+            self._chunker = Chunker(connection, table)
             self._meter = self._new_meter()
         pending = self._subject.pending
         self._pending = None if pending is None else is_pending(pending)
