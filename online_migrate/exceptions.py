@@ -232,7 +232,7 @@ class Failed(OnlineMigrateError):
 
 
 class ServerDown(Failed):
-    """The server at {url} does not answer: {reason}"""
+    """There is no connection to {url}: {reason}"""
 
     default_hint = "is it running, and are host, port, user and password right?"
 

@@ -26,7 +26,10 @@ def data_folder() -> Path:
 def flights() -> Iterator[Mapping[str, str]]:
     """Every flight that left New York City in 2013, in the order of the file; all values are text."""
     with zipfile.ZipFile(data_folder() / "flights.csv.zip") as archive, archive.open("flights.csv") as file:
-        yield from csv.DictReader(io.TextIOWrapper(file, encoding="utf-8", newline=""))
+        lines = csv.reader(io.TextIOWrapper(file, encoding="utf-8", newline=""))
+        header = next(lines)
+        # Twice as fast as csv.DictReader.
+        yield from (dict(zip(header, line, strict=True)) for line in lines)
 
 
 def airlines() -> dict[str, str]:

@@ -129,25 +129,27 @@ class Version2:
         row = connection.execute(query).one_or_none()
         if row is None:
             return None
-        return _split(row.full_name) if "full_name" in self._old else {"first": row[0], "last": row[1]}
+        return (
+            _split(row.full_name)
+            if "full_name" in self._old
+            else {"first": row.first_name, "last": row.last_name}
+        )
 
     def _volume(self, connection: Connection, key: Key) -> Row | None:
-        name = volumes.c["name" if "name" in self._old else "display_name"]
         in_gb = "size_gb" in self._old
-        size = volumes.c["size_gb" if in_gb else "size_bytes"]
-        host, source = volumes.c.attached_to, sa.Join(volumes, attachments, _JOIN, isouter=True)
-        if "attached_to" not in self._old:
-            host = attachments.c.host
-        query = sa.select(name, size, host, volumes.c.zone).select_from(source)
-        row = connection.execute(query.where(volumes.c.id == key[1])).one_or_none()
+        columns = (
+            volumes.c["name" if "name" in self._old else "display_name"].label("name"),
+            volumes.c["size_gb" if in_gb else "size_bytes"].label("size"),
+            (volumes.c.attached_to if "attached_to" in self._old else attachments.c.host).label("host"),
+            volumes.c.zone,
+        )
+        both = sa.outerjoin(volumes, attachments, volumes.c.id == attachments.c.volume_id)
+        query = sa.select(*columns).select_from(both).where(volumes.c.id == key[1])
+        row = connection.execute(query).one_or_none()
         if row is None:
             return None
-        return {
-            "name": row[0],
-            "size": row[1] * GIB if in_gb else row[1],
-            "host": row[2],
-            "zone": row[3] or DEFAULT_ZONE,
-        }
+        size = row.size * GIB if in_gb else row.size
+        return {"name": row.name, "size": size, "host": row.host, "zone": row.zone or DEFAULT_ZONE}
 
     def insert(self, connection: Connection, key: Key, row: Row) -> None:
         table = metadata.tables[key[0]]
@@ -184,9 +186,6 @@ class Version2:
         return before != self._old
 
 
-_JOIN = volumes.c.id == attachments.c.volume_id
-
-
 def _split(full_name: str) -> Row:
     first, _, last = full_name.partition(" ")
     return {"first": first, "last": last}
@@ -221,6 +220,7 @@ def read_new_shape(connection: Connection) -> dict[Key, Row]:
         }
     for volume_id, name in hosts.items():
         found["attachments", volume_id] = {"host": name}
-    for row in connection.execute(sa.select(accounts.c.id, accounts.c.first_name, accounts.c.last_name)):
-        found["accounts", row.id] = {"first": row.first_name, "last": row.last_name}
+    people = sa.select(accounts.c.id, accounts.c.first_name, accounts.c.last_name)
+    for person in connection.execute(people):
+        found["accounts", person.id] = {"first": person.first_name, "last": person.last_name}
     return found

@@ -31,7 +31,8 @@ class Difference:
 
     def __str__(self) -> str:
         table, number = self.key
-        return f"{self.kind}: {table} id={number}, acknowledged {_shown(self.expected)}, found {_shown(self.found)}"
+        acknowledged, found = _shown(self.expected), _shown(self.found)
+        return f"{self.kind}: {table} id={number}, acknowledged {acknowledged}; found {found}"
 
 
 def _shown(row: Row | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,8 @@ from online_migrate.dialects import safe_url
 
 PROJECT = resources.files("online_migrate.demo") / "project"
 """The scripts of the five changes."""
+MIGRATIONS = ("display_name", "size_bytes", "split_name", "attachments", "zone")
+"""The data migrations, in the order of the changes."""
 _BEFORE = "e0_tables"
 """The expand revision with which version 1 of the application was shipped."""
 
@@ -34,7 +37,7 @@ class Pace:
     seconds: float = 1.5
     writes: int = 60
     """Every version that runs makes so many writes at least, however long that takes."""
-    rate: float = 150.0
+    rate: float = 100.0
     """Writes a second, by each version."""
 
 
@@ -49,6 +52,7 @@ def run(
     begun = time.monotonic()
     narrator = Narrator(echo)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_without_log_of_errors())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="online-migrate-demo-")))
         place = database.Place(url) if url else database.temporary(folder)
         where = place.url
@@ -62,7 +66,19 @@ def run(
         story.tell(folder)
         code = _account(narrator, where, traffic)
     narrator.line(f"total time: {time.monotonic() - begun:.1f} s")
+    narrator.ending(f"the five changes, to read: {PROJECT}", "a project of your own: online-migrate init")
     return code
+
+
+@contextlib.contextmanager
+def _without_log_of_errors() -> Iterator[None]:
+    """oslo.db logs every error that it has no class for; here the application expects some."""
+    logger, handler = logging.getLogger("oslo_db"), logging.NullHandler()
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 @contextlib.contextmanager
@@ -119,10 +135,10 @@ class Story:
         self.narrator.chapter("Version 1 of the application is live")
         self.operator.init()
         _copy(PROJECT, folder)
-        self.narrator.aside(f"the scripts of the five changes are copied in from {PROJECT}")
+        self.narrator.aside("the scripts of the five changes are copied into it")
         self.operator.expand(_BEFORE)
         rows = self.traffic.ledger.rows
-        database.fill(self.traffic.url, rows)
+        database.fill(self.traffic.url, {key: row for key, row in rows.items() if row is not None})
         self.traffic.start(Version1)
         self.operator.traffic = self.traffic
         self.narrator.aside(
@@ -134,7 +150,7 @@ class Story:
     def _expand(self) -> None:
         self.narrator.chapter(
             "Expand: the new shape is added beside the old one",
-            "Version 1 does not know of it and goes on.",
+            "Version 1 knows nothing of it and goes on.",
         )
         self.operator.expand()
         self._look_on()
@@ -150,8 +166,12 @@ class Story:
         self._must(bool(self.operator.gate()), "the gate is open although no row was moved")
 
     def _migrate(self) -> None:
-        self.narrator.chapter("Migrate: the rows move in chunks, while both versions write")
-        self.operator.migrate()
+        self.narrator.chapter(
+            "Migrate: the rows move in chunks, while both versions write",
+            "What version 1 changes after a row was moved makes that row pending again.",
+        )
+        for name in MIGRATIONS:
+            self.operator.migrate(name, patience=self.pace.seconds)
 
     def _gate_stays_closed(self) -> None:
         self.narrator.chapter(
@@ -175,13 +195,15 @@ class Story:
     def _contract(self) -> None:
         self.narrator.chapter(
             "Contract: the old shape goes",
-            "The rows are counted once more, under the lock of each destructive statement.",
+            "The rows are counted once more, under the lock of each destructive statement. Version 2 goes on "
+            "in the new shape alone; from here on its sizes need not be whole gigabytes.",
         )
         self.operator.contract()
         self._look_on()
         self.traffic.stop_all()
+        self.narrator.aside("the tables now:")
         for line in database.columns(self.traffic.url):
-            self.narrator.aside(line)
+            self.narrator.aside(f"  {line}")
 
     @staticmethod
     def _must(holds: bool, otherwise: str) -> None:

@@ -65,6 +65,12 @@ class Narrator:
         """What happened beside the command."""
         self._echo(click.style(f"     ~ {line}", dim=True))
 
+    def ending(self, *lines: str) -> None:
+        """Where to go from here."""
+        self._echo("")
+        for line in lines:
+            self.line(line)
+
     def changes(self) -> None:
         """The five changes."""
         widths = [max(len(row[column]) for row in CHANGES) for column in range(len(CHANGES[0]))]
@@ -93,35 +99,38 @@ class Narrator:
         self._echo("")
         self._echo(click.style("The ledger", bold=True))
         rows: list[tuple[str, list[str]]] = [("", [record.name for record in records])]
-        for kind in ("insert", "update", "delete"):
-            rows.append((f"rows {kind.rstrip('e')}ed", [f"{r.writes[kind]:,}" for r in records]))
+        rows += [
+            (f"rows {kind.rstrip('e')}ed", [f"{r.writes[kind]:,}" for r in records])
+            for kind in ("insert", "update", "delete")
+        ]
         rows.append(("writes acknowledged", [f"{r.total:,}" for r in records]))
-        rows.append(("writes it had to repeat", [f"{r.retries:,}" for r in records]))
+        rows.append(("tries it had to repeat", [f"{r.retries:,}" for r in records]))
         rows.append(("typical wait (median)", [f"{r.typical() * 1000:.1f} ms" for r in records]))
         rows.append(("longest wait", [ms(r.longest()) for r in records]))
-        rows.append(("  while this ran", [r.longest().during or "nothing" for r in records]))
+        rows.append(("  which began during", [r.longest().during or "nothing" for r in records]))
+        width = max(len(cell) for _label, cells in rows for cell in cells) + 3
         for label, cells in rows:
-            self.line(f"{label:<24}" + "".join(f"{cell:>14}" for cell in cells))
+            self.line(f"{label:<24}" + "".join(f"{cell:>{width}}" for cell in cells))
 
     def verdict(self, *, present: int, deleted: int, wrong: Sequence[Difference], misread: int) -> None:
         """Whether everything that was acknowledged is there."""
         counts = {kind: sum(d.kind == kind for d in wrong) for kind in ("lost", "wrong", "back", "unknown")}
         self._echo("")
         self.text(
-            f"Every key that was ever written was looked up in the contracted database: {present:,} rows "
-            f"that have to be there, {deleted:,} that were deleted."
+            f"Every row was then looked up in the contracted database: {present:,} that have to be there "
+            f"with all their values, {deleted:,} that must be gone. On the way, each version compared every "
+            "row with what was last acknowledged before it changed it."
         )
-        self._echo("")
-        good = {True: "green", False: "red"}
         verdicts = {
             "rows lost": counts["lost"],
             "rows with a wrong value": counts["wrong"],
             "deleted rows that came back": counts["back"],
             "rows that nobody wrote": counts["unknown"],
-            "wrong values read on the way": misread,
+            "wrong values seen on the way": misread,
         }
+        self._echo("")
         for label, count in verdicts.items():
-            self.line(click.style(f"{label}: {count:,}", fg=good[count == 0], bold=count > 0))
+            self.line(click.style(f"{label}: {count:,}", fg="red" if count else "green", bold=count > 0))
 
     def wrong_rows(self, differences: Sequence[Difference]) -> None:
         """Some rows that are not as they should be."""

@@ -16,25 +16,41 @@ from online_migrate.demo.narrator import Narrator
 from online_migrate.demo.traffic import Traffic
 from online_migrate.exceptions import Blocker
 from online_migrate.migrate.progress import Silent, Snapshot
+from online_migrate.waiting import Stop
 
 
-class Stopwatch(Silent):
-    """Measures how long each data migration takes."""
+class Watch(Silent):
+    """Watches one ``migrate``: measures it, and ends it when it only runs after the application."""
 
-    def __init__(self, narrator: Narrator) -> None:
+    def __init__(self, narrator: Narrator, stop: Stop, patience: float | None) -> None:
         self._narrator = narrator
+        self._stop = stop
+        self._patience = patience
         self._begun = 0.0
+        self._goal: int | None = None
+        self._reached: float | None = None
 
     def started(self, snapshot: Snapshot) -> None:
         self._begun = time.monotonic()
+        self._goal = snapshot.total
+
+    def advanced(self, snapshot: Snapshot) -> None:
+        """Once so many rows are done as there were, what is left is what version 1 writes meanwhile."""
+        if self._patience is None or self._goal is None or snapshot.done < self._goal:
+            return
+        now = time.monotonic()
+        self._reached = self._reached or now
+        if now - self._reached > self._patience and not self._stop.requested:
+            self._stop.request("^C")
+            self._narrator.result("^C")
 
     def finished(self, result: Result) -> None:
         seconds = time.monotonic() - self._begun
         line = f"{result.name}: {result.done:,} row(s) migrated; {result.outcome.value}"
         if result.error:
             line += f": {result.error}"
-        rate = f", {result.done / seconds:,.0f} rows/s" if result.done >= 100 else ""
-        colour = "red" if result.outcome is Outcome.FAILED else None
+        rate = f", {result.done / seconds:,.0f} rows/s" if result.done >= 1000 else ""
+        colour = {Outcome.FAILED: "red", Outcome.COMPLETE: "green"}.get(result.outcome)
         self._narrator.result(f"{line}  ({seconds:.2f} s{rate})", colour=colour)
 
 
@@ -48,18 +64,20 @@ class Operator:
         self.traffic: Traffic | None = None
 
     @contextlib.contextmanager
-    def _typed(self, line: str) -> Iterator[Site]:
+    def _typed(self, line: str, *, patience: float | None = None) -> Iterator[Site]:
         """A command: its line, its site, and afterwards what the application noticed of it."""
         self._narrator.command(line)
         traffic = self.traffic
         before = {name: traffic.records[name].total for name in traffic.running} if traffic else {}
         if traffic is not None:
             traffic.during = line
+        stop = Stop()
         site = Site(
             config_file=self._config_file,
             given_url=self._url,
+            stop=stop,
             say=self._narrator.result,
-            listener=Stopwatch(self._narrator),
+            listener=Watch(self._narrator, stop, patience),
         )
         try:
             yield site
@@ -68,7 +86,7 @@ class Operator:
                 site.engine.dispose()
             if traffic is not None:
                 traffic.during = ""
-        if traffic is not None:
+        if traffic is not None and line != "gate":
             self._meanwhile(traffic, before)
 
     def _meanwhile(self, traffic: Traffic, before: dict[str, int]) -> None:
@@ -83,8 +101,10 @@ class Operator:
         """``online-migrate init``."""
         with self._typed("init") as site:
             written = command.init(site)
-            names = [path.relative_to(self._config_file.parent) for path in written.paths]
-            self._narrator.result(f"written: {', '.join(str(name) for name in names)}")
+            folder = self._config_file.parent
+            for path in written.paths:
+                end = "/" if path.is_dir() else ""
+                self._narrator.result(f"written: {path.relative_to(folder)}{end}")
 
     def expand(self, target: str | None = None) -> None:
         """``online-migrate expand``."""
@@ -92,10 +112,11 @@ class Operator:
             revisions = command.expand(site, target)
             self._narrator.result(f"expand: applied {', '.join(revisions)}", colour="green")
 
-    def migrate(self) -> None:
-        """``online-migrate migrate``."""
-        with self._typed("migrate") as site:
-            results = command.migrate(site)
+    def migrate(self, name: str | None = None, *, patience: float | None = None) -> None:
+        """``online-migrate migrate``; *patience*: seconds for which it may run after new rows."""
+        line = "migrate" if name is None else f"migrate {name}"
+        with self._typed(line, patience=patience) as site:
+            results = command.migrate(site, [name] if name else [])
         failed = [result for result in results if result.outcome is Outcome.FAILED]
         if failed:
             raise exceptions.Failed(message=f"data migration {failed[0].name}: {failed[0].error}")
@@ -107,6 +128,7 @@ class Operator:
             if blockers:
                 self._narrator.result(f"gate: closed, {len(blockers)} blocker(s)", colour="yellow")
                 self._narrator.blockers(blockers)
+                self._narrator.result("(exit code 3)")
             else:
                 self._narrator.result("gate: open", colour="green")
         return blockers

@@ -231,12 +231,18 @@ class Instance(threading.Thread):
 
     def _can_go_on(self, connection: Connection, error: Exception, begun: float) -> None:
         """Returns if the write can be repeated; raises *error* if not."""
+        dialect = dialect_of(connection)
         if time.monotonic() - begun > PATIENCE:
             raise error
-        if dialect_of(connection).is_transient(error):
+        if dialect.is_transient(error):
             return
-        with connection.begin():
-            changed = self._version.look_again(connection)
+        try:
+            with connection.begin():
+                changed = self._version.look_again(connection)
+        except ServerFault as second:
+            if not dialect.is_transient(second):
+                raise
+            changed = True
         if not changed:
             raise error
 

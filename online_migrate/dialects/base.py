@@ -57,6 +57,10 @@ class Dialect:
     row_value_ranges: ClassVar[bool] = True
     """``(a, b) > (1, 2)`` is answered from an index on ``(a, b)``."""
 
+    stored_key_type: ClassVar[sa.types.TypeEngine[Any] | None] = None
+    """The type by which keys are read and compared, where a column's own type does not give back exactly
+    what is stored; None: the column's own does."""
+
     def __init_subclass__(cls) -> None:
         if cls.name:
             registry[cls.name] = cls

@@ -32,11 +32,24 @@ _OBJECTS = """
 _BATCH_PREFIX = "_alembic_tmp_"
 
 
+class Stored(sa.types.UserDefinedType[Any]):
+    """A value as it is stored, whatever the column is called.
+
+    SQLAlchemy reads ``2024-01-01 10:00:00`` as a datetime, and writes that with microseconds: another text.
+    """
+
+    cache_ok = True
+
+    def get_col_spec(self) -> str:
+        return ""
+
+
 class SQLite(Dialect):
     """One writer at a time: an immediate transaction is the lock, and everything in it is one unit."""
 
     name: ClassVar[str] = "sqlite"
     chunk_isolation: ClassVar[IsolationLevel | None] = None
+    stored_key_type: ClassVar[sa.types.TypeEngine[Any] | None] = Stored()
     lock_timeout_codes: ClassVar[frozenset[object]] = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED"})
     statement_timeout_codes: ClassVar[frozenset[object]] = frozenset({"SQLITE_INTERRUPT"})
     connection_codes: ClassVar[frozenset[object]] = frozenset({"SQLITE_CANTOPEN", "SQLITE_NOTADB"})

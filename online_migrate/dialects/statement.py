@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 _TOKEN = re.compile(
     r"""
-      (?P<comment>--[^\n]*|/\*.*?\*/)
-    | (?P<string>'(?:[^']|'')*')
+      (?P<comment>--[^\n]*|/\*(?!M?!).*?\*/)
+    | (?P<string>'(?:[^']|'')*'|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$)
     | (?P<quoted>`(?:[^`]|``)*`|"(?:[^"]|"")*"|\[[^\]]*\])
     | (?P<word>[^\W\d][\w$]*)
     | (?P<other>[(),.;]|[^\s])
@@ -20,7 +20,7 @@ _TOKEN = re.compile(
 )
 _READS = frozenset(
     {"SELECT", "SHOW", "SET", "PRAGMA", "EXPLAIN", "DESCRIBE", "DESC", "VALUES", "WITH", "USE", "ANALYZE"}
-    | {"BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "START", "LOCK", "UNLOCK", "DO", "RESET"}
+    | {"BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "START", "LOCK", "UNLOCK", "RESET"}
 )
 _WRITES_INSIDE_WITH = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE"})
 _DATA = frozenset({"INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE", "TRUNCATE", "LOAD", "COPY"})
@@ -71,14 +71,28 @@ def identifiers(statement: str) -> list[str]:
 
 def first_word(statement: str) -> str:
     """The verb of the statement, in upper case."""
-    return next((token.word for token in tokens(statement) if token.word not in ("(", ";")), "")
+    return _verb(tokens(statement))
+
+
+def _verb(words: Sequence[Token]) -> str:
+    return next((token.word for token in words if token.word not in ("(", ";")), "")
 
 
 def is_read(statement: str) -> bool:
-    """True if the statement changes neither the schema nor a row."""
-    verb = first_word(statement)
+    """True if the statement, or each of several in one text, changes neither the schema nor a row."""
+    parts: list[list[Token]] = [[]]
+    for token in tokens(statement):
+        if token.word == ";":
+            parts.append([])
+        else:
+            parts[-1].append(token)
+    return all(_is_read(part) for part in parts)
+
+
+def _is_read(words: Sequence[Token]) -> bool:
+    verb = _verb(words)
     if verb == "WITH":
-        return not any(token.word in _WRITES_INSIDE_WITH for token in tokens(statement))
+        return not any(token.word in _WRITES_INSIDE_WITH for token in words)
     return verb in _READS or not verb
 
 

@@ -38,5 +38,7 @@ def run(stepper: Stepper, revisions: Sequence[str]) -> None:
     for revision in revisions:
         if stepper.project.graph.phase(revision) is Phase.CONTRACT:
             raise exceptions.ContractNotPermitted(revisions=revision)
-        stepper.say(f"expand {revision}: {stepper.project.graph.revisions[revision].doc or 'no message'}")
+        stepper.say(
+            f"{stepper.project.graph.phase(revision)} {revision}: {stepper.project.graph.revisions[revision].doc or 'no message'}"
+        )
         stepper.apply(revision)

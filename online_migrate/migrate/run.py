@@ -61,6 +61,11 @@ class Budget:
             self.rows = max(0, self.rows - rows)
 
     @property
+    def limited(self) -> bool:
+        """True if somebody said how many rows."""
+        return self.rows is not None
+
+    @property
     def exhausted(self) -> bool:
         """True if no row may be migrated any more."""
         return self.rows == 0

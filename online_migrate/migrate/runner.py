@@ -28,7 +28,7 @@ from online_migrate.migrate.work import NOT_VERIFIED, UserError, do_chunk
 from online_migrate.revision.data_migration import DataMigration, Subject
 from online_migrate.state import Status
 from online_migrate.waiting import Clock, Stop, backoff
-from online_migrate.walk.checkpoint import decode_key, encode_key
+from online_migrate.walk.checkpoint import decode_key, encode_key, show_key
 from online_migrate.walk.chunker import Chunk, Chunker, Key
 
 if TYPE_CHECKING:
@@ -160,12 +160,34 @@ class Runner:
             return False
         lower = None if record.checkpoint is None else decode_key(record.checkpoint)
         size = self._place.budget.chunk(self._place.batch_size)
-        upper = self._chunker.next_upper(self._connection, lower, size)
+        only = None
+        if self._place.budget.limited:
+            # By name: a row that is inserted between them just now would be one too many.
+            only = self._chunker.next_keys(self._connection, lower, size)
+            upper = only[-1] if only else None
+        else:
+            upper = self._chunker.next_upper(self._connection, lower, size)
         if upper is None:
             state.advance(self._connection, record.name, checkpoint=record.checkpoint, done=0, walked=True)
             return False
-        self._work_on(self._chunker.chunk(lower, upper, pending=self._pending), encode_key(upper))
+        checkpoint = self._moved_on(lower, upper)
+        self._work_on(self._chunker.chunk(lower, upper, pending=self._pending, only=only), checkpoint)
         return True
+
+    def _moved_on(self, lower: Key | None, upper: Key) -> str:
+        """The checkpoint at *upper*; refuses a key that is still above itself, which would have no end."""
+        if lower == upper:
+            raise exceptions.DataMigrationBroken(
+                name=self._migration.name,
+                reason=f"{self._subject.table.name} cannot be walked: its key {show_key(upper)} does not come "
+                "back as it is stored, as floating-point numbers do not",
+            )
+        try:
+            return encode_key(upper)
+        except TypeError as error:
+            raise exceptions.DataMigrationBroken(
+                name=self._migration.name, reason=f"{self._subject.table.name} cannot be walked: {error}"
+            ) from None
 
     def _sweep(self) -> None:
         """Once over all rows that are pending, wherever they are."""
@@ -183,12 +205,16 @@ class Runner:
         keys = self._chunker.next_keys(self._connection, lower, size, self._pending)
         if not keys:
             return None
+        self._moved_on(lower, keys[-1])
         failed = {
             key for key, _error, _run in state.failed_keys(self._connection, record.name, run=self._run)
         }
         excluding = [key for key in keys if encode_key(key) in failed]
         if len(excluding) < len(keys):
-            chunk = self._chunker.chunk(lower, keys[-1], pending=self._pending, excluding=excluding)
+            only = keys if self._place.budget.limited else None
+            chunk = self._chunker.chunk(
+                lower, keys[-1], pending=self._pending, excluding=excluding, only=only
+            )
             self._work_on(chunk, record.checkpoint)
         return keys[-1]
 
@@ -220,19 +246,19 @@ class Runner:
             lower = None if record.checkpoint is None else decode_key(record.checkpoint)
             if self._chunker.next_upper(self._connection, lower, 1) is not None:
                 return Outcome.REMAINING
+        failing = still_failing(self._connection, self._migration, self._subject)
+        recorded = state.failed_keys(self._connection, name)
+        state.forget_failures(
+            self._connection, name, {key for key, _error, _run in recorded} - set(failing)
+        )
         if self._pending is not None:
             census = take_census(self._connection, self._migration, recorded_done=0)
-            failing = still_failing(self._connection, self._migration, self._subject)
-            recorded = state.failed_keys(self._connection, name)
-            state.forget_failures(
-                self._connection, name, {key for key, _error, _run in recorded} - set(failing)
-            )
             if census.pending or (self._untried(recorded, failing) and not self._place.over):
                 return Outcome.REMAINING
-            if failing:
-                error = f"{len(failing):,} row(s) could not be migrated"
-                state.set_status(self._connection, name, Status.FAILED, error=error)
-                return Outcome.FAILED
+        if failing:
+            error = f"{len(failing):,} row(s) could not be migrated"
+            state.set_status(self._connection, name, Status.FAILED, error=error)
+            return Outcome.FAILED
         state.set_status(self._connection, name, Status.COMPLETE)
         return Outcome.COMPLETE
 

@@ -46,16 +46,21 @@ def do_chunk(
     connection: Connection, migration: DataMigration, subject: Subject, chunker: Chunker, chunk: Chunk
 ) -> Effect:
     """Migrates the pending rows of *chunk*; raises :class:`UserError` if the user's function does."""
-    done, failures = _do(migration, connection, subject, chunker, chunk)
     wrong = fails_verify(subject)
-    if wrong is not None:
-        keys = chunker.next_keys(connection, chunk.lower, _ALL, sa.and_(chunk.range, wrong))
-        failures = {**{encode_key(key): NOT_VERIFIED for key in keys}, **failures}
-    return Effect(done=max(0, done - len(failures)), failures=failures)
+    if wrong is None:
+        done, failures = _do(migration, connection, subject, chunker, chunk)
+        return Effect(done=done, failures=failures)
+    condition = sa.and_(chunk.range, wrong)
+    before = set(chunker.next_keys(connection, chunk.lower, _ALL, condition))
+    done, failures = _do(migration, connection, subject, chunker, chunk)
+    after = set(chunker.next_keys(connection, chunk.lower, _ALL, condition))
+    unverified = {encode_key(key): NOT_VERIFIED for key in after}
+    return Effect(done=max(0, done - len(after - before)), failures={**unverified, **failures})
 
 
 _ALL = 2**31 - 1
 _Done = tuple[int, Mapping[str, str]]
+"""How many rows are migrated now, and which of those that were worked on are not."""
 
 
 @functools.singledispatch
@@ -84,23 +89,37 @@ def _backfill(
     named = chunker.among(left)
     connection.execute(update.where(named, is_pending(subject.pending)))
     failures = _still_pending(connection, subject, chunker, chunk, left)
-    return done + len(left) - len(failures), failures
+    mended = len(left) - len(failures)
+    return max(0, done - len(failures)) + mended, failures
 
 
 @_do.register(RowMigration)
 def _rows(
     migration: RowMigration, connection: Connection, subject: Subject, chunker: Chunker, chunk: Chunk
 ) -> _Done:
-    query = sa.select(subject.table).where(chunk.where).order_by(*chunker.key).with_for_update()
-    rows = connection.execute(query).all()
-    keys = [tuple(row._mapping[column] for column in chunker.key) for row in rows]
+    query = sa.select(*_labelled(chunker), subject.table).where(chunk.where).order_by(*chunker.key)
+    found = connection.execute(query.with_for_update()).freeze()
+    parts = len(chunker.key)
+    keys = [tuple(row) for row in found().columns(*range(parts))]
+    rows = found().columns(*range(parts, parts + len(subject.table.c))).all()
     changes: dict[Key, Mapping[str, Any]] = {}
     for key, row in zip(keys, rows, strict=True):
         values = _call(f"{migration.name}, row {show_key(key)} ({chunk})", migration.function, row)
         if values is not None:
             changes[key] = _checked(migration, subject, values)
-    _write(connection, chunker, changes)
-    return len(keys), _still_pending(connection, subject, chunker, chunk, keys)
+    written = _write(connection, chunker, changes)
+    if subject.pending is None and 0 <= written < sum(map(bool, changes.values())):
+        raise UserError(
+            where=f"{migration.name} ({chunk})",
+            error="some of its rows are not found again by their key, or a trigger keeps them as they are",
+        )
+    failures = _still_pending(connection, subject, chunker, chunk, keys)
+    return len(keys) - len(failures), failures
+
+
+def _labelled(chunker: Chunker) -> list[sa.Label[Any]]:
+    """The key beside the user's columns, none of which can have such a name by accident."""
+    return [part.label(f"{_OURS}key_{i}") for i, part in enumerate(chunker.key)]
 
 
 @_do.register(BatchMigration)
@@ -111,7 +130,7 @@ def _batch(
     if subject.pending is not None and not keys:
         return 0, {}
     done = _call(f"{migration.name} ({chunk})", migration.function, connection, chunk)
-    if not isinstance(done, int) or isinstance(done, bool):
+    if not isinstance(done, int) or isinstance(done, bool) or done < 0:
         raise UserError(
             where=f"{migration.name} ({chunk})", error=f"gave {done!r}, not the number of rows done"
         )
@@ -120,7 +139,11 @@ def _batch(
             where=f"{migration.name} ({chunk})",
             error="ended the chunk's transaction; its checkpoint could not be committed with it",
         )
-    return done, _still_pending(connection, subject, chunker, chunk, keys)
+    if subject.pending is None:
+        return done, {}
+    # The rows have the last word, whatever the function counts.
+    failures = _still_pending(connection, subject, chunker, chunk, keys)
+    return len(keys) - len(failures), failures
 
 
 def _call(where: str, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -144,24 +167,38 @@ def _checked(migration: DataMigration, subject: Subject, values: Any) -> Mapping
     return values
 
 
-def _write(connection: Connection, chunker: Chunker, changes: Mapping[Key, Mapping[str, Any]]) -> None:
-    """One UPDATE for all rows that get values for the same columns."""
+_OURS = "online_migrate_"
+"""How the names of our parameters begin; SQLAlchemy forbids those that are names of columns."""
+
+
+def _write(connection: Connection, chunker: Chunker, changes: Mapping[Key, Mapping[str, Any]]) -> int:
+    """One UPDATE for all rows that get values for the same columns.
+
+    Gives the number of rows written; below 0 where the driver does not count them.
+    """
+    written = 0
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = collections.defaultdict(list)
     for key, values in changes.items():
-        parameters = {f"key_{i}": part for i, part in enumerate(key)}
-        parameters |= {f"value_{i}": value for i, value in enumerate(values.values())}
+        parameters = {f"{_OURS}key_{i}": part for i, part in enumerate(key)}
+        parameters |= {f"{_OURS}value_{i}": value for i, value in enumerate(values.values())}
         groups[tuple(values)].append(parameters)
     for columns, parameter_sets in groups.items():
         if not columns:
             continue
         table = chunker.table
         by_key = [
-            column == sa.bindparam(f"key_{i}", type_=column.type) for i, column in enumerate(chunker.key)
+            part == sa.bindparam(f"{_OURS}key_{i}", type_=part.type) for i, part in enumerate(chunker.key)
         ]
         values = {
-            name: sa.bindparam(f"value_{i}", type_=table.c[name].type) for i, name in enumerate(columns)
+            name: sa.bindparam(f"{_OURS}value_{i}", type_=table.c[name].type)
+            for i, name in enumerate(columns)
         }
-        connection.execute(sa.update(table).where(*by_key).values(values), parameter_sets)
+        update = sa.update(table).where(*by_key).values(values)
+        count = connection.execute(update, parameter_sets).rowcount
+        if count < 0:
+            return count
+        written += count
+    return written
 
 
 def _pending_keys(connection: Connection, subject: Subject, chunker: Chunker, chunk: Chunk) -> list[Key]:

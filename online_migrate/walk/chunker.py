@@ -44,23 +44,49 @@ class Chunk:
 def key_columns(connection: Connection, table: sa.Table) -> tuple[sa.Column[Any], ...]:
     """The columns to walk by: the primary key, or else a unique key of NOT NULL columns.
 
-    Raises :class:`~online_migrate.exceptions.NoKey` where there is none.
+    What the database says counts, not what a typed ``sa.Table`` says: half of a key is not a key. Raises
+    :class:`~online_migrate.exceptions.NoKey` where there is none.
     """
-    primary = tuple(table.primary_key.columns)
-    if primary:
-        return primary
     inspector = sa.inspect(connection)
-    candidates: list[list[str]] = [
+    columns = inspector.get_columns(table.name, schema=table.schema)
+    nullable = {column["name"] for column in columns if column["nullable"]}
+    names = list(inspector.get_pk_constraint(table.name, schema=table.schema)["constrained_columns"])
+    if not names:
+        usable = [key for key in _unique_keys(inspector, table) if not nullable & set(key)]
+        if not usable:
+            raise exceptions.NoKey(table=table.name)
+        names = min(usable, key=lambda names: (len(names), names))
+    missing = [name for name in names if name not in table.c]
+    if missing:
+        raise exceptions.NoKey(
+            table=table.name,
+            hint=f"the database has one, but the sa.Table that was given does not name {missing[0]!r}: "
+            "add that column, or give the table's name alone",
+        )
+    _refuse_null(connection, table, [table.c[name] for name in names if name in nullable])
+    return tuple(table.c[name] for name in names)
+
+
+def _unique_keys(inspector: sa.Inspector, table: sa.Table) -> list[list[str]]:
+    indexes = inspector.get_indexes(table.name, schema=table.schema)
+    constraints = inspector.get_unique_constraints(table.name, schema=table.schema)
+    keys = [
         [name for name in index["column_names"] if name is not None]
-        for index in inspector.get_indexes(table.name, schema=table.schema)
+        for index in indexes
         if index["unique"] and all(index["column_names"]) and not _partial(index)
     ]
-    constraints = inspector.get_unique_constraints(table.name, schema=table.schema)
-    candidates += [list(constraint["column_names"]) for constraint in constraints]
-    usable = [names for names in candidates if names and all(not table.c[n].nullable for n in names)]
-    if not usable:
-        raise exceptions.NoKey(table=table.name)
-    return tuple(table.c[name] for name in min(usable, key=lambda names: (len(names), names)))
+    return [key for key in (*keys, *(list(c["column_names"]) for c in constraints)) if key]
+
+
+def _refuse_null(connection: Connection, table: sa.Table, columns: Sequence[sa.Column[Any]]) -> None:
+    """SQLite lets a primary key be NULL; such a row is nowhere between two keys."""
+    for column in columns:
+        query = sa.select(sa.literal_column("1")).select_from(table).where(column.is_(None)).limit(1)
+        if connection.execute(query).first() is not None:
+            raise exceptions.NoKey(
+                table=table.name,
+                hint=f"{column.name!r} of its primary key is NULL in some rows: give them a key first",
+            )
 
 
 def _partial(index: Any) -> bool:
@@ -73,8 +99,15 @@ class Chunker:
 
     def __init__(self, connection: Connection, table: sa.Table) -> None:
         self.table = table
-        self.key = key_columns(connection, table)
         self._dialect: Dialect = dialect_of(connection)
+        self.columns = key_columns(connection, table)
+        """The columns of the key, as the user sees them."""
+        self.key = tuple(self._exact(column) for column in self.columns)
+        """The key as it is read and compared: what was read is found again."""
+
+    def _exact(self, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+        stored = self._dialect.stored_key_type
+        return column if stored is None else sa.type_coerce(column, stored)
 
     def above(self, key: Key) -> sa.ColumnElement[bool]:
         """The rows whose key is greater than *key*."""
@@ -120,10 +153,16 @@ class Chunker:
         return None if found is None else tuple(found)
 
     def next_keys(
-        self, connection: Connection, lower: Key | None, size: int, condition: sa.ColumnElement[bool]
+        self,
+        connection: Connection,
+        lower: Key | None,
+        size: int,
+        condition: sa.ColumnElement[bool] | None = None,
     ) -> list[Key]:
-        """The keys of the next *size* rows above *lower* that satisfy *condition*."""
-        query = sa.select(*self.key).where(condition).order_by(*self.key).limit(size)
+        """The keys of the next *size* rows above *lower*, only those that satisfy *condition* if given."""
+        query = sa.select(*self.key).order_by(*self.key).limit(size)
+        if condition is not None:
+            query = query.where(condition)
         if lower is not None:
             query = query.where(self.above(lower))
         return [tuple(row) for row in connection.execute(query)]
@@ -135,16 +174,19 @@ class Chunker:
         *,
         pending: sa.ColumnElement[bool] | None,
         excluding: Sequence[Key] = (),
+        only: Sequence[Key] | None = None,
     ) -> Chunk:
-        """The chunk between two keys."""
+        """The chunk between two keys: without the rows of *excluding*, of those of *only* if given."""
         bounds = [self.up_to(upper)] if lower is None else [self.above(lower), self.up_to(upper)]
         inside = sa.and_(*bounds)
         conditions = [inside] if pending is None else [inside, pending]
         if excluding:
             conditions.append(sa.not_(self.among(excluding)))
+        if only is not None:
+            conditions.append(self.among(only))
         return Chunk(
             table=self.table,
-            key_columns=self.key,
+            key_columns=self.columns,
             lower=lower,
             upper=upper,
             range=inside,
@@ -155,6 +197,5 @@ class Chunker:
         """The rows with one of these keys."""
         if len(self.key) == 1:
             return self.key[0].in_([self._bind(0, key) for key in keys])
-        return sa.or_(
-            *[sa.and_(*[column == self._bind(i, key) for i, column in enumerate(self.key)]) for key in keys]
-        )
+        # Not OR: SQLite takes no more than a thousand of those.
+        return sa.tuple_(*self.key).in_([self._tuple(key) for key in keys])

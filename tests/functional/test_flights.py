@@ -105,7 +105,7 @@ ODD_CASES = {
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A small sample in its old shape, twice loaded so that it can be compared with itself."""
+    """A small sample in its old shape."""
     url = f"sqlite:///{tmp_path_factory.mktemp('flights')}/loaded.sqlite"
     assert succeeded(script("load.py", "--rows", "100", url=url))
     return url

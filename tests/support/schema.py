@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
+import json
 import multiprocessing
 import os
 import re
@@ -17,7 +18,7 @@ import sqlite3
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
-from tests.servers import Database
+from tests.servers import Database, Fleet, Server
 from tests.support.project import Project
 
 GIB = 1024**3
@@ -155,6 +156,11 @@ def forget_step(database: Database, product: str) -> None:
     with database.engine.begin() as connection:
         for statement in _OUT_OF_STEP[product]:
             connection.exec_driver_sql(statement)
+
+
+def embedded() -> Server:
+    """The database that is part of Python, for tests that are about the command line and not a server."""
+    return Fleet().get("sqlite")
 
 
 # --- what is in a database -----------------------------------------------------------------------
@@ -371,8 +377,24 @@ class Run:
     """A command that ran in a process of its own; it was killed: ``code`` is -9."""
 
     code: int
-    output: str
+    out: str
+    err: str
     statements: tuple[str, ...]
+
+    @property
+    def output(self) -> str:
+        return self.out + self.err
+
+    @property
+    def json(self) -> Any:
+        """Its one document on stdout."""
+        return json.loads(self.out)
+
+    @property
+    def complaint(self) -> list[str]:
+        """The lines on stderr; asserts that no traceback is among them."""
+        assert "Traceback" not in self.err, self.err
+        return self.err.strip().splitlines()
 
 
 _COUNT = itertools.count(1)
@@ -420,14 +442,14 @@ def _connect_to_die(dialect: Any, record: object, arguments: Any, keywords: dict
         raise NotImplementedError(dialect.driver)
 
 
-def _child(arguments: Sequence[str], folder: str, death: Death, output: str) -> None:
+def _child(arguments: Sequence[str], folder: str, death: Death, environment: Mapping[str, str]) -> None:
     global _DEATH
-    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
+    for number, suffix in ((1, ".out"), (2, ".err")):
+        os.dup2(os.open(death.report.with_suffix(suffix), os.O_WRONLY | os.O_CREAT), number)
     sys.stdout = os.fdopen(1, "w", closefd=False)
     sys.stderr = os.fdopen(2, "w", closefd=False)
     os.chdir(folder)
+    os.environ.update(environment)
     _DEATH = death
     event.listen(Engine, "do_connect", _connect_to_die)
     event.listen(Engine, "commit", lambda connection: _about_to_send("COMMIT"))
@@ -449,39 +471,54 @@ def _processes() -> Any:
     return processes
 
 
-def start(project: Project, *arguments: str, die_at: int | None = None) -> tuple[Any, Death, Path]:
+def start(
+    project: Project,
+    *arguments: str,
+    die_at: int | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> tuple[Any, Death]:
     """Starts the real command line in a process of its own; see :func:`run`."""
     scratch = project.folder / "runs"
     scratch.mkdir(exist_ok=True)
-    number = len(list(scratch.iterdir()))
-    death = Death(die_at, scratch / f"{number}.statements")
-    output = scratch / f"{number}.output"
-    output.touch()
-    words = ["--url", project.url, *arguments]
+    death = Death(die_at, scratch / f"{next(_RUNS)}.statements")
+    variables = {"ONLINE_MIGRATE_URL": project.url, **(environment or {})}
     process = _processes().Process(
-        target=_child, args=(words, str(project.folder), death, str(output)), daemon=True
+        target=_child, args=(arguments, str(project.folder), death, variables), daemon=True
     )
     process.start()
-    return process, death, output
+    return process, death
 
 
-def run(project: Project, *arguments: str, die_at: int | None = None) -> Run:
+_RUNS = itertools.count(1)
+
+
+def run(
+    project: Project,
+    *arguments: str,
+    die_at: int | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Run:
     """Runs the real command line in a process of its own, which kills itself before statement *die_at*.
 
     Statements are counted as they reach the driver; a COMMIT counts, mere reads do not.
     """
-    return finished(*start(project, *arguments, die_at=die_at))
+    return finished(*start(project, *arguments, die_at=die_at, environment=environment))
 
 
-def finished(process: Any, death: Death, output: Path) -> Run:
+def finished(process: Any, death: Death) -> Run:
     """Waits for what :func:`start` gave."""
     process.join(120)
     if process.is_alive():
         process.kill()
         process.join()
-        raise AssertionError(f"it did not end:\n{output.read_text()}")
-    sent = death.report.read_text().splitlines() if death.report.exists() else []
-    return Run(process.exitcode, output.read_text(), tuple(sent))
+        raise AssertionError(f"it did not end:\n{_text(death, '.err')}")
+    statements = _text(death, ".statements").splitlines()
+    return Run(process.exitcode, _text(death, ".out"), _text(death, ".err"), tuple(statements))
+
+
+def _text(death: Death, suffix: str) -> str:
+    path = death.report.with_suffix(suffix)
+    return path.read_text() if path.exists() else ""
 
 
 @contextlib.contextmanager
