@@ -78,15 +78,20 @@ def _verb(words: Sequence[Token]) -> str:
     return next((token.word for token in words if token.word not in ("(", ";")), "")
 
 
-def is_read(statement: str) -> bool:
-    """True if the statement, or each of several in one text, changes neither the schema nor a row."""
+def _parts(statement: str) -> list[list[Token]]:
+    """The statements of a text that may hold several."""
     parts: list[list[Token]] = [[]]
     for token in tokens(statement):
         if token.word == ";":
             parts.append([])
         else:
             parts[-1].append(token)
-    return all(_is_read(part) for part in parts)
+    return [part for part in parts if part]
+
+
+def is_read(statement: str) -> bool:
+    """True if the statement, or each of several in one text, changes neither the schema nor a row."""
+    return all(_is_read(part) for part in _parts(statement))
 
 
 def _is_read(words: Sequence[Token]) -> bool:
@@ -101,14 +106,19 @@ def is_data(statement: str) -> bool:
     return first_word(statement) in _DATA or (first_word(statement) == "WITH" and not is_read(statement))
 
 
+_OPAQUE = frozenset({"DO", "CALL", "EXECUTE"})
+_TAKES = frozenset({"DROP", "RENAME", "TRUNCATE", "DELETE", "UPDATE", "MERGE", "REPLACE"})
+
+
 def is_destructive(statement: str) -> bool:
-    """True if the statement takes away what old code may still use: a column, a table, a row, a name."""
-    if is_data(statement):
-        return first_word(statement) != "INSERT"
+    """True if the statement takes away what old code may still use, or if that cannot be read off it."""
+    parts = _parts(statement)
+    if len(parts) > 1:
+        return any(_verb(part) in _OPAQUE | _TAKES | {"ALTER"} for part in parts)
     if altered_table(statement) is not None:
         return any(action[0].word in ("DROP", "RENAME", "ALTER") for action in actions(statement))
     words = [token.word for token in tokens(statement)]
-    return first_word(statement) in ("DROP", "RENAME") and "CONCURRENTLY" not in words
+    return first_word(statement) in _OPAQUE | _TAKES and "CONCURRENTLY" not in words
 
 
 def actions(statement: str) -> list[tuple[Token, ...]]:

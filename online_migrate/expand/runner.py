@@ -38,7 +38,6 @@ def run(stepper: Stepper, revisions: Sequence[str]) -> None:
     for revision in revisions:
         if stepper.project.graph.phase(revision) is Phase.CONTRACT:
             raise exceptions.ContractNotPermitted(revisions=revision)
-        stepper.say(
-            f"{stepper.project.graph.phase(revision)} {revision}: {stepper.project.graph.revisions[revision].doc or 'no message'}"
-        )
+        graph = stepper.project.graph
+        stepper.say(f"{graph.phase(revision)} {revision}: {graph.revisions[revision].doc or 'no message'}")
         stepper.apply(revision)

@@ -168,7 +168,7 @@ def vetoed(function: StepsFunction, config: Config, script: ScriptDirectory) -> 
         steps = list(function(heads, context))
         if steps:
             graph = from_scripts(list(script.walk_revisions()))
-            _refuse(steps, graph, permitted(config), fresh=not heads)
+            _refuse(steps, graph, permitted(config), fresh=not heads and not context.as_sql)
         return steps
 
     return checked

@@ -120,6 +120,7 @@ class Stepper:
                 finish()
             journal.close(connection)
 
+        run.__name__ = upgrade.__name__  # Alembic's log says "Running upgrade"
         step.migration_fn = run
         with self._context(lambda heads, context: [step]) as context:
             context.run_migrations()
