@@ -151,7 +151,7 @@ def wrong_rows(connection: sa.Connection, rows: int | None) -> Iterator[str]:
         if line is None:
             yield f"flight {row['id']}: there is no such row in the CSV, or it is here twice"
             return
-        yield from differences(row, expected(dict(zip(header, line, strict=True)), names))
+        yield from differences(dict(row), expected(dict(zip(header, line, strict=True)), names))
     wanted = sum(1 for _ in csv_rows()) - 1 if rows is None else rows
     if present != wanted:
         yield f"there are {present:,} flights, not {wanted:,}"

@@ -190,7 +190,9 @@ class Story:
         )
         self.traffic.stop(Version1.name)
         self.operator.migrate()
-        self._must(not self.operator.gate(), "the gate is closed although no row is pending")
+        blockers = self.operator.gate()
+        if blockers:
+            raise exceptions.GateClosed(blockers, hint="the demo ends here and takes its tables away")
 
     def _contract(self) -> None:
         self.narrator.chapter(

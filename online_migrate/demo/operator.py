@@ -52,6 +52,8 @@ class Watch(Silent):
         rate = f", {result.done / seconds:,.0f} rows/s" if result.done >= 1000 else ""
         colour = {Outcome.FAILED: "red", Outcome.COMPLETE: "green"}.get(result.outcome)
         self._narrator.result(f"{line}  ({seconds:.2f} s{rate})", colour=colour)
+        if self._stop.requested and result.outcome is Outcome.REMAINING:
+            self._narrator.aside("every row was moved once; version 1 goes on making some pending again")
 
 
 class Operator:

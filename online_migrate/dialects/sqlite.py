@@ -40,7 +40,7 @@ class Stored(sa.types.UserDefinedType[Any]):
 
     cache_ok = True
 
-    def get_col_spec(self) -> str:
+    def get_col_spec(self, **_options: Any) -> str:
         return ""
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from online_migrate import exceptions, state
 from online_migrate.ddl.session import connect, private_connection, take_named_lock
 from online_migrate.dialects import dialect_of
-from online_migrate.evidence.pending import take_census
+from online_migrate.evidence.pending import Census, take_census
 from online_migrate.migrate.progress import Meter
 from online_migrate.migrate.run import Outcome, Result
 from online_migrate.migrate.runner import Workplace
@@ -46,11 +46,12 @@ def _run(place: Workplace, migration: CountedMigration) -> Result:
     _in_transaction(place, lambda connection: state.start_record(connection, name))
     meter = Meter(name, total=None, done=_recorded(place, name), clock=place.clock)
     place.listener.started(meter.snapshot())
-    context = (migration.context or default_context)()
+    context: Any = None
     total = 0
     while not place.over:
         size = place.budget.chunk(place.batch_size)
         try:
+            context = context if context is not None else _context(migration)
             found, done = _call(migration, context, size)
         except UserError as problem:
             return _end(place, name, Status.FAILED, Outcome.FAILED, total, str(problem))
@@ -65,7 +66,22 @@ def _run(place: Workplace, migration: CountedMigration) -> Result:
         if done == 0:
             error = f"it found {found} row(s) and migrated none of them"
             return _end(place, name, Status.FAILED, Outcome.FAILED, total, error)
+    if migration.has_pending and not _pending_rows(place, migration):
+        return _end(place, name, Status.COMPLETE, Outcome.COMPLETE, total, None)
     return _end(place, name, Status.STOPPED, Outcome.REMAINING, total, None)
+
+
+def _context(migration: CountedMigration) -> Any:
+    try:
+        return (migration.context or default_context)()
+    except Exception as error:
+        where = f"context of {migration.name}"
+        raise UserError(where=where, error=f"{type(error).__name__}: {error}") from error
+
+
+def _pending_rows(place: Workplace, migration: CountedMigration) -> int:
+    census: Census = _in_transaction(place, lambda c: take_census(c, migration, recorded_done=0))
+    return census.pending
 
 
 def _call(migration: CountedMigration, context: Any, size: int) -> tuple[int, int]:
@@ -75,8 +91,10 @@ def _call(migration: CountedMigration, context: Any, size: int) -> tuple[int, in
     except Exception as error:
         raise UserError(where=where, error=f"{type(error).__name__}: {error}") from error
     try:
-        found, done = answer
-        return int(found), int(done)
+        found, done = (int(number) for number in answer)
+        if found < 0 or done < 0:
+            raise ValueError
+        return found, done
     except (TypeError, ValueError):
         raise UserError(where=where, error=f"gave {answer!r}, not (found, done)") from None
 
@@ -85,9 +103,9 @@ def _counted_out(place: Workplace, migration: CountedMigration, total: int) -> R
     """The function finds no more; if somebody said what is pending, the rows have the last word."""
     name = migration.name
     if migration.has_pending:
-        census = _in_transaction(place, lambda c: take_census(c, migration, recorded_done=0))
-        if census.pending:
-            error = f"the function finds nothing, but {census.pending} row(s) are pending"
+        pending = _pending_rows(place, migration)
+        if pending:
+            error = f"the function finds nothing, but {pending} row(s) are pending"
             return _end(place, name, Status.FAILED, Outcome.FAILED, total, error)
     return _end(place, name, Status.COMPLETE, Outcome.COMPLETE, total, None)
 

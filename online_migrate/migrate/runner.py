@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 from online_migrate import exceptions, state
 from online_migrate.ddl.session import connect, server_down
 from online_migrate.dialects import Dialect, dialect_of
-from online_migrate.dialects.errors import ServerFault, words_of
+from online_migrate.dialects.errors import AnyFault, ServerFault, words_of
 from online_migrate.evidence.pending import is_pending, still_failing, take_census
 from online_migrate.migrate.progress import Listener, Meter
 from online_migrate.migrate.run import Budget, Outcome, Result
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _REPEATS = 10
 """How often a chunk is tried that the server rolls back: a deadlock, a lock timeout."""
+_LONGEST_ERROR = 2_000
+"""Characters of an error that are kept: whoever raises may put a whole file into it."""
 _SWEEPS = 100
 """How often we go back for rows that became pending behind us."""
 
@@ -97,12 +99,16 @@ class Runner:
         """To the end, to a limit, or to an error."""
         name = self._migration.name
         self._place.listener.started(self._meter.snapshot())
-        self._committed(self._start)
+        try:
+            self._committed(self._start)
+        except ServerFault:
+            # Another runner wrote the record between our look and our INSERT: now it is there.
+            self._committed(self._start)
         try:
             outcome = self._to_the_end()
         except (UserError, exceptions.DataMigrationBroken, exceptions.PendingUnreadable) as error:
             return self._failed(str(error))
-        except ServerFault as error:
+        except AnyFault as error:
             if self._dialect.is_connection_lost(error):
                 raise server_down(self._connection.engine.url, error) from error
             place = f" ({self._at})" if self._at is not None else ""
@@ -119,6 +125,7 @@ class Runner:
     def _failed(self, error: str) -> Result:
         name = self._migration.name
         self._connection.rollback()
+        error = error if len(error) <= _LONGEST_ERROR else f"{error[:_LONGEST_ERROR]} ..."
         self._committed(lambda: state.set_status(self._connection, name, Status.FAILED, error=error))
         return Result(name, Outcome.FAILED, done=self._done, error=error)
 
@@ -179,8 +186,8 @@ class Runner:
         if lower == upper:
             raise exceptions.DataMigrationBroken(
                 name=self._migration.name,
-                reason=f"{self._subject.table.name} cannot be walked: its key {show_key(upper)} does not come "
-                "back as it is stored, as floating-point numbers do not",
+                reason=f"{self._subject.table.name} cannot be walked: its key {show_key(upper)} does not "
+                "come back as it is stored, as floating-point numbers do not",
             )
         try:
             return encode_key(upper)
@@ -248,9 +255,7 @@ class Runner:
                 return Outcome.REMAINING
         failing = still_failing(self._connection, self._migration, self._subject)
         recorded = state.failed_keys(self._connection, name)
-        state.forget_failures(
-            self._connection, name, {key for key, _error, _run in recorded} - set(failing)
-        )
+        state.forget_failures(self._connection, name, {key for key, _error, _run in recorded} - set(failing))
         if self._pending is not None:
             census = take_census(self._connection, self._migration, recorded_done=0)
             if census.pending or (self._untried(recorded, failing) and not self._place.over):

@@ -51,7 +51,10 @@ def do_chunk(
         done, failures = _do(migration, connection, subject, chunker, chunk)
         return Effect(done=done, failures=failures)
     condition = sa.and_(chunk.range, wrong)
-    before = set(chunker.next_keys(connection, chunk.lower, _ALL, condition))
+    before: set[Key] = set()
+    if subject.pending is not None:
+        # These are none of ours: without pending every row of the chunk is.
+        before = set(chunker.next_keys(connection, chunk.lower, _ALL, condition))
     done, failures = _do(migration, connection, subject, chunker, chunk)
     after = set(chunker.next_keys(connection, chunk.lower, _ALL, condition))
     unverified = {encode_key(key): NOT_VERIFIED for key in after}
@@ -78,7 +81,8 @@ def _backfill(
 ) -> _Done:
     values = migration.values_for(subject.table)
     update = sa.update(subject.table).values(dict(values))
-    done = connection.execute(update.where(chunk.where)).rowcount
+    where = f"{migration.name} ({chunk})"
+    done = _call(where, connection.execute, update.where(chunk.where)).rowcount
     if subject.pending is None:
         return done, {}
     left = _pending_keys(connection, subject, chunker, chunk)
@@ -104,10 +108,11 @@ def _rows(
     rows = found().columns(*range(parts, parts + len(subject.table.c))).all()
     changes: dict[Key, Mapping[str, Any]] = {}
     for key, row in zip(keys, rows, strict=True):
-        values = _call(f"{migration.name}, row {show_key(key)} ({chunk})", migration.function, row)
+        where = f"{migration.name}, row {show_key(key)} ({chunk})"
+        values = _call(where, migration.function, row)
         if values is not None:
-            changes[key] = _checked(migration, subject, values)
-    written = _write(connection, chunker, changes)
+            changes[key] = _checked(where, subject, values)
+    written = _write(f"{migration.name} ({chunk})", connection, chunker, changes)
     if subject.pending is None and 0 <= written < sum(map(bool, changes.values())):
         raise UserError(
             where=f"{migration.name} ({chunk})",
@@ -156,14 +161,13 @@ def _call(where: str, function: Callable[..., Any], *arguments: Any) -> Any:
         raise UserError(where=where, error=f"{type(error).__name__}: {error}") from error
 
 
-def _checked(migration: DataMigration, subject: Subject, values: Any) -> Mapping[str, Any]:
+def _checked(where: str, subject: Subject, values: Any) -> Mapping[str, Any]:
     if not isinstance(values, Mapping):
-        raise UserError(where=migration.name, error=f"gave {values!r}, not a dict of new values")
-    unknown = [column for column in values if column not in subject.table.c]
+        raise UserError(where=where, error=f"gave {values!r}, not a dict of new values")
+    known = set(subject.table.c.keys())
+    unknown = [column for column in values if column not in known]
     if unknown:
-        raise UserError(
-            where=migration.name, error=f"sets {unknown[0]!r}, which table {subject.table.name!r} has not"
-        )
+        raise UserError(where=where, error=f"sets {unknown[0]!r}, which table {subject.table.name!r} has not")
     return values
 
 
@@ -171,7 +175,9 @@ _OURS = "online_migrate_"
 """How the names of our parameters begin; SQLAlchemy forbids those that are names of columns."""
 
 
-def _write(connection: Connection, chunker: Chunker, changes: Mapping[Key, Mapping[str, Any]]) -> int:
+def _write(
+    where: str, connection: Connection, chunker: Chunker, changes: Mapping[Key, Mapping[str, Any]]
+) -> int:
     """One UPDATE for all rows that get values for the same columns.
 
     Gives the number of rows written; below 0 where the driver does not count them.
@@ -194,7 +200,7 @@ def _write(connection: Connection, chunker: Chunker, changes: Mapping[Key, Mappi
             for i, name in enumerate(columns)
         }
         update = sa.update(table).where(*by_key).values(values)
-        count = connection.execute(update, parameter_sets).rowcount
+        count = int(_call(where, connection.execute, update, parameter_sets).rowcount)
         if count < 0:
             return count
         written += count

@@ -81,7 +81,8 @@ def _unique_keys(inspector: sa.Inspector, table: sa.Table) -> list[list[str]]:
 def _refuse_null(connection: Connection, table: sa.Table, columns: Sequence[sa.Column[Any]]) -> None:
     """SQLite lets a primary key be NULL; such a row is nowhere between two keys."""
     for column in columns:
-        query = sa.select(sa.literal_column("1")).select_from(table).where(column.is_(None)).limit(1)
+        null = column.is_(None)
+        query: sa.Select[Any] = sa.select(sa.literal_column("1")).select_from(table).where(null).limit(1)
         if connection.execute(query).first() is not None:
             raise exceptions.NoKey(
                 table=table.name,

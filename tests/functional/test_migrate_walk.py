@@ -134,7 +134,8 @@ def test_every_row_is_visited_once_whatever_the_key_and_the_batch_size(
         project.data(
             name,
             f"""
-            sql = Backfill(name="sql_{name}", table="items", values=lambda t: {{"sql_{name}": t.c.sql_{name} + 1}})
+            sql = Backfill(name="sql_{name}", table="items",
+                           values=lambda t: {{"sql_{name}": t.c.sql_{name} + 1}})
 
             @row_migration(name="row_{name}", table="items")
             def row(row):

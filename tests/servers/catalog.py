@@ -12,6 +12,7 @@ Capability = Literal[
     "row_locks",  # two sessions can write to two rows of one table at the same time
     "kill_session",  # one session can end another one
     "cluster",  # writes are replicated synchronously to other nodes
+    "typed_columns",  # a value that is not of a column's type, or out of its range, is refused
 ]
 
 _ENVIRONMENT = "ONLINE_MIGRATE_TEST_{}_URL"
@@ -42,7 +43,7 @@ def _kind(name: str, product: str, minimum: tuple[int, ...], *capabilities: Capa
     return Kind(name, product, minimum, frozenset(capabilities))
 
 
-_SHARED: tuple[Capability, ...] = ("many_writers", "row_locks", "kill_session")
+_SHARED: tuple[Capability, ...] = ("many_writers", "row_locks", "kill_session", "typed_columns")
 
 CATALOG: dict[str, Kind] = {
     kind.name: kind

@@ -1,12 +1,12 @@
 """A user's project in a folder of its own, and the commands that a person would type in it.
 
-    with Project.create(tmp_path / "project", database.url) as project:
-        project.expand('op.create_table("t", sa.Column("id", sa.Integer, primary_key=True))')
-        project.data("fill", 'fill = Backfill(table="t", values={"n": 1}, pending=lambda t: t.c.n.is_(None))')
-        project.contract('op.drop_column("t", "old")', requires=("fill",))
-        assert project.run("expand").code == 0          # the command line, in a process of its own
-        results = project.migrate(batch_size=10)        # the same, in this process: faster
-        report = project.status("fill")
+with Project.create(tmp_path / "project", database.url) as project:
+    project.expand('op.create_table("t", sa.Column("id", sa.Integer, primary_key=True))')
+    project.data("fill", 'fill = Backfill(table="t", values={"n": 1}, pending=lambda t: t.c.n.is_(None))')
+    project.contract('op.drop_column("t", "old")', requires=("fill",))
+    assert project.run("expand").code == 0  # the command line, in a process of its own
+    results = project.migrate(batch_size=10)  # the same, in this process: faster
+    report = project.status("fill")
 """
 
 from __future__ import annotations

@@ -144,18 +144,21 @@ def size_of(row: int) -> int:
     return row % 50 + 1
 
 
-def ready(project: Project, database: Database, rows: int = 20) -> None:
-    """The sample's database with its rows, expanded and migrated: contract is next."""
-    as_before(project, database, rows)
-    project.apply_expand()
+def ready(project: Project, database: Database, target: str | None = None) -> None:
+    """The sample's database with its rows, expanded (up to *target*) and migrated: contract is next."""
+    as_before(project, database)
+    project.apply_expand(target)
     project.migrate()
 
 
-def forget_step(database: Database, product: str) -> None:
-    """Takes the sample's trigger away, as an accident would."""
-    with database.engine.begin() as connection:
-        for statement in _OUT_OF_STEP[product]:
-            connection.exec_driver_sql(statement)
+SLOW = {
+    "sqlite": "(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60000 + volumes.id) "
+    "SELECT count(*) FROM n) = 0",
+    "postgresql": "CAST(pg_sleep(0.03) AS TEXT) = 'never'",
+    "mysql": "sleep(0.03) = 2",
+    "mariadb": "sleep(0.03) = 2",
+}
+"""A condition that is false of every row of the sample, and takes its time to say so."""
 
 
 def embedded() -> Server:
@@ -364,11 +367,11 @@ _READING = re.compile(r"\s*(SELECT|SHOW|SET|PRAGMA|EXPLAIN|WITH|BEGIN|DESC|DESCR
 class Death:
     """When a command is to die: before its statement number *at* (from 1) that is no mere read.
 
-    *report*: a file that gets the statements, one a line; the last of them was not sent.
-    *how*: what happens there.
+    *at* can also be how that statement begins. *report*: a file that gets the statements, one a line;
+    the last of them was not sent.
     """
 
-    at: int | None
+    at: int | str | None
     report: Path
 
 
@@ -404,10 +407,10 @@ _DEATH: Death | None = None
 def _about_to_send(statement: str) -> None:
     if _DEATH is None or _READING.match(statement):
         return
-    number = next(_COUNT)
+    number, line = next(_COUNT), " ".join(statement.split())
     with _DEATH.report.open("a") as report:
-        report.write(" ".join(statement.split()) + "\n")
-    if number == _DEATH.at:
+        report.write(f"{line}\n")
+    if number == _DEATH.at or (isinstance(_DEATH.at, str) and line.startswith(_DEATH.at)):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -474,7 +477,7 @@ def _processes() -> Any:
 def start(
     project: Project,
     *arguments: str,
-    die_at: int | None = None,
+    die_at: int | str | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> tuple[Any, Death]:
     """Starts the real command line in a process of its own; see :func:`run`."""
@@ -495,7 +498,7 @@ _RUNS = itertools.count(1)
 def run(
     project: Project,
     *arguments: str,
-    die_at: int | None = None,
+    die_at: int | str | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Run:
     """Runs the real command line in a process of its own, which kills itself before statement *die_at*.
@@ -519,6 +522,48 @@ def finished(process: Any, death: Death) -> Run:
 def _text(death: Death, suffix: str) -> str:
     path = death.report.with_suffix(suffix)
     return path.read_text() if path.exists() else ""
+
+
+# --- what happens between two statements ---------------------------------------------------------
+
+
+@contextlib.contextmanager
+def just_before(beginning: str, happening: Callable[[Connection], None]) -> Iterator[list[str]]:
+    """Inside the block, *happening* comes once, right before a statement that begins so, in this process.
+
+    It is given the connection of that statement. Gives a list that holds the statement when it came.
+    """
+    came: list[str] = []
+
+    def listen(
+        connection: Connection,
+        cursor: object,
+        statement: str,
+        parameters: object,
+        context: object,
+        many: object,
+    ) -> None:
+        if not came and " ".join(statement.split()).startswith(beginning):
+            came.append(statement)
+            happening(connection)
+
+    event.listen(Engine, "before_cursor_execute", listen)
+    try:
+        yield came
+    finally:
+        event.remove(Engine, "before_cursor_execute", listen)
+
+
+_KILL = {
+    "postgresql": lambda driver: f"SELECT pg_terminate_backend({driver.get_backend_pid()})",
+    "mysql": lambda driver: f"KILL {driver.thread_id()}",
+    "mariadb": lambda driver: f"KILL {driver.thread_id()}",
+}
+
+
+def end_session(database: Database, connection: Connection) -> None:
+    """Has the server end the session of *connection*, as an administrator would."""
+    run_all(database, _KILL[database.server.product](connection.connection.dbapi_connection))
 
 
 @contextlib.contextmanager

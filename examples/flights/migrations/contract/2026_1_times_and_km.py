@@ -18,11 +18,11 @@ release = "2026.1"
 requires = ("flight_times", "distance_km")
 
 
-def upgrade():
+def upgrade() -> None:
     op.drop_column("flights", "dep_time")
     op.drop_column("flights", "arr_time")
     op.drop_column("flights", "distance")
 
 
-def downgrade():
+def downgrade() -> None:
     raise NotImplementedError("what was dropped is in the backup")

@@ -18,9 +18,9 @@ release = "2026.2"
 requires = ("carriers",)
 
 
-def upgrade():
+def upgrade() -> None:
     op.drop_column("flights", "carrier")
 
 
-def downgrade():
+def downgrade() -> None:
     raise NotImplementedError("what was dropped is in the backup")

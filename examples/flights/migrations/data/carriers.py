@@ -3,7 +3,7 @@
 import nycflights
 import sqlalchemy as sa
 
-from online_migrate import batch_migration
+from online_migrate import Chunk, batch_migration
 
 carriers = sa.Table(
     "carriers",
@@ -21,7 +21,7 @@ carriers = sa.Table(
     revision="expand_2026_2",
     release="2026.2",
 )
-def move_carriers(connection, chunk):
+def move_carriers(connection: sa.Connection, chunk: Chunk) -> int:
     """Adds the carriers that the chunk is the first to name, and lets its flights point to theirs."""
     add_missing(connection, chunk)
     code = chunk.table.c.carrier
@@ -30,12 +30,12 @@ def move_carriers(connection, chunk):
     return connection.execute(update).rowcount
 
 
-def add_missing(connection, chunk):
+def add_missing(connection: sa.Connection, chunk: Chunk) -> None:
     """A row in carriers for every code of the chunk that has none."""
     known = sa.select(carriers.c.code)
     code = chunk.table.c.carrier
     missing = connection.scalars(sa.select(code).where(chunk.where, code.not_in(known)).distinct()).all()
     if missing:
         names = nycflights.airlines()
-        rows = [{"code": code, "name": names.get(code)} for code in missing]
+        rows = [{"code": its, "name": names.get(its)} for its in missing]
         connection.execute(sa.insert(carriers), rows)

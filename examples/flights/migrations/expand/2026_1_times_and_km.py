@@ -17,7 +17,7 @@ depends_on = None
 release = "2026.1"
 
 
-def upgrade():
+def upgrade() -> None:
     # Nullable and without a default, so each is a change of metadata alone on every server.
     op.add_column("flights", sa.Column("departed_at", sa.DateTime))
     op.add_column("flights", sa.Column("arrived_at", sa.DateTime))
@@ -25,7 +25,7 @@ def upgrade():
     op.add_column("flights", sa.Column("distance_km", sa.Numeric(12, 6)))
 
 
-def downgrade():
+def downgrade() -> None:
     op.drop_column("flights", "distance_km")
     op.drop_column("flights", "arrived_at")
     op.drop_column("flights", "departed_at")

@@ -19,7 +19,7 @@ release = "2026.2"
 FOREIGN_KEY = "flights_carrier_id_fkey"
 
 
-def upgrade():
+def upgrade() -> None:
     op.create_table(
         "carriers",
         sa.Column("id", sa.Integer, primary_key=True),
@@ -35,13 +35,13 @@ def upgrade():
         add_carrier_id_in_one_statement()
 
 
-def add_carrier_id_in_one_statement():
+def add_carrier_id_in_one_statement() -> None:
     """PostgreSQL then sees that the column is new, and does not read the table; SQLite has no other form."""
     foreign_key = sa.ForeignKey("carriers.id", name=FOREIGN_KEY)
     op.add_column("flights", sa.Column("carrier_id", sa.Integer, foreign_key), inline_references=True)
 
 
-def add_carrier_id_without_a_check():
+def add_carrier_id_without_a_check() -> None:
     """MySQL and MariaDB copy the table for a foreign key that they check, and stop its writers meanwhile."""
     op.add_column("flights", sa.Column("carrier_id", sa.Integer))
     op.execute("SET SESSION foreign_key_checks = 0")
@@ -52,7 +52,7 @@ def add_carrier_id_without_a_check():
     op.execute("SET SESSION foreign_key_checks = 1")
 
 
-def downgrade():
+def downgrade() -> None:
     op.drop_constraint(FOREIGN_KEY, "flights", type_="foreignkey")
     op.drop_column("flights", "carrier_id")
     op.drop_table("carriers")

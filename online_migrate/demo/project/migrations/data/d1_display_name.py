@@ -3,7 +3,8 @@
 from online_migrate import Backfill
 
 # A row is pending as well when the two differ: version 1 may rename a volume after it was moved. While
-# both versions write, the old column is the one that counts.
+# both versions write, the old column is the one that counts. (MySQL and MariaDB take "Disk" and "disk" for
+# equal unless the column has a binary collation; where case alone may change, compare binary.)
 display_name = Backfill(
     table="volumes",
     values=lambda t: {"display_name": t.c.name},

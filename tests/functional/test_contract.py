@@ -1,0 +1,540 @@
+"""contract: the last look under the lock, lock waits, and what each server does besides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy.engine import Connection
+
+from online_migrate import command
+from online_migrate.exceptions import GateClosed, LockGivenUp, OnlineMigrateError, RevisionFailed
+from online_migrate.waiting import Clock, Stop
+from tests.servers import Database
+from tests.support import schema
+from tests.support.project import Project
+from tests.support.schema import GIB, OldVersion, Snapshot
+
+
+@pytest.fixture
+def project(database: Database, tmp_path: Path) -> Iterator[Project]:
+    """The sample project, on an empty database."""
+    with schema.volumes(tmp_path / "project", database) as project:
+        yield project
+
+
+def unmigrate(database: Database, row: int = 7) -> None:
+    """What an old writer can do at any moment: a row that needs the old shape."""
+    schema.run_all(database, f"UPDATE volumes SET size_bytes = NULL WHERE id = {row}")
+
+
+def assert_free(database: Database) -> None:
+    """Another session can read and write at once, and nobody waits."""
+    impatience = {
+        "sqlite": "PRAGMA busy_timeout = 200",
+        "postgresql": "SET lock_timeout = '200ms'",
+    }.get(database.server.product, "SET SESSION lock_wait_timeout = 1, innodb_lock_wait_timeout = 1")
+    with schema.session(database) as other:
+        other.exec_driver_sql(impatience)
+        other.exec_driver_sql("UPDATE volumes SET note = 'written' WHERE id = 1")
+        other.exec_driver_sql("SELECT * FROM volumes").all()
+
+
+# --- the last look -------------------------------------------------------------------------------
+
+
+def refused_after_slip(project: Project, database: Database) -> None:
+    """contract is refused for row 7; but for that row everything is as before; then it goes through."""
+    before = Snapshot.of(database)
+    site = project.site()
+    with pytest.raises(GateClosed) as refusal:
+        command.contract(site)
+    [blocker] = refusal.value.blockers
+    assert (blocker.id, blocker.count, blocker.keys) == ("pending-rows", 1, ("7",))
+    assert_free(database)
+    after = Snapshot.of(database)
+    assert (after.catalog, after.versions) == (before.catalog, before.versions)
+    assert len(after.rows) == len(before.rows)
+    assert schema.journal(database) == []
+    project.migrate()
+    assert command.contract(project.site()).revisions == ("c2",)
+
+
+def test_a_row_slipped_in_after_the_gate_is_found_under_the_lock(
+    project: Project, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second session commits a pending row after the gate has looked: refused, nothing is dropped."""
+    from online_migrate.contract import runner
+
+    apply = runner.run
+    slipped: list[str] = []
+
+    def slip_and_apply(stepper: object, revision: str) -> None:
+        if not slipped:
+            slipped.append(revision)
+            unmigrate(database)
+        apply(stepper, revision)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(runner, "run", slip_and_apply)
+    schema.ready(project, database)
+    refused_after_slip(project, database)
+    assert slipped == ["c2"]
+
+
+@pytest.mark.needs("many_writers")
+def test_a_row_slipped_in_right_before_the_lock_is_found(project: Project, database: Database) -> None:
+    """The last moment there is: the LOCK statement is about to be sent."""
+    schema.ready(project, database)
+    with schema.just_before("LOCK TABLE", lambda _: unmigrate(database)) as came:
+        refused_after_slip(project, database)
+    assert came
+
+
+@pytest.mark.needs("transactional_ddl", "many_writers")
+def test_the_last_look_does_not_see_an_old_snapshot(project: Project, database: Database) -> None:
+    """A database whose transactions are REPEATABLE READ by default changes nothing about that."""
+    schema.ready(project, database)
+    name = database.engine.url.database
+    schema.run_all(database, f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'")
+    with schema.just_before("LOCK TABLE", lambda _: unmigrate(database)) as came:
+        refused_after_slip(project, database)
+    assert came
+
+
+def test_an_unknown_row_slipped_in_is_found_too(
+    project: Project, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under the lock NULL counts as pending, as it does for the gate."""
+    from online_migrate.contract import runner
+
+    apply = runner.run
+
+    def slip_and_apply(stepper: object, revision: str) -> None:
+        schema.run_all(database, "UPDATE volumes SET size_gb = NULL WHERE id = 7")
+        apply(stepper, revision)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(runner, "run", slip_and_apply)
+    project.data(
+        "volume_bytes",
+        schema.BACKFILL.replace(
+            "t.c.size_bytes.is_(None) & t.c.size_gb.is_not(None)",
+            "sa.func.coalesce(t.c.size_bytes, 0) != sa.cast(t.c.size_gb, sa.BigInteger) * 1024**3",
+        ),
+    )
+    schema.ready(project, database)
+    before = schema.catalog(database)
+    with pytest.raises(GateClosed) as refusal:
+        command.contract(project.site())
+    assert refusal.value.blockers[0].keys == ("7",)
+    assert schema.catalog(database) == before
+
+
+def test_writers_see_the_old_schema_or_an_error_and_lose_nothing(
+    project: Project, database: Database
+) -> None:
+    """Old writers during contract: what they were told is written is there, and is migrated."""
+    schema.ready(project, database)
+    with OldVersion(database, pause=0) as old:
+        while not old.acknowledged:
+            pass
+        assert command.contract(project.site()).revisions == ("c2",)
+        refused = old.refused
+        while old.refused <= refused:
+            pass
+    rows = dict(schema.query_all(database, "SELECT id, size_bytes FROM volumes"))
+    assert {row: rows.get(row) for row in old.acknowledged} == {
+        row: schema.size_of(row) * GIB for row in old.acknowledged
+    }
+
+
+def test_a_look_that_takes_too_long_refuses(database: Database, tmp_path: Path) -> None:
+    """The look is bounded: refused, nothing changed, and the lock is free again."""
+    with schema.volumes(tmp_path / "project", database, look_timeout=0.1) as project:
+        slow = schema.SLOW[database.server.product]
+        schema.ready(project, database)
+        pending = f'pending=lambda t: sa.or_(t.c.size_bytes.is_(None), sa.text("{slow}")),'
+        source = schema.BACKFILL.replace(
+            "pending=lambda t: t.c.size_bytes.is_(None) & t.c.size_gb.is_not(None),", pending
+        )
+        assert pending in source
+        project.data("volume_bytes", source)
+        before = Snapshot.of(database)
+        assert command.gate(project.site()) == []
+        with pytest.raises(GateClosed) as refusal:
+            command.contract(project.site())
+        assert [blocker.id for blocker in refusal.value.blockers] == ["not-counted"]
+        assert "look_timeout" in refusal.value.blockers[0].hint
+        assert_free(database)
+        assert Snapshot.of(database) == before
+        assert schema.journal(database) == []
+
+
+# --- lock waits ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def impatient(database: Database, tmp_path: Path) -> Iterator[Project]:
+    """The sample project, ready for contract, which tries twice to get a lock."""
+    with schema.volumes(tmp_path / "project", database, lock_timeout=0.2, lock_attempts=2) as project:
+        schema.ready(project, database)
+        yield project
+
+
+def hold(connection: Connection) -> None:
+    """What a transaction of the application holds that was forgotten."""
+    connection.exec_driver_sql("UPDATE volumes SET note = 'held' WHERE id = 1")
+
+
+@pytest.mark.parametrize("verb", ["contract", "expand"])
+def test_a_lock_that_is_held_is_given_up(impatient: Project, database: Database, verb: str) -> None:
+    """Exit 1 after the tries, who holds it is named, nothing is changed, and nobody waits behind us."""
+    if verb == "expand":
+        impatient.expand('op.add_column("volumes", sa.Column("third", sa.Integer))\n', "e3")
+    before = Snapshot.of(database)
+    with schema.session(database) as holder:
+        hold(holder)
+        with pytest.raises(LockGivenUp) as given_up:
+            getattr(command, verb)(impatient.site())
+        assert given_up.value.exit_code == 1
+        assert given_up.value.facts["attempts"] == 2
+        if database.server.has("kill_session"):
+            assert "held by" in str(given_up.value)
+            holder.exec_driver_sql("UPDATE volumes SET note = 'still held' WHERE id = 1")
+        holder.rollback()
+    assert_free(database)
+    assert Snapshot.of(database) == before
+    assert schema.journal(database) == []
+
+
+class Freeing(Clock):
+    """A clock with which waiting means that whoever holds the lock lets go."""
+
+    def __init__(self, holder: Connection) -> None:
+        self._holder = holder
+        self.waits = 0
+
+    def wait(self, seconds: float, stop: Stop) -> bool:
+        self.waits += 1
+        self._holder.rollback()
+        return False
+
+
+def test_a_lock_that_is_freed_between_two_tries_is_taken(impatient: Project, database: Database) -> None:
+    """A try that fails leaves everything so that the next one succeeds."""
+    with schema.session(database) as holder:
+        hold(holder)
+        clock = Freeing(holder)
+        assert command.contract(impatient.site(clock=clock)).revisions == ("c2",)
+        assert clock.waits == 1
+    assert schema.triggers(database) == []
+    assert schema.version_rows(database) == ["c2"]
+    assert schema.journal(database) == []
+
+
+@pytest.mark.needs("lock_tables")
+def test_a_lock_given_up_in_the_middle_keeps_what_is_done(database: Database, tmp_path: Path) -> None:
+    """SET NOT NULL runs after the lock was freed; if it gets none, the next run begins there."""
+    with schema.volumes(tmp_path / "project", database, lock_timeout=0.2, lock_attempts=2) as project:
+        schema.ready(project, database)
+        with schema.session(database) as holder:
+            with schema.just_before("ALTER TABLE volumes MODIFY", lambda _: hold(holder)) as came:
+                with pytest.raises(LockGivenUp):
+                    command.contract(project.site())
+            assert came
+            assert "size_gb" not in schema.shape(database)["volumes"]["columns"]
+            assert schema.version_rows(database) == ["e2"]
+            holder.rollback()
+        assert command.contract(project.site()).revisions == ("c2",)
+    assert schema.journal(database) == []
+
+
+# --- sessions that end ---------------------------------------------------------------------------
+
+_STATEMENTS = ("LOCK TABLE", "DROP TRIGGER", "DROP INDEX", "ALTER TABLE volumes DROP COLUMN size_gb")
+
+
+@pytest.mark.needs("kill_session")
+@pytest.mark.parametrize("statement", [*_STATEMENTS, "UPDATE alembic_version"])
+def test_a_session_that_the_server_ends_is_resumed(
+    project: Project, database: Database, statement: str
+) -> None:
+    """KILL of our session before a statement: exit 2, and the next run ends contracted."""
+    schema.ready(project, database)
+    with schema.just_before(statement, lambda c: schema.end_session(database, c)) as came:
+        with pytest.raises(OnlineMigrateError) as failure:
+            command.contract(project.site())
+    assert came
+    assert failure.value.exit_code == 2
+    assert_free_or_contracted(database)
+    assert command.contract(project.site()).revisions == ("c2",)
+    assert set(schema.shape(database)["volumes"]["columns"]) == {"id", "note", "size_bytes"}
+    assert (schema.triggers(database), schema.version_rows(database)) == ([], ["c2"])
+    assert schema.journal(database) == []
+
+
+def assert_free_or_contracted(database: Database) -> None:
+    """Whatever is left, nobody is locked out."""
+    with schema.session(database) as other:
+        other.exec_driver_sql("UPDATE volumes SET note = 'written' WHERE id = 1")
+
+
+def test_a_statement_that_fails_leaves_nobody_locked_out(project: Project, database: Database) -> None:
+    """Exit 2; the lock is free; where DDL is transactional nothing is changed; mended, it goes through."""
+    script = next((project.scripts / "contract").glob("*.py"))
+    text = script.read_text()
+    script.write_text(text.replace('op.drop_column("volumes", "legacy")', 'op.drop_column("volumes", "no")'))
+    schema.ready(project, database)
+    before = Snapshot.of(database)
+    site = project.site()
+    with pytest.raises(RevisionFailed) as failure:
+        command.contract(site)
+    assert failure.value.exit_code == 2
+    assert_free_or_contracted(database)
+    with site.engine.connect() as pooled:
+        pooled.exec_driver_sql("UPDATE volumes SET note = 'pooled' WHERE id = 2")
+        pooled.rollback()
+    assert schema.version_rows(database) == ["e2"]
+    if database.server.has("transactional_ddl"):
+        assert schema.catalog(database) == before.catalog
+    script.write_text(text)
+    assert command.contract(project.site()).revisions == ("c2",)
+    assert set(schema.shape(database)["volumes"]["columns"]) == {"id", "note", "size_bytes"}
+    assert schema.journal(database) == []
+
+
+# --- servers where DDL commits by itself ---------------------------------------------------------
+
+
+@pytest.mark.needs("lock_tables")
+def test_a_dropped_trigger_is_put_back_while_nothing_else_is_done(database: Database, tmp_path: Path) -> None:
+    """Killed after DROP TRIGGER; the next run puts it back as it was, with its own sql_mode, until it opens."""
+    with schema.volumes(tmp_path / "project", database) as project:
+        script = sorted((project.scripts / "expand").glob("*.py"))[-1]
+        mode = "    op.execute(\"SET SESSION sql_mode = 'ANSI_QUOTES,PIPES_AS_CONCAT'\")\n"
+        script.write_text(script.read_text().replace("    op.execute(", f"{mode}    op.execute(", 1))
+        stubborn = "sa.case((t.c.id == 999, None), else_=1) * sa.cast(t.c.size_gb"
+        project.data("volume_bytes", schema.BACKFILL.replace("sa.cast(t.c.size_gb", stubborn))
+        schema.ready(project, database)
+        before = schema.catalog(database)
+        assert "ANSI_QUOTES" in before
+        assert schema.run(project, "contract", die_at="DROP INDEX").code == -9
+        assert schema.triggers(database) == []
+        schema.fill(database, 999, 1000)  # without the trigger, nobody keeps these in step
+        refused = schema.run(project, "contract")
+        assert refused.code == 3, refused.output
+        assert "999" in refused.err
+        assert schema.catalog(database) == before
+        schema.run_all(database, "DELETE FROM volumes WHERE id = 999")
+        assert schema.run(project, "contract").code == 0
+        assert schema.triggers(database) == []
+        rows = dict(schema.query_all(database, "SELECT id, size_bytes FROM volumes"))
+        assert rows[1000] == schema.size_of(1000) * GIB
+
+
+_IN_THE_WAY = {
+    "an indexed column": (
+        'op.drop_column("volumes", "size_gb")',
+        "op.drop_index('ix_volumes_size_gb', 'volumes')",
+    ),
+    "an UPDATE": ("op.execute(\"UPDATE volumes SET note = 'x'\")", "data migration"),
+    "a DELETE": ('op.execute("DELETE FROM volumes WHERE id > 5")', "data migration"),
+    "an INSERT": ('op.execute("INSERT INTO volumes (id) VALUES (5000)")', "data migration"),
+    "many at once": (
+        'op.bulk_insert(sa.table("volumes", sa.column("id")), [{"id": 5000}])',
+        "data migration",
+    ),
+}
+
+
+@pytest.mark.needs("lock_tables")
+@pytest.mark.parametrize("name", list(_IN_THE_WAY))
+def test_what_cannot_run_under_the_lock_is_refused_before_anything_is_done(
+    database: Database, tmp_path: Path, name: str
+) -> None:
+    """Exit 3 with the way out, although the harmless statements before it could have run."""
+    statement, hint = _IN_THE_WAY[name]
+    first = schema.drop_in_step(database.server.product) + 'op.drop_column("volumes", "legacy")\n'
+    with schema.volumes(tmp_path / "project", database, contract=first + statement) as project:
+        schema.ready(project, database)
+        before = Snapshot.of(database)
+        with pytest.raises(OnlineMigrateError) as refusal:
+            command.contract(project.site())
+        assert refusal.value.exit_code == 3
+        assert hint in refusal.value.hint
+        assert Snapshot.of(database) == before
+        assert schema.journal(database) == []
+        assert_free(database)
+
+
+@pytest.mark.needs("lock_tables")
+def test_after_a_section_outside_the_lock_the_rows_are_counted_again(
+    database: Database, tmp_path: Path
+) -> None:
+    """SET NOT NULL runs without the lock; a row slipped in there is found before the next destructive one."""
+    product = database.server.product
+    contract = (
+        schema.drop_in_step(product)
+        + 'op.alter_column("volumes", "note", existing_type=sa.String(40), nullable=True)\n'
+        + 'op.drop_column("volumes", "legacy")\n'
+    )
+    with schema.volumes(tmp_path / "project", database, contract=contract) as project:
+        schema.ready(project, database)
+        with schema.just_before("ALTER TABLE volumes MODIFY", lambda _: unmigrate(database)) as came:
+            with pytest.raises(GateClosed):
+                command.contract(project.site())
+        assert came
+        assert "legacy" in schema.shape(database)["volumes"]["columns"]
+        assert_free(database)
+        assert command.contract(project.site()).revisions == ("c2",)
+        assert schema.triggers(database) == []
+        [(size,)] = schema.query_all(database, "SELECT size_bytes FROM volumes WHERE id = 7")
+        assert size == schema.size_of(7) * GIB
+
+
+@pytest.mark.needs("lock_tables")
+@pytest.mark.parametrize(
+    "statement",
+    [
+        'op.drop_table("volumes")',
+        'op.alter_column("volumes", "size_gb", new_column_name="gone", existing_type=sa.Integer)',
+        'op.drop_constraint("fk_child", "child", type_="foreignkey")',
+    ],
+)
+def test_other_destructive_statements_run_under_the_lock(
+    database: Database, tmp_path: Path, statement: str
+) -> None:
+    """DROP TABLE, a renamed column and a dropped foreign key are no rebuild."""
+    contract = schema.drop_in_step(database.server.product) + statement
+    with schema.volumes(tmp_path / "project", database, contract=contract) as project:
+        schema.ready(project, database)
+        if "child" in statement:
+            schema.run_all(
+                database,
+                "CREATE TABLE child (id INTEGER PRIMARY KEY, volume INTEGER,"
+                " CONSTRAINT fk_child FOREIGN KEY (volume) REFERENCES volumes (id)) ENGINE=InnoDB",
+            )
+        assert command.contract(project.site()).revisions == ("c2",)
+    assert schema.version_rows(database) == ["c2"]
+
+
+# --- a section that no lock covers, where DDL is transactional -----------------------------------
+
+_BLOCK = 'with op.get_context().autocommit_block():\n    op.execute("{}")\n'
+_CONCURRENT = "CREATE INDEX CONCURRENTLY ix_note ON volumes (note)"
+
+
+@pytest.mark.needs("transactional_ddl", "many_writers")
+def test_an_index_is_built_concurrently_and_the_rest_is_locked(database: Database, tmp_path: Path) -> None:
+    """A destructive statement before the block and one after it: both run, the index is there and valid."""
+    contract = (
+        schema.drop_in_step(database.server.product)
+        + _BLOCK.format(_CONCURRENT)
+        + 'op.drop_column("volumes", "legacy")\n'
+    )
+    with schema.volumes(tmp_path / "project", database, contract=contract) as project:
+        schema.ready(project, database)
+        assert command.contract(project.site()).revisions == ("c2",)
+    assert "ix_note ON public.volumes USING btree (note)', True" in schema.catalog(database)
+    assert "legacy" not in schema.shape(database)["volumes"]["columns"]
+    assert schema.version_rows(database) == ["c2"]
+    assert schema.journal(database) == []
+
+
+@pytest.mark.needs("transactional_ddl", "many_writers")
+def test_after_an_autocommit_block_the_rows_are_counted_again(database: Database, tmp_path: Path) -> None:
+    """A row slipped in while the index is built is found before the next destructive statement."""
+    contract = _BLOCK.format(_CONCURRENT) + 'op.drop_column("volumes", "legacy")\n'
+    with schema.volumes(tmp_path / "project", database, contract=contract) as project:
+        schema.ready(project, database)
+        with schema.just_before(_CONCURRENT, lambda _: unmigrate(database)) as came:
+            with pytest.raises(GateClosed):
+                command.contract(project.site())
+        assert came
+        assert "legacy" in schema.shape(database)["volumes"]["columns"]
+        assert_free(database)
+        project.migrate()
+        assert command.contract(project.site()).revisions == ("c2",)
+    assert "legacy" not in schema.shape(database)["volumes"]["columns"]
+
+
+@pytest.mark.needs("transactional_ddl", "many_writers")
+def test_a_destructive_statement_in_an_autocommit_block_is_refused(
+    database: Database, tmp_path: Path
+) -> None:
+    """No lock lasts there: exit 3, and nothing is dropped."""
+    contract = _BLOCK.format("ALTER TABLE volumes DROP COLUMN legacy")
+    with schema.volumes(tmp_path / "project", database, contract=contract) as project:
+        schema.ready(project, database)
+        before = Snapshot.of(database)
+        with pytest.raises(OnlineMigrateError) as refusal:
+            command.contract(project.site())
+        assert refusal.value.exit_code == 3
+        assert "autocommit_block" in str(refusal.value)
+        assert Snapshot.of(database) == before
+        assert_free(database)
+
+
+@pytest.mark.needs("transactional_ddl", "many_writers")
+@pytest.mark.parametrize(
+    "moment", [_CONCURRENT, "ALTER TABLE volumes DROP COLUMN legacy", "UPDATE alembic_version"]
+)
+def test_a_revision_with_an_autocommit_block_is_resumed(
+    database: Database, tmp_path: Path, moment: str
+) -> None:
+    """kill -9 before, within and after the block: the next run ends with a valid index and no old column."""
+    contract = (
+        schema.drop_in_step(database.server.product)
+        + _BLOCK.format(_CONCURRENT)
+        + 'op.drop_column("volumes", "legacy")\n'
+    )
+    with schema.volumes(tmp_path / "project", database, contract=contract) as project:
+        schema.ready(project, database)
+        with OldVersion(database):
+            killed = schema.run(project, "contract", die_at=moment)
+            assert killed.code == -9, killed.output
+            resumed = schema.run(project, "contract")
+        assert resumed.code == 0, resumed.output
+    assert "ix_note ON public.volumes USING btree (note)', True" in schema.catalog(database)
+    assert "legacy" not in schema.shape(database)["volumes"]["columns"]
+    assert (schema.triggers(database), schema.version_rows(database)) == ([], ["c2"])
+    assert schema.journal(database) == []
+
+
+@pytest.mark.needs("transactional_ddl", "many_writers")
+def test_an_invalid_index_is_not_taken_for_a_built_one(database: Database, tmp_path: Path) -> None:
+    """A unique index fails on duplicates and stays behind, INVALID; once they are gone it is built."""
+    unique = "CREATE UNIQUE INDEX CONCURRENTLY ix_note ON volumes (note)"
+    with schema.volumes(tmp_path / "project", database) as project:
+        project.expand(_BLOCK.format(unique), "e3")
+        schema.ready(project, database, "e2")
+        schema.run_all(database, "UPDATE volumes SET note = 'twice' WHERE id < 3")
+        with pytest.raises(RevisionFailed):
+            project.apply_expand()
+        assert schema.version_rows(database) == ["e2"]
+        schema.run_all(database, "UPDATE volumes SET note = NULL WHERE id < 3")
+        assert project.apply_expand() == ["e3"]
+    assert "ix_note ON public.volumes USING btree (note)', True" in schema.catalog(database)
+
+
+@pytest.mark.needs("transactional_ddl")
+def test_a_revision_that_raises_in_its_middle_changes_nothing(database: Database, tmp_path: Path) -> None:
+    """DROP COLUMN, then an exception of the script: the column is still there, and so are its values."""
+    contract = schema.drop_in_step(database.server.product) + 'op.drop_column("volumes", "legacy")\n'
+    contract += 'raise RuntimeError("of the script")'
+    with schema.volumes(tmp_path / "project", database, contract=contract) as project:
+        schema.ready(project, database)
+        before = Snapshot.of(database)
+        with pytest.raises(RevisionFailed, match="of the script"):
+            command.contract(project.site())
+        assert Snapshot.of(database) == before
+        assert schema.journal(database) == []
+
+
+def test_a_revision_that_requires_nothing_needs_no_data_migration(database: Database, tmp_path: Path) -> None:
+    """``requires = ()``: the sample's columns go without any row having been looked at."""
+    with schema.volumes(tmp_path / "project", database, contract="pass") as project:
+        project.contract('op.drop_column("volumes", "legacy")', "c3", depends_on="e2")
+        schema.ready(project, database)
+        assert command.contract(project.site()).revisions == ("c2", "c3")
+    assert "legacy" not in schema.shape(database)["volumes"]["columns"]

@@ -1,0 +1,255 @@
+"""OpenStack's online data migrations run as they are: ``(context, max_count) -> (found, done)``."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from online_migrate.command import exit_code
+from online_migrate.migrate.run import Outcome, Result
+from tests.servers import Database
+from tests.support.project import Project, execute, rows, scalar, wait_for
+
+SCRIPTED = """
+ANSWERS = iter({answers})
+
+@counted
+def scripted(context, max_count):
+    answer = next(ANSWERS)
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+"""
+
+CINDER = """
+from oslo_db.sqlalchemy import enginefacade
+
+manager = enginefacade.transaction_context()
+manager.configure(connection=os.environ.get("ONLINE_MIGRATE_URL") or {url!r})
+volumes = sa.table("volumes", sa.column("id"), sa.column("gb"), sa.column("size"))
+
+@manager.writer
+def _volumes_in_bytes(context, max_count):
+    session = context.session
+    pending = sa.select(volumes.c.id).where(volumes.c.size.is_(None))
+    found = session.execute(sa.select(sa.func.count()).select_from(pending.subquery())).scalar()
+    ids = session.execute(pending.order_by(volumes.c.id).limit(max_count)).scalars().all()
+    good = volumes.c.id.in_(ids) & volumes.c.gb.is_not(None)
+    done = session.execute(sa.update(volumes).where(good).values(size=volumes.c.gb * 10)).rowcount
+    return found, done
+
+def volumes_in_bytes(context, max_count):
+    return _volumes_in_bytes(context, max_count)
+
+volumes_in_bytes = counted(volumes_in_bytes{options})
+"""
+
+PLAIN = """
+engine = sa.create_engine({url!r}, poolclass=sa.NullPool)
+
+def plain(context, max_count):
+    with engine.begin() as connection:
+        ids = connection.scalars(sa.text("SELECT id FROM volumes WHERE size IS NULL")).all()
+        for number in ids[:max_count]:
+            connection.execute(sa.text("UPDATE volumes SET size = gb WHERE id = :id"), {{"id": number}})
+        return len(ids), len(ids[:max_count])
+
+plain = counted(plain, table="volumes", pending=lambda t: t.c.size.is_(None))
+"""
+
+
+@pytest.fixture
+def project(database: Database, tmp_path: Path) -> Iterator[Project]:
+    with Project.create(tmp_path / "project", database.url) as written:
+        yield written
+
+
+def _volumes(engine: sa.Engine, count: int) -> None:
+    execute(
+        engine,
+        "CREATE TABLE volumes (id INTEGER PRIMARY KEY, gb INTEGER, size INTEGER)",
+        *[f"INSERT INTO volumes (id, gb) VALUES ({i}, {i})" for i in range(1, count + 1)],
+    )
+
+
+ANSWERS: dict[str, tuple[str, Outcome, int, str]] = {
+    "nothing to do": ("[(0, 0)]", Outcome.COMPLETE, 0, ""),
+    "all, then nothing": ("[(7, 7), (0, 0)]", Outcome.COMPLETE, 7, ""),
+    "part of them, then the rest": ("[(9, 4), (5, 5), (0, 0)]", Outcome.COMPLETE, 9, ""),
+    "none of those that it found": ("[(5, 3), (2, 0)]", Outcome.FAILED, 3, "found 2 row(s)"),
+    "an exception at once": ("[ValueError('odd')]", Outcome.FAILED, 0, "ValueError: odd"),
+    "an exception after some": ("[(5, 3), KeyError('x')]", Outcome.FAILED, 3, "KeyError"),
+    "numbers as text": ("[('3', '3'), ('0', '0')]", Outcome.COMPLETE, 3, ""),
+    "nothing given": ("[None]", Outcome.FAILED, 0, "not (found, done)"),
+    "one number": ("[7]", Outcome.FAILED, 0, "not (found, done)"),
+    "three numbers": ("[(1, 2, 3)]", Outcome.FAILED, 0, "not (found, done)"),
+    "no numbers": ("[('a', 'b')]", Outcome.FAILED, 0, "not (found, done)"),
+    "half of it": ("[(4, None)]", Outcome.FAILED, 0, "not (found, done)"),
+    "fewer than none done": ("[(4, -2), (0, 0)]", Outcome.FAILED, 0, "not (found, done)"),
+    "fewer than none found": ("[(-4, 0), (0, 0)]", Outcome.FAILED, 0, "not (found, done)"),
+}
+
+
+@pytest.mark.parametrize("case", ANSWERS)
+def test_what_the_function_answers_decides(case: str, database: Database, project: Project) -> None:
+    """The last answer counts, an error is kept and never overwritten, and no progress is not success."""
+    answers, outcome, done, words = ANSWERS[case]
+    project.data("scripted", SCRIPTED.format(answers=answers))
+    project.data("b_other", SCRIPTED.format(answers="[(0, 0)]").replace("scripted", "other"))
+    results = project.migrate(batch_size=50)
+    result = results["scripted"]
+    assert (result.outcome, result.done) == (outcome, done)
+    assert words in (result.error or "")
+    assert results["other"].outcome is Outcome.COMPLETE
+    found = project.status("scripted")
+    assert (found.status, found.done) == ("failed" if outcome is Outcome.FAILED else "complete", done)
+    assert words in (found.error or "")
+
+
+def test_an_error_is_kept_until_the_function_succeeds(database: Database, project: Project) -> None:
+    """Cinder's runner overwrites errors with each pass; here it is 2 until a run is without one."""
+    project.data("scripted", SCRIPTED.format(answers="[(3, 1), OSError('disk')]"))
+    assert exit_code(project.migrate().values()) == 2
+    project.data("scripted", SCRIPTED.format(answers="[(2, 2), (0, 0)]"))
+    assert exit_code(project.migrate().values()) == 0
+    found = project.status("scripted")
+    assert (found.status, found.done, found.error) == ("complete", 3, None)
+
+
+def test_the_function_is_asked_for_no_more_than_is_left(database: Database, project: Project) -> None:
+    """``--max-count`` is what the calls add up to; each is asked for a batch at most."""
+    project.data(
+        "asked",
+        """
+        @counted
+        def asked(context, max_count):
+            with (FOLDER / "asked").open("a") as file:
+                print(max_count, file=file)
+            return max_count, max_count
+        """,
+    )
+    result = project.migrate(max_count=12, batch_size=5)["asked"]
+    assert (result.outcome, result.done) == (Outcome.REMAINING, 12)
+    assert (project.folder / "asked").read_text().split() == ["5", "5", "2"]
+
+
+def test_cinders_function_runs_as_it_is(database: Database, project: Project) -> None:
+    """Exit codes 0, 1, 2 and 127 of ``online_data_migrations``, with a function on oslo.db's enginefacade."""
+    _volumes(database.engine, 10)
+    project.data("cinder", CINDER.format(url=database.url, options=""))
+    ran = project.run("online_data_migrations", "--max_count", "4")
+    assert ran.code == 1, ran
+    assert scalar(database.engine, "SELECT count(*) FROM volumes WHERE size = gb * 10") == 4
+    assert project.run("db", "online_data_migrations", "--max-count", "many").code == 127
+    ran = project.run("db", "online_data_migrations")
+    assert ran.code == 0, ran
+    assert "volumes_in_bytes" in ran.out
+    assert scalar(database.engine, "SELECT count(*) FROM volumes WHERE size = gb * 10") == 10
+    execute(database.engine, "INSERT INTO volumes (id, gb) VALUES (11, NULL)")
+    ran = project.run("online_data_migrations")
+    assert ran.code == 2, ran
+    assert "migrated none of them" in ran.err
+    assert ran.complaint
+
+
+def test_pending_beside_the_function_has_the_last_word(database: Database, project: Project) -> None:
+    """Who says when a row is pending opens gates; a function that overlooks rows is found out."""
+    _volumes(database.engine, 6)
+    options = ', table="volumes", pending=lambda t: t.c.size.is_(None)'
+    project.data("cinder", CINDER.format(url=database.url, options=options))
+    assert project.counts("volumes_in_bytes") == (0, 6, 0)
+    assert project.migrate(batch_size=4)["volumes_in_bytes"].outcome is Outcome.COMPLETE
+    assert project.counts("volumes_in_bytes") == (6, 0, 0)
+    execute(database.engine, "UPDATE volumes SET size = NULL WHERE id = 3")
+    project.data(
+        "cinder",
+        """
+        volumes_in_bytes = counted(lambda context, max_count: (0, 0), name="volumes_in_bytes", table="volumes",
+                                   pending=lambda t: t.c.size.is_(None))
+        """,
+    )
+    result = project.migrate()["volumes_in_bytes"]
+    assert result.outcome is Outcome.FAILED
+    assert "1 row(s) are pending" in (result.error or "")
+
+
+def test_a_function_on_an_engine_of_its_own(database: Database, project: Project) -> None:
+    """It commits by itself, while we hold no lock that it needs."""
+    _volumes(database.engine, 25)
+    project.data("plain", PLAIN.format(url=database.url))
+    result = project.migrate(batch_size=10)["plain"]
+    assert (result.outcome, result.done) == (Outcome.COMPLETE, 25)
+    assert rows(database.engine, "SELECT id FROM volumes WHERE size IS NULL") == []
+
+
+def test_the_limit_that_was_just_enough(database: Database, project: Project) -> None:
+    """0 means that nothing is pending: also where the limit was reached with the last row."""
+    _volumes(database.engine, 10)
+    project.data("plain", PLAIN.format(url=database.url))
+    assert project.migrate(max_count=10)["plain"].outcome is Outcome.COMPLETE
+
+
+def test_the_context_may_be_the_users(database: Database, project: Project) -> None:
+    """``context=`` gives the first argument; by default one that says is_admin."""
+    project.data(
+        "contexts",
+        """
+        def own(context, max_count):
+            assert context == "mine"
+            return 0, 0
+
+        def usual(context, max_count):
+            assert context.is_admin
+            return 0, 0
+
+        own = counted(own, context=lambda: "mine")
+        usual = counted(usual)
+        """,
+    )
+    results = project.migrate()
+    assert {r.outcome for r in results.values()} == {Outcome.COMPLETE}, results
+
+
+@pytest.mark.parametrize("context", ["lambda: 1 / 0", "lambda: (_ for _ in ()).throw(OSError('x'))"])
+def test_a_context_that_cannot_be_made_fails_its_migration_alone(
+    context: str, database: Database, project: Project
+) -> None:
+    """The user's context function is the user's: its exception is an error of that migration."""
+    project.data("a_bad", f"bad = counted(lambda c, m: (0, 0), name='bad', context={context})")
+    project.data("b_good", "good = counted(lambda c, m: (0, 0), name='good')")
+    results = project.migrate()
+    assert results["bad"].outcome is Outcome.FAILED
+    assert results["good"].outcome is Outcome.COMPLETE
+
+
+def test_only_one_runner_at_a_time_calls_it(database: Database, project: Project) -> None:
+    """A second runner does not call the function while the first does; it answers 1 and says why."""
+    project.data(
+        "slow",
+        """
+        @counted
+        def slow(context, max_count):
+            with (FOLDER / "calls").open("a") as file:
+                print("call", file=file)
+            while not (FOLDER / "go").exists():
+                time.sleep(0.01)
+            return 0, 0
+        """,
+    )
+    first: list[Result] = []
+    runner = threading.Thread(target=lambda: first.append(project.migrate()["slow"]))
+    runner.start()
+    wait_for(project.folder / "calls")
+    second = project.migrate()["slow"]
+    (project.folder / "go").touch()
+    runner.join()
+    assert second.outcome is Outcome.REMAINING
+    assert second.error == "another runner is at it"
+    assert exit_code([second]) == 1
+    assert first[0].outcome is Outcome.COMPLETE
+    assert (project.folder / "calls").read_text() == "call\n"
+    assert project.status("slow").status == "complete"

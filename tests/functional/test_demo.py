@@ -1,0 +1,108 @@
+"""The demo is told to its end on every server, loses nothing, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from sqlalchemy import create_engine, inspect, text
+
+from online_migrate import exceptions
+from online_migrate.demo import database as sample
+from online_migrate.demo.main import MIGRATIONS, Pace, run
+from tests.servers import Database
+
+QUICK = Pace(seconds=0.3, writes=25, rate=120.0)
+NOTHING_WRONG = (
+    "rows lost: 0",
+    "rows with a wrong value: 0",
+    "deleted rows that came back: 0",
+    "rows that nobody wrote: 0",
+    "wrong values seen on the way: 0",
+)
+
+
+def told(url: str | None, *, rows: int = 500) -> tuple[int, str]:
+    """The exit code, and the story without its colours."""
+    lines: list[str] = []
+    code = run(rows=rows, url=url, echo=lines.append, pace=QUICK)
+    return code, click.unstyle("\n".join(lines))
+
+
+def test_the_story_is_told_to_its_end_nothing_is_lost_and_nothing_left_behind(database: Database) -> None:
+    code, story = told(database.url)
+    assert code == 0, story
+    for line in NOTHING_WRONG:
+        assert line in story
+    before, after = story.split("$ online-migrate migrate display_name")
+    assert "gate: closed, 10 blocker(s)" in before
+    assert "there is no record that it ever ran" in before
+    early, late = after.split("The last instance of version 1 is stopped")
+    assert "gate: closed" in early
+    assert "Error: The gate is closed" in early
+    assert "gate: open" not in before + early
+    assert "gate: open" in late
+    assert all(f"{name}: " in late for name in MIGRATIONS)
+    assert "volumes: id NOT NULL, display_name, size_bytes, zone NOT NULL" in late
+    assert "contract: applied c1_display_name" in late
+    assert inspect(database.engine).get_table_names() == []
+
+
+def test_a_database_with_tables_is_refused_and_not_touched(database: Database) -> None:
+    with database.engine.begin() as connection:
+        connection.execute(text("CREATE TABLE volumes (id INTEGER PRIMARY KEY)"))
+        connection.execute(text("INSERT INTO volumes VALUES (7)"))
+    with pytest.raises(exceptions.UsageError, match="wants an empty database") as caught:
+        told(database.url)
+    assert caught.value.exit_code == 127
+    with database.engine.connect() as connection:
+        assert connection.execute(text("SELECT id FROM volumes")).scalar_one() == 7
+    assert inspect(database.engine).get_table_names() == ["volumes"]
+
+
+def test_damage_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = sample.columns
+
+    def damaged(url: str) -> list[str]:
+        engine = create_engine(url)
+        with engine.begin() as connection:
+            for statement in (
+                "DELETE FROM accounts WHERE id = (SELECT max(id) FROM accounts)",
+                "UPDATE volumes SET size_bytes = 1 WHERE id IN (SELECT id FROM volumes LIMIT 2)",
+                "INSERT INTO accounts (id, first_name, last_name) VALUES (999999, 'No', 'Body')",
+            ):
+                connection.execute(text(statement))
+        engine.dispose()
+        return columns(url)
+
+    monkeypatch.setattr(sample, "columns", damaged)
+    code, story = told(f"sqlite:///{tmp_path}/damaged.sqlite", rows=40)
+    assert code == 2
+    assert "rows lost: 1" in story
+    assert "rows with a wrong value: 2" in story
+    assert "rows that nobody wrote: 1" in story
+    assert "wrong: volumes id=" in story
+
+
+def test_the_command_needs_no_server(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "online_migrate", "demo", "--rows", "200"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=200, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "rows lost: 0" in done.stdout
+    assert done.stderr == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_refuses_a_database_with_tables(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path}/full.sqlite")
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE mine (id INTEGER PRIMARY KEY)"))
+    engine.dispose()
+    command = [sys.executable, "-m", "online_migrate", "demo", "--url", f"sqlite:///{tmp_path}/full.sqlite"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
+    assert done.returncode == 127
+    assert "mine" in done.stderr
+    assert done.stdout == ""
