@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import signal
 import threading
 from collections.abc import Callable
@@ -85,6 +86,8 @@ def site_of(where: Where, *, works: bool = False, **more: Any) -> Site:
     from online_migrate.command import Site
     from online_migrate.waiting import Stop
 
+    # oslo.db logs the traceback of every error that it has no class for; we say what happened ourselves.
+    logging.getLogger("oslo_db").addHandler(logging.NullHandler())
     stop = Stop()
     if works and threading.current_thread() is threading.main_thread():
         _stop_on_signals(stop.request)

@@ -86,7 +86,7 @@ class Gate:
                 names |= {name: revision for name in required if name not in names}
         problem = dialect_of(self.connection).contract_problem(self.connection) if names else None
         if problem is not None:
-            found.append(Blocker("server", self.connection.dialect.name, problem.reason, problem.hint))
+            found.append(Blocker("server", dialect_of(self.connection).name, problem.reason, problem.hint))
         for name, revision in names.items():
             found += self._of_migration(name, revision)
         self.connection.rollback()
@@ -108,11 +108,7 @@ class Gate:
             reason = f"its record cannot be read: {words_of(error)}"
             return [Blocker("registry-unreadable", name, reason, "online-migrate status")]
         if record is None:
-            reason = "there is no record that it ever ran"
-            return [
-                Blocker("no-record", name, reason, f"online-migrate migrate {name}"),
-                *self._if_readable(migration),
-            ]
+            return [self._without_record(migration)]
         rows = self._of_rows(migration, record)
         if record.status is not state.Status.COMPLETE and not rows:
             why = f": {record.error}" if record.error else ""
@@ -120,13 +116,21 @@ class Gate:
             return [Blocker("not-complete", name, reason, f"online-migrate migrate {name}")]
         return rows
 
-    def _if_readable(self, migration: DataMigration) -> list[Blocker]:
-        """The rows of a data migration that has no record; before its expand there is nothing to count."""
+    def _without_record(self, migration: DataMigration) -> Blocker:
+        """It never ran; and, if its expand is applied, how many rows that leaves."""
+        name = migration.name
+        blocker = Blocker(
+            "no-record", name, "there is no record that it ever ran", f"online-migrate migrate {name}"
+        )
         try:
             subject = migration.subject(self.connection)
         except exceptions.PendingUnreadable:
-            return []
-        return look(self.connection, migration, subject, timeout=self.timeout)
+            return blocker
+        for rows in look(self.connection, migration, subject, timeout=self.timeout):
+            return dataclasses.replace(
+                rows, id=blocker.id, reason=f"{blocker.reason}; {rows.reason}", hint=blocker.hint
+            )
+        return blocker
 
     def _of_rows(self, migration: DataMigration, record: state.Record) -> list[Blocker]:
         try:

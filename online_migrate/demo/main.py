@@ -171,7 +171,7 @@ class Story:
             "What version 1 changes after a row was moved makes that row pending again.",
         )
         for name in MIGRATIONS:
-            self.operator.migrate(name, patience=self.pace.seconds)
+            self.operator.migrate(name)
 
     def _gate_stays_closed(self) -> None:
         self.narrator.chapter(

@@ -16,33 +16,17 @@ from online_migrate.demo.narrator import Narrator
 from online_migrate.demo.traffic import Traffic
 from online_migrate.exceptions import Blocker
 from online_migrate.migrate.progress import Silent, Snapshot
-from online_migrate.waiting import Stop
 
 
 class Watch(Silent):
-    """Watches one ``migrate``: measures it, and ends it when it only runs after the application."""
+    """Watches one ``migrate``, and measures it."""
 
-    def __init__(self, narrator: Narrator, stop: Stop, patience: float | None) -> None:
+    def __init__(self, narrator: Narrator) -> None:
         self._narrator = narrator
-        self._stop = stop
-        self._patience = patience
         self._begun = 0.0
-        self._goal: int | None = None
-        self._reached: float | None = None
 
     def started(self, snapshot: Snapshot) -> None:
         self._begun = time.monotonic()
-        self._goal = snapshot.total
-
-    def advanced(self, snapshot: Snapshot) -> None:
-        """Once so many rows are done as there were, what is left is what version 1 writes meanwhile."""
-        if self._patience is None or self._goal is None or snapshot.done < self._goal:
-            return
-        now = time.monotonic()
-        self._reached = self._reached or now
-        if now - self._reached > self._patience and not self._stop.requested:
-            self._stop.request("^C")
-            self._narrator.result("^C")
 
     def finished(self, result: Result) -> None:
         seconds = time.monotonic() - self._begun
@@ -52,8 +36,6 @@ class Watch(Silent):
         rate = f", {result.done / seconds:,.0f} rows/s" if result.done >= 1000 else ""
         colour = {Outcome.FAILED: "red", Outcome.COMPLETE: "green"}.get(result.outcome)
         self._narrator.result(f"{line}  ({seconds:.2f} s{rate})", colour=colour)
-        if self._stop.requested and result.outcome is Outcome.REMAINING:
-            self._narrator.aside("every row was moved once; version 1 goes on making some pending again")
 
 
 class Operator:
@@ -66,20 +48,18 @@ class Operator:
         self.traffic: Traffic | None = None
 
     @contextlib.contextmanager
-    def _typed(self, line: str, *, patience: float | None = None) -> Iterator[Site]:
+    def _typed(self, line: str) -> Iterator[Site]:
         """A command: its line, its site, and afterwards what the application noticed of it."""
         self._narrator.command(line)
         traffic = self.traffic
         before = {name: traffic.records[name].total for name in traffic.running} if traffic else {}
         if traffic is not None:
             traffic.during = line
-        stop = Stop()
         site = Site(
             config_file=self._config_file,
             given_url=self._url,
-            stop=stop,
             say=self._narrator.result,
-            listener=Watch(self._narrator, stop, patience),
+            listener=Watch(self._narrator),
         )
         try:
             yield site
@@ -114,10 +94,10 @@ class Operator:
             revisions = command.expand(site, target)
             self._narrator.result(f"expand: applied {', '.join(revisions)}", colour="green")
 
-    def migrate(self, name: str | None = None, *, patience: float | None = None) -> None:
-        """``online-migrate migrate``; *patience*: seconds for which it may run after new rows."""
+    def migrate(self, name: str | None = None) -> None:
+        """``online-migrate migrate``."""
         line = "migrate" if name is None else f"migrate {name}"
-        with self._typed(line, patience=patience) as site:
+        with self._typed(line) as site:
             results = command.migrate(site, [name] if name else [])
         failed = [result for result in results if result.outcome is Outcome.FAILED]
         if failed:

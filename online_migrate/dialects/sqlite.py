@@ -50,6 +50,9 @@ class SQLite(Dialect):
     name: ClassVar[str] = "sqlite"
     chunk_isolation: ClassVar[IsolationLevel | None] = None
     stored_key_type: ClassVar[sa.types.TypeEngine[Any] | None] = Stored()
+    # Without it the application waits for as long as rows are moved: SQLite's busy handler polls, and we
+    # would always be there first. Measured: 0.6 s at the worst with 0 ms, 0.2 s with 20 ms.
+    courtesy: ClassVar[float] = 0.02
     lock_timeout_codes: ClassVar[frozenset[object]] = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED"})
     statement_timeout_codes: ClassVar[frozenset[object]] = frozenset({"SQLITE_INTERRUPT"})
     connection_codes: ClassVar[frozenset[object]] = frozenset({"SQLITE_CANTOPEN", "SQLITE_NOTADB"})
@@ -129,7 +132,11 @@ class SQLite(Dialect):
         handle = path.open("a")
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Who held it before has deleted the file; a newcomer would lock another one of that name.
+            ours = os.path.samestat(os.fstat(handle.fileno()), path.stat())
         except OSError:
+            ours = False
+        if not ours:
             handle.close()
             return False
         _held(connection)[name] = handle
@@ -138,6 +145,7 @@ class SQLite(Dialect):
     def free_named_lock(self, connection: Connection, name: str) -> None:
         handle = _held(connection).pop(name, None)
         if handle is not None:
+            Path(handle.name).unlink(missing_ok=True)
             handle.close()
 
     def lock_tables(self, connection: Connection, targets: Sequence[LockTarget]) -> None:

@@ -84,7 +84,7 @@ def _some_keys(
     except exceptions.NoKey:
         # It cannot be walked, but the rows stand before the gate all the same.
         return ()
-    rows = connection.execute(sa.select(*columns).where(condition).limit(SHOWN_KEYS))
+    rows = connection.execute(sa.select(*columns).where(condition).order_by(*columns).limit(SHOWN_KEYS))
     return tuple(show_key(tuple(row)) for row in rows)
 
 

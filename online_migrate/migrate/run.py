@@ -15,6 +15,7 @@ class Outcome(enum.Enum):
     COMPLETE = "nothing is pending"
     CONTRACTED = "its contract revision is applied: there is nothing left to do"
     REMAINING = "stopped at a limit, or on request: run the command again to continue"
+    CHASED = "every row was moved, but rows became pending since: an old version still writes them"
     WAITING = "waits for a data migration that is not complete"
     FAILED = "failed: see the error"
 
@@ -76,4 +77,4 @@ def exit_code(results: Iterable[Result]) -> int:
     outcomes = {result.outcome for result in results}
     if Outcome.FAILED in outcomes:
         return 2
-    return 1 if outcomes & {Outcome.REMAINING, Outcome.WAITING} else 0
+    return 1 if outcomes & {Outcome.REMAINING, Outcome.CHASED, Outcome.WAITING} else 0

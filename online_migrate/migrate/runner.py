@@ -39,8 +39,8 @@ _REPEATS = 10
 """How often a chunk is tried that the server rolls back: a deadlock, a lock timeout."""
 _LONGEST_ERROR = 2_000
 """Characters of an error that are kept: whoever raises may put a whole file into it."""
-_SWEEPS = 100
-"""How often we go back for rows that became pending behind us."""
+_IN_VAIN = 5
+"""How often we go back for rows that became pending behind us and find no fewer than before."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Runner:
             place = f" ({self._at})" if self._at is not None else ""
             return self._failed(f"{words_of(error)}{place}")
         failed = len(self._committed(lambda: still_failing(self._connection, self._migration, self._subject)))
-        if outcome is Outcome.REMAINING:
+        if outcome in (Outcome.REMAINING, Outcome.CHASED):
             self._committed(lambda: state.set_status(self._connection, name, Status.STOPPED))
         why = f"{failed:,} row(s) could not be migrated" if outcome is Outcome.FAILED else None
         return Result(name, outcome, done=self._done, failed=failed, error=why)
@@ -133,13 +133,21 @@ class Runner:
         while not self._place.over:
             if not self._committed(self._walk_on):
                 break
-        for _ in range(_SWEEPS):
+        return self._chase()
+
+    def _chase(self) -> Outcome:
+        """Goes back for rows that became pending behind us, as long as they get fewer."""
+        fewest, in_vain = None, 0
+        while True:
             if not self._place.over and self._pending is not None:
                 self._sweep()
-            outcome = self._committed(self._finish)
+            outcome, left = self._committed(self._finish)
             if outcome is not Outcome.REMAINING or self._place.over:
                 return outcome
-        return Outcome.REMAINING
+            in_vain = 0 if fewest is None or left < fewest else in_vain + 1
+            fewest = left if fewest is None else min(left, fewest)
+            if in_vain >= _IN_VAIN:
+                return Outcome.CHASED
 
     # --- one transaction each --------------------------------------------------------------------
 
@@ -244,28 +252,34 @@ class Runner:
         self._place.budget.spend(rows)
         self._meter.add(rows)
         self._place.listener.advanced(self._meter.snapshot(str(chunk)))
+        if self._dialect.courtesy:
+            self._place.clock.wait(self._dialect.courtesy, self._place.stop)
 
-    def _finish(self) -> Outcome:
-        """Counts what is left, and writes down what that means."""
+    def _finish(self) -> tuple[Outcome, int]:
+        """Counts what is left, writes down what that means, and gives both."""
         name = self._migration.name
         record = self._locked_record()
-        if not record.walked and self._pending is None:
-            lower = None if record.checkpoint is None else decode_key(record.checkpoint)
-            if self._chunker.next_upper(self._connection, lower, 1) is not None:
-                return Outcome.REMAINING
-        failing = still_failing(self._connection, self._migration, self._subject)
-        recorded = state.failed_keys(self._connection, name)
-        state.forget_failures(self._connection, name, {key for key, _error, _run in recorded} - set(failing))
-        if self._pending is not None:
+        if self._pending is None:
+            if not record.walked and self._is_above(record.checkpoint):
+                return Outcome.REMAINING, 1
+        else:
             census = take_census(self._connection, self._migration, recorded_done=0)
+            failing = still_failing(self._connection, self._migration, self._subject)
+            recorded = state.failed_keys(self._connection, name)
+            mended = {key for key, _error, _run in recorded} - set(failing)
+            state.forget_failures(self._connection, name, mended)
             if census.pending or (self._untried(recorded, failing) and not self._place.over):
-                return Outcome.REMAINING
-        if failing:
-            error = f"{len(failing):,} row(s) could not be migrated"
-            state.set_status(self._connection, name, Status.FAILED, error=error)
-            return Outcome.FAILED
+                return Outcome.REMAINING, census.pending
+            if failing:
+                error = f"{len(failing):,} row(s) could not be migrated"
+                state.set_status(self._connection, name, Status.FAILED, error=error)
+                return Outcome.FAILED, 0
         state.set_status(self._connection, name, Status.COMPLETE)
-        return Outcome.COMPLETE
+        return Outcome.COMPLETE, 0
+
+    def _is_above(self, checkpoint: str | None) -> bool:
+        lower = None if checkpoint is None else decode_key(checkpoint)
+        return self._chunker.next_upper(self._connection, lower, 1) is not None
 
     def _untried(self, recorded: Sequence[tuple[str, str, str]], failing: Mapping[str, str]) -> bool:
         """True if rows that failed in an earlier run were not tried again in this one."""
