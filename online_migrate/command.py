@@ -193,7 +193,9 @@ def migrate(
         site.project.data_migrations.values()
     )
     applied = site.applied()
-    _refuse_unexpanded(chosen, applied, site.project.graph)
+    _refuse_unexpanded(chosen, applied, site.project.graph, named=bool(names))
+    over = site.project.graph.requirements(applied)
+    runner.check(site.engine, [migration for migration in chosen if migration.name not in over])
     site.prepare()
     place = _workplace(site, max_count=max_count, batch_size=batch_size)
     return runner.each(_run_all(site, place, chosen, applied), site.listener)
@@ -212,12 +214,18 @@ def _workplace(
     )
 
 
-def _refuse_unexpanded(migrations: Sequence[DataMigration], applied: frozenset[str], graph: Graph) -> None:
+def _refuse_unexpanded(
+    migrations: Sequence[DataMigration], applied: frozenset[str], graph: Graph, *, named: bool
+) -> None:
+    """Refuses what was named and cannot run, or if nothing can; one of a later release only waits."""
     over = graph.requirements(applied)
-    for migration in migrations:
-        needed = migration.revision
-        if needed is not None and needed not in applied and migration.name not in over:
-            raise exceptions.ExpandMissing(name=migration.name, revision=needed)
+    left = [migration for migration in migrations if migration.name not in over]
+    missing = [m for m in left if m.revision is not None and m.revision not in applied]
+    if missing and (named or len(missing) == len(left)):
+        first = missing[0]
+        raise exceptions.ExpandMissing(
+            name=first.name, revision=first.revision, hint=gates.expand_hint(graph, str(first.revision))
+        )
 
 
 def _run_all(
@@ -237,6 +245,9 @@ def _run_all(
         waits_for = [name for name in migration.after if name not in complete]
         if migration.name in over:
             yield Result(migration.name, Outcome.CONTRACTED)
+        elif migration.revision is not None and migration.revision not in applied:
+            hint = gates.expand_hint(site.project.graph, migration.revision)
+            yield Result(migration.name, Outcome.WAITING, error=f"it waits for: {hint}")
         elif waits_for:
             yield Result(migration.name, Outcome.WAITING, error=f"waits for {', '.join(waits_for)}")
         else:
@@ -399,7 +410,7 @@ def upgrade(site: Site) -> list[Result]:
 
 def _upgrade_data(site: Site, chosen: Sequence[DataMigration], *, fresh: bool) -> list[Result]:
     applied = site.applied()
-    _refuse_unexpanded(chosen, applied, site.project.graph)
+    _refuse_unexpanded(chosen, applied, site.project.graph, named=True)
     place = _workplace(site)
     empty = [m for m in chosen if isinstance(m, CountedMigration) and _is_empty(site, m, fresh=fresh)]
     for migration in empty:
@@ -491,5 +502,6 @@ def stamp(site: Site, targets: Sequence[str]) -> tuple[str, ...]:
         rows = state.version_rows(connection, environment.version_table, environment.version_schema)
         connection.rollback()
         new = stamping.rows_after(graph, graph.applied(rows), targets)
-        stamping.write(connection, site.project, environment, new)
+        with session.dialect.writing(connection):
+            stamping.write(connection, site.project, environment, new)
     return new

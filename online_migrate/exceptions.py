@@ -141,7 +141,7 @@ class NewerState(Refused):
 
 
 class ContractNotPermitted(Refused):
-    """Contract revision {revisions} is destructive and is applied only after the gate has looked."""
+    """Not without the gate, because it is destructive: contract revision {revisions}."""
 
     default_hint = "online-migrate contract"
 

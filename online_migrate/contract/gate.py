@@ -41,6 +41,13 @@ def to_contract(graph: Graph, applied: frozenset[str], target: str | None = None
     return [r for r in graph.missing(applied, head) if graph.phase(r) is Phase.CONTRACT]
 
 
+def expand_hint(graph: Graph, revision: str) -> str:
+    """The command that applies an expand revision, and no later one. Pure."""
+    if graph.heads.get(Phase.EXPAND) == revision:
+        return "online-migrate expand"
+    return f"online-migrate expand {revision}"
+
+
 def schema_blockers(graph: Graph, applied: frozenset[str], revisions: Sequence[str]) -> list[Blocker]:
     """What the revision graph alone says against *revisions*. Pure."""
     found: list[Blocker] = []
@@ -58,7 +65,7 @@ def schema_blockers(graph: Graph, applied: frozenset[str], revisions: Sequence[s
         for needed in graph.missing(applied, revision):
             if graph.phase(needed) is not Phase.CONTRACT and not any(b.object == needed for b in found):
                 phase = graph.phase(needed)
-                hint = "online-migrate expand" if phase is Phase.EXPAND else f"alembic upgrade {needed}"
+                hint = expand_hint(graph, needed) if phase is Phase.EXPAND else f"alembic upgrade {needed}"
                 found.append(
                     Blocker("expand-not-applied", needed, f"{phase} revision {needed} is not applied", hint)
                 )

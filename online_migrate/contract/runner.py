@@ -38,7 +38,7 @@ from online_migrate.exceptions import Blocker
 from online_migrate.revision.data_migration import Subject
 from online_migrate.revision.environment import permit
 from online_migrate.revision.graph import UNDECLARED
-from online_migrate.revision.stepping import RENDER_ERRORS, Stepper, render
+from online_migrate.revision.stepping import NotRendered, Stepper, render
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -97,8 +97,8 @@ class _Targets:
 def _rendered(stepper: Stepper, revision: str) -> list[str]:
     try:
         engine = stepper.session.connection.engine
-        return render(stepper.project, stepper.environment, engine, [revision])[revision]
-    except RENDER_ERRORS:
+        return render(stepper.project, stepper.environment, engine, revision)
+    except NotRendered:
         # A script that asks the database what to do; its ``locks = (...)`` says which tables.
         return []
 
@@ -162,20 +162,14 @@ class LockedLook:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._take_down(failed=error is not None)
+        self._take_down()
 
-    def _take_down(self, *, failed: bool = True) -> None:
+    def _take_down(self) -> None:
         if self._held_in is not None:
             self._held_in = None
             with contextlib.suppress(*AnyFault):
                 # A session that is gone has already freed its locks.
                 self._dialect.unlock_tables(self._connection)
-        side = self._stepper.session.side
-        if failed and side is not None and not self._journal.begun:
-            with contextlib.suppress(*AnyFault):
-                # An intent that came to nothing; left behind it would be tidied by the next run.
-                self._journal.close(side)
-                side.commit()
 
     @property
     def _holds(self) -> bool:
@@ -290,9 +284,10 @@ def put_back(stepper: Stepper, revision: str) -> list[str]:
         if gone & set(identifiers(" ".join(definition))):
             continue
         with private_connection(stepper.session.connection.engine) as connection:
-            if stepper.session.dialect.trigger_definition(connection, trigger) is None:
+            if stepper.session.dialect.trigger_definition(connection, entry.statement) is None:
+                connection.execution_options(no_parameters=True)
                 for statement in definition:
-                    connection.exec_driver_sql(statement.replace("%", "%%"))
+                    connection.exec_driver_sql(statement)
                 connection.commit()
                 restored.append(trigger)
         journal.forget(entry)

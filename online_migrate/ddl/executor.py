@@ -7,6 +7,7 @@ What counts is what reaches the driver, not which Python function was called: ``
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,7 +21,8 @@ from online_migrate.dialects.statement import Kind, shorten
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
-_KEY = "online_migrate_executor"
+_active: weakref.WeakKeyDictionary[Connection, Executor] = weakref.WeakKeyDictionary()
+"""Which executor a connection's statements pass by. Not in ``connection.info``: a lost session has none."""
 
 
 class Guard(Protocol):
@@ -59,7 +61,7 @@ def _do_executemany(cursor: Any, statement: str, parameters: Any, context: Any) 
 
 
 def _pass_by(context: Any, statement: str, parameters: Any, send: Callable[[str], Any]) -> bool | None:
-    executor = context.root_connection.info.get(_KEY)
+    executor = _active.get(context.root_connection)
     return None if executor is None else executor.handle(statement, parameters, send)
 
 
@@ -75,20 +77,20 @@ class Executor:
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
         """Inside the block, the statements of the connection pass by this executor."""
-        self._connection.info[_KEY] = self
+        _active[self._connection] = self
         try:
             yield
         finally:
-            self._connection.info.pop(_KEY, None)
+            _active.pop(self._connection, None)
 
     @contextlib.contextmanager
     def _aside(self) -> Iterator[None]:
         """Inside the block, statements are our own and go straight to the server."""
-        self._connection.info.pop(_KEY, None)
+        _active.pop(self._connection, None)
         try:
             yield
         finally:
-            self._connection.info[_KEY] = self
+            _active[self._connection] = self
 
     def handle(self, statement: str, parameters: Any, send: Callable[[str], Any]) -> bool | None:
         """True if the statement was sent, or was done by an earlier run; None: send it as it is."""

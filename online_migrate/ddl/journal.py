@@ -110,8 +110,9 @@ class Journal:
             return False
         before = None if transactional else self._fingerprint(statement)
         entry = self._new_entry(digest, occurrence, statement, before)
+        entry = dataclasses.replace(entry, undo=self._undo(statement))
         if not transactional:
-            self._put(dataclasses.replace(entry, undo=self._undo(statement)))
+            self._put(entry)
         try:
             execute()
         except Exception as error:
@@ -144,10 +145,9 @@ class Journal:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _undo(self, statement: str) -> str | None:
-        trigger = dropped_trigger(statement)
-        if trigger is None:
+        if dropped_trigger(statement) is None:
             return None
-        definition = self._dialect.trigger_definition(self._records, trigger)
+        definition = self._dialect.trigger_definition(self._records, statement)
         self._commit()
         return None if definition is None else json.dumps(definition)
 

@@ -87,6 +87,11 @@ class Dialect:
         if self.chunk_isolation is not None:
             connection.execution_options(isolation_level=self.chunk_isolation)
 
+    @contextlib.contextmanager
+    def writing(self, connection: Connection) -> Iterator[None]:
+        """The transactions that are begun inside the block are going to write."""
+        yield
+
     def read_only(self, connection: Connection) -> None:
         """Makes the server keep every transaction of the session from writing."""
 
@@ -173,8 +178,11 @@ class Dialect:
         """A text that changes whenever the definition of a table, view or trigger in *names* does."""
         raise NotImplementedError
 
-    def trigger_definition(self, connection: Connection, name: str) -> list[str] | None:
-        """The statements that create trigger *name* again as it is, or None where there is none."""
+    def trigger_definition(self, connection: Connection, drop: str) -> list[str] | None:
+        """The statements that create the trigger again which the statement *drop* drops.
+
+        None where there is no such trigger.
+        """
         return None
 
     def indexes_of_column(self, connection: Connection, table: str, column: str) -> list[str]:

@@ -6,8 +6,12 @@ whoever expects the server to say no catches :data:`ServerFault`, and asks the d
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from oslo_db import exception as oslo
 from sqlalchemy import exc
+
+E = TypeVar("E", bound=BaseException)
 
 ServerFault = (exc.DBAPIError, oslo.DBError)
 """For ``except``: everything that a server, or the way to it, answers with."""
@@ -24,6 +28,27 @@ def driver_error_of(error: BaseException) -> BaseException | None:
             break
         current = inner
     return current
+
+
+def inside(error: BaseException, kind: type[E]) -> E | None:
+    """The error of *kind* that *error* is, or that was raised inside a statement and wrapped by oslo.db."""
+    seen: set[int] = set()
+    ahead: list[BaseException | None] = [error]
+    while ahead:
+        current = ahead.pop(0)
+        if current is None or id(current) in seen:
+            continue
+        if isinstance(current, kind):
+            return current
+        seen.add(id(current))
+        ahead += [getattr(current, "inner_exception", None), current.__cause__, current.__context__]
+    return None
+
+
+def statement_of(error: BaseException) -> str | None:
+    """The statement to which the server said no, if it is known."""
+    found = inside(error, exc.StatementError)
+    return None if found is None else found.statement
 
 
 def words_of(error: BaseException) -> str:

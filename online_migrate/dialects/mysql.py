@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from online_migrate.dialects import mysql_ddl
 from online_migrate.dialects.base import Dialect, LockTarget, Problem, render_rows
-from online_migrate.dialects.statement import Kind
+from online_migrate.dialects.statement import Kind, dropped_trigger
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -215,7 +215,8 @@ class MySQL(Dialect):
             sections[title] = connection.execute(statement, {"names": list(names) or [""]}).all()
         return render_rows(sections)
 
-    def trigger_definition(self, connection: Connection, name: str) -> list[str] | None:
+    def trigger_definition(self, connection: Connection, drop: str) -> list[str] | None:
+        name = dropped_trigger(drop) or ""
         found = self.rows(
             connection,
             "SELECT 1 FROM information_schema.triggers "

@@ -104,7 +104,15 @@ class SQLite(Dialect):
         driver: Any = connection.connection.dbapi_connection
         driver.execute("PRAGMA foreign_keys = OFF")
         driver.execute(f"PRAGMA busy_timeout = {round(lock_timeout * 1000)}")
+
+    @contextlib.contextmanager
+    def writing(self, connection: Connection) -> Iterator[None]:
+        # Who takes the write lock only when it first writes cannot wait for it: SQLite says no at once.
         connection.execution_options(**{BEGIN_OPTION: "IMMEDIATE"})
+        try:
+            yield
+        finally:
+            connection.execution_options(**{BEGIN_OPTION: "DEFERRED"})
 
     def prepare_data_session(self, connection: Connection) -> None:
         connection.rollback()

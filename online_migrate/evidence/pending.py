@@ -109,9 +109,8 @@ class Census:
 def take_census(connection: Connection, migration: DataMigration, *, recorded_done: int) -> Census:
     """Counts the rows of a data migration.
 
-    Where it moves rows away or deletes them, so that they cannot be counted any more, *recorded_done*
-    rows are added to what is left: that is so for a batch migration, whose rows are pending as long as
-    they are there. Raises :class:`~online_migrate.exceptions.PendingUnreadable`.
+    Where it moved rows away or deleted them, so that they cannot be counted any more, the *recorded_done*
+    rows are added to those that are there. Raises :class:`~online_migrate.exceptions.PendingUnreadable`.
     """
     subject = migration.subject(connection)
     if subject.pending is None:
@@ -126,8 +125,7 @@ def take_census(connection: Connection, migration: DataMigration, *, recorded_do
     except ServerFault as error:
         raise _unreadable(connection, migration, error) from error
     failed_and_pending = sum(row.pending for row in failing.values())
-    present = int(rows) - int(pending) - (len(failing) - failed_and_pending)
-    done = max(present, recorded_done)
+    done = int(rows) - int(pending) - (len(failing) - failed_and_pending) + recorded_done
     left = int(pending) - failed_and_pending
     return Census(total=done + left + len(failing), done=done, pending=left, failed=len(failing))
 

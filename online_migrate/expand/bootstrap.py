@@ -75,8 +75,9 @@ def ensure(engine: Engine, settings: Settings, *, clock: Clock, stop: Stop) -> N
         connection = session.connection
         missing = _missing(state.version_rows(connection, state.VERSION_TABLE, None))
         connection.rollback()
-        for revision in missing:
-            _apply(connection, revision)
+        with session.dialect.writing(connection):
+            for revision in missing:
+                _apply(connection, revision)
 
 
 def _apply(connection: Connection, revision: str) -> None:

@@ -11,10 +11,11 @@ Invariants:
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import random
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from online_migrate import exceptions, state
@@ -25,7 +26,7 @@ from online_migrate.evidence.pending import is_pending, still_failing, take_cens
 from online_migrate.migrate.progress import Listener, Meter
 from online_migrate.migrate.run import Budget, Outcome, Result
 from online_migrate.migrate.work import NOT_VERIFIED, UserError, do_chunk
-from online_migrate.revision.data_migration import DataMigration, Subject
+from online_migrate.revision.data_migration import Backfill, DataMigration, Subject
 from online_migrate.state import Status
 from online_migrate.waiting import Clock, Stop, backoff
 from online_migrate.walk.checkpoint import decode_key, encode_key, show_key
@@ -239,7 +240,8 @@ class Runner:
         effect = do_chunk(self._connection, self._migration, self._subject, self._chunker, chunk)
         name = self._migration.name
         state.record_failures(self._connection, name, self._run, effect.failures)
-        state.advance(self._connection, name, checkpoint=checkpoint, done=effect.done)
+        recorded = effect.done if effect.recorded is None else effect.recorded
+        state.advance(self._connection, name, checkpoint=checkpoint, done=recorded)
         self._uncounted = (effect.done, chunk)
 
     def _count(self) -> None:
@@ -307,6 +309,21 @@ def data_connection(engine: Engine) -> Connection:
         raise exceptions.Refused(reason=problem.reason, hint=problem.hint)
     dialect.prepare_data_session(connection)
     return connection
+
+
+def check(engine: Engine, migrations: Iterable[DataMigration]) -> None:
+    """Refuses what is wrong in how data migrations are written, before any of them changes a row.
+
+    Raises :class:`~online_migrate.exceptions.DataMigrationBroken`. A table or a column that is not there
+    is no such thing: only the data migration that needs it fails.
+    """
+    with connect(engine) as connection:
+        for migration in migrations:
+            with contextlib.suppress(exceptions.PendingUnreadable):
+                if migration.table is not None or migration.has_pending:
+                    subject = migration.subject(connection)
+                    if isinstance(migration, Backfill):
+                        migration.values_for(subject.table)
 
 
 def run_one(place: Workplace, migration: DataMigration) -> Result:

@@ -32,10 +32,14 @@ NOT_VERIFIED = "verify does not hold after its migration"
 
 @dataclasses.dataclass(frozen=True)
 class Effect:
-    """What a chunk did: rows done, and the rows that it could not migrate (encoded key: why)."""
+    """What a chunk did."""
 
     done: int
+    """Rows migrated."""
     failures: Mapping[str, str]
+    """The rows that it could not migrate: encoded key -> why."""
+    recorded: int | None = None
+    """Of those done, the rows that the data will not show as done: they went away. None: see *done*."""
 
 
 class UserError(exceptions.Failed):
@@ -48,28 +52,27 @@ def do_chunk(
     """Migrates the pending rows of *chunk*; raises :class:`UserError` if the user's function does."""
     wrong = fails_verify(subject)
     if wrong is None:
-        done, failures = _do(migration, connection, subject, chunker, chunk)
-        return Effect(done=done, failures=failures)
+        return _do(migration, connection, subject, chunker, chunk)
     condition = sa.and_(chunk.range, wrong)
     before: set[Key] = set()
     if subject.pending is not None:
         # These are none of ours: without pending every row of the chunk is.
         before = set(chunker.next_keys(connection, chunk.lower, _ALL, condition))
-    done, failures = _do(migration, connection, subject, chunker, chunk)
+    effect = _do(migration, connection, subject, chunker, chunk)
     after = set(chunker.next_keys(connection, chunk.lower, _ALL, condition))
     unverified = {encode_key(key): NOT_VERIFIED for key in after}
-    return Effect(done=max(0, done - len(after - before)), failures={**unverified, **failures})
+    return dataclasses.replace(
+        effect, done=max(0, effect.done - len(after - before)), failures={**unverified, **effect.failures}
+    )
 
 
 _ALL = 2**31 - 1
-_Done = tuple[int, Mapping[str, str]]
-"""How many rows are migrated now, and which of those that were worked on are not."""
 
 
 @functools.singledispatch
 def _do(
     migration: DataMigration, connection: Connection, subject: Subject, chunker: Chunker, chunk: Chunk
-) -> _Done:
+) -> Effect:
     raise exceptions.DataMigrationBroken(
         name=migration.name, reason=f"{type(migration).__name__} is no kind that walks a table"
     )
@@ -78,29 +81,29 @@ def _do(
 @_do.register(Backfill)
 def _backfill(
     migration: Backfill, connection: Connection, subject: Subject, chunker: Chunker, chunk: Chunk
-) -> _Done:
+) -> Effect:
     values = migration.values_for(subject.table)
     update = sa.update(subject.table).values(dict(values))
     where = f"{migration.name} ({chunk})"
     done = _call(where, connection.execute, update.where(chunk.where)).rowcount
     if subject.pending is None:
-        return done, {}
+        return Effect(done, {})
     left = _pending_keys(connection, subject, chunker, chunk)
     if not left:
-        return done, {}
+        return Effect(done, {})
     # Either our UPDATE does not do its work on them, or somebody wrote them just now. Now that they are
     # named they are updated, and so locked: who is pending after that is so by our own doing.
     named = chunker.among(left)
     connection.execute(update.where(named, is_pending(subject.pending)))
     failures = _still_pending(connection, subject, chunker, chunk, left)
     mended = len(left) - len(failures)
-    return max(0, done - len(failures)) + mended, failures
+    return Effect(max(0, done - len(failures)) + mended, failures)
 
 
 @_do.register(RowMigration)
 def _rows(
     migration: RowMigration, connection: Connection, subject: Subject, chunker: Chunker, chunk: Chunk
-) -> _Done:
+) -> Effect:
     query = sa.select(*_labelled(chunker), subject.table).where(chunk.where).order_by(*chunker.key)
     found = connection.execute(query.with_for_update()).freeze()
     parts = len(chunker.key)
@@ -119,7 +122,7 @@ def _rows(
             error="some of its rows are not found again by their key, or a trigger keeps them as they are",
         )
     failures = _still_pending(connection, subject, chunker, chunk, keys)
-    return len(keys) - len(failures), failures
+    return Effect(len(keys) - len(failures), failures)
 
 
 def _labelled(chunker: Chunker) -> list[sa.Label[Any]]:
@@ -130,10 +133,10 @@ def _labelled(chunker: Chunker) -> list[sa.Label[Any]]:
 @_do.register(BatchMigration)
 def _batch(
     migration: BatchMigration, connection: Connection, subject: Subject, chunker: Chunker, chunk: Chunk
-) -> _Done:
+) -> Effect:
     keys = [] if subject.pending is None else _pending_keys(connection, subject, chunker, chunk)
     if subject.pending is not None and not keys:
-        return 0, {}
+        return Effect(0, {})
     done = _call(f"{migration.name} ({chunk})", migration.function, connection, chunk)
     if not isinstance(done, int) or isinstance(done, bool) or done < 0:
         raise UserError(
@@ -145,10 +148,12 @@ def _batch(
             error="ended the chunk's transaction; its checkpoint could not be committed with it",
         )
     if subject.pending is None:
-        return done, {}
+        return Effect(done, {})
     # The rows have the last word, whatever the function counts.
     failures = _still_pending(connection, subject, chunker, chunk, keys)
-    return len(keys) - len(failures), failures
+    here = set(chunker.next_keys(connection, chunk.lower, _ALL, chunk.range))
+    gone = sum(key not in here for key in keys)
+    return Effect(len(keys) - len(failures), failures, recorded=gone)
 
 
 def _call(where: str, function: Callable[..., Any], *arguments: Any) -> Any:

@@ -108,6 +108,10 @@ class DataMigration:
     def _reflect(self, connection: Connection, table: TableLike) -> sa.Table:
         if isinstance(table, sa.Table):
             return table
+        if not isinstance(table, str):
+            raise exceptions.DataMigrationBroken(
+                name=self.name, reason=f"table is a {type(table).__name__}, not a name or a sa.Table"
+            )
         schema, _, name = table.rpartition(".")
         try:
             return sa.Table(
@@ -159,12 +163,18 @@ class Backfill(DataMigration):
     def values_for(self, table: sa.Table) -> Mapping[str, Any]:
         """The columns to set, for the live table."""
         values = self._of_table("values", self.values, table) if callable(self.values) else self.values
-        unknown = [column for column in values if column not in table.c]
+        if not isinstance(values, Mapping):
+            raise exceptions.DataMigrationBroken(
+                name=self.name, reason=f"values is a {type(values).__name__}, not a dict of columns"
+            )
+        by_name = {getattr(column, "key", column): value for column, value in values.items()}
+        known = set(table.c.keys())
+        unknown = [column for column in by_name if column not in known]
         if unknown:
-            raise exceptions.PendingUnreadable(
+            raise exceptions.DataMigrationBroken(
                 name=self.name, reason=f"values sets {unknown[0]!r}, which table {table.name!r} has not"
             )
-        return dict(values)
+        return by_name
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -136,7 +136,7 @@ def _run_online(environment: EnvironmentContext, url: str, options: dict[str, An
         environment.configure(
             connection=connection, **{"transactional_ddl": dialect.transactional_ddl, **options}
         )
-        with environment.begin_transaction():
+        with dialect.writing(connection), environment.begin_transaction():
             environment.run_migrations()
 
 
@@ -186,6 +186,8 @@ def _refuse(steps: Sequence[Any], graph: Graph, permit: frozenset[str], *, fresh
         hint = f"online-migrate stamp {' '.join(contracts[-1:])}"
     elif fresh:
         hint = "online-migrate upgrade   (takes a fresh database the whole way)"
+    elif len(contracts) < len(touched):
+        hint = "online-migrate expand, then migrate, then contract"
     raise VetoError(contracts, hint)
 
 
@@ -195,7 +197,7 @@ def _revisions_of(step: Any) -> Iterable[str]:
 
 
 class VetoError(util.CommandError, exceptions.ContractNotPermitted):
-    """Contract revision {revisions} is destructive and is applied only after the gate has looked."""
+    """Not without the gate, because it is destructive: contract revision {revisions}."""
 
     # Also a CommandError, which Alembic's own command line shows as one line without a traceback.
 

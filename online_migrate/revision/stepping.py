@@ -10,16 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import sqlalchemy as sa
-from alembic import util
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationStep
-from sqlalchemy import exc
 
 from online_migrate import exceptions, state
 from online_migrate.ddl.executor import Executor, Guard, Open
 from online_migrate.ddl.journal import Journal
 from online_migrate.ddl.session import Session, server_down
-from online_migrate.dialects.errors import AnyFault, ServerFault, words_of
+from online_migrate.dialects.errors import AnyFault, ServerFault, inside, statement_of, words_of
+from online_migrate.dialects.statement import identifiers, shorten
 from online_migrate.revision.environment import Environment, vetoed
 from online_migrate.revision.project import Project
 from online_migrate.waiting import Clock, Stop, backoff
@@ -93,6 +92,7 @@ class Stepper:
                 self._attempt(revision, watch, finish)
             except Exception as error:
                 self._reset()
+                self._forget_intent(revision)
                 if not self._is_lock_timeout(error):
                     raise self._explained(revision, error) from error
                 self._pause(revision, attempt, pauses, tables, error)
@@ -122,10 +122,11 @@ class Stepper:
 
         run.__name__ = upgrade.__name__  # Alembic's log says "Running upgrade"
         step.migration_fn = run
-        with self._context(lambda heads, context: [step]) as context:
-            context.run_migrations()
-        # Alembic commits its own transaction; this ends the one in which the version table was read.
-        connection.commit()
+        with dialect.writing(connection):
+            with self._context(lambda heads, context: [step]) as context:
+                context.run_migrations()
+            # Alembic commits its own transaction; this ends the one in which the version table was read.
+            connection.commit()
 
     @contextlib.contextmanager
     def _context(self, steps: Callable[[Any, Any], Any]) -> Iterator[EnvironmentContext]:
@@ -139,6 +140,18 @@ class Stepper:
             context.configure(connection=self.session.connection, **options)
             yield context
 
+    def _forget_intent(self, revision: str) -> None:
+        """An intent that came to nothing is taken back, so that nobody believes in half a revision."""
+        side = self.session.side
+        if side is None:
+            return
+        with contextlib.suppress(*AnyFault):
+            journal = Journal(revision, self.session.dialect, self.session.connection, side)
+            journal.open()
+            if not journal.begun:
+                journal.close(side)
+                side.commit()
+
     def _reset(self) -> None:
         for connection in (self.session.connection, self.session.side):
             if connection is not None:
@@ -151,11 +164,12 @@ class Stepper:
     def _pause(
         self, revision: str, attempt: int, pauses: Iterator[float], tables: Sequence[str], error: Exception
     ) -> None:
-        blockers = self._blockers(tables)
+        statement = statement_of(error) or ""
+        blockers = self._blockers(tables or identifiers(statement))
         pause = next(pauses, None)
         if pause is None or self.stop.requested:
             raise exceptions.LockGivenUp(
-                what=", ".join(tables) or f"what revision {revision} changes",
+                what=", ".join(tables) or shorten(statement, 60) or f"what revision {revision} changes",
                 attempts=attempt,
                 timeout=self.project.settings.lock_timeout,
                 blockers="".join(f"\n  held by {line}" for line in blockers),
@@ -176,8 +190,9 @@ class Stepper:
             self._reset()
 
     def _explained(self, revision: str, error: Exception) -> Exception:
-        if isinstance(error, exceptions.OnlineMigrateError):
-            return error
+        refusal = inside(error, exceptions.OnlineMigrateError)
+        if refusal is not None:
+            return refusal
         if isinstance(error, ServerFault):
             if self.session.dialect.is_connection_lost(error):
                 return server_down(self.session.connection.engine.url, error)
@@ -195,14 +210,19 @@ def applied_revisions(
     return project.graph.applied(rows)
 
 
-def render(
-    project: Project, environment: Environment, engine: Engine, revisions: Sequence[str]
-) -> dict[str, list[str]]:
-    """The SQL of revisions, as Alembic's offline mode gives it; nothing is executed.
+class NotRendered(exceptions.Failed):
+    """Its SQL depends on a live connection: {reason}"""
 
-    A revision whose script needs a live connection raises what its script raises.
+
+def render(project: Project, environment: Environment, engine: Engine, revision: str) -> list[str]:
+    """The SQL of a revision, as Alembic's offline mode gives it; nothing is executed.
+
+    Raises :class:`NotRendered` for a script that asks the database what to do.
     """
-    return {revision: _render_one(project, environment, engine.dialect, revision) for revision in revisions}
+    try:
+        return _render_one(project, environment, engine.dialect, revision)
+    except Exception as error:
+        raise NotRendered(reason=f"{type(error).__name__}: {' '.join(str(error).split())}") from error
 
 
 def _render_one(project: Project, environment: Environment, dialect: SADialect, revision: str) -> list[str]:
@@ -226,13 +246,3 @@ def split_statements(sql: str) -> list[str]:
     found = [part.strip() for part in sql.split(";\n")]
     statements = [part.removesuffix(";").strip() for part in found if part.strip()]
     return [s for s in statements if s.upper() not in ("BEGIN", "COMMIT")]
-
-
-RENDER_ERRORS = (
-    exceptions.OnlineMigrateError,
-    util.CommandError,
-    exc.SQLAlchemyError,
-    AttributeError,
-    TypeError,
-)
-"""What rendering a script beforehand may raise when the script needs a live connection."""

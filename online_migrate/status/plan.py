@@ -14,7 +14,7 @@ from online_migrate.revision.data_migration import Backfill, DataMigration
 from online_migrate.revision.environment import Environment
 from online_migrate.revision.graph import Phase
 from online_migrate.revision.project import Project
-from online_migrate.revision.stepping import RENDER_ERRORS, render
+from online_migrate.revision.stepping import NotRendered, render
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -82,10 +82,9 @@ def _is_over(connection: Connection, migration: DataMigration) -> bool:
 def _of_revision(connection: Connection, project: Project, environment: Environment, revision: str) -> Step:
     phase, doc = project.graph.phase(revision), project.graph.revisions[revision].doc
     try:
-        statements = render(project, environment, connection.engine, [revision])[revision]
-    except RENDER_ERRORS as error:
-        reason = " ".join(str(error).split())
-        return Step(phase, revision, doc, (), f"its SQL depends on a live connection: {reason}")
+        statements = render(project, environment, connection.engine, revision)
+    except NotRendered as error:
+        return Step(phase, revision, doc, (), str(error))
     return Step(phase, revision, doc, tuple(statements))
 
 

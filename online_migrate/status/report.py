@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 SHOWN_FAILURES = 10
+SILENT_AFTER = 30.0
+"""Seconds without a chunk after which a runner may be gone."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,6 +138,8 @@ def _migration(
             error = error or str(problem)
             connection.rollback()
     rate, left = _pace(record, census)
+    if record is not None and status == state.Status.RUNNING and _silence(record) > SILENT_AFTER:
+        status = f"running, but silent for {_silence(record):,.0f} s"
     return MigrationState(
         name=migration.name,
         kind=migration.kind,
@@ -143,7 +147,7 @@ def _migration(
         release=migration.release,
         status=status,
         total=census.total if census else None,
-        done=census.done if census else (record.done if record else None),
+        done=census.done if census else None,
         pending=census.pending if census else None,
         failed=census.failed if census else None,
         rate=rate,
@@ -163,10 +167,15 @@ def _failures(connection: Connection, migration: DataMigration) -> tuple[dict[st
     )
 
 
+def _silence(record: state.Record) -> float:
+    """Seconds since the last chunk: a runner that was killed cannot say so."""
+    return 0.0 if record.updated_at is None else (state.now() - record.updated_at).total_seconds()
+
+
 def _pace(record: state.Record | None, census: Census | None) -> tuple[float | None, float | None]:
     if record is None or record.status is not state.Status.RUNNING:
         return None, None
-    if record.started_at is None or record.updated_at is None:
+    if record.started_at is None or record.updated_at is None or _silence(record) > SILENT_AFTER:
         return None, None
     seconds = (record.updated_at - record.started_at).total_seconds()
     if seconds <= 0 or not record.done:

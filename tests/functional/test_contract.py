@@ -86,9 +86,8 @@ def test_a_row_slipped_in_after_the_gate_is_found_under_the_lock(
 def test_a_row_slipped_in_right_before_the_lock_is_found(project: Project, database: Database) -> None:
     """The last moment there is: the LOCK statement is about to be sent."""
     schema.ready(project, database)
-    with schema.just_before("LOCK TABLE", lambda _: unmigrate(database)) as came:
+    with schema.happens("before", "LOCK TABLE", lambda _: unmigrate(database)):
         refused_after_slip(project, database)
-    assert came
 
 
 @pytest.mark.needs("transactional_ddl", "many_writers")
@@ -97,9 +96,8 @@ def test_the_last_look_does_not_see_an_old_snapshot(project: Project, database: 
     schema.ready(project, database)
     name = database.engine.url.database
     schema.run_all(database, f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'")
-    with schema.just_before("LOCK TABLE", lambda _: unmigrate(database)) as came:
+    with schema.happens("before", "LOCK TABLE", lambda _: unmigrate(database)):
         refused_after_slip(project, database)
-    assert came
 
 
 def test_an_unknown_row_slipped_in_is_found_too(
@@ -135,7 +133,7 @@ def test_writers_see_the_old_schema_or_an_error_and_lose_nothing(
 ) -> None:
     """Old writers during contract: what they were told is written is there, and is migrated."""
     schema.ready(project, database)
-    with OldVersion(database, pause=0) as old:
+    with OldVersion(database) as old:
         while not old.acknowledged:
             pass
         assert command.contract(project.site()).revisions == ("c2",)
@@ -238,10 +236,9 @@ def test_a_lock_given_up_in_the_middle_keeps_what_is_done(database: Database, tm
     with schema.volumes(tmp_path / "project", database, lock_timeout=0.2, lock_attempts=2) as project:
         schema.ready(project, database)
         with schema.session(database) as holder:
-            with schema.just_before("ALTER TABLE volumes MODIFY", lambda _: hold(holder)) as came:
-                with pytest.raises(LockGivenUp):
-                    command.contract(project.site())
-            assert came
+            held = schema.happens("after", "UNLOCK TABLES", lambda _: hold(holder))
+            with held, pytest.raises(LockGivenUp):
+                command.contract(project.site())
             assert "size_gb" not in schema.shape(database)["volumes"]["columns"]
             assert schema.version_rows(database) == ["e2"]
             holder.rollback()
@@ -261,11 +258,11 @@ def test_a_session_that_the_server_ends_is_resumed(
 ) -> None:
     """KILL of our session before a statement: exit 2, and the next run ends contracted."""
     schema.ready(project, database)
-    with schema.just_before(statement, lambda c: schema.end_session(database, c)) as came:
-        with pytest.raises(OnlineMigrateError) as failure:
-            command.contract(project.site())
-    assert came
+    ended = schema.happens("before", statement, lambda c: schema.end_session(database, c))
+    with ended, pytest.raises(OnlineMigrateError) as failure:
+        command.contract(project.site())
     assert failure.value.exit_code == 2
+    assert "PendingRollbackError" not in str(failure.value)
     assert_free_or_contracted(database)
     assert command.contract(project.site()).revisions == ("c2",)
     assert set(schema.shape(database)["volumes"]["columns"]) == {"id", "note", "size_bytes"}
@@ -308,7 +305,7 @@ def test_a_statement_that_fails_leaves_nobody_locked_out(project: Project, datab
 
 @pytest.mark.needs("lock_tables")
 def test_a_dropped_trigger_is_put_back_while_nothing_else_is_done(database: Database, tmp_path: Path) -> None:
-    """Killed after DROP TRIGGER; the next run puts it back as it was, with its own sql_mode, until it opens."""
+    """Killed after DROP TRIGGER; the next run puts it back as it was, in its own sql_mode."""
     with schema.volumes(tmp_path / "project", database) as project:
         script = sorted((project.scripts / "expand").glob("*.py"))[-1]
         mode = "    op.execute(\"SET SESSION sql_mode = 'ANSI_QUOTES,PIPES_AS_CONCAT'\")\n"
@@ -380,11 +377,10 @@ def test_after_a_section_outside_the_lock_the_rows_are_counted_again(
     )
     with schema.volumes(tmp_path / "project", database, contract=contract) as project:
         schema.ready(project, database)
-        with schema.just_before("ALTER TABLE volumes MODIFY", lambda _: unmigrate(database)) as came:
+        with schema.happens("after", "UNLOCK TABLES", lambda _: unmigrate(database)):
             with pytest.raises(GateClosed):
                 command.contract(project.site())
-        assert came
-        assert "legacy" in schema.shape(database)["volumes"]["columns"]
+            assert "legacy" in schema.shape(database)["volumes"]["columns"]
         assert_free(database)
         assert command.contract(project.site()).revisions == ("c2",)
         assert schema.triggers(database) == []
@@ -447,11 +443,10 @@ def test_after_an_autocommit_block_the_rows_are_counted_again(database: Database
     contract = _BLOCK.format(_CONCURRENT) + 'op.drop_column("volumes", "legacy")\n'
     with schema.volumes(tmp_path / "project", database, contract=contract) as project:
         schema.ready(project, database)
-        with schema.just_before(_CONCURRENT, lambda _: unmigrate(database)) as came:
+        with schema.happens("before", _CONCURRENT, lambda _: unmigrate(database)):
             with pytest.raises(GateClosed):
                 command.contract(project.site())
-        assert came
-        assert "legacy" in schema.shape(database)["volumes"]["columns"]
+            assert "legacy" in schema.shape(database)["volumes"]["columns"]
         assert_free(database)
         project.migrate()
         assert command.contract(project.site()).revisions == ("c2",)
@@ -476,16 +471,14 @@ def test_a_destructive_statement_in_an_autocommit_block_is_refused(
 
 
 @pytest.mark.needs("transactional_ddl", "many_writers")
-@pytest.mark.parametrize(
-    "moment", [_CONCURRENT, "ALTER TABLE volumes DROP COLUMN legacy", "UPDATE alembic_version"]
-)
+@pytest.mark.parametrize("moment", [_CONCURRENT, "DROP TRIGGER", "ALTER TABLE", "UPDATE alembic_version"])
 def test_a_revision_with_an_autocommit_block_is_resumed(
     database: Database, tmp_path: Path, moment: str
 ) -> None:
-    """kill -9 before, within and after the block: the next run ends with a valid index and no old column."""
+    """kill -9 in and after the block: the next run ends with a valid index and without the old column."""
     contract = (
-        schema.drop_in_step(database.server.product)
-        + _BLOCK.format(_CONCURRENT)
+        _BLOCK.format(_CONCURRENT)
+        + schema.drop_in_step(database.server.product)
         + 'op.drop_column("volumes", "legacy")\n'
     )
     with schema.volumes(tmp_path / "project", database, contract=contract) as project:
@@ -499,6 +492,25 @@ def test_a_revision_with_an_autocommit_block_is_resumed(
     assert "legacy" not in schema.shape(database)["volumes"]["columns"]
     assert (schema.triggers(database), schema.version_rows(database)) == ([], ["c2"])
     assert schema.journal(database) == []
+
+
+@pytest.mark.needs("transactional_ddl", "many_writers")
+def test_a_trigger_dropped_before_an_autocommit_block_is_put_back(database: Database, tmp_path: Path) -> None:
+    """The block commits the DROP TRIGGER; killed there, the next run must put it back before it counts."""
+    contract = (
+        schema.drop_in_step(database.server.product)
+        + _BLOCK.format(_CONCURRENT)
+        + 'op.drop_column("volumes", "legacy")\n'
+    )
+    with schema.volumes(tmp_path / "project", database, contract=contract) as project:
+        schema.ready(project, database)
+        assert schema.run(project, "contract", die_at=_CONCURRENT).code == -9
+        schema.fill(database, 1000, 1000)
+        stubborn = "sa.case((t.c.id == 1000, None), else_=1) * sa.cast(t.c.size_gb"
+        project.data("volume_bytes", schema.BACKFILL.replace("sa.cast(t.c.size_gb", stubborn))
+        refused = schema.run(project, "contract")
+        assert refused.code == 3, refused.output
+        assert schema.triggers(database) == ["volumes_in_step"]
 
 
 @pytest.mark.needs("transactional_ddl", "many_writers")

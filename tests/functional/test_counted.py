@@ -168,8 +168,8 @@ def test_pending_beside_the_function_has_the_last_word(database: Database, proje
     project.data(
         "cinder",
         """
-        volumes_in_bytes = counted(lambda context, max_count: (0, 0), name="volumes_in_bytes", table="volumes",
-                                   pending=lambda t: t.c.size.is_(None))
+        volumes_in_bytes = counted(lambda context, max_count: (0, 0), name="volumes_in_bytes",
+                                   table="volumes", pending=lambda t: t.c.size.is_(None))
         """,
     )
     result = project.migrate()["volumes_in_bytes"]

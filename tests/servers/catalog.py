@@ -12,6 +12,8 @@ Capability = Literal[
     "row_locks",  # two sessions can write to two rows of one table at the same time
     "kill_session",  # one session can end another one
     "cluster",  # writes are replicated synchronously to other nodes
+    "statement_binlog",  # a session can ask for binlog_format=STATEMENT
+    "schemas",  # tables with the same name in two schemas of one database, or in two databases
     "typed_columns",  # a value that is not of a column's type, or out of its range, is refused
 ]
 
@@ -43,7 +45,7 @@ def _kind(name: str, product: str, minimum: tuple[int, ...], *capabilities: Capa
     return Kind(name, product, minimum, frozenset(capabilities))
 
 
-_SHARED: tuple[Capability, ...] = ("many_writers", "row_locks", "kill_session", "typed_columns")
+_SHARED: tuple[Capability, ...] = ("many_writers", "row_locks", "kill_session", "schemas", "typed_columns")
 
 CATALOG: dict[str, Kind] = {
     kind.name: kind
@@ -51,8 +53,8 @@ CATALOG: dict[str, Kind] = {
         _kind("sqlite", "sqlite", (3, 35), "transactional_ddl"),
         _kind("postgresql", "postgresql", (15,), "transactional_ddl", *_SHARED),
         _kind("postgresql18", "postgresql", (18,), "transactional_ddl", *_SHARED),
-        _kind("mariadb", "mariadb", (10, 11), "lock_tables", *_SHARED),
-        _kind("mysql", "mysql", (8, 4), "lock_tables", *_SHARED),
+        _kind("mariadb", "mariadb", (10, 11), "lock_tables", "statement_binlog", *_SHARED),
+        _kind("mysql", "mysql", (8, 4), "lock_tables", "statement_binlog", *_SHARED),
         _kind("galera", "mariadb", (10, 11), "cluster", *_SHARED),
     )
 }

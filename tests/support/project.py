@@ -256,6 +256,11 @@ class Process:
             if stream is not None:
                 stream.close()
 
+    def line(self) -> str:
+        """The next line on stderr; empty at its end."""
+        assert self._popen.stderr is not None
+        return self._popen.stderr.readline()
+
     @property
     def running(self) -> bool:
         """False once it has ended, in whatever way."""

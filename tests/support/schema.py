@@ -456,12 +456,31 @@ def _child(arguments: Sequence[str], folder: str, death: Death, environment: Map
     _DEATH = death
     event.listen(Engine, "do_connect", _connect_to_die)
     event.listen(Engine, "commit", lambda connection: _about_to_send("COMMIT"))
-    from online_migrate.cli.main import run
-
-    code = run(arguments)
+    try:
+        code = _PROGRAMS[arguments[0]](arguments[1:])
+    except SystemExit as end:
+        code = end.code
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)
+    os._exit(int(code or 0) % 256)
+
+
+def _online_migrate(arguments: Sequence[str]) -> Any:
+    from online_migrate.cli.main import run
+
+    return run(arguments)
+
+
+def _alembic(arguments: Sequence[str]) -> Any:
+    from alembic.config import main
+
+    return main(arguments, prog="alembic")
+
+
+_PROGRAMS: dict[str, Callable[[Sequence[str]], Any]] = {
+    "online-migrate": _online_migrate,
+    "alembic": _alembic,
+}
 
 
 @functools.cache
@@ -477,6 +496,7 @@ def _processes() -> Any:
 def start(
     project: Project,
     *arguments: str,
+    program: str = "online-migrate",
     die_at: int | str | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> tuple[Any, Death]:
@@ -486,7 +506,7 @@ def start(
     death = Death(die_at, scratch / f"{next(_RUNS)}.statements")
     variables = {"ONLINE_MIGRATE_URL": project.url, **(environment or {})}
     process = _processes().Process(
-        target=_child, args=(arguments, str(project.folder), death, variables), daemon=True
+        target=_child, args=((program, *arguments), str(project.folder), death, variables), daemon=True
     )
     process.start()
     return process, death
@@ -506,6 +526,11 @@ def run(
     Statements are counted as they reach the driver; a COMMIT counts, mere reads do not.
     """
     return finished(*start(project, *arguments, die_at=die_at, environment=environment))
+
+
+def alembic(project: Project, *arguments: str, die_at: int | str | None = None) -> Run:
+    """Runs Alembic's own command line in a process of its own."""
+    return finished(*start(project, *arguments, program="alembic", die_at=die_at))
 
 
 def finished(process: Any, death: Death) -> Run:
@@ -528,30 +553,25 @@ def _text(death: Death, suffix: str) -> str:
 
 
 @contextlib.contextmanager
-def just_before(beginning: str, happening: Callable[[Connection], None]) -> Iterator[list[str]]:
-    """Inside the block, *happening* comes once, right before a statement that begins so, in this process.
+def happens(moment: str, beginning: str, happening: Callable[[Connection], None]) -> Iterator[list[str]]:
+    """Inside the block, *happening* comes once: "before" or "after" a statement of ours that begins so.
 
-    It is given the connection of that statement. Gives a list that holds the statement when it came.
+    It is given the connection of that statement. Gives a list that holds the statement once it came; it is
+    an error if it never does.
     """
     came: list[str] = []
 
-    def listen(
-        connection: Connection,
-        cursor: object,
-        statement: str,
-        parameters: object,
-        context: object,
-        many: object,
-    ) -> None:
+    def listen(connection: Connection, cursor: object, statement: str, *_: object) -> None:
         if not came and " ".join(statement.split()).startswith(beginning):
             came.append(statement)
             happening(connection)
 
-    event.listen(Engine, "before_cursor_execute", listen)
+    event.listen(Engine, f"{moment}_cursor_execute", listen)
     try:
         yield came
     finally:
-        event.remove(Engine, "before_cursor_execute", listen)
+        event.remove(Engine, f"{moment}_cursor_execute", listen)
+    assert came, f"there was no {beginning}"
 
 
 _KILL = {

@@ -1,0 +1,243 @@
+"""The command as a process: it is killed, stopped, started twice, and goes on where it was."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from tests.servers import Database
+from tests.support.project import Project, create, execute, insert, rows, scalar, wait_for
+
+COUNTER = """
+ARMED = []
+
+@row_migration(table="items", pending=lambda t: t.c.size.is_(None))
+def fill(row):
+    if row.id == {at} and os.environ.get("DIE"):
+        ARMED.append(row.id)
+        strike("row")
+    return {{"hits": row.hits + 1, "size": row.id * 10}}
+
+def strike(where):
+    if ARMED and os.environ.get("DIE") == where:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+@sa.event.listens_for(sa.engine.Engine, "commit")
+def before_commit(connection):
+    strike("before the commit")
+
+@sa.event.listens_for(sa.engine.Engine, "begin")
+def after_commit(connection):
+    strike("after the commit")
+
+@sa.event.listens_for(sa.engine.Engine, "before_cursor_execute")
+def before_execute(connection, cursor, statement, parameters, context, executemany):
+    if statement.startswith("UPDATE items"):
+        strike("before the write")
+    if statement.startswith("UPDATE online_migrate_data_migration"):
+        strike("before the checkpoint")
+"""
+
+WAITING = """
+@row_migration(table="items", pending=lambda t: t.c.size.is_(None))
+def fill(row):
+    if row.id == 15:
+        (FOLDER / "there").touch()
+        while not (FOLDER / "go").exists():
+            time.sleep(0.01)
+    return {"hits": row.hits + 1, "size": row.id * 10}
+"""
+
+
+@pytest.fixture
+def project(database: Database, tmp_path: Path) -> Iterator[Project]:
+    with Project.create(tmp_path / "project", database.url, batch_size=10) as written:
+        yield written
+
+
+def _items(engine: sa.Engine, count: int) -> None:
+    table = create(
+        engine,
+        sa.Table(
+            "items",
+            sa.MetaData(),
+            sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("size", sa.Integer),
+            sa.Column("hits", sa.Integer, nullable=False, server_default="0"),
+        ),
+    )
+    insert(engine, table, [{"id": i} for i in range(1, count + 1)])
+
+
+def _assert_once(engine: sa.Engine, count: int) -> None:
+    assert rows(engine, "SELECT DISTINCT hits FROM items") == [(1,)]
+    assert scalar(engine, "SELECT count(*) FROM items WHERE size = id * 10") == count
+
+
+@pytest.mark.parametrize(
+    ("point", "done"),
+    [
+        ("row", 10),
+        ("before the write", 10),
+        ("before the checkpoint", 10),
+        ("before the commit", 10),
+        ("after the commit", 20),
+    ],
+)
+def test_a_kill_leaves_a_chunk_and_its_checkpoint_or_neither(
+    point: str, done: int, database: Database, project: Project
+) -> None:
+    """kill -9 around the commit of the second chunk: every row is migrated exactly once all the same."""
+    _items(database.engine, 35)
+    project.data("fill", COUNTER.format(at=15))
+    ran = project.run("migrate", environment={"DIE": point})
+    assert ran.code == -signal.SIGKILL, ran
+    assert project.counts("fill") == (done, 35 - done, 0)
+    assert project.status("fill").status == "running"
+    result = project.migrate()["fill"]
+    assert result.done == 35 - done
+    _assert_once(database.engine, 35)
+    assert project.status("fill").status == "complete"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_a_signal_finishes_the_chunk_and_the_next_run_goes_on(
+    number: signal.Signals, database: Database, project: Project
+) -> None:
+    """Ctrl-C, or the end of a container: the chunk is finished, exit 1, nothing is done twice."""
+    _items(database.engine, 35)
+    project.data("fill", WAITING)
+    process = project.start("migrate")
+    wait_for(project.folder / "there", process)
+    process.signal(number)
+    (project.folder / "go").touch()
+    ran = process.wait()
+    assert ran.code == 1, ran
+    assert number.name in ran.err
+    assert "run the command again" in ran.out
+    assert ran.complaint
+    assert project.counts("fill") == (20, 15, 0)
+    assert project.status("fill").status == "stopped"
+    assert project.run("migrate").code == 0
+    _assert_once(database.engine, 35)
+
+
+def test_a_second_ctrl_c_leaves_at_once_and_loses_nothing(database: Database, project: Project) -> None:
+    """The chunk in progress is undone: exit 1, no traceback, and the next run does it."""
+    _items(database.engine, 25)
+    project.data("fill", WAITING)
+    process = project.start("migrate")
+    wait_for(project.folder / "there", process)
+    process.signal(signal.SIGINT)
+    while "SIGINT" not in process.line():
+        pass
+    process.signal(signal.SIGINT)
+    ran = process.wait()
+    assert ran.code == 1, ran
+    assert ran.complaint
+    (project.folder / "go").touch()
+    assert project.counts("fill") == (10, 15, 0)
+    assert project.migrate()["fill"].done == 15
+    _assert_once(database.engine, 25)
+
+
+def test_two_runners_at_once_do_no_work_twice(database: Database, project: Project) -> None:
+    """Two processes share the work: each row is migrated by one of them, both end with 0."""
+    _items(database.engine, 400)
+    project.data(
+        "fill",
+        """
+        @row_migration(table="items", pending=lambda t: t.c.size.is_(None))
+        def fill(row):
+            if row.id == 1:
+                (FOLDER / "there").touch()
+            if row.id == 5:
+                while not (FOLDER / "go").exists():
+                    time.sleep(0.01)
+            time.sleep(0.001)
+            return {"hits": row.hits + 1, "size": row.id * 10}
+        """,
+    )
+    first = project.start("migrate", "--json", "--batch-size", "5")
+    wait_for(project.folder / "there", first)
+    second = project.start("migrate", "--json", "--batch-size", "5")
+    (project.folder / "go").touch()
+    ran = [first.wait(), second.wait()]
+    assert [r.code for r in ran] == [0, 0], ran
+    done = [r.json[0]["done"] for r in ran]
+    assert sum(done) == 400
+    _assert_once(database.engine, 400)
+    assert project.counts("fill") == (400, 0, 0)
+    assert project.status("fill").status == "complete"
+
+
+def test_two_runners_that_start_on_a_fresh_database(database: Database, project: Project) -> None:
+    """Neither finds bookkeeping tables or a record; both make them, and both end well."""
+    _items(database.engine, 60)
+    project.data("fill", COUNTER.format(at=-1))
+    ran = [process.wait() for process in [project.start("migrate") for _ in range(3)]]
+    assert [r.code for r in ran] == [0, 0, 0], ran
+    _assert_once(database.engine, 60)
+
+
+def test_errors_and_names_on_the_command_line(database: Database, project: Project) -> None:
+    """Exit 2 with error and key range; 0 for a name that works; 127 for one that is unknown."""
+    _items(database.engine, 12)
+    project.data(
+        "fill",
+        """
+        good = Backfill(table="items", values={"hits": 1}, pending=lambda t: t.c.hits == 0)
+
+        @row_migration(table="items", pending=lambda t: t.c.size.is_(None))
+        def bad(row):
+            raise ValueError("cannot be")
+        """,
+    )
+    ran = project.run("migrate", "bad", "good")
+    assert ran.code == 2
+    assert "bad, row 1 (items: from the start to 10): ValueError: cannot be" in ran.out
+    assert ran.complaint
+    assert rows(database.engine, "SELECT DISTINCT hits, size FROM items") == [(1, None)]
+    ran = project.run("db", "migrate", "good")
+    assert (ran.code, ran.complaint) == (0, ran.complaint)
+    ran = project.run("migrate", "godo")
+    assert ran.code == 127
+    assert "known names: good, bad" in ran.err
+    assert len(ran.complaint) == 2
+    assert project.run("status").code == 0
+    assert project.run("status", "--exit-code").code == 1
+
+
+@pytest.mark.needs("statement_binlog")
+def test_a_statement_based_binary_log_is_refused_with_the_way_out(database: Database, tmp_path: Path) -> None:
+    """READ COMMITTED cannot write into it: exit 3, the setting to change is named, nothing is changed."""
+    _items(database.engine, 3)
+    url = sa.make_url(database.url).update_query_dict(
+        {"init_command": "SET SESSION binlog_format = STATEMENT"}
+    )
+    with Project.create(tmp_path / "project", url.render_as_string(hide_password=False)) as project:
+        project.data("fill", COUNTER.format(at=-1))
+        ran = project.run("migrate")
+    assert ran.code == 3, ran
+    assert "SET GLOBAL binlog_format = 'ROW'" in ran.err
+    assert len(ran.complaint) <= 3
+    assert rows(database.engine, "SELECT DISTINCT hits FROM items") == [(0,)]
+    with Project.create(tmp_path / "again", database.url) as project:
+        project.data("fill", COUNTER.format(at=-1))
+        assert project.migrate()["fill"].done == 3
+
+
+def test_a_run_that_was_killed_can_be_seen(database: Database, project: Project) -> None:
+    """``status`` says who ran it last; the failure of the run is not taken for an end."""
+    _items(database.engine, 15)
+    project.data("fill", COUNTER.format(at=12))
+    project.run("migrate", environment={"DIE": "row"})
+    found = project.status("fill")
+    assert (found.status, found.error) == ("running", None)
+    assert found.runner
+    execute(database.engine, "DELETE FROM items WHERE id = 12")
+    assert project.migrate()["fill"].done == 4

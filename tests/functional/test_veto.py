@@ -1,0 +1,244 @@
+"""Plain Alembic on a project: what adds works as ever, what contracts is refused and named."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers import Database
+from tests.support import schema
+from tests.support.project import ROOT, Project
+from tests.support.schema import GIB, Snapshot
+
+CONTRACT = "online-migrate contract"
+
+
+@pytest.fixture
+def project(database: Database, tmp_path: Path) -> Iterator[Project]:
+    """The sample project, expanded but not migrated: every row is pending."""
+    with schema.volumes(tmp_path / "project", database) as project:
+        schema.as_before(project, database)
+        project.apply_expand()
+        yield project
+
+
+_REFUSED = {
+    "upgrade heads": CONTRACT,
+    "upgrade head": "",  # Alembic itself refuses: there are two heads
+    "upgrade contract@head": CONTRACT,
+    "upgrade contract@+1": CONTRACT,
+    "upgrade c2": CONTRACT,
+    "upgrade +1": "",
+    "upgrade heads --sql": "",
+    "upgrade contract@head --sql": "",
+    "upgrade e2:c2 --sql": "",
+    "stamp heads": "online-migrate stamp",
+    "stamp c2": "online-migrate stamp",
+    "stamp contract@head": "online-migrate stamp",
+}
+
+
+def assert_refused(ran: schema.Run, hint: str) -> None:
+    """Not 0, no traceback, nothing for a shell to execute, and the command to use."""
+    assert ran.code not in (0, -9), ran.output
+    complaint = "\n".join(ran.complaint)
+    assert "DROP" not in ran.out, ran.out
+    assert hint in complaint + ran.out
+
+
+@pytest.mark.parametrize("arguments", list(_REFUSED))
+def test_a_contract_step_of_plain_alembic_is_refused(
+    project: Project, database: Database, arguments: str
+) -> None:
+    """Whatever the spelling: refused by name, and schema, version rows and rows stay as they are."""
+    before = Snapshot.of(database)
+    assert_refused(schema.alembic(project, *arguments.split()), _REFUSED[arguments])
+    assert Snapshot.of(database) == before
+
+
+def test_an_open_gate_is_no_permit_for_plain_alembic(project: Project, database: Database) -> None:
+    """Nothing is pending any more: plain Alembic is refused still, for it looks under no lock."""
+    project.migrate()
+    before = Snapshot.of(database)
+    refused = schema.alembic(project, "upgrade", "heads")
+    assert_refused(refused, CONTRACT)
+    assert "c2" in refused.err
+    assert Snapshot.of(database) == before
+
+
+@pytest.mark.parametrize(
+    "arguments", ["downgrade -1", "downgrade contract@-1", "downgrade base", "downgrade e2"]
+)
+def test_a_downgrade_does_not_undo_a_contract(project: Project, database: Database, arguments: str) -> None:
+    """What a contract took away no downgrade brings back: refused, and nothing is changed."""
+    project.migrate()
+    assert schema.run(project, "contract").code == 0
+    before = Snapshot.of(database)
+    ran = schema.alembic(project, *arguments.split())
+    assert "Traceback" not in ran.err
+    if arguments != "downgrade e2":  # to where it is: Alembic does nothing, or refuses
+        assert ran.code != 0, ran.output
+    assert Snapshot.of(database) == before
+
+
+def test_on_an_empty_database_heads_applies_nothing_at_all(database: Database, tmp_path: Path) -> None:
+    """The expands before the contract are not applied either: all or nothing, and the way is named."""
+    with schema.volumes(tmp_path / "project", database) as project:
+        refused = schema.alembic(project, "upgrade", "heads")
+        assert_refused(refused, "online-migrate upgrade")
+        assert schema.version_rows(database) == []
+        assert "volumes" not in schema.tables(database)
+
+
+def test_the_real_alembic_in_a_process_of_its_own(project: Project, database: Database) -> None:
+    """``python -m alembic upgrade heads``: one line, exit 255."""
+    before = Snapshot.of(database)
+    ran = subprocess.run(
+        [sys.executable, "-m", "alembic", "upgrade", "heads"],
+        cwd=project.folder,
+        env={"PYTHONPATH": str(ROOT), "PATH": "", "ONLINE_MIGRATE_URL": project.url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 255
+    assert CONTRACT in ran.stdout + ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert Snapshot.of(database) == before
+
+
+_WORKS = {
+    "history": "c2",
+    "history --verbose": "c2",
+    "heads": "c2",
+    "branches": "",
+    "show c2": "c2",
+    "current": "e2",
+    "upgrade expand@head": "",
+    "upgrade e2": "",
+    "stamp e2": "",
+    "downgrade e1:base --sql": "DROP TABLE",
+}
+
+
+@pytest.mark.parametrize("arguments", list(_WORKS))
+def test_what_does_not_contract_works_as_ever(project: Project, database: Database, arguments: str) -> None:
+    """Alembic's reading commands, and its upgrades along the expand branch."""
+    before = Snapshot.of(database)
+    ran = schema.alembic(project, *arguments.split())
+    if arguments == "downgrade e1:base --sql":
+        assert ran.code in (0, 255)  # the sample's script has an empty downgrade
+    else:
+        assert ran.code == 0, ran.output
+        assert _WORKS[arguments] in ran.out
+    assert Snapshot.of(database) == before
+
+
+def test_plain_alembic_expands_a_fresh_database(database: Database, tmp_path: Path) -> None:
+    """``alembic upgrade expand@head`` is expand: the same schema, the trigger works, then our commands go on."""
+    with schema.volumes(tmp_path / "project", database) as project:
+        sql = schema.alembic(project, "upgrade", "expand@head", "--sql")
+        assert sql.code == 0, sql.output
+        assert "CREATE TABLE volumes" in sql.out
+        assert schema.tables(database) == []
+        ran = schema.alembic(project, "upgrade", "expand@head")
+        assert ran.code == 0, ran.output
+        assert schema.version_rows(database) == ["e2"]
+        schema.fill(database, 1, 3)
+        assert schema.query_all(database, "SELECT size_bytes FROM volumes WHERE id = 3") == [(4 * GIB,)]
+        project.migrate()
+        assert schema.run(project, "contract").code == 0
+        assert schema.version_rows(database) == ["c2"]
+
+
+MODEL = """
+import sqlalchemy as sa
+from online_migrate import run_environment
+target_metadata = sa.MetaData()
+sa.Table("volumes", target_metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("note", sa.String(40)),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    {extra})
+run_environment(target_metadata)
+"""
+
+
+def test_autogenerate_does_not_see_our_tables(project: Project, database: Database) -> None:
+    """check finds nothing on a contracted database, revision --autogenerate only what the model says."""
+    project.migrate()
+    assert schema.run(project, "contract").code == 0
+    (project.scripts / "env.py").write_text(MODEL.format(extra=""))
+    checked = schema.alembic(project, "check")
+    assert checked.code == 0, checked.output
+    (project.scripts / "env.py").write_text(MODEL.format(extra='sa.Column("third", sa.Integer)'))
+    assert schema.alembic(project, "check").code != 0
+    arguments = ["revision", "--autogenerate", "-m", "third", "--head", "expand@head"]
+    ran = schema.alembic(project, *arguments, "--version-path", str(project.scripts / "expand"), "--splice")
+    assert ran.code == 0, ran.output
+    [script] = (project.scripts / "expand").glob("*_third.py")
+    text = script.read_text()
+    assert "add_column('volumes'" in text
+    assert "online_migrate_" not in text
+    assert "drop_table" not in text
+
+
+def test_an_env_py_of_its_own_with_guard_meets_the_veto(project: Project, database: Database) -> None:
+    """guard() and the user's own context.configure: the same refusals, the same freedoms."""
+    (project.scripts / "env.py").write_text(OWN_ENV)
+    before = Snapshot.of(database)
+    assert_refused(schema.alembic(project, "upgrade", "heads"), CONTRACT)
+    assert Snapshot.of(database) == before
+    assert schema.alembic(project, "upgrade", "expand@head").code == 0
+    assert schema.alembic(project, "current").code == 0
+    project.migrate()
+    assert schema.run(project, "contract").code == 0
+
+
+OWN_ENV = """
+import os
+import sqlalchemy as sa
+from alembic import context
+import online_migrate
+online_migrate.guard()
+
+url = os.environ["ONLINE_MIGRATE_URL"]
+if context.is_offline_mode():
+    context.configure(url=url, literal_binds=True)
+    with context.begin_transaction():
+        context.run_migrations()
+else:
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        context.configure(connection=connection)
+        with context.begin_transaction():
+            context.run_migrations()
+"""
+
+
+def test_without_the_two_lines_our_commands_refuse(project: Project, database: Database) -> None:
+    """An env.py that plain Alembic could use to walk around the gate: exit 3, and the lines are printed."""
+    (project.scripts / "env.py").write_text(
+        OWN_ENV.replace("import online_migrate\n", "").replace("online_migrate.guard()\n", "")
+    )
+    before = Snapshot.of(database)
+    for verb in ("expand", "migrate", "contract", "upgrade"):
+        refused = schema.run(project, verb)
+        assert refused.code == 3, (verb, refused.output)
+        assert "import online_migrate" in refused.err
+        assert "online_migrate.guard()" in refused.err
+        assert "Traceback" not in refused.err
+    assert Snapshot.of(database) == before
+
+
+def test_a_permit_is_for_the_revisions_the_gate_has_seen(project: Project, database: Database) -> None:
+    """A contract script that upgrades further by itself finds that its permit does not reach so far."""
+    project.contract('op.drop_column("volumes", "note")', "c3", requires=("volume_bytes",))
+    project.migrate()
+    assert schema.run(project, "contract", "c2").code == 0
+    assert_refused(schema.alembic(project, "upgrade", "heads"), CONTRACT)
+    assert "note" in schema.shape(database)["volumes"]["columns"]
