@@ -361,8 +361,8 @@ def _resume(site: Site, revisions: Sequence[str]) -> None:
     with site.stepper() as stepper:
         for revision in contracts.half_applied(stepper, revisions):
             site.say(f"contract {revision}: was begun and not finished; going on")
-            for trigger in contracts.put_back(stepper, revision):
-                site.say(f"contract {revision}: trigger {trigger} is put back until the rows are in step")
+            for statement in contracts.put_back(stepper, revision):
+                site.say(f"contract {revision}: undone until the rows are in step: {statement}")
             required = site.project.graph.revisions[revision].requires
             names |= set(required) if isinstance(required, tuple) else set()
     chosen = _readable(site, [m for name, m in site.project.data_migrations.items() if name in names])

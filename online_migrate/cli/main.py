@@ -31,14 +31,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return 0
     except click.UsageError as error:
         return _wrong_arguments(error)
-    except click.Abort:
-        return INTERRUPTED
     except click.ClickException as error:
         error.show()
         return WRONG_ARGUMENTS
     except exceptions.OnlineMigrateError as error:
         return _translated(_say(error))
-    except KeyboardInterrupt:
+    except (click.Abort, KeyboardInterrupt):
         click.echo("stopped; run the same command again to continue", err=True)
         return INTERRUPTED
     except BrokenPipeError:

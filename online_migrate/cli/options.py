@@ -108,8 +108,9 @@ def _stop_on_signals(request: Callable[[str], None]) -> None:
     def handle(number: int, _frame: FrameType | None) -> None:
         name = signal.Signals(number).name
         request(name)
-        click.echo(f"{name}: stopping after this chunk, or this revision; Ctrl-C leaves at once", err=True)
+        # Before the line: who answers it at once is heard.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        click.echo(f"{name}: stopping after this chunk, or this revision; Ctrl-C leaves at once", err=True)
 
     signal.signal(signal.SIGINT, handle)
     signal.signal(signal.SIGTERM, handle)

@@ -24,12 +24,11 @@ from online_migrate.contract.gate import counts_as_verified, look
 from online_migrate.ddl.journal import Journal
 from online_migrate.ddl.session import private_connection
 from online_migrate.dialects.base import LockTarget
-from online_migrate.dialects.errors import AnyFault
+from online_migrate.dialects.errors import AnyFault, ServerFault, words_of
 from online_migrate.dialects.statement import (
     Kind,
     dropped_columns,
     dropped_indexes,
-    dropped_trigger,
     identifiers,
     shorten,
     taken_away,
@@ -98,9 +97,10 @@ def _rendered(stepper: Stepper, revision: str) -> list[str]:
     try:
         engine = stepper.session.connection.engine
         return render(stepper.project, stepper.environment, engine, revision)
-    except NotRendered:
+    except NotRendered as error:
         # A script that asks the database what to do; its ``locks = (...)`` says which tables.
-        return []
+        statements: list[str] = error.statements
+        return statements
 
 
 def refuse_what_rebuilds(stepper: Stepper, statements: Sequence[str]) -> None:
@@ -267,7 +267,7 @@ def half_applied(stepper: Stepper, revisions: Sequence[str]) -> list[str]:
 
 
 def put_back(stepper: Stepper, revision: str) -> list[str]:
-    """Puts back the triggers that a half-applied revision had dropped; gives their names.
+    """Puts back the triggers that a half-applied revision had dropped; gives the statements undone.
 
     But for those that use a column or a table which is gone: they would make every write of the
     application fail.
@@ -275,20 +275,26 @@ def put_back(stepper: Stepper, revision: str) -> list[str]:
     journal = stepper.journal(revision)
     applied = [e for e in journal.statements if e.done or journal.was_applied(e)]
     gone = {name for entry in applied for name in taken_away(entry.statement)}
-    restored = []
-    for entry in applied:
-        trigger = dropped_trigger(entry.statement)
-        if trigger is None or entry.undo is None:
+    undone = []
+    # What was dropped last comes back first: a trigger needs its function.
+    for entry in reversed(applied):
+        definition: list[str] = json.loads(entry.undo) if entry.undo else []
+        if not definition or gone & set(identifiers(" ".join(definition))):
             continue
-        definition: list[str] = json.loads(entry.undo)
-        if gone & set(identifiers(" ".join(definition))):
-            continue
-        with private_connection(stepper.session.connection.engine) as connection:
-            if stepper.session.dialect.trigger_definition(connection, entry.statement) is None:
-                connection.execution_options(no_parameters=True)
-                for statement in definition:
-                    connection.exec_driver_sql(statement)
-                connection.commit()
-                restored.append(trigger)
-        journal.forget(entry)
-    return restored
+        try:
+            _make_again(stepper, entry.statement, definition)
+        except ServerFault as error:
+            stepper.say(f"contract {revision}: could not be undone: {entry.statement}: {words_of(error)}")
+        else:
+            undone.append(shorten(entry.statement))
+            journal.forget(entry)
+    return undone
+
+
+def _make_again(stepper: Stepper, drop: str, definition: Sequence[str]) -> None:
+    with private_connection(stepper.session.connection.engine) as connection:
+        if stepper.session.dialect.undo_of_drop(connection, drop) is None:
+            connection.execution_options(no_parameters=True)  # a percent sign is a percent sign
+            for statement in definition:
+                connection.exec_driver_sql(statement)
+            connection.commit()

@@ -26,7 +26,7 @@ from sqlalchemy.engine import Connection
 
 from online_migrate import state
 from online_migrate.dialects import Dialect
-from online_migrate.dialects.statement import dropped_trigger, identifiers
+from online_migrate.dialects.statement import first_word, identifiers
 from online_migrate.state import Entry
 
 Execute = Callable[[], None]
@@ -145,9 +145,9 @@ class Journal:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _undo(self, statement: str) -> str | None:
-        if dropped_trigger(statement) is None:
+        if first_word(statement) != "DROP":
             return None
-        definition = self._dialect.trigger_definition(self._records, statement)
+        definition = self._dialect.undo_of_drop(self._records, statement)
         self._commit()
         return None if definition is None else json.dumps(definition)
 

@@ -178,10 +178,10 @@ class Dialect:
         """A text that changes whenever the definition of a table, view or trigger in *names* does."""
         raise NotImplementedError
 
-    def trigger_definition(self, connection: Connection, drop: str) -> list[str] | None:
-        """The statements that create the trigger again which the statement *drop* drops.
+    def undo_of_drop(self, connection: Connection, drop: str) -> list[str] | None:
+        """The statements that make again what the statement *drop* drops: a trigger, or its function.
 
-        None where there is no such trigger.
+        None where there is no such thing, or where nothing needs to be undone by hand.
         """
         return None
 

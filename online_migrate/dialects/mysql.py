@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from online_migrate.dialects import mysql_ddl
 from online_migrate.dialects.base import Dialect, LockTarget, Problem, render_rows
-from online_migrate.dialects.statement import Kind, dropped_trigger
+from online_migrate.dialects.statement import Kind, dropped
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -215,8 +215,10 @@ class MySQL(Dialect):
             sections[title] = connection.execute(statement, {"names": list(names) or [""]}).all()
         return render_rows(sections)
 
-    def trigger_definition(self, connection: Connection, drop: str) -> list[str] | None:
-        name = dropped_trigger(drop) or ""
+    def undo_of_drop(self, connection: Connection, drop: str) -> list[str] | None:
+        name = dropped(drop, "TRIGGER")
+        if name is None:
+            return None
         found = self.rows(
             connection,
             "SELECT 1 FROM information_schema.triggers "

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import IsolationLevel
 
 from online_migrate.dialects.base import Dialect, LockTarget, render_rows
-from online_migrate.dialects.statement import dropped_trigger, first_word, identifiers, tokens
+from online_migrate.dialects.statement import dropped, first_word, identifiers, tokens
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -59,6 +59,10 @@ _BLOCKERS = """
 _TRIGGER = """
     SELECT pg_get_triggerdef(t.oid) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
     WHERE t.tgname = :name AND c.relname = ANY(:names) AND NOT t.tgisinternal
+"""
+_FUNCTION = """
+    SELECT pg_get_functiondef(oid) FROM pg_proc
+    WHERE proname = :name AND prokind = 'f' AND pg_function_is_visible(oid)
 """
 _INVALID_INDEXES = """
     SELECT i.indexrelid::regclass::text AS name
@@ -171,9 +175,14 @@ class PostgreSQL(Dialect):
         code = self._code(error)
         return code is None and "DBConnectionError" in type(error).__name__ and "oslo_db" in module
 
-    def trigger_definition(self, connection: Connection, drop: str) -> list[str] | None:
-        names = identifiers(drop)
-        found = self.rows(connection, _TRIGGER, name=dropped_trigger(drop), names=names)
+    def undo_of_drop(self, connection: Connection, drop: str) -> list[str] | None:
+        trigger, function = dropped(drop, "TRIGGER"), dropped(drop, "FUNCTION")
+        if trigger is not None:
+            found = self.rows(connection, _TRIGGER, name=trigger, names=identifiers(drop))
+        elif function is not None:
+            found = self.rows(connection, _FUNCTION, name=function)
+        else:
+            return None
         return [str(row[0]) for row in found] or None
 
     def fingerprint(self, connection: Connection, names: Sequence[str]) -> str:

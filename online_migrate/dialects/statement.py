@@ -213,10 +213,10 @@ def dropped_indexes(statement: str) -> list[str]:
     ]
 
 
-def dropped_trigger(statement: str) -> str | None:
-    """The trigger that the statement drops, without its schema."""
+def dropped(statement: str, what: str) -> str | None:
+    """The name of the *what* (``TRIGGER``, ``FUNCTION``) that the statement drops, without its schema."""
     found = [t for t in tokens(statement) if t.word not in ("IF", "EXISTS")]
-    if [token.word for token in found[:2]] != ["DROP", "TRIGGER"] or len(found) < 3:
+    if [token.word for token in found[:2]] != ["DROP", what] or len(found) < 3:
         return None
     return found[4].text if len(found) > 4 and found[3].text == "." else found[2].text
 

@@ -167,11 +167,18 @@ def vetoed(function: StepsFunction, config: Config, script: ScriptDirectory) -> 
     def checked(heads: Any, context: Any) -> Sequence[Any]:
         steps = list(function(heads, context))
         if steps:
-            graph = from_scripts(list(script.walk_revisions()))
-            _refuse(steps, graph, permitted(config), fresh=not heads and not context.as_sql)
+            _refuse(steps, _graph_of(script), permitted(config), fresh=not heads and not context.as_sql)
         return steps
 
     return checked
+
+
+def _graph_of(script: ScriptDirectory) -> Graph:
+    try:
+        return from_scripts(list(script.walk_revisions()))
+    except exceptions.UsageError as error:
+        # Alembic's own command line shows it as one line without a traceback.
+        raise util.CommandError(f"{error} {error.hint}".rstrip()) from error
 
 
 def _refuse(steps: Sequence[Any], graph: Graph, permit: frozenset[str], *, fresh: bool) -> None:

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import sqlalchemy as sa
+from alembic.operations import Operations
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationStep
+from sqlalchemy import exc
 
 from online_migrate import exceptions, state
 from online_migrate.ddl.executor import Executor, Guard, Open
@@ -217,16 +219,21 @@ class NotRendered(exceptions.Failed):
 def render(project: Project, environment: Environment, engine: Engine, revision: str) -> list[str]:
     """The SQL of a revision, as Alembic's offline mode gives it; nothing is executed.
 
-    Raises :class:`NotRendered` for a script that asks the database what to do.
+    Raises :class:`NotRendered` for a script that asks the database what to do; its ``statements`` are
+    those that came before.
     """
-    try:
-        return _render_one(project, environment, engine.dialect, revision)
-    except Exception as error:
-        raise NotRendered(reason=f"{type(error).__name__}: {' '.join(str(error).split())}") from error
-
-
-def _render_one(project: Project, environment: Environment, dialect: SADialect, revision: str) -> list[str]:
     buffer = io.StringIO()
+    try:
+        _render_into(buffer, project, environment, engine.dialect, revision)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise NotRendered(reason=reason, statements=split_statements(buffer.getvalue())) from error
+    return split_statements(buffer.getvalue())
+
+
+def _render_into(
+    buffer: io.StringIO, project: Project, environment: Environment, dialect: SADialect, revision: str
+) -> None:
     script = project.script
     step: Any = MigrationStep.upgrade_from_script(script.revision_map, script.get_revision(revision))
     with EnvironmentContext(
@@ -234,11 +241,23 @@ def _render_one(project: Project, environment: Environment, dialect: SADialect, 
     ) as context:
         keywords = environment.options | {"output_buffer": buffer, "literal_binds": True}
         context.configure(dialect_name=dialect.name, **keywords)
-        from alembic.operations import Operations
-
-        with Operations.context(context.get_context()):
+        migration = context.get_context()
+        _write_what_has_no_literal(migration.impl, dialect)
+        with Operations.context(migration):
             step.migration_fn()
-    return split_statements(buffer.getvalue())
+
+
+def _write_what_has_no_literal(impl: Any, dialect: SADialect) -> None:
+    """Lets values without a literal form, as those of untyped columns, appear as placeholders."""
+    execute = impl._exec
+
+    def tolerant(construct: Any, *arguments: Any, **keywords: Any) -> Any:
+        try:
+            return execute(construct, *arguments, **keywords)
+        except exc.CompileError:
+            impl.static_output(f"{construct.compile(dialect=dialect)};")
+
+    impl._exec = tolerant
 
 
 def split_statements(sql: str) -> list[str]:

@@ -32,6 +32,19 @@ from tests.support.project import Project
 GIB = 1024**3
 OURS = "online_migrate_"
 
+# --- scripts -------------------------------------------------------------------------------------
+
+
+def script(revision: str, upgrade: str, *, down: str | None = None) -> str:
+    """A plain Alembic script, as a project has them that nobody adopted yet."""
+    body = textwrap.indent(textwrap.dedent(upgrade).strip(), "    ")
+    return (
+        f"import sqlalchemy as sa\nfrom alembic import op\n\nrevision = {revision!r}\n"
+        f"down_revision = {down!r}\nbranch_labels = None\ndepends_on = None\n\n\n"
+        f"def upgrade():\n{body}\n\n\ndef downgrade():\n    pass\n"
+    )
+
+
 # --- the sample: sizes in GiB become sizes in bytes ----------------------------------------------
 
 _IN_STEP = {
