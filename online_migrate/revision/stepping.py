@@ -242,20 +242,23 @@ def _render_into(
         keywords = environment.options | {"output_buffer": buffer, "literal_binds": True}
         context.configure(dialect_name=dialect.name, **keywords)
         migration = context.get_context()
-        _write_what_has_no_literal(migration.impl, dialect)
+        _write_what_has_no_literal(migration.impl)
         with Operations.context(migration):
             step.migration_fn()
 
 
-def _write_what_has_no_literal(impl: Any, dialect: SADialect) -> None:
-    """Lets values without a literal form, as those of untyped columns, appear as placeholders."""
+def _write_what_has_no_literal(impl: Any) -> None:
+    """Names at least the table of a statement whose values have no literal form: of untyped columns."""
     execute = impl._exec
 
     def tolerant(construct: Any, *arguments: Any, **keywords: Any) -> Any:
         try:
             return execute(construct, *arguments, **keywords)
         except exc.CompileError:
-            impl.static_output(f"{construct.compile(dialect=dialect)};")
+            table = getattr(construct, "table", "?")
+            impl.static_output(
+                f"{construct.__visit_name__.upper()} {table} -- values without a literal form\n;"
+            )
 
     impl._exec = tolerant
 
