@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import dataclasses
+import math
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -41,9 +42,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name in ("lock_timeout", "look_timeout", "session_timeout", "gate_timeout"):
-            if getattr(self, name) <= 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise exceptions.ConfigBroken(
-                    path=f"[{SECTION}]", reason=f"{name} must be above 0: no wait is without an end"
+                    path=f"[{SECTION}]", reason=f"{name} must be above 0, and finite: every wait has an end"
                 )
         for name in ("lock_attempts", "batch_size"):
             if getattr(self, name) < 1:

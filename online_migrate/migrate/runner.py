@@ -102,7 +102,9 @@ class Runner:
         self._place.listener.started(self._meter.snapshot())
         try:
             self._committed(self._start)
-        except ServerFault:
+        except ServerFault as error:
+            if self._dialect.is_connection_lost(error):
+                raise server_down(self._connection.engine.url, error) from error
             # Another runner wrote the record between our look and our INSERT: now it is there.
             self._committed(self._start)
         try:
@@ -261,21 +263,21 @@ class Runner:
         """Counts what is left, writes down what that means, and gives both."""
         name = self._migration.name
         record = self._locked_record()
+        failing = still_failing(self._connection, self._migration, self._subject)
+        recorded = state.failed_keys(self._connection, name)
+        mended = {key for key, _error, _run in recorded} - set(failing)
+        state.forget_failures(self._connection, name, mended)
         if self._pending is None:
             if not record.walked and self._is_above(record.checkpoint):
                 return Outcome.REMAINING, 1
         else:
             census = take_census(self._connection, self._migration, recorded_done=0)
-            failing = still_failing(self._connection, self._migration, self._subject)
-            recorded = state.failed_keys(self._connection, name)
-            mended = {key for key, _error, _run in recorded} - set(failing)
-            state.forget_failures(self._connection, name, mended)
             if census.pending or (self._untried(recorded, failing) and not self._place.over):
                 return Outcome.REMAINING, census.pending
-            if failing:
-                error = f"{len(failing):,} row(s) could not be migrated"
-                state.set_status(self._connection, name, Status.FAILED, error=error)
-                return Outcome.FAILED, 0
+        if failing:
+            error = f"{len(failing):,} row(s) could not be migrated"
+            state.set_status(self._connection, name, Status.FAILED, error=error)
+            return Outcome.FAILED, 0
         state.set_status(self._connection, name, Status.COMPLETE)
         return Outcome.COMPLETE, 0
 

@@ -21,7 +21,7 @@ def project(database: Database, tmp_path: Path) -> Iterator[Project]:
 
 
 def test_plan_shows_every_step_in_order(project: Project, database: Database) -> None:
-    """Expands, the data migration, the contract; each with its SQL, and --exit-code says that work is left."""
+    """Expands, the data migration, the contract: each with its SQL; --exit-code says that work is left."""
     schema.as_before(project, database)
     before = Snapshot.of(database)
     steps = schema.run(project, "plan", "--json").json

@@ -24,7 +24,7 @@ def project(database: Database, tmp_path: Path) -> Iterator[Project]:
 
 
 def test_a_fresh_database_goes_the_whole_way(project: Project, database: Database) -> None:
-    """No rows: everything is applied, the data migration is recorded complete, and a second time is nothing."""
+    """No rows: everything is applied and complete, and a second time there is nothing to do."""
     assert schema.run(project, "upgrade").code == 0
     assert schema.version_rows(database) == ["c2"]
     report = project.report()
@@ -42,9 +42,10 @@ def test_a_fresh_database_calls_no_function(database: Database, tmp_path: Path) 
             def bang(*_):
                 raise RuntimeError("called")
 
-            by_row = row_migration(table="volumes", pending=lambda t: t.c.note.is_(None))(bang)
-            by_batch = batch_migration(table="volumes", pending=lambda t: t.c.note.is_(None), name="by_batch")(bang)
-            by_count = counted(bang, name="by_count", table="volumes", pending=lambda t: t.c.note.is_(None))
+            rows = {"table": "volumes", "pending": lambda t: t.c.note.is_(None)}
+            by_row = row_migration(**rows)(bang)
+            by_batch = batch_migration(**rows, name="by_batch")(bang)
+            by_count = counted(bang, **rows, name="by_count")
             """,
         )
         project.contract("pass", "c3", requires=("bang", "by_batch", "by_count"))

@@ -1,0 +1,149 @@
+"""Where an ALTER copies the table (Alembic's batch mode on SQLite): children, triggers and rows survive it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers import Database
+from tests.support import schema
+from tests.support.project import Project
+from tests.support.schema import Run
+
+PARENTS = """
+    op.create_table("parents", sa.Column("id", sa.Integer, primary_key=True),
+                    sa.Column("old", sa.String(20)), sa.Column("name", sa.String(20)))
+    op.create_table("children", sa.Column("id", sa.Integer, primary_key=True),
+                    sa.Column("parent", sa.Integer, sa.ForeignKey("parents.id", ondelete="CASCADE")))
+    op.create_table("log", sa.Column("line", sa.String(40)))
+    op.execute("CREATE TRIGGER noted AFTER UPDATE OF name ON parents "
+               "BEGIN INSERT INTO log VALUES ('renamed to ' || NEW.name); END")
+"""
+
+COPIES = {
+    "nullability": 'batch.alter_column("name", existing_type=sa.String(20), nullable=False)',
+    "type": 'batch.alter_column("name", existing_type=sa.String(20), type_=sa.String(50))',
+    "dropped column": 'batch.drop_column("old")',
+    "renamed column": 'batch.alter_column("old", new_column_name="older", existing_type=sa.String(20))',
+    "constraint": 'batch.create_check_constraint("ck_name", "name <> \'\'")',
+    "several": 'batch.drop_column("old")\n    batch.alter_column("name", existing_type=sa.String(20), nullable=False)',
+}
+
+
+@pytest.fixture
+def embedded(tmp_path: Path) -> Iterator[Database]:
+    """A database file, which every connection of the application opens with foreign_keys=ON."""
+    with schema.embedded().fresh_database(tmp_path) as database:
+        yield database
+
+
+@pytest.fixture
+def project(embedded: Database, tmp_path: Path) -> Iterator[Project]:
+    """Two parents with two children each, as an application wrote them."""
+    with Project.create(tmp_path / "project", embedded.url) as project:
+        project.expand(PARENTS, "e1")
+        project.apply_expand()
+        with application(embedded) as connection:
+            connection.execute("INSERT INTO parents VALUES (1, 'x', 'one'), (2, 'y', 'two')")
+            connection.execute("INSERT INTO children VALUES (10, 1), (11, 1), (20, 2), (21, 2)")
+        yield project
+
+
+def application(database: Database) -> sqlite3.Connection:
+    """A connection of the application, with the foreign keys on."""
+    connection = sqlite3.connect(str(database.engine.url.database))
+    connection.execute("PRAGMA foreign_keys = ON")
+    return connection
+
+
+def contracted(project: Project, change: str) -> Run:
+    project.contract(f'with op.batch_alter_table("parents") as batch:\n    {change}', "c1")
+    return schema.run(project, "contract")
+
+
+def expanded(project: Project, change: str) -> Run:
+    project.expand(f'with op.batch_alter_table("parents") as batch:\n    {change}', "e2")
+    return schema.run(project, "expand")
+
+
+def by_plain_alembic(project: Project, change: str) -> Run:
+    project.expand(f'with op.batch_alter_table("parents") as batch:\n    {change}', "e2")
+    return schema.alembic(project, "upgrade", "expand@head")
+
+
+WAYS = (contracted, expanded, by_plain_alembic)
+
+
+@pytest.mark.parametrize("change", list(COPIES))
+@pytest.mark.parametrize("way", WAYS, ids=[way.__name__ for way in WAYS])
+def test_no_child_disappears_and_the_trigger_works(
+    project: Project, embedded: Database, way: Callable[[Project, str], Run], change: str
+) -> None:
+    """The parent is dropped and made again, and no ON DELETE CASCADE comes of it."""
+    ran = way(project, COPIES[change])
+    assert ran.code == 0, ran.output
+    assert schema.query_all(embedded, "SELECT id, name FROM parents") == [(1, "one"), (2, "two")]
+    assert schema.query_all(embedded, "SELECT id, parent FROM children ORDER BY id") == [
+        (10, 1),
+        (11, 1),
+        (20, 2),
+        (21, 2),
+    ]
+    assert schema.triggers(embedded) == ["noted"]
+    with application(embedded) as connection:
+        connection.execute("UPDATE parents SET name = 'uno' WHERE id = 1")
+        assert connection.execute("SELECT line FROM log").fetchall() == [("renamed to uno",)]
+        connection.execute("DELETE FROM parents WHERE id = 1")
+        assert connection.execute("SELECT count(*) FROM children").fetchone() == (2,)
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+
+
+def test_the_veto_keeps_plain_alembic_from_a_copying_contract(project: Project, embedded: Database) -> None:
+    """``alembic upgrade heads`` does not even begin."""
+    project.contract('with op.batch_alter_table("parents") as batch:\n    batch.drop_column("old")', "c1")
+    assert schema.alembic(project, "upgrade", "heads").code != 0
+    assert "old" in schema.shape(embedded)["parents"]["columns"]
+
+
+def test_rows_that_would_be_left_without_a_parent_are_refused(project: Project, embedded: Database) -> None:
+    """A revision after which a foreign key points nowhere: refused, and nothing is changed."""
+    project.contract('op.execute("DELETE FROM parents WHERE id = 2")', "c1")
+    before = schema.catalog(embedded)
+    refused = schema.run(project, "contract")
+    assert refused.code in (2, 3), refused.output
+    assert "children" in "\n".join(refused.complaint)
+    assert schema.query_all(embedded, "SELECT count(*) FROM parents") == [(2,)]
+    assert (schema.catalog(embedded), schema.version_rows(embedded)) == (before, ["e1"])
+
+
+def test_an_orphan_of_before_is_no_hindrance(project: Project, embedded: Database) -> None:
+    """Only what the revision itself would orphan is refused."""
+    with sqlite3.connect(str(embedded.engine.url.database)) as connection:
+        connection.execute("INSERT INTO children VALUES (99, 99)")
+    assert contracted(project, COPIES["nullability"]).code == 0
+
+
+def test_a_dropped_column_comes_back_when_the_revision_fails(project: Project, embedded: Database) -> None:
+    """pysqlite's own transactions would have committed the DROP COLUMN."""
+    project.contract('op.drop_column("parents", "old")\nraise RuntimeError("later")', "c1")
+    failed = schema.run(project, "contract")
+    assert failed.code == 2
+    assert "later" in failed.err
+    assert schema.query_all(embedded, "SELECT old FROM parents") == [("x",), ("y",)]
+
+
+@pytest.mark.parametrize("moment", range(1, 14))
+def test_a_copy_killed_anywhere_loses_nothing(project: Project, embedded: Database, moment: int) -> None:
+    """kill -9 at any statement of the copy: children, parents and trigger are there, and it goes on."""
+    project.contract(f'with op.batch_alter_table("parents") as batch:\n    {COPIES["several"]}', "c1")
+    killed = schema.run(project, "contract", die_at=moment)
+    assert killed.code in (-9, 0), killed.output
+    assert schema.query_all(embedded, "SELECT count(*) FROM children") == [(4,)]
+    assert schema.triggers(embedded) == ["noted"]
+    assert schema.run(project, "contract").code == 0
+    assert schema.query_all(embedded, "SELECT count(*) FROM children") == [(4,)]
+    assert schema.query_all(embedded, "SELECT id, name FROM parents") == [(1, "one"), (2, "two")]
+    assert schema.triggers(embedded) == ["noted"]

@@ -1,0 +1,149 @@
+"""The engine's own tables: made once, changed by themselves, refused when they are newer; one migrator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from online_migrate import command, state
+from online_migrate.exceptions import NewerState
+from tests.servers import Database
+from tests.support import schema
+from tests.support.project import Project
+
+ENGINE = ("contract_0001", "expand_0001")
+
+
+@pytest.fixture
+def project(database: Database, tmp_path: Path) -> Iterator[Project]:
+    """The sample project, on an empty database."""
+    with schema.volumes(tmp_path / "project", database) as project:
+        yield project
+
+
+def test_they_are_made_by_the_first_command_that_writes(project: Project, database: Database) -> None:
+    """expand makes all of them, and their version table says so; Alembic's own is not touched by it."""
+    schema.as_before(project, database, 1)
+    assert set(schema.tables(database)) == state.TABLES | {"volumes", "alembic_version"}
+    assert schema.version_rows(database, state.VERSION_TABLE) == ["contract_0001"]
+    assert schema.version_rows(database) == ["e1"]
+
+
+def test_their_columns_are_what_the_code_reads(project: Project, database: Database) -> None:
+    """The scripts that make the tables and the tables as the code knows them are one and the same."""
+    schema.as_before(project, database, 1)
+    import sqlalchemy as sa
+
+    inspector = sa.inspect(database.engine)
+    for table in state.metadata.tables.values():
+        columns = {column["name"]: column["nullable"] for column in inspector.get_columns(table.name)}
+        assert columns == {column.name: column.nullable for column in table.columns}
+        key = inspector.get_pk_constraint(table.name)["constrained_columns"]
+        assert set(key) == {column.name for column in table.primary_key}
+
+
+def test_many_processes_make_them_at_once(project: Project, database: Database) -> None:
+    """Four first expands at the same moment: everybody ends well or says that another is at work."""
+    runs = [schema.start(project, "expand") for _ in range(4)]
+    ends = [schema.finished(*started) for started in runs]
+    assert {end.code for end in ends} <= {0, 1}, [end.output for end in ends]
+    assert any(end.code == 0 for end in ends)
+    assert schema.version_rows(database, state.VERSION_TABLE) == ["contract_0001"]
+    assert schema.version_rows(database) == ["e2"]
+    assert all("Traceback" not in end.err for end in ends)
+    applied = [end for end in ends if "applied e1, e2" in end.out]
+    assert len(applied) <= 1
+
+
+def test_a_killed_bootstrap_is_finished(project: Project, database: Database) -> None:
+    """kill -9 at each of its statements: the next command makes the rest."""
+    for moment in range(1, 12):
+        schema.run(project, "expand", "e1", die_at=moment)
+    assert schema.run(project, "expand").code == 0
+    assert schema.version_rows(database, state.VERSION_TABLE) == ["contract_0001"]
+    assert schema.version_rows(database) == ["e2"]
+
+
+@pytest.mark.parametrize("verb", ["expand", "migrate", "contract", "status", "gate", "plan", "upgrade"])
+def test_an_older_engine_refuses_a_newer_state(project: Project, database: Database, verb: str) -> None:
+    """A contract revision of the engine that it does not know: exit 3, and nothing is changed."""
+    schema.as_before(project, database, 3)
+    schema.run_all(database, f"UPDATE {state.VERSION_TABLE} SET version_num = 'contract_9999'")
+    before = schema.Snapshot.of(database)
+    with pytest.raises(NewerState) as refusal:
+        getattr(command, verb)(project.site())
+    assert refusal.value.exit_code == 3
+    assert "contract_9999" in str(refusal.value)
+    assert schema.Snapshot.of(database) == before
+
+
+def test_an_older_engine_does_not_mind_what_a_newer_one_added(project: Project, database: Database) -> None:
+    """Unknown expand revisions of the engine disturb nothing."""
+    schema.as_before(project, database, 3)
+    schema.run_all(
+        database,
+        f"INSERT INTO {state.VERSION_TABLE} (version_num) VALUES ('expand_9999')",
+        "ALTER TABLE online_migrate_data_migration ADD COLUMN of_a_newer_engine VARCHAR(20)",
+    )
+    assert project.apply_expand() == ["e2"]
+    assert all(not result.error for result in project.migrate().values())
+    assert command.contract(project.site()).revisions == ("c2",)
+    assert project.report().complete
+
+
+def test_two_migrators_apply_nothing_twice(project: Project, database: Database) -> None:
+    """Two contracts at once: one applies it, the other waits and finds nothing, or gives up with 1."""
+    schema.ready(project, database)
+    runs = [schema.start(project, "contract") for _ in range(3)]
+    ends = [schema.finished(*started) for started in runs]
+    assert {end.code for end in ends} <= {0, 1, 3}, [end.output for end in ends]
+    assert sum("applied c2" in end.out for end in ends) == 1
+    assert schema.version_rows(database) == ["c2"]
+    assert schema.journal(database) == []
+
+
+def test_while_another_migrates_the_schema_the_second_says_so(project: Project, database: Database) -> None:
+    """The migrator's lock is held: exit 1 with the reason; it is free again when its holder is gone."""
+    from online_migrate.ddl.session import migrator
+    from online_migrate.exceptions import OtherMigrator
+    from online_migrate.waiting import Clock, Stop
+
+    class Hurry(Clock):
+        """A clock on which every wait is over at once, and an hour long."""
+
+        def __init__(self) -> None:
+            self.now = 0.0
+
+        def monotonic(self) -> float:
+            return self.now
+
+        def wait(self, seconds: float, stop: Stop) -> bool:
+            self.now += 3600
+            return False
+
+    schema.as_before(project, database, 3)
+    first = project.site()
+    with migrator(first.engine, first.project.settings, clock=Clock(), stop=Stop()):
+        with pytest.raises(OtherMigrator) as refusal:
+            command.expand(project.site(clock=Hurry()))
+        assert refusal.value.exit_code == 1
+    assert project.apply_expand() == ["e2"]
+
+
+@pytest.mark.needs("kill_session")
+def test_two_databases_of_one_server_do_not_wait_for_each_other(
+    project: Project, database: Database, tmp_path: Path
+) -> None:
+    """The migrator's lock is one database's."""
+    from online_migrate.ddl.session import migrator
+    from online_migrate.waiting import Clock, Stop
+
+    first = project.site()
+    with (
+        database.server.fresh_database(tmp_path, "other") as other,
+        schema.volumes(tmp_path / "other", other) as second,
+        migrator(first.engine, first.project.settings, clock=Clock(), stop=Stop()),
+    ):
+        assert second.apply_expand() == ["e1", "e2"]

@@ -1,0 +1,194 @@
+"""Data migrations are found and put in order; what is wrong with them is said in a line or two."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from online_migrate import exceptions
+from online_migrate.revision.data_migration import Backfill, DataMigration
+from online_migrate.revision.discovery import in_order
+from tests.support.project import Project, execute
+
+FILL = 'Backfill(table="items", values={"size": 1}, pending=lambda t: t.c.size.is_(None)'
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    with Project.create(tmp_path / "project", f"sqlite:///{tmp_path / 'database'}") as written:
+        written.expand('op.create_table("more", sa.Column("id", sa.Integer, primary_key=True))')
+        written.contract('op.drop_table("more")', requires=())
+        yield written
+
+
+def _items(project: Project) -> sa.Engine:
+    engine = sa.create_engine(project.url)
+    execute(
+        engine,
+        "CREATE TABLE items (id INTEGER PRIMARY KEY, size INTEGER)",
+        "INSERT INTO items (id) VALUES (1)",
+    )
+    return engine
+
+
+def _found(project: Project) -> Mapping[str, DataMigration]:
+    return project.site().project.data_migrations
+
+
+BROKEN: dict[str, tuple[dict[str, str], str]] = {
+    "the same name in two modules": ({"a": f"x = {FILL})", "b": f"x = {FILL})"}, "named 'x'"),
+    "the same name in one module": ({"a": f'x = {FILL})\ny = {FILL}, name="x")'}, "named 'x'"),
+    "an unknown after": ({"a": f'x = {FILL}, after="nobody")'}, "after names 'nobody'"),
+    "after itself": ({"a": f'x = {FILL}, after="x")'}, "circle: x -> x"),
+    "a circle": (
+        {"a": f'x = {FILL}, after="y")', "b": f'y = {FILL}, after="z")', "c": f'z = {FILL}, after="x")'},
+        "circle",
+    ),
+    "an unknown revision": ({"a": f'x = {FILL}, revision="e9")'}, "'e9' is not in this project"),
+    "a contract revision": ({"a": f'x = {FILL}, revision="c1")'}, "is a contract one"),
+    "a syntax error": ({"a": "x = = 1"}, "SyntaxError"),
+    "a module that is not there": ({"a": "import nowhere.at_all"}, "ModuleNotFoundError"),
+    "a name that is not there": ({"a": "from online_migrate import Forwardfill"}, "ImportError"),
+    "an exception": ({"a": "1 / 0"}, "ZeroDivisionError"),
+    "an unknown argument": ({"a": f"x = {FILL}, priority=1)"}, "priority"),
+    "no values": ({"a": 'x = Backfill(table="items")'}, "values"),
+    "pending is a string": (
+        {"a": 'x = Backfill(table="items", values={"size": 1}, pending="size IS NULL")'},
+        "str",
+    ),
+    "pending is a text": (
+        {"a": 'x = Backfill(table="items", values={"size": 1}, pending=sa.text("size IS NULL"))'},
+        "TextClause",
+    ),
+    "pending is a bool": ({"a": 'x = Backfill(table="items", values={"size": 1}, pending=True)'}, "bool"),
+    "pending gives a bool": (
+        {"a": 'x = Backfill(table="items", values={"size": 1}, pending=lambda t: t.c.size is None)'},
+        "bool",
+    ),
+    "pending gives a string": (
+        {"a": 'x = Backfill(table="items", values={"size": 1}, pending=lambda t: "size IS NULL")'},
+        "str",
+    ),
+    "pending raises": (
+        {"a": 'x = Backfill(table="items", values={"size": 1}, pending=lambda t: 1 / 0)'},
+        "ZeroDivisionError",
+    ),
+    "verify is a string": ({"a": f'x = {FILL}, verify="size > 0")'}, "verify is a str"),
+    "values sets an unknown column": ({"a": 'x = Backfill(table="items", values={"sice": 1})'}, "'sice'"),
+    "values gives an unknown column": (
+        {"a": 'x = Backfill(table="items", values=lambda t: {"sice": 1})'},
+        "'sice'",
+    ),
+    "values is a list": ({"a": 'x = Backfill(table="items", values=["size"])'}, "values is a list"),
+    "values gives nothing": (
+        {"a": 'x = Backfill(table="items", values=lambda t: None)'},
+        "values is a NoneType",
+    ),
+    "table is a number": ({"a": 'x = Backfill(table=7, values={"size": 1})'}, "table is a int"),
+    "counted with pending and no table": (
+        {"a": "x = counted(lambda c, m: (0, 0), name='x', pending=lambda t: t.c.size.is_(None))"},
+        "it has no table",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_what_is_wrong_is_said_before_anything_is_done(case: str, project: Project) -> None:
+    """Exit 127, one line and a hint, with the name; no row is changed, no table is made."""
+    modules, words = BROKEN[case]
+    engine = _items(project)
+    project.data("_first", "")
+    project.data("0_good", f"good = {FILL})")
+    for module, source in modules.items():
+        project.data(module, source)
+    with pytest.raises(exceptions.UsageError) as caught:
+        project.migrate()
+    assert caught.value.exit_code == 127
+    assert words in str(caught.value)
+    assert len(f"{caught.value}\n{caught.value.hint}".splitlines()) <= 2
+    assert sa.inspect(engine).get_table_names() == ["items"]
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT size FROM items")) is None
+    engine.dispose()
+
+
+def test_the_command_line_says_it_in_two_lines(project: Project) -> None:
+    """No traceback; the file and the line of a syntax error."""
+    project.data("broken", "\n\nx = = 1")
+    ran = project.run("migrate")
+    assert ran.code == 127
+    assert len(ran.complaint) <= 2
+    assert "broken.py:7" in ran.err
+    assert ran.out == ""
+
+
+def test_names_are_those_of_variables_and_functions(project: Project) -> None:
+    """``name=`` first, then the variable, or the function; private modules are not read."""
+    project.data(
+        "kinds",
+        f"""
+        by_variable = {FILL})
+        other = {FILL}, name="by_name")
+
+        @row_migration(table="items")
+        def by_function(row): ...
+
+        @batch_migration(table="items", name="named")
+        def other_function(connection, chunk): ...
+
+        @counted
+        def as_it_is(context, max_count): ...
+        """,
+    )
+    project.data("_helpers", f"hidden = {FILL})")
+    found = _found(project)
+    assert list(found) == ["by_variable", "by_name", "by_function", "named", "as_it_is"]
+    assert [migration.kind for migration in found.values()] == [
+        "backfill",
+        "backfill",
+        "row",
+        "batch",
+        "counted",
+    ]
+
+
+def test_a_module_called_like_the_librarys_takes_no_place(project: Project) -> None:
+    """``data/json.py`` is a data migration, and ``import json`` is still the library's."""
+    project.data("json", f"x = {FILL})")
+    assert list(_found(project)) == ["x"]
+    import json
+
+    assert json.loads("1") == 1
+
+
+def test_a_revision_may_be_named_by_its_beginning(project: Project) -> None:
+    """As everywhere in Alembic; it is resolved once."""
+    project.expand("pass", "abcdef123")
+    project.data("x", f'x = {FILL}, revision="abcd")')
+    assert _found(project)["x"].revision == "abcdef123"
+
+
+def test_no_folder_is_no_data_migration(project: Project) -> None:
+    """An adopted project may have none."""
+    (project.scripts / "data").rmdir()
+    assert _found(project) == {}
+
+
+def _after(name: str, *after: str) -> DataMigration:
+    return Backfill(name=name, table="t", values={}, after=after)
+
+
+@pytest.mark.parametrize(
+    ("migrations", "order"),
+    [
+        ([], []),
+        ([_after("b"), _after("a")], ["b", "a"]),
+        ([_after("c", "a"), _after("a"), _after("b", "c")], ["a", "c", "b"]),
+    ],
+)
+def test_the_order(migrations: list[DataMigration], order: list[str]) -> None:
+    """Each after those it waits for, otherwise as they are written."""
+    assert list(in_order(migrations)) == order

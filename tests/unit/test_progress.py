@@ -1,0 +1,61 @@
+"""How far, how fast, how long: measured with a clock of our own."""
+
+from __future__ import annotations
+
+import pytest
+
+from online_migrate.migrate.progress import Meter
+from online_migrate.waiting import Clock, Stop
+
+
+class Hand(Clock):
+    """A clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wait(self, seconds: float, stop: Stop) -> bool:
+        self.now += seconds
+        return stop.requested
+
+
+def test_before_anything_was_done_nothing_is_known() -> None:
+    """No rate, no time left, no division by zero."""
+    snapshot = Meter("m", total=10, done=3, clock=Hand()).snapshot()
+    assert (snapshot.done, snapshot.total, snapshot.rate, snapshot.seconds_left) == (3, 10, 0.0, None)
+
+
+def test_the_rate_is_that_of_this_run() -> None:
+    """Rows of earlier runs are done, but were not done now."""
+    clock = Hand()
+    meter = Meter("m", total=1_000, done=500, clock=clock)
+    clock.now += 2
+    meter.add(100)
+    snapshot = meter.snapshot("a chunk")
+    assert (snapshot.done, snapshot.rate, snapshot.seconds_left) == (600, 50.0, 8.0)
+    assert snapshot.chunk == "a chunk"
+
+
+def test_the_rate_follows_the_last_half_minute() -> None:
+    """What was slow an hour ago does not make the time left longer."""
+    clock = Hand()
+    meter = Meter("m", total=None, done=0, clock=clock)
+    clock.now += 3_600
+    meter.add(1)
+    for _ in range(60):
+        clock.now += 1
+        meter.add(10)
+    assert meter.snapshot().rate == pytest.approx(10)
+    assert meter.snapshot().seconds_left is None
+
+
+def test_more_done_than_there_were_is_no_negative_time() -> None:
+    """Rows are inserted while it runs: the total of the start is only an estimate."""
+    clock = Hand()
+    meter = Meter("m", total=10, done=0, clock=clock)
+    clock.now += 1
+    meter.add(25)
+    assert meter.snapshot().seconds_left == 0
