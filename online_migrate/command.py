@@ -106,7 +106,7 @@ def migrate(
         site.project.data_migrations.values()
     )
     applied = site.applied()
-    _refuse_unexpanded(chosen, applied, site.project.graph, named=bool(names))
+    _refuse_unexpanded(chosen, applied, site.project.graph)
     over = site.project.graph.requirements(applied)
     runner.check(site.engine, [migration for migration in chosen if migration.name not in over])
     site.prepare()
@@ -127,18 +127,17 @@ def _workplace(
     )
 
 
-def _refuse_unexpanded(
-    migrations: Sequence[DataMigration], applied: frozenset[str], graph: Graph, *, named: bool
-) -> None:
-    """Refuses what was named and cannot run, or if nothing can; one of a later release only waits."""
+def _refuse_unexpanded(migrations: Sequence[DataMigration], applied: frozenset[str], graph: Graph) -> None:
     over = graph.requirements(applied)
     left = [migration for migration in migrations if migration.name not in over]
     missing = [m for m in left if m.revision is not None and m.revision not in applied]
-    if missing and (named or len(missing) == len(left)):
+    if missing:
         first = missing[0]
-        raise exceptions.ExpandMissing(
-            name=first.name, revision=first.revision, hint=gates.expand_hint(graph, str(first.revision))
-        )
+        hint = gates.expand_hint(graph, str(first.revision))
+        others = [migration.name for migration in left if migration not in missing]
+        if others:
+            hint += f"   (or, without it: online-migrate migrate {' '.join(others)})"
+        raise exceptions.ExpandMissing(name=first.name, revision=first.revision, hint=hint)
 
 
 def _run_all(
@@ -158,9 +157,6 @@ def _run_all(
         waits_for = [name for name in migration.after if name not in complete]
         if migration.name in over:
             yield Result(migration.name, Outcome.CONTRACTED)
-        elif migration.revision is not None and migration.revision not in applied:
-            hint = gates.expand_hint(site.project.graph, migration.revision)
-            yield Result(migration.name, Outcome.WAITING, error=f"it waits for: {hint}")
         elif waits_for:
             yield Result(migration.name, Outcome.WAITING, error=f"waits for {', '.join(waits_for)}")
         else:
@@ -323,7 +319,7 @@ def upgrade(site: Site) -> list[Result]:
 
 def _upgrade_data(site: Site, chosen: Sequence[DataMigration], *, fresh: bool) -> list[Result]:
     applied = site.applied()
-    _refuse_unexpanded(chosen, applied, site.project.graph, named=True)
+    _refuse_unexpanded(chosen, applied, site.project.graph)
     place = _workplace(site)
     empty = [m for m in chosen if isinstance(m, CountedMigration) and _is_empty(site, m, fresh=fresh)]
     for migration in empty:

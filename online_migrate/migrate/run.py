@@ -16,7 +16,7 @@ class Outcome(enum.Enum):
     CONTRACTED = "its contract revision is applied: there is nothing left to do"
     REMAINING = "stopped at a limit, or on request: run the command again to continue"
     CHASED = "every row was moved, but rows became pending since: an old version still writes them"
-    WAITING = "waits for something else that is not complete"
+    WAITING = "waits for a data migration that is not complete"
     FAILED = "failed: see the error"
 
 

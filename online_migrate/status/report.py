@@ -137,6 +137,9 @@ def _migration(
         except exceptions.PendingUnreadable as problem:
             error = error or str(problem)
             connection.rollback()
+    done = census.done if census else None
+    if census is None and contracted is None and record is not None:
+        done = record.done
     rate, left = _pace(record, census)
     if record is not None and status == state.Status.RUNNING and _silence(record) > SILENT_AFTER:
         status = f"running, but silent for {_silence(record):,.0f} s"
@@ -147,7 +150,7 @@ def _migration(
         release=migration.release,
         status=status,
         total=census.total if census else None,
-        done=census.done if census else None,
+        done=done,
         pending=census.pending if census else None,
         failed=census.failed if census else None,
         rate=rate,
