@@ -1,5 +1,6 @@
 # make test     everything: format, types, import rules, and the tests on every database server
 # make demo     the guided tour, on SQLite
+# make oldest   part of the tests, on SQLite, with SQLAlchemy 2.0; 'make test' does it too
 # make lint     format, types and import rules only
 # make servers  put the database servers of the tests on this machine, without starting any
 # make clean    stop servers left running, remove what was built
@@ -9,13 +10,25 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEV := $(VENV)/.installed-dev
 PLAIN := $(VENV)/.installed
+OLDEST := .venv-oldest
 PYTEST_OPTIONS ?= -n 2 --dist worksteal
 
 .DEFAULT_GOAL := test
-.PHONY: test demo lint servers clean
+.PHONY: test oldest demo lint servers clean
 
-test: lint servers
+test: lint servers oldest
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS) tests
+
+oldest: $(OLDEST)/.installed
+	$(OLDEST)/bin/python -m pytest $(PYTEST_OPTIONS) --server sqlite tests/unit tests/functional/test_migrate.py \
+	    tests/functional/test_kinds.py tests/functional/test_gate.py tests/functional/test_contract.py \
+	    tests/functional/test_veto.py
+
+$(OLDEST)/.installed: pyproject.toml setup.py $(DEV)
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check 'SQLAlchemy<2.1' --editable '.[postgresql,mysql]' \
+	    pytest pytest-xdist pytest-timeout hypothesis
+	touch $@
 
 lint: $(DEV)
 	$(BIN)/ruff check
@@ -51,5 +64,5 @@ INSTALL_VENV = { \
 
 clean:
 	if [ -x $(BIN)/python ] && [ -d .servers ]; then $(BIN)/python -m tests.servers stop; fi
-	rm -rf $(VENV) .servers build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(OLDEST) .servers build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

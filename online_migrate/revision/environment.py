@@ -21,7 +21,7 @@ from alembic.runtime.environment import EnvironmentContext
 from online_migrate import config as configuration
 from online_migrate import exceptions, state
 from online_migrate.ddl.session import private_connection, server_down
-from online_migrate.dialects import create_engine, dialect_of
+from online_migrate.dialects import Dialect, create_engine, dialect_of
 from online_migrate.dialects.errors import ServerFault
 from online_migrate.revision.graph import Graph, Phase, from_scripts
 
@@ -136,8 +136,32 @@ def _run_online(environment: EnvironmentContext, url: str, options: dict[str, An
         environment.configure(
             connection=connection, **{"transactional_ddl": dialect.transactional_ddl, **options}
         )
-        with dialect.writing(connection), environment.begin_transaction():
+        with dialect.writing(connection), environment.begin_transaction(), _watched(dialect, connection):
             environment.run_migrations()
+
+
+@contextlib.contextmanager
+def _watched(dialect: Dialect, connection: sa.Connection) -> Iterator[None]:
+    """What a dialect does around revisions and their statements, where Alembic alone runs them."""
+
+    def before(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        dialect.before_statement(connection, statement)
+
+    def after(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        dialect.after_statement(connection, statement)
+
+    event.listen(connection, "before_cursor_execute", before)
+    event.listen(connection, "after_cursor_execute", after)
+    try:
+        with dialect.around_revision(connection):
+            yield
+    except exceptions.ServerError as error:
+        raise _told_by_alembic(error) from error
+
+
+def _told_by_alembic(error: exceptions.OnlineMigrateError) -> util.CommandError:
+    """The error as Alembic's own command line shows it: one line without a traceback."""
+    return util.CommandError(f"{error} {error.hint}".rstrip())
 
 
 def _current_environment() -> EnvironmentContext:
@@ -177,8 +201,7 @@ def _graph_of(script: ScriptDirectory) -> Graph:
     try:
         return from_scripts(list(script.walk_revisions()))
     except exceptions.UsageError as error:
-        # Alembic's own command line shows it as one line without a traceback.
-        raise util.CommandError(f"{error} {error.hint}".rstrip()) from error
+        raise _told_by_alembic(error) from error
 
 
 def _refuse(steps: Sequence[Any], graph: Graph, permit: frozenset[str], *, fresh: bool) -> None:

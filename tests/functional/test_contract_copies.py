@@ -1,4 +1,4 @@
-"""Where an ALTER copies the table (Alembic's batch mode on SQLite): children, triggers and rows survive it."""
+"""Where an ALTER copies the table (Alembic's batch mode on SQLite), children and triggers survive it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ COPIES = {
     "dropped column": 'batch.drop_column("old")',
     "renamed column": 'batch.alter_column("old", new_column_name="older", existing_type=sa.String(20))',
     "constraint": 'batch.create_check_constraint("ck_name", "name <> \'\'")',
-    "several": 'batch.drop_column("old")\n    batch.alter_column("name", existing_type=sa.String(20), nullable=False)',
+    "several": 'batch.drop_column("old")\n'
+    '    batch.alter_column("name", existing_type=sa.String(20), nullable=False)',
 }
 
 
@@ -108,13 +109,16 @@ def test_the_veto_keeps_plain_alembic_from_a_copying_contract(project: Project, 
     assert "old" in schema.shape(embedded)["parents"]["columns"]
 
 
-def test_rows_that_would_be_left_without_a_parent_are_refused(project: Project, embedded: Database) -> None:
+@pytest.mark.parametrize("way", WAYS, ids=[way.__name__ for way in WAYS])
+def test_rows_that_would_be_left_without_a_parent_are_refused(
+    project: Project, embedded: Database, way: Callable[[Project, str], Run]
+) -> None:
     """A revision after which a foreign key points nowhere: refused, and nothing is changed."""
-    project.contract('op.execute("DELETE FROM parents WHERE id = 2")', "c1")
     before = schema.catalog(embedded)
-    refused = schema.run(project, "contract")
-    assert refused.code in (2, 3), refused.output
-    assert "children" in "\n".join(refused.complaint)
+    refused = way(project, 'op.execute("DELETE FROM parents WHERE id = 2")')
+    assert refused.code in (2, 3, 255), refused.output
+    assert "children" in refused.output
+    assert "Traceback" not in refused.output, refused.output
     assert schema.query_all(embedded, "SELECT count(*) FROM parents") == [(2,)]
     assert (schema.catalog(embedded), schema.version_rows(embedded)) == (before, ["e1"])
 

@@ -66,17 +66,21 @@ def test_a_killed_bootstrap_is_finished(project: Project, database: Database) ->
     assert schema.version_rows(database) == ["e2"]
 
 
-@pytest.mark.parametrize("verb", ["expand", "migrate", "contract", "status", "gate", "plan", "upgrade"])
-def test_an_older_engine_refuses_a_newer_state(project: Project, database: Database, verb: str) -> None:
+def test_an_older_engine_refuses_a_newer_state(project: Project, database: Database) -> None:
     """A contract revision of the engine that it does not know: exit 3, and nothing is changed."""
-    schema.as_before(project, database, 3)
-    schema.run_all(database, f"UPDATE {state.VERSION_TABLE} SET version_num = 'contract_9999'")
+    schema.ready(project, database)
+    schema.run_all(
+        database,
+        f"UPDATE {state.VERSION_TABLE} SET version_num = 'contract_9999'",
+        "ALTER TABLE online_migrate_data_migration RENAME COLUMN done TO finished_rows",
+    )
     before = schema.Snapshot.of(database)
-    with pytest.raises(NewerState) as refusal:
-        getattr(command, verb)(project.site())
-    assert refusal.value.exit_code == 3
-    assert "contract_9999" in str(refusal.value)
-    assert schema.Snapshot.of(database) == before
+    for verb in ("expand", "migrate", "contract", "status", "gate", "plan", "upgrade"):
+        with pytest.raises(NewerState) as refusal:
+            getattr(command, verb)(project.site())
+        assert refusal.value.exit_code == 3
+        assert "contract_9999" in str(refusal.value)
+        assert schema.Snapshot.of(database) == before
 
 
 def test_an_older_engine_does_not_mind_what_a_newer_one_added(project: Project, database: Database) -> None:
