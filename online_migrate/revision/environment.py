@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from alembic import context as alembic_context
 from alembic import util
 from alembic.runtime.environment import EnvironmentContext
+from sqlalchemy import event
 
 from online_migrate import config as configuration
 from online_migrate import exceptions, state

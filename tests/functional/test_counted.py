@@ -138,13 +138,12 @@ def test_the_function_is_asked_for_no_more_than_is_left(database: Database, proj
 
 
 def test_cinders_function_runs_as_it_is(database: Database, project: Project) -> None:
-    """Exit codes 0, 1, 2 and 127 of ``online_data_migrations``, with a function on oslo.db's enginefacade."""
+    """Exit codes 0, 1 and 2 of ``online_data_migrations``, with a function on oslo.db's enginefacade."""
     _volumes(database.engine, 10)
     project.data("cinder", CINDER.format(url=database.url, options=""))
     ran = project.run("online_data_migrations", "--max_count", "4")
     assert ran.code == 1, ran
     assert scalar(database.engine, "SELECT count(*) FROM volumes WHERE size = gb * 10") == 4
-    assert project.run("db", "online_data_migrations", "--max-count", "many").code == 127
     ran = project.run("db", "online_data_migrations")
     assert ran.code == 0, ran
     assert "volumes_in_bytes" in ran.out

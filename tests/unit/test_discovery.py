@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from online_migrate import exceptions
+from online_migrate.cli.main import run
 from online_migrate.revision.data_migration import Backfill, DataMigration
 from online_migrate.revision.discovery import in_order
 from tests.support.project import Project, execute
@@ -123,6 +124,29 @@ def test_the_command_line_says_it_in_two_lines(project: Project) -> None:
     assert len(ran.complaint) <= 2
     assert "broken.py:7" in ran.err
     assert ran.out == ""
+
+
+@pytest.mark.parametrize("number", ["abc", "0", "-1", "1.5", ""])
+@pytest.mark.parametrize("command", ["migrate", "online_data_migrations"])
+@pytest.mark.parametrize("option", ["--max-count", "--batch-size"])
+def test_a_number_that_is_none_is_refused(
+    command: str, option: str, number: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 127, in cinder-manage's dialect too; an option that it has not is a wrong argument as well."""
+    assert run([command, option, number]) == 127
+    captured = capsys.readouterr()
+    assert option in captured.err
+    assert captured.out == ""
+
+
+def test_an_unknown_name_is_refused_and_the_known_ones_are_named(project: Project) -> None:
+    """Exit 127, and which names there are."""
+    _items(project).dispose()
+    project.data("kinds", f"good = {FILL})\nother = {FILL})")
+    with pytest.raises(exceptions.UnknownDataMigration) as caught:
+        project.migrate("godo")
+    assert caught.value.exit_code == 127
+    assert caught.value.hint == "known names: good, other"
 
 
 def test_names_are_those_of_variables_and_functions(project: Project) -> None:
