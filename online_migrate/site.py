@@ -74,8 +74,13 @@ class Site:
         bootstrap.ensure(self.engine, self.project.settings, clock=self.clock, stop=self.stop)
 
     def applied(self) -> frozenset[str]:
-        """The revisions that the database has."""
+        """The revisions that the database has.
+
+        Raises :class:`~online_migrate.exceptions.NewerState` before anything is read from tables that a
+        newer engine has changed.
+        """
         with connect(self.engine) as connection:
+            bootstrap.is_current(connection)
             return applied_revisions(connection, self.project, self.environment)
 
     @contextlib.contextmanager

@@ -91,7 +91,7 @@ def _load(path: Path) -> types.ModuleType:
         spec.loader.exec_module(module)
     except exceptions.OnlineMigrateError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         line = f":{error.lineno}" if isinstance(error, SyntaxError) else ""
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise exceptions.ScriptBroken(path=f"{path}{line}", reason=reason) from error

@@ -285,7 +285,7 @@ def read_environment(project: Project, url: str) -> Environment:
         raise
     except ServerFault as error:
         raise server_down(sa.make_url(url), error) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise exceptions.ScriptBroken(path=str(env_py), reason=reason) from error
     finally:

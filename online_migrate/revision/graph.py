@@ -209,8 +209,21 @@ def _names(value: Any) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
 
 
+def _names_in(script: Any, variable: str) -> tuple[str, ...]:
+    """The names that a script gives in *variable*."""
+    value = getattr(script.module, variable, None)
+    if not isinstance(value, str | tuple | list | set | frozenset | None) or not all(
+        isinstance(name, str) for name in value or ()
+    ):
+        raise exceptions.GraphBroken(
+            reason=f"{variable} of {script.revision} is no tuple of names: {value!r} ({script.path})",
+            hint=f'write {variable} = ("name", ...)',
+        )
+    return _names(value)
+
+
 def _revision(script: Any, ids: set[str], by_label: Mapping[str, str]) -> Revision:
-    requires = getattr(script.module, "requires", None)
+    declared = getattr(script.module, "requires", None) is not None
     depends = tuple(
         name if name in ids else by_label.get(name, name) for name in script._resolved_dependencies
     )
@@ -219,8 +232,8 @@ def _revision(script: Any, ids: set[str], by_label: Mapping[str, str]) -> Revisi
         down=tuple(script._versioned_down_revisions),
         depends_on=depends,
         labels=frozenset(_labels(script)),
-        requires=UNDECLARED if requires is None else _names(requires),
-        locks=_names(getattr(script.module, "locks", None)),
+        requires=_names_in(script, "requires") if declared else UNDECLARED,
+        locks=_names_in(script, "locks"),
         release=getattr(script.module, "release", None),
         doc=(script.doc or "").strip(),
         path=script.path,

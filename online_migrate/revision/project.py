@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import dataclasses
 import functools
 import sys
@@ -53,9 +54,9 @@ class Project:
         try:
             script = ScriptDirectory.from_config(self.config)
             script.get_heads()
-        except util.CommandError as error:
-            raise exceptions.ConfigBroken(path=str(self.config_file), reason=str(error)) from None
-        except Exception as error:
+        except (util.CommandError, configparser.Error) as error:
+            raise exceptions.ConfigBroken(path=str(self.config_file), reason=_on_one_line(error)) from None
+        except (Exception, SystemExit) as error:
             raise exceptions.ScriptBroken(path=_culprit(error), reason=_one_line(error)) from error
         return script
 
@@ -100,8 +101,12 @@ class _CommandOptions:
     x: list[str]
 
 
+def _on_one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
 def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return f"{type(error).__name__}: {_on_one_line(error)}"
 
 
 def _culprit(error: BaseException) -> str:

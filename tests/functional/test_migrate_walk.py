@@ -126,7 +126,7 @@ def test_every_row_is_visited_once_whatever_the_key_and_the_batch_size(
     """Without ``pending`` only the walk decides who is visited: each row once, in chunks of the size."""
     columns, keys = KEYS[key]
     count = len(keys)
-    sizes = {"one": 1, "some": 4, "exact": count, "more": count + 1}
+    sizes = {"of_one": 1, "of_four": 4, "of_all": count, "of_more": count + 1}
     table = create(database.engine, _table(columns(), *sizes, "by_row"))
     insert(database.engine, table, [{f"k{i}": part for i, part in enumerate(parts)} for parts in keys])
     project.data("hits", HITS)
@@ -139,7 +139,7 @@ def test_every_row_is_visited_once_whatever_the_key_and_the_batch_size(
 
 
 HITS = """
-for name in ("one", "some", "exact", "more"):
+for name in ("of_one", "of_four", "of_all", "of_more"):
     globals()[name] = Backfill(
         name=name, table="items", values=lambda t, name=name: {name: t.c[name] + 1})
 
@@ -227,6 +227,7 @@ def test_the_gate_counts_a_table_without_a_key(database: Database, project: Proj
     assert blockers["pending-rows"].count == 1
 
 
+@pytest.mark.filterwarnings("ignore:Skipped unsupported reflection:sqlalchemy.exc.SAWarning")
 def test_a_partial_or_expression_index_is_no_key(database: Database, project: Project) -> None:
     """An index that does not cover every row, or not the column itself, makes nothing unique."""
     execute(database.engine, "CREATE TABLE items (a INTEGER NOT NULL, b INTEGER NOT NULL, n INTEGER)")

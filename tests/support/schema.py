@@ -472,7 +472,7 @@ def _child(arguments: Sequence[str], folder: str, death: Death, environment: Map
     try:
         code = _PROGRAMS[arguments[0]](arguments[1:])
     except SystemExit as end:
-        code = end.code
+        code = end.code if isinstance(end.code, int | None) else 1
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(int(code or 0) % 256)
