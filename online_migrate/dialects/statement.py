@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-_TOKEN = re.compile(
-    r"""
-      (?P<comment>--[^\n]*|/\*(?!M?!).*?\*/)
-    | (?P<string>'(?:[^']|'')*'|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$)
-    | (?P<quoted>`(?:[^`]|``)*`|"(?:[^"]|"")*"|\[[^\]]*\])
-    | (?P<word>[^\W\d][\w$]*)
-    | (?P<other>[(),.;]|[^\s])
-    """,
-    re.VERBOSE | re.DOTALL,
-)
+from sqlglot import TokenType, tokenize
+from sqlglot.errors import TokenError
+
+_EXECUTABLE_COMMENT = re.compile(r"/\*M?!\d*(.*?)\*/", re.DOTALL)
+_STRINGS = frozenset(kind for kind in TokenType if kind.name.endswith("STRING"))
 _READS = frozenset(
     {"SELECT", "SHOW", "SET", "PRAGMA", "EXPLAIN", "DESCRIBE", "DESC", "VALUES", "WITH", "USE", "ANALYZE"}
     | {"BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "START", "LOCK", "UNLOCK", "RESET"}
@@ -50,18 +47,26 @@ class Token:
 
 @functools.lru_cache(maxsize=512)
 def tokens(statement: str) -> tuple[Token, ...]:
-    """The tokens of *statement* without comments and without the contents of strings."""
-    found: list[Token] = []
-    for match in _TOKEN.finditer(statement):
-        kind, text = match.lastgroup, match.group()
-        if kind == "comment":
-            continue
-        if kind == "quoted":
-            quote = text[-1]
-            found.append(Token(text[1:-1].replace(quote * 2, quote), quoted=True))
-        else:
-            found.append(Token("''" if kind == "string" else text, quoted=kind == "string"))
-    return tuple(found)
+    """The tokens of *statement* without comments and without the contents of strings.
+
+    What MySQL and MariaDB execute although it looks like a comment, ``/*! ... */``, is no comment here.
+    """
+    text = _EXECUTABLE_COMMENT.sub(r" \1 ", statement)
+    # Nobody says by which server a statement is meant; backticks do, and so do backslashes in strings.
+    for reader in ("mysql", "postgres") if "`" in text else ("postgres", "mysql"):
+        with contextlib.suppress(TokenError):
+            return tuple(token for found in tokenize(text, read=reader) for token in _plain(found))
+    return tuple(Token(word) for word in text.split())
+
+
+def _plain(found: Any) -> Iterator[Token]:
+    if found.token_type in _STRINGS:
+        yield Token("''", quoted=True)
+    elif found.token_type is TokenType.IDENTIFIER:
+        yield Token(found.text, quoted=True)
+    else:
+        # Some pairs of words, such as PRIMARY KEY, are one token there.
+        yield from (Token(word) for word in found.text.split())
 
 
 def identifiers(statement: str) -> list[str]:
@@ -115,6 +120,8 @@ def is_destructive(statement: str) -> bool:
     parts = _parts(statement)
     if len(parts) > 1:
         return any(_verb(part) in _OPAQUE | _TAKES | {"ALTER"} for part in parts)
+    if is_data(statement):
+        return first_word(statement) != "INSERT"
     if altered_table(statement) is not None:
         return any(action[0].word in ("DROP", "RENAME", "ALTER") for action in actions(statement))
     words = [token.word for token in tokens(statement)]

@@ -550,3 +550,151 @@ def test_a_revision_that_requires_nothing_needs_no_data_migration(database: Data
         schema.ready(project, database)
         assert command.contract(project.site()).revisions == ("c2", "c3")
     assert "legacy" not in schema.shape(database)["volumes"]["columns"]
+
+
+# --- what the look reads --------------------------------------------------------------------------
+
+_OTHER_TABLE = {
+    "by its name": """
+        kept = sa.table("kept", sa.column("volume"))
+        PENDING = lambda t: sa.exists().where(kept.c.volume == t.c.id)
+    """,
+    "by an alias": """
+        kept = sa.table("kept", sa.column("volume")).alias("k")
+        PENDING = lambda t: t.c.id.in_(sa.select(kept.c.volume))
+    """,
+    "twice": """
+        kept = sa.table("kept", sa.column("volume"))
+        one, two = kept.alias("one"), kept.alias("two")
+        PENDING = lambda t: t.c.id.in_(sa.select(one.c.volume).where(one.c.volume.in_(sa.select(two.c.volume))))
+    """,
+    "itself": """
+        def PENDING(t):
+            again = t.alias("again")
+            return sa.exists().where(again.c.id == t.c.id, again.c.size_bytes.is_(None))
+    """,
+    "in a CTE": """
+        kept = sa.table("kept", sa.column("volume"))
+        PENDING = lambda t: t.c.id.in_(sa.select(sa.select(kept.c.volume).cte("them").c.volume))
+    """,
+}
+
+
+@pytest.mark.parametrize("name", list(_OTHER_TABLE))
+def test_a_pending_that_reads_other_tables_is_looked_at_under_the_lock(
+    project: Project, database: Database, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every table and alias that it reads is locked: a row slipped into the *other* table is found too."""
+    from online_migrate.contract import runner
+
+    schema.ready(project, database)
+    schema.run_all(database, "CREATE TABLE kept (volume INTEGER PRIMARY KEY)")
+    project.data(
+        "volume_bytes",
+        _OTHER_TABLE[name]
+        + """
+        volume_bytes = Backfill(table="volumes", revision="e2", pending=PENDING, values={"size_bytes": 1})
+    """,
+    )
+    assert command.gate(project.site()) == []
+    apply = runner.run
+    slip = "INSERT INTO kept (volume) VALUES (7)"
+    if name == "itself":
+        slip = "UPDATE volumes SET size_bytes = NULL WHERE id = 7"
+
+    def slip_and_apply(stepper: object, revision: str) -> None:
+        schema.run_all(database, slip)
+        apply(stepper, revision)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(runner, "run", slip_and_apply)
+    before = schema.catalog(database)
+    with pytest.raises(GateClosed) as refusal:
+        command.contract(project.site())
+    assert [(blocker.id, blocker.keys) for blocker in refusal.value.blockers] == [("pending-rows", ("7",))]
+    assert schema.catalog(database) == before
+    monkeypatch.undo()
+    schema.run_all(database, "DELETE FROM kept", "UPDATE volumes SET size_bytes = 1 WHERE id = 7")
+    assert command.contract(project.site()).revisions == ("c2",)
+
+
+@pytest.mark.needs("transactional_ddl", "many_writers")
+def test_a_table_in_another_schema_is_locked_there(database: Database, tmp_path: Path) -> None:
+    """The look and the lock are about the table that the data migration names, not its namesake."""
+    schema.run_all(
+        database,
+        "CREATE SCHEMA elsewhere",
+        "CREATE TABLE elsewhere.things (id INTEGER PRIMARY KEY, old INTEGER, new INTEGER)",
+        "INSERT INTO elsewhere.things VALUES (1, 1, 1)",
+        "CREATE TABLE things (id INTEGER PRIMARY KEY, old INTEGER, new INTEGER)",
+        "INSERT INTO things VALUES (7, 7, NULL)",
+    )
+    with Project.create(tmp_path / "project", database.url) as project:
+        project.expand("pass", "e1")
+        project.contract('op.drop_column("things", "old", schema="elsewhere")', "c1", requires=("things",))
+        project.data(
+            "things",
+            """
+            columns = [sa.Column("id", sa.Integer, primary_key=True), sa.Column("old", sa.Integer),
+                       sa.Column("new", sa.Integer)]
+            table = sa.Table("things", sa.MetaData(), *columns, schema="elsewhere")
+            things = Backfill(table=table, values={"new": table.c.old}, pending=table.c.new.is_(None))
+            """,
+        )
+        project.apply_expand()
+        project.migrate()
+        slip = "INSERT INTO elsewhere.things VALUES (2, 2, NULL)"
+        with schema.happens("before", "LOCK TABLE", lambda _: schema.run_all(database, slip)):
+            with pytest.raises(GateClosed) as refusal:
+                command.contract(project.site())
+        assert refusal.value.blockers[0].keys == ("2",)
+        project.migrate()
+        assert command.contract(project.site()).revisions == ("c1",)
+    assert schema.query_all(database, "SELECT id, new FROM elsewhere.things ORDER BY id") == [(1, 1), (2, 2)]
+
+
+_AWKWARD = {
+    "postgresql": (
+        "CREATE FUNCTION awkward() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF NEW.note LIKE '100%' OR NEW.note = ':x' THEN NEW.note := 'it''s; \\ fine'; END IF;"
+        " RETURN NEW; END $$",
+        "CREATE TRIGGER awkward BEFORE UPDATE ON volumes FOR EACH ROW"
+        " WHEN (NEW.note IS NOT NULL) EXECUTE FUNCTION awkward()",
+    ),
+    "mysql": (
+        "CREATE TRIGGER awkward BEFORE UPDATE ON volumes FOR EACH ROW BEGIN"
+        " IF NEW.note LIKE '100%' OR NEW.note = ':x' THEN SET NEW.note = 'it''s; \\\\ fine'; END IF; END",
+    ),
+}
+_AWKWARD["mariadb"] = _AWKWARD["mysql"]
+_AWKWARD_GONE = {
+    "postgresql": ["DROP TRIGGER awkward ON volumes", "DROP FUNCTION awkward()"],
+    "mysql": ["DROP TRIGGER awkward"],
+    "mariadb": ["DROP TRIGGER awkward"],
+}
+
+
+@pytest.mark.needs("many_writers")
+def test_a_trigger_is_put_back_to_the_letter(database: Database, tmp_path: Path) -> None:
+    """Percent signs, colons, quotes, semicolons and backslashes in its body are what they were."""
+    product = database.server.product
+    gone = schema.executed(_AWKWARD_GONE[product]) + "\n" + schema.drop_in_step(product)
+    if database.server.has("transactional_ddl"):
+        gone += _BLOCK.format(_CONCURRENT)
+    last = 'op.drop_column("volumes", "legacy")\n'
+    with schema.volumes(tmp_path / "project", database, contract=gone + last) as project:
+        schema.ready(project, database)
+        schema.run_all(database, *_AWKWARD[product])
+        before = schema.catalog(database)
+        moment = _CONCURRENT if database.server.has("transactional_ddl") else "ALTER TABLE"
+        assert schema.run(project, "contract", die_at=moment).code == -9
+        assert schema.triggers(database) == []
+        schema.fill(database, 1000, 1000)
+        stubborn = "sa.case((t.c.id == 1000, None), else_=1) * sa.cast(t.c.size_gb"
+        project.data("volume_bytes", schema.BACKFILL.replace("sa.cast(t.c.size_gb", stubborn))
+        refused = schema.run(project, "contract")
+        assert refused.code == 3, refused.output
+        assert schema.catalog(database) == before
+        project.data("volume_bytes", schema.BACKFILL)
+        done = schema.run(project, "contract")
+        assert done.code == 0, done.output
+        assert schema.triggers(database) == []

@@ -23,6 +23,7 @@ FAMILY = ("mysql", "mariadb")
 BINARY = sa.LargeBinary(16).with_variant(mysql.BINARY(16), *FAMILY)
 MOMENT = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), *FAMILY)
 ZONED = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), *FAMILY)
+SIZE = sa.Enum("small", "medium", "large", name="size")
 START = datetime.datetime(2024, 2, 29, 23, 59, 58, 999_990)
 
 Columns = Callable[[], list[Any]]
@@ -70,6 +71,16 @@ KEYS: dict[str, tuple[Columns, list[tuple[Any, ...]]]] = {
     "timestamp": (_primary(MOMENT), [(moment,) for moment in MOMENTS]),
     "timestamp with zone": (_primary(ZONED), [(moment,) for moment in _zone(MOMENTS)]),
     "date": (_primary(sa.Date), [(date,) for date in DATES]),
+    "padded string": (_primary(sa.CHAR(8)), [("a",), ("a b",), ("ab",), ("b",)]),
+    "decimal": (
+        _primary(sa.Numeric(20, 6)),
+        [(decimal.Decimal(n) / 1_000_000,) for n in (-7, 0, 1, 2, 10**9)],
+    ),
+    "enum": (_primary(SIZE), [("small",), ("medium",), ("large",)]),
+    "enum and integer": (
+        _primary(SIZE, sa.Integer),
+        [(a, b) for a in ("large", "small", "medium") for b in (2, 1, 3)],
+    ),
     "two integers": (_primary(sa.Integer, sa.Integer), [(a, b) for a in (-1, 0, 7) for b in (3, 1, 2, -9)]),
     "string and integer": (
         _primary(sa.String(20), sa.Integer),
