@@ -131,8 +131,9 @@ class Journal:
         return True
 
     def forget(self, entry: Entry) -> None:
-        """Takes back the record of a statement that was undone."""
+        """Takes back the record of a statement that was undone, for good; not inside a revision."""
         self._forget(entry)
+        self._records.commit()
 
     def was_applied(self, entry: Entry) -> bool:
         """True if a statement that was begun has reached the catalog."""

@@ -59,10 +59,6 @@ class Dialect:
     row_value_ranges: ClassVar[bool] = True
     """``(a, b) > (1, 2)`` is answered from an index on ``(a, b)``."""
 
-    stored_key_type: ClassVar[sa.types.TypeEngine[Any] | None] = None
-    """The type by which keys are read and compared, where a column's own type does not give back exactly
-    what is stored; None: the column's own does."""
-
     def __init_subclass__(cls) -> None:
         if cls.name:
             registry[cls.name] = cls
@@ -159,6 +155,13 @@ class Dialect:
         return None if driver_error is None else self.code_of(driver_error)
 
     # --- data ------------------------------------------------------------------------------------
+
+    def key_expression(self, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+        """A column of a key as it is read, sorted and compared, so that all three agree.
+
+        What was read must be found again, and must be neither above nor below itself.
+        """
+        return column
 
     def data_problem(self, connection: Connection) -> Problem | None:
         """Why rows cannot be moved on this server as it is set now."""

@@ -6,9 +6,10 @@ import contextlib
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
 
 from online_migrate.dialects import mysql_ddl
 from online_migrate.dialects.base import Dialect, LockTarget, Problem, render_rows
@@ -166,6 +167,12 @@ class MySQL(Dialect):
 
     def is_refused_algorithm(self, error: BaseException) -> bool:
         return self._code(error) in self.refused_algorithm_codes
+
+    def key_expression(self, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+        if isinstance(column.type, sa.Enum | mysql.SET):
+            # ORDER BY sorts them by the number of their value, a comparison by its text.
+            return sa.cast(column, mysql.CHAR(charset="utf8mb4")).collate("utf8mb4_bin")
+        return column
 
     def data_problem(self, connection: Connection) -> Problem | None:
         variables = self._variables(connection, "log_bin", "binlog_format")

@@ -103,12 +103,8 @@ class Chunker:
         self._dialect: Dialect = dialect_of(connection)
         self.columns = key_columns(connection, table)
         """The columns of the key, as the user sees them."""
-        self.key = tuple(self._exact(column) for column in self.columns)
+        self.key = tuple(self._dialect.key_expression(column) for column in self.columns)
         """The key as it is read and compared: what was read is found again."""
-
-    def _exact(self, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
-        stored = self._dialect.stored_key_type
-        return column if stored is None else sa.type_coerce(column, stored)
 
     def above(self, key: Key) -> sa.ColumnElement[bool]:
         """The rows whose key is greater than *key*."""
