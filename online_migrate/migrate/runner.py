@@ -30,7 +30,7 @@ from online_migrate.revision.data_migration import Backfill, DataMigration, Subj
 from online_migrate.state import Status
 from online_migrate.waiting import Clock, Stop, backoff
 from online_migrate.walk.checkpoint import decode_key, encode_key, show_key
-from online_migrate.walk.chunker import Chunk, Chunker, Key
+from online_migrate.walk.chunker import Chunk, Chunker, Key, KeyUnreadable, is_beyond
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -109,7 +109,12 @@ class Runner:
             self._committed(self._start)
         try:
             outcome = self._to_the_end()
-        except (UserError, exceptions.DataMigrationBroken, exceptions.PendingUnreadable) as error:
+        except (
+            UserError,
+            KeyUnreadable,
+            exceptions.DataMigrationBroken,
+            exceptions.PendingUnreadable,
+        ) as error:
             return self._failed(str(error))
         except AnyFault as error:
             if self._dialect.is_connection_lost(error):
@@ -118,12 +123,17 @@ class Runner:
             return self._failed(f"{words_of(error)}{place}")
         failed = len(self._committed(lambda: still_failing(self._connection, self._migration, self._subject)))
         if outcome in (Outcome.REMAINING, Outcome.CHASED):
-            self._committed(lambda: state.set_status(self._connection, name, Status.STOPPED))
+            self._committed(self._stopped)
         why = f"{failed:,} row(s) could not be migrated" if outcome is Outcome.FAILED else None
         return Result(name, outcome, done=self._done, failed=failed, error=why)
 
     def _start(self) -> None:
         state.start_record(self._connection, self._migration.name)
+
+    def _stopped(self) -> None:
+        """Unless another runner has come to the end in the meantime."""
+        if self._locked_record().status is Status.RUNNING:
+            state.set_status(self._connection, self._migration.name, Status.STOPPED)
 
     def _failed(self, error: str) -> Result:
         name = self._migration.name
@@ -193,12 +203,13 @@ class Runner:
         return True
 
     def _moved_on(self, lower: Key | None, upper: Key) -> str:
-        """The checkpoint at *upper*; refuses a key that is still above itself, which would have no end."""
-        if lower == upper:
+        """The checkpoint at *upper*; refuses a step that goes nowhere, or back: it would have no end."""
+        if lower is not None and not is_beyond(lower, upper):
             raise exceptions.DataMigrationBroken(
                 name=self._migration.name,
                 reason=f"{self._subject.table.name} cannot be walked: its key {show_key(upper)} does not "
-                "come back as it is stored, as floating-point numbers do not",
+                "come back from the driver as it is stored, as floating-point numbers do not",
+                hint="add a unique key of another type: op.create_unique_constraint(...)",
             )
         try:
             return encode_key(upper)

@@ -105,7 +105,8 @@ def _rows(
     migration: RowMigration, connection: Connection, subject: Subject, chunker: Chunker, chunk: Chunk
 ) -> Effect:
     query = sa.select(*_labelled(chunker), subject.table).where(chunk.where).order_by(*chunker.key)
-    found = connection.execute(query.with_for_update()).freeze()
+    # A value that the driver cannot make sense of is an error of this migration as well.
+    found = _call(f"{migration.name} ({chunk})", lambda: connection.execute(query.with_for_update()).freeze())
     parts = len(chunker.key)
     keys = [tuple(row) for row in found().columns(*range(parts))]
     rows = found().columns(*range(parts, parts + len(subject.table.c))).all()

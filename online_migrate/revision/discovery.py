@@ -22,9 +22,11 @@ def discover(folder: Path, graph: Graph) -> Mapping[str, DataMigration]:
     not import, a name given twice, an unknown ``after`` or ``revision``, a circle.
     """
     found: dict[str, DataMigration] = {}
+    spelled: dict[str, DataMigration] = {}
     for migration in _all_in(folder):
-        other = found.get(migration.name)
-        if other is not None:
+        # MySQL and MariaDB would take the record of ``Fill`` for that of ``fill``.
+        other = spelled.setdefault(migration.name.casefold(), migration)
+        if other is not migration:
             raise exceptions.DuplicateName(name=migration.name, first=other.path, second=migration.path)
         found[migration.name] = migration
     return {name: _resolve(found[name], found, graph) for name in in_order(found.values())}

@@ -41,7 +41,15 @@ def rows_after(graph: Graph, applied: frozenset[str], targets: Sequence[str]) ->
                 hint=f"name a position on both branches: online-migrate stamp {expand} CONTRACT_REVISION",
             )
     covered = {a for name in wanted for a in graph.ancestors(name) if a != name}
-    return tuple(graph.order(wanted - covered))
+    rows = tuple(graph.order(wanted - covered))
+    reached = graph.applied(rows)
+    for name in names:
+        if graph.position(reached, graph.phase(name)) != name:
+            raise exceptions.UsageError(
+                message=f"{name} is a part of {', '.join(rows)}, where the database would be still",
+                hint=f"online-migrate stamp base   (then: online-migrate stamp {name})",
+            )
+    return rows
 
 
 def write(connection: Connection, project: Project, environment: Environment, rows: Sequence[str]) -> None:

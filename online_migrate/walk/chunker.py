@@ -8,6 +8,8 @@ start, however sparse the keys are.
 from __future__ import annotations
 
 import dataclasses
+import datetime
+import decimal
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 Key = tuple[Any, ...]
+
+
+class KeyUnreadable(exceptions.Failed):
+    """Table {table!r} cannot be walked: the driver cannot read one of its keys ({error})."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +101,24 @@ def _partial(index: Any) -> bool:
     return any(name.endswith("_where") and value is not None for name, value in options.items())
 
 
+_ORDERED_AS_HERE = (int, float, decimal.Decimal, datetime.date, datetime.time, datetime.timedelta)
+
+
+def is_beyond(lower: Key, upper: Key) -> bool:
+    """False if *upper*, read as the key of a row above *lower*, is certainly not above it. Pure.
+
+    That is so for values that the driver does not give back as they are stored: a 24:00 that comes as
+    00:00, a float that comes rounded. Texts are in the server's order, of which nothing is known here.
+    """
+    for before, after in zip(lower, upper, strict=True):
+        if before == after:
+            continue
+        if type(before) is type(after) and isinstance(before, _ORDERED_AS_HERE):
+            return bool(before < after)
+        return True
+    return False
+
+
 class Chunker:
     """Walks one table. Holds no position: that is the checkpoint's."""
 
@@ -143,11 +167,10 @@ class Chunker:
         query = sa.select(*self.key).order_by(*self.key)
         if lower is not None:
             query = query.where(self.above(lower))
-        found = connection.execute(query.limit(1).offset(size - 1)).first()
-        if found is None:
-            keys = connection.execute(query.limit(size)).all()
-            found = keys[-1] if keys else None
-        return None if found is None else tuple(found)
+        found = self._read(connection, query.limit(1).offset(size - 1)) or self._read(
+            connection, query.limit(size)
+        )
+        return found[-1] if found else None
 
     def next_keys(
         self,
@@ -162,7 +185,14 @@ class Chunker:
             query = query.where(condition)
         if lower is not None:
             query = query.where(self.above(lower))
-        return [tuple(row) for row in connection.execute(query)]
+        return self._read(connection, query)
+
+    def _read(self, connection: Connection, query: sa.Select[Any]) -> list[Key]:
+        try:
+            return [tuple(row) for row in connection.execute(query)]
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            # The year 44 BC, or a value that is no member of an enum: Python has nothing for it.
+            raise KeyUnreadable(table=self.table.name, error=f"{type(error).__name__}: {error}") from error
 
     def chunk(
         self,

@@ -511,6 +511,12 @@ def test_a_trigger_dropped_before_an_autocommit_block_is_put_back(database: Data
         refused = schema.run(project, "contract")
         assert refused.code == 3, refused.output
         assert schema.triggers(database) == ["volumes_in_step"]
+        project.data("volume_bytes", schema.BACKFILL)
+        done = schema.run(project, "contract")
+        assert done.code == 0, done.output
+    assert schema.triggers(database) == []
+    assert "legacy" not in schema.shape(database)["volumes"]["columns"]
+    assert schema.journal(database) == []
 
 
 @pytest.mark.needs("transactional_ddl", "many_writers")
@@ -566,7 +572,8 @@ _OTHER_TABLE = {
     "twice": """
         kept = sa.table("kept", sa.column("volume"))
         one, two = kept.alias("one"), kept.alias("two")
-        PENDING = lambda t: t.c.id.in_(sa.select(one.c.volume).where(one.c.volume.in_(sa.select(two.c.volume))))
+        both = sa.select(one.c.volume).where(one.c.volume.in_(sa.select(two.c.volume)))
+        PENDING = lambda t: t.c.id.in_(both)
     """,
     "itself": """
         def PENDING(t):
@@ -643,9 +650,9 @@ def test_a_table_in_another_schema_is_locked_there(database: Database, tmp_path:
         project.apply_expand()
         project.migrate()
         slip = "INSERT INTO elsewhere.things VALUES (2, 2, NULL)"
-        with schema.happens("before", "LOCK TABLE", lambda _: schema.run_all(database, slip)):
-            with pytest.raises(GateClosed) as refusal:
-                command.contract(project.site())
+        slipped = schema.happens("before", "LOCK TABLE", lambda _: schema.run_all(database, slip))
+        with slipped, pytest.raises(GateClosed) as refusal:
+            command.contract(project.site())
         assert refusal.value.blockers[0].keys == ("2",)
         project.migrate()
         assert command.contract(project.site()).revisions == ("c1",)
@@ -698,3 +705,39 @@ def test_a_trigger_is_put_back_to_the_letter(database: Database, tmp_path: Path)
         done = schema.run(project, "contract")
         assert done.code == 0, done.output
         assert schema.triggers(database) == []
+
+
+# --- scripts that end the lock by hand ------------------------------------------------------------
+
+
+def let_go(database: Database, tmp_path: Path, statement: str) -> None:
+    """A script that ends our transaction or lock, and then drops: refused, the column is still there."""
+    contract = f"op.execute({statement!r})\nop.drop_column('volumes', 'legacy')\n"
+    with schema.volumes(tmp_path / "project", database, contract=contract) as project:
+        schema.ready(project, database)
+        with pytest.raises(OnlineMigrateError) as refusal:
+            command.contract(project.site())
+        assert refusal.value.exit_code == 3, refusal.value
+        assert "legacy" in schema.shape(database)["volumes"]["columns"]
+        assert schema.version_rows(database) == ["e2"]
+        assert_free(database)
+
+
+@pytest.mark.needs("transactional_ddl")
+@pytest.mark.parametrize("statement", ["COMMIT", "END", "ROLLBACK", "commit;"])
+def test_a_script_that_ends_the_transaction_does_not_drop(
+    database: Database, tmp_path: Path, statement: str
+) -> None:
+    """``op.execute("COMMIT")`` before CONCURRENTLY is an old habit: with it the lock is gone, unseen."""
+    let_go(database, tmp_path, statement)
+
+
+@pytest.mark.needs("lock_tables")
+@pytest.mark.parametrize(
+    "statement", ["UNLOCK TABLES", "START TRANSACTION", "BEGIN", "LOCK TABLES alembic_version READ"]
+)
+def test_a_script_that_frees_the_lock_does_not_drop(
+    database: Database, tmp_path: Path, statement: str
+) -> None:
+    """Each of these frees LOCK TABLES, whatever we believe to hold."""
+    let_go(database, tmp_path, statement)

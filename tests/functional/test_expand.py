@@ -19,12 +19,12 @@ SEEDED = """
     op.bulk_insert(sa.table("colours", sa.column("id"), sa.column("name")),
                    [{"id": 1, "name": "red"}, {"id": 2, "name": "green"}, {"id": 3, "name": "blue"}])
     op.add_column("colours", sa.Column("used", sa.Integer))
-    op.execute("INSERT INTO colours (id, name, used) VALUES (4, '100% :grey', 0)")
+    op.execute("INSERT INTO colours (id, name, used) VALUES (4, '100% grey', 0)")
     op.execute("UPDATE colours SET used = COALESCE(used, 0) + 1")
     op.create_index("ix_colours", "colours", ["name"])
     op.execute("UPDATE colours SET used = COALESCE(used, 0) + 1")
 """
-COLOURS = [(1, "red", 2), (2, "green", 2), (3, "blue", 2), (4, "100% :grey", 2)]
+COLOURS = [(1, "red", 2), (2, "green", 2), (3, "blue", 2), (4, "100% grey", 2)]
 
 
 @pytest.fixture

@@ -41,6 +41,7 @@ def _found(project: Project) -> Mapping[str, DataMigration]:
 
 BROKEN: dict[str, tuple[dict[str, str], str]] = {
     "the same name in two modules": ({"a": f"x = {FILL})", "b": f"x = {FILL})"}, "named 'x'"),
+    "the same name to a server": ({"a": f"fill = {FILL})\nFILL = {FILL})"}, "named 'FILL'"),
     "the same name in one module": ({"a": f'x = {FILL})\ny = {FILL}, name="x")'}, "named 'x'"),
     "an unknown after": ({"a": f'x = {FILL}, after="nobody")'}, "after names 'nobody'"),
     "after itself": ({"a": f'x = {FILL}, after="x")'}, "circle: x -> x"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from sqlalchemy.engine import Connection
 from online_migrate import exceptions
 from online_migrate.dialects.base import registry
 from online_migrate.walk.checkpoint import decode_key, encode_key
-from online_migrate.walk.chunker import Chunk, Chunker, Key, key_columns
+from online_migrate.walk.chunker import Chunk, Chunker, Key, is_beyond, key_columns
 
 _INTEGERS = st.integers(-(2**63), 2**63 - 1)
 _SMALL = st.integers(-3, 3)
@@ -104,6 +105,33 @@ def test_rows_are_found_by_their_keys_and_left_out_by_them(
     found = [tuple(row) for row in connection.execute(sa.select(table.c.k0, table.c.k1).where(chunk.where))]
     assert sorted(found) == [key for key in only if key not in excluding]
     connection.rollback()
+
+
+DAY = datetime.datetime(2024, 2, 29)
+HOUR = datetime.timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "beyond"),
+    [
+        ((1,), (2,), True),
+        ((2,), (2,), False),
+        ((2,), (1,), False),
+        ((0.1,), (0.1,), False),
+        ((datetime.time(10),), (datetime.time(0),), False),
+        ((1, 7), (1, 8), True),
+        ((1, 8), (2, 0), True),
+        ((1, 8), (1, 7), False),
+        (("b",), ("a",), True),  # it may be so in the server's order
+        (("a", 2), ("a", 1), False),
+        ((DAY, HOUR), (DAY, 2 * HOUR), True),
+        ((DAY, HOUR), (DAY - HOUR, 2 * HOUR), False),
+        ((b"b",), (b"a",), True),
+    ],
+)
+def test_a_step_that_goes_back_is_recognised(lower: Key, upper: Key, beyond: bool) -> None:
+    """Numbers and times are in the same order here and there; of texts nothing is known."""
+    assert is_beyond(lower, upper) is beyond
 
 
 def _ddl(*statements: str) -> Callable[[Connection], None]:

@@ -1,0 +1,80 @@
+"""The decisions of the gate that need no database."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+
+from online_migrate.contract.gate import counts_as_verified, schema_blockers, to_contract
+from online_migrate.exceptions import Blocker, UnknownRevision
+from online_migrate.revision.graph import Graph, Revision
+from online_migrate.state import Record, Status
+from tests.unit.test_graph import CONTRACT, EXPAND, pairs
+
+GRAPH = Graph(pairs(3))
+
+
+def test_the_range_is_all_that_is_missing_up_to_the_target() -> None:
+    """Contract revisions only, in order, without those that are applied."""
+    everything = frozenset(GRAPH.revisions)
+    assert to_contract(GRAPH, frozenset()) == ["c1", "c2", "c3"]
+    assert to_contract(GRAPH, frozenset(), "c2") == ["c1", "c2"]
+    assert to_contract(GRAPH, GRAPH.applied(["c1", "e3"]), "c2") == ["c2"]
+    assert to_contract(GRAPH, everything) == []
+    assert to_contract(Graph([]), frozenset()) == []
+    with pytest.raises(UnknownRevision):
+        to_contract(GRAPH, frozenset(), "e2")
+
+
+def test_each_expand_that_is_missing_is_one_blocker() -> None:
+    """Named once, with the command that applies it, however many contracts need it."""
+    found = schema_blockers(GRAPH, frozenset({"e1"}), ["c1", "c2", "c3"])
+    assert [(b.id, b.object) for b in found] == [("expand-not-applied", "e2"), ("expand-not-applied", "e3")]
+    assert all(b.hint.startswith("online-migrate expand") for b in found)
+
+
+def test_a_base_that_is_missing_is_alembics_to_apply() -> None:
+    """An adopted project behind its old tip."""
+    graph = Graph(pairs(1, base=("r1", "r2")))
+    found = schema_blockers(graph, frozenset({"r1"}), ["c1"])
+    assert (found[0].object, found[0].hint) == ("r2", "alembic upgrade r2")
+
+
+def test_a_script_that_does_not_say_what_it_requires_is_a_blocker() -> None:
+    """Not the same as requiring nothing."""
+    graph = Graph([Revision("e", labels=EXPAND), Revision("c", labels=CONTRACT, depends_on=("e",))])
+    [blocker] = schema_blockers(graph, frozenset({"e"}), ["c"])
+    assert (blocker.id, blocker.object) == ("requires-undeclared", "c")
+    assert "requires = ()" in blocker.hint
+
+
+def record(verified_by: str | None) -> Record:
+    when = datetime.datetime(2026, 1, 1)
+    return Record("m", Status.COMPLETE, 0, None, True, None, None, when, when, when, when, verified_by)
+
+
+VERIFIED = (
+    (None, set(), [], False),
+    (record(None), {"c1"}, ["c1"], False),
+    (record("c1"), {"c1"}, [], True),
+    (record("c1"), set(), ["c1"], True),
+    (record("c1"), set(), ["c2"], False),
+    (record("c1"), {"c2"}, [], False),
+)
+
+
+@pytest.mark.parametrize(("recorded", "applied", "half", "expected"), VERIFIED)
+def test_a_verification_counts_only_for_its_own_revision(
+    recorded: Record | None, applied: set[str], half: list[str], expected: bool
+) -> None:
+    """What was seen under the lock counts while that revision is applied, or half applied."""
+    assert counts_as_verified(recorded, frozenset(applied), half) is expected
+
+
+def test_a_blocker_is_plain_data() -> None:
+    """For --json: no tuple, nothing that does not serialise."""
+    import json
+
+    found = Blocker("pending-rows", "m", "why", "how", count=2, at_least=True, keys=("1", "2"))
+    assert json.loads(json.dumps(found.as_dict())) == found.as_dict()

@@ -1,0 +1,158 @@
+"""The revision graph: phases, what is applied, what is missing, and what is wrong with it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from online_migrate.exceptions import GraphBroken, UnknownRevision
+from online_migrate.revision.graph import UNDECLARED, Graph, Phase, Revision
+
+EXPAND, CONTRACT = frozenset({"expand"}), frozenset({"contract"})
+
+
+def pairs(count: int, *, base: tuple[str, ...] = ()) -> list[Revision]:
+    """Base revisions, then e1, c1, e2, c2, ...; each contract depends on its expand."""
+    found: list[Revision] = []
+    for number, name in enumerate(base):
+        found.append(Revision(name, down=base[number - 1 : number] if number else ()))
+    tip = base[-1:]
+    for number in range(1, count + 1):
+        first = number == 1
+        found.append(
+            Revision(
+                f"e{number}",
+                down=tip if first else (f"e{number - 1}",),
+                labels=EXPAND if first else frozenset(),
+            )
+        )
+        found.append(
+            Revision(
+                f"c{number}",
+                down=tip if first else (f"c{number - 1}",),
+                depends_on=(f"e{number}",),
+                labels=CONTRACT if first else frozenset(),
+                requires=(f"m{number}",),
+            )
+        )
+    return found
+
+
+def test_phases_are_inherited_and_the_base_has_none() -> None:
+    """Only the first script of a branch has a label."""
+    graph = Graph(pairs(2, base=("r1", "r2")))
+    assert {r: str(graph.phase(r)) for r in graph.revisions} == {
+        "r1": "base",
+        "r2": "base",
+        "e1": "expand",
+        "c1": "contract",
+        "e2": "expand",
+        "c2": "contract",
+    }
+    assert graph.heads == {Phase.BASE: "r2", Phase.EXPAND: "e2", Phase.CONTRACT: "c2"}
+
+
+APPLIED = (
+    ([], set()),
+    (["e2"], {"e1", "e2"}),
+    (["c1"], {"e1", "c1"}),
+    (["c2"], {"e1", "e2", "c1", "c2"}),  # the expand's row has vanished
+    (["c1", "e2"], {"e1", "e2", "c1"}),
+)
+
+
+@pytest.mark.parametrize(("rows", "applied"), APPLIED)
+def test_what_is_applied_is_found_by_ancestry(rows: list[str], applied: set[str]) -> None:
+    """Not by rows: after a contract the expand's row is gone."""
+    graph = Graph(pairs(2))
+    assert graph.applied(rows) == applied
+    assert set(graph.missing(applied, "c2")) == set(graph.revisions) - applied
+
+
+def test_a_row_of_another_project_is_named() -> None:
+    """Not ignored: nobody knows what it did."""
+    with pytest.raises(UnknownRevision, match="stranger"):
+        Graph(pairs(1)).applied(["stranger"])
+
+
+BROKEN = {
+    "an expand that depends on a contract": (
+        [*pairs(1), Revision("e2", down=("e1",), depends_on=("c1",))],
+        ("e2", "c1"),
+    ),
+    "an expand that depends on a contract by way of another": (
+        [*pairs(1), Revision("x", depends_on=("c1",)), Revision("e2", down=("e1",), depends_on=("x",))],
+        ("e2", "c1"),
+    ),
+    "a revision on both branches": ([*pairs(1), Revision("x", down=("e1", "c1"))], ("x",)),
+    "a label that contradicts": ([*pairs(1), Revision("x", down=("e1",), labels=CONTRACT)], ("x",)),
+    "both labels": ([Revision("x", labels=EXPAND | CONTRACT)], ("x",)),
+    "two expand heads": ([*pairs(1), Revision("x", down=("e1",)), Revision("y", down=("e1",))], ("x", "y")),
+    "two contract heads": ([*pairs(1), Revision("x", down=("c1",)), Revision("y", down=("c1",))], ("x", "y")),
+    "two bases": ([Revision("x"), Revision("y")], ("x", "y")),
+}
+
+
+@pytest.mark.parametrize("name", list(BROKEN))
+def test_a_broken_graph_names_its_revisions(name: str) -> None:
+    """The message has the revisions, the hint says what to do."""
+    revisions, named = BROKEN[name]
+    with pytest.raises(GraphBroken) as error:
+        Graph(revisions)
+    assert all(revision in str(error.value) for revision in named)
+    assert error.value.hint
+    assert error.value.exit_code == 127
+
+
+RESOLVED = {
+    "e1": "e1",
+    "c2": "c2",
+    "expand@head": "e2",
+    "contract@head": "c2",
+    "expand": "e2",
+    "contract": "c2",
+}
+
+
+@pytest.mark.parametrize(("text", "revision"), RESOLVED.items())
+def test_names_are_resolved(text: str, revision: str) -> None:
+    """Ids, and the heads of the branches."""
+    assert Graph(pairs(2)).resolve(text) == revision
+
+
+@pytest.mark.parametrize(("text", "could_be"), [("e", ("e1", "e2")), ("x", ()), ("", ()), ("e1x", ())])
+def test_what_is_ambiguous_or_unknown_is_not_guessed(text: str, could_be: tuple[str, ...]) -> None:
+    """All that it could be are named."""
+    with pytest.raises(UnknownRevision) as error:
+        Graph(pairs(2)).resolve(text)
+    assert all(name in (error.value.hint or "") for name in could_be)
+
+
+def test_requirements_are_over_with_their_contract() -> None:
+    """A data migration belongs to the first contract revision that required it."""
+    revisions = [*pairs(2), Revision("c3", down=("c2",), requires=("m1", "m3"))]
+    graph = Graph(revisions)
+    assert graph.requirements({"e1"}) == {}
+    assert graph.requirements(graph.applied(["c1"])) == {"m1": "c1"}
+    assert graph.requirements(graph.applied(["c3"])) == {"m1": "c1", "m2": "c2", "m3": "c3"}
+
+
+def test_undeclared_is_not_the_same_as_nothing() -> None:
+    """A script that says nothing is refused; one that says () is not."""
+    assert Revision("x").requires is UNDECLARED
+    assert Revision("x", requires=()).requires == ()
+
+
+@given(st.integers(1, 6), st.data())
+def test_applying_what_is_missing_leaves_nothing(count: int, data: st.DataObject) -> None:
+    """From any position, the missing revisions come after all that they need, and lead to the target."""
+    graph = Graph(pairs(count))
+    names = list(graph.revisions)
+    applied = set(graph.applied(data.draw(st.lists(st.sampled_from(names), max_size=2))))
+    target = data.draw(st.sampled_from(names))
+    for revision in graph.missing(applied, target):
+        assert set(graph.revisions[revision].parents) <= applied
+        applied.add(revision)
+    assert graph.missing(applied, target) == []
+    assert target in applied
