@@ -29,6 +29,7 @@ from online_migrate.dialects.statement import (
     Kind,
     dropped_columns,
     dropped_indexes,
+    first_words,
     identifiers,
     shorten,
     taken_away,
@@ -176,6 +177,15 @@ class LockedLook:
         if self._held_in is None:
             return False
         return self._dialect.metadata_only_under_lock or self._held_in is self._connection.get_transaction()
+
+    def pass_by(self, statement: str) -> None:
+        """Refuses a script that ends our transaction, or frees our lock, by hand."""
+        if self._required and first_words(statement) & self._dialect.frees_locks:
+            raise exceptions.NotUnderLock(
+                statement=shorten(statement),
+                reason="it ends the transaction, or frees the lock, under which the rows were counted",
+                hint="take it out; what cannot run in a transaction goes into an autocommit_block",
+            )
 
     def admit(self, statement: str, kind: Kind) -> Sequence[str]:
         """Lets a destructive statement through only under the lock, after a look that saw nothing."""

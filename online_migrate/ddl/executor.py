@@ -31,9 +31,15 @@ class Guard(Protocol):
     def admit(self, statement: str, kind: Kind) -> Sequence[str]:
         """The forms in which the statement may be sent, the first that the server takes; or raises."""
 
+    def pass_by(self, statement: str) -> None:
+        """Sees a statement that changes nothing; raises if it would take the guard's lock away."""
+
 
 class Open:
     """The guard of expand: whatever adds is let through."""
+
+    def pass_by(self, statement: str) -> None:
+        """Expand holds no lock of its own."""
 
     def admit(self, statement: str, kind: Kind) -> Sequence[str]:
         return [statement]
@@ -97,6 +103,7 @@ class Executor:
         autocommit = self._connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
         kind = self._dialect.kind(statement, autocommit=autocommit)
         if kind is Kind.READ:
+            self._guard.pass_by(statement)
             return None
         with self._aside():
             forms = self._guard.admit(statement, kind)

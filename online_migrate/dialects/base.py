@@ -52,6 +52,8 @@ class Dialect:
     """The table lock of :meth:`lock_tables` stops readers for as long as a statement under it runs."""
     chunk_isolation: ClassVar[IsolationLevel | None] = "READ COMMITTED"
     """The isolation level of the transaction of a chunk."""
+    frees_locks: ClassVar[frozenset[str]] = frozenset({"COMMIT", "END", "ABORT", "ROLLBACK"})
+    """The verbs that free what :meth:`lock_tables` holds."""
     courtesy: ClassVar[float] = 0.0
     """Seconds to leave between two chunks, where writers who wait for the lock stand in no queue."""
     ddl_isolation: ClassVar[IsolationLevel | None] = None

@@ -67,6 +67,7 @@ class MySQL(Dialect):
     extra: ClassVar[str] = "mysql"
     transactional_ddl: ClassVar[bool] = False
     metadata_only_under_lock: ClassVar[bool] = True
+    frees_locks: ClassVar[frozenset[str]] = frozenset({"BEGIN", "START", "LOCK", "UNLOCK"})
     row_value_ranges: ClassVar[bool] = False
     lock_timeout_codes: ClassVar[frozenset[object]] = frozenset({1205, 3572})
     statement_timeout_codes: ClassVar[frozenset[object]] = frozenset({3024, 1317})

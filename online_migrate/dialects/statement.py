@@ -18,6 +18,7 @@ _STRINGS = frozenset(kind for kind in TokenType if kind.name.endswith("STRING"))
 _READS = frozenset(
     {"SELECT", "SHOW", "SET", "PRAGMA", "EXPLAIN", "DESCRIBE", "DESC", "VALUES", "WITH", "USE", "ANALYZE"}
     | {"BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "START", "LOCK", "UNLOCK", "RESET"}
+    | {"END", "ABORT"}
 )
 _WRITES_INSIDE_WITH = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE"})
 _DATA = frozenset({"INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE", "TRUNCATE", "LOAD", "COPY"})
@@ -92,6 +93,15 @@ def _parts(statement: str) -> list[list[Token]]:
         else:
             parts[-1].append(token)
     return [part for part in parts if part]
+
+
+def first_words(statement: str) -> frozenset[str]:
+    """The verbs of all statements in the text; ``ROLLBACK TO SAVEPOINT`` is none that ends anything."""
+    found = set()
+    for part in _parts(statement):
+        words = {token.word for token in part}
+        found.add("" if _verb(part) == "ROLLBACK" and "TO" in words else _verb(part))
+    return frozenset(found)
 
 
 def is_read(statement: str) -> bool:

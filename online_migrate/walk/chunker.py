@@ -189,10 +189,14 @@ class Chunker:
 
     def _read(self, connection: Connection, query: sa.Select[Any]) -> list[Key]:
         try:
-            return [tuple(row) for row in connection.execute(query)]
+            keys = [tuple(row) for row in connection.execute(query)]
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             # The year 44 BC, or a value that is no member of an enum: Python has nothing for it.
             raise KeyUnreadable(table=self.table.name, error=f"{type(error).__name__}: {error}") from error
+        if any(part is None for key in keys for part in key):
+            # No column of the key is NULL: so mysqlclient reads the date 0000-00-00.
+            raise KeyUnreadable(table=self.table.name, error="it comes as NULL")
+        return keys
 
     def chunk(
         self,
