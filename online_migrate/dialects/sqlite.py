@@ -29,6 +29,9 @@ _OBJECTS = """
     SELECT type, name, tbl_name, sql FROM sqlite_master
     WHERE name IN :names OR tbl_name IN :names
 """
+_LOCK_TIMEOUT = "online_migrate_lock_timeout"
+_PATIENCE = 30_000
+"""Milliseconds that a read, or a chunk, may wait for whoever writes; schema changes have their own."""
 _BATCH_PREFIX = "_alembic_tmp_"
 
 
@@ -73,7 +76,7 @@ class SQLite(Dialect):
             # pysqlite otherwise commits before a DDL statement, which then cannot be rolled back.
             connection.isolation_level = None
             connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute("PRAGMA busy_timeout = 30000")
+            connection.execute(f"PRAGMA busy_timeout = {_PATIENCE}")
 
         @event.listens_for(engine, "begin")
         def _begin(connection: Connection) -> None:
@@ -102,16 +105,19 @@ class SQLite(Dialect):
         connection.rollback()
         driver: Any = connection.connection.dbapi_connection
         driver.execute("PRAGMA foreign_keys = OFF")
-        driver.execute(f"PRAGMA busy_timeout = {round(lock_timeout * 1000)}")
+        connection.info[_LOCK_TIMEOUT] = round(lock_timeout * 1000)
 
     @contextlib.contextmanager
     def writing(self, connection: Connection) -> Iterator[None]:
         # Who takes the write lock only when it first writes cannot wait for it: SQLite says no at once.
+        driver: Any = connection.connection.dbapi_connection
+        driver.execute(f"PRAGMA busy_timeout = {connection.info.get(_LOCK_TIMEOUT, _PATIENCE)}")
         connection.execution_options(**{BEGIN_OPTION: "IMMEDIATE"})
         try:
             yield
         finally:
             connection.execution_options(**{BEGIN_OPTION: "DEFERRED"})
+            driver.execute(f"PRAGMA busy_timeout = {_PATIENCE}")
 
     def prepare_data_session(self, connection: Connection) -> None:
         connection.rollback()

@@ -38,7 +38,7 @@ def test_the_story_is_told_to_its_end_nothing_is_lost_and_nothing_left_behind(da
     for line in NOTHING_WRONG:
         assert line in story
     before, after = story.split("$ online-migrate migrate display_name")
-    assert "gate: closed, 10 blocker(s)" in before
+    assert "gate: closed, 5 blocker(s)" in before
     assert "there is no record that it ever ran" in before
     early, late = after.split("The last instance of version 1 is stopped")
     assert "gate: closed" in early
