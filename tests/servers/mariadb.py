@@ -83,7 +83,8 @@ class MariaDB(MySQLFamily):
         write_accounts(folder, self.account())
         command = [str(_program("mariadb-install-db")), "--no-defaults", f"--datadir={folder / 'data'}"]
         command += ["--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]
-        return [*command, "--innodb-flush-method=nosync"]
+        # Each server empties its folder for temporary tables when it starts, whoever else uses it.
+        return [*command, f"--tmpdir={folder}", "--innodb-flush-method=nosync"]
 
     def command(self, folder: Path, port: int) -> list[str]:
         options = (*COMMON_OPTIONS, *place_options(folder, port))

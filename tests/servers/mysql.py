@@ -17,7 +17,7 @@ class MySQL(MySQLFamily):
 
     def preparation(self, folder: Path) -> list[str]:
         write_accounts(folder, self.account())
-        options = [f"--datadir={folder / 'data'}", "--innodb-flush-method=nosync"]
+        options = [f"--datadir={folder / 'data'}", f"--tmpdir={folder}", "--innodb-flush-method=nosync"]
         return [*_mysqld(), *options, "--initialize-insecure"]
 
     def command(self, folder: Path, port: int) -> list[str]:
