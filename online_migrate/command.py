@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +20,9 @@ from online_migrate.contract import runner as contracts
 from online_migrate.ddl.session import connect, migrator
 from online_migrate.dialects import safe_url
 from online_migrate.expand import runner as expands
-from online_migrate.migrate import counted, runner
-from online_migrate.migrate.run import Budget, Outcome, Result, exit_code
+from online_migrate.migrate import control, counted, runner
+from online_migrate.migrate.crew import Workplace
+from online_migrate.migrate.run import Budget, Outcome, Pace, Result, exit_code
 from online_migrate.revision import init as projects
 from online_migrate.revision import pair, releases, stamping
 from online_migrate.revision.data_migration import CountedMigration, DataMigration
@@ -32,7 +33,7 @@ from online_migrate.status import report as reports
 from online_migrate.status.plan import Plan, make_plan
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import Connection
+    from sqlalchemy.engine import Connection, Engine
 
 __all__ = ["Outcome", "Result", "Site", "exit_code"]
 
@@ -93,13 +94,11 @@ def _target(graph: Graph, target: str | None, phase: Phase) -> str | None:
 def migrate(
     site: Site,
     names: Sequence[str] = (),
-    *,
-    max_count: int | None = None,
-    batch_size: int | None = None,
+    limits: Limits | None = None,
 ) -> list[Result]:
-    """Runs data migrations, all or the named ones, to their end or until *max_count* rows are migrated.
+    """Runs data migrations, all or the named ones, to their end or up to one of the *limits*.
 
-    *batch_size*: rows in a chunk. Raises :class:`~online_migrate.exceptions.ExpandMissing` before
+    Raises :class:`~online_migrate.exceptions.ExpandMissing` before
     anything is done if a revision that one of them needs is not applied.
     """
     chosen = [site.project.data_migration(name) for name in names] or list(
@@ -110,20 +109,44 @@ def migrate(
     over = site.project.graph.requirements(applied)
     runner.check(site.engine, [migration for migration in chosen if migration.name not in over])
     site.prepare()
-    place = _workplace(site, max_count=max_count, batch_size=batch_size)
+    place = _workplace(site, limits)
     return runner.each(_run_all(site, place, chosen, applied), site.listener)
 
 
-def _workplace(
-    site: Site, *, max_count: int | None = None, batch_size: int | None = None
-) -> runner.Workplace:
-    return runner.Workplace(
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """How far a run goes, and how fast; None: as the project's settings say."""
+
+    max_count: int | None = None
+    """Rows to migrate, in all data migrations together."""
+    max_time: float | None = None
+    """Seconds after which no further chunk is begun."""
+    batch_size: int | None = None
+    """Rows in every chunk, instead of as many as take *chunk_time*."""
+    chunk_time: float | None = None
+    """Seconds that a chunk should take."""
+    workers: int | None = None
+    """Chunks at the same time."""
+    max_failures: int | None = None
+    """Rows that may fail before a data migration is ended."""
+
+
+def _workplace(site: Site, limits: Limits | None = None) -> Workplace:
+    limits, settings = limits or Limits(), site.project.settings
+    deadline = None if limits.max_time is None else site.clock.monotonic() + limits.max_time
+    return Workplace(
         engine=site.engine,
-        batch_size=batch_size or site.project.settings.batch_size,
-        budget=Budget(max_count),
+        budget=Budget(limits.max_count, deadline=deadline, clock=site.clock),
         clock=site.clock,
         stop=site.stop,
         listener=site.listener,
+        pace=Pace(
+            chunk_time=limits.chunk_time or settings.chunk_time,
+            batch_size=limits.batch_size or settings.batch_size or None,
+        ),
+        workers=limits.workers or settings.workers,
+        lease=settings.lease,
+        max_failures=settings.max_failures if limits.max_failures is None else limits.max_failures,
     )
 
 
@@ -141,7 +164,7 @@ def _refuse_unexpanded(migrations: Sequence[DataMigration], applied: frozenset[s
 
 
 def _run_all(
-    site: Site, place: runner.Workplace, chosen: Sequence[DataMigration], applied: frozenset[str]
+    site: Site, place: Workplace, chosen: Sequence[DataMigration], applied: frozenset[str]
 ) -> Iterator[Result]:
     """Runs them in their order; one that fails keeps only those waiting that come after it."""
     over = site.project.graph.requirements(applied)
@@ -166,10 +189,39 @@ def _run_all(
             yield result
 
 
-def _run_one(place: runner.Workplace, migration: DataMigration) -> Result:
+def _run_one(place: Workplace, migration: DataMigration) -> Result:
     if isinstance(migration, CountedMigration):
         return counted.run_counted(place, migration)
     return runner.run_one(place, migration)
+
+
+def pause(site: Site, name: str) -> control.Said:
+    """Workers of data migration *name*, wherever they run, finish their chunk and hold on."""
+    return _control(site, name, control.pause)
+
+
+def resume(site: Site, name: str) -> control.Said:
+    """A data migration that was paused or cancelled may go on."""
+    return _control(site, name, control.resume)
+
+
+def cancel(site: Site, name: str) -> control.Said:
+    """Workers of data migration *name* finish their chunk and leave; nobody starts it until resume."""
+    return _control(site, name, control.cancel)
+
+
+def retry(site: Site, name: str) -> control.Said:
+    """Empties the list of rows that failed, so that they are tried again.
+
+    Where nobody is at it, :func:`migrate` has to be called for that.
+    """
+    return _control(site, name, control.retry)
+
+
+def _control(site: Site, name: str, verb: Callable[[Engine, str, float], control.Said]) -> control.Said:
+    site.project.data_migration(name)
+    site.prepare()
+    return verb(site.engine, name, site.project.settings.lease)
 
 
 # --- stage 4: the gate opens and the schema contracts --------------------------------------------

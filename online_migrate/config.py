@@ -35,20 +35,35 @@ class Settings:
     """After how long the server frees our locks if this host vanishes."""
     gate_timeout: float = 600.0
     """How long the gate's first look, which locks nothing, may take for each data migration."""
-    batch_size: int = 1000
-    """Rows in a chunk."""
+    batch_size: int = 0
+    """Rows in a chunk; 0: as many as take *chunk_time*."""
+    chunk_time: float = 0.1
+    """How long a chunk should take, locks and all."""
+    workers: int = 1
+    """How many chunks are moved at the same time, each on a connection of its own."""
+    lease: float = 30.0
+    """After how long without a sign of life others take over the rows that a worker holds."""
+    max_failures: int = 100
+    """How many rows may fail before a data migration is ended."""
     data_location: str = ""
     """Folder of the data migrations; default: ``data`` beside ``env.py``."""
 
     def __post_init__(self) -> None:
-        for name in ("lock_timeout", "look_timeout", "session_timeout", "gate_timeout"):
+        for name in (
+            "lock_timeout",
+            "look_timeout",
+            "session_timeout",
+            "gate_timeout",
+            "chunk_time",
+            "lease",
+        ):
             if not 0 < getattr(self, name) < math.inf:
                 raise exceptions.ConfigBroken(
                     path=f"[{SECTION}]", reason=f"{name} must be above 0, and finite: every wait has an end"
                 )
-        for name in ("lock_attempts", "batch_size"):
-            if getattr(self, name) < 1:
-                raise exceptions.ConfigBroken(path=f"[{SECTION}]", reason=f"{name} must be at least 1")
+        for name, least in (("lock_attempts", 1), ("workers", 1), ("batch_size", 0), ("max_failures", 0)):
+            if getattr(self, name) < least:
+                raise exceptions.ConfigBroken(path=f"[{SECTION}]", reason=f"{name} must be at least {least}")
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], *, origin: str) -> Settings:

@@ -8,7 +8,16 @@ from typing import Any
 import click
 
 import online_migrate
-from online_migrate.cli.options import Where, json_option, located, site_of, where_options
+from online_migrate.cli.options import (
+    POSITIVE,
+    Where,
+    json_option,
+    limit_options,
+    limits_of,
+    located,
+    site_of,
+    where_options,
+)
 
 # What a command needs is imported when it runs: ``--help`` answers without Alembic and SQLAlchemy.
 
@@ -82,25 +91,23 @@ def expand(where: Where, target: str | None, as_json: bool) -> None:
     output.applied("expand", command.expand(site_of(where, works=True), target), as_json=as_json)
 
 
-POSITIVE = click.IntRange(min=1)
-
-
 @cli.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--max-count", type=POSITIVE, help="Stop after so many rows.")
-@click.option("--batch-size", type=POSITIVE, help="Rows in a chunk.")
+@limit_options
+@click.option("-v", "--verbose", is_flag=True, help="A line for every chunk: its size, and why.")
 @json_option
 @located
-def migrate(
-    where: Where, names: tuple[str, ...], max_count: int | None, batch_size: int | None, as_json: bool
-) -> int:
-    """Run data migrations until nothing is pending, or up to a limit."""
+def migrate(where: Where, names: tuple[str, ...], verbose: bool, as_json: bool, **limits: Any) -> int:
+    """Run data migrations until nothing is pending, or up to a limit.
+
+    Ctrl-C finishes the chunk and leaves; the same command goes on from there, on any machine.
+    """
     from online_migrate import command
     from online_migrate.cli import output, progress
 
-    with progress.listener() as listener:
+    with progress.listener(verbose=verbose, as_json=as_json) as listener:
         site = site_of(where, works=True, listener=listener)
-        results = command.migrate(site, names, max_count=max_count, batch_size=batch_size)
+        results = command.migrate(site, names, limits_of(**limits))
     output.results(results, as_json=as_json)
     return command.exit_code(results)
 
@@ -120,8 +127,65 @@ def online_data_migrations(where: Where, max_count: int | None) -> int:
     cli.translate = lambda code: 2 if code == 3 else code
     with progress.listener() as listener:
         site = site_of(where, works=True, listener=listener)
-        results = command.migrate(site, max_count=max_count)
+        results = command.migrate(site, limits=command.Limits(max_count=max_count))
     output.cinder_table(results)
+    return command.exit_code(results)
+
+
+@cli.command()
+@click.argument("name")
+@json_option
+@located
+def pause(where: Where, name: str, as_json: bool) -> None:
+    """Let the workers of a data migration, wherever they run, hold on after their chunk."""
+    from online_migrate import command
+    from online_migrate.cli import output
+
+    output.said(command.pause(site_of(where), name), as_json=as_json)
+
+
+@cli.command()
+@click.argument("name")
+@json_option
+@located
+def resume(where: Where, name: str, as_json: bool) -> None:
+    """Let a data migration go on that was paused or cancelled."""
+    from online_migrate import command
+    from online_migrate.cli import output
+
+    output.said(command.resume(site_of(where), name), as_json=as_json)
+
+
+@cli.command()
+@click.argument("name")
+@json_option
+@located
+def cancel(where: Where, name: str, as_json: bool) -> None:
+    """Let the workers of a data migration leave after their chunk; nobody starts it until resume."""
+    from online_migrate import command
+    from online_migrate.cli import output
+
+    output.said(command.cancel(site_of(where), name), as_json=as_json)
+
+
+@cli.command()
+@click.argument("name")
+@limit_options
+@json_option
+@located
+def retry(where: Where, name: str, as_json: bool, **limits: Any) -> int:
+    """Try the rows again that failed: here, or by the workers that are at it."""
+    from online_migrate import command
+    from online_migrate.cli import output, progress
+
+    with progress.listener(as_json=as_json) as listener:
+        site = site_of(where, works=True, listener=listener)
+        said = command.retry(site, name)
+        if said.workers:
+            output.said(said, as_json=as_json)
+            return 0
+        results = command.migrate(site, [name], limits_of(**limits))
+    output.results(results, as_json=as_json)
     return command.exit_code(results)
 
 

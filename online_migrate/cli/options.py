@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import logging
+import math
 import signal
 import threading
 from collections.abc import Callable
@@ -14,9 +16,75 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from online_migrate.command import Site
+    from online_migrate.command import Limits, Site
+
+    FloatType = click.ParamType[float]
+else:
+    # Older versions of click know no type of it.
+    FloatType = click.ParamType
 
 F = Callable[..., Any]
+POSITIVE = click.IntRange(min=1)
+
+
+class Duration(FloatType):
+    """Seconds: ``90``, ``90s``, ``15m``, ``2h``."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        text = str(value).strip().lower()
+        unit = {"s": 1, "m": 60, "h": 3600}.get(text[-1:])
+        try:
+            seconds = float(text if unit is None else text[:-1]) * (unit or 1)
+        except ValueError:
+            seconds = math.nan
+        if not 0 < seconds < math.inf:
+            self.fail(f"{value!r} is no duration: write 90, 90s, 15m or 2h", param, ctx)
+        return seconds
+
+
+class TimeOfDay(FloatType):
+    """``HH:MM``, today or tomorrow, by this machine's clock; converted to seconds from now."""
+
+    name = "HH:MM"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        now = datetime.datetime.now()
+        try:
+            then = datetime.datetime.combine(now, datetime.datetime.strptime(str(value), "%H:%M").time())
+        except ValueError:
+            self.fail(f"{value!r} is no time of day: write HH:MM", param, ctx)
+        if then <= now:
+            then += datetime.timedelta(days=1)
+        return (then - now).total_seconds()
+
+
+def limit_options(function: F) -> F:
+    """Adds what says how far a run goes, and how fast; see :func:`limits_of`."""
+    for option in (
+        click.option("--max-failures", type=click.IntRange(min=0), help="Rows that may fail [default: 100]."),
+        click.option("--chunk-time", type=Duration(), help="How long a chunk should take [default: 0.1s]."),
+        click.option("--batch-size", type=POSITIVE, help="Rows in every chunk, however long it takes."),
+        click.option("--workers", type=POSITIVE, help="Chunks at the same time [default: 1]."),
+        click.option("--until", type=TimeOfDay(), metavar="HH:MM", help="Stop at this time."),
+        click.option("--max-time", type=Duration(), help="Stop after so long: 90s, 15m, 2h."),
+        click.option("--max-count", type=POSITIVE, help="Stop after so many rows."),
+    ):
+        function = option(function)
+    return function
+
+
+def limits_of(*, until: float | None, max_time: float | None, **more: Any) -> Limits:
+    """What the options of :func:`limit_options` say."""
+    from online_migrate.command import Limits
+
+    ends = [seconds for seconds in (until, max_time) if seconds is not None]
+    return Limits(max_time=min(ends, default=None), **more)
 
 
 @dataclasses.dataclass

@@ -14,9 +14,20 @@ from online_migrate.migrate.run import Outcome, Result
 if TYPE_CHECKING:
     from online_migrate.command import HistoryLine
     from online_migrate.exceptions import Blocker
+    from online_migrate.migrate.control import Said
     from online_migrate.revision.graph import Phase
     from online_migrate.status.plan import Step
     from online_migrate.status.report import MigrationState, PhaseState, Report
+
+
+def said(what: Said, *, as_json: bool) -> None:
+    """What came of pause, resume, cancel or retry."""
+    if as_json:
+        document({"name": what.name, "status": what.status.value, "workers": what.workers})
+        return
+    already = "" if what.changed else " already"
+    workers = f"{what.workers} worker(s) at it" if what.workers else "nobody is at it"
+    click.echo(f"{what.name}: {what.status.value}{already}, {workers}")
 
 
 def document(content: Any) -> None:

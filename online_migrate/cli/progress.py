@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import json
 import sys
 import time
 from collections.abc import Iterator
@@ -22,19 +24,26 @@ _EVERY = 5.0
 
 
 @contextlib.contextmanager
-def listener() -> Iterator[Listener]:
-    """Who shows the progress of a command."""
-    if not sys.stderr.isatty():
-        yield Lines()
-        return
-    with _rich() as bars:
-        yield Bars(bars)
+def listener(*, verbose: bool = False, as_json: bool = False) -> Iterator[Listener]:
+    """Who shows the progress of a command, on stderr.
+
+    *verbose*: a line for every chunk. *as_json*: a JSON document on every line.
+    """
+    if as_json:
+        yield Events(every=0.0 if verbose else _EVERY)
+    elif verbose or not sys.stderr.isatty():
+        yield Lines(every=0.0 if verbose else _EVERY, verbose=verbose)
+    else:
+        with _rich() as bars:
+            yield Bars(bars)
 
 
 class Lines:
     """A line when a data migration starts, every few seconds, and when it ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, every: float = _EVERY, verbose: bool = False) -> None:
+        self._every = every
+        self._verbose = verbose
         self._last = 0.0
 
     def started(self, snapshot: Snapshot) -> None:
@@ -43,19 +52,50 @@ class Lines:
         click.echo(f"{snapshot.name}: {snapshot.done:,}{of} row(s) done so far", err=True)
 
     def advanced(self, snapshot: Snapshot) -> None:
-        if time.monotonic() - self._last < _EVERY:
+        if time.monotonic() - self._last < self._every:
             return
         self._last = time.monotonic()
         of = "" if snapshot.total is None else f" of {snapshot.total:,}"
-        click.echo(f"{snapshot.name}: {snapshot.done:,}{of} row(s), {_pace(snapshot)}", err=True)
+        line = f"{snapshot.name}: {snapshot.done:,}{of} row(s), {_pace(snapshot)}"
+        if self._verbose and snapshot.chunk:
+            line += f"; {snapshot.chunk}"
+        click.echo(line, err=True)
 
     def finished(self, result: Result) -> None:
         click.echo(f"{result.name}: {result.outcome.value}", err=True)
 
 
+class Events:
+    """What :class:`Lines` says, as one JSON document on each line."""
+
+    def __init__(self, *, every: float = _EVERY) -> None:
+        self._every = every
+        self._last = 0.0
+
+    def started(self, snapshot: Snapshot) -> None:
+        self._say("started", snapshot)
+
+    def advanced(self, snapshot: Snapshot) -> None:
+        if time.monotonic() - self._last >= self._every:
+            self._last = time.monotonic()
+            self._say("chunk", snapshot)
+
+    def finished(self, result: Result) -> None:
+        facts = dataclasses.asdict(result) | {"outcome": result.outcome.name.lower()}
+        click.echo(json.dumps({"event": "finished", **facts}, ensure_ascii=False), err=True)
+
+    @staticmethod
+    def _say(event: str, snapshot: Snapshot) -> None:
+        facts = dataclasses.asdict(snapshot)
+        click.echo(json.dumps({"event": event, **facts}, ensure_ascii=False), err=True)
+
+
 def _pace(snapshot: Snapshot) -> str:
     left = "" if snapshot.seconds_left is None else f", {duration(snapshot.seconds_left)} left"
-    return f"{snapshot.rate:,.0f} rows/s{left}"
+    several = f", {snapshot.workers} workers" if snapshot.workers > 1 else ""
+    size = "" if snapshot.chunk_size is None else f", {snapshot.chunk_size:,} a chunk"
+    waits = f", waits: {snapshot.waits_for}" if snapshot.waits_for else ""
+    return f"{snapshot.rate:,.0f} rows/s{left}{size}{several}{waits}"
 
 
 def _rich() -> Progress:

@@ -170,7 +170,7 @@ class Instance(threading.Thread):
                 for statement in self._traffic.setup:
                     cursor.execute(statement)
                 cursor.close()
-                dialect_of(connection).prepare_data_session(connection)
+                dialect_of(connection).prepare_data_session(connection, idle_timeout=600)
                 self._work(connection)
         except Exception as error:  # noqa: BLE001 - raised again by whoever looks after the instances
             self.error = error

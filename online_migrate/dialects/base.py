@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import IsolationLevel
 
+from online_migrate.dialects.bulk import BulkWriter
 from online_migrate.dialects.errors import driver_error_of
 from online_migrate.dialects.statement import Kind, is_destructive, is_read
 
@@ -58,6 +59,8 @@ class Dialect:
     """Seconds to leave between two chunks, where writers who wait for the lock stand in no queue."""
     ddl_isolation: ClassVar[IsolationLevel | None] = None
     """The isolation level of the transaction of a revision, where the usual one will not do."""
+    single_writer: ClassVar[bool] = False
+    """Whoever writes keeps everybody else from writing: a second worker would only wait."""
     row_value_ranges: ClassVar[bool] = True
     """``(a, b) > (1, 2)`` is answered from an index on ``(a, b)``."""
 
@@ -80,10 +83,16 @@ class Dialect:
         """Bounds every lock wait of the session, and how long its locks outlive this host."""
         raise NotImplementedError
 
-    def prepare_data_session(self, connection: Connection) -> None:
-        """Sets the isolation level of chunks, and bounds their lock waits."""
+    def prepare_data_session(self, connection: Connection, *, idle_timeout: float) -> None:
+        """Sets the isolation level of chunks, bounds their lock waits, and says after how long the server
+        ends the session, and with it the locks of a chunk, if this process stands still."""
         if self.chunk_isolation is not None:
             connection.execution_options(isolation_level=self.chunk_isolation)
+
+    @contextlib.contextmanager
+    def looking(self, connection: Connection) -> Iterator[None]:
+        """The transactions that are begun inside the block, on a connection for chunks, only read."""
+        yield
 
     @contextlib.contextmanager
     def writing(self, connection: Connection) -> Iterator[None]:
@@ -99,6 +108,10 @@ class Dialect:
         raise NotImplementedError
         yield
 
+    def epoch(self) -> sa.ColumnElement[int]:
+        """The server's clock, in SQL: whole seconds since 1970."""
+        raise NotImplementedError
+
     # --- locks -----------------------------------------------------------------------------------
 
     def try_named_lock(self, connection: Connection, name: str) -> bool:
@@ -107,6 +120,10 @@ class Dialect:
         The server frees it when the session ends, however it ends.
         """
         raise NotImplementedError
+
+    def sees_all_sessions(self, connection: Connection) -> bool:
+        """A named lock that nobody holds proves that the session which took it has ended."""
+        return True
 
     def free_named_lock(self, connection: Connection, name: str) -> None:
         """Frees what :meth:`try_named_lock` took."""
@@ -143,6 +160,10 @@ class Dialect:
         """The bound of :meth:`statement_timeout` was reached."""
         return self._code(error) in self.statement_timeout_codes
 
+    def is_systemic(self, error: BaseException) -> bool:
+        """No row is to blame: the same statement would fail with any other."""
+        raise NotImplementedError
+
     def is_transient(self, error: BaseException) -> bool:
         """The same transaction may succeed when it is repeated, on the same connection."""
         return self._code(error) in self.conflict_codes | self.lock_timeout_codes
@@ -164,6 +185,27 @@ class Dialect:
         What was read must be found again, and must be neither above nor below itself.
         """
         return column
+
+    row_version: ClassVar[str | None] = None
+    """A column that every row has and that changes whenever the row does; None: there is none."""
+
+    def bulk_writer(
+        self,
+        connection: Connection,
+        table: sa.Table,
+        key: Sequence[sa.ColumnElement[Any]],
+        constant: Sequence[str],
+    ) -> BulkWriter:
+        """The fastest way to write different values into many rows; see :mod:`.bulk`."""
+        return BulkWriter(table, key, constant)
+
+    def own_version(self) -> str:
+        """A condition, in SQL, on the :attr:`row_version` of a row that this transaction has written."""
+        raise NotImplementedError
+
+    def self_updating_columns(self, connection: Connection, table: sa.Table) -> list[str]:
+        """The columns that the server changes whenever a row is updated."""
+        return []
 
     def data_problem(self, connection: Connection) -> Problem | None:
         """Why rows cannot be moved on this server as it is set now."""

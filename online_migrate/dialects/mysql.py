@@ -13,6 +13,7 @@ from sqlalchemy.dialects import mysql
 
 from online_migrate.dialects import mysql_ddl
 from online_migrate.dialects.base import Dialect, LockTarget, Problem, render_rows
+from online_migrate.dialects.bulk import BulkWriter, UnionWriter
 from online_migrate.dialects.statement import Kind, dropped
 
 if TYPE_CHECKING:
@@ -49,12 +50,30 @@ _INDEXES_OF_COLUMN = """
     WHERE table_schema = DATABASE() AND table_name = :table AND column_name = :column
 """
 
+_COLLATIONS = """
+    SELECT column_name AS name, character_set_name AS charset, collation_name AS collation
+    FROM information_schema.columns
+    WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table
+      AND collation_name IS NOT NULL
+"""
+_SELF_UPDATING = """
+    SELECT column_name FROM information_schema.columns
+    WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table
+      AND LOWER(extra) LIKE '%on update current_timestamp%'
+"""
+
 
 # Without it a value that does not fit is cut, with a warning that nobody reads.
 _STRICT = "SET SESSION sql_mode = CONCAT_WS(',', @@sql_mode, 'STRICT_ALL_TABLES')"
 
 
 _TRANSACTIONAL = frozenset({"INNODB", "NDBCLUSTER", "ROCKSDB", "TOKUDB"})
+_SYSTEMIC = frozenset(
+    # The disk is full; a table, column, function or right is missing; nobody may write.
+    {3, 5, 1005, 1016, 1021, 1030, 1034, 1037, 1041, 1044, 1045, 1046, 1052, 1054, 1060, 1064, 1099, 1100}
+    | {1109, 1114, 1142, 1143, 1146, 1149, 1193, 1210, 1227, 1235, 1290, 1305, 1317, 1318, 1356, 1370}
+    | {1243, 1295, 1449, 1582, 1630, 1665, 1792, 1836, 1906, 1907, 1969, 3024, 3105}
+)
 _SESSION_TIMEOUT = "online_migrate_session_timeout"
 _IDLE = 3600
 """Seconds for which a migrator that holds no table may be idle: while rows are counted elsewhere."""
@@ -100,10 +119,18 @@ class MySQL(Dialect):
         connection.commit()
         connection.info[_SESSION_TIMEOUT] = max(1, math.ceil(session_timeout))
 
-    def prepare_data_session(self, connection: Connection) -> None:
-        super().prepare_data_session(connection)
-        connection.execute(sa.text("SET SESSION lock_wait_timeout = 10, innodb_lock_wait_timeout = 10"))
+    def prepare_data_session(self, connection: Connection, *, idle_timeout: float) -> None:
+        super().prepare_data_session(connection, idle_timeout=idle_timeout)
+        connection.execute(
+            sa.text(
+                "SET SESSION lock_wait_timeout = 10, innodb_lock_wait_timeout = 10, "
+                f"wait_timeout = {max(1, math.ceil(idle_timeout))}"
+            )
+        )
         connection.commit()
+
+    def epoch(self) -> sa.ColumnElement[int]:
+        return sa.func.unix_timestamp(type_=sa.BigInteger())
 
     def read_only(self, connection: Connection) -> None:
         connection.execute(sa.text("SET SESSION TRANSACTION READ ONLY"))
@@ -166,6 +193,13 @@ class MySQL(Dialect):
     def code_of(self, error: BaseException) -> object:
         return error.args[0] if error.args and isinstance(error.args[0], int) else None
 
+    def is_systemic(self, error: BaseException) -> bool:
+        return self._code(error) in _SYSTEMIC
+
+    def sees_all_sessions(self, connection: Connection) -> bool:
+        # GET_LOCK is of one node of a Galera cluster.
+        return self._variables(connection, "wsrep_on").get("wsrep_on") != "ON"
+
     def is_refused_algorithm(self, error: BaseException) -> bool:
         return self._code(error) in self.refused_algorithm_codes
 
@@ -209,6 +243,21 @@ class MySQL(Dialect):
                 "and contract with the other nodes out of the cluster",
             )
         return None
+
+    def bulk_writer(
+        self,
+        connection: Connection,
+        table: sa.Table,
+        key: Sequence[sa.ColumnElement[Any]],
+        constant: Sequence[str],
+    ) -> BulkWriter:
+        rows = self.rows(connection, _COLLATIONS, table=table.name, schema=table.schema)
+        return UnionWriter(table, key, constant, {row.name: (row.charset, row.collation) for row in rows})
+
+    def self_updating_columns(self, connection: Connection, table: sa.Table) -> list[str]:
+        rows = self.rows(connection, _SELF_UPDATING, table=table.name, schema=table.schema)
+        names = {str(row[0]) for row in rows}
+        return [key for key, column in table.c.items() if column.name in names]
 
     def fingerprint(self, connection: Connection, names: Sequence[str]) -> str:
         sections = {}

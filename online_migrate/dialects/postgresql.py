@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import IsolationLevel
 
 from online_migrate.dialects.base import Dialect, LockTarget, render_rows
+from online_migrate.dialects.bulk import ArrayWriter, BulkWriter
 from online_migrate.dialects.statement import dropped, first_word, identifiers, tokens
 
 if TYPE_CHECKING:
@@ -69,6 +70,14 @@ _INVALID_INDEXES = """
     FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
     WHERE x.relname = ANY(:names) AND NOT i.indisvalid
 """
+_BARE_TYPES = """
+    SELECT a.attname AS name, format_type(a.atttypid, -1) AS type
+    FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_type b ON b.oid = t.typbasetype
+    WHERE a.attrelid = to_regclass(:table) AND a.attnum > 0 AND NOT a.attisdropped
+      AND t.typcategory <> 'A' AND coalesce(b.typcategory, 'U') <> 'A' AND t.typtype IN ('b', 'e', 'd')
+"""
+_SYSTEMIC = frozenset({"0A", "25", "28", "3F", "42", "53", "54", "57", "58", "F0", "XX"})
+"""Classes of SQLSTATE: syntax and access, resources, the operator, the system, features that are missing."""
 _CONCURRENTLY = 1800.0
 """Seconds that a CONCURRENTLY statement may wait for transactions that are older than it."""
 
@@ -102,10 +111,14 @@ class PostgreSQL(Dialect):
         connection.execute(sa.text(f"SET idle_in_transaction_session_timeout = {_ms(session_timeout)}"))
         connection.commit()
 
-    def prepare_data_session(self, connection: Connection) -> None:
-        super().prepare_data_session(connection)
+    def prepare_data_session(self, connection: Connection, *, idle_timeout: float) -> None:
+        super().prepare_data_session(connection, idle_timeout=idle_timeout)
         connection.execute(sa.text("SET lock_timeout = '10s'"))
+        connection.execute(sa.text(f"SET idle_in_transaction_session_timeout = {_ms(idle_timeout)}"))
         connection.commit()
+
+    def epoch(self) -> sa.ColumnElement[int]:
+        return sa.cast(sa.func.floor(sa.extract("epoch", sa.func.clock_timestamp())), sa.BigInteger)
 
     def read_only(self, connection: Connection) -> None:
         connection.execute(sa.text("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"))
@@ -167,6 +180,9 @@ class PostgreSQL(Dialect):
     def code_of(self, error: BaseException) -> object:
         return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
 
+    def is_systemic(self, error: BaseException) -> bool:
+        return str(self._code(error) or "")[:2] in _SYSTEMIC
+
     def is_connection_lost(self, error: BaseException) -> bool:
         if super().is_connection_lost(error):
             return True
@@ -184,6 +200,22 @@ class PostgreSQL(Dialect):
         else:
             return None
         return [str(row[0]) for row in found] or None
+
+    row_version: ClassVar[str | None] = "xmin"
+
+    def own_version(self) -> str:
+        return "xmin = CAST(pg_current_xact_id() AS xid)"
+
+    def bulk_writer(
+        self,
+        connection: Connection,
+        table: sa.Table,
+        key: Sequence[sa.ColumnElement[Any]],
+        constant: Sequence[str],
+    ) -> BulkWriter:
+        name = connection.dialect.identifier_preparer.format_table(table)
+        types = {row.name: row.type for row in self.rows(connection, _BARE_TYPES, table=name)}
+        return ArrayWriter(table, key, constant, types, "xmin")
 
     def fingerprint(self, connection: Connection, names: Sequence[str]) -> str:
         queries = {

@@ -149,10 +149,14 @@ def _failing(connection: Connection, migration: DataMigration, subject: Subject)
     if not state.exists(connection):
         return {}
     recorded = state.failed_keys(connection, migration.name)
-    pending = sa.false() if subject.pending is None else is_pending(subject.pending)
     wrong = fails_verify(subject)
-    if not recorded or (subject.pending is None and wrong is None):
+    if not recorded:
         return {}
+    if subject.pending is not None:
+        pending = is_pending(subject.pending)
+    else:
+        # Nothing in the data tells that such a row was mended, but for verify.
+        pending = sa.true() if wrong is None else sa.false()
     condition = pending if wrong is None else sa.or_(pending, wrong)
     chunker = Chunker(connection, subject.table)
     flag = sa.case((pending, 1), else_=0)

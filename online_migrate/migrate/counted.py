@@ -14,15 +14,21 @@ from online_migrate import exceptions, state
 from online_migrate.ddl.session import connect, private_connection, take_named_lock
 from online_migrate.dialects import dialect_of
 from online_migrate.evidence.pending import Census, take_census
+from online_migrate.migrate.crew import Workplace
 from online_migrate.migrate.progress import Meter
 from online_migrate.migrate.run import Outcome, Result
-from online_migrate.migrate.runner import Workplace
 from online_migrate.migrate.work import UserError
 from online_migrate.revision.data_migration import CountedMigration
 from online_migrate.state import Status
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
+
+
+_ROWS = 1000
+"""What a function is asked for at once if nobody says otherwise."""
+_PAUSE = 0.5
+"""Seconds between two looks whether a pause is over."""
 
 
 def run_counted(place: Workplace, migration: CountedMigration) -> Result:
@@ -43,22 +49,30 @@ def run_counted(place: Workplace, migration: CountedMigration) -> Result:
 
 def _run(place: Workplace, migration: CountedMigration) -> Result:
     name = migration.name
-    _in_transaction(place, lambda connection: state.start_record(connection, name))
+    held = _in_transaction(place, lambda connection: _start(connection, name))
+    if held is not None:
+        error = f"it is {held.value}; online-migrate resume {name} lets it go on"
+        return Result(name, Outcome.HELD, error=error)
     meter = Meter(name, total=None, done=_recorded(place, name), clock=place.clock)
     place.listener.started(meter.snapshot())
     context: Any = None
     total = 0
     while not place.over:
-        size = place.budget.chunk(place.batch_size)
+        status = _status(place, name)
+        if status is Status.PAUSED:
+            place.clock.wait(_PAUSE, place.stop)
+            continue
+        if status is not Status.RUNNING:
+            return Result(name, Outcome.HELD, done=total, error=f"it was {status.value} by an operator")
+        size = place.budget.reserve(place.pace.batch_size or _ROWS)
         try:
             context = context if context is not None else _context(migration)
             found, done = _call(migration, context, size)
         except UserError as problem:
             return _end(place, name, Status.FAILED, Outcome.FAILED, total, str(problem))
-        advance = functools.partial(state.advance, name=name, checkpoint=None, done=done)
-        _in_transaction(place, advance)
+        _in_transaction(place, functools.partial(state.add_done, name=name, done=done))
         total += done
-        place.budget.spend(done)
+        place.budget.settle(size, done)
         meter.add(done)
         place.listener.advanced(meter.snapshot(f"found {found}, done {done}"))
         if found == 0:
@@ -69,6 +83,19 @@ def _run(place: Workplace, migration: CountedMigration) -> Result:
     if migration.has_pending and not _pending_rows(place, migration):
         return _end(place, name, Status.COMPLETE, Outcome.COMPLETE, total, None)
     return _end(place, name, Status.STOPPED, Outcome.REMAINING, total, None)
+
+
+def _start(connection: Connection, name: str) -> Status | None:
+    record = state.get_record(connection, name, for_update=True)
+    if record is not None and record.status in (Status.PAUSED, Status.CANCELLED):
+        return record.status
+    state.start_record(connection, name)
+    return None
+
+
+def _status(place: Workplace, name: str) -> Status:
+    record = _in_transaction(place, lambda connection: state.get_record(connection, name))
+    return record.status if record is not None else Status.FAILED
 
 
 def _context(migration: CountedMigration) -> Any:

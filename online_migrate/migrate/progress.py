@@ -27,6 +27,14 @@ class Snapshot:
     seconds_left: float | None
     chunk: str = ""
     """What was just done: a key range."""
+    workers: int = 1
+    """How many workers of this process are at it."""
+    waits_for: str = ""
+    """Why no chunk is begun just now."""
+    chunk_size: int | None = None
+    """Rows that the next chunk gets."""
+    why: str = ""
+    """Why it gets so many."""
 
 
 class Listener(Protocol):

@@ -1,13 +1,4 @@
-"""Runs data migrations to their end, chunk by chunk.
-
-Invariants:
-
-* A chunk and its checkpoint commit together. A kill at any moment leaves both or neither.
-* Runners share the record of a data migration: who works on a chunk holds it until the commit, so a
-  second runner goes on from the checkpoint of the first and does no work twice.
-* Complete means counted: no row is pending, in the data, at the moment when it is written down.
-* A row that is pending after its chunk is recorded as failed and is not tried again in the same run.
-"""
+"""Runs a data migration that walks a table: its beginning, its workers in this process, its end."""
 
 from __future__ import annotations
 
@@ -15,313 +6,233 @@ import contextlib
 import dataclasses
 import random
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 from online_migrate import exceptions, state
 from online_migrate.ddl.session import connect, server_down
-from online_migrate.dialects import Dialect, dialect_of
+from online_migrate.dialects import dialect_of
 from online_migrate.dialects.errors import AnyFault, ServerFault, words_of
-from online_migrate.evidence.pending import is_pending, still_failing, take_census
+from online_migrate.evidence.pending import still_failing, take_census
+from online_migrate.migrate.claims import Claim, Claims, LeaseLost
+from online_migrate.migrate.crew import Crew, Workplace
+from online_migrate.migrate.ending import Chased, Ending, holds
+from online_migrate.migrate.job import Job
 from online_migrate.migrate.progress import Listener, Meter
-from online_migrate.migrate.run import Budget, Outcome, Result
-from online_migrate.migrate.work import NOT_VERIFIED, UserError, do_chunk
-from online_migrate.revision.data_migration import Backfill, DataMigration, Subject
+from online_migrate.migrate.pulse import Pulse
+from online_migrate.migrate.run import Outcome, Result
+from online_migrate.migrate.transaction import committed, data_connection, looked
+from online_migrate.migrate.work import UserError
+from online_migrate.migrate.worker import TooManyFailures, Worker, short
+from online_migrate.revision.data_migration import Backfill, DataMigration
 from online_migrate.state import Status
-from online_migrate.waiting import Clock, Stop, backoff
-from online_migrate.walk.checkpoint import decode_key, encode_key, show_key
-from online_migrate.walk.chunker import Chunk, Chunker, Key, KeyUnreadable, is_beyond
+from online_migrate.waiting import backoff
+from online_migrate.walk.chunker import KeyUnreadable
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
 T = TypeVar("T")
-_REPEATS = 10
-"""How often a chunk is tried that the server rolls back: a deadlock, a lock timeout."""
-_LONGEST_ERROR = 2_000
-"""Characters of an error that are kept: whoever raises may put a whole file into it."""
-_IN_VAIN = 5
-"""How often we go back for rows that became pending behind us and find no fewer than before."""
+_RECONNECTS = 12
+"""How often a worker asks for a new connection after it lost one: for about half a minute."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Workplace:
-    """What running data migrations needs, put together once for a command."""
+class EndedByServer(exceptions.Failed):
+    """{message}"""
 
-    engine: Engine
-    batch_size: int
-    budget: Budget
-    clock: Clock
-    stop: Stop
-    listener: Listener
 
-    @property
-    def over(self) -> bool:
-        """True if no further chunk may be begun."""
-        return self.stop.requested or self.budget.exhausted
+_OF_THIS_MIGRATION = (
+    EndedByServer,
+    UserError,
+    TooManyFailures,
+    KeyUnreadable,
+    exceptions.DataMigrationBroken,
+    exceptions.PendingUnreadable,
+)
+"""What ends one data migration and lets the others run."""
 
 
 class Runner:
-    """Runs one data migration that walks a table. Use :func:`run_one`."""
+    """Runs one data migration in this process. Use :func:`run_one`."""
 
     def __init__(self, place: Workplace, migration: DataMigration, connection: Connection) -> None:
         self._place = place
-        self._migration = migration
-        self._connection = connection
-        self._dialect: Dialect = dialect_of(connection)
-        self._run = secrets.token_hex(8)
-        self._done = 0
-        self._at: Chunk | None = None
-        self._uncounted: tuple[int, Chunk] | None = None
-        with connection.begin():
-            self._subject: Subject = migration.subject(connection)
-            table = self._subject.table
-            problem = self._dialect.table_problem(connection, table.name, table.schema)
-            if problem is not None:
-                raise exceptions.Refused(reason=problem.reason, hint=problem.hint)
-            self._chunker = Chunker(connection, table)
-            self._meter = self._new_meter()
-        pending = self._subject.pending
-        self._pending = None if pending is None else is_pending(pending)
+        with dialect_of(connection).looking(connection), connection.begin():
+            self._job = Job.at(connection, migration)
+            meter = _new_meter(place, self._job, connection)
+        self._dialect = self._job.dialect
+        self._crew = Crew(place, migration.name, meter)
+        self._at_the_end = threading.Lock()
 
-    def _new_meter(self) -> Meter:
-        record = state.get_record(self._connection, self._migration.name)
-        recorded = record.done if record is not None else 0
-        total, done = None, recorded
-        if self._migration.has_pending:
-            census = take_census(self._connection, self._migration, recorded_done=self._moved_away(recorded))
-            total, done = census.total, census.done
-        return Meter(self._migration.name, total=total, done=done, clock=self._place.clock)
+    # --- its beginning ---------------------------------------------------------------------------
 
-    def _moved_away(self, recorded: int) -> int:
-        return recorded if self._migration.kind == "batch" else 0
+    def start(self, connection: Connection) -> Result | None:
+        """Begins a run, or joins the one that others are at; gives a result if it must not."""
+        claims = Claims(self._job, "", self._place.lease)
+        with claims.dead_sessions(connection) as dead:
+            work = lambda: self._start(connection, dead)  # noqa: E731
+            try:
+                held = self._committed(connection, work)
+            except ServerFault as error:
+                if self._dialect.is_connection_lost(error):
+                    raise server_down(self._place.engine.url, error) from error
+                # Another runner wrote the record between our look and our INSERT: now it is there.
+                held = self._committed(connection, work)
+        if held is not None:
+            return Result(self._job.name, Outcome.HELD, error=_how_to_go_on(self._job.name, held))
+        self._crew.begin()
+        return None
 
-    def run(self) -> Result:
-        """To the end, to a limit, or to an error."""
-        name = self._migration.name
-        self._place.listener.started(self._meter.snapshot())
+    def _start(self, connection: Connection, dead: frozenset[str]) -> Status | None:
+        name = self._job.name
+        record = state.get_record(connection, name, for_update=True)
+        if record is not None and record.status in (Status.PAUSED, Status.CANCELLED):
+            return record.status
+        walk = state.get_walk(connection, name)
+        workers = state.workers_of(connection, name, self._dialect.epoch())
+        alive = [one for one in workers if one.silence <= self._place.lease and one.id not in dead]
+        joined = record is not None and record.status is Status.RUNNING and bool(alive)
+        state.start_record(connection, name)
+        if joined and walk is not None:
+            self._crew.run = walk.run
+            return None
+        self._crew.run = secrets.token_hex(8)
+        state.put_walk(connection, self._new_walk(connection, walk, workers), known=walk is not None)
+        return None
+
+    def _new_walk(
+        self, connection: Connection, old: state.Walk | None, workers: list[state.Worker]
+    ) -> state.Walk:
+        """On from where the last run was; or from the start again, for what is pending behind it."""
+        name = self._job.name
+        if old is None:
+            return state.Walk(name, self._crew.run, sweep=0, frontier=None, handed_out=False, extents=0)
+        new = dataclasses.replace(old, run=self._crew.run, handed_out=False)
+        walked = old.handed_out and self._job.pending is not None and not holds(workers)
+        if not old.sweep and not walked:
+            return new
+        for worker in workers:
+            # What they held is in the sweep again.
+            state.add_done(connection, name, state.dismiss(connection, worker.id))
+        return dataclasses.replace(new, sweep=old.sweep + 1, frontier=None)
+
+    # --- its workers -----------------------------------------------------------------------------
+
+    def work(self) -> None:
+        """Until all is done, or no more is to be."""
+        number = 1 if self._dialect.single_writer else self._place.workers
+        with Pulse(self._crew, self._place.engine, self._dialect) as pulse:
+            threads = [
+                threading.Thread(target=self._man, args=(pulse,), name=f"worker-{i}", daemon=True)
+                for i in range(1, number)
+            ]
+            for thread in threads:
+                thread.start()
+            self._man(pulse)
+            for thread in threads:
+                thread.join()
+
+    def _man(self, pulse: Pulse) -> None:
+        """One worker to the end; what ends it ends the others after their chunk."""
         try:
-            self._committed(self._start)
-        except ServerFault as error:
-            if self._dialect.is_connection_lost(error):
-                raise server_down(self._connection.engine.url, error) from error
-            # Another runner wrote the record between our look and our INSERT: now it is there.
-            self._committed(self._start)
+            self._man_again_and_again(pulse)
+        except (KeyboardInterrupt, SystemExit):
+            self._crew.halt()
+            raise
+        except BaseException as error:  # noqa: BLE001 - raised again, or said, when all of them are back
+            self._crew.halt(error)
+
+    def _man_again_and_again(self, pulse: Pulse) -> None:
+        """Another worker takes its place when its lease or its connection is lost."""
+        pauses = backoff(waited=0.2, attempts=_RECONNECTS, longest=5.0, jitter=random.Random())
+        while not self._crew.over:
+            try:
+                with data_connection(self._place.engine, self._place.lease) as connection:
+                    while not self._crew.over:
+                        if self._work_on(connection, pulse):
+                            return
+            except (*ServerFault, exceptions.ServerDown) as error:
+                lost = isinstance(error, exceptions.ServerDown) or self._dialect.is_connection_lost(error)
+                pause = next(pauses, None)
+                if not lost or pause is None:
+                    raise
+                self._place.clock.wait(pause, self._place.stop)
+
+    def _work_on(self, connection: Connection, pulse: Pulse) -> bool:
+        """True if there is nothing left to do for this worker."""
+        worker = Worker(self._crew, self._job, connection, pulse)
         try:
-            outcome = self._to_the_end()
-        except (
-            UserError,
-            KeyUnreadable,
-            exceptions.DataMigrationBroken,
-            exceptions.PendingUnreadable,
-        ) as error:
-            return self._failed(str(error))
+            answer = worker.work()
+            if answer is Claim.PASS_OVER:
+                with self._at_the_end:
+                    return Ending(self._job, self._crew, connection).after_pass()
+        except LeaseLost:
+            return False
         except AnyFault as error:
             if self._dialect.is_connection_lost(error):
-                raise server_down(self._connection.engine.url, error) from error
-            place = f" ({self._at})" if self._at is not None else ""
-            return self._failed(f"{words_of(error)}{place}")
-        failed = len(self._committed(lambda: still_failing(self._connection, self._migration, self._subject)))
-        if outcome in (Outcome.REMAINING, Outcome.CHASED):
-            self._committed(self._stopped)
-        why = f"{failed:,} row(s) could not be migrated" if outcome is Outcome.FAILED else None
-        return Result(name, outcome, done=self._done, failed=failed, error=why)
+                raise
+            raise EndedByServer(message=f"{words_of(error)}{worker.place}") from error
+        if answer is not Claim.HELD:
+            return True
+        record = self._looked(connection, lambda: state.get_record(connection, self._job.name))
+        self._crew.heard(None if record is None else record.status)
+        return False
 
-    def _start(self) -> None:
-        state.start_record(self._connection, self._migration.name)
+    # --- its end ---------------------------------------------------------------------------------
 
-    def _stopped(self) -> None:
-        """Unless another runner has come to the end in the meantime."""
-        if self._locked_record().status is Status.RUNNING:
-            state.set_status(self._connection, self._migration.name, Status.STOPPED)
+    def end(self, connection: Connection) -> Result:
+        """What came of it."""
+        problem = self._crew.problem
+        if problem is None:
+            return self._result(connection, Ending(self._job, self._crew, connection).leave())
+        if isinstance(problem, Chased):
+            return self._result(connection, Outcome.CHASED)
+        if isinstance(problem, _OF_THIS_MIGRATION):
+            error = short(problem)
+            set_failed = lambda: state.set_status(connection, self._job.name, Status.FAILED, error=error)  # noqa: E731
+            self._committed(connection, set_failed)
+            return self._result(connection, Outcome.FAILED)
+        raise problem
 
-    def _failed(self, error: str) -> Result:
-        name = self._migration.name
-        self._connection.rollback()
-        error = error if len(error) <= _LONGEST_ERROR else f"{error[:_LONGEST_ERROR]} ..."
-        self._committed(lambda: state.set_status(self._connection, name, Status.FAILED, error=error))
-        return Result(name, Outcome.FAILED, done=self._done, error=error)
-
-    def _to_the_end(self) -> Outcome:
-        while not self._place.over:
-            if not self._committed(self._walk_on):
-                break
-        return self._chase()
-
-    def _chase(self) -> Outcome:
-        """Goes back for rows that became pending behind us, as long as they get fewer."""
-        fewest, in_vain = None, 0
-        while True:
-            if not self._place.over and self._pending is not None:
-                self._sweep()
-            outcome, left = self._committed(self._finish)
-            if outcome is not Outcome.REMAINING or self._place.over:
-                return outcome
-            in_vain = 0 if fewest is None or left < fewest else in_vain + 1
-            fewest = left if fewest is None else min(left, fewest)
-            if in_vain >= _IN_VAIN:
-                return Outcome.CHASED
+    def _result(self, connection: Connection, outcome: Outcome) -> Result:
+        job = self._job
+        failing, record = self._looked(
+            connection,
+            lambda: (
+                still_failing(connection, job.migration, job.subject),
+                state.get_record(connection, job.name),
+            ),
+        )
+        error = None
+        if outcome is Outcome.FAILED and record is not None:
+            error = record.error
+        if outcome is Outcome.HELD:
+            error = _how_to_go_on(job.name, self._crew.status)
+        return Result(job.name, outcome, done=self._crew.done, failed=len(failing), error=error)
 
     # --- one transaction each --------------------------------------------------------------------
 
-    def _committed(self, work: Callable[[], T]) -> T:
-        """*work* in a transaction, again when the server rolled it back."""
-        pauses = backoff(waited=0.05, attempts=_REPEATS, longest=2.0, jitter=random.Random())
-        while True:
-            self._uncounted = None
-            try:
-                with self._connection.begin():
-                    result = work()
-            except ServerFault as error:
-                pause = next(pauses, None)
-                if pause is None or not self._dialect.is_transient(error):
-                    raise
-                self._place.clock.wait(pause, Stop())
-            else:
-                self._count()
-                return result
+    def _committed(self, connection: Connection, work: Callable[[], T]) -> T:
+        return committed(self._place.clock, self._dialect, connection, work)
 
-    def _walk_on(self) -> bool:
-        """The next chunk after the checkpoint; False at the end of the table."""
-        record = self._locked_record()
-        if record.walked:
-            return False
-        lower = None if record.checkpoint is None else decode_key(record.checkpoint)
-        size = self._place.budget.chunk(self._place.batch_size)
-        only = None
-        if self._place.budget.limited:
-            # By name: a row that is inserted between them just now would be one too many.
-            only = self._chunker.next_keys(self._connection, lower, size)
-            upper = only[-1] if only else None
-        else:
-            upper = self._chunker.next_upper(self._connection, lower, size)
-        if upper is None:
-            state.advance(self._connection, record.name, checkpoint=record.checkpoint, done=0, walked=True)
-            return False
-        checkpoint = self._moved_on(lower, upper)
-        self._work_on(self._chunker.chunk(lower, upper, pending=self._pending, only=only), checkpoint)
-        return True
-
-    def _moved_on(self, lower: Key | None, upper: Key) -> str:
-        """The checkpoint at *upper*; refuses a step that goes nowhere, or back: it would have no end."""
-        if lower is not None and not is_beyond(lower, upper):
-            raise exceptions.DataMigrationBroken(
-                name=self._migration.name,
-                reason=f"{self._subject.table.name} cannot be walked: its key {show_key(upper)} does not "
-                "come back from the driver as it is stored, as floating-point numbers do not",
-                hint="add a unique key of another type: op.create_unique_constraint(...)",
-            )
-        try:
-            return encode_key(upper)
-        except TypeError as error:
-            raise exceptions.DataMigrationBroken(
-                name=self._migration.name, reason=f"{self._subject.table.name} cannot be walked: {error}"
-            ) from None
-
-    def _sweep(self) -> None:
-        """Once over all rows that are pending, wherever they are."""
-        lower: Key | None = None
-        while not self._place.over:
-            lower = self._committed(lambda lower=lower: self._sweep_on(lower))  # type: ignore[misc]
-            if lower is None:
-                return
-
-    def _sweep_on(self, lower: Key | None) -> Key | None:
-        """The next pending rows after *lower*; gives their last key, None at the end of the table."""
-        record = self._locked_record()
-        assert self._pending is not None
-        size = self._place.budget.chunk(self._place.batch_size)
-        keys = self._chunker.next_keys(self._connection, lower, size, self._pending)
-        if not keys:
-            return None
-        self._moved_on(lower, keys[-1])
-        failed = {
-            key for key, _error, _run in state.failed_keys(self._connection, record.name, run=self._run)
-        }
-        excluding = [key for key in keys if encode_key(key) in failed]
-        if len(excluding) < len(keys):
-            only = keys if self._place.budget.limited else None
-            chunk = self._chunker.chunk(
-                lower, keys[-1], pending=self._pending, excluding=excluding, only=only
-            )
-            self._work_on(chunk, record.checkpoint)
-        return keys[-1]
-
-    def _work_on(self, chunk: Chunk, checkpoint: str | None) -> None:
-        """The chunk, its failures and its checkpoint: all in the transaction that is open."""
-        self._at = chunk
-        effect = do_chunk(self._connection, self._migration, self._subject, self._chunker, chunk)
-        name = self._migration.name
-        state.record_failures(self._connection, name, self._run, effect.failures)
-        recorded = effect.done if effect.recorded is None else effect.recorded
-        state.advance(self._connection, name, checkpoint=checkpoint, done=recorded)
-        self._uncounted = (effect.done, chunk)
-
-    def _count(self) -> None:
-        """Counts the chunk that was just committed; one that was rolled back never gets here."""
-        if self._uncounted is None:
-            return
-        rows, chunk = self._uncounted
-        self._uncounted = None
-        self._done += rows
-        self._place.budget.spend(rows)
-        self._meter.add(rows)
-        self._place.listener.advanced(self._meter.snapshot(str(chunk)))
-        if self._dialect.courtesy:
-            self._place.clock.wait(self._dialect.courtesy, self._place.stop)
-
-    def _finish(self) -> tuple[Outcome, int]:
-        """Counts what is left, writes down what that means, and gives both."""
-        name = self._migration.name
-        record = self._locked_record()
-        failing = still_failing(self._connection, self._migration, self._subject)
-        recorded = state.failed_keys(self._connection, name)
-        mended = {key for key, _error, _run in recorded} - set(failing)
-        state.forget_failures(self._connection, name, mended)
-        if self._pending is None:
-            if not record.walked and self._is_above(record.checkpoint):
-                return Outcome.REMAINING, 1
-        else:
-            census = take_census(self._connection, self._migration, recorded_done=0)
-            if census.pending or (self._untried(recorded, failing) and not self._place.over):
-                return Outcome.REMAINING, census.pending
-        if failing:
-            error = f"{len(failing):,} row(s) could not be migrated"
-            state.set_status(self._connection, name, Status.FAILED, error=error)
-            return Outcome.FAILED, 0
-        state.set_status(self._connection, name, Status.COMPLETE)
-        return Outcome.COMPLETE, 0
-
-    def _is_above(self, checkpoint: str | None) -> bool:
-        lower = None if checkpoint is None else decode_key(checkpoint)
-        return self._chunker.next_upper(self._connection, lower, 1) is not None
-
-    def _untried(self, recorded: Sequence[tuple[str, str, str]], failing: Mapping[str, str]) -> bool:
-        """True if rows that failed in an earlier run were not tried again in this one."""
-        return any(
-            key in failing and run != self._run and error != NOT_VERIFIED for key, error, run in recorded
-        )
-
-    def _locked_record(self) -> state.Record:
-        record = state.get_record(self._connection, self._migration.name, for_update=True)
-        if record is None:
-            raise exceptions.Failed(
-                message=f"the record of {self._migration.name!r} was deleted while it ran"
-            )
-        return record
+    def _looked(self, connection: Connection, look: Callable[[], T]) -> T:
+        return looked(self._place.clock, self._dialect, connection, look)
 
 
-def data_connection(engine: Engine) -> Connection:
-    """A connection for chunks: its isolation level, and bounded lock waits."""
-    connection = connect(engine)
-    dialect = dialect_of(connection)
-    problem = dialect.data_problem(connection)
-    connection.rollback()
-    if problem is not None:
-        connection.close()
-        raise exceptions.Refused(reason=problem.reason, hint=problem.hint)
-    dialect.prepare_data_session(connection)
-    return connection
+def _new_meter(place: Workplace, job: Job, connection: Connection) -> Meter:
+    record = state.get_record(connection, job.name)
+    recorded = (record.done if record is not None else 0) + state.uncounted(connection, job.name)
+    total, done = None, recorded
+    if job.pending is not None:
+        moved = recorded if job.migration.kind == "batch" else 0
+        census = take_census(connection, job.migration, recorded_done=moved)
+        total, done = census.total, census.done
+    return Meter(job.name, total=total, done=done, clock=place.clock)
+
+
+def _how_to_go_on(name: str, status: Status) -> str:
+    return f"it is {status.value}; online-migrate resume {name} lets it go on"
 
 
 def check(engine: Engine, migrations: Iterable[DataMigration]) -> None:
@@ -341,12 +252,18 @@ def check(engine: Engine, migrations: Iterable[DataMigration]) -> None:
 
 def run_one(place: Workplace, migration: DataMigration) -> Result:
     """Runs one data migration that walks a table, and says what came of it."""
-    with data_connection(place.engine) as connection:
+    with data_connection(place.engine, place.lease) as connection:
         try:
             runner = Runner(place, migration, connection)
         except (exceptions.PendingUnreadable, exceptions.DataMigrationBroken) as error:
             return Result(migration.name, Outcome.FAILED, error=f"{error}")
-        return runner.run()
+        held = runner.start(connection)
+    if held is not None:
+        return held
+    # A connection that does nothing for hours would not be there any more at the end.
+    runner.work()
+    with data_connection(place.engine, place.lease) as connection:
+        return runner.end(connection)
 
 
 def each(results: Iterator[Result], listener: Listener) -> list[Result]:

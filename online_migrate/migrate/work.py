@@ -5,8 +5,8 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
 
@@ -21,10 +21,12 @@ from online_migrate.revision.data_migration import (
     Subject,
 )
 from online_migrate.walk.checkpoint import encode_key, show_key
-from online_migrate.walk.chunker import Chunk, Chunker, Key
+from online_migrate.walk.chunker import Chunk, Key
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
+
+    from online_migrate.migrate.job import Job
 
 STILL_PENDING = "still pending after its migration"
 NOT_VERIFIED = "verify does not hold after its migration"
@@ -45,21 +47,59 @@ class Effect:
 class UserError(exceptions.Failed):
     """{where}: {error}"""
 
+    of_rows: ClassVar[bool] = True
+    """Some of the rows may be the reason: others may fare better."""
 
-def do_chunk(
-    connection: Connection, migration: DataMigration, subject: Subject, chunker: Chunker, chunk: Chunk
-) -> Effect:
+
+class WrongUse(UserError):
+    """{where}: {error}"""
+
+    of_rows = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """What a function of a row made of the rows of a chunk, before any of them was locked."""
+
+    rows: Mapping[Key, tuple[Any, ...]]
+    """The rows as they were read; behind them their version, where the server has one."""
+    answers: Mapping[Key, Answer]
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What the function gave for one row."""
+
+    values: Mapping[str, Any] | None = None
+    error: str | None = None
+
+
+def read(connection: Connection, job: Job, chunk: Chunk) -> _Rows | None:
+    """The pending rows of *chunk*, for a function of a row; locks none of them. None for other kinds."""
+    return _read_rows(connection, job, chunk) if isinstance(job.migration, RowMigration) else None
+
+
+def call(job: Job, chunk: Chunk, rows: _Rows, beat: Callable[[], None]) -> Prepared:
+    """Calls the function for each row; an exception is of its row, not of the chunk."""
+    answers = {}
+    for key, row in rows.items():
+        answers[key] = _answer(job, row)
+        beat()
+    return Prepared({key: row.seen for key, row in rows.items()}, answers)
+
+
+def do_chunk(connection: Connection, job: Job, chunk: Chunk, prepared: Prepared | None) -> Effect:
     """Migrates the pending rows of *chunk*; raises :class:`UserError` if the user's function does."""
-    wrong = fails_verify(subject)
+    wrong = fails_verify(job.subject)
     if wrong is None:
-        return _do(migration, connection, subject, chunker, chunk)
+        return _do(job.migration, connection, job, chunk, prepared)
     condition = sa.and_(chunk.range, wrong)
     before: set[Key] = set()
-    if subject.pending is not None:
+    if job.subject.pending is not None:
         # These are none of ours: without pending every row of the chunk is.
-        before = set(chunker.next_keys(connection, chunk.lower, _ALL, condition))
-    effect = _do(migration, connection, subject, chunker, chunk)
-    after = set(chunker.next_keys(connection, chunk.lower, _ALL, condition))
+        before = set(job.chunker.next_keys(connection, chunk.lower, _ALL, condition))
+    effect = _do(job.migration, connection, job, chunk, prepared)
+    after = set(job.chunker.next_keys(connection, chunk.lower, _ALL, condition))
     unverified = {encode_key(key): NOT_VERIFIED for key in after}
     return dataclasses.replace(
         effect, done=max(0, effect.done - len(after - before)), failures={**unverified, **effect.failures}
@@ -71,90 +111,217 @@ _ALL = 2**31 - 1
 
 @functools.singledispatch
 def _do(
-    migration: DataMigration, connection: Connection, subject: Subject, chunker: Chunker, chunk: Chunk
+    migration: DataMigration, connection: Connection, job: Job, chunk: Chunk, prepared: Prepared | None
 ) -> Effect:
     raise exceptions.DataMigrationBroken(
         name=migration.name, reason=f"{type(migration).__name__} is no kind that walks a table"
     )
 
 
+# --- SQL expressions -----------------------------------------------------------------------------
+
+
 @_do.register(Backfill)
 def _backfill(
-    migration: Backfill, connection: Connection, subject: Subject, chunker: Chunker, chunk: Chunk
+    migration: Backfill, connection: Connection, job: Job, chunk: Chunk, prepared: Prepared | None
 ) -> Effect:
-    values = migration.values_for(subject.table)
-    update = sa.update(subject.table).values(dict(values))
+    subject = job.subject
+    values = dict(migration.values_for(subject.table))
+    untouched = {name: subject.table.c[name] for name in job.constant if name not in values}
+    update = sa.update(subject.table).values(untouched | values)
     where = f"{migration.name} ({chunk})"
     done = _call(where, connection.execute, update.where(chunk.where)).rowcount
     if subject.pending is None:
         return Effect(done, {})
-    left = _pending_keys(connection, subject, chunker, chunk)
+    left = _pending_keys(connection, job, chunk)
     if not left:
         return Effect(done, {})
     # Either our UPDATE does not do its work on them, or somebody wrote them just now. Now that they are
     # named they are updated, and so locked: who is pending after that is so by our own doing.
-    named = chunker.among(left)
+    named = job.chunker.among(left)
     connection.execute(update.where(named, is_pending(subject.pending)))
-    failures = _still_pending(connection, subject, chunker, chunk, left)
+    failures = _still_pending(connection, job, chunk, left)
     mended = len(left) - len(failures)
     return Effect(max(0, done - len(failures)) + mended, failures)
 
 
+# --- a function of a row -------------------------------------------------------------------------
+
+
 @_do.register(RowMigration)
 def _rows(
-    migration: RowMigration, connection: Connection, subject: Subject, chunker: Chunker, chunk: Chunk
+    migration: RowMigration, connection: Connection, job: Job, chunk: Chunk, prepared: Prepared | None
 ) -> Effect:
-    query = sa.select(*_labelled(chunker), subject.table).where(chunk.where).order_by(*chunker.key)
-    # A value that the driver cannot make sense of is an error of this migration as well.
-    found = _call(f"{migration.name} ({chunk})", lambda: connection.execute(query.with_for_update()).freeze())
-    parts = len(chunker.key)
-    keys = [tuple(row) for row in found().columns(*range(parts))]
-    rows = found().columns(*range(parts, parts + len(subject.table.c))).all()
-    changes: dict[Key, Mapping[str, Any]] = {}
-    for key, row in zip(keys, rows, strict=True):
-        where = f"{migration.name}, row {show_key(key)} ({chunk})"
-        values = _call(where, migration.function, row)
-        if values is not None:
-            changes[key] = _checked(where, subject, values)
-    written = _write(f"{migration.name} ({chunk})", connection, chunker, changes)
-    if subject.pending is None and 0 <= written < sum(map(bool, changes.values())):
-        raise UserError(
+    """Writes what the function gave, and never over a row that was changed after it was read.
+
+    Such a row is read again, locked now, and the function is called again.
+    """
+    assert prepared is not None
+    answers = dict(prepared.answers)
+    if job.dialect.row_version is None:
+        current = _read_rows(connection, job, chunk, lock=True)
+        answers = {
+            key: answers[key] if prepared.rows.get(key) == row.seen else _answer(job, row)
+            for key, row in current.items()
+        }
+        stale: set[Key] = set()
+        written = _write(connection, job, chunk, answers, None)
+    else:
+        versions = {key: seen[-1] for key, seen in prepared.rows.items()}
+        written = _write(connection, job, chunk, answers, versions)
+        stale = set()
+        if written != sum(bool(answer.values) for answer in answers.values()):
+            stale = _changed_since(connection, job, answers)
+            current = _read_rows(connection, job, chunk, lock=True, only=stale)
+            again = {key: _answer(job, row) for key, row in current.items()}
+            written += _write(connection, job, chunk, again, None)
+            answers = {key: answer for key, answer in answers.items() if key not in stale} | again
+    expected = sum(bool(answer.values) for answer in answers.values())
+    if job.subject.pending is None and 0 <= written < expected:
+        raise WrongUse(
             where=f"{migration.name} ({chunk})",
             error="some of its rows are not found again by their key, or a trigger keeps them as they are",
         )
-    failures = _still_pending(connection, subject, chunker, chunk, keys)
-    return Effect(len(keys) - len(failures), failures)
+    errors = {encode_key(key): answer.error for key, answer in answers.items() if answer.error is not None}
+    failures = {**_still_pending(connection, job, chunk, list(answers)), **errors}
+    return Effect(len(answers) - len(failures), failures)
 
 
-def _labelled(chunker: Chunker) -> list[sa.Label[Any]]:
-    """The key beside the user's columns, none of which can have such a name by accident."""
-    return [part.label(f"{_OURS}key_{i}") for i, part in enumerate(chunker.key)]
+@dataclasses.dataclass(frozen=True)
+class _Row:
+    """A row of a chunk."""
+
+    key: Key
+    row: sa.Row[Any]
+    """As the user's function gets it."""
+    seen: tuple[Any, ...]
+    """What tells whether it was changed."""
+
+
+_Rows = Mapping[Key, _Row]
+_OURS = "online_migrate_"
+"""How the names of our own columns begin, beside the user's."""
+
+
+def _read_rows(
+    connection: Connection, job: Job, chunk: Chunk, *, lock: bool = False, only: Collection[Key] | None = None
+) -> dict[Key, _Row]:
+    if only is not None and not only:
+        return {}
+    chunker = job.chunker
+    # The key beside the user's columns, none of which can have such a name by accident.
+    columns: list[sa.ColumnElement[Any]] = [
+        part.label(f"{_OURS}key_{i}") for i, part in enumerate(chunker.key)
+    ]
+    parts, width = len(columns), len(job.subject.table.c)
+    columns += list(job.subject.table.c)
+    version = job.dialect.row_version
+    if version is not None:
+        text = f"CAST({_qualified(connection, job)}.{version} AS TEXT)"
+        system: sa.ColumnElement[str] = sa.literal_column(text)
+        columns.append(system.label(f"{_OURS}version"))
+    query = sa.select(*columns).where(chunk.where).order_by(*chunker.key)
+    if only is not None:
+        query = query.where(chunker.among(only))
+    if lock:
+        query = query.with_for_update()
+    # A value that the driver cannot make sense of is an error of this migration as well.
+    found = _call(f"{job.name} ({chunk})", lambda: connection.execute(query).freeze())
+    everything = found().all()
+    rows = found().columns(*range(parts, parts + width)).all()
+    return {
+        tuple(all_[:parts]): _Row(tuple(all_[:parts]), row, tuple(all_[parts:]))
+        for all_, row in zip(everything, rows, strict=True)
+    }
+
+
+def _qualified(connection: Connection, job: Job) -> str:
+    return connection.dialect.identifier_preparer.format_table(job.subject.table)
+
+
+def _answer(job: Job, row: _Row) -> Answer:
+    migration = job.migration
+    assert isinstance(migration, RowMigration)
+    where = f"{job.name}, row {show_key(row.key)}"
+    try:
+        values = migration.function(row.row)
+    except Exception as error:  # noqa: BLE001 - it is recorded with its row, and ends the run at the limit
+        return Answer(error=f"{type(error).__name__}: {error}")
+    return Answer(values=None if values is None else _checked(where, job.subject, values))
+
+
+def _changed_since(connection: Connection, job: Job, answers: Mapping[Key, Answer]) -> set[Key]:
+    """The rows that somebody else wrote, or deleted, after they were read: they are not of our writing."""
+    wanted = [key for key, answer in answers.items() if answer.values]
+    ours = sa.literal_column(f"({job.dialect.own_version()})", sa.Boolean())
+    query = sa.select(*job.chunker.key).where(job.chunker.among(wanted), ours)
+    return set(wanted) - {tuple(row) for row in connection.execute(query)}
+
+
+def _checked(where: str, subject: Subject, values: Any) -> Mapping[str, Any]:
+    if not isinstance(values, Mapping):
+        raise WrongUse(where=where, error=f"gave {values!r}, not a dict of new values")
+    known = set(subject.table.c.keys())
+    unknown = [column for column in values if column not in known]
+    if unknown:
+        raise WrongUse(where=where, error=f"sets {unknown[0]!r}, which table {subject.table.name!r} has not")
+    return values
+
+
+def _write(
+    connection: Connection,
+    job: Job,
+    chunk: Chunk,
+    answers: Mapping[Key, Answer],
+    versions: Mapping[Key, Any] | None,
+) -> int:
+    """One statement for all rows that get values for the same columns.
+
+    Gives the number of rows written; below 0 where the driver does not count them.
+    """
+    groups: dict[tuple[str, ...], list[Key]] = collections.defaultdict(list)
+    for key, answer in answers.items():
+        if answer.values:
+            groups[tuple(answer.values)].append(key)
+    written = 0
+    for columns, keys in groups.items():
+        rows = [(*key, *(answers[key].values or {}).values()) for key in keys]
+        at = None if versions is None else [str(versions[key]) for key in keys]
+        count = _call(f"{job.name} ({chunk})", job.writer.write, connection, columns, rows, at)
+        if count < 0:
+            return int(count)
+        written += count
+    return written
+
+
+# --- a function of a chunk -----------------------------------------------------------------------
 
 
 @_do.register(BatchMigration)
 def _batch(
-    migration: BatchMigration, connection: Connection, subject: Subject, chunker: Chunker, chunk: Chunk
+    migration: BatchMigration, connection: Connection, job: Job, chunk: Chunk, prepared: Prepared | None
 ) -> Effect:
-    keys = [] if subject.pending is None else _pending_keys(connection, subject, chunker, chunk)
+    subject, where = job.subject, f"{migration.name} ({chunk})"
+    keys = [] if subject.pending is None else _pending_keys(connection, job, chunk)
     if subject.pending is not None and not keys:
         return Effect(0, {})
-    done = _call(f"{migration.name} ({chunk})", migration.function, connection, chunk)
+    done = _call(where, migration.function, connection, chunk)
     if not isinstance(done, int) or isinstance(done, bool) or done < 0:
-        raise UserError(
-            where=f"{migration.name} ({chunk})", error=f"gave {done!r}, not the number of rows done"
-        )
+        raise WrongUse(where=where, error=f"gave {done!r}, not the number of rows done")
     if not connection.in_transaction():
-        raise UserError(
-            where=f"{migration.name} ({chunk})",
-            error="ended the chunk's transaction; its checkpoint could not be committed with it",
+        raise WrongUse(
+            where=where, error="ended the chunk's transaction; its checkpoint could not be committed with it"
         )
     if subject.pending is None:
         return Effect(done, {})
     # The rows have the last word, whatever the function counts.
-    failures = _still_pending(connection, subject, chunker, chunk, keys)
-    here = set(chunker.next_keys(connection, chunk.lower, _ALL, chunk.range))
+    failures = _still_pending(connection, job, chunk, keys)
+    here = set(job.chunker.next_keys(connection, chunk.lower, _ALL, chunk.range))
     gone = sum(key not in here for key in keys)
     return Effect(len(keys) - len(failures), failures, recorded=gone)
+
+
+# --- all of them ---------------------------------------------------------------------------------
 
 
 def _call(where: str, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -167,62 +334,14 @@ def _call(where: str, function: Callable[..., Any], *arguments: Any) -> Any:
         raise UserError(where=where, error=f"{type(error).__name__}: {error}") from error
 
 
-def _checked(where: str, subject: Subject, values: Any) -> Mapping[str, Any]:
-    if not isinstance(values, Mapping):
-        raise UserError(where=where, error=f"gave {values!r}, not a dict of new values")
-    known = set(subject.table.c.keys())
-    unknown = [column for column in values if column not in known]
-    if unknown:
-        raise UserError(where=where, error=f"sets {unknown[0]!r}, which table {subject.table.name!r} has not")
-    return values
+def _pending_keys(connection: Connection, job: Job, chunk: Chunk) -> list[Key]:
+    return job.chunker.next_keys(connection, chunk.lower, _ALL, chunk.where)
 
 
-_OURS = "online_migrate_"
-"""How the names of our parameters begin; SQLAlchemy forbids those that are names of columns."""
-
-
-def _write(
-    where: str, connection: Connection, chunker: Chunker, changes: Mapping[Key, Mapping[str, Any]]
-) -> int:
-    """One UPDATE for all rows that get values for the same columns.
-
-    Gives the number of rows written; below 0 where the driver does not count them.
-    """
-    written = 0
-    groups: dict[tuple[str, ...], list[dict[str, Any]]] = collections.defaultdict(list)
-    for key, values in changes.items():
-        parameters = {f"{_OURS}key_{i}": part for i, part in enumerate(key)}
-        parameters |= {f"{_OURS}value_{i}": value for i, value in enumerate(values.values())}
-        groups[tuple(values)].append(parameters)
-    for columns, parameter_sets in groups.items():
-        if not columns:
-            continue
-        table = chunker.table
-        by_key = [
-            part == sa.bindparam(f"{_OURS}key_{i}", type_=part.type) for i, part in enumerate(chunker.key)
-        ]
-        values = {
-            name: sa.bindparam(f"{_OURS}value_{i}", type_=table.c[name].type)
-            for i, name in enumerate(columns)
-        }
-        update = sa.update(table).where(*by_key).values(values)
-        count = int(_call(where, connection.execute, update, parameter_sets).rowcount)
-        if count < 0:
-            return count
-        written += count
-    return written
-
-
-def _pending_keys(connection: Connection, subject: Subject, chunker: Chunker, chunk: Chunk) -> list[Key]:
-    return chunker.next_keys(connection, chunk.lower, _ALL, chunk.where)
-
-
-def _still_pending(
-    connection: Connection, subject: Subject, chunker: Chunker, chunk: Chunk, keys: Sequence[Key]
-) -> Mapping[str, str]:
+def _still_pending(connection: Connection, job: Job, chunk: Chunk, keys: Sequence[Key]) -> Mapping[str, str]:
     """Of the rows with these keys, which we have locked, those that are pending still."""
-    if subject.pending is None or not keys:
+    if job.subject.pending is None or not keys:
         return {}
     worked_on = set(keys)
-    left = _pending_keys(connection, subject, chunker, chunk)
+    left = _pending_keys(connection, job, chunk)
     return {encode_key(key): STILL_PENDING for key in left if key in worked_on}

@@ -64,6 +64,8 @@ class DataMigration:
     *pending*: a row is pending while this is true or NULL; without it no gate opens.
     *verify*: what must hold of a migrated row.
     *release*: the release this belongs to.
+    *touch*: columns that change by themselves whenever a row does (``ON UPDATE CURRENT_TIMESTAMP``, or a
+    typed table's ``onupdate``) do so; by default they stay as they are.
     """
 
     kind: ClassVar[str] = ""
@@ -75,6 +77,7 @@ class DataMigration:
     release: str | None = None
     pending: PendingLike = None
     verify: PendingLike = None
+    touch: bool = False
     path: str = dataclasses.field(default="", compare=False)
 
     def __post_init__(self) -> None:

@@ -124,13 +124,14 @@ def _migration(
     status = "not started" if record is None else record.status.value
     expanded = migration.revision is None or migration.revision in applied
     census, error = None, record.error if record else None
+    recorded = 0 if record is None else record.done + state.uncounted(connection, migration.name)
     failures: tuple[dict[str, str], ...] = ()
     if contracted is not None:
         status, error = "contracted", None
     elif not expanded:
         status = "waits for expand"
     elif migration.has_pending:
-        recorded_done = record.done if record is not None and migration.kind == "batch" else 0
+        recorded_done = recorded if migration.kind == "batch" else 0
         try:
             census = take_census(connection, migration, recorded_done=recorded_done)
             failures = _failures(connection, migration)
@@ -139,7 +140,7 @@ def _migration(
             connection.rollback()
     done = census.done if census else None
     if census is None and contracted is None and record is not None:
-        done = record.done
+        done = recorded
     rate, left = _pace(record, census)
     if record is not None and status == state.Status.RUNNING and _silence(record) > SILENT_AFTER:
         status = f"running, but silent for {_silence(record):,.0f} s"

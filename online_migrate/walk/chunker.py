@@ -162,15 +162,40 @@ class Chunker:
     def _bind(self, i: int, key: Sequence[Any]) -> sa.BindParameter[Any]:
         return sa.bindparam(None, key[i], type_=self.key[i].type, unique=True)
 
-    def next_upper(self, connection: Connection, lower: Key | None, size: int) -> Key | None:
-        """The key of the *size*-th row above *lower*, or of the last row; None at the end of the table."""
+    def next_upper(
+        self,
+        connection: Connection,
+        lower: Key | None,
+        size: int,
+        condition: sa.ColumnElement[bool] | None = None,
+    ) -> Key | None:
+        """The key of the *size*-th row above *lower*, or of the last row; None at the end of the table.
+
+        Of the rows that satisfy *condition*, if given.
+        """
+        found = self.nth_key(connection, lower, size, condition)
+        if found is None:
+            keys = self.next_keys(connection, lower, size, condition)
+            found = keys[-1] if keys else None
+        return found
+
+    def nth_key(
+        self,
+        connection: Connection,
+        lower: Key | None,
+        n: int,
+        condition: sa.ColumnElement[bool] | None = None,
+    ) -> Key | None:
+        """The key of the *n*-th row above *lower* (that satisfies *condition*); None if there are fewer."""
+        query = self._ahead(lower, condition).limit(1).offset(n - 1)
+        found = self._read(connection, query)
+        return found[0] if found else None
+
+    def _ahead(self, lower: Key | None, condition: sa.ColumnElement[bool] | None) -> sa.Select[Any]:
         query = sa.select(*self.key).order_by(*self.key)
-        if lower is not None:
-            query = query.where(self.above(lower))
-        found = self._read(connection, query.limit(1).offset(size - 1)) or self._read(
-            connection, query.limit(size)
-        )
-        return found[-1] if found else None
+        if condition is not None:
+            query = query.where(condition)
+        return query if lower is None else query.where(self.above(lower))
 
     def next_keys(
         self,
@@ -180,12 +205,7 @@ class Chunker:
         condition: sa.ColumnElement[bool] | None = None,
     ) -> list[Key]:
         """The keys of the next *size* rows above *lower*, only those that satisfy *condition* if given."""
-        query = sa.select(*self.key).order_by(*self.key).limit(size)
-        if condition is not None:
-            query = query.where(condition)
-        if lower is not None:
-            query = query.where(self.above(lower))
-        return self._read(connection, query)
+        return self._read(connection, self._ahead(lower, condition).limit(size))
 
     def _read(self, connection: Connection, query: sa.Select[Any]) -> list[Key]:
         try:
@@ -223,6 +243,11 @@ class Chunker:
             range=inside,
             where=sa.and_(*conditions),
         )
+
+    def single(self, key: Key) -> Chunk:
+        """One row by itself, pending or not."""
+        this = self.among([key])
+        return Chunk(self.table, self.columns, lower=None, upper=key, range=this, where=this)
 
     def among(self, keys: Iterable[Key]) -> sa.ColumnElement[bool]:
         """The rows with one of these keys."""

@@ -29,6 +29,7 @@ import sqlalchemy as sa
 
 from online_migrate import command
 from online_migrate.command import Site
+from online_migrate.migrate.progress import Listener
 from online_migrate.migrate.run import Result
 from online_migrate.revision.init import init
 from online_migrate.status.report import MigrationState, Report
@@ -177,11 +178,10 @@ class Project:
         """``expand``, in this process."""
         return command.expand(self.site(), target)
 
-    def migrate(
-        self, *names: str, max_count: int | None = None, batch_size: int | None = None, **site: Any
-    ) -> dict[str, Result]:
-        """``migrate``, in this process: the results by name. Further keywords are the site's."""
-        results = command.migrate(self.site(**site), names, max_count=max_count, batch_size=batch_size)
+    def migrate(self, *names: str, listener: Listener | None = None, **limits: Any) -> dict[str, Result]:
+        """``migrate``, in this process: the results by name. *limits*: those of ``command.Limits``."""
+        site = self.site() if listener is None else self.site(listener=listener)
+        results = command.migrate(site, names, command.Limits(**limits))
         return {result.name: result for result in results}
 
     def report(self) -> Report:

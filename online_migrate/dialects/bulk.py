@@ -1,0 +1,241 @@
+"""One statement that writes different values into many rows.
+
+A table of new values goes to the server with the statement and is joined to the table by its key. Each
+server has its own fastest form of that; the plain one, an UPDATE for each row, is right everywhere and is
+used wherever another could change what is stored: for types that do not survive the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import sqlalchemy as sa
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+Rows = Sequence[tuple[Any, ...]]
+_OURS = "online_migrate_"
+"""How the names of our parameters begin; SQLAlchemy forbids those that are names of columns."""
+
+
+class BulkWriter:
+    """Writes rows of one table, found by their key: an UPDATE for each row, prepared once.
+
+    *key*: the key as it is read and compared. *constant*: columns that are set to themselves, so that
+    the server does not change them.
+    """
+
+    most_rows: ClassVar[int] = 10_000
+    """Rows in a statement."""
+
+    def __init__(
+        self, table: sa.Table, key: Sequence[sa.ColumnElement[Any]], constant: Sequence[str] = ()
+    ) -> None:
+        self.table = table
+        self.key = tuple(key)
+        self.constant = {name: table.c[name] for name in constant}
+
+    def write(
+        self, connection: Connection, columns: Sequence[str], rows: Rows, versions: Sequence[str] | None
+    ) -> int:
+        """Sets *columns* of each row, which is its key and then its values; gives the rows written.
+
+        *versions*: a row that is not at its version any more is left alone, on servers that have such.
+        Below 0 where the driver does not count.
+        """
+        written = 0
+        for start in range(0, len(rows), self.most_rows):
+            part = slice(start, start + self.most_rows)
+            count = self._write(connection, columns, rows[part], None if versions is None else versions[part])
+            if count < 0:
+                return count
+            written += count
+        return written
+
+    def _write(
+        self, connection: Connection, columns: Sequence[str], rows: Rows, versions: Sequence[str] | None
+    ) -> int:
+        return self._one_by_one(connection, columns, rows)
+
+    def _one_by_one(self, connection: Connection, columns: Sequence[str], rows: Rows) -> int:
+        parts = len(self.key)
+        by_key = [part == sa.bindparam(f"{_OURS}key_{i}", type_=part.type) for i, part in enumerate(self.key)]
+        values = {
+            name: sa.bindparam(f"{_OURS}value_{i}", type_=self.table.c[name].type)
+            for i, name in enumerate(columns)
+        }
+        update = sa.update(self.table).where(*by_key).values(self._untouched(columns) | values)
+        names = [f"{_OURS}key_{i}" for i in range(parts)] + [f"{_OURS}value_{i}" for i in range(len(columns))]
+        return int(connection.execute(update, [dict(zip(names, row, strict=True)) for row in rows]).rowcount)
+
+    def _untouched(self, columns: Sequence[str]) -> dict[str, Any]:
+        return {name: column for name, column in self.constant.items() if name not in columns}
+
+    # --- for the subclasses ----------------------------------------------------------------------
+
+    def _processed(self, connection: Connection, columns: Sequence[str], rows: Rows) -> list[Sequence[Any]]:
+        """The values column by column, as SQLAlchemy gives them to the driver."""
+        types = [*(part.type for part in self.key), *(self.table.c[name].type for name in columns)]
+        processors = [_processor(type_, connection) for type_ in types]
+        return [
+            values if process is None else [process(value) for value in values]
+            for process, values in zip(processors, zip(*rows, strict=True), strict=True)
+        ]
+
+    def _set(
+        self, connection: Connection, columns: Sequence[str], values: str, table: str
+    ) -> list[tuple[str, str]]:
+        """What is set: quoted column, expression. *values*, *table*: how the two are called."""
+        quote = connection.dialect.identifier_preparer.quote
+        parts = len(self.key)
+        own = [(name, f"{values}.c{parts + i}") for i, name in enumerate(columns)]
+        own += [(name, f"{table}.{quote(column.name)}") for name, column in self._untouched(columns).items()]
+        return [(quote(self.table.c[name].name), value) for name, value in own]
+
+
+def _processor(type_: sa.types.TypeEngine[Any], connection: Connection) -> Callable[[Any], Any] | None:
+    return type_.dialect_impl(connection.dialect).bind_processor(connection.dialect)
+
+
+class ArrayWriter(BulkWriter):
+    """PostgreSQL: an array for each column, unnested side by side.
+
+    *types*: column -> its type without a length, to which the array is cast: a cast to ``varchar(3)``
+    would cut what does not fit, where an assignment refuses it. A column that is not in it has a type
+    whose arrays cannot be unnested row by row: an array, for one.
+    """
+
+    def __init__(
+        self,
+        table: sa.Table,
+        key: Sequence[sa.ColumnElement[Any]],
+        constant: Sequence[str],
+        types: dict[str, str],
+        version: str,
+    ) -> None:
+        super().__init__(table, key, constant)
+        self._types = types
+        self._version = version
+
+    def _write(
+        self, connection: Connection, columns: Sequence[str], rows: Rows, versions: Sequence[str] | None
+    ) -> int:
+        names = [str(part.name) for part in self.key if isinstance(part, sa.Column)]
+        written = [self.table.c[name].name for name in columns]
+        if len(names) < len(self.key) or not self._types.keys() >= {*names, *written}:
+            return self._one_by_one(connection, columns, rows)
+        arrays = self._processed(connection, columns, rows)
+        types = [self._types[name] for name in (*names, *written)]
+        if versions is not None:
+            arrays, types = [*arrays, versions], [*types, "xid"]
+        preparer = connection.dialect.identifier_preparer
+        table, quote = preparer.format_table(self.table), preparer.quote
+        fields = [f"c{i}" for i in range(len(types))]
+        where = [f"t.{quote(name)} = v.c{i}" for i, name in enumerate(names)]
+        if versions is not None:
+            where.append(f"t.{self._version} = v.{fields[-1]}")
+        changes = self._set(connection, columns, "v", "t")
+        unnested = ", ".join(f"CAST(:a{i} AS {type_}[])" for i, type_ in enumerate(types))
+        statement = (
+            f"UPDATE {table} AS t SET {', '.join(f'{c} = {v}' for c, v in changes)} "
+            f"FROM unnest({unnested}) AS v({', '.join(fields)}) WHERE {' AND '.join(where)}"
+        )
+        parameters = {f"a{i}": list(values) for i, values in enumerate(arrays)}
+        return int(connection.execute(sa.text(statement), parameters).rowcount)
+
+
+class UnionWriter(BulkWriter):
+    """MySQL and MariaDB: a SELECT for each row, all of them united and joined to the table.
+
+    *collations*: column of text -> (character set, collation): the two sides of a comparison must agree.
+    """
+
+    most_rows = 1_000
+    most_bytes: ClassVar[int] = 1_000_000
+    """Text and bytes in a statement; servers refuse packets that are too large."""
+    safe_keys: ClassVar[tuple[type[sa.types.TypeEngine[Any]], ...]] = (
+        sa.Integer,
+        sa.Numeric,
+        sa.String,
+        sa.LargeBinary,
+        sa.types._Binary,
+    )
+    """What is compared as it is stored; a date would be compared as text, without the key's index."""
+    safe: ClassVar[tuple[type[sa.types.TypeEngine[Any]], ...]] = (
+        sa.Integer,
+        sa.Numeric,
+        sa.Float,
+        sa.String,
+        sa.LargeBinary,
+        sa.types._Binary,
+        sa.Date,
+        sa.DateTime,
+        sa.Time,
+        sa.Boolean,
+        sa.JSON,
+    )
+
+    def __init__(
+        self,
+        table: sa.Table,
+        key: Sequence[sa.ColumnElement[Any]],
+        constant: Sequence[str],
+        collations: dict[str, tuple[str, str]],
+    ) -> None:
+        super().__init__(table, key, constant)
+        self._collations = collations
+
+    def _write(
+        self, connection: Connection, columns: Sequence[str], rows: Rows, versions: Sequence[str] | None
+    ) -> int:
+        names = [str(part.name) for part in self.key if isinstance(part, sa.Column)]
+        found_by_index = all(
+            isinstance(part.type, self.safe_keys) and not isinstance(part.type, sa.Float) for part in self.key
+        )
+        safe = all(isinstance(self.table.c[name].type, self.safe) for name in columns)
+        if len(names) < len(self.key) or not (found_by_index and safe):
+            return self._one_by_one(connection, columns, rows)
+        values = list(zip(*self._processed(connection, columns, rows), strict=True))
+        written = 0
+        for part in self._by_size(values):
+            written += self._united(connection, names, columns, part)
+        return written
+
+    def _united(
+        self, connection: Connection, names: Sequence[str], columns: Sequence[str], rows: Rows
+    ) -> int:
+        preparer = connection.dialect.identifier_preparer
+        width = len(names) + len(columns)
+        first = ", ".join(f"%s AS c{i}" for i in range(width))
+        others = f" UNION ALL SELECT {', '.join(['%s'] * width)}" * (len(rows) - 1)
+        on = " AND ".join(
+            f"t.{preparer.quote(name)} = {self._compared(name, f'v.c{i}')}" for i, name in enumerate(names)
+        )
+        sets = ", ".join(
+            f"t.{column} = {value}" for column, value in self._set(connection, columns, "v", "t")
+        )
+        statement = (
+            f"UPDATE {preparer.format_table(self.table)} AS t "
+            f"JOIN (SELECT {first}{others}) AS v ON {on} SET {sets}"
+        )
+        parameters = tuple(value for row in rows for value in row)
+        return int(connection.exec_driver_sql(statement, parameters).rowcount)
+
+    def _compared(self, name: str, value: str) -> str:
+        if name not in self._collations:
+            return value
+        charset, collation = self._collations[name]
+        return f"CONVERT({value} USING {charset}) COLLATE {collation}"
+
+    def _by_size(self, rows: Rows) -> list[Rows]:
+        parts: list[Rows] = []
+        begin = size = 0
+        for i, row in enumerate(rows):
+            more = sum(len(value) for value in row if isinstance(value, str | bytes | bytearray))
+            if i > begin and size + more > self.most_bytes:
+                parts.append(rows[begin:i])
+                begin, size = i, 0
+            size += more
+        return [*parts, rows[begin:]]

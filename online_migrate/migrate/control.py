@@ -1,0 +1,106 @@
+"""What an operator says to a data migration, from any machine: pause, resume, cancel, retry.
+
+It is written into the record, where workers look twice a second, between two chunks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from online_migrate import exceptions, state
+from online_migrate.dialects import Dialect, dialect_of
+from online_migrate.migrate.run import TRANSITIONS
+from online_migrate.migrate.transaction import committed, data_connection
+from online_migrate.state import Status
+from online_migrate.waiting import Clock
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection, Engine
+
+
+@dataclasses.dataclass(frozen=True)
+class Said:
+    """What came of it."""
+
+    name: str
+    status: Status
+    """What the record says now."""
+    before: Status | None
+    workers: int
+    """How many workers are at it."""
+
+    @property
+    def changed(self) -> bool:
+        """False: it was so already."""
+        return self.status is not self.before
+
+
+def pause(engine: Engine, name: str, lease: float) -> Said:
+    """RUNNING, or not running -> PAUSED. Raises Refused where that means nothing."""
+    return _say(engine, name, lease, lambda status, workers: Status.PAUSED)
+
+
+def cancel(engine: Engine, name: str, lease: float) -> Said:
+    """Anything but COMPLETE -> CANCELLED. Raises Refused where that means nothing."""
+    return _say(engine, name, lease, lambda status, workers: Status.CANCELLED)
+
+
+def resume(engine: Engine, name: str, lease: float) -> Said:
+    """PAUSED, CANCELLED -> RUNNING if somebody is there to go on, else STOPPED."""
+
+    def choose(status: Status | None, workers: int) -> Status:
+        if status is Status.PAUSED and workers:
+            return Status.RUNNING
+        return Status.RUNNING if status is Status.RUNNING else Status.STOPPED
+
+    return _say(engine, name, lease, choose)
+
+
+def retry(engine: Engine, name: str, lease: float) -> Said:
+    """Forgets which rows failed; FAILED, CANCELLED -> STOPPED, so that it can be run again."""
+
+    def choose(status: Status | None, workers: int) -> Status:
+        return Status.STOPPED if status in (Status.FAILED, Status.CANCELLED, None) else status
+
+    return _say(engine, name, lease, choose, forget=True)
+
+
+def _say(
+    engine: Engine,
+    name: str,
+    lease: float,
+    choose: Callable[[Status | None, int], Status],
+    *,
+    forget: bool = False,
+) -> Said:
+    with data_connection(engine, lease) as connection:
+        dialect = dialect_of(connection)
+        return committed(
+            Clock(), dialect, connection, lambda: _change(connection, dialect, name, lease, choose, forget)
+        )
+
+
+def _change(
+    connection: Connection,
+    dialect: Dialect,
+    name: str,
+    lease: float,
+    choose: Callable[[Status | None, int], Status],
+    forget: bool,
+) -> Said:
+    record = state.get_record(connection, name, for_update=True)
+    before = None if record is None else record.status
+    workers = [w for w in state.workers_of(connection, name, dialect.epoch()) if w.silence <= lease]
+    after = choose(before, len(workers))
+    if after is not before:
+        if (before, after) not in TRANSITIONS:
+            was = "was never run" if before is None else f"is {before.value}"
+            raise exceptions.Refused(reason=f"{name!r} {was}: that changes nothing about it", hint="")
+        if before is None:
+            state.start_record(connection, name)
+        state.set_status(connection, name, after)
+    if forget:
+        state.forget_failures(connection, name, [key for key, _e, _r in state.failed_keys(connection, name)])
+    return Said(name, after, before, len(workers))

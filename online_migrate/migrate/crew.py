@@ -1,0 +1,157 @@
+"""What the workers of one data migration in one process share."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from typing import TYPE_CHECKING, Any
+
+from online_migrate import state
+from online_migrate.migrate.progress import Listener, Meter
+from online_migrate.migrate.run import Budget, Pace
+from online_migrate.state import Status
+from online_migrate.waiting import Clock, Stop
+from online_migrate.walk.chunk_size import ChunkSize
+from online_migrate.walk.throttler import Nothing, Throttler
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+
+    from online_migrate.walk.chunker import Chunk
+
+
+@dataclasses.dataclass(frozen=True)
+class Workplace:
+    """What running data migrations needs, put together once for a command."""
+
+    engine: Engine
+    budget: Budget
+    clock: Clock
+    stop: Stop
+    listener: Listener
+    pace: Pace = dataclasses.field(default_factory=Pace)
+    workers: int = 1
+    lease: float = 30.0
+    """Seconds without a sign of life after which others take over what a worker holds."""
+    max_failures: int = 100
+    """Rows that may fail before the run is ended."""
+    throttler: Throttler = dataclasses.field(default_factory=Nothing)
+
+    @property
+    def over(self) -> bool:
+        """True if no further chunk may be begun."""
+        return self.stop.requested or self.budget.exhausted
+
+
+class Crew:
+    """The workers of one data migration in this process: their counts, and what they are told."""
+
+    def __init__(self, place: Workplace, name: str, meter: Meter) -> None:
+        self.place = place
+        self.name = name
+        self.run = ""
+        """The run that they belong to, which other processes may share."""
+        self.done = 0
+        self.failures = 0
+        self.status: Status = Status.RUNNING
+        """What the record said when somebody last looked."""
+        self.problem: BaseException | None = None
+        """What ended the first worker that was ended by something."""
+        self._fewest: int | None = None
+        self._in_vain = 0
+        self._meter = meter
+        self._lock = threading.Lock()
+        self._facts: dict[str, dict[str, Any]] = {}
+        self._halt = threading.Event()
+
+    # --- what they are told ----------------------------------------------------------------------
+
+    @property
+    def over(self) -> bool:
+        """True if no further chunk may be begun."""
+        return self.place.over or self._halt.is_set()
+
+    def halt(self, problem: BaseException | None = None) -> None:
+        """Sends everybody home after their chunk; the first *problem* is kept."""
+        with self._lock:
+            self.problem = self.problem or problem
+        self._halt.set()
+
+    def heard(self, status: Status | None) -> None:
+        """What the record says now: somebody may have paused, cancelled or ended it."""
+        self.status = status or Status.FAILED
+        if self.status not in (Status.RUNNING, Status.PAUSED):
+            self._halt.set()
+
+    @property
+    def waits_for(self) -> str | None:
+        """Why no chunk may be begun just now; None if one may."""
+        if self.status is Status.PAUSED:
+            return "paused"
+        return self.place.throttler.reason()
+
+    def in_vain_with(self, pending: int) -> int:
+        """How often in a row a pass over the table ended with no fewer *pending* rows than any before."""
+        fewer = self._fewest is None or pending < self._fewest
+        self._in_vain = 0 if fewer else self._in_vain + 1
+        self._fewest = pending if self._fewest is None else min(pending, self._fewest)
+        return self._in_vain
+
+    # --- what they tell --------------------------------------------------------------------------
+
+    def joined(self, worker: str) -> None:
+        """A worker is there."""
+        with self._lock:
+            self._facts[worker] = {}
+
+    def left(self, worker: str) -> None:
+        """A worker is not there any more."""
+        with self._lock:
+            self._facts.pop(worker, None)
+
+    def signs_of_life(self) -> dict[str, dict[str, Any]]:
+        """For the record: every worker with its chunk size, its rate and what it waits for."""
+        with self._lock:
+            return {id: dict(facts) for id, facts in self._facts.items()}
+
+    def waiting(self, worker: str, reason: str | None) -> None:
+        """A worker waits, or does not wait any more."""
+        with self._lock:
+            if worker in self._facts and self._facts[worker].get("waits_for") != reason:
+                self._facts[worker]["waits_for"] = reason
+                self.place.listener.advanced(self._snapshot(""))
+
+    def count(self, worker: str, rows: int, chunk: Chunk | str, size: ChunkSize | None) -> None:
+        """A chunk was committed."""
+        with self._lock:
+            self.done += rows
+            self._meter.add(rows)
+            snapshot = self._snapshot(str(chunk))
+            if size is not None and worker in self._facts:
+                self._facts[worker] |= {"chunk_size": size.size, "rate": snapshot.rate / len(self._facts)}
+                snapshot = dataclasses.replace(snapshot, chunk_size=size.size, why=size.why.value)
+            self.place.listener.advanced(snapshot)
+
+    def failed(self, rows: int) -> bool:
+        """Rows were recorded as failed; False if these are too many."""
+        with self._lock:
+            self.failures += rows
+            return self.failures <= self.place.max_failures
+
+    def begin(self) -> None:
+        """Shows where it starts."""
+        self.place.listener.started(self._snapshot(""))
+
+    def _snapshot(self, chunk: str) -> Any:
+        waits = sorted({facts.get("waits_for") for facts in self._facts.values()} - {None})  # type: ignore[type-var]
+        return dataclasses.replace(
+            self._meter.snapshot(chunk),
+            workers=max(1, len(self._facts)),
+            waits_for=", ".join(map(str, waits)),
+        )
+
+
+def record_status(connection: Any, name: str) -> Status | None:
+    """What the record of *name* says."""
+    record = state.get_record(connection, name)
+    return None if record is None else record.status

@@ -1,0 +1,121 @@
+"""The bookkeeping tables, as this version of the engine reads and writes them."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import socket
+from collections.abc import Iterable, Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+VERSION_TABLE = "online_migrate_version"
+PREFIX = "online_migrate_"
+
+metadata = sa.MetaData()
+
+data_migration = sa.Table(
+    "online_migrate_data_migration",
+    metadata,
+    sa.Column("name", sa.String(255), primary_key=True),
+    sa.Column("status", sa.String(32), nullable=False),
+    sa.Column("done", sa.BigInteger, nullable=False),
+    sa.Column("checkpoint", sa.Text),
+    sa.Column("walked", sa.Boolean, nullable=False),
+    sa.Column("error", sa.Text),
+    sa.Column("runner", sa.String(255)),
+    sa.Column("started_at", sa.DateTime),
+    sa.Column("updated_at", sa.DateTime),
+    sa.Column("finished_at", sa.DateTime),
+    sa.Column("verified_at", sa.DateTime),
+    sa.Column("verified_by", sa.String(255)),
+)
+
+failure = sa.Table(
+    "online_migrate_failure",
+    metadata,
+    sa.Column("name", sa.String(255), primary_key=True),
+    sa.Column("key_hash", sa.String(64), primary_key=True),
+    sa.Column("row_key", sa.Text, nullable=False),
+    sa.Column("error", sa.Text, nullable=False),
+    sa.Column("run", sa.String(64), nullable=False),
+    sa.Column("failed_at", sa.DateTime, nullable=False),
+)
+
+journal = sa.Table(
+    "online_migrate_journal",
+    metadata,
+    sa.Column("revision", sa.String(255), primary_key=True),
+    sa.Column("digest", sa.String(64), primary_key=True),
+    sa.Column("occurrence", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("state", sa.String(32), nullable=False),
+    sa.Column("statement", sa.Text, nullable=False),
+    sa.Column("before_text", sa.Text),
+    sa.Column("undo", sa.Text),
+    sa.Column("started_at", sa.DateTime, nullable=False),
+    sa.Column("done_at", sa.DateTime),
+)
+
+walk = sa.Table(
+    "online_migrate_walk",
+    metadata,
+    sa.Column("name", sa.String(255), primary_key=True),
+    sa.Column("run", sa.String(64), nullable=False),
+    sa.Column("sweep", sa.Integer, nullable=False),
+    sa.Column("frontier", sa.Text),
+    sa.Column("handed_out", sa.Boolean, nullable=False),
+    sa.Column("extents", sa.BigInteger, nullable=False),
+)
+
+worker = sa.Table(
+    "online_migrate_worker",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("runner", sa.String(255), nullable=False),
+    sa.Column("extent", sa.BigInteger),
+    sa.Column("lower_key", sa.Text),
+    sa.Column("upper_key", sa.Text),
+    sa.Column("done", sa.BigInteger, nullable=False),
+    sa.Column("heartbeat", sa.BigInteger, nullable=False),
+    sa.Column("started_at", sa.DateTime, nullable=False),
+    sa.Column("chunk_size", sa.Integer),
+    sa.Column("rate", sa.Float),
+    sa.Column("waits_for", sa.Text),
+)
+
+TABLES = frozenset({*metadata.tables, VERSION_TABLE})
+_OLDEST = (data_migration, failure, journal)
+"""The tables of the engine's first revision: what is there as soon as any state is."""
+
+
+def now() -> datetime.datetime:
+    """The time as it is kept in the tables: UTC, whole seconds, without a zone."""
+    return datetime.datetime.now(datetime.UTC).replace(tzinfo=None, microsecond=0)
+
+
+def this_runner() -> str:
+    """This process, for a person to find it: ``host:pid``."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def exists(connection: Connection) -> bool:
+    """True if the bookkeeping tables are there."""
+    inspector = sa.inspect(connection)
+    return all(inspector.has_table(table.name) for table in _OLDEST)
+
+
+def version_rows(connection: Connection, table: str, schema: str | None) -> tuple[str, ...]:
+    """What an Alembic version table holds; nothing if it does not exist."""
+    if not sa.inspect(connection).has_table(table, schema=schema):
+        return ()
+    version = sa.table(table, sa.column("version_num"), schema=schema)
+    return tuple(sorted(connection.scalars(sa.select(version.c.version_num))))
+
+
+def counted_as_known(rows: Sequence[str], known: Iterable[str]) -> tuple[list[str], list[str]]:
+    """(known, unknown) revisions among *rows*."""
+    names = set(known)
+    return [row for row in rows if row in names], [row for row in rows if row not in names]

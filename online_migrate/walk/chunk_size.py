@@ -1,0 +1,92 @@
+"""How many rows the next chunk gets, so that a chunk takes about as long as it was meant to. Pure.
+
+The time of a chunk is what it holds locks for, what a second writer of the same rows waits, and what a
+kill undoes. Its cost per row is not known beforehand and changes on the way: other rows, other load. So
+the size follows the times that were measured:
+
+* it grows by half at most, and only when the slower ones of the last chunks leave room for it;
+* a chunk that takes twice its time shrinks the next one at once, in proportion;
+* it stays between a smallest and a largest size.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import enum
+import math
+
+
+@dataclasses.dataclass(frozen=True)
+class Bounds:
+    """What the controller may do."""
+
+    target: float
+    """Seconds that a chunk should take."""
+    smallest: int = 10
+    largest: int = 50_000
+    growth: float = 1.5
+    """By how much the size may grow in one step."""
+    overshoot: float = 2.0
+    """How many times the target shrinks the next chunk at once."""
+    memory: int = 8
+    """How many chunks are looked at before the size grows or is corrected."""
+
+
+class Why(enum.StrEnum):
+    """Why the size is what it is."""
+
+    START = "not measured yet"
+    KEPT = "as long as it should take"
+    GREW = "the chunks were quicker than they may be"
+    SHRANK = "the chunks were slower than they should be"
+    OVERSHOT = "the last chunk took far too long"
+
+
+class ChunkSize:
+    """Follows the times of one worker's chunks."""
+
+    def __init__(self, bounds: Bounds, start: int) -> None:
+        self.bounds = bounds
+        self.size = self._bounded(start)
+        self.why = Why.START
+        self._costs: collections.deque[float] = collections.deque(maxlen=bounds.memory)
+        self._since = 0
+
+    def observe(self, rows: int, seconds: float) -> int:
+        """Takes note of a chunk of *rows* that took *seconds*; gives the size of the next one."""
+        bounds = self.bounds
+        if rows <= 0 or not math.isfinite(seconds) or seconds < 0:
+            return self.size
+        self._costs.append(seconds / rows)
+        self._since += 1
+        if seconds > bounds.target * bounds.overshoot:
+            # In proportion to what took so long, which may have been less than a whole chunk.
+            return self._set(rows * bounds.target / seconds, Why.OVERSHOT)
+        if self._since < min(3, bounds.memory):
+            return self.size
+        wanted = bounds.target / self._slow_cost()
+        if wanted > self.size * 1.1:
+            return self._set(min(wanted, self.size * bounds.growth), Why.GREW)
+        if wanted < self.size * 0.9:
+            return self._set(wanted, Why.SHRANK)
+        self.why = Why.KEPT
+        return self.size
+
+    def _slow_cost(self) -> float:
+        """Seconds a row in the slower ones of the last chunks: one that was lucky says nothing."""
+        ordered = sorted(self._costs)
+        return max(ordered[math.ceil(0.75 * len(ordered)) - 1], 1e-9)
+
+    def _set(self, size: float, why: Why) -> int:
+        new = self._bounded(int(size))
+        if why is Why.OVERSHOT or new < self.size:
+            # What was measured at another size counts no more: short chunks cost more a row.
+            self._costs.clear()
+        self.why = why if new != self.size else Why.KEPT
+        self.size = new
+        self._since = 0
+        return new
+
+    def _bounded(self, size: int) -> int:
+        return max(self.bounds.smallest, min(self.bounds.largest, size))
