@@ -20,14 +20,26 @@ def test_settings_come_from_text_and_from_toml() -> None:
     assert Settings.parse({}, origin="x") == Settings()
 
 
+def test_no_batch_size_means_that_chunks_find_their_own() -> None:
+    """0 is allowed, and the default; no row may fail if somebody says so."""
+    assert Settings().batch_size == 0
+    settings = Settings.parse({"batch_size": "0", "max_failures": "0", "workers": "4"}, origin="x")
+    assert (settings.batch_size, settings.max_failures, settings.workers) == (0, 0, 4)
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [
         ({"batchsize": "5"}, "no setting 'batchsize'"),
         ({"batch_size": "many"}, "batch_size = 'many' is not a number"),
         ({"batch_size": "1.5"}, "batch_size = '1.5' is not a number"),
-        ({"batch_size": "0"}, "batch_size must be at least 1"),
-        ({"batch_size": "-4"}, "batch_size must be at least 1"),
+        ({"batch_size": "-4"}, "batch_size must be at least 0"),
+        ({"workers": "0"}, "workers must be at least 1"),
+        ({"workers": "1.5"}, "workers = '1.5' is not a number"),
+        ({"max_failures": "-1"}, "max_failures must be at least 0"),
+        ({"chunk_time": "-1"}, "chunk_time"),
+        ({"lease": "0"}, "lease must be above 0"),
+        ({"lease": "inf"}, "lease must be above 0"),
         ({"lock_attempts": "0"}, "lock_attempts must be at least 1"),
         ({"lock_timeout": "0"}, "lock_timeout must be above 0"),
         ({"lock_timeout": "-1"}, "lock_timeout must be above 0"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -18,26 +19,76 @@ def test_a_budget_is_spent_to_the_row(limit: int, size: int, rows: int) -> None:
     """Chunks taken until it is exhausted never exceed the limit, and leave nothing of it unused."""
     budget, migrated = Budget(limit), 0
     while not budget.exhausted and migrated < rows:
-        chunk = min(budget.chunk(size), rows - migrated)
-        assert 1 <= budget.chunk(size) <= size
-        budget.spend(chunk)
+        reserved = budget.reserve(size)
+        assert 1 <= reserved <= size
+        chunk = min(reserved, rows - migrated)
+        budget.settle(reserved, chunk)
         migrated += chunk
     assert migrated == min(limit, rows)
     assert budget.limited
 
 
+@given(
+    limit=st.integers(0, 200),
+    chunks=st.lists(st.tuples(st.integers(1, 60), st.floats(0, 1), st.booleans()), max_size=60),
+)
+def test_chunks_at_the_same_time_share_a_budget(limit: int, chunks: list[tuple[int, float, bool]]) -> None:
+    """Whatever the order in which they begin and end: what is reserved and what is done is never too much."""
+    budget, running, migrated = Budget(limit), [], 0
+    for size, share, ends_first in chunks:
+        if running and ends_first:
+            reserved, part = running.pop(0)
+            budget.settle(reserved, done := int(reserved * part))
+            migrated += done
+        reserved = budget.reserve(size)
+        running.append((reserved, share))
+        assert migrated + sum(reserved for reserved, _part in running) <= limit
+    for reserved, part in running:
+        budget.settle(reserved, done := int(reserved * part))
+        migrated += done
+    assert budget.reserve(10**9) == limit - migrated
+
+
+def test_threads_never_reserve_more_than_there_is() -> None:
+    """Eight workers at once take what there is, and not a row more."""
+    budget = Budget(1_000)
+    with ThreadPoolExecutor(8) as pool:
+        reserved = sum(pool.map(lambda _: budget.reserve(7), range(400)))
+    assert (reserved, budget.exhausted) == (1_000, True)
+
+
 def test_no_limit_is_never_exhausted() -> None:
     """Without a limit the batch size alone counts."""
     budget = Budget()
-    budget.spend(10**9)
-    assert (budget.exhausted, budget.limited, budget.chunk(7)) == (False, False, 7)
+    budget.settle(budget.reserve(10**9), 10**9)
+    assert (budget.exhausted, budget.limited, budget.reserve(7)) == (False, False, 7)
 
 
 def test_a_budget_that_is_overspent_is_exhausted_and_not_in_debt() -> None:
     """A ``counted`` function may do more than it was asked for."""
     budget = Budget(3)
-    budget.spend(5)
-    assert (budget.rows, budget.exhausted) == (0, True)
+    budget.settle(budget.reserve(5), 5)
+    assert (budget.reserve(1), budget.exhausted) == (0, True)
+
+
+def test_a_deadline_exhausts_a_budget_when_it_is_reached_and_not_before() -> None:
+    """With rows to spare, or without a limit of rows; it does not make the rows limited."""
+
+    class Fixed(Clock):
+        """Stands where it is put."""
+
+        now = 0.0
+
+        def monotonic(self) -> float:
+            return self.now
+
+    clock = Fixed()
+    budgets = [Budget(deadline=60.0, clock=clock), Budget(10, deadline=60.0, clock=clock)]
+    clock.now = 59.9
+    assert [budget.exhausted for budget in budgets] == [False, False]
+    clock.now = 60.0
+    assert [budget.exhausted for budget in budgets] == [True, True]
+    assert [budget.limited for budget in budgets] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -49,6 +100,8 @@ def test_a_budget_that_is_overspent_is_exhausted_and_not_in_debt() -> None:
         ((Outcome.COMPLETE, Outcome.REMAINING), 1),
         ((Outcome.WAITING,), 1),
         ((Outcome.CHASED,), 1),
+        ((Outcome.HELD, Outcome.COMPLETE), 1),
+        ((Outcome.HELD, Outcome.FAILED), 2),
         ((Outcome.REMAINING, Outcome.FAILED), 2),
         ((Outcome.FAILED, Outcome.COMPLETE), 2),
         ((Outcome.FAILED, Outcome.WAITING), 2),
@@ -67,11 +120,21 @@ def test_every_outcome_has_an_exit_code() -> None:
 
 
 def test_the_state_machine_has_no_dead_end_and_no_unreachable_state() -> None:
-    """Every status can be run again, and every status but the first is reached by running."""
-    assert {(status, Status.RUNNING) for status in (None, *Status)} <= set(TRANSITIONS)
+    """Every status can be run again, if only after "resume"; every status is reached from the beginning."""
+    for start in (None, *Status):
+        reached: set[Status | None] = {start}
+        for _ in TRANSITIONS:
+            reached |= {new for old, new in TRANSITIONS if old in reached}
+        assert set(Status) <= reached, start
     assert {(Status.RUNNING, status) for status in Status} <= set(TRANSITIONS)
-    assert all(Status.RUNNING in arrow for arrow in TRANSITIONS)
     assert all(TRANSITIONS.values())
+
+
+def test_what_an_operator_said_is_not_overruled_by_a_run() -> None:
+    """A cancelled data migration is not begun again before somebody says resume or retry."""
+    assert {new for old, new in TRANSITIONS if old is Status.CANCELLED} == {Status.STOPPED}
+    assert (Status.COMPLETE, Status.PAUSED) not in TRANSITIONS
+    assert (Status.COMPLETE, Status.CANCELLED) not in TRANSITIONS
 
 
 @given(
