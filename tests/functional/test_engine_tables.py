@@ -13,7 +13,8 @@ from tests.servers import Database
 from tests.support import schema
 from tests.support.project import Project
 
-ENGINE = ("contract_0001", "expand_0001")
+ENGINE = ["contract_0001", "expand_0002"]
+"""The version rows of the engine's own tables."""
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def test_they_are_made_by_the_first_command_that_writes(project: Project, databa
     """expand makes all of them, and their version table says so; Alembic's own is not touched by it."""
     schema.as_before(project, database, 1)
     assert set(schema.tables(database)) == state.TABLES | {"volumes", "alembic_version"}
-    assert schema.version_rows(database, state.VERSION_TABLE) == ["contract_0001"]
+    assert schema.version_rows(database, state.VERSION_TABLE) == ENGINE
     assert schema.version_rows(database) == ["e1"]
 
 
@@ -50,7 +51,7 @@ def test_many_processes_make_them_at_once(project: Project, database: Database) 
     ends = [schema.finished(*started) for started in runs]
     assert {end.code for end in ends} <= {0, 1}, [end.output for end in ends]
     assert any(end.code == 0 for end in ends)
-    assert schema.version_rows(database, state.VERSION_TABLE) == ["contract_0001"]
+    assert schema.version_rows(database, state.VERSION_TABLE) == ENGINE
     assert schema.version_rows(database) == ["e2"]
     assert all("Traceback" not in end.err for end in ends)
     applied = [end for end in ends if "applied e1, e2" in end.out]
@@ -59,10 +60,10 @@ def test_many_processes_make_them_at_once(project: Project, database: Database) 
 
 def test_a_killed_bootstrap_is_finished(project: Project, database: Database) -> None:
     """kill -9 at each of its statements: the next command makes the rest."""
-    for moment in range(1, 12):
+    for moment in range(1, 20):
         schema.run(project, "expand", "e1", die_at=moment)
     assert schema.run(project, "expand").code == 0
-    assert schema.version_rows(database, state.VERSION_TABLE) == ["contract_0001"]
+    assert schema.version_rows(database, state.VERSION_TABLE) == ENGINE
     assert schema.version_rows(database) == ["e2"]
 
 
@@ -71,7 +72,7 @@ def test_an_older_engine_refuses_a_newer_state(project: Project, database: Datab
     schema.ready(project, database)
     schema.run_all(
         database,
-        f"UPDATE {state.VERSION_TABLE} SET version_num = 'contract_9999'",
+        f"UPDATE {state.VERSION_TABLE} SET version_num = 'contract_9999' WHERE version_num = 'contract_0001'",
         "ALTER TABLE online_migrate_data_migration RENAME COLUMN done TO finished_rows",
     )
     before = schema.Snapshot.of(database)
