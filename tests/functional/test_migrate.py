@@ -16,8 +16,10 @@ from online_migrate.command import exit_code
 from online_migrate.migrate.progress import Silent, Snapshot
 from online_migrate.migrate.run import TRANSITIONS, Outcome
 from online_migrate.state import Status
+from online_migrate.waiting import Clock, Stop
 from tests.servers import Database
 from tests.support.project import Project, create, execute, insert, rows, scalar
+from tests.support.way import Way
 
 FILL = """
 fill = Backfill(table="items", values=lambda t: {"size": t.c.gb * 10}, pending=lambda t: t.c.size.is_(None))
@@ -57,16 +59,17 @@ def _row(i: int, values: dict[str, Any]) -> dict[str, Any]:
 
 
 class At(Silent):
-    """Calls a function after the first chunk was committed, and after others if asked."""
+    """Calls a function after the *nth* chunk was committed."""
 
-    def __init__(self, act: Callable[[], None], chunks: int = 1) -> None:
+    def __init__(self, act: Callable[[], None], nth: int = 1) -> None:
         self._act = act
-        self._chunks = chunks
+        self._left = nth
 
     def advanced(self, snapshot: Snapshot) -> None:
-        if self._chunks:
-            self._chunks -= 1
-            self._act()
+        if snapshot.chunk:
+            self._left -= 1
+            if self._left == 0:
+                self._act()
 
 
 # --- everything, once ----------------------------------------------------------------------------
@@ -304,14 +307,15 @@ def test_many_rows_of_a_composite_key_can_fail_in_one_chunk(database: Database, 
 
 # --- errors --------------------------------------------------------------------------------------
 
-ERRORS: dict[str, tuple[str, str]] = {
+SPARES_OTHERS: dict[str, tuple[str, str, range | tuple[int, ...]]] = {
     "an exception for a row": (
         """
 @row_migration(table="items", pending=lambda t: t.c.size.is_(None))
 def bad(row):
-    return {"size": 10 // (row.id - 7)}
+    return {"hits": 7, "size": 10 // (row.id - 7)}
 """,
         "ZeroDivisionError",
+        (7,),
     ),
     "a huge exception": (
         """
@@ -322,7 +326,70 @@ def bad(row):
     return {"size": 1}
 """,
         "RuntimeError",
+        (7,),
     ),
+    "a value that no server takes": (
+        """
+@row_migration(table="items", pending=lambda t: t.c.size.is_(None))
+def bad(row):
+    return {"hits": 7, "size": 1 if row.id != 7 else object()}
+""",
+        "",
+        (7,),
+    ),
+    "an exception for one row of a batch": (
+        """
+@batch_migration(table="items", pending=lambda t: t.c.size.is_(None))
+def bad(connection, chunk):
+    connection.execute(sa.update(chunk.table).where(chunk.where).values(size=1, hits=7))
+    if connection.scalar(sa.select(chunk.table.c.id).where(chunk.range, chunk.table.c.id == 7)):
+        raise KeyError("x")
+    return 5
+""",
+        "KeyError",
+        (7,),
+    ),
+    "an exception for every row of a batch": (
+        """
+@batch_migration(table="items", pending=lambda t: t.c.size.is_(None))
+def bad(connection, chunk):
+    connection.execute(sa.update(chunk.table).where(chunk.where).values(size=1, hits=7))
+    if chunk.lower:
+        raise KeyError("x")
+    return 5
+""",
+        "KeyError",
+        range(6, 11),
+    ),
+    "a unique violation": (
+        """
+bad = Backfill(table="items", values=lambda t: {"size": 1, "code": sa.case((t.c.id > 5, 7), else_=t.c.id)},
+               pending=lambda t: t.c.size.is_(None))
+""",
+        "",
+        range(7, 11),
+    ),
+    "a unique violation of a row": (
+        """
+@row_migration(table="items", pending=lambda t: t.c.size.is_(None))
+def bad(row):
+    return {"size": 1, "hits": 7, "code": 7 if row.id > 5 else row.id}
+""",
+        "",
+        range(7, 11),
+    ),
+    "a violated NOT NULL": (
+        """
+bad = Backfill(table="items", values=lambda t: {"size": 1, "hits": sa.case((t.c.id > 5, None), else_=1)},
+               pending=lambda t: t.c.size.is_(None))
+""",
+        "",
+        range(6, 11),
+    ),
+}
+"""An error of some rows: source, words of the error, the rows that fail."""
+
+AT_ONCE: dict[str, tuple[str, str]] = {
     "not a dict": (
         """
 @row_migration(table="items", pending=lambda t: t.c.size.is_(None))
@@ -338,25 +405,6 @@ def bad(row):
     return {"size" if row.id != 7 else "sice": 1}
 """,
         "'sice'",
-    ),
-    "a value that no server takes": (
-        """
-@row_migration(table="items", pending=lambda t: t.c.size.is_(None))
-def bad(row):
-    return {"size": 1 if row.id != 7 else object()}
-""",
-        "items",
-    ),
-    "an exception for a batch": (
-        """
-@batch_migration(table="items", pending=lambda t: t.c.size.is_(None))
-def bad(connection, chunk):
-    connection.execute(sa.update(chunk.table).where(chunk.where).values(size=1))
-    if chunk.lower:
-        raise KeyError("x")
-    return 5
-""",
-        "KeyError",
     ),
     "a batch that gives no number": (
         """
@@ -387,28 +435,22 @@ def bad(connection, chunk):
 """,
         "nowhere",
     ),
-    "a unique violation": (
+    "a column that is missing": (
         """
-bad = Backfill(table="items", values=lambda t: {"size": 1, "code": sa.case((t.c.id > 5, 7), else_=t.c.id)},
-               pending=lambda t: t.c.size.is_(None))
+@batch_migration(table="items", pending=lambda t: t.c.size.is_(None))
+def bad(connection, chunk):
+    connection.execute(sa.update(chunk.table).where(chunk.where).values(size=1))
+    if chunk.lower:
+        connection.execute(sa.text("UPDATE items SET sice = 1"))
+    return 5
 """,
-        "items",
-    ),
-    "a violated NOT NULL": (
-        """
-bad = Backfill(table="items", values=lambda t: {"size": 1, "hits": sa.case((t.c.id > 5, None), else_=1)},
-               pending=lambda t: t.c.size.is_(None))
-""",
-        "items",
+        "sice",
     ),
 }
+"""An error that no row is to blame for: source, words of the error."""
 
 
-@pytest.mark.parametrize("case", ERRORS)
-def test_an_error_stops_its_migration_alone_and_leaves_nothing_half_written(
-    case: str, database: Database, project: Project
-) -> None:
-    """The chunk of the error is undone as a whole; error and key range are shown; others go on; exit 2."""
+def _with_codes(database: Database) -> None:
     items(database.engine, 10)
     items(database.engine, 5, table="others")
     execute(
@@ -416,18 +458,56 @@ def test_an_error_stops_its_migration_alone_and_leaves_nothing_half_written(
         "ALTER TABLE items ADD COLUMN code INTEGER",
         "CREATE UNIQUE INDEX uq_code ON items (code)",
     )
-    source, words = ERRORS[case]
+
+
+@pytest.mark.parametrize("case", SPARES_OTHERS)
+def test_an_error_of_a_row_is_recorded_with_it_and_spares_the_others(
+    case: str, database: Database, project: Project
+) -> None:
+    """The row is left as it was; its neighbours in the chunk are migrated; others go on; exit 2."""
+    _with_codes(database)
+    source, words, bad_ids = SPARES_OTHERS[case]
     project.data("a_bad", source)
     project.data("b_other", OTHER)
     results = project.migrate(batch_size=5)
     bad, other = results["bad"], results["other"]
-    assert (bad.outcome, bad.done) == (Outcome.FAILED, 5)
+    count = len(bad_ids)
+    assert (bad.outcome, bad.done, bad.failed) == (Outcome.FAILED, 10 - count, count)
+    assert (other.outcome, other.done) == (Outcome.COMPLETE, 5)
+    assert exit_code(results.values()) == 2
+    untouched = "SELECT id FROM items WHERE size IS NULL AND code IS NULL AND hits = 0 ORDER BY id"
+    assert rows(database.engine, untouched) == [(i,) for i in bad_ids]
+    assert scalar(database.engine, "SELECT count(*) FROM items WHERE size IS NOT NULL") == 10 - count
+    found = project.status("bad")
+    assert (found.status, found.done, found.pending, found.failed) == ("failed", 10 - count, 0, count)
+    assert sorted(int(failure["key"]) for failure in found.failures) == list(bad_ids)
+    assert all(words in failure["error"] and failure["error"] for failure in found.failures)
+    assert all(len(failure["error"]) < 5_000 for failure in found.failures)
+    project.data(
+        "a_bad", 'bad = Backfill(table="items", values={"size": 2}, pending=lambda t: t.c.size.is_(None))'
+    )
+    assert project.migrate("bad")["bad"].outcome is Outcome.COMPLETE
+    assert rows(database.engine, "SELECT id FROM items WHERE size = 2 ORDER BY id") == [(i,) for i in bad_ids]
+    assert project.counts("bad") == (10, 0, 0)
+
+
+@pytest.mark.parametrize("case", AT_ONCE)
+def test_an_error_that_no_row_is_to_blame_for_ends_its_migration_at_once(
+    case: str, database: Database, project: Project
+) -> None:
+    """The chunk is undone as a whole; no row is said to have failed; others go on; exit 2."""
+    _with_codes(database)
+    source, words = AT_ONCE[case]
+    project.data("a_bad", source)
+    project.data("b_other", OTHER)
+    results = project.migrate(batch_size=5)
+    bad, other = results["bad"], results["other"]
+    assert (bad.outcome, bad.done, bad.failed) == (Outcome.FAILED, 5, 0)
     assert (other.outcome, other.done) == (Outcome.COMPLETE, 5)
     assert exit_code(results.values()) == 2
     assert bad.error is not None
     assert words in bad.error
-    assert "items: from after 5 to 10" in bad.error or case == "a huge exception"
-    assert len(bad.error) < 5_000
+    assert "items: from after 5 to 10" in bad.error or "bad, row 7" in bad.error
     assert scalar(database.engine, "SELECT count(*) FROM items WHERE size IS NOT NULL") == 5
     assert scalar(database.engine, "SELECT max(id) FROM items WHERE size IS NOT NULL") == 5
     found = project.status("bad")
@@ -538,7 +618,7 @@ def test_a_row_that_is_inserted_inside_a_chunk_does_not_exceed_the_limit(
                 execute(database.engine, f"INSERT INTO items (id, gb) VALUES ({number}, 1)")
 
     event.listen(site.engine, "before_cursor_execute", between)
-    [result] = command.migrate(site, max_count=3, batch_size=10)
+    [result] = command.migrate(site, limits=command.Limits(max_count=3, batch_size=10))
     assert result.done == 3
     assert scalar(database.engine, "SELECT count(*) FROM items WHERE size IS NOT NULL") == 3
 
@@ -668,6 +748,12 @@ def test_every_change_of_status_is_an_arrow_of_the_state_machine(
         patched.setattr(state, "start_record", spy(state.start_record, lambda *_: Status.RUNNING))
         patched.setattr(state, "set_status", spy(state.set_status, lambda c, n, status: status))
         project.migrate(max_count=2)
+        for verb in (command.pause, command.resume, command.pause, command.cancel, command.resume):
+            verb(project.site(), "fill")
+        project.migrate()
+        command.retry(project.site(), "fill")
+        command.cancel(project.site(), "fill")
+        command.retry(project.site(), "fill")
         project.migrate()
         project.migrate()
         execute(database.engine, "UPDATE items SET gb = 1 WHERE id = 4")
@@ -738,7 +824,7 @@ def test_a_lock_that_is_not_had_in_time_is_tried_again(database: Database, proje
     holder.execute(sa.text("UPDATE items SET gb = 77 WHERE id = 7"))
     released = threading.Timer(2.5, holder.commit)
     released.start()
-    [result] = command.migrate(site, batch_size=5)
+    [result] = command.migrate(site, limits=command.Limits(batch_size=5))
     released.join()
     holder.close()
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 9)
@@ -763,10 +849,8 @@ def _impatience(product: str) -> Callable[[Any], None]:
 
 
 @pytest.mark.needs("kill_session")
-def test_a_server_that_goes_away_is_a_failure_and_the_next_run_goes_on(
-    database: Database, project: Project
-) -> None:
-    """Our session is ended in the middle: no traceback, nothing lost, the next run completes."""
+def test_a_session_that_is_ended_from_outside_is_replaced(database: Database, project: Project) -> None:
+    """All our sessions are ended in the middle: the worker connects again and completes, each row once."""
     items(database.engine, 20)
     project.data(
         "fill",
@@ -784,12 +868,13 @@ def test_a_server_that_goes_away_is_a_failure_and_the_next_run_goes_on(
                 {_END_SESSIONS[database.server.product]}
         """,
     )
-    with pytest.raises(exceptions.ServerDown):
-        project.migrate(batch_size=5)
+    result = project.migrate(batch_size=5)["fill"]
+    assert (project.folder / "ended").exists()
+    assert (result.outcome, result.done) == (Outcome.COMPLETE, 20)
     database.engine.dispose()
-    assert project.counts("fill") == (10, 10, 0)
-    assert project.migrate(batch_size=5)["fill"].outcome is Outcome.COMPLETE
     assert rows(database.engine, "SELECT DISTINCT hits FROM items") == [(1,)]
+    assert rows(database.engine, "SELECT id FROM online_migrate_worker") == []
+    assert project.status("fill").status == "complete"
 
 
 _END_MYSQL = (
@@ -803,3 +888,45 @@ _END_SESSIONS = {
     "mysql": _END_MYSQL,
     "mariadb": _END_MYSQL,
 }
+
+
+class Hurried(Clock):
+    """Every wait is a short one."""
+
+    def wait(self, seconds: float, stop: Stop) -> bool:
+        return stop.wait(min(seconds, 0.01))
+
+
+@pytest.mark.needs("kill_session")
+def test_a_server_that_stays_away_is_said_and_the_next_run_goes_on(
+    database: Database, project: Project
+) -> None:
+    """ServerDown, exit 2, after the worker has asked often enough; what was committed is kept."""
+    items(database.engine, 20)
+    project.data("fill", BAD_ROWS["backfill"])
+    with Way(database.url) as way:
+        project.url = way.url
+        site = project.site(clock=Hurried(), listener=At(way.close, nth=2))
+        with pytest.raises(exceptions.ServerDown) as caught:
+            command.migrate(site, limits=command.Limits(batch_size=5))
+    assert caught.value.exit_code == 2
+    project.url = database.url
+    assert project.counts("fill") == (10, 10, 0)
+    assert project.migrate(batch_size=5)["fill"].done == 10
+
+
+@pytest.mark.needs("kill_session")
+def test_a_server_that_comes_back_is_gone_on_with(database: Database, project: Project) -> None:
+    """As after a restart, or when another node takes its address: the same process completes."""
+    items(database.engine, 20)
+    project.data("fill", BAD_ROWS["row"].replace('{"size"', '{"hits": row.hits + 1, "size"'))
+    with Way(database.url) as way:
+        project.url = way.url
+
+        def away_for_a_second() -> None:
+            way.close()
+            threading.Timer(1.0, way.open).start()
+
+        result = project.migrate(batch_size=5, listener=At(away_for_a_second, nth=2))["fill"]
+        assert (result.outcome, result.done) == (Outcome.COMPLETE, 20)
+    assert rows(database.engine, "SELECT DISTINCT hits FROM items") == [(1,)]
