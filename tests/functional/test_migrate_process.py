@@ -13,31 +13,44 @@ from tests.servers import Database
 from tests.support.project import Project, create, execute, insert, rows, scalar, wait_for
 
 COUNTER = """
-ARMED = []
+import threading
+
+SEEN = set()
 
 @row_migration(table="items", pending=lambda t: t.c.size.is_(None))
 def fill(row):
-    if row.id == {at} and os.environ.get("DIE"):
-        ARMED.append(row.id)
+    if row.id == {at}:
+        SEEN.add("row")
         strike("row")
     return {{"hits": row.hits + 1, "size": row.id * 10}}
 
 def strike(where):
-    if ARMED and os.environ.get("DIE") == where:
+    # Only the worker: what shows that it is alive has statements and commits of its own.
+    if os.environ.get("DIE") == where and threading.current_thread() is threading.main_thread():
         os.kill(os.getpid(), signal.SIGKILL)
 
 @sa.event.listens_for(sa.engine.Engine, "commit")
 def before_commit(connection):
-    strike("before the commit")
+    if "lease" in SEEN:
+        strike("before the commit")
 
 @sa.event.listens_for(sa.engine.Engine, "begin")
 def after_commit(connection):
-    strike("after the commit")
+    if "lease" in SEEN:
+        strike("after the commit")
+    if "extent" in SEEN:
+        strike("after the extent was taken")
 
 @sa.event.listens_for(sa.engine.Engine, "before_cursor_execute")
 def before_execute(connection, cursor, statement, parameters, context, executemany):
-    if statement.startswith("UPDATE online_migrate_data_migration"):
-        strike("before the checkpoint")
+    if statement.startswith("UPDATE online_migrate_walk"):
+        strike("before an extent is taken")
+        SEEN.add("extent")
+    if "row" in SEEN and statement.startswith("UPDATE items"):
+        strike("before the rows are written")
+    if "row" in SEEN and statement.startswith("UPDATE online_migrate_worker") and "done=" in statement:
+        strike("before the lease moves")
+        SEEN.add("lease")
 """
 
 WAITING = """
@@ -79,13 +92,16 @@ def _assert_once(engine: sa.Engine, count: int) -> None:
 @pytest.mark.parametrize(
     ("point", "done"),
     [
+        ("before an extent is taken", 0),
+        ("after the extent was taken", 0),
         ("row", 10),
-        ("before the checkpoint", 10),
+        ("before the rows are written", 10),
+        ("before the lease moves", 10),
         ("before the commit", 10),
         ("after the commit", 20),
     ],
 )
-def test_a_kill_leaves_a_chunk_and_its_checkpoint_or_neither(
+def test_a_kill_leaves_a_chunk_and_its_lease_or_neither(
     point: str, done: int, database: Database, project: Project
 ) -> None:
     """kill -9 around the commit of the second chunk: every row is migrated exactly once all the same."""
@@ -182,7 +198,7 @@ def test_two_runners_that_start_on_a_fresh_database(database: Database, project:
 
 
 def test_errors_and_names_on_the_command_line(database: Database, project: Project) -> None:
-    """Exit 2 with error and key range; 0 for a name that works; 127 for one that is unknown."""
+    """Exit 2, and ``status`` shows row and error; 0 for a name that works; 127 for one that is unknown."""
     _items(database.engine, 12)
     project.data(
         "fill",
@@ -196,8 +212,11 @@ def test_errors_and_names_on_the_command_line(database: Database, project: Proje
     )
     ran = project.run("migrate", "bad", "good")
     assert ran.code == 2
-    assert "bad, row 1 (items: from the start to 10): ValueError: cannot be" in ran.out
+    assert "12 row(s) failed: online-migrate status shows them" in ran.out
     assert ran.complaint
+    shown = project.run("status").out
+    assert "bad: 12 row(s) could not be migrated" in shown
+    assert "row 1: ValueError: cannot be" in shown
     assert rows(database.engine, "SELECT DISTINCT hits, size FROM items") == [(1, None)]
     ran = project.run("db", "migrate", "good")
     assert (ran.code, len(ran.complaint)) == (0, 2)
