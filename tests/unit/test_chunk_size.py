@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Callable, Iterable
@@ -58,7 +59,7 @@ def test_a_cost_that_falls_again_is_made_use_of_step_by_step() -> None:
     seen = follow(controller, lambda n, rows: rows * (0.01 if 10 <= n < 30 else 0.001), 80)
     sizes = [rows for rows, _seconds in seen]
     assert sizes[29] <= 11
-    assert all(after <= before * 1.5 for before, after in zip(sizes, sizes[1:], strict=False))
+    assert all(after <= before * 1.5 for before, after in itertools.pairwise(sizes))
     assert sizes[-1] >= 90
 
 
