@@ -125,6 +125,8 @@ class Limits:
     """Rows in every chunk, instead of as many as take *chunk_time*."""
     chunk_time: float | None = None
     """Seconds that a chunk should take."""
+    pace: str | None = None
+    """gentle, default or full: how much of the server's time is taken."""
     workers: int | None = None
     """Chunks at the same time."""
     max_failures: int | None = None
@@ -140,8 +142,9 @@ def _workplace(site: Site, limits: Limits | None = None) -> Workplace:
         clock=site.clock,
         stop=site.stop,
         listener=site.listener,
-        pace=Pace(
-            chunk_time=limits.chunk_time or settings.chunk_time,
+        pace=Pace.named(
+            limits.pace or settings.pace,
+            chunk_time=limits.chunk_time or settings.chunk_time or None,
             batch_size=limits.batch_size or settings.batch_size or None,
         ),
         workers=limits.workers or settings.workers,

@@ -37,8 +37,10 @@ class Settings:
     """How long the gate's first look, which locks nothing, may take for each data migration."""
     batch_size: int = 0
     """Rows in a chunk; 0: as many as take *chunk_time*."""
-    chunk_time: float = 0.1
-    """How long a chunk should take, locks and all."""
+    pace: str = "default"
+    """How much of the server's time is taken: gentle, default, full."""
+    chunk_time: float = 0.0
+    """How long a chunk should take, locks and all; 0: as long as the pace says."""
     workers: int = 1
     """How many chunks are moved at the same time, each on a connection of its own."""
     lease: float = 30.0
@@ -54,13 +56,16 @@ class Settings:
             "look_timeout",
             "session_timeout",
             "gate_timeout",
-            "chunk_time",
             "lease",
         ):
             if not 0 < getattr(self, name) < math.inf:
                 raise exceptions.ConfigBroken(
                     path=f"[{SECTION}]", reason=f"{name} must be above 0, and finite: every wait has an end"
                 )
+        if not 0 <= self.chunk_time < math.inf or self.pace not in ("gentle", "default", "full"):
+            raise exceptions.ConfigBroken(
+                path=f"[{SECTION}]", reason="pace is gentle, default or full, and chunk_time at least 0"
+            )
         for name, least in (("lock_attempts", 1), ("workers", 1), ("batch_size", 0), ("max_failures", 0)):
             if getattr(self, name) < least:
                 raise exceptions.ConfigBroken(path=f"[{SECTION}]", reason=f"{name} must be at least {least}")

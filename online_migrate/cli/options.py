@@ -68,8 +68,13 @@ def limit_options(function: F) -> F:
     """Adds what says how far a run goes, and how fast; see :func:`limits_of`."""
     for option in (
         click.option("--max-failures", type=click.IntRange(min=0), help="Rows that may fail [default: 100]."),
-        click.option("--chunk-time", type=Duration(), help="How long a chunk should take [default: 0.1s]."),
+        click.option("--chunk-time", type=Duration(), help="How long a chunk should take."),
         click.option("--batch-size", type=POSITIVE, help="Rows in every chunk, however long it takes."),
+        click.option(
+            "--pace",
+            type=click.Choice(["gentle", "default", "full"]),
+            help="How much of the server's time is taken.",
+        ),
         click.option("--workers", type=POSITIVE, help="Chunks at the same time [default: 1]."),
         click.option("--until", type=TimeOfDay(), metavar="HH:MM", help="Stop at this time."),
         click.option("--max-time", type=Duration(), help="Stop after so long: 90s, 15m, 2h."),

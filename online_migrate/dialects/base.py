@@ -61,6 +61,8 @@ class Dialect:
     """The isolation level of the transaction of a revision, where the usual one will not do."""
     single_writer: ClassVar[bool] = False
     """Whoever writes keeps everybody else from writing: a second worker would only wait."""
+    update_returning: ClassVar[bool] = False
+    """An UPDATE can be a part of a query, which sees the rows as they are after it."""
     row_value_ranges: ClassVar[bool] = True
     """``(a, b) > (1, 2)`` is answered from an index on ``(a, b)``."""
 
@@ -186,9 +188,6 @@ class Dialect:
         """
         return column
 
-    row_version: ClassVar[str | None] = None
-    """A column that every row has and that changes whenever the row does; None: there is none."""
-
     def bulk_writer(
         self,
         connection: Connection,
@@ -199,9 +198,14 @@ class Dialect:
         """The fastest way to write different values into many rows; see :mod:`.bulk`."""
         return BulkWriter(table, key, constant)
 
-    def own_version(self) -> str:
-        """A condition, in SQL, on the :attr:`row_version` of a row that this transaction has written."""
-        raise NotImplementedError
+    def row_version(
+        self, connection: Connection, table: sa.Table, columns: Sequence[sa.Column[Any]], name: str
+    ) -> str | None:
+        """SQL, a text, that changes whenever one of *columns* does in a row of *table*, called *name*.
+
+        None: there is no such, and rows are compared as they are read.
+        """
+        return None
 
     def self_updating_columns(self, connection: Connection, table: sa.Table) -> list[str]:
         """The columns that the server changes whenever a row is updated."""

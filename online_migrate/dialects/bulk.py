@@ -7,6 +7,7 @@ used wherever another could change what is stored: for types that do not survive
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
 Rows = Sequence[tuple[Any, ...]]
 _OURS = "online_migrate_"
 """How the names of our parameters begin; SQLAlchemy forbids those that are names of columns."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Versions:
+    """What the rows that are written must still be."""
+
+    expression: Callable[[str], str]
+    """The version of a row, in SQL, of the table that is called so."""
+    expected: Sequence[str]
 
 
 class BulkWriter:
@@ -38,28 +48,35 @@ class BulkWriter:
         self.constant = {name: table.c[name] for name in constant}
 
     def write(
-        self, connection: Connection, columns: Sequence[str], rows: Rows, versions: Sequence[str] | None
+        self,
+        connection: Connection,
+        columns: Sequence[str],
+        rows: Rows,
+        versions: Versions | None = None,
     ) -> int:
         """Sets *columns* of each row, which is its key and then its values; gives the rows written.
 
-        *versions*: a row that is not at its version any more is left alone, on servers that have such.
-        Below 0 where the driver does not count.
+        *versions*: a row that is not at its version any more is left alone. Below 0 where the driver does
+        not count.
         """
         written = 0
         for start in range(0, len(rows), self.most_rows):
             part = slice(start, start + self.most_rows)
-            count = self._write(connection, columns, rows[part], None if versions is None else versions[part])
+            at = None if versions is None else Versions(versions.expression, versions.expected[part])
+            count = self._write(connection, columns, rows[part], at)
             if count < 0:
                 return count
             written += count
         return written
 
     def _write(
-        self, connection: Connection, columns: Sequence[str], rows: Rows, versions: Sequence[str] | None
+        self, connection: Connection, columns: Sequence[str], rows: Rows, versions: Versions | None
     ) -> int:
-        return self._one_by_one(connection, columns, rows)
+        return self._one_by_one(connection, columns, rows, versions)
 
-    def _one_by_one(self, connection: Connection, columns: Sequence[str], rows: Rows) -> int:
+    def _one_by_one(
+        self, connection: Connection, columns: Sequence[str], rows: Rows, versions: Versions | None
+    ) -> int:
         parts = len(self.key)
         by_key = [part == sa.bindparam(f"{_OURS}key_{i}", type_=part.type) for i, part in enumerate(self.key)]
         values = {
@@ -68,6 +85,12 @@ class BulkWriter:
         }
         update = sa.update(self.table).where(*by_key).values(self._untouched(columns) | values)
         names = [f"{_OURS}key_{i}" for i in range(parts)] + [f"{_OURS}value_{i}" for i in range(len(columns))]
+        if versions is not None:
+            name = connection.dialect.identifier_preparer.format_table(self.table)
+            version: sa.ColumnElement[str] = sa.literal_column(versions.expression(name), sa.Text())
+            update = update.where(version == sa.bindparam(f"{_OURS}version", type_=sa.Text()))
+            names.append(f"{_OURS}version")
+            rows = [(*row, at) for row, at in zip(rows, versions.expected, strict=True)]
         return int(connection.execute(update, [dict(zip(names, row, strict=True)) for row in rows]).rowcount)
 
     def _untouched(self, columns: Sequence[str]) -> dict[str, Any]:
@@ -113,29 +136,27 @@ class ArrayWriter(BulkWriter):
         key: Sequence[sa.ColumnElement[Any]],
         constant: Sequence[str],
         types: dict[str, str],
-        version: str,
     ) -> None:
         super().__init__(table, key, constant)
         self._types = types
-        self._version = version
 
     def _write(
-        self, connection: Connection, columns: Sequence[str], rows: Rows, versions: Sequence[str] | None
+        self, connection: Connection, columns: Sequence[str], rows: Rows, versions: Versions | None
     ) -> int:
         names = [str(part.name) for part in self.key if isinstance(part, sa.Column)]
         written = [self.table.c[name].name for name in columns]
         if len(names) < len(self.key) or not self._types.keys() >= {*names, *written}:
-            return self._one_by_one(connection, columns, rows)
+            return self._one_by_one(connection, columns, rows, versions)
         arrays = self._processed(connection, columns, rows)
         types = [self._types[name] for name in (*names, *written)]
         if versions is not None:
-            arrays, types = [*arrays, versions], [*types, "xid"]
+            arrays, types = [*arrays, versions.expected], [*types, "text"]
         preparer = connection.dialect.identifier_preparer
         table, quote = preparer.format_table(self.table), preparer.quote
         fields = [f"c{i}" for i in range(len(types))]
         where = [f"t.{quote(name)} = v.c{i}" for i, name in enumerate(names)]
         if versions is not None:
-            where.append(f"t.{self._version} = v.{fields[-1]}")
+            where.append(f"{versions.expression('t')} = v.{fields[-1]}")
         changes = self._set(connection, columns, "v", "t")
         unnested = ", ".join(f"CAST(:a{i} AS {type_}[])" for i, type_ in enumerate(types))
         statement = (
@@ -188,7 +209,7 @@ class UnionWriter(BulkWriter):
         self._collations = collations
 
     def _write(
-        self, connection: Connection, columns: Sequence[str], rows: Rows, versions: Sequence[str] | None
+        self, connection: Connection, columns: Sequence[str], rows: Rows, versions: Versions | None
     ) -> int:
         names = [str(part.name) for part in self.key if isinstance(part, sa.Column)]
         found_by_index = all(
@@ -196,18 +217,25 @@ class UnionWriter(BulkWriter):
         )
         safe = all(isinstance(self.table.c[name].type, self.safe) for name in columns)
         if len(names) < len(self.key) or not (found_by_index and safe):
-            return self._one_by_one(connection, columns, rows)
+            return self._one_by_one(connection, columns, rows, versions)
         values = list(zip(*self._processed(connection, columns, rows), strict=True))
-        written = 0
-        for part in self._by_size(values):
-            written += self._united(connection, names, columns, part)
-        return written
+        version = None if versions is None else versions.expression("t")
+        if versions is not None:
+            values = [(*row, at) for row, at in zip(values, versions.expected, strict=True)]
+        return sum(self._united(connection, names, columns, part, version) for part in self._by_size(values))
 
     def _united(
-        self, connection: Connection, names: Sequence[str], columns: Sequence[str], rows: Rows
+        self,
+        connection: Connection,
+        names: Sequence[str],
+        columns: Sequence[str],
+        rows: Rows,
+        version: str | None,
     ) -> int:
         preparer = connection.dialect.identifier_preparer
         width = len(names) + len(columns)
+        if version is not None:
+            width += 1
         first = ", ".join(f"%s AS c{i}" for i in range(width))
         others = f" UNION ALL SELECT {', '.join(['%s'] * width)}" * (len(rows) - 1)
         on = " AND ".join(

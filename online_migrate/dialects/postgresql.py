@@ -89,6 +89,7 @@ class PostgreSQL(Dialect):
     extra: ClassVar[str] = "postgresql"
     # Under REPEATABLE READ the look after LOCK TABLE would see the rows of before it.
     ddl_isolation: ClassVar[IsolationLevel | None] = "READ COMMITTED"
+    update_returning: ClassVar[bool] = True
     lock_timeout_codes: ClassVar[frozenset[object]] = frozenset({"55P03"})
     statement_timeout_codes: ClassVar[frozenset[object]] = frozenset({"57014"})
     conflict_codes: ClassVar[frozenset[object]] = frozenset({"40001", "40P01"})
@@ -201,10 +202,11 @@ class PostgreSQL(Dialect):
             return None
         return [str(row[0]) for row in found] or None
 
-    row_version: ClassVar[str | None] = "xmin"
-
-    def own_version(self) -> str:
-        return "xmin = CAST(pg_current_xact_id() AS xid)"
+    def row_version(
+        self, connection: Connection, table: sa.Table, columns: Sequence[sa.Column[Any]], name: str
+    ) -> str | None:
+        # Every version of a row has the number of the transaction that wrote it.
+        return f"CAST({name}.xmin AS text)"
 
     def bulk_writer(
         self,
@@ -215,7 +217,7 @@ class PostgreSQL(Dialect):
     ) -> BulkWriter:
         name = connection.dialect.identifier_preparer.format_table(table)
         types = {row.name: row.type for row in self.rows(connection, _BARE_TYPES, table=name)}
-        return ArrayWriter(table, key, constant, types, "xmin")
+        return ArrayWriter(table, key, constant, types)
 
     def fingerprint(self, connection: Connection, names: Sequence[str]) -> str:
         queries = {

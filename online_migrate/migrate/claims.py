@@ -20,7 +20,9 @@ import sqlalchemy as sa
 
 from online_migrate import exceptions, state
 from online_migrate.migrate.job import Job
+from online_migrate.migrate.transaction import looked
 from online_migrate.state import Status
+from online_migrate.waiting import Clock
 from online_migrate.walk.checkpoint import decode_key, encode_key, show_key
 from online_migrate.walk.chunker import Chunker, Key, is_beyond
 
@@ -188,14 +190,13 @@ class Claims:
     # --- the dead --------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def dead_sessions(self, connection: Connection) -> Iterator[frozenset[str]]:
+    def dead_sessions(self, connection: Connection, clock: Clock) -> Iterator[frozenset[str]]:
         """The workers whose session has ended, kept from coming back inside the block.
 
         Their lock is free. Outside of a transaction, which taking such a lock would end.
         """
         held: list[str] = []
-        others = self._others(connection)
-        connection.rollback()
+        others = looked(clock, self._dialect, connection, lambda: self._others(connection))
         if others and self._dialect.sees_all_sessions(connection):
             held = [one.id for one in others if self._dialect.try_named_lock(connection, lock_of(one.id))]
         connection.rollback()

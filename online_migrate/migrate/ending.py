@@ -191,7 +191,7 @@ class Ending:
     def leave(self) -> Outcome:
         """What is written down when this process goes; its end, if it is the last one."""
         claims = Claims(self._job, "", self._crew.place.lease)
-        with claims.dead_sessions(self._connection) as dead:
+        with claims.dead_sessions(self._connection, self._crew.place.clock) as dead:
             return self._committed(lambda: self._leave(dead))
 
     def _leave(self, dead: frozenset[str]) -> Outcome:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -11,7 +12,7 @@ from online_migrate import exceptions
 from online_migrate.dialects import Dialect, dialect_of
 from online_migrate.dialects.bulk import BulkWriter
 from online_migrate.evidence.pending import is_pending
-from online_migrate.revision.data_migration import DataMigration, Subject
+from online_migrate.revision.data_migration import DataMigration, RowMigration, Subject
 from online_migrate.walk.chunker import Chunker
 
 if TYPE_CHECKING:
@@ -32,6 +33,13 @@ class Job:
     constant: tuple[str, ...]
     """Columns that change by themselves whenever a row does, and that are to stay as they are."""
 
+    columns: tuple[sa.Column[Any], ...]
+    """What a function of a row gets to see."""
+    known: frozenset[str]
+    """The columns that it may set."""
+    version: Callable[[str], str] | None
+    """What changes, in SQL, whenever one of these columns does: of the table that is called so."""
+
     @property
     def name(self) -> str:
         """The data migration's."""
@@ -49,6 +57,7 @@ class Job:
         chunker = Chunker(connection, table)
         constant = () if migration.touch else tuple(_self_updating(connection, dialect, table))
         pending = subject.pending
+        columns = tuple(migration.read(table)) if isinstance(migration, RowMigration) else ()
         return cls(
             migration=migration,
             subject=subject,
@@ -57,7 +66,19 @@ class Job:
             writer=dialect.bulk_writer(connection, table, chunker.key, constant),
             pending=None if pending is None else is_pending(pending),
             constant=constant,
+            columns=columns,
+            known=frozenset(table.c.keys()),
+            version=_version(connection, dialect, table, columns),
         )
+
+
+def _version(
+    connection: Connection, dialect: Dialect, table: sa.Table, columns: Sequence[sa.Column[Any]]
+) -> Callable[[str], str] | None:
+    def version(name: str) -> str:
+        return dialect.row_version(connection, table, columns, name) or ""
+
+    return version if columns and version("t") else None
 
 
 def _self_updating(connection: Connection, dialect: Dialect, table: sa.Table) -> list[str]:

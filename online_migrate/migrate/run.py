@@ -100,6 +100,14 @@ class Budget:
         return self._rows == 0 or (self._deadline is not None and self._clock.monotonic() >= self._deadline)
 
 
+PACES: Mapping[str, tuple[float, float]] = {
+    "gentle": (0.02, 4.0),
+    "default": (0.03, 1.0),
+    "full": (0.2, 0.0),
+}
+"""Name -> seconds that a chunk should take, seconds of rest for each second of work."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Pace:
     """How long a chunk takes, and how long the server is left alone after it."""
@@ -112,6 +120,12 @@ class Pace:
     """Rows in every chunk, whatever time it takes."""
     first: int = 500
     """Rows in the first chunk, of which nothing is known yet."""
+
+    @classmethod
+    def named(cls, name: str, *, chunk_time: float | None = None, batch_size: int | None = None) -> Pace:
+        """One of :data:`PACES`, with what was said explicitly."""
+        seconds, rest = PACES[name]
+        return cls(chunk_time=chunk_time or seconds, rest=rest, batch_size=batch_size)
 
     def controller(self) -> ChunkSize:
         """What follows the times of one worker's chunks."""

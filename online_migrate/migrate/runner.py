@@ -70,7 +70,7 @@ class Runner:
     def start(self, connection: Connection) -> Result | None:
         """Begins a run, or joins the one that others are at; gives a result if it must not."""
         claims = Claims(self._job, "", self._place.lease)
-        with claims.dead_sessions(connection) as dead:
+        with claims.dead_sessions(connection, self._place.clock) as dead:
             work = lambda: self._start(connection, dead)  # noqa: E731
             try:
                 held = self._committed(connection, work)

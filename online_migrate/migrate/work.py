@@ -5,12 +5,13 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
 
 from online_migrate import exceptions
+from online_migrate.dialects.bulk import Versions
 from online_migrate.dialects.errors import ServerFault
 from online_migrate.evidence.pending import fails_verify, is_pending
 from online_migrate.revision.data_migration import (
@@ -18,7 +19,6 @@ from online_migrate.revision.data_migration import (
     BatchMigration,
     DataMigration,
     RowMigration,
-    Subject,
 )
 from online_migrate.walk.checkpoint import encode_key, show_key
 from online_migrate.walk.chunker import Chunk, Key
@@ -130,9 +130,18 @@ def _backfill(
     untouched = {name: subject.table.c[name] for name in job.constant if name not in values}
     update = sa.update(subject.table).values(untouched | values)
     where = f"{migration.name} ({chunk})"
-    done = _call(where, connection.execute, update.where(chunk.where)).rowcount
     if subject.pending is None:
-        return Effect(done, {})
+        return Effect(_call(where, connection.execute, update.where(chunk.where)).rowcount, {})
+    if job.dialect.update_returning:
+        # One look at the rows instead of two: the statement itself says who is still pending.
+        moved = update.where(chunk.where).returning(is_pending(subject.pending).label("p")).cte("moved")
+        left_by_us = sa.func.count().filter(moved.c.p)
+        counted = sa.select(sa.func.count(), left_by_us).select_from(moved)
+        done, still = _call(where, lambda: connection.execute(counted).one())
+        if not still:
+            return Effect(done, {})
+    else:
+        done = _call(where, connection.execute, update.where(chunk.where)).rowcount
     left = _pending_keys(connection, job, chunk)
     if not left:
         return Effect(done, {})
@@ -157,34 +166,40 @@ def _rows(
     Such a row is read again, locked now, and the function is called again.
     """
     assert prepared is not None
-    answers = dict(prepared.answers)
-    if job.dialect.row_version is None:
+    answers = prepared.answers
+    if not _write_unchanged(connection, job, chunk, prepared):
         current = _read_rows(connection, job, chunk, lock=True)
         answers = {
             key: answers[key] if prepared.rows.get(key) == row.seen else _answer(job, row)
             for key, row in current.items()
         }
-        stale: set[Key] = set()
         written = _write(connection, job, chunk, answers, None)
-    else:
-        versions = {key: seen[-1] for key, seen in prepared.rows.items()}
-        written = _write(connection, job, chunk, answers, versions)
-        stale = set()
-        if written != sum(bool(answer.values) for answer in answers.values()):
-            stale = _changed_since(connection, job, answers)
-            current = _read_rows(connection, job, chunk, lock=True, only=stale)
-            again = {key: _answer(job, row) for key, row in current.items()}
-            written += _write(connection, job, chunk, again, None)
-            answers = {key: answer for key, answer in answers.items() if key not in stale} | again
-    expected = sum(bool(answer.values) for answer in answers.values())
-    if job.subject.pending is None and 0 <= written < expected:
-        raise WrongUse(
-            where=f"{migration.name} ({chunk})",
-            error="some of its rows are not found again by their key, or a trigger keeps them as they are",
-        )
+        expected = sum(bool(answer.values) for answer in answers.values())
+        _refuse_unwritten(job, chunk, expected - written if written >= 0 else 0)
     errors = {encode_key(key): answer.error for key, answer in answers.items() if answer.error is not None}
     failures = {**_still_pending(connection, job, chunk, list(answers)), **errors}
     return Effect(len(answers) - len(failures), failures)
+
+
+def _write_unchanged(connection: Connection, job: Job, chunk: Chunk, prepared: Prepared) -> bool:
+    """Writes the rows if all of them are as they were read; otherwise nothing, and gives False."""
+    if job.version is None:
+        return False
+    expected = sum(bool(answer.values) for answer in prepared.answers.values())
+    versions = {key: seen[-1] for key, seen in prepared.rows.items()}
+    with connection.begin_nested() as savepoint:
+        written = _write(connection, job, chunk, prepared.answers, versions)
+        if written != expected:
+            savepoint.rollback()
+    return written == expected
+
+
+def _refuse_unwritten(job: Job, chunk: Chunk, unwritten: int) -> None:
+    if job.pending is None and unwritten > 0:
+        raise WrongUse(
+            where=f"{job.name} ({chunk})",
+            error="some of its rows are not found again by their key, or a trigger keeps them as they are",
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,68 +218,51 @@ _OURS = "online_migrate_"
 """How the names of our own columns begin, beside the user's."""
 
 
-def _read_rows(
-    connection: Connection, job: Job, chunk: Chunk, *, lock: bool = False, only: Collection[Key] | None = None
-) -> dict[Key, _Row]:
-    if only is not None and not only:
-        return {}
-    chunker = job.chunker
+def _read_rows(connection: Connection, job: Job, chunk: Chunk, *, lock: bool = False) -> dict[Key, _Row]:
     # The key beside the user's columns, none of which can have such a name by accident.
     columns: list[sa.ColumnElement[Any]] = [
-        part.label(f"{_OURS}key_{i}") for i, part in enumerate(chunker.key)
+        part.label(f"{_OURS}key_{i}") for i, part in enumerate(job.chunker.key)
     ]
-    parts, width = len(columns), len(job.subject.table.c)
-    columns += list(job.subject.table.c)
-    version = job.dialect.row_version
-    if version is not None:
-        text = f"CAST({_qualified(connection, job)}.{version} AS TEXT)"
-        system: sa.ColumnElement[str] = sa.literal_column(text)
-        columns.append(system.label(f"{_OURS}version"))
-    query = sa.select(*columns).where(chunk.where).order_by(*chunker.key)
-    if only is not None:
-        query = query.where(chunker.among(only))
+    parts, width = len(columns), len(job.columns)
+    columns += list(job.columns)
+    if job.version is not None:
+        table = connection.dialect.identifier_preparer.format_table(job.subject.table)
+        version: sa.ColumnElement[str] = sa.literal_column(job.version(table), sa.Text())
+        columns.append(version.label(f"{_OURS}version"))
+    query = sa.select(*columns).where(chunk.where).order_by(*job.chunker.key)
     if lock:
         query = query.with_for_update()
     # A value that the driver cannot make sense of is an error of this migration as well.
     found = _call(f"{job.name} ({chunk})", lambda: connection.execute(query).freeze())
     everything = found().all()
     rows = found().columns(*range(parts, parts + width)).all()
+    seen = slice(parts, None) if job.version is None else slice(-1, None)
     return {
-        tuple(all_[:parts]): _Row(tuple(all_[:parts]), row, tuple(all_[parts:]))
+        tuple(all_[:parts]): _Row(tuple(all_[:parts]), row, tuple(all_[seen]))
         for all_, row in zip(everything, rows, strict=True)
     }
-
-
-def _qualified(connection: Connection, job: Job) -> str:
-    return connection.dialect.identifier_preparer.format_table(job.subject.table)
 
 
 def _answer(job: Job, row: _Row) -> Answer:
     migration = job.migration
     assert isinstance(migration, RowMigration)
-    where = f"{job.name}, row {show_key(row.key)}"
     try:
         values = migration.function(row.row)
     except Exception as error:  # noqa: BLE001 - it is recorded with its row, and ends the run at the limit
         return Answer(error=f"{type(error).__name__}: {error}")
-    return Answer(values=None if values is None else _checked(where, job.subject, values))
+    if values is None:
+        return Answer()
+    where = f"{job.name}, row {show_key(row.key)}"
+    return Answer(values=_checked(where, job, values))
 
 
-def _changed_since(connection: Connection, job: Job, answers: Mapping[Key, Answer]) -> set[Key]:
-    """The rows that somebody else wrote, or deleted, after they were read: they are not of our writing."""
-    wanted = [key for key, answer in answers.items() if answer.values]
-    ours = sa.literal_column(f"({job.dialect.own_version()})", sa.Boolean())
-    query = sa.select(*job.chunker.key).where(job.chunker.among(wanted), ours)
-    return set(wanted) - {tuple(row) for row in connection.execute(query)}
-
-
-def _checked(where: str, subject: Subject, values: Any) -> Mapping[str, Any]:
+def _checked(where: str, job: Job, values: Any) -> Mapping[str, Any]:
     if not isinstance(values, Mapping):
         raise WrongUse(where=where, error=f"gave {values!r}, not a dict of new values")
-    known = set(subject.table.c.keys())
-    unknown = [column for column in values if column not in known]
-    if unknown:
-        raise WrongUse(where=where, error=f"sets {unknown[0]!r}, which table {subject.table.name!r} has not")
+    if not values.keys() <= job.known:
+        unknown = next(column for column in values if column not in job.known)
+        table = job.subject.table.name
+        raise WrongUse(where=where, error=f"sets {unknown!r}, which table {table!r} has not")
     return values
 
 
@@ -286,7 +284,9 @@ def _write(
     written = 0
     for columns, keys in groups.items():
         rows = [(*key, *(answers[key].values or {}).values()) for key in keys]
-        at = None if versions is None else [str(versions[key]) for key in keys]
+        at = None
+        if versions is not None and job.version is not None:
+            at = Versions(job.version, [versions[key] for key in keys])
         count = _call(f"{job.name} ({chunk})", job.writer.write, connection, columns, rows, at)
         if count < 0:
             return int(count)

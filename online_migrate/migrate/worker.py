@@ -122,7 +122,7 @@ class Worker:
 
     def _claim(self) -> Claim | None:
         size = self._size.size
-        with self._claims.dead_sessions(self._connection) as dead:
+        with self._claims.dead_sessions(self._connection, self._crew.place.clock) as dead:
             seen = self._looked(lambda: self._claims.survey(self._connection, size, dead))
             answer = self._committed(lambda: self._claims.take(self._connection, seen))
         if isinstance(answer, Extent):

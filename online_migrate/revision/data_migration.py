@@ -186,6 +186,18 @@ class RowMigration(DataMigration):
 
     kind: ClassVar[str] = "row"
     function: Callable[[Row[Any]], Mapping[str, Any] | None]
+    columns: tuple[str, ...] | None = None
+
+    def read(self, table: sa.Table) -> list[sa.Column[Any]]:
+        """The columns that are read for the function, of the live table."""
+        if self.columns is None:
+            return list(table.c)
+        missing = [name for name in self.columns if name not in table.c]
+        if missing:
+            raise exceptions.DataMigrationBroken(
+                name=self.name, reason=f"columns names {missing[0]!r}, which table {table.name!r} has not"
+            )
+        return [table.c[name] for name in self.columns]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -206,17 +218,19 @@ class CountedMigration(DataMigration):
 
 
 def row_migration(
-    *, table: TableLike, **options: Any
+    *, table: TableLike, columns: Iterable[str] | None = None, **options: Any
 ) -> Callable[[Callable[[Row[Any]], Mapping[str, Any] | None]], RowMigration]:
     """Makes a data migration of a function of a row.
 
     The function takes a SQLAlchemy ``Row`` (``row.full_name``) and gives a dict of new values, or None:
     nothing to change. Its effect is committed exactly once for a row; the call itself may repeat, after
-    a kill. Options: those of :class:`DataMigration`.
+    a kill. *columns*: those that the function looks at; to read no others is quicker. Further options:
+    those of :class:`DataMigration`.
     """
 
     def decorate(function: Callable[[Row[Any]], Mapping[str, Any] | None]) -> RowMigration:
-        return RowMigration(function=function, table=table, **_named(options, function))
+        named = None if columns is None else tuple(columns)
+        return RowMigration(function=function, table=table, columns=named, **_named(options, function))
 
     return decorate
 

@@ -4,7 +4,8 @@ The time of a chunk is what it holds locks for, what a second writer of the same
 kill undoes. Its cost per row is not known beforehand and changes on the way: other rows, other load. So
 the size follows the times that were measured:
 
-* it grows by half at most, and only when the slower ones of the last chunks leave room for it;
+* at first it doubles, as long as a chunk takes less than a third of its time;
+* then it grows by half at most, and only when the slower ones of the last chunks leave room for it;
 * a chunk that takes twice its time shrinks the next one at once, in proportion;
 * it stays between a smallest and a largest size.
 """
@@ -27,6 +28,8 @@ class Bounds:
     largest: int = 50_000
     growth: float = 1.5
     """By how much the size may grow in one step."""
+    first_growth: float = 2.0
+    """The same, chunk by chunk, until the first one took about a third of its time."""
     overshoot: float = 2.0
     """How many times the target shrinks the next chunk at once."""
     memory: int = 8
@@ -52,6 +55,7 @@ class ChunkSize:
         self.why = Why.START
         self._costs: collections.deque[float] = collections.deque(maxlen=bounds.memory)
         self._since = 0
+        self._feeling = True
 
     def observe(self, rows: int, seconds: float) -> int:
         """Takes note of a chunk of *rows* that took *seconds*; gives the size of the next one."""
@@ -61,8 +65,12 @@ class ChunkSize:
         self._costs.append(seconds / rows)
         self._since += 1
         if seconds > bounds.target * bounds.overshoot:
+            self._feeling = False
             # In proportion to what took so long, which may have been less than a whole chunk.
             return self._set(rows * bounds.target / seconds, Why.OVERSHOT)
+        self._feeling = self._feeling and seconds * 3 < bounds.target
+        if self._feeling:
+            return self._set(self.size * bounds.first_growth, Why.GREW)
         if self._since < min(3, bounds.memory):
             return self.size
         wanted = bounds.target / self._slow_cost()

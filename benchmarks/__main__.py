@@ -1,0 +1,177 @@
+"""Side by side in one run: ``python -m benchmarks --url URL [--rows N] [--rounds 3] [--load 200]``.
+
+Every round copies the table anew for every contender, one after the other, so that whatever else the
+machine does meets all of them. What counts are the medians of the rounds, and their ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from benchmarks.contenders import Contender, Run, contenders
+from benchmarks.shape import copy, fill
+
+_SETTINGS = {
+    "postgresql": "SELECT name, setting FROM pg_settings WHERE name IN ('shared_buffers', 'fsync', "
+    "'synchronous_commit', 'wal_level', 'max_wal_size', 'autovacuum') ORDER BY name",
+    "mysql": "SHOW VARIABLES WHERE Variable_name IN ('innodb_buffer_pool_size', 'sync_binlog', 'log_bin', "
+    "'innodb_flush_log_at_trx_commit', 'innodb_flush_method', 'binlog_format')",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Latency:
+    """What the application felt, in milliseconds."""
+
+    p50: float
+    p99: float
+    worst: float
+
+    def __str__(self) -> str:
+        return f"{self.p50:.1f} / {self.p99:.1f} / {self.worst:.0f}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """One contender in one round."""
+
+    run: Run
+    select: Latency | None
+    update: Latency | None
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--url", required=True, help="an empty database; its table volumes is replaced")
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--load", type=float, default=0.0, help="application statements a second")
+    parser.add_argument("--patience", type=float, default=20.0, help="seconds for the slow ones")
+    parser.add_argument("--only", action="append", default=[], help="a part of a contender's name")
+    parser.add_argument("--json", type=Path, help="write every single run to this file")
+    options = parser.parse_args()
+    engine = sa.create_engine(options.url)
+    fill(engine, options.rows)
+    chosen = [
+        c for c in contenders(engine) if not options.only or any(part in c.name for part in options.only)
+    ]
+    found: dict[str, list[Measured]] = {contender.name: [] for contender in chosen}
+    idle = _idle(engine, options.url, options.load) if options.load else None
+    for number in range(options.rounds):
+        for contender in chosen:
+            measured = _measure(engine, options.url, contender, options.load, options.patience)
+            found[contender.name].append(measured)
+            rate = measured.run.rows / measured.run.seconds
+            print(f"round {number + 1}: {contender.name}: {rate:,.0f} rows/s", file=sys.stderr, flush=True)
+    print(report(engine, options.rows, options.load, idle, found))
+    if options.json:
+        everything = {name: [dataclasses.asdict(run) for run in runs] for name, runs in found.items()}
+        options.json.write_text(json.dumps(everything, indent=1))
+    return 0
+
+
+def _measure(engine: sa.Engine, url: str, contender: Contender, load: float, patience: float) -> Measured:
+    copy(engine)
+    if not load:
+        return Measured(contender.run(url, patience), None, None)
+    with _application(url, load) as felt:
+        began = time.monotonic()
+        run = contender.run(url, patience)
+        ended = time.monotonic()
+    return Measured(run, _latency(felt, "select", began, ended), _latency(felt, "update", began, ended))
+
+
+def _idle(engine: sa.Engine, url: str, load: float) -> Measured:
+    copy(engine)
+    with _application(url, load) as felt:
+        began = time.monotonic()
+        time.sleep(10)
+        ended = time.monotonic()
+    latencies = [_latency(felt, kind, began, ended) for kind in ("select", "update")]
+    return Measured(Run(0, 10.0), *latencies)
+
+
+@contextlib.contextmanager
+def _application(url: str, rate: float) -> Iterator[dict[str, list[tuple[float, float]]]]:
+    felt: dict[str, list[tuple[float, float]]] = {}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.foreground", url, str(rate)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[1],
+    )
+    assert process.stdout is not None
+    if process.stdout.readline().strip() != "ready":
+        raise RuntimeError("the application did not start")
+    time.sleep(1)
+    yield felt
+    out, _ = process.communicate()
+    felt |= json.loads(out)
+
+
+def _latency(felt: dict[str, list[tuple[float, float]]], kind: str, began: float, ended: float) -> Latency:
+    values = sorted(took for at, took in felt[kind] if began <= at <= ended) or [0.0]
+    return Latency(values[len(values) // 2], values[int(len(values) * 0.99)], values[-1])
+
+
+def report(
+    engine: sa.Engine, rows: int, load: float, idle: Measured | None, found: dict[str, list[Measured]]
+) -> str:
+    """A table in Markdown: medians, and how many times the single UPDATE."""
+    with engine.connect() as connection:
+        version = connection.scalar(sa.text("SELECT version()"))
+        settings = [tuple(row) for row in connection.execute(sa.text(_SETTINGS[engine.dialect.name]))]
+    lines = [f"{str(version).split(' on ')[0]}; {rows:,} rows; {load:g} application statements a second", ""]
+    lines += [", ".join(f"{name}={value}" for name, value in settings), ""]
+    heads = ["", "rows/s", "of the single UPDATE", "client CPU, % of the time", "client MB"]
+    if load:
+        heads += ["SELECT p50 / p99 / max, ms", "UPDATE p50 / p99 / max, ms"]
+    lines += [_line(heads), _line(["---"] * len(heads))]
+    if idle is not None:
+        lines.append(_line(["nothing", "", "", "", "", str(idle.select), str(idle.update)]))
+    first = next(iter(found.values()))
+    base = _median(first)
+    for name, runs in found.items():
+        rate = _median(runs)
+        cpu = [run.run.cpu / run.run.seconds for run in runs if run.run.cpu is not None]
+        memory = [run.run.memory for run in runs if run.run.memory is not None]
+        cells = [name, f"{rate:,.0f}", f"{rate / base:.2f}"]
+        cells.append(f"{statistics.median(cpu):.0%}" if cpu else "")
+        cells.append(f"{max(memory) / 1e6:.0f}" if memory else "")
+        if load:
+            cells += [_middle([run.select for run in runs]), _middle([run.update for run in runs])]
+        lines.append(_line(cells))
+    return "\n".join(lines)
+
+
+def _median(runs: Sequence[Measured]) -> float:
+    return statistics.median(run.run.rows / run.run.seconds for run in runs)
+
+
+def _middle(latencies: Sequence[Latency | None]) -> str:
+    some = [one for one in latencies if one is not None]
+    return str(
+        Latency(
+            *(statistics.median(getattr(one, field) for one in some) for field in ("p50", "p99", "worst"))
+        )
+    )
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

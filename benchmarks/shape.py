@@ -1,0 +1,113 @@
+"""The table that is walked: Cinder's volumes, its ids, its columns, its width."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+TEMPLATE = "volumes_template"
+"""Filled once; every run starts from a copy of it."""
+
+
+def volumes(name: str = "volumes", meta: sa.MetaData | None = None) -> sa.Table:
+    """The table under a name."""
+    return sa.Table(
+        name,
+        sa.MetaData() if meta is None else meta,
+        sa.Column("id", sa.String(36), primary_key=True),
+        sa.Column("created_at", sa.DateTime),
+        sa.Column("updated_at", sa.DateTime),
+        sa.Column("deleted_at", sa.DateTime),
+        sa.Column("deleted", sa.Boolean),
+        sa.Column("ec2_id", sa.String(255)),
+        sa.Column("user_id", sa.String(255)),
+        sa.Column("project_id", sa.String(255), index=True),
+        sa.Column("host", sa.String(255), index=True),
+        sa.Column("size_gb", sa.Integer),
+        sa.Column("availability_zone", sa.String(255)),
+        sa.Column("status", sa.String(255)),
+        sa.Column("attach_status", sa.String(255)),
+        sa.Column("scheduled_at", sa.DateTime),
+        sa.Column("launched_at", sa.DateTime),
+        sa.Column("display_name", sa.String(255)),
+        sa.Column("display_description", sa.String(255)),
+        sa.Column("provider_location", sa.String(255)),
+        sa.Column("volume_type_id", sa.String(36)),
+        sa.Column("bootable", sa.Boolean),
+        sa.Column("migration_status", sa.String(255)),
+        sa.Column("name_id", sa.String(36)),
+        sa.Column("size_bytes", sa.BigInteger),
+        sa.Column("label", sa.String(255)),
+        mysql_engine="InnoDB",
+        mysql_charset="utf8mb4",
+    )
+
+
+_SPACE = uuid.UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
+
+
+def rows(count: int) -> Iterator[dict[str, Any]]:
+    """The same rows every time; ids in no order, as uuid4 gives them."""
+    import datetime
+
+    start = datetime.datetime(2024, 1, 1)
+    for i in range(count):
+        yield {
+            "id": str(uuid.uuid5(_SPACE, str(i))),
+            "created_at": start + datetime.timedelta(seconds=i),
+            "updated_at": start + datetime.timedelta(seconds=i + 60),
+            "deleted": False,
+            "user_id": f"user-{i % 500:032d}",
+            "project_id": f"project-{i % 2000:029d}",
+            "host": f"node-{i % 97}@lvm#pool{i % 7}",
+            "size_gb": i % 1024 + 1,
+            "availability_zone": "nova",
+            "status": ("available", "in-use", "error")[i % 3],
+            "attach_status": "detached",
+            "launched_at": start + datetime.timedelta(seconds=i + 5),
+            "display_name": f"volume number {i}",
+            "display_description": "one of the volumes of this benchmark",
+            "bootable": bool(i % 2),
+        }
+
+
+def fill(engine: sa.Engine, count: int) -> None:
+    """Makes the template, unless it is there with that many rows."""
+    template = volumes(TEMPLATE)
+    with engine.connect() as connection:
+        there = sa.inspect(connection).has_table(TEMPLATE)
+        if there and connection.scalar(sa.select(sa.func.count()).select_from(template)) == count:
+            return
+    template.drop(engine, checkfirst=True)
+    template.create(engine)
+    batch: list[dict[str, Any]] = []
+    with engine.begin() as connection:
+        for row in sorted(rows(count), key=lambda row: row["id"]):
+            batch.append(row)
+            if len(batch) == 5_000:
+                connection.execute(sa.insert(template), batch)
+                batch = []
+        if batch:
+            connection.execute(sa.insert(template), batch)
+
+
+def copy(engine: sa.Engine) -> None:
+    """A fresh ``volumes``, as it is before anything was migrated, and nothing left to tidy up."""
+    table, template = volumes(), volumes(TEMPLATE)
+    table.drop(engine, checkfirst=True)
+    table.create(engine)
+    names = [column.name for column in table.c]
+    with engine.begin() as connection:
+        source = sa.select(*template.c).order_by(template.c.id)
+        connection.execute(sa.insert(table).from_select(names, source))
+    tidy = {"postgresql": ["VACUUM ANALYZE volumes", "CHECKPOINT"]}.get(
+        engine.dialect.name, ["ANALYZE TABLE volumes"]
+    )
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        for statement in tidy:
+            connection.exec_driver_sql(statement)
