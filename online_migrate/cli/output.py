@@ -179,6 +179,11 @@ def duration(seconds: float) -> str:
 def _troubles(migration: MigrationState) -> None:
     if migration.error:
         click.secho(f"{migration.name}: {migration.error}", fg="red")
+    for worker in migration.workers:
+        size = "" if worker.chunk_size is None else f", {worker.chunk_size:,} rows a chunk"
+        rate = "" if worker.rate is None else f", {worker.rate:,.0f} rows/s"
+        waits = f", waits: {worker.waits_for}" if worker.waits_for else ""
+        click.echo(f"{migration.name}: {worker.runner} is at it{size}{rate}{waits}")
     for failure in migration.failures:
         click.echo(f"  row {failure['key']}: {failure['error']}")
 

@@ -91,6 +91,11 @@ def workers_of(connection: Connection, name: str, epoch: Epoch) -> list[Worker]:
     return sorted(found, key=lambda one: (one.extent is None, one.extent or 0, one.id))
 
 
+def has_workers(connection: Connection) -> bool:
+    """False for the state of an older engine, which commands that only read leave as it is."""
+    return sa.inspect(connection).has_table(worker.name)
+
+
 def register(connection: Connection, id: str, name: str, epoch: Epoch) -> None:
     """A new worker, with nothing in its hands."""
     connection.execute(
@@ -150,7 +155,7 @@ def dismiss(connection: Connection, id: str) -> int:
 
 def uncounted(connection: Connection, name: str) -> int:
     """Rows that workers have done and that the record of *name* does not hold yet."""
-    if not sa.inspect(connection).has_table(worker.name):
+    if not has_workers(connection):
         return 0
     return int(connection.scalar(sa.select(sa.func.sum(worker.c.done)).where(worker.c.name == name)) or 0)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from online_migrate import exceptions, state
 from online_migrate.contract.gate import Gate, to_contract
+from online_migrate.dialects import dialect_of
 from online_migrate.evidence.pending import Census, still_failing, take_census
 from online_migrate.exceptions import Blocker
 from online_migrate.revision.data_migration import DataMigration
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 SHOWN_FAILURES = 10
-SILENT_AFTER = 30.0
-"""Seconds without a chunk after which a runner may be gone."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +30,21 @@ class PhaseState:
     position: str | None
     head: str | None
     missing: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class WorkerState:
+    """One worker of a data migration."""
+
+    runner: str
+    """Its process: ``host:pid``."""
+    silence: int
+    """Seconds since it was last heard of."""
+    chunk_size: int | None
+    rate: float | None
+    """Rows a second."""
+    waits_for: str | None
+    """Why it begins no chunk just now."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,13 +61,15 @@ class MigrationState:
     pending: int | None
     failed: int | None
     rate: float | None
-    """Rows a second, on average since it was started; only while it runs."""
+    """Rows a second, of all workers; only while it runs."""
     seconds_left: float | None
     error: str | None
     runner: str | None
     updated_at: datetime.datetime | None
     failures: tuple[dict[str, str], ...] = ()
     """Some of the rows that failed: key and error."""
+    workers: tuple[WorkerState, ...] = ()
+    """Who is at it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +111,7 @@ def make_report(connection: Connection, project: Project, applied: frozenset[str
     records = state.all_records(connection) if recorded else {}
     over = graph.requirements(applied)
     migrations = tuple(
-        _migration(connection, migration, records.get(name), over.get(name), applied)
+        _migration(connection, project, migration, records.get(name), over.get(name), applied)
         for name, migration in project.data_migrations.items()
     )
     return Report(
@@ -116,6 +132,7 @@ def _phase(graph: Graph, applied: frozenset[str], phase: Phase) -> PhaseState:
 
 def _migration(
     connection: Connection,
+    project: Project,
     migration: DataMigration,
     record: state.Record | None,
     contracted: str | None,
@@ -141,9 +158,15 @@ def _migration(
     done = census.done if census else None
     if census is None and contracted is None and record is not None:
         done = recorded
-    rate, left = _pace(record, census)
-    if record is not None and status == state.Status.RUNNING and _silence(record) > SILENT_AFTER:
-        status = f"running, but silent for {_silence(record):,.0f} s"
+    workers: tuple[WorkerState, ...] = ()
+    if record is not None and status in (state.Status.RUNNING, state.Status.PAUSED):
+        workers = _workers(connection, migration)
+    alive = [worker for worker in workers if worker.silence <= project.settings.lease]
+    rate, left = _pace(alive, census)
+    if record is not None and status == state.Status.RUNNING and migration.kind != "counted" and not alive:
+        # A runner that was killed cannot say so.
+        silence = min((worker.silence for worker in workers), default=None)
+        status = "running, but nobody is at it" if silence is None else f"running, but silent for {silence} s"
     return MigrationState(
         name=migration.name,
         kind=migration.kind,
@@ -160,6 +183,7 @@ def _migration(
         runner=record.runner if record else None,
         updated_at=record.updated_at if record else None,
         failures=failures,
+        workers=tuple(alive),
     )
 
 
@@ -171,18 +195,15 @@ def _failures(connection: Connection, migration: DataMigration) -> tuple[dict[st
     )
 
 
-def _silence(record: state.Record) -> float:
-    """Seconds since the last chunk: a runner that was killed cannot say so."""
-    return 0.0 if record.updated_at is None else (state.now() - record.updated_at).total_seconds()
+def _workers(connection: Connection, migration: DataMigration) -> tuple[WorkerState, ...]:
+    if not state.has_workers(connection):
+        return ()
+    found = state.workers_of(connection, migration.name, dialect_of(connection).epoch())
+    return tuple(WorkerState(w.runner, w.silence, w.chunk_size, w.rate, w.waits_for) for w in found)
 
 
-def _pace(record: state.Record | None, census: Census | None) -> tuple[float | None, float | None]:
-    if record is None or record.status is not state.Status.RUNNING:
+def _pace(workers: Sequence[WorkerState], census: Census | None) -> tuple[float | None, float | None]:
+    rate = sum(worker.rate or 0.0 for worker in workers)
+    if not rate:
         return None, None
-    if record.started_at is None or record.updated_at is None or _silence(record) > SILENT_AFTER:
-        return None, None
-    seconds = (record.updated_at - record.started_at).total_seconds()
-    if seconds <= 0 or not record.done:
-        return None, None
-    rate = record.done / seconds
     return rate, census.pending / rate if census else None
