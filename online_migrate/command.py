@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from online_migrate import exceptions, state
+from online_migrate.config import Settings
 from online_migrate.contract import gate as gates
 from online_migrate.contract import runner as contracts
 from online_migrate.ddl.session import connect, migrator
 from online_migrate.dialects import safe_url
 from online_migrate.expand import runner as expands
-from online_migrate.migrate import control, counted, runner
+from online_migrate.migrate import control, counted, runner, throttling
 from online_migrate.migrate.crew import Workplace
 from online_migrate.migrate.run import Budget, Outcome, Pace, Result, exit_code
 from online_migrate.revision import init as projects
@@ -31,6 +32,8 @@ from online_migrate.revision.stepping import Stepper
 from online_migrate.site import Site
 from online_migrate.status import report as reports
 from online_migrate.status.plan import Plan, make_plan
+from online_migrate.walk import throttler
+from online_migrate.walk.throttler import Monitor
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -109,8 +112,9 @@ def migrate(
     over = site.project.graph.requirements(applied)
     runner.check(site.engine, [migration for migration in chosen if migration.name not in over])
     site.prepare()
-    place = _workplace(site, limits)
-    return runner.each(_run_all(site, place, chosen, applied), site.listener)
+    with _monitor(site, limits or Limits()) as monitor:
+        place = dataclasses.replace(_workplace(site, limits), throttler=monitor)
+        return runner.each(_run_all(site, place, chosen, applied), site.listener)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,10 +131,53 @@ class Limits:
     """Seconds that a chunk should take."""
     pace: str | None = None
     """gentle, default or full: how much of the server's time is taken."""
+    nice: float | None = None
+    """Seconds of rest for each second of work, instead of what the pace says."""
+    max_load: str | None = None
+    """Counters of the server, ``NAME=LIMIT,...``, above which no chunk is begun."""
+    critical_load: str | None = None
+    """The same; above them the run is ended."""
+    throttle_file: str | None = None
+    """No chunk is begun while this file is there."""
+    throttle_query: str | None = None
+    """No chunk is begun while the first value that it gives is above 0."""
     workers: int | None = None
     """Chunks at the same time."""
     max_failures: int | None = None
     """Rows that may fail before a data migration is ended."""
+
+
+def _nice(limits: Limits, settings: Settings) -> float | None:
+    if limits.nice is not None:
+        return limits.nice
+    return settings.nice if settings.nice >= 0 else None
+
+
+def _from_here(path: str | None) -> str:
+    """A path on the command line is from here; one in the settings is from where they are."""
+    return str(Path(path).absolute()) if path else ""
+
+
+def _monitor(site: Site, limits: Limits) -> Monitor:
+    """Who says "wait". Raises :class:`~online_migrate.exceptions.ThrottlerBroken` for what cannot be read."""
+    settings = site.project.settings
+    usual = throttling.make(
+        max_load=limits.max_load or settings.max_load,
+        file=_from_here(limits.throttle_file) or settings.throttle_file,
+        query=limits.throttle_query or settings.throttle_query,
+        function=settings.throttle_with,
+        folder=site.config_file.parent,
+    )
+    critical = throttling.make_critical(limits.critical_load or settings.critical_load)
+    with connect(site.engine) as connection:
+        throttler.check([*usual, *critical], connection)
+
+    def give_up(reason: str) -> None:
+        if not site.stop.requested:
+            site.say(f"stopping after this chunk: {reason}")
+            site.stop.request(reason)
+
+    return Monitor(site.engine, usual, critical=critical, give_up=give_up, clock=site.clock)
 
 
 def _workplace(site: Site, limits: Limits | None = None) -> Workplace:
@@ -145,6 +192,7 @@ def _workplace(site: Site, limits: Limits | None = None) -> Workplace:
         pace=Pace.named(
             limits.pace or settings.pace,
             chunk_time=limits.chunk_time or settings.chunk_time or None,
+            rest=_nice(limits, site.project.settings),
             batch_size=limits.batch_size or settings.batch_size or None,
         ),
         workers=limits.workers or settings.workers,

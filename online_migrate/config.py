@@ -41,6 +41,18 @@ class Settings:
     """How much of the server's time is taken: gentle, default, full."""
     chunk_time: float = 0.0
     """How long a chunk should take, locks and all; 0: as long as the pace says."""
+    nice: float = -1.0
+    """Seconds of rest for each second of work; below 0: as the pace says."""
+    max_load: str = ""
+    """Counters of the server above which no chunk is begun: ``Threads_running=50,Threads_connected=500``."""
+    critical_load: str = ""
+    """The same; above them the run is ended."""
+    throttle_file: str = ""
+    """No chunk is begun while this file is there."""
+    throttle_query: str = ""
+    """No chunk is begun while the first value that this query gives is above 0."""
+    throttle_with: str = ""
+    """``module:function``: no chunk is begun while it gives True, or a text that says why."""
     workers: int = 1
     """How many chunks are moved at the same time, each on a connection of its own."""
     lease: float = 30.0

@@ -103,6 +103,10 @@ class DataMigrationBroken(UsageError):
     """Data migration {name!r} is wrong: {reason}"""
 
 
+class ThrottlerBroken(UsageError):
+    """Throttler {name!r} {reason}"""
+
+
 class CyclicOrder(UsageError):
     """The data migrations wait for each other in a circle: {circle}."""
 

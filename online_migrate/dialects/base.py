@@ -114,6 +114,10 @@ class Dialect:
         """The server's clock, in SQL: whole seconds since 1970."""
         raise NotImplementedError
 
+    def load(self, connection: Connection, names: Sequence[str]) -> dict[str, float]:
+        """What the server is busy with just now: its own counters, those of *names* that it has."""
+        return {}
+
     # --- locks -----------------------------------------------------------------------------------
 
     def try_named_lock(self, connection: Connection, name: str) -> bool:

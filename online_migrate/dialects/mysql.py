@@ -129,6 +129,14 @@ class MySQL(Dialect):
         )
         connection.commit()
 
+    def load(self, connection: Connection, names: Sequence[str]) -> dict[str, float]:
+        query = sa.text("SHOW GLOBAL STATUS WHERE Variable_name IN :names")
+        rows = connection.execute(
+            query.bindparams(sa.bindparam("names", expanding=True)), {"names": list(names)}
+        )
+        wanted = {name.lower(): name for name in names}
+        return {wanted[str(name).lower()]: float(value) for name, value in rows if _is_number(value)}
+
     def epoch(self) -> sa.ColumnElement[int]:
         return sa.func.unix_timestamp(type_=sa.BigInteger())
 
@@ -322,6 +330,12 @@ class MySQL(Dialect):
             {"names": list(names)},
         )
         return {str(name).lower(): str(value).upper() for name, value in rows}
+
+
+def _is_number(text: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return math.isfinite(float(text))
+    return False
 
 
 def _lock_name(connection: Connection, name: str) -> str:

@@ -76,6 +76,12 @@ _BARE_TYPES = """
     WHERE a.attrelid = to_regclass(:table) AND a.attnum > 0 AND NOT a.attisdropped
       AND t.typcategory <> 'A' AND coalesce(b.typcategory, 'U') <> 'A' AND t.typtype IN ('b', 'e', 'd')
 """
+_LOAD = """
+    SELECT count(*) FILTER (WHERE state = 'active') AS active_backends,
+           count(*) FILTER (WHERE wait_event_type = 'Lock') AS waiting_backends,
+           count(*) FILTER (WHERE state LIKE 'idle in transaction%') AS idle_in_transaction
+    FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+"""
 _SYSTEMIC = frozenset({"0A", "25", "28", "3F", "42", "53", "54", "57", "58", "F0", "XX"})
 """Classes of SQLSTATE: syntax and access, resources, the operator, the system, features that are missing."""
 _CONCURRENTLY = 1800.0
@@ -117,6 +123,10 @@ class PostgreSQL(Dialect):
         connection.execute(sa.text("SET lock_timeout = '10s'"))
         connection.execute(sa.text(f"SET idle_in_transaction_session_timeout = {_ms(idle_timeout)}"))
         connection.commit()
+
+    def load(self, connection: Connection, names: Sequence[str]) -> dict[str, float]:
+        row = connection.execute(sa.text(_LOAD)).one()
+        return {name: float(value) for name, value in row._mapping.items()}
 
     def epoch(self) -> sa.ColumnElement[int]:
         return sa.cast(sa.func.floor(sa.extract("epoch", sa.func.clock_timestamp())), sa.BigInteger)

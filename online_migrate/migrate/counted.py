@@ -59,7 +59,7 @@ def _run(place: Workplace, migration: CountedMigration) -> Result:
     total = 0
     while not place.over:
         status = _status(place, name)
-        if status is Status.PAUSED:
+        if status is Status.PAUSED or place.throttler.reason() is not None:
             place.clock.wait(_PAUSE, place.stop)
             continue
         if status is not Status.RUNNING:

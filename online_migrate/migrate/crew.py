@@ -12,7 +12,7 @@ from online_migrate.migrate.run import Budget, Pace
 from online_migrate.state import Status
 from online_migrate.waiting import Clock, Stop
 from online_migrate.walk.chunk_size import ChunkSize
-from online_migrate.walk.throttler import Nothing, Throttler
+from online_migrate.walk.throttler import Gate, Open
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
@@ -35,7 +35,7 @@ class Workplace:
     """Seconds without a sign of life after which others take over what a worker holds."""
     max_failures: int = 100
     """Rows that may fail before the run is ended."""
-    throttler: Throttler = dataclasses.field(default_factory=Nothing)
+    throttler: Gate = dataclasses.field(default_factory=Open)
 
     @property
     def over(self) -> bool:

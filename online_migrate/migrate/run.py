@@ -122,10 +122,17 @@ class Pace:
     """Rows in the first chunk, of which nothing is known yet."""
 
     @classmethod
-    def named(cls, name: str, *, chunk_time: float | None = None, batch_size: int | None = None) -> Pace:
+    def named(
+        cls,
+        name: str,
+        *,
+        chunk_time: float | None = None,
+        rest: float | None = None,
+        batch_size: int | None = None,
+    ) -> Pace:
         """One of :data:`PACES`, with what was said explicitly."""
-        seconds, rest = PACES[name]
-        return cls(chunk_time=chunk_time or seconds, rest=rest, batch_size=batch_size)
+        seconds, usual = PACES[name]
+        return cls(chunk_time or seconds, usual if rest is None else rest, batch_size)
 
     def controller(self) -> ChunkSize:
         """What follows the times of one worker's chunks."""

@@ -1,0 +1,71 @@
+"""From what an operator writes to throttlers."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from online_migrate import exceptions
+from online_migrate.walk.throttler import Call, File, Load, Query, Throttler
+
+
+def make(*, max_load: str, file: str, query: str, function: str, folder: Path) -> list[Throttler]:
+    """The throttlers of the settings that are not empty; *folder*: where a function's module may be.
+
+    Raises :class:`~online_migrate.exceptions.ThrottlerBroken`.
+    """
+    found: list[Throttler] = []
+    if file:
+        found.append(File(folder / file))
+    if max_load:
+        found.append(Load(parse_load("max-load", max_load), name="max-load"))
+    if query:
+        found.append(Query(query))
+    if function:
+        found.append(Call(_function(function, folder), name=function))
+    return found
+
+
+def make_critical(critical_load: str) -> list[Throttler]:
+    """What ends a run."""
+    if not critical_load:
+        return []
+    return [Load(parse_load("critical-load", critical_load), name="critical-load")]
+
+
+def parse_load(name: str, text: str) -> Mapping[str, float]:
+    """``Threads_running=50,Threads_connected=500``, as gh-ost spells it."""
+    limits: dict[str, float] = {}
+    for part in text.split(","):
+        counter, separator, value = part.partition("=")
+        try:
+            limit = float(value)
+        except ValueError:
+            limit = math.nan
+        if not separator or not counter.strip() or not math.isfinite(limit):
+            raise exceptions.ThrottlerBroken(
+                name=name, reason=f"cannot be understood: {part!r} is not NAME=NUMBER"
+            )
+        limits[counter.strip()] = limit
+    return limits
+
+
+def _function(path: str, folder: Path) -> Callable[[], object]:
+    module, _, name = path.partition(":")
+    sys.path.insert(0, str(folder.absolute()))
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except Exception as error:
+        raise exceptions.ThrottlerBroken(
+            name=path,
+            reason=f"cannot be imported: {type(error).__name__}: {error}",
+            hint="write module:function; the module is looked for beside alembic.ini, too",
+        ) from error
+    finally:
+        sys.path.pop(0)
+    if not callable(found):
+        raise exceptions.ThrottlerBroken(name=path, reason="is no function")
+    return found  # type: ignore[no-any-return]
