@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -262,11 +263,12 @@ def cancel(site: Site, name: str) -> control.Said:
 
 
 def retry(site: Site, name: str) -> control.Said:
-    """Empties the list of rows that failed, so that they are tried again.
+    """Rows that failed are tried again.
 
     Where nobody is at it, :func:`migrate` has to be called for that.
     """
-    return _control(site, name, control.retry)
+    has_pending = site.project.data_migration(name).has_pending
+    return _control(site, name, functools.partial(control.retry, has_pending=has_pending))
 
 
 def _control(site: Site, name: str, verb: Callable[[Engine, str, float], control.Said]) -> control.Said:

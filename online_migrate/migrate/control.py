@@ -58,13 +58,20 @@ def resume(engine: Engine, name: str, lease: float) -> Said:
     return _say(engine, name, lease, choose)
 
 
-def retry(engine: Engine, name: str, lease: float) -> Said:
-    """Forgets which rows failed; FAILED, CANCELLED -> STOPPED, so that it can be run again."""
+def retry(engine: Engine, name: str, lease: float, *, has_pending: bool) -> Said:
+    """The rows that failed are to be tried again; FAILED, CANCELLED -> STOPPED, so that it can be run.
+
+    What the data shows as pending is forgotten as failed; of other rows nothing but the list tells.
+    """
 
     def choose(status: Status | None, workers: int) -> Status:
         return Status.STOPPED if status in (Status.FAILED, Status.CANCELLED, None) else status
 
-    return _say(engine, name, lease, choose, forget=True)
+    return _say(engine, name, lease, choose, again=_forget if has_pending else state.untry_failures)
+
+
+def _forget(connection: Connection, name: str) -> None:
+    state.forget_failures(connection, name, [key for key, _e, _r in state.failed_keys(connection, name)])
 
 
 def _say(
@@ -73,12 +80,12 @@ def _say(
     lease: float,
     choose: Callable[[Status | None, int], Status],
     *,
-    forget: bool = False,
+    again: Callable[[Connection, str], None] | None = None,
 ) -> Said:
     with data_connection(engine, lease) as connection:
         dialect = dialect_of(connection)
         return committed(
-            Clock(), dialect, connection, lambda: _change(connection, dialect, name, lease, choose, forget)
+            Clock(), dialect, connection, lambda: _change(connection, dialect, name, lease, choose, again)
         )
 
 
@@ -88,7 +95,7 @@ def _change(
     name: str,
     lease: float,
     choose: Callable[[Status | None, int], Status],
-    forget: bool,
+    again: Callable[[Connection, str], None] | None,
 ) -> Said:
     record = state.get_record(connection, name, for_update=True)
     before = None if record is None else record.status
@@ -101,6 +108,6 @@ def _change(
         if before is None:
             state.start_record(connection, name)
         state.set_status(connection, name, after)
-    if forget:
-        state.forget_failures(connection, name, [key for key, _e, _r in state.failed_keys(connection, name)])
+    if again is not None:
+        again(connection, name)
     return Said(name, after, before, len(workers))

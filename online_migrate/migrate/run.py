@@ -41,7 +41,7 @@ TRANSITIONS: Mapping[tuple[Status | None, Status], str] = {
     (Status.STOPPED, Status.CANCELLED): "somebody said cancel: it cannot be started",
     (Status.FAILED, Status.CANCELLED): "somebody gave it up",
     (Status.CANCELLED, Status.STOPPED): "somebody said resume, or retry: it can be started again",
-    (Status.FAILED, Status.STOPPED): "somebody said retry: the list of its failed rows is empty again",
+    (Status.FAILED, Status.STOPPED): "somebody said retry: its failed rows count as untried",
     (Status.RUNNING, Status.STOPPED): "a limit was reached, or somebody asked to stop",
     (Status.RUNNING, Status.FAILED): "an error ended it, or rows are left that cannot be migrated",
     (Status.RUNNING, Status.COMPLETE): "it was counted that no row is pending",

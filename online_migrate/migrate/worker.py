@@ -291,12 +291,10 @@ _ALL = 2**31 - 1
 
 
 class TooManyFailures(exceptions.Failed):
-    """{count:,} row(s) could not be migrated, and {limit:,} is the limit."""
-
-    default_hint = "online-migrate status shows some of them; --max-failures sets the limit"
+    """{count:,} row(s) could not be migrated, and {limit:,} is the limit (--max-failures)."""
 
 
 def short(error: Any) -> str:
-    """An error as it is kept."""
-    text = str(error)
+    """An error as it is kept: of a length, and of characters that every server stores."""
+    text = str(error).encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
     return text if len(text) <= LONGEST_ERROR else f"{text[:LONGEST_ERROR]} ..."

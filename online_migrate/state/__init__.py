@@ -5,7 +5,13 @@ how this version of the engine reads and writes them. Times are UTC without a zo
 like are kept as JSON text, which every server stores alike.
 """
 
-from online_migrate.state.failures import failed_keys, forget_failures, key_hash, record_failures
+from online_migrate.state.failures import (
+    failed_keys,
+    forget_failures,
+    key_hash,
+    record_failures,
+    untry_failures,
+)
 from online_migrate.state.journal import (
     INTENT,
     Entry,
@@ -95,6 +101,7 @@ __all__ = [
     "take",
     "this_runner",
     "uncounted",
+    "untry_failures",
     "version_rows",
     "watermark",
     "workers_of",

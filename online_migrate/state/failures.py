@@ -37,6 +37,11 @@ def record_failures(connection: Connection, name: str, run: str, failures: Mappi
     )
 
 
+def untry_failures(connection: Connection, name: str) -> None:
+    """The rows that failed are tried again, by whoever is at *name*: they belong to no run any more."""
+    connection.execute(sa.update(failure).where(failure.c.name == name).values(run=""))
+
+
 def forget_failures(connection: Connection, name: str, encoded_keys: Iterable[str]) -> None:
     """Takes rows out of the list of failed ones: they are migrated, or gone."""
     hashes = [key_hash(key) for key in encoded_keys]

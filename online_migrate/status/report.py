@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from online_migrate import exceptions, state
@@ -142,7 +143,7 @@ def _migration(
     expanded = migration.revision is None or migration.revision in applied
     census, error = None, record.error if record else None
     recorded = 0 if record is None else record.done + state.uncounted(connection, migration.name)
-    failures: tuple[dict[str, str], ...] = ()
+    failing: Mapping[str, str] = {}
     if contracted is not None:
         status, error = "contracted", None
     elif not expanded:
@@ -151,10 +152,13 @@ def _migration(
         recorded_done = recorded if migration.kind == "batch" else 0
         try:
             census = take_census(connection, migration, recorded_done=recorded_done)
-            failures = _failures(connection, migration)
+            failing = _failing(connection, migration)
         except exceptions.PendingUnreadable as problem:
             error = error or str(problem)
             connection.rollback()
+    elif migration.table is not None:
+        with contextlib.suppress(exceptions.PendingUnreadable):
+            failing = _failing(connection, migration)
     done = census.done if census else None
     if census is None and contracted is None and record is not None:
         done = recorded
@@ -176,23 +180,22 @@ def _migration(
         total=census.total if census else None,
         done=done,
         pending=census.pending if census else None,
-        failed=census.failed if census else None,
+        failed=census.failed if census else (len(failing) or None),
         rate=rate,
         seconds_left=left,
         error=error,
         runner=record.runner if record else None,
         updated_at=record.updated_at if record else None,
-        failures=failures,
+        failures=tuple(
+            {"key": show_key(decode_key(key)), "error": error}
+            for key, error in sorted(failing.items())[:SHOWN_FAILURES]
+        ),
         workers=tuple(alive),
     )
 
 
-def _failures(connection: Connection, migration: DataMigration) -> tuple[dict[str, str], ...]:
-    failing = still_failing(connection, migration, migration.subject(connection))
-    return tuple(
-        {"key": show_key(decode_key(key)), "error": error}
-        for key, error in sorted(failing.items())[:SHOWN_FAILURES]
-    )
+def _failing(connection: Connection, migration: DataMigration) -> Mapping[str, str]:
+    return still_failing(connection, migration, migration.subject(connection))
 
 
 def _workers(connection: Connection, migration: DataMigration) -> tuple[WorkerState, ...]:
