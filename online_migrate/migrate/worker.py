@@ -264,9 +264,12 @@ class Worker:
         keys = self._looked(
             lambda: self._job.chunker.next_keys(self._connection, chunk.lower, _ALL, chunk.where)
         )
-        if not keys or not self._isolation.failed(len(keys), plan.upper):
-            if not keys:
-                raise error
+        if not keys:
+            # Whoever was the reason is gone by now, and everything else of the chunk is done.
+            self._committed(lambda: self._claims.advance(self._connection, extent, plan.upper, 0))
+            self._moved(extent, plan.upper)
+            return
+        if not self._isolation.failed(len(keys), plan.upper):
             return
         text = short(f"{error}" if isinstance(error, UserError) else words_of(error))
         self._committed(lambda: self._record(extent, keys[0], text, plan.upper))
