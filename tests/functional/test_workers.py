@@ -1,0 +1,407 @@
+"""Workers that share a data migration: in one process, in several, dead ones and frozen ones."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from online_migrate import state
+from online_migrate.dialects import dialect_of
+from online_migrate.migrate.run import Outcome, Result
+from online_migrate.walk.checkpoint import decode_key
+from tests.functional.test_chaos_migrate import PACED, Application
+from tests.servers import Database
+from tests.support.project import PATIENCE, Project, create, insert, rows, scalar, wait_for
+
+pytestmark = pytest.mark.needs("many_writers")
+
+PENDING = ", pending=lambda t: t.c.hits == 0"
+COUNTER = """
+import threading
+
+@row_migration(table="items"{pending})
+def fill(row):
+    time.sleep(0.002)
+    (FOLDER / f"{{os.getpid()}} {{threading.current_thread().name}}").touch()
+    return {{"hits": row.hits + 1}}
+"""
+HOLDING = """
+POINT = os.environ.get("POINT")
+
+@row_migration(table="items"{pending})
+def fill(row):
+    if row.id == 15 and POINT:
+        ARMED.append(row.id)
+        reached("in the function")
+    return {{"hits": row.hits + 1}}
+
+ARMED = []
+
+def reached(point):
+    import threading
+    if ARMED and point == POINT and threading.current_thread() is threading.main_thread():
+        ARMED.clear()
+        (FOLDER / "there").touch()
+        {act}
+
+@sa.event.listens_for(sa.engine.Engine, "commit")
+def before_commit(connection):
+    if "lease" in ARMED:
+        reached("before the commit")
+
+@sa.event.listens_for(sa.engine.Engine, "before_cursor_execute")
+def before_execute(connection, cursor, statement, parameters, context, executemany):
+    if statement.startswith("UPDATE items"):
+        reached("before the rows are written")
+    if ARMED and statement.startswith("UPDATE online_migrate_worker") and "done=" in statement:
+        ARMED.append("lease")
+        reached("before the lease moves")
+"""
+STOP = "os.kill(os.getpid(), signal.SIGSTOP)"
+SLEEP = "time.sleep(3600)"
+POINTS = ["in the function", "before the rows are written", "before the lease moves", "before the commit"]
+
+
+@pytest.fixture
+def project(database: Database, tmp_path: Path) -> Iterator[Project]:
+    with Project.create(tmp_path / "project", database.url, batch_size=10) as written:
+        yield written
+
+
+@pytest.fixture
+def short_lease(database: Database, tmp_path: Path) -> Iterator[Project]:
+    """A project in which who is silent for more than two seconds is taken for dead."""
+    with Project.create(tmp_path / "project", database.url, batch_size=10, lease=2) as written:
+        yield written
+
+
+@pytest.fixture
+def long_lease(database: Database, tmp_path: Path) -> Iterator[Project]:
+    """A project in which nobody is taken for dead because he is silent."""
+    with Project.create(tmp_path / "project", database.url, batch_size=10, lease=3600) as written:
+        yield written
+
+
+KEYS = {
+    "integer": ([sa.Column("id", sa.Integer, primary_key=True, autoincrement=False)], lambda i: {"id": i}),
+    "composite": (
+        [
+            sa.Column("a", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("b", sa.String(20), primary_key=True),
+        ],
+        lambda i: {"a": i % 9, "b": f"b{i}"},
+    ),
+    "text": ([sa.Column("id", sa.String(40), primary_key=True)], lambda i: {"id": f"Ж%:{i * 7919 % 1000}"}),
+}
+
+
+def _items(engine: sa.Engine, count: int, key: str = "integer") -> None:
+    columns, value = KEYS[key]
+    table = create(
+        engine,
+        sa.Table(
+            "items",
+            sa.MetaData(),
+            *[column._copy() for column in columns],
+            sa.Column("hits", sa.Integer, nullable=False, server_default="0"),
+            mysql_charset="utf8mb4",
+        ),
+    )
+    insert(engine, table, [value(i) for i in range(1, count + 1)])
+
+
+def _assert_once(engine: sa.Engine, count: int) -> None:
+    assert rows(engine, "SELECT hits, count(*) FROM items GROUP BY hits") == [(1, count)]
+
+
+def _wait_until(true: Any) -> None:
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.02)
+
+
+# --- every row once ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pending", [PENDING, ""], ids=["with pending", "without pending"])
+@pytest.mark.parametrize("key", KEYS)
+def test_workers_of_one_process_do_each_row_once(
+    key: str, pending: str, database: Database, project: Project
+) -> None:
+    """Four workers, chunks of seven: the rows are all done, and several workers did them."""
+    _items(database.engine, 500, key)
+    project.data("fill", COUNTER.format(pending=pending))
+    result = project.migrate(workers=4, batch_size=7)["fill"]
+    assert (result.outcome, result.done) == (Outcome.COMPLETE, 500)
+    _assert_once(database.engine, 500)
+    assert len(list(project.folder.glob("* *"))) == 4
+    found = project.status("fill")
+    assert (found.status, found.done) == ("complete", 500)
+    assert rows(database.engine, "SELECT id FROM online_migrate_worker") == []
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_workers_of_several_processes_do_each_row_once(
+    key: str, database: Database, project: Project
+) -> None:
+    """Three processes with two workers each, where nothing but the walk says who does what."""
+    _items(database.engine, 900, key)
+    project.data("fill", COUNTER.format(pending=""))
+    processes = [project.start("migrate", "--json", "--workers", "2", "--batch-size", "5") for _ in range(3)]
+    ran = [process.wait() for process in processes]
+    assert [r.code for r in ran] == [0, 0, 0], ran
+    assert sum(r.json[0]["done"] for r in ran) == 900
+    _assert_once(database.engine, 900)
+    assert len({path.name.split()[0] for path in project.folder.glob("* *")}) >= 2
+    assert project.status("fill").done == 900
+
+
+def test_workers_find_their_own_chunk_size(database: Database, tmp_path: Path) -> None:
+    """Nobody says how many rows a chunk has: the rows are done once all the same."""
+    _items(database.engine, 3_000)
+    with Project.create(tmp_path / "project", database.url, chunk_time=0.02) as project:
+        project.data("fill", COUNTER.format(pending="").replace("0.002", "0.0002"))
+        result = project.migrate(workers=3)["fill"]
+    assert (result.outcome, result.done) == (Outcome.COMPLETE, 3_000)
+    _assert_once(database.engine, 3_000)
+
+
+def test_workers_share_a_limit_to_the_row(database: Database, project: Project) -> None:
+    """--max-count is of all workers together; the next run does the rest."""
+    _items(database.engine, 300)
+    project.data("fill", COUNTER.format(pending=PENDING))
+    for limit, done in ((100, 100), (101, 101), (200, 99)):
+        result = project.migrate(workers=4, batch_size=7, max_count=limit)["fill"]
+        assert result.done == done
+    assert result.outcome is Outcome.COMPLETE
+    _assert_once(database.engine, 300)
+
+
+def test_workers_isolate_rows_at_the_same_time(database: Database, project: Project) -> None:
+    """Bad rows all over the table: exactly these fail, every other one is done once."""
+    _items(database.engine, 400)
+    project.data(
+        "fill",
+        """
+        @batch_migration(table="items", pending=lambda t: t.c.hits == 0)
+        def fill(connection, chunk):
+            t = chunk.table
+            ids = connection.scalars(sa.select(t.c.id).where(chunk.where)).all()
+            if any(i % 13 == 5 for i in ids):
+                raise ValueError("odd")
+            return connection.execute(sa.update(t).where(chunk.where).values(hits=t.c.hits + 1)).rowcount
+        """,
+    )
+    result = project.migrate(workers=4, batch_size=9)["fill"]
+    bad = [i for i in range(1, 401) if i % 13 == 5]
+    assert (result.outcome, result.done, result.failed) == (Outcome.FAILED, 400 - len(bad), len(bad))
+    assert rows(database.engine, "SELECT id FROM items WHERE hits = 0 ORDER BY id") == [(i,) for i in bad]
+    assert scalar(database.engine, "SELECT max(hits) FROM items") == 1
+
+
+def test_what_ends_one_worker_ends_all(database: Database, project: Project) -> None:
+    """Wrong use in one chunk: the others finish theirs, nothing is half done, and a mended run completes."""
+    _items(database.engine, 400)
+    source = COUNTER.format(pending=PENDING)
+    project.data("fill", source.replace("return {", "return [] if row.id == 200 else {"))
+    result = project.migrate(workers=4, batch_size=5)["fill"]
+    assert result.outcome is Outcome.FAILED
+    assert "not a dict" in (result.error or "")
+    assert scalar(database.engine, "SELECT count(*) FROM items WHERE hits = 1") == result.done < 400
+    project.data("fill", source)
+    assert project.migrate(workers=4, batch_size=5)["fill"].done == 400 - result.done
+    _assert_once(database.engine, 400)
+
+
+# --- dead ones -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_worker_that_is_killed_is_taken_over_at_once(
+    point: str, database: Database, long_lease: Project
+) -> None:
+    """kill -9 while another process works: its session is gone, so nobody waits for its lease of an hour."""
+    project = long_lease
+    _items(database.engine, 400)
+    project.data("fill", HOLDING.format(pending="", act=SLEEP))
+    first = project.start("migrate", environment={"POINT": point})
+    wait_for(project.folder / "there", first)
+    second = project.start("migrate", "--json")
+    held = "SELECT count(*) FROM items WHERE hits = 0"
+    _wait_until(lambda: scalar(database.engine, held) <= 80 or not second.running)
+    first.kill()
+    ran = second.wait()
+    assert ran.code == 0, ran
+    _assert_once(database.engine, 400)
+    assert project.status("fill").done == 400
+    assert rows(database.engine, "SELECT id FROM online_migrate_worker") == []
+
+
+def test_a_run_after_a_kill_need_not_wait_for_the_lease(database: Database, long_lease: Project) -> None:
+    """Nobody else was there when it was killed: the next command goes on at once."""
+    project = long_lease
+    _items(database.engine, 100)
+    project.data("fill", HOLDING.format(pending="", act=SLEEP))
+    first = project.start("migrate", environment={"POINT": "before the commit"})
+    wait_for(project.folder / "there", first)
+    first.kill()
+    assert project.migrate()["fill"].outcome is Outcome.COMPLETE
+    _assert_once(database.engine, 100)
+    assert project.status("fill").done == 100
+
+
+# --- frozen ones ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pending", [PENDING, ""], ids=["with pending", "without pending"])
+@pytest.mark.parametrize("point", POINTS)
+def test_a_worker_that_is_frozen_past_its_lease_does_nothing_twice(
+    point: str, pending: str, database: Database, short_lease: Project
+) -> None:
+    """SIGSTOP, another process takes over and completes, SIGCONT: nothing is lost or done twice."""
+    project = short_lease
+    _items(database.engine, 100)
+    project.data("fill", HOLDING.format(pending=pending, act=STOP))
+    first = project.start("migrate", environment={"POINT": point})
+    wait_for(project.folder / "there", first)
+    second = project.run("migrate", "--json")
+    assert second.code == 0, second
+    _assert_once(database.engine, 100)
+    first.signal(signal.SIGCONT)
+    ran = first.wait()
+    assert ran.code == 0, ran
+    assert ran.complaint
+    _assert_once(database.engine, 100)
+    found = project.status("fill")
+    assert (found.status, found.done) == ("complete", 100)
+    assert rows(database.engine, "SELECT id FROM online_migrate_worker") == []
+
+
+def test_a_worker_that_thaws_while_others_work_joins_them(database: Database, short_lease: Project) -> None:
+    """It finds out that it was taken for dead, and asks for other work."""
+    project = short_lease
+    _items(database.engine, 300)
+    source = HOLDING.format(pending="", act=STOP)
+    slow = "    if row.id > 90 and not POINT:\n        time.sleep(0.02)\n    return"
+    project.data("fill", source.replace("    return", slow, 1))
+    first = project.start("migrate", "--json", environment={"POINT": "before the rows are written"})
+    wait_for(project.folder / "there", first)
+    second = project.start("migrate", "--json")
+    _wait_until(lambda: scalar(database.engine, "SELECT hits FROM items WHERE id = 15") == 1)
+    first.signal(signal.SIGCONT)
+    ran = [first.wait(), second.wait()]
+    assert [r.code for r in ran] == [0, 0], ran
+    _assert_once(database.engine, 300)
+    assert project.status("fill").done == 300
+
+
+# --- the checkpoint ------------------------------------------------------------------------------
+
+
+def test_the_watermark_is_never_beyond_a_row_that_is_not_handled(
+    database: Database, project: Project
+) -> None:
+    """Chunks end out of order; what is recorded as handled is, at every moment."""
+    _items(database.engine, 900)
+    project.data(
+        "fill",
+        """
+        @row_migration(table="items")
+        def fill(row):
+            time.sleep(0.008 if row.id // 40 % 3 == 0 else 0.001)
+            return {"hits": row.hits + 1}
+        """,
+    )
+    results: list[Result] = []
+    runner = threading.Thread(target=lambda: results.append(project.migrate(workers=4, batch_size=5)["fill"]))
+    runner.start()
+    seen, ahead = 0, 0
+    engine = sa.create_engine(database.url, poolclass=sa.NullPool, isolation_level="REPEATABLE READ")
+    with engine.connect() as connection:
+        dialect = dialect_of(connection)
+        while runner.is_alive():
+            with connection.begin():
+                # The first look is what the transaction sees.
+                if connection.scalar(sa.text("SELECT count(*) FROM items")) and state.exists(connection):
+                    counts = _beyond(connection, dialect)
+                    if counts is not None:
+                        seen, ahead = seen + 1, ahead + bool(counts)
+            time.sleep(0.01)
+    runner.join()
+    assert results[0].outcome is Outcome.COMPLETE
+    _assert_once(database.engine, 900)
+    assert seen > 5
+    assert ahead > 0, "no chunk was ever finished out of order"
+
+
+def _beyond(connection: sa.Connection, dialect: Any) -> int | None:
+    """How many rows above the watermark are done; none below it is not."""
+    if not sa.inspect(connection).has_table("online_migrate_walk"):
+        return None
+    record = state.get_record(connection, "fill")
+    walk = state.get_walk(connection, "fill")
+    workers = state.workers_of(connection, "fill", dialect.epoch())
+    marks = [mark for mark in (state.watermark(walk, workers), record and record.checkpoint) if mark]
+    above = None
+    for mark in marks:
+        [key] = decode_key(mark)
+        below = sa.text("SELECT count(*) FROM items WHERE id <= :key AND hits = 0")
+        assert connection.scalar(below, {"key": key}) == 0, (mark, walk, workers)
+        done = sa.text("SELECT count(*) FROM items WHERE id > :key AND hits > 0")
+        above = connection.scalar(done, {"key": key})
+    return above
+
+
+# --- the application, meanwhile ------------------------------------------------------------------
+
+
+def test_an_application_that_writes_meanwhile_finds_every_row_done_as_often_as_it_must_be(
+    database: Database, project: Project
+) -> None:
+    """It inserts, undoes and deletes rows; two processes of three workers, one of which is killed."""
+    table = create(
+        database.engine,
+        sa.Table(
+            "items",
+            sa.MetaData(),
+            sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("gb", sa.Integer, nullable=False),
+            sa.Column("size", sa.Integer),
+            sa.Column("twice", sa.Integer),
+            sa.Column("hits", sa.Integer, nullable=False, server_default="0"),
+            sa.Column("want", sa.Integer, nullable=False),
+        ),
+    )
+    count = 1_500
+    insert(database.engine, table, [{"id": i, "gb": i, "want": 1} for i in range(count)])
+    project.data("paced", PACED)
+    with Application(database, table, seed=7) as application:
+        application.ledger.update({i: i for i in range(count)})
+        options = ("--workers", "3", "--batch-size", "9")
+        first = project.start("migrate", *options, environment={"PACE": "0.001"})
+        second = project.start("migrate", *options, environment={"PACE": "0.001"})
+        wait_for(project.folder / "working", first)
+        _wait_until(lambda: scalar(database.engine, "SELECT count(*) FROM items WHERE hits > 0") > 200)
+        first.kill()
+        second.signal(signal.SIGTERM)
+        assert second.wait().code in (0, 1)
+        third = project.start("migrate", *options)
+        time.sleep(0.5)
+    assert third.wait().code in (0, 1)
+    ran = project.run("migrate", *options)
+    assert ran.code == 0, ran
+    assert project.counts("paced") == (len(application.ledger), 0, 0)
+    found = {
+        row[0]: row[1:] for row in rows(database.engine, "SELECT id, gb, size, twice, hits, want FROM items")
+    }
+    assert {number: values[0] for number, values in found.items()} == application.ledger
+    for number, (gb, size, twice, hits, want) in found.items():
+        assert (size, twice, hits) == (gb * 10, gb * 20, want), number
