@@ -99,7 +99,8 @@ def contracted(revisions: Sequence[str], found: Sequence[Blocker], *, as_json: b
     if as_json:
         document({"applied": list(revisions), "blockers": [blocker.as_dict() for blocker in found]})
         return
-    applied("contract", revisions, as_json=False)
+    if revisions or not found:
+        applied("contract", revisions, as_json=False)
     if found:
         click.secho("contract: stopped before the next revision, whose gate is closed", fg="yellow")
         _list_blockers(found)

@@ -133,6 +133,8 @@ class Gate:
             subject = migration.subject(self.connection)
         except exceptions.PendingUnreadable:
             return blocker
+        except ServerFault as error:
+            return self._not_reflected(migration, error)
         for rows in look(self.connection, migration, subject, timeout=self.timeout):
             return dataclasses.replace(
                 rows, id=blocker.id, reason=f"{blocker.reason}; {rows.reason}", hint=blocker.hint
@@ -146,11 +148,20 @@ class Gate:
             if counts_as_verified(record, self.applied, state.open_revisions(self.connection)):
                 return []
             return [_unreadable(migration.name, str(error))]
+        except ServerFault as error:
+            return [self._not_reflected(migration, error)]
         blockers = look(self.connection, migration, subject, timeout=self.timeout)
         failing = {}
         if not any(blocker.id in _UNCOUNTED for blocker in blockers):
             failing = still_failing(self.connection, migration, subject)
         return [_with_failures(blocker, len(failing)) for blocker in blockers]
+
+    def _not_reflected(self, migration: DataMigration, error: Exception) -> Blocker:
+        self.connection.rollback()
+        dialect = dialect_of(self.connection)
+        tables = [str(getattr(migration.table, "name", migration.table)).rpartition(".")[-1]]
+        held_by = _holders(dialect, self.connection, tables) if dialect.is_lock_timeout(error) else []
+        return _not_counted(dialect, migration.name, error, self.timeout, held_by)
 
 
 _UNCOUNTED = ("pending-unreadable", "not-counted")
@@ -203,8 +214,20 @@ def look(
                     found.append(_rows_blocker(id_, migration.name, subject, remaining))
     except ServerFault as error:
         connection.rollback()
-        return [_not_counted(dialect, migration.name, error, timeout)]
+        tables = [target.table for target in subject.lock_targets]
+        held_by = _holders(dialect, connection, tables) if dialect.is_lock_timeout(error) else []
+        return [_not_counted(dialect, migration.name, error, timeout, held_by)]
     return found
+
+
+def _holders(dialect: Dialect, connection: Connection, tables: Sequence[str]) -> list[str]:
+    try:
+        return dialect.blocking_sessions(connection, tables)
+    except ServerFault:
+        # Only a help for the person who reads it; not everybody may look at other sessions.
+        return []
+    finally:
+        connection.rollback()
 
 
 def _rows_blocker(id_: str, name: str, subject: Subject, remaining: Remaining) -> Blocker:
@@ -224,9 +247,19 @@ def _rows_blocker(id_: str, name: str, subject: Subject, remaining: Remaining) -
     )
 
 
-def _not_counted(dialect: Dialect, name: str, error: Exception, timeout: float) -> Blocker:
+def _not_counted(
+    dialect: Dialect, name: str, error: Exception, timeout: float, held_by: Sequence[str]
+) -> Blocker:
     if dialect.is_connection_lost(error):
         raise error
+    if dialect.is_lock_timeout(error):
+        holders = "".join(f"; {line}" for line in held_by)
+        return Blocker(
+            "not-counted",
+            name,
+            f"its rows cannot be counted, because somebody holds a lock on their table{holders}",
+            "end that session, or wait until it has ended: then online-migrate gate",
+        )
     if dialect.is_statement_timeout(error):
         return Blocker(
             "not-counted",

@@ -82,6 +82,10 @@ def migrator(engine: Engine, settings: Settings, *, clock: Clock, stop: Stop) ->
         side = None
         if not dialect.transactional_ddl:
             side = stack.enter_context(private_connection(engine))
+            # Who waits for our table locks must not keep us waiting, for our records, in turn.
+            dialect.prepare_ddl_session(
+                side, lock_timeout=settings.lock_timeout, session_timeout=settings.session_timeout
+            )
         yield Session(connection, side, dialect)
 
 

@@ -79,6 +79,10 @@ class Dialect:
         engine: Engine = engines.create_engine(url, max_retries=0)
         return engine
 
+    def lock_wait(self, seconds: float) -> float:
+        """How long a lock is really waited for: some servers know whole seconds only."""
+        return seconds
+
     def prepare_ddl_session(
         self, connection: Connection, *, lock_timeout: float, session_timeout: float
     ) -> None:

@@ -148,6 +148,9 @@ class ArrayWriter(BulkWriter):
         if len(names) < len(self.key) or not self._types.keys() >= {*names, *written}:
             return self._one_by_one(connection, columns, rows, versions)
         arrays = self._processed(connection, columns, rows)
+        if any(isinstance(value, list | tuple) for values in arrays for value in values):
+            # It would be taken for a part of the array, and every row behind it would get another's value.
+            return self._one_by_one(connection, columns, rows, versions)
         types = [self._types[name] for name in (*names, *written)]
         if versions is not None:
             arrays, types = [*arrays, versions.expected], [*types, "text"]

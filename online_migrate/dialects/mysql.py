@@ -64,7 +64,10 @@ _SELF_UPDATING = """
 
 
 # Without it a value that does not fit is cut, with a warning that nobody reads.
-_STRICT = "SET SESSION sql_mode = CONCAT_WS(',', @@sql_mode, 'STRICT_ALL_TABLES')"
+# And without a bound of its own a plain SELECT waits for a year behind LOCK TABLES.
+_STRICT = (
+    "SET SESSION sql_mode = CONCAT_WS(',', @@sql_mode, 'STRICT_ALL_TABLES'), SESSION lock_wait_timeout = 5"
+)
 
 
 _TRANSACTIONAL = frozenset({"INNODB", "NDBCLUSTER", "ROCKSDB", "TOKUDB"})
@@ -106,10 +109,13 @@ class MySQL(Dialect):
             url = url.update_query_dict({"init_command": _STRICT})
         return super().create_engine(url)
 
+    def lock_wait(self, seconds: float) -> float:
+        return max(1, math.ceil(seconds))
+
     def prepare_ddl_session(
         self, connection: Connection, *, lock_timeout: float, session_timeout: float
     ) -> None:
-        seconds = max(1, math.ceil(lock_timeout))
+        seconds = self.lock_wait(lock_timeout)
         for setting, value in (
             ("lock_wait_timeout", seconds),
             ("innodb_lock_wait_timeout", seconds),

@@ -82,7 +82,7 @@ class Stepper:
             raise exceptions.Stopped(reason=self.stop.reason, revision=revision)
         settings = self.project.settings
         pauses = backoff(
-            waited=settings.lock_timeout,
+            waited=self.session.dialect.lock_wait(settings.lock_timeout),
             attempts=settings.lock_attempts,
             longest=LONGEST_PAUSE,
             jitter=random.Random(),
@@ -173,11 +173,12 @@ class Stepper:
             raise exceptions.LockGivenUp(
                 what=", ".join(tables) or shorten(statement, 60) or f"what revision {revision} changes",
                 attempts=attempt,
-                timeout=self.project.settings.lock_timeout,
+                timeout=self.session.dialect.lock_wait(self.project.settings.lock_timeout),
                 blockers="".join(f"\n  held by {line}" for line in blockers),
             ) from error
+        waited = self.session.dialect.lock_wait(self.project.settings.lock_timeout)
         self.say(
-            f"{revision}: no lock after {self.project.settings.lock_timeout:g} s"
+            f"{revision}: no lock after {waited:g} s"
             f"{' (' + blockers[0] + ')' if blockers else ''}; next try in {pause:.1f} s"
         )
         self.clock.wait(pause, self.stop)
