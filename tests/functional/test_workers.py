@@ -37,7 +37,7 @@ POINT = os.environ.get("POINT")
 
 @row_migration(table="items"{pending})
 def fill(row):
-    if row.id == 15 and POINT:
+    if row.id == 15 and POINT and not (FOLDER / "there").exists():
         ARMED.append(row.id)
         reached("in the function")
     return {{"hits": row.hits + 1}}
