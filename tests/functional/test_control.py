@@ -1,0 +1,550 @@
+"""What an operator says to a data migration that runs, or does not: pause, resume, cancel, retry, limits."""
+
+from __future__ import annotations
+
+import datetime
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from online_migrate import command, exceptions
+from online_migrate.migrate.run import Outcome
+from online_migrate.state import Status
+from tests.servers import Database
+from tests.support.project import PATIENCE, Process, Project, create, execute, insert, rows, scalar, wait_for
+
+ROWS = 2_000
+SLOW = """
+@row_migration(table="items", pending=lambda t: t.c.size.is_(None))
+def fill(row):
+    if row.id == 30:
+        (FOLDER / "there").touch()
+    if not (FOLDER / "hurry").exists():
+        time.sleep(0.01)
+    return {"hits": row.hits + 1, "size": 1}
+"""
+BROKEN = """
+@row_migration(table="items", pending=lambda t: t.c.size.is_(None))
+def fill(row):
+    if row.gb == 500:
+        raise ValueError("no: 500")
+    return {"hits": row.hits + 1, "size": 1}
+"""
+COUNTED = """
+@counted
+def fill(context, max_count):
+    (FOLDER / "there").touch()
+    with (FOLDER / "calls").open("a") as file:
+        print("call", file=file)
+    if (FOLDER / "hurry").exists():
+        return 0, 0
+    time.sleep(0.02)
+    return 5, 5
+"""
+HEARD = 2.0
+"""Seconds within which an operator is heard; promised by the documentation."""
+SLACK = 2.0
+"""What a machine under load, and a look from outside, may add to that."""
+
+
+@pytest.fixture
+def project(database: Database, tmp_path: Path) -> Iterator[Project]:
+    with Project.create(tmp_path / "project", database.url, batch_size=10) as written:
+        yield written
+
+
+def _items(engine: sa.Engine, count: int = ROWS, **values: Any) -> None:
+    table = create(
+        engine,
+        sa.Table(
+            "items",
+            sa.MetaData(),
+            sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("gb", sa.Integer),
+            sa.Column("size", sa.Integer),
+            sa.Column("hits", sa.Integer, nullable=False, server_default="0"),
+        ),
+    )
+    insert(engine, table, [{"id": i, "gb": i} for i in range(1, count + 1)])
+
+
+def _done(engine: sa.Engine) -> int:
+    return int(scalar(engine, "SELECT count(*) FROM items WHERE size IS NOT NULL"))
+
+
+def _calls(project: Project) -> int:
+    return len((project.folder / "calls").read_text().split())
+
+
+def _assert_stands_still(count: Callable[[], int]) -> None:
+    """From two seconds after it was told on, nothing is done any more."""
+    time.sleep(HEARD + SLACK)
+    before = count()
+    time.sleep(1.0)
+    assert count() == before
+
+
+def _wait_until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.02)
+
+
+def _started(project: Project, *options: str) -> Process:
+    process = project.start("migrate", *options)
+    wait_for(project.folder / "there", process)
+    return process
+
+
+# --- pause, resume -------------------------------------------------------------------------------
+
+
+def test_a_pause_is_heard_and_resume_lets_the_same_process_go_on(
+    database: Database, project: Project
+) -> None:
+    """Within two seconds nothing is done any more; after resume it completes, each row once, exit 0."""
+    _items(database.engine)
+    project.data("fill", SLOW)
+    process = _started(project)
+    ran = project.run("pause", "fill", "--json")
+    assert ran.code == 0, ran
+    assert ran.json == {"name": "fill", "status": "paused", "workers": 1}
+    _assert_stands_still(lambda: _done(database.engine))
+    assert 0 < _done(database.engine) < ROWS
+    assert process.running
+    assert project.status("fill").status == "paused"
+    ran = project.run("pause", "fill")
+    assert (ran.code, ran.out.strip()) == (0, "fill: paused already, 1 worker(s) at it")
+    (project.folder / "hurry").touch()
+    ran = project.run("resume", "fill", "--json")
+    assert (ran.code, ran.json["status"]) == (0, "running")
+    ran = process.wait()
+    assert ran.code == 0, ran
+    assert rows(database.engine, "SELECT DISTINCT hits FROM items") == [(1,)]
+    assert project.status("fill").status == "complete"
+
+
+@pytest.mark.needs("many_writers")
+def test_all_workers_of_all_processes_hear_it(database: Database, project: Project) -> None:
+    """Two processes with two workers each hold on, and go on."""
+    _items(database.engine)
+    project.data("fill", SLOW)
+    processes = [_started(project, "--workers", "2"), _started(project, "--workers", "2")]
+    _wait_until(lambda: scalar(database.engine, "SELECT count(*) FROM online_migrate_worker") == 4)
+    assert command.pause(project.site(), "fill").workers == 4
+    _assert_stands_still(lambda: _done(database.engine))
+    assert [process.running for process in processes] == [True, True]
+    (project.folder / "hurry").touch()
+    command.resume(project.site(), "fill")
+    assert [process.wait().code for process in processes] == [0, 0]
+    assert rows(database.engine, "SELECT DISTINCT hits FROM items") == [(1,)]
+
+
+def test_a_paused_one_that_is_stopped_stays_paused(database: Database, project: Project) -> None:
+    """SIGTERM while it holds on: it leaves with 1; nobody starts it before somebody says resume."""
+    _items(database.engine)
+    project.data("fill", SLOW)
+    process = _started(project)
+    project.run("pause", "fill")
+    _assert_stands_still(lambda: _done(database.engine))
+    process.signal(signal.SIGTERM)
+    ran = process.wait()
+    assert ran.code == 1, ran
+    assert "online-migrate resume fill" in ran.out
+    assert project.status("fill").status == "paused"
+    done = _done(database.engine)
+    ran = project.run("migrate")
+    assert ran.code == 1, ran
+    assert "it is paused; online-migrate resume fill lets it go on" in ran.out
+    assert _done(database.engine) == done
+    said = command.resume(project.site(), "fill")
+    assert (said.status, said.workers) == (Status.STOPPED, 0)
+    (project.folder / "hurry").touch()
+    assert project.migrate()["fill"].outcome is Outcome.COMPLETE
+    assert rows(database.engine, "SELECT DISTINCT hits FROM items") == [(1,)]
+
+
+def test_what_was_never_run_can_be_paused_and_keeps_its_dependents_waiting(
+    database: Database, project: Project
+) -> None:
+    """The others run; the one that comes after it waits: exit 1, and no row of either is touched."""
+    _items(database.engine, 20)
+    project.data("fill", BROKEN)
+    project.data(
+        "later",
+        'later = Backfill(table="items", values={"gb": 0}, pending=lambda t: t.c.gb != 0, after="fill")',
+    )
+    project.data(
+        "other", "other = Backfill(table='items', values={'hits': 5}, pending=lambda t: t.c.hits != 5)"
+    )
+    assert command.pause(project.site(), "fill").status is Status.PAUSED
+    results = project.migrate()
+    assert results["fill"].outcome is Outcome.HELD
+    assert results["later"].outcome is Outcome.WAITING
+    assert results["other"].outcome is Outcome.COMPLETE
+    assert command.exit_code(results.values()) == 1
+    assert rows(database.engine, "SELECT DISTINCT size, hits FROM items") == [(None, 5)]
+    command.resume(project.site(), "fill")
+    assert project.migrate("fill")["fill"].outcome is Outcome.COMPLETE
+
+
+def test_the_record_of_what_was_paused_before_it_ran_is_a_whole_one(
+    database: Database, project: Project
+) -> None:
+    """status, gate and a run read it as any other."""
+    _items(database.engine, 20)
+    project.data("fill", BROKEN)
+    command.cancel(project.site(), "fill")
+    assert project.status("fill").status == "cancelled"
+    assert project.counts("fill") == (0, 20, 0)
+    assert project.run("status").code == 0
+    command.resume(project.site(), "fill")
+    result = project.migrate()["fill"]
+    assert (result.outcome, result.done) == (Outcome.COMPLETE, 20)
+
+
+# --- cancel --------------------------------------------------------------------------------------
+
+
+def test_cancel_makes_it_leave_and_keeps_it_from_starting(database: Database, project: Project) -> None:
+    """The process ends with 1 after its chunk; the next one does not begin, and says what lets it."""
+    _items(database.engine)
+    project.data("fill", SLOW)
+    process = _started(project)
+    ran = project.run("cancel", "fill")
+    assert ran.code == 0, ran
+    ran = process.wait()
+    assert ran.code == 1, ran
+    assert "online-migrate resume fill" in ran.out
+    assert ran.complaint
+    done = _done(database.engine)
+    assert 0 < done < ROWS
+    for _ in range(2):
+        ran = project.run("migrate", "fill")
+        assert ran.code == 1, ran
+        assert "it is cancelled; online-migrate resume fill lets it go on" in ran.out
+        assert _done(database.engine) == done
+    assert project.counts("fill") == (done, ROWS - done, 0)
+    (project.folder / "hurry").touch()
+    assert project.run("resume", "fill").code == 0
+    assert project.run("migrate").code == 0
+    assert rows(database.engine, "SELECT DISTINCT hits FROM items") == [(1,)]
+
+
+def test_a_paused_one_hears_cancel(database: Database, project: Project) -> None:
+    """A process that holds on leaves when somebody says cancel."""
+    _items(database.engine)
+    project.data("fill", SLOW)
+    process = _started(project)
+    command.pause(project.site(), "fill")
+    _assert_stands_still(lambda: _done(database.engine))
+    command.cancel(project.site(), "fill")
+    ran = process.wait()
+    assert ran.code == 1, ran
+    assert project.status("fill").status == "cancelled"
+
+
+# --- retry ---------------------------------------------------------------------------------------
+
+
+def test_retry_tries_the_failed_rows_again_here_if_nobody_is_at_it(
+    database: Database, project: Project
+) -> None:
+    """On the command line it is one step: exit 2 while they fail, 0 when they are mended."""
+    _items(database.engine, 30)
+    execute(database.engine, "UPDATE items SET gb = 500 WHERE id IN (3, 9, 27)")
+    project.data("fill", BROKEN)
+    assert project.run("migrate").code == 2
+    ran = project.run("retry", "fill")
+    assert ran.code == 2, ran
+    assert project.counts("fill") == (27, 0, 3)
+    execute(database.engine, "UPDATE items SET gb = 1 WHERE gb = 500")
+    ran = project.run("retry", "fill", "--json")
+    assert ran.code == 0, ran
+    assert (ran.json[0]["done"], ran.json[0]["failed"]) == (3, 0)
+    assert rows(database.engine, "SELECT DISTINCT hits FROM items") == [(1,)]
+
+
+def test_retry_lets_workers_that_are_at_it_try_them_again(database: Database, project: Project) -> None:
+    """The running process does it before it ends; the command says so and leaves with 0."""
+    _items(database.engine)
+    execute(database.engine, "UPDATE items SET gb = 500 WHERE id IN (3, 9)")
+    source = SLOW.replace(
+        "    if not (FOLDER", "    if row.gb == 500:\n        raise ValueError('no: 500')\n    if not (FOLDER"
+    )
+    project.data("fill", source)
+    process = _started(project)
+    _wait_until(lambda: scalar(database.engine, "SELECT count(*) FROM online_migrate_failure") == 2)
+    execute(database.engine, "UPDATE items SET gb = 1 WHERE gb = 500")
+    ran = project.run("retry", "fill", "--json")
+    assert (ran.code, ran.json["workers"]) == (0, 1), ran
+    (project.folder / "hurry").touch()
+    ran = process.wait()
+    assert ran.code == 0, ran
+    assert rows(database.engine, "SELECT DISTINCT hits FROM items") == [(1,)]
+
+
+# --- signals -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_a_signal_stops_it_after_its_chunk(
+    number: signal.Signals, database: Database, project: Project
+) -> None:
+    """Exit 1, the next command is named, no worker is left written down, and the rest is done once."""
+    _items(database.engine)
+    project.data("fill", SLOW)
+    process = _started(project)
+    process.signal(number)
+    ran = process.wait()
+    assert ran.code == 1, ran
+    assert f"{number.name}: stopping" in ran.err
+    assert ran.complaint
+    assert project.status("fill").status == "stopped"
+    assert 0 < _done(database.engine) < ROWS
+    # Whole chunks: not one row of another was begun.
+    assert _done(database.engine) % 10 == 0
+    (project.folder / "hurry").touch()
+    assert project.run("migrate").code == 0
+    assert rows(database.engine, "SELECT DISTINCT hits FROM items") == [(1,)]
+    assert rows(database.engine, "SELECT id FROM online_migrate_worker") == []
+
+
+@pytest.mark.parametrize("workers", ["1", "3"])
+def test_a_second_ctrl_c_leaves_at_once(workers: str, database: Database, project: Project) -> None:
+    """Also with several workers, whose chunks are undone; exit 1, no traceback."""
+    _items(database.engine, 400)
+    source = SLOW.replace("time.sleep(0.01)", "time.sleep(3600 if row.id % 10 == 5 else 0)")
+    project.data("fill", source.replace("row.id == 30", "row.id == 5"))
+    process = _started(project, "--workers", workers)
+    process.signal(signal.SIGINT)
+    while "SIGINT" not in (line := process.line()):
+        assert line, "it ended"
+    process.signal(signal.SIGINT)
+    ran = process.wait()
+    assert ran.code == 1, ran
+    assert "Traceback" not in ran.err
+    (project.folder / "hurry").touch()
+    assert project.run("migrate").code == 0
+    assert rows(database.engine, "SELECT hits, count(*) FROM items GROUP BY hits") == [(1, 400)]
+
+
+# --- limits of time ------------------------------------------------------------------------------
+
+
+def test_a_limit_of_time_stops_it_and_the_next_run_goes_on(database: Database, project: Project) -> None:
+    """--max-time 1s: exit 1, some rows are done, and the rest by the next command."""
+    _items(database.engine)
+    project.data("fill", SLOW)
+    ran = project.run("migrate", "--max-time", "1s")
+    assert ran.code == 1, ran
+    assert "run the command again" in ran.out
+    assert 0 < _done(database.engine) < ROWS
+    assert project.status("fill").status == "stopped"
+    (project.folder / "hurry").touch()
+    ran = project.run("migrate", "--until", (datetime.datetime.now() - MINUTE).strftime("%H:%M"))
+    assert ran.code == 0, ran
+    assert rows(database.engine, "SELECT DISTINCT hits FROM items") == [(1,)]
+
+
+MINUTE = datetime.timedelta(minutes=1)
+
+
+def test_a_time_of_day_stops_it(database: Database, project: Project) -> None:
+    """--until is the next moment at which it is that time; it is not waited for by who is done."""
+    _items(database.engine)
+    project.data("fill", SLOW)
+    now = datetime.datetime.now()
+    if now.second > 50:
+        time.sleep(61 - now.second)
+    process = _started(project, "--until", (datetime.datetime.now() + MINUTE).strftime("%H:%M"))
+    ran = process.wait()
+    assert ran.code in (0, 1), ran
+    assert (ran.code == 0) == (_done(database.engine) == ROWS)
+
+
+def test_a_limit_of_time_of_nothing_is_said_to_all_that_would_come_after(
+    database: Database, project: Project
+) -> None:
+    """A deadline that is reached in the first data migration leaves the second one not begun: exit 1."""
+    _items(database.engine)
+    project.data("a_fill", SLOW)
+    project.data(
+        "b_other", "other = Backfill(table='items', values={'gb': 0}, pending=lambda t: t.c.gb != 0)"
+    )
+    results = project.migrate(max_time=0.5)
+    assert results["fill"].outcome is Outcome.REMAINING
+    assert (results["other"].outcome, results["other"].done) == (Outcome.REMAINING, 0)
+    assert scalar(database.engine, "SELECT count(*) FROM items WHERE gb = 0") == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--max-time", "0"),
+        ("--max-time", "-1"),
+        ("--max-time", "soon"),
+        ("--max-time", "nan"),
+        ("--max-time", "inf"),
+        ("--max-time", ""),
+        ("--max-time", "5d"),
+        ("--until", "25:00"),
+        ("--until", "12:60"),
+        ("--until", "noon"),
+        ("--until", "2024-01-01"),
+        ("--chunk-time", "0"),
+        ("--chunk-time", "x"),
+        ("--workers", "0"),
+        ("--workers", "1.5"),
+        ("--batch-size", "0"),
+        ("--max-failures", "-1"),
+        ("--max-count", "0"),
+    ],
+    ids=" ".join,
+)
+def test_values_that_make_no_sense_are_wrong_arguments(
+    options: tuple[str, ...], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 127 with the name of the option, and no database is asked for."""
+    from online_migrate.cli.main import run
+
+    assert run(["-c", str(tmp_path / "nowhere.ini"), "migrate", *options]) == 127
+    assert options[0] in capfd.readouterr().err
+
+
+# --- what means nothing --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", ["pause", "cancel", "resume"])
+def test_what_is_complete_can_be_neither_paused_nor_cancelled_nor_resumed(
+    verb: str, database: Database, project: Project
+) -> None:
+    """Exit 3, and the record is what it was."""
+    _items(database.engine, 10)
+    project.data("fill", BROKEN)
+    project.migrate()
+    record = "SELECT status, done, error, finished_at, updated_at FROM online_migrate_data_migration"
+    before = rows(database.engine, record)
+    ran = project.run(verb, "fill")
+    assert ran.code == 3, ran
+    assert "'fill' is complete" in ran.err
+    assert len(ran.complaint) <= 2
+    assert rows(database.engine, record) == before
+
+
+@pytest.mark.parametrize("verb", ["resume", "retry"])
+def test_what_was_never_run_can_be_neither_resumed_nor_retried(
+    verb: str, database: Database, project: Project
+) -> None:
+    """Exit 3, and no record is made of it."""
+    _items(database.engine, 10)
+    project.data("fill", BROKEN)
+    with pytest.raises(exceptions.Refused) as caught:
+        getattr(command, verb)(project.site(), "fill")
+    assert caught.value.exit_code == 3
+    assert "'fill' was never run" in str(caught.value)
+    assert rows(database.engine, "SELECT name FROM online_migrate_data_migration") == []
+    assert _done(database.engine) == 0
+
+
+def test_resume_does_not_make_a_failed_one_look_as_if_nothing_had_failed(
+    database: Database, project: Project
+) -> None:
+    """Its error and its failed rows stay where they are, or it is refused; retry is the word for it."""
+    _items(database.engine, 10)
+    execute(database.engine, "UPDATE items SET gb = 500 WHERE id = 3")
+    project.data("fill", BROKEN)
+    project.migrate()
+    ran = project.run("resume", "fill")
+    assert ran.code == 3, ran
+    found = project.status("fill")
+    assert (found.status, found.failed) == ("failed", 1)
+    assert found.error
+
+
+@pytest.mark.parametrize("verb", ["pause", "cancel", "resume", "retry"])
+def test_an_unknown_name_is_a_wrong_argument(verb: str, database: Database, project: Project) -> None:
+    """Exit 127, as for migrate; nothing is written."""
+    _items(database.engine, 10)
+    project.data("fill", BROKEN)
+    ran = project.run(verb, "nobody")
+    assert ran.code == 127, ran
+    assert "nobody" in ran.err
+    assert "online_migrate_data_migration" not in sa.inspect(database.engine).get_table_names()
+
+
+# --- counted functions ---------------------------------------------------------------------------
+
+
+def test_a_counted_function_obeys_pause_and_resume(database: Database, project: Project) -> None:
+    """Its process holds on between two calls, and goes on."""
+    project.data("fill", COUNTED)
+    process = _started(project)
+    ran = project.run("pause", "fill")
+    assert ran.code == 0, ran
+    _assert_stands_still(lambda: _calls(project))
+    assert process.running
+    (project.folder / "hurry").touch()
+    assert project.run("resume", "fill").code == 0
+    calls = _calls(project)
+    ran = process.wait()
+    assert ran.code == 0, ran
+    assert _calls(project) > calls
+    assert project.status("fill").status == "complete"
+
+
+def test_a_counted_function_obeys_cancel(database: Database, project: Project) -> None:
+    """Its process leaves with 1, and does not call it again before resume."""
+    project.data("fill", COUNTED)
+    process = _started(project)
+    assert project.run("cancel", "fill").code == 0
+    ran = process.wait()
+    assert ran.code == 1, ran
+    calls = _calls(project)
+    ran = project.run("migrate")
+    assert ran.code == 1, ran
+    assert "online-migrate resume fill" in ran.out
+    assert _calls(project) == calls
+    assert project.status("fill").status == "cancelled"
+    (project.folder / "hurry").touch()
+    assert project.run("resume", "fill").code == 0
+    assert project.run("migrate").code == 0
+
+
+def test_a_counted_function_that_is_done_while_it_is_cancelled_does_not_overrule_it(
+    database: Database, project: Project
+) -> None:
+    """What an operator says during the last call is not written over by its end."""
+    project.data(
+        "fill",
+        """
+        @counted
+        def fill(context, max_count):
+            (FOLDER / "there").touch()
+            while not (FOLDER / "go").exists():
+                time.sleep(0.01)
+            return 0, 0
+        """,
+    )
+    process = _started(project)
+    assert project.run("cancel", "fill").code == 0
+    (project.folder / "go").touch()
+    process.wait()
+    assert project.status("fill").status == "cancelled"
+
+
+def test_a_paused_counted_function_that_is_stopped_stays_paused(database: Database, project: Project) -> None:
+    """SIGTERM while it holds on does not undo what the operator said."""
+    project.data("fill", COUNTED)
+    process = _started(project)
+    assert project.run("pause", "fill").code == 0
+    _assert_stands_still(lambda: _calls(project))
+    process.signal(signal.SIGTERM)
+    assert process.wait().code == 1
+    assert project.status("fill").status == "paused"
