@@ -1,0 +1,176 @@
+"""What says "wait": what was seen counts for a while, what cannot be seen counts as wait."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from online_migrate import exceptions
+from online_migrate.migrate.throttling import make, make_critical, parse_load
+from online_migrate.waiting import Clock, Stop
+from online_migrate.walk.throttler import Call, File, Load, Monitor, Open, Query, check, look
+
+
+class Hand(Clock):
+    """A clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wait(self, seconds: float, stop: Stop) -> bool:
+        return stop.requested
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> sa.Engine:
+    return sa.create_engine(f"sqlite:///{tmp_path / 'app.db'}")
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_nothing_never_says_wait(engine: sa.Engine) -> None:
+    """No throttler, no reason."""
+    assert Open().reason() is None
+    with Monitor(engine, [], clock=Clock()) as monitor:
+        assert monitor.reason() is None
+
+
+def test_a_file_stops_and_its_absence_lets_go(engine: sa.Engine, tmp_path: Path) -> None:
+    """The name of the throttler stands in front of the reason."""
+    path = tmp_path / "stop"
+    path.touch()
+    with Monitor(engine, [File(path)], clock=Clock(), every=0.01) as monitor:
+        eventually(lambda: monitor.reason() == f"file: {path} is there")
+        path.unlink()
+        eventually(lambda: monitor.reason() is None)
+
+
+def test_before_the_first_look_it_is_wait(engine: sa.Engine, tmp_path: Path) -> None:
+    """Nobody has looked: nobody knows that all is well."""
+    monitor = Monitor(engine, [File(tmp_path / "none")], clock=Hand())
+    assert monitor.reason() == "file: not read yet"
+
+
+def test_what_was_seen_long_ago_is_wait(engine: sa.Engine) -> None:
+    """A function that hangs leaves a signal that grows old."""
+    clock, looks = Hand(), []
+
+    def hangs() -> bool:
+        looks.append(1)
+        if len(looks) > 1:
+            time.sleep(0.5)
+        return False
+
+    with Monitor(engine, [Call(hangs, name="lag")], clock=clock, every=0.01) as monitor:
+        eventually(lambda: len(looks) > 1)
+        assert monitor.reason() is None
+        clock.now += Monitor.stale + 1
+        assert monitor.reason() == "lag: not read for 11 s"
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (True, "it says so"),
+        ("the replica is ill", "the replica is ill"),
+        (False, None),
+        (None, None),
+        ("", None),
+    ],
+)
+def test_a_function_says_so_or_says_why(answer: object, reason: str | None, engine: sa.Engine) -> None:
+    """True, a text, or neither."""
+    with engine.connect() as connection:
+        assert look(Call(lambda: answer), connection) == reason
+
+
+def test_what_raises_is_wait(engine: sa.Engine) -> None:
+    """An exception of a user's function, or of the server, is said, and is no "go"."""
+
+    def broken() -> bool:
+        raise RuntimeError("no route")
+
+    with engine.connect() as connection:
+        assert look(Call(broken), connection) == "cannot be read: RuntimeError: no route"
+        assert (look(Query("SELECT missing"), connection) or "").startswith("cannot be read: no such column")
+        assert look(Query("SELECT 0"), connection) is None
+        assert look(Query("SELECT 7"), connection) == "it gives 7"
+        assert look(Query("SELECT ':x'"), connection) == "it gives :x"
+
+
+def test_what_could_never_be_read_is_refused_before_the_run(engine: sa.Engine) -> None:
+    """A run would wait for it forever."""
+    with engine.connect() as connection:
+        with pytest.raises(exceptions.ThrottlerBroken, match="syntax error"):
+            check([Query("SELEC 1")], connection)
+        with pytest.raises(exceptions.ThrottlerBroken, match="no counter 'Foo'"):
+            check([Load({"Foo": 1})], connection)
+        check([Query("SELECT 1")], connection)
+
+
+def test_a_critical_one_gives_up(engine: sa.Engine) -> None:
+    """It is told once it sees something, with the reason."""
+    said: list[str] = []
+    with Monitor(
+        engine,
+        [],
+        critical=[Query("SELECT 9", name="critical-load")],
+        give_up=said.append,
+        clock=Clock(),
+        every=0.01,
+    ):
+        eventually(lambda: bool(said))
+    assert said[0] == "critical-load: it gives 9"
+
+
+def test_limits_are_spelled_as_gh_ost_spells_them() -> None:
+    """Several in one text."""
+    assert parse_load("max-load", "Threads_running=25, Threads_connected=500") == {
+        "Threads_running": 25,
+        "Threads_connected": 500,
+    }
+
+
+@pytest.mark.parametrize("text", ["Threads_running", "=5", "a=b", "a=nan", "a=1,,b=2", "a=inf"])
+def test_limits_that_are_none_are_refused(text: str) -> None:
+    """By the name of the option."""
+    with pytest.raises(exceptions.ThrottlerBroken, match="'max-load' cannot be understood"):
+        parse_load("max-load", text)
+
+
+def test_a_function_is_found_beside_the_project(tmp_path: Path) -> None:
+    """``module:function``; what is wrong with it is said."""
+    (tmp_path / "my_throttle.py").write_text("def busy():\n    return 'busy'\nnumber = 3\n")
+    [throttler] = make(max_load="", file="", query="", function="my_throttle:busy", folder=tmp_path)
+    assert (throttler.name, isinstance(throttler, Call)) == ("my_throttle:busy", True)
+    for wrong, words in (
+        ("my_throttle:none", "AttributeError"),
+        ("no_such_module:f", "ModuleNotFoundError"),
+        ("my_throttle:number", "is no function"),
+        ("", ""),
+    ):
+        if not wrong:
+            assert make(max_load="", file="", query="", function=wrong, folder=tmp_path) == []
+            continue
+        with pytest.raises(exceptions.ThrottlerBroken, match=words):
+            make(max_load="", file="", query="", function=wrong, folder=tmp_path)
+
+
+def test_every_setting_makes_its_throttler(tmp_path: Path) -> None:
+    """Each with the name that is shown."""
+    found = make(max_load="a=1", file="stop", query="SELECT 1", function="", folder=tmp_path)
+    assert [one.name for one in found] == ["file", "max-load", "query"]
+    assert [one.name for one in make_critical("a=1")] == ["critical-load"]
+    assert make_critical("") == []
