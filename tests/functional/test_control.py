@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from online_migrate import command, exceptions
+from online_migrate.cli.options import TimeOfDay
 from online_migrate.migrate.run import Outcome
 from online_migrate.state import Status
 from tests.servers import Database
@@ -356,17 +357,15 @@ def test_a_limit_of_time_stops_it_and_the_next_run_goes_on(database: Database, p
 MINUTE = datetime.timedelta(minutes=1)
 
 
-def test_a_time_of_day_stops_it(database: Database, project: Project) -> None:
-    """--until is the next moment at which it is that time; it is not waited for by who is done."""
-    _items(database.engine)
-    project.data("fill", SLOW)
+def test_a_time_of_day_is_the_next_one() -> None:
+    """Today if it is yet to come, otherwise tomorrow; never now, which would be a limit of nothing."""
     now = datetime.datetime.now()
-    if now.second > 50:
-        time.sleep(61 - now.second)
-    process = _started(project, "--until", (datetime.datetime.now() + MINUTE).strftime("%H:%M"))
-    ran = process.wait()
-    assert ran.code in (0, 1), ran
-    assert (ran.code == 0) == (_done(database.engine) == ROWS)
+    for minutes in (-600, -1, 0, 2, 600):
+        text = (now + minutes * MINUTE).strftime("%H:%M")
+        seconds = TimeOfDay().convert(text, None, None)
+        assert 0 < seconds <= 24 * 3600
+        then = datetime.datetime.now() + datetime.timedelta(seconds=seconds, milliseconds=500)
+        assert then.strftime("%H:%M") == text
 
 
 def test_a_limit_of_time_of_nothing_is_said_to_all_that_would_come_after(
