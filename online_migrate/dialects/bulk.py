@@ -86,7 +86,7 @@ class BulkWriter:
         update = sa.update(self.table).where(*by_key).values(self._untouched(columns) | values)
         names = [f"{_OURS}key_{i}" for i in range(parts)] + [f"{_OURS}value_{i}" for i in range(len(columns))]
         if versions is not None:
-            name = connection.dialect.identifier_preparer.format_table(self.table)
+            name = plain_name(connection, self.table.schema, self.table.name)
             version: sa.ColumnElement[str] = sa.literal_column(versions.expression(name), sa.Text())
             update = update.where(version == sa.bindparam(f"{_OURS}version", type_=sa.Text()))
             names.append(f"{_OURS}version")
@@ -111,11 +111,25 @@ class BulkWriter:
         self, connection: Connection, columns: Sequence[str], values: str, table: str
     ) -> list[tuple[str, str]]:
         """What is set: quoted column, expression. *values*, *table*: how the two are called."""
-        quote = connection.dialect.identifier_preparer.quote
         parts = len(self.key)
-        own = [(name, f"{values}.c{parts + i}") for i, name in enumerate(columns)]
-        own += [(name, f"{table}.{quote(column.name)}") for name, column in self._untouched(columns).items()]
-        return [(quote(self.table.c[name].name), value) for name, value in own]
+        own = [(self.table.c[name], f"{values}.c{parts + i}") for i, name in enumerate(columns)]
+        own += [
+            (column, f"{table}.{plain_name(connection, column.name)}")
+            for column in self._untouched(columns).values()
+        ]
+        return [(plain_name(connection, column.name), value) for column, value in own]
+
+
+def plain_name(connection: Connection, *parts: str | None) -> str:
+    """A quoted name as the server reads it, in which nothing is doubled for a driver yet."""
+    preparer = connection.dialect.identifier_preparer
+    name = ".".join(preparer.quote(part) for part in parts if part)
+    return name.replace("%%", "%") if preparer._double_percents else name
+
+
+def _escaped(text: str) -> str:
+    """SQL in which SQLAlchemy sees no parameter."""
+    return text.replace(":", r"\:")
 
 
 def _processor(type_: sa.types.TypeEngine[Any], connection: Connection) -> Callable[[Any], Any] | None:
@@ -154,18 +168,17 @@ class ArrayWriter(BulkWriter):
         types = [self._types[name] for name in (*names, *written)]
         if versions is not None:
             arrays, types = [*arrays, versions.expected], [*types, "text"]
-        preparer = connection.dialect.identifier_preparer
-        table, quote = preparer.format_table(self.table), preparer.quote
+        table = plain_name(connection, self.table.schema, self.table.name)
         fields = [f"c{i}" for i in range(len(types))]
-        where = [f"t.{quote(name)} = v.c{i}" for i, name in enumerate(names)]
+        where = [f"t.{plain_name(connection, name)} = v.c{i}" for i, name in enumerate(names)]
         if versions is not None:
             where.append(f"{versions.expression('t')} = v.{fields[-1]}")
         changes = self._set(connection, columns, "v", "t")
-        unnested = ", ".join(f"CAST(:a{i} AS {type_}[])" for i, type_ in enumerate(types))
-        statement = (
-            f"UPDATE {table} AS t SET {', '.join(f'{c} = {v}' for c, v in changes)} "
-            f"FROM unnest({unnested}) AS v({', '.join(fields)}) WHERE {' AND '.join(where)}"
-        )
+        sets = ", ".join(f"{column} = {value}" for column, value in changes)
+        head = _escaped(f"UPDATE {table} AS t SET {sets}")
+        unnested = ", ".join(f"CAST(:a{i} AS {_escaped(type_)}[])" for i, type_ in enumerate(types))
+        tail = _escaped(f"AS v({', '.join(fields)}) WHERE {' AND '.join(where)}")
+        statement = f"{head} FROM unnest({unnested}) {tail}"
         parameters = {f"a{i}": list(values) for i, values in enumerate(arrays)}
         return int(connection.execute(sa.text(statement), parameters).rowcount)
 
@@ -241,12 +254,14 @@ class UnionWriter(BulkWriter):
             width += 1
         first = ", ".join(f"%s AS c{i}" for i in range(width))
         others = f" UNION ALL SELECT {', '.join(['%s'] * width)}" * (len(rows) - 1)
+        # The driver reads this text for its own placeholders, so that every other % stands doubled.
         on = " AND ".join(
             f"t.{preparer.quote(name)} = {self._compared(name, f'v.c{i}')}" for i, name in enumerate(names)
         )
-        sets = ", ".join(
-            f"t.{column} = {value}" for column, value in self._set(connection, columns, "v", "t")
-        )
+        if version is not None:
+            on += f" AND {version.replace('%', '%%')} = v.c{width - 1}"
+        changes = self._set(connection, columns, "v", "t")
+        sets = ", ".join(f"t.{column} = {value}" for column, value in changes).replace("%", "%%")
         statement = (
             f"UPDATE {preparer.format_table(self.table)} AS t "
             f"JOIN (SELECT {first}{others}) AS v ON {on} SET {sets}"

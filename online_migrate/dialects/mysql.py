@@ -13,7 +13,7 @@ from sqlalchemy.dialects import mysql
 
 from online_migrate.dialects import mysql_ddl
 from online_migrate.dialects.base import Dialect, LockTarget, Problem, render_rows
-from online_migrate.dialects.bulk import BulkWriter, UnionWriter
+from online_migrate.dialects.bulk import BulkWriter, UnionWriter, plain_name
 from online_migrate.dialects.statement import Kind, dropped
 
 if TYPE_CHECKING:
@@ -262,10 +262,9 @@ class MySQL(Dialect):
         self, connection: Connection, table: sa.Table, columns: Sequence[sa.Column[Any]], name: str
     ) -> str | None:
         """A digest of the values. NULL is not ''; a FLOAT is shown with all of its digits as a DOUBLE."""
-        quote = connection.dialect.identifier_preparer.quote
         parts = []
         for column in columns:
-            value = f"{name}.{quote(column.name)}"
+            value = f"{name}.{plain_name(connection, column.name)}"
             if isinstance(column.type, sa.Float):
                 value = f"{value} + 0E0"
             parts += [f"{value} IS NULL", f"LENGTH({value})", value]

@@ -12,7 +12,7 @@ from sqlalchemy import event
 from sqlalchemy.engine.interfaces import IsolationLevel
 
 from online_migrate.dialects.base import Dialect, LockTarget, render_rows
-from online_migrate.dialects.bulk import ArrayWriter, BulkWriter
+from online_migrate.dialects.bulk import ArrayWriter, BulkWriter, plain_name
 from online_migrate.dialects.statement import dropped, first_word, identifiers, tokens
 
 if TYPE_CHECKING:
@@ -230,7 +230,7 @@ class PostgreSQL(Dialect):
         key: Sequence[sa.ColumnElement[Any]],
         constant: Sequence[str],
     ) -> BulkWriter:
-        name = connection.dialect.identifier_preparer.format_table(table)
+        name = plain_name(connection, table.schema, table.name)
         types = {row.name: row.type for row in self.rows(connection, _BARE_TYPES, table=name)}
         return ArrayWriter(table, key, constant, types)
 

@@ -51,9 +51,9 @@ def resume(engine: Engine, name: str, lease: float) -> Said:
     """PAUSED, CANCELLED -> RUNNING if somebody is there to go on, else STOPPED."""
 
     def choose(status: Status | None, workers: int) -> Status:
-        if status is Status.PAUSED and workers:
-            return Status.RUNNING
-        return Status.RUNNING if status is Status.RUNNING else Status.STOPPED
+        if status not in (Status.PAUSED, Status.CANCELLED):
+            return _nothing_to_resume(name, status)
+        return Status.RUNNING if status is Status.PAUSED and workers else Status.STOPPED
 
     return _say(engine, name, lease, choose)
 
@@ -68,6 +68,16 @@ def retry(engine: Engine, name: str, lease: float, *, has_pending: bool) -> Said
         return Status.STOPPED if status in (Status.FAILED, Status.CANCELLED, None) else status
 
     return _say(engine, name, lease, choose, again=_forget if has_pending else state.untry_failures)
+
+
+def _nothing_to_resume(name: str, status: Status | None) -> Status:
+    """Being run, or stopped, is what resume is for; anything else it would only hide."""
+    if status in (Status.RUNNING, Status.STOPPED):
+        return status
+    was = "was never run" if status is None else f"is {status.value}"
+    raise exceptions.Refused(
+        reason=f"{name!r} {was}, not paused or cancelled", hint=f"online-migrate migrate {name}"
+    )
 
 
 def _forget(connection: Connection, name: str) -> None:

@@ -7,6 +7,7 @@ a call, which OpenStack demands to be harmless, and only one runner at a time ca
 from __future__ import annotations
 
 import functools
+import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -48,22 +49,45 @@ def run_counted(place: Workplace, migration: CountedMigration) -> Result:
 
 
 def _run(place: Workplace, migration: CountedMigration) -> Result:
-    name = migration.name
-    held = _in_transaction(place, lambda connection: _start(connection, name))
+    name, worker = migration.name, secrets.token_hex(8)
+    held = _in_transaction(place, lambda connection: _start(connection, name, worker))
     if held is not None:
-        error = f"it is {held.value}; online-migrate resume {name} lets it go on"
-        return Result(name, Outcome.HELD, error=error)
+        return _held(name, held, 0)
+    try:
+        return _call_on(place, migration, worker)
+    finally:
+        _in_transaction(place, lambda connection: state.dismiss(connection, worker))
+
+
+def _start(connection: Connection, name: str, worker: str) -> Status | None:
+    """Begins a run, of one worker; gives the status that forbids it."""
+    record = state.get_record(connection, name, for_update=True)
+    if record is not None and record.status in (Status.PAUSED, Status.CANCELLED):
+        return record.status
+    state.start_record(connection, name)
+    epoch = dialect_of(connection).epoch()
+    for other in state.workers_of(connection, name, epoch):
+        # There is one runner at a time, and it is this one.
+        state.dismiss(connection, other.id)
+    state.register(connection, worker, name, epoch)
+    return None
+
+
+def _call_on(place: Workplace, migration: CountedMigration, worker: str) -> Result:
+    name = migration.name
     meter = Meter(name, total=None, done=_recorded(place, name), clock=place.clock)
     place.listener.started(meter.snapshot())
     context: Any = None
     total = 0
     while not place.over:
-        status = _status(place, name)
-        if status is Status.PAUSED or place.throttler.reason() is not None:
+        reason = place.throttler.reason()
+        look = functools.partial(_look_around, name=name, worker=worker, reason=reason)
+        status = _in_transaction(place, look)
+        if status is Status.PAUSED or (reason is not None and status is Status.RUNNING):
             place.clock.wait(_PAUSE, place.stop)
             continue
         if status is not Status.RUNNING:
-            return Result(name, Outcome.HELD, done=total, error=f"it was {status.value} by an operator")
+            break
         size = place.budget.reserve(place.pace.batch_size or _ROWS)
         try:
             context = context if context is not None else _context(migration)
@@ -85,17 +109,16 @@ def _run(place: Workplace, migration: CountedMigration) -> Result:
     return _end(place, name, Status.STOPPED, Outcome.REMAINING, total, None)
 
 
-def _start(connection: Connection, name: str) -> Status | None:
-    record = state.get_record(connection, name, for_update=True)
-    if record is not None and record.status in (Status.PAUSED, Status.CANCELLED):
-        return record.status
-    state.start_record(connection, name)
-    return None
+def _look_around(connection: Connection, name: str, worker: str, reason: str | None) -> Status | None:
+    """A sign of life, and what operators said meanwhile."""
+    state.beat(connection, {worker: {"waits_for": reason}}, dialect_of(connection).epoch())
+    record = state.get_record(connection, name)
+    return None if record is None else record.status
 
 
-def _status(place: Workplace, name: str) -> Status:
-    record = _in_transaction(place, lambda connection: state.get_record(connection, name))
-    return record.status if record is not None else Status.FAILED
+def _held(name: str, status: Status, done: int) -> Result:
+    error = f"it is {status.value}; online-migrate resume {name} lets it go on"
+    return Result(name, Outcome.HELD, done=done, error=error)
 
 
 def _context(migration: CountedMigration) -> Any:
@@ -140,7 +163,18 @@ def _counted_out(place: Workplace, migration: CountedMigration, total: int) -> R
 def _end(
     place: Workplace, name: str, status: Status, outcome: Outcome, done: int, error: str | None
 ) -> Result:
-    _in_transaction(place, lambda connection: state.set_status(connection, name, status, error=error))
+    """Writes down the end, unless an operator has said something else meanwhile: that stays."""
+
+    def write(connection: Connection) -> Status | None:
+        record = state.get_record(connection, name, for_update=True)
+        if record is not None and record.status in (Status.PAUSED, Status.CANCELLED):
+            return record.status
+        state.set_status(connection, name, status, error=error)
+        return None
+
+    said = _in_transaction(place, write)
+    if said is not None:
+        return _held(name, said, done)
     return Result(name, outcome, done=done, error=error)
 
 

@@ -63,13 +63,26 @@ class Job:
             subject=subject,
             dialect=dialect,
             chunker=chunker,
-            writer=dialect.bulk_writer(connection, table, chunker.key, constant),
+            writer=_writer(connection, dialect, chunker, migration, constant),
             pending=None if pending is None else is_pending(pending),
             constant=constant,
             columns=columns,
             known=frozenset(table.c.keys()),
             version=_version(connection, dialect, table, columns),
         )
+
+
+def _writer(
+    connection: Connection,
+    dialect: Dialect,
+    chunker: Chunker,
+    migration: DataMigration,
+    constant: tuple[str, ...],
+) -> BulkWriter:
+    if migration.touch and any(column.onupdate is not None for column in chunker.table.c):
+        # Only SQLAlchemy's own UPDATE computes what a typed table says of them.
+        return BulkWriter(chunker.table, chunker.key)
+    return dialect.bulk_writer(connection, chunker.table, chunker.key, constant)
 
 
 def _version(

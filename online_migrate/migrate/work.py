@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import sqlalchemy as sa
 
 from online_migrate import exceptions
-from online_migrate.dialects.bulk import Versions
+from online_migrate.dialects.bulk import Versions, plain_name
 from online_migrate.dialects.errors import ServerFault
 from online_migrate.evidence.pending import fails_verify, is_pending
 from online_migrate.revision.data_migration import (
@@ -226,7 +226,7 @@ def _read_rows(connection: Connection, job: Job, chunk: Chunk, *, lock: bool = F
     parts, width = len(columns), len(job.columns)
     columns += list(job.columns)
     if job.version is not None:
-        table = connection.dialect.identifier_preparer.format_table(job.subject.table)
+        table = plain_name(connection, job.subject.table.schema, job.subject.table.name)
         version: sa.ColumnElement[str] = sa.literal_column(job.version(table), sa.Text())
         columns.append(version.label(f"{_OURS}version"))
     query = sa.select(*columns).where(chunk.where).order_by(*job.chunker.key)
