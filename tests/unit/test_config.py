@@ -38,6 +38,8 @@ def test_no_batch_size_means_that_chunks_find_their_own() -> None:
         ({"workers": "1.5"}, "workers = '1.5' is not a number"),
         ({"max_failures": "-1"}, "max_failures must be at least 0"),
         ({"chunk_time": "-1"}, "chunk_time"),
+        ({"chunk_time": "nan"}, "chunk_time"),
+        ({"chunk_time": "inf"}, "chunk_time"),
         ({"lease": "0"}, "lease must be above 0"),
         ({"lease": "inf"}, "lease must be above 0"),
         ({"lock_attempts": "0"}, "lock_attempts must be at least 1"),
