@@ -34,7 +34,7 @@ lint: $(DEV)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/mypy tests/servers
+	$(BIN)/mypy tests/servers benchmarks
 	$(BIN)/lint-imports
 
 servers: $(DEV)

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, registry
@@ -94,7 +95,7 @@ def cinder(url: str, patience: float) -> Run:
     done, began = 0, time.monotonic()
     while time.monotonic() - began < patience:
         with Session(engine) as session, session.begin():
-            left = session.query(model).filter(model.size_bytes.is_(None))  # type: ignore[attr-defined]
+            left: Any = session.query(model).filter(model.size_bytes.is_(None))  # type: ignore[attr-defined]
             if not left.count():
                 break
             for volume in left.limit(50):
@@ -111,8 +112,8 @@ def orm(url: str, patience: float) -> Run:
     last, done, began = "", 0, time.monotonic()
     while time.monotonic() - began < patience:
         with Session(engine) as session, session.begin():
-            query = session.query(model).filter(model.id > last).order_by(model.id)  # type: ignore[attr-defined]
-            found = query.limit(1000).all()
+            query: Any = session.query(model).filter(model.id > last)  # type: ignore[attr-defined]
+            found = query.order_by(model.id).limit(1000).all()  # type: ignore[attr-defined]
             if not found:
                 break
             for volume in found:

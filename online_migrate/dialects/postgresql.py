@@ -87,6 +87,8 @@ _LOAD = """
 """
 _SYSTEMIC = frozenset({"0A", "25", "28", "3F", "42", "53", "54", "57", "58", "F0", "XX"})
 """Classes of SQLSTATE: syntax and access, resources, the operator, the system, features that are missing."""
+_OF_VALUES = frozenset({"42804", "42846"})
+"""A value of a type that the column does not take; psycopg2 writes values into the statement."""
 _CONCURRENTLY = 1800.0
 """Seconds that a CONCURRENTLY statement may wait for transactions that are older than it."""
 
@@ -197,7 +199,8 @@ class PostgreSQL(Dialect):
         return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
 
     def is_systemic(self, error: BaseException) -> bool:
-        return str(self._code(error) or "")[:2] in _SYSTEMIC
+        code = str(self._code(error) or "")
+        return code[:2] in _SYSTEMIC and code not in _OF_VALUES
 
     def is_connection_lost(self, error: BaseException) -> bool:
         if super().is_connection_lost(error):

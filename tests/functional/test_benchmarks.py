@@ -1,0 +1,48 @@
+"""The benchmarks run, and measure what they say; how long anything takes is not asserted."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from tests.servers import Database
+from tests.support.project import ROOT
+
+
+@pytest.mark.needs("many_writers")
+def test_a_round_of_everything(database: Database, tmp_path: Path) -> None:
+    """Every contender moves every row, beside an application; the table has a line for each."""
+    rows, single_runs = 300, tmp_path / "runs.json"
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks",
+        "--url",
+        database.url,
+        "--rows",
+        str(rows),
+        "--rounds",
+        "1",
+    ]
+    ran = subprocess.run(
+        [*command, "--rounds", "1", "--load", "20", "--patience", "60", "--json", str(single_runs)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=250,
+    )
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(single_runs.read_text())
+    assert {"single UPDATE", "Backfill, default", "row_migration, --pace full"} <= set(found)
+    for name, [measured] in found.items():
+        assert measured["run"]["rows"] == rows, name
+        assert f"| {name} | " in ran.stdout
+        assert measured["select"]["p50"] >= 0
+    with database.engine.connect() as connection:
+        tables = set(sa.inspect(connection).get_table_names())
+    assert {"volumes", "volumes_template"} <= tables
