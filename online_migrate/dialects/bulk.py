@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 Rows = Sequence[tuple[Any, ...]]
-_OURS = "online_migrate_"
-"""How the names of our parameters begin; SQLAlchemy forbids those that are names of columns."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +44,11 @@ class BulkWriter:
         self.table = table
         self.key = tuple(key)
         self.constant = {name: table.c[name] for name in constant}
+        # How the names of our parameters begin: SQLAlchemy forbids those that are names of columns.
+        self._ours = "online_migrate_"
+        taken = [column.key for column in table.c]
+        while any(name.startswith(self._ours) for name in taken):
+            self._ours += "_"
 
     def write(
         self,
@@ -78,18 +81,22 @@ class BulkWriter:
         self, connection: Connection, columns: Sequence[str], rows: Rows, versions: Versions | None
     ) -> int:
         parts = len(self.key)
-        by_key = [part == sa.bindparam(f"{_OURS}key_{i}", type_=part.type) for i, part in enumerate(self.key)]
+        by_key = [
+            part == sa.bindparam(f"{self._ours}key_{i}", type_=part.type) for i, part in enumerate(self.key)
+        ]
         values = {
-            name: sa.bindparam(f"{_OURS}value_{i}", type_=self.table.c[name].type)
+            name: sa.bindparam(f"{self._ours}value_{i}", type_=self.table.c[name].type)
             for i, name in enumerate(columns)
         }
         update = sa.update(self.table).where(*by_key).values(self._untouched(columns) | values)
-        names = [f"{_OURS}key_{i}" for i in range(parts)] + [f"{_OURS}value_{i}" for i in range(len(columns))]
+        names = [f"{self._ours}key_{i}" for i in range(parts)] + [
+            f"{self._ours}value_{i}" for i in range(len(columns))
+        ]
         if versions is not None:
             name = plain_name(connection, self.table.schema, self.table.name)
             version: sa.ColumnElement[str] = sa.literal_column(versions.expression(name), sa.Text())
-            update = update.where(version == sa.bindparam(f"{_OURS}version", type_=sa.Text()))
-            names.append(f"{_OURS}version")
+            update = update.where(version == sa.bindparam(f"{self._ours}version", type_=sa.Text()))
+            names.append(f"{self._ours}version")
             rows = [(*row, at) for row, at in zip(rows, versions.expected, strict=True)]
         return int(connection.execute(update, [dict(zip(names, row, strict=True)) for row in rows]).rowcount)
 

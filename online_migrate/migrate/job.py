@@ -41,6 +41,11 @@ class Job:
     """What changes, in SQL, whenever one of these columns does: of the table that is called so."""
 
     @property
+    def largest_chunk(self) -> int:
+        """Rows; those that a function of a row gets are all held in memory at once."""
+        return 5_000 if isinstance(self.migration, RowMigration) else 50_000
+
+    @property
     def name(self) -> str:
         """The data migration's."""
         return self.migration.name

@@ -134,12 +134,12 @@ class Pace:
         seconds, usual = PACES[name]
         return cls(chunk_time or seconds, usual if rest is None else rest, batch_size)
 
-    def controller(self) -> ChunkSize:
-        """What follows the times of one worker's chunks."""
+    def controller(self, largest: int) -> ChunkSize:
+        """What follows the times of one worker's chunks, up to *largest* rows."""
         if self.batch_size is not None:
             fixed = Bounds(self.chunk_time, smallest=self.batch_size, largest=self.batch_size)
             return ChunkSize(fixed, self.batch_size)
-        return ChunkSize(Bounds(self.chunk_time), self.first)
+        return ChunkSize(Bounds(self.chunk_time, largest=largest), min(self.first, largest))
 
 
 def exit_code(results: Iterable[Result]) -> int:

@@ -60,7 +60,7 @@ class Worker:
         self._pulse = pulse
         self._dialect: Dialect = job.dialect
         self._claims = Claims(job, self.id, crew.place.lease)
-        self._size = crew.place.pace.controller()
+        self._size = crew.place.pace.controller(job.largest_chunk)
         self._isolation: Isolation[Key] = Isolation()
         self._extent: Extent | None = None
         self._at: Chunk | None = None
