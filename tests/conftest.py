@@ -33,6 +33,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     needs = "needs(*capabilities): run on the servers which have all of these (tests/servers/catalog.py)"
     config.addinivalue_line("markers", needs)
+    config.addinivalue_line(
+        "markers", "each_product: without --server, on one version of each product; the suite has to end"
+    )
     config.addinivalue_line("markers", "long: takes minutes; only run with --long")
     config.stash[FLEET] = Fleet()
 

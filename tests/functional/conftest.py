@@ -50,6 +50,8 @@ def _names_for(test: pytest.Item) -> Sequence[str]:
     selected = test.config.getoption("server")
     for names in (selected,) if selected else (DEFAULT_NAMES, CATALOG):
         suitable = [name for name in names if all(CATALOG[name].has(capability) for capability in needed)]
+        if suitable and not selected and test.get_closest_marker("each_product"):
+            return list({CATALOG[name].product: name for name in reversed(suitable)}.values())[::-1]
         if suitable:
             return suitable
     if not selected:

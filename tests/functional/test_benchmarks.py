@@ -13,6 +13,8 @@ import sqlalchemy as sa
 from tests.servers import Database
 from tests.support.project import ROOT
 
+pytestmark = pytest.mark.each_product
+
 
 @pytest.mark.needs("many_writers")
 def test_a_round_of_everything(database: Database, tmp_path: Path) -> None:

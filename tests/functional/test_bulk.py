@@ -21,6 +21,8 @@ from tests.servers import Database
 from tests.support import schema
 from tests.support.project import Project, create, execute, insert, rows, scalar
 
+pytestmark = pytest.mark.each_product
+
 D = decimal.Decimal
 INTEGERS = [0, -1, 2**31 - 1, -(2**31), None]
 LARGE = [2**63 - 1, -(2**63), 0, None]

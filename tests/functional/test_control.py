@@ -19,6 +19,8 @@ from online_migrate.state import Status
 from tests.servers import Database
 from tests.support.project import PATIENCE, Process, Project, create, execute, insert, rows, scalar, wait_for
 
+pytestmark = pytest.mark.each_product
+
 ROWS = 2_000
 SLOW = """
 @row_migration(table="items", pending=lambda t: t.c.size.is_(None))

@@ -15,6 +15,8 @@ from online_migrate.migrate.run import Outcome
 from tests.servers import Database
 from tests.support.project import Project, create, execute, insert, rows, scalar
 
+pytestmark = pytest.mark.each_product
+
 BAD, GOOD = 60, 40
 TAKEN = 5_000
 """The code of a row that is there already; its key is the last one."""

@@ -16,6 +16,8 @@ from online_migrate.migrate.progress import Silent, Snapshot
 from tests.servers import Database
 from tests.support.project import Project, execute, scalar
 
+pytestmark = pytest.mark.each_product
+
 FILL = """
 fill = Backfill(table="items", values={"size": 1}, pending=lambda t: t.c.size.is_(None))
 """

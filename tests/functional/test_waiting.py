@@ -15,6 +15,8 @@ from online_migrate import command, exceptions
 from tests.servers import Database
 from tests.support.project import Project, execute
 
+pytestmark = pytest.mark.each_product
+
 FILL = """
 fill = Backfill(table="items", values={"size": 1}, pending=lambda t: t.c.size.is_(None))
 """

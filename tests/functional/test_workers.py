@@ -20,7 +20,7 @@ from tests.functional.test_chaos_migrate import PACED, Application
 from tests.servers import Database
 from tests.support.project import PATIENCE, Project, create, insert, rows, scalar, wait_for
 
-pytestmark = pytest.mark.needs("many_writers")
+pytestmark = [pytest.mark.needs("many_writers"), pytest.mark.each_product]
 
 PENDING = ", pending=lambda t: t.c.hits == 0"
 COUNTER = """
