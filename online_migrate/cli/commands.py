@@ -71,7 +71,7 @@ def init(where: Where, directory: str, adopt: bool) -> None:
 )
 @located
 def revision(where: Where, message: str, release: str | None, rev_id: tuple[str, str] | None) -> None:
-    """Write an expand script and the contract script that depends on it."""
+    """Write an expand script and its contract script."""
     from online_migrate import command
     from online_migrate.revision.init import describe
 
@@ -84,7 +84,10 @@ def revision(where: Where, message: str, release: str | None, rev_id: tuple[str,
 @json_option
 @located
 def expand(where: Where, target: str | None, as_json: bool) -> None:
-    """Apply the expand branch: what is added disturbs no code that runs."""
+    """Apply the expand branch.
+
+    What is added disturbs no code that runs.
+    """
     from online_migrate import command
     from online_migrate.cli import output
 
@@ -98,7 +101,9 @@ def expand(where: Where, target: str | None, as_json: bool) -> None:
 @json_option
 @located
 def migrate(where: Where, names: tuple[str, ...], verbose: bool, as_json: bool, **limits: Any) -> int:
-    """Run data migrations until nothing is pending, or up to a limit.
+    """Run data migrations until nothing is pending.
+
+    Or up to a limit: of rows, of time, of failures.
 
     Ctrl-C finishes the chunk and leaves; the same command goes on from there, on any machine.
     """
@@ -116,7 +121,7 @@ def migrate(where: Where, names: tuple[str, ...], verbose: bool, as_json: bool, 
 @click.option("--max-count", "--max_count", type=POSITIVE, help="Maximum number of rows to migrate.")
 @located
 def online_data_migrations(where: Where, max_count: int | None) -> int:
-    """Run data migrations, in the dialect of cinder-manage and nova-manage.
+    """Run them as cinder-manage and nova-manage do.
 
     0: nothing is pending; 1: --max-count was reached and rows are left; 2: any error; 127: wrong
     arguments.
@@ -137,7 +142,10 @@ def online_data_migrations(where: Where, max_count: int | None) -> int:
 @json_option
 @located
 def pause(where: Where, name: str, as_json: bool) -> None:
-    """Let the workers of a data migration, wherever they run, hold on after their chunk."""
+    """Let its workers hold on, wherever they run.
+
+    They finish their chunk first, and go on after resume.
+    """
     from online_migrate import command
     from online_migrate.cli import output
 
@@ -149,7 +157,7 @@ def pause(where: Where, name: str, as_json: bool) -> None:
 @json_option
 @located
 def resume(where: Where, name: str, as_json: bool) -> None:
-    """Let a data migration go on that was paused or cancelled."""
+    """Let go on what was paused or cancelled."""
     from online_migrate import command
     from online_migrate.cli import output
 
@@ -161,7 +169,10 @@ def resume(where: Where, name: str, as_json: bool) -> None:
 @json_option
 @located
 def cancel(where: Where, name: str, as_json: bool) -> None:
-    """Let the workers of a data migration leave after their chunk; nobody starts it until resume."""
+    """Send its workers home, wherever they run.
+
+    They finish their chunk first; nobody can start it again until resume.
+    """
     from online_migrate import command
     from online_migrate.cli import output
 
@@ -174,7 +185,10 @@ def cancel(where: Where, name: str, as_json: bool) -> None:
 @json_option
 @located
 def retry(where: Where, name: str, as_json: bool, **limits: Any) -> int:
-    """Try the rows again that failed: here, or by the workers that are at it."""
+    """Try the rows again that failed.
+
+    Here, or by the workers that are at it.
+    """
     from online_migrate import command
     from online_migrate.cli import output, progress
 
@@ -194,7 +208,10 @@ def retry(where: Where, name: str, as_json: bool, **limits: Any) -> int:
 @json_option
 @located
 def gate(where: Where, target: str | None, as_json: bool) -> int:
-    """Say what stands before contract, and what removes it. Exit code 3 if anything does."""
+    """Say what stands before contract.
+
+    And what removes it. Exit code 3 if anything does.
+    """
     from online_migrate import command
     from online_migrate.cli import output
 
@@ -227,7 +244,10 @@ def contract(where: Where, target: str | None, available: bool, as_json: bool) -
 @cli.command()
 @located
 def upgrade(where: Where) -> int:
-    """Take a fresh database, or one that no service uses, the whole way."""
+    """Take a fresh database the whole way.
+
+    Or one that no service uses.
+    """
     from online_migrate import command
     from online_migrate.cli import output, progress
 
@@ -256,7 +276,10 @@ def status(where: Where, as_json: bool, exit_code: bool) -> int:
 @json_option
 @located
 def plan(where: Where, as_json: bool, exit_code: bool) -> int:
-    """Show the SQL of what is left to do for this database; change nothing."""
+    """Show the SQL of what is left to do.
+
+    For this database; nothing is changed.
+    """
     from online_migrate import command
     from online_migrate.cli import output
 
@@ -269,7 +292,7 @@ def plan(where: Where, as_json: bool, exit_code: bool) -> int:
 @json_option
 @located
 def history(where: Where, as_json: bool) -> None:
-    """List the revisions of both branches, the oldest first."""
+    """List the revisions of both branches."""
     from online_migrate import command
     from online_migrate.cli import output
 
@@ -305,7 +328,7 @@ def current(where: Where, as_json: bool, check_heads: bool) -> int:
 @click.argument("revisions", nargs=-1, required=True)
 @located
 def stamp(where: Where, revisions: tuple[str, ...]) -> None:
-    """Write down that the database is at these revisions, without running anything.
+    """Write down revisions without running them.
 
     A revision moves its own branch only; "heads" and "base" move both.
     """
@@ -319,11 +342,14 @@ def stamp(where: Where, revisions: tuple[str, ...]) -> None:
 @click.option("--rows", type=POSITIVE, default=20_000, show_default=True, help="Rows of the sample database.")
 @click.option("--url", metavar="URL", help="An empty database to use instead of SQLite.")
 def demo(rows: int, url: str | None) -> int:
-    """Show the whole life of a migration on a sample database under live traffic."""
+    """Show the whole life of a migration.
+
+    On a sample database under live traffic.
+    """
     from online_migrate.demo.main import run
 
     return run(rows=rows, url=url, echo=click.echo)
 
 
-db = Group("db", commands=dict(cli.commands), help="Every command again, as in: cinder-manage db COMMAND.")
+db = Group("db", commands=dict(cli.commands), help="Every command again: db COMMAND.")
 cli.add_command(db)

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _IDLE = 0.1
 """Seconds between two questions of a worker that has nothing to do, or that must wait."""
+_LONGEST_REST = 1.0
+"""Seconds that a worker rests after a chunk: meanwhile nobody hears what an operator says on SQLite."""
 LONGEST_ERROR = 2_000
 """Characters of an error that are kept: whoever raises may put a whole file into it."""
 
@@ -202,7 +204,7 @@ class Worker:
     def _leave_alone(self, took: float) -> None:
         rest = max(self._dialect.courtesy, took * self._crew.place.pace.rest)
         if rest:
-            self._rest(rest)
+            self._rest(min(rest, _LONGEST_REST))
 
     # --- what the next chunk is ------------------------------------------------------------------
 
