@@ -63,6 +63,8 @@ class Survey:
 
     walk: state.Walk
     upper: Key | None
+    last: bool
+    """There is less than an extent above the frontier."""
     dead: frozenset[str]
     """Workers whose session is gone, for certain."""
 
@@ -109,12 +111,15 @@ class Claims:
         walk = state.get_walk(connection, self._name)
         if walk is None:
             raise exceptions.Failed(message=f"the record of {self._name!r} was deleted while it ran")
-        upper = None
+        upper, last = None, False
         if not walk.handed_out:
             lower = None if walk.frontier is None else decode_key(walk.frontier)
             condition = self._pending if walk.sweep else None
-            upper = self._chunker.next_upper(connection, lower, size * _CHUNKS, condition)
-        return Survey(walk, upper, dead)
+            upper = self._chunker.nth_key(connection, lower, size * _CHUNKS, condition)
+            if upper is None:
+                last = True
+                upper = self._chunker.next_upper(connection, lower, size * _CHUNKS, condition)
+        return Survey(walk, upper, last, dead)
 
     def take(self, connection: Connection, seen: Survey) -> Extent | Claim:
         """Takes an extent if there is one; see :class:`Claim` for why there is none."""
@@ -128,10 +133,9 @@ class Claims:
         if inherited is not None:
             return inherited
         if seen.upper is not None:
-            return self._next(connection, seen.walk, seen.upper)
+            return self._next(connection, seen.walk, seen.upper, seen.last)
         if not seen.walk.handed_out:
             state.put_walk(connection, dataclasses.replace(seen.walk, handed_out=True), known=True)
-            return Claim.AGAIN
         if any(other.extent is not None for other in others):
             return Claim.OTHERS
         return Claim.PASS_OVER
@@ -161,11 +165,12 @@ class Claims:
     def _is_dead(self, other: state.Worker, dead: frozenset[str]) -> bool:
         return other.id in dead or other.silence > self._lease
 
-    def _next(self, connection: Connection, walk: state.Walk, upper: Key) -> Extent:
+    def _next(self, connection: Connection, walk: state.Walk, upper: Key, last: bool) -> Extent:
         lower = None if walk.frontier is None else decode_key(walk.frontier)
         frontier = moved_on(self._name, self._chunker, lower, upper)
         extent = Extent(walk.extents + 1, lower, upper, bool(walk.sweep))
-        new = dataclasses.replace(walk, frontier=frontier, extents=extent.number)
+        # What an application appends from now on is for the next pass: this one could run after it forever.
+        new = dataclasses.replace(walk, frontier=frontier, extents=extent.number, handed_out=last)
         state.put_walk(connection, new, known=True)
         self._hold(connection, extent)
         return extent

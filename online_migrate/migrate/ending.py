@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 T = TypeVar("T")
-_IN_VAIN = 5
+_IN_VAIN = 10
 """How often we go back for rows that became pending behind us and find no fewer than before."""
 _OUTCOMES = {
     Status.PAUSED: Outcome.HELD,
@@ -131,8 +131,7 @@ class Ending:
         if left.pending or left.untried:
             return self._again(walk, left.pending)
         if left.above:
-            state.put_walk(connection, dataclasses.replace(walk, handed_out=False), known=True)
-            return False
+            return self._again(walk, pending=1)
         self._write_end(left)
         return True
 
@@ -141,8 +140,12 @@ class Ending:
             state.set_status(self._connection, self._job.name, Status.STOPPED)
             self._crew.halt(Chased())
             return True
-        sweep = dataclasses.replace(walk, sweep=walk.sweep + 1, frontier=None, handed_out=False)
-        state.put_walk(self._connection, sweep, known=True)
+        if self._job.pending is None:
+            # On from where it was: nobody can tell which of the rows behind are done.
+            again = dataclasses.replace(walk, handed_out=False)
+        else:
+            again = dataclasses.replace(walk, sweep=walk.sweep + 1, frontier=None, handed_out=False)
+        state.put_walk(self._connection, again, known=True)
         return False
 
     def _write_end(self, left: Left) -> None:

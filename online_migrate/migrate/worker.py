@@ -163,9 +163,11 @@ class Worker:
         finally:
             place.budget.settle(reserved, migrated)
         took = place.clock.monotonic() - began
-        if plan is not None and plan.rows is not None and not self._isolation.active:
-            self._size.observe(plan.rows, took)
-        self._leave_alone(took)
+        rows = None if plan is None else plan.rows
+        if rows is not None and not self._isolation.active:
+            self._size.observe(rows, took)
+        # After the last rows of a range there is nothing to rest from, and an old version writes the next.
+        self._leave_alone(0.0 if rows is None else took)
 
     def _do(self, extent: Extent, plan: _Plan) -> int:
         prepared: Prepared | None = None
