@@ -97,6 +97,48 @@ def test_rows_behind_and_ahead_of_the_walk_and_undone_ones_are_migrated(
     assert result.done == 35  # two of them twice, one was deleted before its chunk
 
 
+class Appending(Silent):
+    """An application that appends a row after every chunk, without an end."""
+
+    def __init__(self, database: Database, size: str) -> None:
+        self._database = database
+        self._size = size
+        self.appended = 0
+
+    def advanced(self, snapshot: Snapshot) -> None:
+        if snapshot.chunk:
+            self.appended += 1
+            assert self.appended < 200, "the walk runs after the end of the table"
+            row = 1000 + self.appended
+            execute(
+                self._database.engine, f"INSERT INTO items (id, gb, size) VALUES ({row}, 1, {self._size})"
+            )
+
+
+def test_a_walk_ends_although_rows_are_appended_all_the_time(database: Database, project: Project) -> None:
+    """Rows of the new version are not pending, so that nothing is left to do however many there come."""
+    items(database.engine, 25)
+    project.data("fill", FILL)
+    application = Appending(database, "10")
+    result = project.migrate(batch_size=10, listener=application)["fill"]
+    assert (result.outcome, result.done) == (Outcome.COMPLETE, 25)
+    assert 0 < application.appended < 20
+
+
+@pytest.mark.parametrize("pending", ["", ", pending=lambda t: t.c.size.is_(None)"], ids=["none", "pending"])
+def test_rows_that_become_pending_as_fast_as_they_are_moved_end_the_run(
+    pending: str, database: Database, project: Project
+) -> None:
+    """An old version that writes all the time is not run after forever: exit 1 says that it still does."""
+    items(database.engine, 25)
+    project.data("fill", f"fill = Backfill(table='items', values=lambda t: {{'size': t.c.gb * 10}}{pending})")
+    application = Appending(database, "NULL")
+    result = project.migrate(batch_size=10, listener=application)["fill"]
+    assert (result.outcome, exit_code([result])) == (Outcome.CHASED, 1)
+    assert result.done >= 25
+    assert project.migrate()["fill"].outcome is Outcome.COMPLETE
+
+
 def test_rows_that_become_pending_after_completion_are_migrated_by_the_next_run(
     database: Database, project: Project
 ) -> None:
