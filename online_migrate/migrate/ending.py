@@ -162,7 +162,7 @@ class Ending:
             if self._crew.over:
                 return
             try:
-                self._committed(lambda key=key: self._try_one(key))  # type: ignore[misc]
+                self._crew.done += self._committed(lambda key=key: self._try_one(key))  # type: ignore[misc]
             except (UserError, *ServerFault) as error:
                 if not isinstance(error, UserError) and self._job.dialect.is_connection_lost(error):
                     raise
@@ -172,22 +172,24 @@ class Ending:
     def _record(self, key: str, error: str) -> None:
         state.record_failures(self._connection, self._job.name, self._crew.run, {key: error})
 
-    def _try_one(self, key: str) -> None:
+    def _try_one(self, key: str) -> int:
         """Under the lock of the record, so that nobody else tries it as well."""
         job, connection = self._job, self._connection
         locked_record(connection, job.name)
         if key not in {
             row for row, _e, run in state.failed_keys(connection, job.name) if run != self._crew.run
         }:
-            return
+            return 0
         chunk = job.chunker.single(decode_key(key))
         rows = read(connection, job, chunk)
-        prepared = None if rows is None else call(job, chunk, rows, lambda: None)
+        prepared = None
+        if rows is not None:
+            prepared = dataclasses.replace(call(job, chunk, rows, lambda: None), lock=True)
         effect = do_chunk(connection, job, chunk, prepared)
         state.forget_failures(connection, job.name, [key])
         state.record_failures(connection, job.name, self._crew.run, effect.failures)
         state.add_done(connection, job.name, effect.done)
-        self._crew.done += effect.done
+        return effect.done
 
     # --- when this process leaves ----------------------------------------------------------------
 

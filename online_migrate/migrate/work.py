@@ -64,6 +64,12 @@ class Prepared:
     rows: Mapping[Key, tuple[Any, ...]]
     """The rows as they were read; behind them their version, where the server has one."""
     answers: Mapping[Key, Answer]
+    lock: bool = False
+    """The rows are to be locked, and compared, before they are written."""
+
+
+class Stale(Exception):
+    """A row was changed after it was read: roll back, and do the chunk again with ``lock``."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +95,8 @@ def call(job: Job, chunk: Chunk, rows: _Rows, beat: Callable[[], None]) -> Prepa
 
 
 def do_chunk(connection: Connection, job: Job, chunk: Chunk, prepared: Prepared | None) -> Effect:
-    """Migrates the pending rows of *chunk*; raises :class:`UserError` if the user's function does."""
+    """Migrates the pending rows of *chunk*; raises :class:`UserError` if the user's function does, and
+    :class:`Stale` if rows that were not locked have changed."""
     wrong = fails_verify(job.subject)
     if wrong is None:
         return _do(job.migration, connection, job, chunk, prepared)
@@ -182,16 +189,17 @@ def _rows(
 
 
 def _write_unchanged(connection: Connection, job: Job, chunk: Chunk, prepared: Prepared) -> bool:
-    """Writes the rows if all of them are as they were read; otherwise nothing, and gives False."""
-    if job.version is None:
+    """Writes the rows if all of them are as they were read; False: that cannot be told without a lock.
+
+    No savepoint: MySQL forgets them in a deadlock, and the error of that would hide the deadlock.
+    """
+    if job.version is None or prepared.lock:
         return False
     expected = sum(bool(answer.values) for answer in prepared.answers.values())
     versions = {key: seen[-1] for key, seen in prepared.rows.items()}
-    with connection.begin_nested() as savepoint:
-        written = _write(connection, job, chunk, prepared.answers, versions)
-        if written != expected:
-            savepoint.rollback()
-    return written == expected
+    if _write(connection, job, chunk, prepared.answers, versions) != expected:
+        raise Stale
+    return True
 
 
 def _refuse_unwritten(job: Job, chunk: Chunk, unwritten: int) -> None:

@@ -24,7 +24,7 @@ from online_migrate.migrate.isolation import Isolation
 from online_migrate.migrate.job import Job
 from online_migrate.migrate.pulse import Pulse
 from online_migrate.migrate.transaction import committed, looked
-from online_migrate.migrate.work import Prepared, UserError, call, do_chunk, read
+from online_migrate.migrate.work import Prepared, Stale, UserError, call, do_chunk, read
 from online_migrate.walk.checkpoint import encode_key
 from online_migrate.walk.chunker import Chunk, Key
 
@@ -177,7 +177,12 @@ class Worker:
             rows = self._looked(lambda: read(self._connection, self._job, chunk))
             # Between two transactions: whatever a function takes its time for, no row is locked meanwhile.
             prepared = None if rows is None else call(self._job, chunk, rows, self._beat)
-        done, failures = self._committed(lambda: self._apply(extent, plan, prepared))
+        try:
+            done, failures = self._committed(lambda: self._apply(extent, plan, prepared))
+        except Stale:
+            assert prepared is not None
+            locked = dataclasses.replace(prepared, lock=True)
+            done, failures = self._committed(lambda: self._apply(extent, plan, locked))
         self._moved(extent, plan.upper)
         if done or plan.chunk is not None:
             self._crew.count(self.id, done, plan.chunk or "", self._size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -831,6 +832,51 @@ def test_two_first_runs_at_the_same_moment_both_find_a_record(database: Database
 
 
 _FALSE = {"postgresql": "false", "mysql": "0", "mariadb": "0"}
+
+
+COUNT_UP = """
+@row_migration(table="items", pending=lambda t: t.c.size.is_(None))
+def fill(row):
+    return {"hits": row.hits + 1, "size": 1}
+"""
+
+
+@pytest.mark.needs("row_locks")
+@pytest.mark.parametrize(
+    "source", [FILL, COUNT_UP], ids=["an UPDATE in the server", "values from a function"]
+)
+def test_a_deadlock_is_no_failure(source: str, database: Database, project: Project) -> None:
+    """The application and the chunk wait for each other, and the server ends the chunk: it is repeated."""
+    items(database.engine, 10)
+    execute(database.engine, "CREATE TABLE weight (id INTEGER PRIMARY KEY)")
+    project.data("fill", source)
+    site = project.site()
+    errors: list[str] = []
+    holder = database.engine.connect()
+    # Who changed more is spared by InnoDB.
+    holder.execute(sa.text("INSERT INTO weight (id) VALUES (:id)"), [{"id": i} for i in range(500)])
+    holder.execute(sa.text("UPDATE items SET gb = gb WHERE id = 9"))
+
+    def close_the_circle() -> None:
+        time.sleep(0.5)
+        holder.execute(sa.text("UPDATE items SET gb = gb WHERE id = 1"))
+        holder.commit()
+
+    circle = threading.Thread(target=close_the_circle)
+
+    def begins(c: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
+        if "UPDATE items" in statement and not circle.ident:
+            circle.start()
+
+    event.listen(site.engine, "before_cursor_execute", begins)
+    event.listen(site.engine, "handle_error", lambda context: errors.append(str(context.original_exception)))
+    [result] = command.migrate(site)
+    circle.join()
+    holder.close()
+    assert any("deadlock" in error.lower() for error in errors), errors
+    assert (result.outcome, result.done, result.failed) == (Outcome.COMPLETE, 10, 0)
+    hits = 1 if source is COUNT_UP else 0
+    assert rows(database.engine, "SELECT DISTINCT hits FROM items") == [(hits,)]
 
 
 # --- other people's locks ------------------------------------------------------------------------
