@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from online_migrate import exceptions, state
-from online_migrate.config import Settings
 from online_migrate.contract import gate as gates
 from online_migrate.contract import runner as contracts
 from online_migrate.ddl.session import connect, migrator
 from online_migrate.dialects import safe_url
 from online_migrate.expand import runner as expands
-from online_migrate.migrate import control, counted, runner, throttling
+from online_migrate.migrate import control, counted, runner
 from online_migrate.migrate.crew import Workplace
-from online_migrate.migrate.run import Budget, Outcome, Pace, Result, exit_code
+from online_migrate.migrate.limits import Limits, pace_of, watched
+from online_migrate.migrate.run import Budget, Outcome, Result, exit_code
 from online_migrate.revision import init as projects
 from online_migrate.revision import pair, releases, stamping
 from online_migrate.revision.data_migration import CountedMigration, DataMigration
@@ -33,13 +33,11 @@ from online_migrate.revision.stepping import Stepper
 from online_migrate.site import Site
 from online_migrate.status import report as reports
 from online_migrate.status.plan import Plan, make_plan
-from online_migrate.walk import throttler
-from online_migrate.walk.throttler import Monitor
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
-__all__ = ["Outcome", "Result", "Site", "exit_code"]
+__all__ = ["Limits", "Outcome", "Result", "Site", "exit_code"]
 
 
 # --- stage 1: it is written ----------------------------------------------------------------------
@@ -113,93 +111,35 @@ def migrate(
     over = site.project.graph.requirements(applied)
     runner.check(site.engine, [migration for migration in chosen if migration.name not in over])
     site.prepare()
-    with _monitor(site, limits or Limits()) as monitor:
-        place = dataclasses.replace(_workplace(site, limits), throttler=monitor)
+    with _at_work(site, limits or Limits()) as place:
         return runner.each(_run_all(site, place, chosen, applied), site.listener)
 
 
-@dataclasses.dataclass(frozen=True)
-class Limits:
-    """How far a run goes, and how fast; None: as the project's settings say."""
-
-    max_count: int | None = None
-    """Rows to migrate, in all data migrations together."""
-    max_time: float | None = None
-    """Seconds after which no further chunk is begun."""
-    batch_size: int | None = None
-    """Rows in every chunk, instead of as many as take *chunk_time*."""
-    chunk_time: float | None = None
-    """Seconds that a chunk should take."""
-    pace: str | None = None
-    """gentle, default or full: how much of the server's time is taken."""
-    nice: float | None = None
-    """Seconds of rest for each second of work, instead of what the pace says."""
-    max_load: str | None = None
-    """Counters of the server, ``NAME=LIMIT,...``, above which no chunk is begun."""
-    critical_load: str | None = None
-    """The same; above them the run is ended."""
-    throttle_file: str | None = None
-    """No chunk is begun while this file is there."""
-    throttle_query: str | None = None
-    """No chunk is begun while the first value that it gives is above 0."""
-    workers: int | None = None
-    """Chunks at the same time."""
-    max_failures: int | None = None
-    """Rows that may fail before a data migration is ended."""
-
-
-def _nice(limits: Limits, settings: Settings) -> float | None:
-    if limits.nice is not None:
-        return limits.nice
-    return settings.nice if settings.nice >= 0 else None
-
-
-def _from_here(path: str | None) -> str:
-    """A path on the command line is from here; one in the settings is from where they are."""
-    return str(Path(path).absolute()) if path else ""
-
-
-def _monitor(site: Site, limits: Limits) -> Monitor:
-    """Who says "wait". Raises :class:`~online_migrate.exceptions.ThrottlerBroken` for what cannot be read."""
-    settings = site.project.settings
-    usual = throttling.make(
-        max_load=limits.max_load or settings.max_load,
-        file=_from_here(limits.throttle_file) or settings.throttle_file,
-        query=limits.throttle_query or settings.throttle_query,
-        function=settings.throttle_with,
-        folder=site.config_file.parent,
-    )
-    critical = throttling.make_critical(limits.critical_load or settings.critical_load)
-    with connect(site.engine) as connection:
-        throttler.check([*usual, *critical], connection)
+@contextlib.contextmanager
+def _at_work(site: Site, limits: Limits) -> Iterator[Workplace]:
+    """Where data migrations are run, and everything that says "wait" is asked."""
+    settings = limits.over(site.project.settings)
+    deadline = None if limits.max_time is None else site.clock.monotonic() + limits.max_time
 
     def give_up(reason: str) -> None:
         if not site.stop.requested:
             site.say(f"stopping after this chunk: {reason}")
             site.stop.request(reason)
 
-    return Monitor(site.engine, usual, critical=critical, give_up=give_up, clock=site.clock)
-
-
-def _workplace(site: Site, limits: Limits | None = None) -> Workplace:
-    limits, settings = limits or Limits(), site.project.settings
-    deadline = None if limits.max_time is None else site.clock.monotonic() + limits.max_time
-    return Workplace(
-        engine=site.engine,
-        budget=Budget(limits.max_count, deadline=deadline, clock=site.clock),
-        clock=site.clock,
-        stop=site.stop,
-        listener=site.listener,
-        pace=Pace.named(
-            limits.pace or settings.pace,
-            chunk_time=limits.chunk_time or settings.chunk_time or None,
-            rest=_nice(limits, site.project.settings),
-            batch_size=limits.batch_size or settings.batch_size or None,
-        ),
-        workers=limits.workers or settings.workers,
-        lease=settings.lease,
-        max_failures=settings.max_failures if limits.max_failures is None else limits.max_failures,
-    )
+    folder = site.config_file.parent
+    with watched(site.engine, settings, folder, clock=site.clock, give_up=give_up, say=site.say) as watching:
+        yield Workplace(
+            engine=site.engine,
+            budget=Budget(limits.max_count, deadline=deadline, clock=site.clock),
+            clock=site.clock,
+            stop=site.stop,
+            listener=site.listener,
+            pace=pace_of(settings),
+            workers=settings.workers,
+            lease=settings.lease,
+            max_failures=settings.max_failures,
+            watched=watching,
+        )
 
 
 def _refuse_unexpanded(migrations: Sequence[DataMigration], applied: frozenset[str], graph: Graph) -> None:
@@ -380,9 +320,12 @@ def _resume(site: Site, revisions: Sequence[str]) -> None:
             required = site.project.graph.revisions[revision].requires
             names |= set(required) if isinstance(required, tuple) else set()
     chosen = _readable(site, [m for name, m in site.project.data_migrations.items() if name in names])
-    for result in _run_all(site, _workplace(site), chosen, site.applied()) if chosen else ():
-        if result.outcome is not Outcome.COMPLETE:
-            site.say(f"{result.name}: {result.error or result.outcome.value}")
+    if not chosen:
+        return
+    with _at_work(site, Limits()) as place:
+        for result in _run_all(site, place, chosen, site.applied()):
+            if result.outcome is not Outcome.COMPLETE:
+                site.say(f"{result.name}: {result.error or result.outcome.value}")
 
 
 def _readable(site: Site, migrations: Sequence[DataMigration]) -> list[DataMigration]:
@@ -425,14 +368,14 @@ def upgrade(site: Site) -> list[Result]:
 def _upgrade_data(site: Site, chosen: Sequence[DataMigration], *, fresh: bool) -> list[Result]:
     applied = site.applied()
     _refuse_unexpanded(chosen, applied, site.project.graph)
-    place = _workplace(site)
     empty = [m for m in chosen if isinstance(m, CountedMigration) and _is_empty(site, m, fresh=fresh)]
     for migration in empty:
         with connect(site.engine) as connection, connection.begin():
             state.start_record(connection, migration.name)
             state.set_status(connection, migration.name, state.Status.COMPLETE)
     others = [migration for migration in chosen if migration not in empty]
-    return runner.each(_run_all(site, place, others, applied), site.listener)
+    with _at_work(site, Limits()) as place:
+        return runner.each(_run_all(site, place, others, applied), site.listener)
 
 
 def _is_empty(site: Site, migration: CountedMigration, *, fresh: bool) -> bool:

@@ -42,7 +42,19 @@ class Settings:
     chunk_time: float = 0.0
     """How long a chunk should take, locks and all; 0: as long as the pace says."""
     nice: float = -1.0
-    """Seconds of rest for each second of work; below 0: as the pace says."""
+    """At least so many seconds of rest for each second of work; below 0: as the pace says."""
+    max_lag: float = -1.0
+    """Seconds that a replica may be behind before no chunk is begun; 0: replicas are not watched;
+    below 0: 10 s, where this user may see it."""
+    replicas: str = ""
+    """URLs of replicas to watch, with commas; those that stream from PostgreSQL are found without."""
+    lag_ignore: str = ""
+    """Application names, with commas, of streaming replicas that are late on purpose."""
+    max_history: float = -1.0
+    """Old transactions that InnoDB may keep before no chunk is begun; 0: not watched; below 0: 1,000,000,
+    where this user may see it."""
+    if_unreadable: str = "wait"
+    """wait or go: what a throttler counts for that cannot be read."""
     max_load: str = ""
     """Counters of the server above which no chunk is begun: ``Threads_running=50,Threads_connected=500``."""
     critical_load: str = ""
@@ -77,6 +89,13 @@ class Settings:
         if not 0 <= self.chunk_time < math.inf or self.pace not in ("gentle", "default", "full"):
             raise exceptions.ConfigBroken(
                 path=f"[{SECTION}]", reason="pace is gentle, default or full, and chunk_time at least 0"
+            )
+        if self.if_unreadable not in ("wait", "go") or not all(
+            map(math.isfinite, (self.max_lag, self.max_history))
+        ):
+            raise exceptions.ConfigBroken(
+                path=f"[{SECTION}]",
+                reason="if_unreadable is wait or go, and max_lag and max_history are finite numbers",
             )
         for name, least in (("lock_attempts", 1), ("workers", 1), ("batch_size", 0), ("max_failures", 0)):
             if getattr(self, name) < least:

@@ -75,6 +75,11 @@ def limit_options(function: F) -> F:
             type=click.Choice(["gentle", "default", "full"]),
             help="How much of the server's time is taken.",
         ),
+        click.option(
+            "--if-unreadable",
+            type=click.Choice(["wait", "go"]),
+            help="What a throttler counts for that cannot be read [default: wait].",
+        ),
         click.option("--throttle-query", metavar="SQL", help="Wait while its first value is above 0."),
         click.option("--throttle-file", metavar="PATH", help="Wait while this file is there."),
         click.option("--critical-load", metavar="NAME=LIMIT,...", help="Stop above these."),
@@ -82,6 +87,16 @@ def limit_options(function: F) -> F:
             "--max-load",
             metavar="NAME=LIMIT,...",
             help="Wait above these: Threads_running=50, active_backends=20.",
+        ),
+        click.option(
+            "--replica",
+            "replicas",
+            multiple=True,
+            metavar="URL",
+            help="Watch this replica, too; PostgreSQL's own are found.",
+        ),
+        click.option(
+            "--max-lag", type=click.FloatRange(min=0), help="Wait while a replica is so many seconds behind."
         ),
         click.option("--nice", type=click.FloatRange(min=0), help="Seconds of rest for each second of work."),
         click.option("--workers", type=POSITIVE, help="Chunks at the same time [default: 1]."),

@@ -61,6 +61,10 @@ class Dialect:
     """The isolation level of the transaction of a revision, where the usual one will not do."""
     single_writer: ClassVar[bool] = False
     """Whoever writes keeps everybody else from writing: a second worker would only wait."""
+    streams: ClassVar[bool] = False
+    """It knows the servers that stream its log; see :meth:`replayed`."""
+    has_history: ClassVar[bool] = False
+    """It keeps old versions of rows apart, for as long as anybody may see them."""
     update_returning: ClassVar[bool] = False
     """An UPDATE can be a part of a query, which sees the rows as they are after it."""
     row_value_ranges: ClassVar[bool] = True
@@ -122,7 +126,26 @@ class Dialect:
         """What the server is busy with just now: its own counters, those of *names* that it has."""
         return {}
 
+    def replayed(self, connection: Connection) -> tuple[int, dict[str, int | None]]:
+        """How far this server has written its log, and how far each server that streams it has replayed it.
+
+        In bytes; None: this user may not see it. Without streaming, or where nobody can tell: ``(0, {})``.
+        """
+        return 0, {}
+
+    def flow_control(self, connection: Connection) -> float | None:
+        """For how many seconds the cluster has held back its writers by now; None: this is no cluster."""
+        return None
+
+    def session_id(self, connection: Connection) -> int:
+        """The server's number for the session."""
+        return 0
+
     # --- locks -----------------------------------------------------------------------------------
+
+    def blocked_by(self, connection: Connection, sessions: Sequence[int]) -> int:
+        """How many other sessions wait for locks that *sessions* hold."""
+        return 0
 
     def try_named_lock(self, connection: Connection, name: str) -> bool:
         """Takes the lock *name* for the session of *connection*, or says at once that it is taken.
@@ -232,6 +255,10 @@ class Dialect:
         return None
 
     # --- the catalog -----------------------------------------------------------------------------
+
+    def has_table(self, connection: Connection, name: str, schema: str | None = None) -> bool:
+        """True if the table is there, also while somebody changes it."""
+        return sa.inspect(connection).has_table(name, schema=schema)
 
     def fingerprint(self, connection: Connection, names: Sequence[str]) -> str:
         """A text that changes whenever the definition of a table, view or trigger in *names* does."""

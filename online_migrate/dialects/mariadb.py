@@ -20,6 +20,18 @@ class MariaDB(MySQL):
     name: ClassVar[str] = "mariadb"
     statement_timeout_codes: ClassVar[frozenset[object]] = frozenset({1969, 1317})
 
+    blocked: ClassVar[str] = """
+        SELECT count(DISTINCT w.requesting_trx_id)
+        FROM information_schema.innodb_lock_waits w
+        JOIN information_schema.innodb_trx b ON b.trx_id = w.blocking_trx_id
+        JOIN information_schema.innodb_trx r ON r.trx_id = w.requesting_trx_id
+        WHERE b.trx_mysql_thread_id IN :sessions AND r.trx_mysql_thread_id NOT IN :sessions
+    """
+
+    def _history_length(self, connection: Connection) -> float:
+        rows = connection.execute(sa.text("SHOW GLOBAL STATUS LIKE 'Innodb_history_list_length'")).all()
+        return float(rows[0][1]) if rows else 0.0
+
     @contextlib.contextmanager
     def statement_timeout(self, connection: Connection, seconds: float) -> Iterator[None]:
         before = connection.scalar(sa.text("SELECT @@SESSION.max_statement_time"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
+import random
+import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,7 +16,9 @@ from sqlalchemy.dialects import mysql
 from online_migrate.dialects import mysql_ddl
 from online_migrate.dialects.base import Dialect, LockTarget, Problem, render_rows
 from online_migrate.dialects.bulk import BulkWriter, UnionWriter, plain_name
+from online_migrate.dialects.errors import AnyFault
 from online_migrate.dialects.statement import Kind, dropped
+from online_migrate.waiting import backoff
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -61,7 +65,12 @@ _SELF_UPDATING = """
     WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table
       AND LOWER(extra) LIKE '%on update current_timestamp%'
 """
-
+_BEING_CHANGED = 1684
+"""Somebody is creating, changing or dropping the table that DESCRIBE is about."""
+_HISTORY = "history_list_length"
+_HISTORY_LENGTH = """
+    SELECT count FROM information_schema.innodb_metrics WHERE name = 'trx_rseg_history_len'
+"""
 
 # Without it a value that does not fit is cut, with a warning that nobody reads.
 # And without a bound of its own a plain SELECT waits for a year behind LOCK TABLES.
@@ -86,6 +95,7 @@ class MySQL(Dialect):
     """DDL commits by itself; only LOCK TABLES keeps writers out between a look and an ALTER."""
 
     name: ClassVar[str] = "mysql"
+    has_history: ClassVar[bool] = True
     extra: ClassVar[str] = "mysql"
     transactional_ddl: ClassVar[bool] = False
     metadata_only_under_lock: ClassVar[bool] = True
@@ -93,10 +103,18 @@ class MySQL(Dialect):
     row_value_ranges: ClassVar[bool] = False
     lock_timeout_codes: ClassVar[frozenset[object]] = frozenset({1205, 3572})
     statement_timeout_codes: ClassVar[frozenset[object]] = frozenset({3024, 1317})
-    conflict_codes: ClassVar[frozenset[object]] = frozenset({1213})
+    conflict_codes: ClassVar[frozenset[object]] = frozenset({1213, _BEING_CHANGED})
     connection_codes: ClassVar[frozenset[object]] = frozenset(
         {1053, 2002, 2003, 2006, 2013, 2055, 4031, 1040, 1927}
     )
+    blocked: ClassVar[str] = """
+        SELECT count(DISTINCT w.requesting_thread_id)
+        FROM performance_schema.data_lock_waits w
+        JOIN performance_schema.threads b ON b.thread_id = w.blocking_thread_id
+        JOIN performance_schema.threads r ON r.thread_id = w.requesting_thread_id
+        WHERE b.processlist_id IN :sessions AND r.processlist_id NOT IN :sessions
+    """
+    """How many sessions wait for row locks of :sessions."""
     refused_algorithm_codes: ClassVar[frozenset[object]] = frozenset({1845, 1846, 1221, 4092})
 
     def create_engine(self, url: sa.URL) -> Engine:
@@ -141,7 +159,25 @@ class MySQL(Dialect):
             query.bindparams(sa.bindparam("names", expanding=True)), {"names": list(names)}
         )
         wanted = {name.lower(): name for name in names}
-        return {wanted[str(name).lower()]: float(value) for name, value in rows if _is_number(value)}
+        found = {wanted[str(name).lower()]: float(value) for name, value in rows if _is_number(value)}
+        if _HISTORY in names:
+            found[_HISTORY] = self._history_length(connection)
+        return found
+
+    def _history_length(self, connection: Connection) -> float:
+        # Not in SHOW GLOBAL STATUS, as MariaDB has it.
+        return float(connection.scalar(sa.text(_HISTORY_LENGTH)) or 0)
+
+    def session_id(self, connection: Connection) -> int:
+        return int(connection.scalar(sa.text("SELECT CONNECTION_ID()")) or 0)
+
+    def blocked_by(self, connection: Connection, sessions: Sequence[int]) -> int:
+        query = sa.text(self.blocked).bindparams(sa.bindparam("sessions", expanding=True))
+        return int(connection.scalar(query, {"sessions": list(sessions) or [0]}) or 0)
+
+    def flow_control(self, connection: Connection) -> float | None:
+        rows = connection.execute(sa.text("SHOW GLOBAL STATUS LIKE 'wsrep_flow_control_paused_ns'")).all()
+        return float(rows[0][1]) / 1e9 if rows else None
 
     def epoch(self) -> sa.ColumnElement[int]:
         return sa.func.unix_timestamp(type_=sa.BigInteger())
@@ -285,6 +321,16 @@ class MySQL(Dialect):
         rows = self.rows(connection, _SELF_UPDATING, table=table.name, schema=table.schema)
         names = {str(row[0]) for row in rows}
         return [key for key, column in table.c.items() if column.name in names]
+
+    def has_table(self, connection: Connection, name: str, schema: str | None = None) -> bool:
+        for pause in backoff(waited=0.02, attempts=20, longest=1.0, jitter=random.Random()):
+            try:
+                return super().has_table(connection, name, schema)
+            except AnyFault as error:
+                if self._code(error) != _BEING_CHANGED:
+                    raise
+            time.sleep(pause)
+        return super().has_table(connection, name, schema)
 
     def fingerprint(self, connection: Connection, names: Sequence[str]) -> str:
         sections = {}

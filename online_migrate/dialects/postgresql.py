@@ -82,8 +82,19 @@ _BARE_TYPES = """
 _LOAD = """
     SELECT count(*) FILTER (WHERE state = 'active') AS active_backends,
            count(*) FILTER (WHERE wait_event_type = 'Lock') AS waiting_backends,
-           count(*) FILTER (WHERE state LIKE 'idle in transaction%') AS idle_in_transaction
+           count(*) FILTER (WHERE state LIKE 'idle in transaction%') AS idle_in_transaction,
+           (SELECT coalesce(sum(n_dead_tup), 0) FROM pg_stat_user_tables) AS dead_tuples
     FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+"""
+_REPLICAS = """
+    SELECT r.application_name AS name, r.state, r.replay_lsn - '0/0'::pg_lsn AS place
+    FROM pg_stat_replication r LEFT JOIN pg_replication_slots s ON s.active_pid = r.pid
+    WHERE s.slot_type IS DISTINCT FROM 'logical'
+"""
+"""Who has a state and no place only keeps the log (pg_receivewal, a backup); no state: we may not see it."""
+_BLOCKED = """
+    SELECT count(*) FROM pg_locks
+    WHERE NOT granted AND pid <> ALL(:sessions) AND pg_blocking_pids(pid) && CAST(:sessions AS int[])
 """
 _SYSTEMIC = frozenset({"0A", "25", "28", "3F", "42", "53", "54", "57", "58", "F0", "XX"})
 """Classes of SQLSTATE: syntax and access, resources, the operator, the system, features that are missing."""
@@ -97,6 +108,7 @@ class PostgreSQL(Dialect):
     """DDL is transactional; locks are taken and freed with the transaction."""
 
     name: ClassVar[str] = "postgresql"
+    streams: ClassVar[bool] = True
     extra: ClassVar[str] = "postgresql"
     # Under REPEATABLE READ the look after LOCK TABLE would see the rows of before it.
     ddl_isolation: ClassVar[IsolationLevel | None] = "READ COMMITTED"
@@ -134,6 +146,23 @@ class PostgreSQL(Dialect):
     def load(self, connection: Connection, names: Sequence[str]) -> dict[str, float]:
         row = connection.execute(sa.text(_LOAD)).one()
         return {name: float(value) for name, value in row._mapping.items()}
+
+    def replayed(self, connection: Connection) -> tuple[int, dict[str, int | None]]:
+        rows = self.rows(connection, _REPLICAS)
+        found = [row for row in rows if row.state is None or row.place is not None]
+        if not found:
+            return 0, {}
+        # After the replicas: nobody is then ahead of the primary.
+        here = connection.scalar(sa.text("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn"))
+        return int(here or 0), {row.name: None if row.place is None else int(row.place) for row in found}
+
+    def session_id(self, connection: Connection) -> int:
+        return int(connection.scalar(sa.text("SELECT pg_backend_pid()")) or 0)
+
+    def blocked_by(self, connection: Connection, sessions: Sequence[int]) -> int:
+        if not sessions:
+            return 0
+        return int(connection.scalar(sa.text(_BLOCKED), {"sessions": list(sessions)}) or 0)
 
     def epoch(self) -> sa.ColumnElement[int]:
         return sa.cast(sa.func.floor(sa.extract("epoch", sa.func.clock_timestamp())), sa.BigInteger)

@@ -15,7 +15,7 @@ from online_migrate import exceptions, state
 from online_migrate.ddl.session import connect, private_connection, take_named_lock
 from online_migrate.dialects import dialect_of
 from online_migrate.evidence.pending import Census, take_census
-from online_migrate.migrate.crew import Workplace
+from online_migrate.migrate.crew import LONGEST_REST, Workplace
 from online_migrate.migrate.progress import Meter
 from online_migrate.migrate.run import Outcome, Result
 from online_migrate.migrate.work import UserError
@@ -80,7 +80,7 @@ def _call_on(place: Workplace, migration: CountedMigration, worker: str) -> Resu
     context: Any = None
     total = 0
     while not place.over:
-        reason = place.throttler.reason()
+        reason = place.watched.gate.reason()
         look = functools.partial(_look_around, name=name, worker=worker, reason=reason)
         status = _in_transaction(place, look)
         if status is Status.PAUSED or (reason is not None and status is Status.RUNNING):
@@ -89,6 +89,7 @@ def _call_on(place: Workplace, migration: CountedMigration, worker: str) -> Resu
         if status is not Status.RUNNING:
             break
         size = place.budget.reserve(place.pace.batch_size or _ROWS)
+        began = place.clock.monotonic()
         try:
             context = context if context is not None else _context(migration)
             found, done = _call(migration, context, size)
@@ -99,11 +100,13 @@ def _call_on(place: Workplace, migration: CountedMigration, worker: str) -> Resu
         place.budget.settle(size, done)
         meter.add(done)
         place.listener.advanced(meter.snapshot(f"found {found}, done {done}"))
+        rest = (place.clock.monotonic() - began) * place.watched.steering.rest
         if found == 0:
             return _counted_out(place, migration, total)
         if done == 0:
             error = f"it found {found} row(s) and migrated none of them"
             return _end(place, name, Status.FAILED, Outcome.FAILED, total, error)
+        place.clock.wait(min(rest, LONGEST_REST), place.stop)
     if migration.has_pending and not _pending_rows(place, migration):
         return _end(place, name, Status.COMPLETE, Outcome.COMPLETE, total, None)
     return _end(place, name, Status.STOPPED, Outcome.REMAINING, total, None)

@@ -10,14 +10,19 @@ from online_migrate import state
 from online_migrate.migrate.progress import Listener, Meter
 from online_migrate.migrate.run import Budget, Pace
 from online_migrate.state import Status
+from online_migrate.throttle import Watched
+from online_migrate.throttle.canary import Canary
+from online_migrate.throttle.steering import Steered
 from online_migrate.waiting import Clock, Stop
 from online_migrate.walk.chunk_size import ChunkSize
-from online_migrate.walk.throttler import Gate, Open
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
     from online_migrate.walk.chunker import Chunk
+
+LONGEST_REST = 1.0
+"""Seconds that a worker rests after a chunk: meanwhile nobody hears what an operator says on SQLite."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +40,7 @@ class Workplace:
     """Seconds without a sign of life after which others take over what a worker holds."""
     max_failures: int = 100
     """Rows that may fail before the run is ended."""
-    throttler: Gate = dataclasses.field(default_factory=Open)
+    watched: Watched = dataclasses.field(default_factory=Watched)
 
     @property
     def over(self) -> bool:
@@ -88,7 +93,7 @@ class Crew:
         """Why no chunk may be begun just now; None if one may."""
         if self.status is Status.PAUSED:
             return "paused"
-        return self.place.throttler.reason()
+        return self.place.watched.gate.reason()
 
     def in_vain_with(self, pending: int) -> int:
         """How often in a row a pass over the table ended with no fewer *pending* rows than any before."""
@@ -143,12 +148,21 @@ class Crew:
         self.place.listener.started(self._snapshot(""))
 
     def _snapshot(self, chunk: str) -> Any:
+        steering = self.place.watched.steering
         waits = sorted({facts.get("waits_for") for facts in self._facts.values()} - {None})  # type: ignore[type-var]
         return dataclasses.replace(
             self._meter.snapshot(chunk),
             workers=max(1, len(self._facts)),
             waits_for=", ".join(map(str, waits)),
+            share=round(steering.share, 3) if isinstance(steering, Steered) else None,
+            felt=_felt(self.place.watched.canary),
         )
+
+
+def _felt(canary: Canary | None) -> str:
+    if canary is None or canary.felt is None or canary.rest is None:
+        return ""
+    return f"{canary.felt}, at rest {canary.rest}"
 
 
 def record_status(connection: Any, name: str) -> Status | None:

@@ -35,6 +35,10 @@ class Snapshot:
     """Rows that the next chunk gets."""
     why: str = ""
     """Why it gets so many."""
+    share: float | None = None
+    """Of the time, what a worker works; None where it does not follow what users feel."""
+    felt: str = ""
+    """How long a tiny read and a tiny write take, now and while nobody works."""
 
 
 class Listener(Protocol):

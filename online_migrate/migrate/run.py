@@ -100,22 +100,16 @@ class Budget:
         return self._rows == 0 or (self._deadline is not None and self._clock.monotonic() >= self._deadline)
 
 
-PACES: Mapping[str, tuple[float, float]] = {
-    "gentle": (0.02, 4.0),
-    "default": (0.03, 1.0),
-    "full": (0.2, 0.0),
-}
-"""Name -> seconds that a chunk should take, seconds of rest for each second of work."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Pace:
-    """How long a chunk takes, and how long the server is left alone after it."""
+    """How long a chunk takes, and which part of the time is worked."""
 
     chunk_time: float = 0.1
     """Seconds that a chunk should take."""
-    rest: float = 0.0
-    """Seconds of rest for each second of work."""
+    share: float = 1.0
+    """Of the time, what a worker works at the most: above 0, at most 1."""
+    steered: bool = False
+    """Less than *share*, when users feel it."""
     batch_size: int | None = None
     """Rows in every chunk, whatever time it takes."""
     first: int = 500
@@ -130,9 +124,14 @@ class Pace:
         rest: float | None = None,
         batch_size: int | None = None,
     ) -> Pace:
-        """One of :data:`PACES`, with what was said explicitly."""
-        seconds, usual = PACES[name]
-        return cls(chunk_time or seconds, usual if rest is None else rest, batch_size)
+        """One of :data:`PACES`, with what was said explicitly; *rest*: seconds for each second of work."""
+        usual = PACES[name]
+        return dataclasses.replace(
+            usual,
+            chunk_time=chunk_time or usual.chunk_time,
+            share=usual.share if rest is None else 1 / (1 + rest),
+            batch_size=batch_size,
+        )
 
     def controller(self, largest: int) -> ChunkSize:
         """What follows the times of one worker's chunks, up to *largest* rows."""
@@ -140,6 +139,13 @@ class Pace:
             fixed = Bounds(self.chunk_time, smallest=self.batch_size, largest=self.batch_size)
             return ChunkSize(fixed, self.batch_size)
         return ChunkSize(Bounds(self.chunk_time, largest=largest), min(self.first, largest))
+
+
+PACES: Mapping[str, Pace] = {
+    "gentle": Pace(0.02, share=0.2, steered=True),
+    "default": Pace(0.03, share=0.67, steered=True),
+    "full": Pace(0.2),
+}
 
 
 def exit_code(results: Iterable[Result]) -> int:

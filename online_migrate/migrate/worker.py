@@ -19,7 +19,7 @@ from online_migrate import exceptions, state
 from online_migrate.dialects import Dialect
 from online_migrate.dialects.errors import AnyFault, ServerFault, words_of
 from online_migrate.migrate.claims import Claim, Claims, Extent, lock_of, moved_on
-from online_migrate.migrate.crew import Crew
+from online_migrate.migrate.crew import LONGEST_REST, Crew
 from online_migrate.migrate.isolation import Isolation
 from online_migrate.migrate.job import Job
 from online_migrate.migrate.pulse import Pulse
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _IDLE = 0.1
 """Seconds between two questions of a worker that has nothing to do, or that must wait."""
-_LONGEST_REST = 1.0
-"""Seconds that a worker rests after a chunk: meanwhile nobody hears what an operator says on SQLite."""
 LONGEST_ERROR = 2_000
 """Characters of an error that are kept: whoever raises may put a whole file into it."""
 
@@ -65,6 +63,7 @@ class Worker:
         self._size = crew.place.pace.controller(job.largest_chunk)
         self._isolation: Isolation[Key] = Isolation()
         self._extent: Extent | None = None
+        self._session = 0
         self._at: Chunk | None = None
 
     def work(self) -> Claim | None:
@@ -98,11 +97,14 @@ class Worker:
         # Before the record: whoever sees the worker written down and its lock free takes it for dead.
         self._dialect.try_named_lock(self._connection, lock_of(self.id))
         self._committed(lambda: self._claims.sign_on(self._connection))
+        self._session = self._looked(lambda: self._dialect.session_id(self._connection))
+        self._crew.place.watched.sessions.add(self._session)
         self._crew.joined(self.id)
 
     def _sign_off(self) -> None:
         """On every way out; where the connection is gone, others see that by themselves."""
         self._crew.left(self.id)
+        self._crew.place.watched.sessions.remove(self._session)
         with contextlib.suppress(*AnyFault, exceptions.Failed):
             self._connection.rollback()
             holds = self._extent is not None
@@ -209,9 +211,9 @@ class Worker:
         self._extent = None if upper == extent.upper else dataclasses.replace(extent, lower=upper)
 
     def _leave_alone(self, took: float) -> None:
-        rest = max(self._dialect.courtesy, took * self._crew.place.pace.rest)
+        rest = max(self._dialect.courtesy, took * self._crew.place.watched.steering.rest)
         if rest:
-            self._rest(min(rest, _LONGEST_REST))
+            self._rest(min(rest, LONGEST_REST))
 
     # --- what the next chunk is ------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ how this version of the engine reads and writes them. Times are UTC without a zo
 like are kept as JSON text, which every server stores alike.
 """
 
+from online_migrate.state import canary
 from online_migrate.state.failures import (
     failed_keys,
     forget_failures,
@@ -74,6 +75,7 @@ __all__ = [
     "advance_worker",
     "all_records",
     "beat",
+    "canary",
     "close_journal",
     "counted_as_known",
     "dismiss",

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from online_migrate.dialects import dialect_of
+
 VERSION_TABLE = "online_migrate_version"
 PREFIX = "online_migrate_"
 
@@ -86,6 +88,17 @@ worker = sa.Table(
     sa.Column("waits_for", sa.Text),
 )
 
+canary = sa.Table(
+    "online_migrate_canary",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("runner", sa.String(255), nullable=False),
+    sa.Column("beat", sa.BigInteger, nullable=False),
+    sa.Column("seen", sa.BigInteger, nullable=False),
+    sa.Column("read_time", sa.Double),
+    sa.Column("write_time", sa.Double),
+)
+
 TABLES = frozenset({*metadata.tables, VERSION_TABLE})
 _OLDEST = (data_migration, failure, journal)
 """The tables of the engine's first revision: what is there as soon as any state is."""
@@ -103,13 +116,13 @@ def this_runner() -> str:
 
 def exists(connection: Connection) -> bool:
     """True if the bookkeeping tables are there."""
-    inspector = sa.inspect(connection)
-    return all(inspector.has_table(table.name) for table in _OLDEST)
+    dialect = dialect_of(connection)
+    return all(dialect.has_table(connection, table.name) for table in _OLDEST)
 
 
 def version_rows(connection: Connection, table: str, schema: str | None) -> tuple[str, ...]:
     """What an Alembic version table holds; nothing if it does not exist."""
-    if not sa.inspect(connection).has_table(table, schema=schema):
+    if not dialect_of(connection).has_table(connection, table, schema):
         return ()
     version = sa.table(table, sa.column("version_num"), schema=schema)
     return tuple(sorted(connection.scalars(sa.select(version.c.version_num))))

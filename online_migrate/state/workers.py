@@ -16,6 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from online_migrate.dialects import dialect_of
 from online_migrate.state.tables import now, this_runner, walk, worker
 
 Epoch = sa.ColumnElement[int]
@@ -93,7 +94,7 @@ def workers_of(connection: Connection, name: str, epoch: Epoch) -> list[Worker]:
 
 def has_workers(connection: Connection) -> bool:
     """False for the state of an older engine, which commands that only read leave as it is."""
-    return sa.inspect(connection).has_table(worker.name)
+    return dialect_of(connection).has_table(connection, worker.name)
 
 
 def register(connection: Connection, id: str, name: str, epoch: Epoch) -> None:

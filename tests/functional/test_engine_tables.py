@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tests.servers import Database
 from tests.support import schema
 from tests.support.project import Project
 
-ENGINE = ["contract_0001", "expand_0002"]
+ENGINE = ["contract_0001", "expand_0003"]
 """The version rows of the engine's own tables."""
 
 
@@ -152,3 +153,27 @@ def test_two_databases_of_one_server_do_not_wait_for_each_other(
         migrator(first.engine, first.project.settings, clock=Clock(), stop=Stop()),
     ):
         assert second.apply_expand() == ["e1", "e2"]
+
+
+@pytest.mark.needs("many_writers")
+def test_who_looks_while_somebody_makes_the_tables_sees_them_or_not(database: Database) -> None:
+    """A look at the catalog in the middle of a CREATE TABLE is answered, not refused (MySQL's 1684)."""
+    over = threading.Event()
+
+    def make_and_drop() -> None:
+        try:
+            for _ in range(40):
+                state.metadata.create_all(database.engine)
+                state.metadata.drop_all(database.engine)
+        finally:
+            over.set()
+
+    thread = threading.Thread(target=make_and_drop)
+    thread.start()
+    looks = 0
+    while not over.is_set():
+        with database.engine.connect() as connection:
+            assert state.exists(connection) in (True, False)
+            looks += 1
+    thread.join()
+    assert looks > 40

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import sqlalchemy as sa
 
 from online_migrate import command
 from online_migrate.command import Limits, Outcome
+from online_migrate.dialects import dialect_of
 from online_migrate.migrate.progress import Silent, Snapshot
 from tests.servers import Database
 from tests.support.project import Project, execute, scalar
@@ -130,3 +132,119 @@ def test_what_cannot_be_read_is_refused_and_nothing_is_changed(database: Databas
         assert ran.code == 127
         assert words in ran.complaint[0]
     assert scalar(database.engine, "SELECT count(size) FROM items") == 0
+
+
+# --- what we do to the server --------------------------------------------------------------------
+
+
+@pytest.mark.needs("row_locks")
+def test_who_waits_for_our_locks_is_counted(database: Database, project: Project) -> None:
+    """Others who wait for us; not who waits for somebody else, not one of ours, nobody without sessions."""
+    one, two = database.engine.connect(), database.engine.connect()
+    dialect = dialect_of(one)
+    holder, other = dialect.session_id(one), dialect.session_id(two)
+    one.rollback()
+    two.rollback()
+    one.execute(sa.text("UPDATE items SET size = 1 WHERE id = 7"))
+
+    def wait() -> None:
+        two.execute(sa.text("UPDATE items SET size = 2 WHERE id = 7"))
+        two.rollback()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    with database.engine.connect() as connection:
+        end = time.monotonic() + 60
+        while not dialect.blocked_by(connection, [holder]):
+            assert time.monotonic() < end
+            connection.rollback()
+            time.sleep(0.2)
+        assert dialect.blocked_by(connection, [holder]) == 1
+        assert dialect.blocked_by(connection, [other]) == 0
+        assert dialect.blocked_by(connection, [holder, other]) == 0
+        assert dialect.blocked_by(connection, []) == 0
+        one.rollback()
+        thread.join()
+        connection.rollback()
+        while dialect.blocked_by(connection, [holder]):
+            assert time.monotonic() < end
+            connection.rollback()
+            # MariaDB shows what was until nobody has asked for a tenth of a second.
+            time.sleep(0.2)
+    one.close()
+    two.close()
+
+
+SLOW = """
+import time
+
+@batch_migration(table="items", pending=lambda t: t.c.size.is_(None))
+def fill(connection, chunk):
+    done = connection.execute(sa.update(chunk.table).where(chunk.where).values(size=1)).rowcount
+    time.sleep(0.7)
+    return done
+"""
+
+
+@pytest.mark.needs("row_locks")
+def test_a_run_waits_when_it_keeps_others_waiting(database: Database, project: Project) -> None:
+    """Somebody wants a row that one worker has locked for long: the other begins no chunk meanwhile."""
+    project.data("fill", SLOW)
+    watch = Watch()
+    over = threading.Event()
+
+    def application() -> None:
+        while not over.wait(0.05):
+            execute(database.engine, "UPDATE items SET id = id WHERE id < 100")
+
+    thread = threading.Thread(target=application)
+    thread.start()
+    site = project.site(listener=watch)
+    [result] = command.migrate(site, limits=Limits(batch_size=10, workers=2, max_time=60))
+    over.set()
+    thread.join()
+    assert (result.outcome, result.done) == (Outcome.COMPLETE, 100)
+    assert "blocked: 1 other session(s) wait for locks of ours" in watch.reasons
+
+
+@pytest.mark.needs("many_writers")
+def test_old_versions_of_rows_are_counted(database: Database, project: Project) -> None:
+    """Dead tuples on PostgreSQL, the history list of InnoDB: in --max-load, under their names."""
+    counter = "dead_tuples" if database.server.product == "postgresql" else "history_list_length"
+    with database.engine.connect() as connection:
+        found = dialect_of(connection).load(connection, [counter])
+    assert found[counter] >= 0
+    ran = project.run("migrate", "--max-load", f"{counter}=-1", "--max-time", "2s")
+    assert ran.code == 1
+    assert scalar(database.engine, "SELECT count(size) FROM items") == 0
+
+
+@pytest.mark.needs("self_updating")
+def test_a_long_history_holds_a_run(database: Database, project: Project) -> None:
+    """InnoDB keeps what a long transaction may still see; the limit is a setting."""
+    watch = Watch()
+    with database.engine.connect().execution_options(isolation_level="REPEATABLE READ") as reader:
+        reader.execute(sa.text("SELECT * FROM items"))
+        for _ in range(3):
+            execute(database.engine, "UPDATE items SET id = id, size = 5", "UPDATE items SET size = NULL")
+        site = project.site(listener=watch)
+        site.project.__dict__["settings"] = dataclasses.replace(site.project.settings, max_history=1)
+        [result] = command.migrate(site, limits=Limits(max_time=2))
+        assert (result.outcome, result.done) == (Outcome.REMAINING, 0)
+        assert any(reason.startswith("history: ") for reason in watch.reasons)
+    assert project.run("migrate").code == 0
+
+
+@pytest.mark.needs("self_updating")
+def test_what_a_user_may_not_see_is_left_out_and_said(database: Database, project: Project) -> None:
+    """Nobody asked for it, so nobody is refused for want of rights."""
+    url = sa.make_url(database.url).set(username="om_plain", password="plain")
+    statements = (
+        "CREATE USER IF NOT EXISTS om_plain IDENTIFIED BY 'plain'",
+        f"GRANT ALL ON {database.name}.* TO om_plain",
+    )
+    execute(database.engine, *statements)
+    ran = project.run("migrate", "--url", url.render_as_string(hide_password=False))
+    assert ran.code == 0
+    assert any(line.startswith("not watched: blocked: cannot be read:") for line in ran.complaint)
+    assert scalar(database.engine, "SELECT count(size) FROM items") == 100

@@ -6,7 +6,7 @@ import argparse
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.servers import state
@@ -26,9 +26,9 @@ def install(names: Sequence[str]) -> None:
         print(f"{name}: {where} ({time.monotonic() - before:.1f} s)", flush=True)
 
 
-def start(names: Sequence[str]) -> None:
+def start(names: Sequence[str], *, durable: bool = False) -> None:
     """Start servers that stay until `stop`, and print how to reach them."""
-    fleet = Fleet()
+    fleet = Fleet(durable=durable)
     try:
         fleet.need(names)
         state.write({**state.read(), **_as_left_running(fleet)})
@@ -70,7 +70,13 @@ def status(names: Sequence[str]) -> None:
             print(f"{name}: not running")
 
 
-COMMANDS = {"install": install, "start": start, "stop": stop, "status": status}
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    "install": install,
+    "start": start,
+    "stop": stop,
+    "status": status,
+}
+_DURABLE = "servers that wait for the disk and keep what they have confirmed, for benchmarks; tests need none"
 
 
 def main() -> int:
@@ -81,12 +87,17 @@ def main() -> int:
         command.add_argument(
             "names", nargs="*", metavar="NAME", help=f"of {', '.join(SERVER_NAMES)}; default: all"
         )
+    commands.choices["start"].add_argument("--durable", action="store_true", help=_DURABLE)
     arguments = parser.parse_args()
     unknown = set(arguments.names) - set(SERVER_NAMES)
     if unknown:
         parser.error(f"no such server: {', '.join(sorted(unknown))}; there are {', '.join(SERVER_NAMES)}")
     try:
-        COMMANDS[arguments.command](arguments.names or SERVER_NAMES)
+        names = arguments.names or SERVER_NAMES
+        if arguments.command == "start":
+            start(names, durable=arguments.durable)
+        else:
+            COMMANDS[arguments.command](names)
     except ServerError as error:
         print(f"{arguments.command}: {error}", file=sys.stderr)
         return 1

@@ -79,7 +79,7 @@ class Database:
         if self.server.product == "sqlite":
             return  # the first connection makes the file
         options = {"postgresql": "TEMPLATE template0", "mysql": "", "mariadb": ""}[self.server.product]
-        with _administration(self.server.url) as connection:
+        with administration(self.server.url) as connection:
             connection.execute(text(f"CREATE DATABASE {self.name} {options}"))
 
     def drop(self) -> None:
@@ -88,7 +88,7 @@ class Database:
             self.engine.dispose()
         if self.server.product == "sqlite":
             return  # the file goes with its folder
-        with _administration(self.server.url) as connection:
+        with administration(self.server.url) as connection:
             if self.server.product == "postgresql":
                 connection.execute(text(f"DROP DATABASE IF EXISTS {self.name} WITH (FORCE)"))
             else:
@@ -96,7 +96,7 @@ class Database:
 
 
 @contextlib.contextmanager
-def _administration(url: str) -> Iterator[Connection]:
+def administration(url: str) -> Iterator[Connection]:
     """A connection to the maintenance database that commits every statement."""
     engine = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:

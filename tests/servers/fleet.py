@@ -8,8 +8,10 @@ from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from sqlalchemy import text
+
 from tests.servers import launch, state
-from tests.servers.access import Server, examine
+from tests.servers.access import Server, administration, examine
 from tests.servers.catalog import CATALOG
 from tests.servers.system import ServerError
 from tests.servers.watchdog import Watchdog
@@ -18,7 +20,9 @@ from tests.servers.watchdog import Watchdog
 class Fleet:
     """The servers of one process: in the environment, left running, or started here and stopped again."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
+        """*durable*: servers that keep what they have confirmed, should the machine fail."""
+        self._durable = durable
         self.servers: dict[str, Server] = {}
         self.folders: dict[str, Path] = {}
         self._watchdogs: list[Watchdog] = []
@@ -29,6 +33,8 @@ class Fleet:
         found = {name: place for name in wanted if (place := _find(name))}
         for name, (url, origin) in found.items():
             self.servers[name] = examine(name, url, origin)
+            if self._durable and not is_durable(self.servers[name]):
+                raise ServerError(f"{name} ({origin}) does not wait for the disk: stop it, then try again")
         self._start([name for name in wanted if name not in found])
 
     def get(self, name: str) -> Server:
@@ -62,7 +68,7 @@ class Fleet:
         self._watchdogs.append(Watchdog(base))
         failures = []
         with ThreadPoolExecutor(len(names)) as pool:
-            for name, outcome in pool.map(lambda name: (name, _attempt(name, base)), names):
+            for name, outcome in pool.map(lambda name: (name, self._attempt(name, base)), names):
                 if isinstance(outcome, Server):
                     self.servers[name] = outcome
                     self.folders[name] = base / name
@@ -71,14 +77,21 @@ class Fleet:
         if failures:
             raise ServerError("\n".join(failures))
 
+    def _attempt(self, name: str, base: Path) -> Server | ServerError:
+        before = time.monotonic()
+        try:
+            url = launch.start(name, base, durable=self._durable)
+            return examine(name, url, f"started for this run in {time.monotonic() - before:.1f} s")
+        except ServerError as error:
+            return error
 
-def _attempt(name: str, base: Path) -> Server | ServerError:
-    before = time.monotonic()
-    try:
-        url = launch.start(name, base)
-        return examine(name, url, f"started for this run in {time.monotonic() - before:.1f} s")
-    except ServerError as error:
-        return error
+
+def is_durable(server: Server) -> bool:
+    """Whether it keeps what it has confirmed, should the machine fail."""
+    if server.name not in launch.RECIPES:
+        return True  # SQLite, which waits for the disk unless it is told otherwise
+    with administration(server.url) as connection:
+        return bool(connection.execute(text(launch.RECIPES[server.name].durability)).scalar_one())
 
 
 def _find(name: str) -> tuple[str, str] | None:

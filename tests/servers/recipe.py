@@ -20,6 +20,12 @@ class Recipe(ABC):
     database: str
     stop_signal = signal.SIGKILL
     """Nothing of a throwaway server is worth a clean shutdown, unless it would leave something behind."""
+    hasty: tuple[str, ...]
+    """The options under which it never waits for the disk: should the machine fail, its data is lost."""
+    durable: tuple[str, ...]
+    """The options under which it keeps what it has confirmed, should the machine fail."""
+    durability: str
+    """The query that says whether a server runs with what `durable` stands for."""
 
     @abstractmethod
     def obtain(self) -> str:
@@ -35,7 +41,10 @@ class Recipe(ABC):
 
     @abstractmethod
     def command(self, folder: Path, port: int) -> list[str]:
-        """The command that serves the data of `folder` on `port`, in the foreground, logging to stderr."""
+        """The command that serves the data of `folder` on `port`, in the foreground, logging to stderr.
+
+        Further options follow: `hasty` or `durable`, and what else its starter wants.
+        """
 
     @abstractmethod
     def data_directory(self, connection: Connection) -> str:

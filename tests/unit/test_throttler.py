@@ -10,9 +10,13 @@ import pytest
 import sqlalchemy as sa
 
 from online_migrate import exceptions
-from online_migrate.migrate.throttling import make, make_critical, parse_load
+from online_migrate.config import Settings
+from online_migrate.throttle.monitor import Monitor, Rules, check, look, readable
+from online_migrate.throttle.parse import make, make_critical, parse_load
+from online_migrate.throttle.signals import Call, File, Load, Open, Query, Several
 from online_migrate.waiting import Clock, Stop
-from online_migrate.walk.throttler import Call, File, Load, Monitor, Open, Query, check, look
+
+QUICK = Rules(every=0.01)
 
 
 class Hand(Clock):
@@ -51,7 +55,7 @@ def test_a_file_stops_and_its_absence_lets_go(engine: sa.Engine, tmp_path: Path)
     """The name of the throttler stands in front of the reason."""
     path = tmp_path / "stop"
     path.touch()
-    with Monitor(engine, [File(path)], clock=Clock(), every=0.01) as monitor:
+    with Monitor(engine, [File(path)], clock=Clock(), rules=QUICK) as monitor:
         eventually(lambda: monitor.reason() == f"file: {path} is there")
         path.unlink()
         eventually(lambda: monitor.reason() is None)
@@ -73,7 +77,7 @@ def test_what_was_seen_long_ago_is_wait(engine: sa.Engine) -> None:
             time.sleep(0.5)
         return False
 
-    with Monitor(engine, [Call(hangs, name="lag")], clock=clock, every=0.01) as monitor:
+    with Monitor(engine, [Call(hangs, name="lag")], clock=clock, rules=QUICK) as monitor:
         eventually(lambda: len(looks) > 1)
         assert monitor.reason() is None
         clock.now += Monitor.stale + 1
@@ -93,7 +97,7 @@ def test_what_was_seen_long_ago_is_wait(engine: sa.Engine) -> None:
 def test_a_function_says_so_or_says_why(answer: object, reason: str | None, engine: sa.Engine) -> None:
     """True, a text, or neither."""
     with engine.connect() as connection:
-        assert look(Call(lambda: answer), connection) == reason
+        assert look(Call(lambda: answer), connection).reason == reason
 
 
 def test_what_raises_is_wait(engine: sa.Engine) -> None:
@@ -103,21 +107,52 @@ def test_what_raises_is_wait(engine: sa.Engine) -> None:
         raise RuntimeError("no route")
 
     with engine.connect() as connection:
-        assert look(Call(broken), connection) == "cannot be read: RuntimeError: no route"
-        assert (look(Query("SELECT missing"), connection) or "").startswith("cannot be read: no such column")
-        assert look(Query("SELECT 0"), connection) is None
-        assert look(Query("SELECT 7"), connection) == "it gives 7"
-        assert look(Query("SELECT ':x'"), connection) == "it gives :x"
+        reading = look(Call(broken), connection)
+        assert (reading.reason, reading.readable) == ("cannot be read: RuntimeError: no route", False)
+        reading = look(Query("SELECT missing"), connection)
+        assert not reading.readable
+        assert str(reading.reason).startswith("cannot be read: no such column")
+        for sql, reason in (("SELECT 0", None), ("SELECT 7", "it gives 7"), ("SELECT ':x'", "it gives :x")):
+            assert look(Query(sql), connection).reason == reason
+
+
+def test_what_cannot_be_read_is_go_where_somebody_says_so(engine: sa.Engine) -> None:
+    """Also what was never read, and what is no more; what is read is a reason as ever."""
+    careless = Rules(every=0.01, unreadable_waits=False)
+    clock = Hand()
+    monitor = Monitor(engine, [Query("SELECT missing"), Query("SELECT 3")], clock=clock, rules=careless)
+    assert monitor.reason() is None
+    with monitor:
+        eventually(lambda: monitor.reason() == "query: it gives 3")
+    clock.now += Monitor.stale + 1
+    assert monitor.reason() is None
+
+
+def test_the_first_of_several_says_why(engine: sa.Engine, tmp_path: Path) -> None:
+    """None of them, none of it."""
+    (tmp_path / "stop").touch()
+    with Monitor(engine, [File(tmp_path / "stop")], clock=Clock(), rules=QUICK) as monitor:
+        eventually(lambda: Several([Open(), monitor]).reason() == f"file: {tmp_path / 'stop'} is there")
+    assert Several([]).reason() is None
+    assert Several([Open()]).reason() is None
 
 
 def test_what_could_never_be_read_is_refused_before_the_run(engine: sa.Engine) -> None:
     """A run would wait for it forever."""
-    with engine.connect() as connection:
-        with pytest.raises(exceptions.ThrottlerBroken, match="syntax error"):
-            check([Query("SELEC 1")], connection)
-        with pytest.raises(exceptions.ThrottlerBroken, match="no counter 'Foo'"):
-            check([Load({"Foo": 1})], connection)
-        check([Query("SELECT 1")], connection)
+    with pytest.raises(exceptions.ThrottlerBroken, match="syntax error"):
+        check([Query("SELEC 1")], engine)
+    with pytest.raises(exceptions.ThrottlerBroken, match="no counter 'Foo'"):
+        check([Load({"Foo": 1})], engine)
+    check([Query("SELECT 1")], engine)
+
+
+def test_what_nobody_asked_for_is_left_out_where_it_cannot_be_read(engine: sa.Engine) -> None:
+    """A user without rights migrates, too; why it is left out can be said."""
+    seen, unseen = Query("SELECT 1"), Query("SELECT missing", name="lag")
+    good, blind = readable([seen, unseen], engine)
+    assert good == [seen]
+    assert list(blind) == ["lag"]
+    assert blind["lag"].startswith("cannot be read: no such column")
 
 
 def test_a_critical_one_gives_up(engine: sa.Engine) -> None:
@@ -129,7 +164,7 @@ def test_a_critical_one_gives_up(engine: sa.Engine) -> None:
         critical=[Query("SELECT 9", name="critical-load")],
         give_up=said.append,
         clock=Clock(),
-        every=0.01,
+        rules=QUICK,
     ):
         eventually(lambda: bool(said))
     assert said[0] == "critical-load: it gives 9"
@@ -153,24 +188,21 @@ def test_limits_that_are_none_are_refused(text: str) -> None:
 def test_a_function_is_found_beside_the_project(tmp_path: Path) -> None:
     """``module:function``; what is wrong with it is said."""
     (tmp_path / "my_throttle.py").write_text("def busy():\n    return 'busy'\nnumber = 3\n")
-    [throttler] = make(max_load="", file="", query="", function="my_throttle:busy", folder=tmp_path)
+    [throttler] = make(Settings(throttle_with="my_throttle:busy"), tmp_path)
     assert (throttler.name, isinstance(throttler, Call)) == ("my_throttle:busy", True)
     for wrong, words in (
         ("my_throttle:none", "AttributeError"),
         ("no_such_module:f", "ModuleNotFoundError"),
         ("my_throttle:number", "is no function"),
-        ("", ""),
     ):
-        if not wrong:
-            assert make(max_load="", file="", query="", function=wrong, folder=tmp_path) == []
-            continue
         with pytest.raises(exceptions.ThrottlerBroken, match=words):
-            make(max_load="", file="", query="", function=wrong, folder=tmp_path)
+            make(Settings(throttle_with=wrong), tmp_path)
 
 
 def test_every_setting_makes_its_throttler(tmp_path: Path) -> None:
     """Each with the name that is shown."""
-    found = make(max_load="a=1", file="stop", query="SELECT 1", function="", folder=tmp_path)
+    assert make(Settings(), tmp_path) == []
+    found = make(Settings(max_load="a=1", throttle_file="stop", throttle_query="SELECT 1"), tmp_path)
     assert [one.name for one in found] == ["file", "max-load", "query"]
     assert [one.name for one in make_critical("a=1")] == ["critical-load"]
     assert make_critical("") == []

@@ -9,23 +9,24 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from online_migrate import exceptions
-from online_migrate.walk.throttler import Call, File, Load, Query, Throttler
+from online_migrate.config import Settings
+from online_migrate.throttle.signals import Call, File, Load, Query, Throttler
 
 
-def make(*, max_load: str, file: str, query: str, function: str, folder: Path) -> list[Throttler]:
+def make(settings: Settings, folder: Path) -> list[Throttler]:
     """The throttlers of the settings that are not empty; *folder*: where a function's module may be.
 
     Raises :class:`~online_migrate.exceptions.ThrottlerBroken`.
     """
     found: list[Throttler] = []
-    if file:
-        found.append(File(folder / file))
-    if max_load:
-        found.append(Load(parse_load("max-load", max_load), name="max-load"))
-    if query:
-        found.append(Query(query))
-    if function:
-        found.append(Call(_function(function, folder), name=function))
+    if settings.throttle_file:
+        found.append(File(folder / settings.throttle_file))
+    if settings.max_load:
+        found.append(Load(parse_load("max-load", settings.max_load), name="max-load"))
+    if settings.throttle_query:
+        found.append(Query(settings.throttle_query))
+    if settings.throttle_with:
+        found.append(Call(_function(settings.throttle_with, folder), name=settings.throttle_with))
     return found
 
 

@@ -1,0 +1,29 @@
+"""What says "wait", and how much of the server's time is taken while nothing says it.
+
+signals   the throttlers that anybody can ask for: a file, a query, a function, a counter of the server
+server    those that look at what we do to the server: replication lag, flow control, locks, history
+monitor   who looks, beside the work and over and over
+canary    what users feel: a tiny read and a tiny write of our own, timed
+steering  from what is felt to a share of time (pure)
+parse     from what an operator writes to throttlers
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from online_migrate.throttle.canary import Canary
+from online_migrate.throttle.server import Sessions
+from online_migrate.throttle.signals import Gate, Open
+from online_migrate.throttle.steering import Fixed, Steering
+
+
+@dataclasses.dataclass(frozen=True)
+class Watched:
+    """Who is asked before every chunk, and how long to rest after it; by itself: nobody, and not at all."""
+
+    gate: Gate = dataclasses.field(default_factory=Open)
+    steering: Steering = dataclasses.field(default_factory=Fixed)
+    sessions: Sessions = dataclasses.field(default_factory=Sessions)
+    """The sessions of our workers, which they write down here."""
+    canary: Canary | None = None

@@ -1,0 +1,100 @@
+"""How much of its time a worker works, so that users do not feel it. Pure.
+
+What users feel is measured a few times a second, and compared with what it was while we stood still. While
+it is as it was, the share of time grows by a little each time; when it is worse, the share shrinks at once,
+by a third. So it settles where less than two measurements in a hundred are worse than they should be, with
+a large share or a small one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class Steering(Protocol):
+    """Says how long a worker rests."""
+
+    @property
+    def rest(self) -> float:
+        """Seconds of rest for each second of work."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Fixed:
+    """The same rest, whatever anybody feels."""
+
+    rest: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Felt:
+    """Seconds that a tiny read and a tiny write took."""
+
+    read: float
+    write: float
+
+    def __str__(self) -> str:
+        return f"{self.read * 1000:.1f} / {self.write * 1000:.1f} ms"
+
+
+@dataclasses.dataclass(frozen=True)
+class Tolerance:
+    """How much worse than at rest it may be: *factor* times as slow, and *slack* seconds more."""
+
+    factor: float = 2.0
+    slack: float = 0.001
+
+
+def at_rest(samples: Sequence[Felt]) -> Felt:
+    """What is usual while we stand still: nine in ten of the samples were quicker.
+
+    Raises :class:`ValueError` without samples.
+    """
+    if not samples:
+        raise ValueError("nothing was measured")
+    place = int(0.9 * (len(samples) - 1))
+    return Felt(
+        sorted(sample.read for sample in samples)[place], sorted(sample.write for sample in samples)[place]
+    )
+
+
+def is_worse(felt: Felt, rest: Felt, tolerance: Tolerance) -> bool:
+    """True if users feel more than they should."""
+    return any(
+        now > usual * tolerance.factor + tolerance.slack
+        for now, usual in ((felt.read, rest.read), (felt.write, rest.write))
+    )
+
+
+class Steered:
+    """Follows what is felt.
+
+    *most*, *start*, *least*: shares of a worker's time, above 0 and at most 1.
+    """
+
+    growth = 1.007
+    first_growth = 1.05
+    """The growth until something was worse for the first time."""
+    back = 2 / 3
+
+    def __init__(self, *, most: float, start: float | None = None, least: float = 0.02) -> None:
+        self._most = most
+        self._least = min(least, most)
+        self.share = most if start is None else min(start, most)
+        """Of the time, what a worker works."""
+        self._growth = self.first_growth
+
+    @property
+    def rest(self) -> float:
+        return 1.0 / self.share - 1.0
+
+    def observe(self, *, worse: bool) -> float:
+        """Takes note of one measurement; gives the share from now on."""
+        if worse:
+            self._growth = self.growth
+            self.share = max(self._least, self.share * self.back)
+        else:
+            self.share = min(self._most, self.share * self._growth)
+        return self.share

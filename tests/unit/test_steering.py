@@ -1,0 +1,121 @@
+"""From what users feel to a share of time: it settles where they feel little, wherever that is."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from online_migrate.throttle.server import Trail
+from online_migrate.throttle.steering import Felt, Fixed, Steered, Tolerance, at_rest, is_worse
+
+REST = Felt(0.001, 0.004)
+
+
+def test_at_rest_is_what_nine_in_ten_are_below() -> None:
+    """One that was slow by chance does not make everything tolerable."""
+    samples = [Felt(0.001 * i, 0.002 * i) for i in range(1, 11)] + [Felt(1.0, 1.0)]
+    assert at_rest(samples) == Felt(0.01, 0.02)
+    assert at_rest([REST]) == REST
+    with pytest.raises(ValueError, match="nothing was measured"):
+        at_rest([])
+
+
+@pytest.mark.parametrize(
+    ("felt", "worse"),
+    [
+        (REST, False),
+        (Felt(0.0029, 0.0089), False),
+        (Felt(0.0031, 0.004), True),
+        (Felt(0.001, 0.0091), True),
+        (Felt(0.0, 0.0), False),
+    ],
+)
+def test_worse_is_either_of_them(felt: Felt, worse: bool) -> None:
+    """Twice as slow, and a millisecond: of the read, or of the write."""
+    assert is_worse(felt, REST, Tolerance(factor=2.0, slack=0.001)) is worse
+
+
+def test_it_shrinks_at_once_and_grows_slowly() -> None:
+    """A third less when it is worse; then as many small steps as it takes."""
+    steered = Steered(most=0.6, start=0.6)
+    assert steered.rest == pytest.approx(1 / 0.6 - 1)
+    assert steered.observe(worse=True) == pytest.approx(0.4)
+    assert steered.observe(worse=False) == pytest.approx(0.4 * Steered.growth)
+    for _ in range(1000):
+        steered.observe(worse=False)
+    assert steered.share == 0.6
+
+
+def test_it_feels_its_way_up_quickly_until_something_is_felt() -> None:
+    """Nobody waits for a minute on a server that has time."""
+    steered = Steered(most=0.6, start=0.3)
+    assert steered.observe(worse=False) == pytest.approx(0.3 * Steered.first_growth)
+
+
+def test_it_never_stands_still() -> None:
+    """A server that is slow by itself, now, would hold us forever."""
+    steered = Steered(most=0.6)
+    for _ in range(100):
+        steered.observe(worse=True)
+    assert steered.share == 0.02
+    assert steered.rest == pytest.approx(49)
+
+
+@pytest.mark.parametrize("bearable", [0.1, 0.25, 0.5])
+def test_it_settles_where_users_feel_little(bearable: float) -> None:
+    """A server on which everything is slower as soon as we take more than a certain share."""
+    chance = random.Random(1)
+    steered = Steered(most=0.67)
+    shares, felt = [], 0
+    for i in range(20_000):
+        worse = chance.random() < (0.5 if steered.share > bearable else 0.001)
+        steered.observe(worse=worse)
+        if i >= 1_000:
+            shares.append(steered.share)
+            felt += worse
+    assert 0.7 * bearable < sum(shares) / len(shares) <= bearable
+    assert felt / len(shares) < 0.03
+
+
+@given(st.lists(st.booleans(), max_size=300), st.floats(0.02, 1.0))
+def test_the_share_stays_within_its_bounds(answers: list[bool], most: float) -> None:
+    """Whatever is felt."""
+    steered = Steered(most=most)
+    for worse in answers:
+        assert 0.02 <= steered.observe(worse=worse) <= most
+        assert steered.rest >= 0
+
+
+def test_a_fixed_one_does_not_care() -> None:
+    """It rests as it was told."""
+    assert Fixed(2.0).rest == 2.0
+
+
+# --- trails --------------------------------------------------------------------------------------
+
+
+def test_a_trail_says_how_old_a_place_is() -> None:
+    """Since it was left; what is still there has no age."""
+    trail = Trail()
+    assert trail.age(5, now=10.0) == 0.0
+    trail.mark(5, at=10.0)
+    trail.mark(5, at=11.0)
+    assert trail.age(5, now=12.0) == 0.0
+    assert trail.age(4, now=12.0) == 2.0
+    trail.mark(8, at=13.0)
+    assert trail.age(5, now=14.0) == 1.0
+    assert trail.age(7, now=14.0) == 1.0
+    assert trail.age(8, now=14.0) == 0.0
+    assert trail.age(9, now=14.0) == 0.0
+    assert trail.age(float("-inf"), now=14.0) == 4.0
+
+
+def test_a_trail_that_forgot_knows_at_least_so_much() -> None:
+    """A replica that is further behind than we remember is as late as what we remember."""
+    trail = Trail(memory=3)
+    for i in range(10):
+        trail.mark(i, at=float(i))
+    assert trail.age(0, now=10.0) == 3.0
