@@ -1,4 +1,4 @@
-"""Side by side in one run: ``python -m benchmarks --url URL [--rows N] [--rounds 3] [--load 200]``.
+"""Side by side in one run: ``python -m benchmarks --url URL [--rows N] [--rounds 3] [--load 200] [--curve]``.
 
 Every round copies the table anew for every contender, one after the other, so that whatever else the
 machine does meets all of them. What counts are the medians of the rounds, and their ratios.
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from benchmarks.contenders import Contender, Run, contenders
+from benchmarks.contenders import Contender, Run, contenders, curve
 from benchmarks.shape import copy, fill
 
 _SETTINGS = {
@@ -59,13 +59,13 @@ def main() -> int:
     parser.add_argument("--load", type=float, default=0.0, help="application statements a second")
     parser.add_argument("--patience", type=float, default=20.0, help="seconds for the slow ones")
     parser.add_argument("--only", action="append", default=[], help="a part of a contender's name")
+    parser.add_argument("--curve", action="store_true", help="the share of time against what users feel")
     parser.add_argument("--json", type=Path, help="write every single run to this file")
     options = parser.parse_args()
     engine = sa.create_engine(options.url)
     fill(engine, options.rows)
-    chosen = [
-        c for c in contenders(engine) if not options.only or any(part in c.name for part in options.only)
-    ]
+    all_of_them = curve() if options.curve else contenders(engine)
+    chosen = [c for c in all_of_them if not options.only or any(part in c.name for part in options.only)]
     found: dict[str, list[Measured]] = {contender.name: [] for contender in chosen}
     idle = _idle(engine, options.url, options.load) if options.load else None
     for number in range(options.rounds):

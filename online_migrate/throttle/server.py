@@ -99,6 +99,20 @@ class ReplicaLag:
         return _late(self._replica, behind, self._limit) if behind > self._limit else None
 
 
+class Growth:
+    """How fast something grows."""
+
+    def __init__(self) -> None:
+        self._last: tuple[float, float] | None = None
+
+    def per_second(self, value: float, now: float) -> float:
+        """Since the last call; 0 at the first one, and where it was set back."""
+        last, self._last = self._last, (value, now)
+        if last is None or now <= last[1]:
+            return 0.0
+        return max(0.0, (value - last[0]) / (now - last[1]))
+
+
 class FlowControl:
     """Waits while a Galera cluster holds back its writers because a node cannot keep up.
 
@@ -110,18 +124,14 @@ class FlowControl:
     def __init__(self, clock: Clock, limit: float = 0.05) -> None:
         self._clock = clock
         self._limit = limit
-        self._last: tuple[float, float] | None = None
+        self._growth = Growth()
 
     def look(self, connection: Connection) -> str | None:
-        paused = dialect_of(connection).flow_control(connection)
-        now = self._clock.monotonic()
-        last, self._last = self._last, None if paused is None else (now, paused)
-        if last is None or paused is None or now <= last[0]:
+        held_back = dialect_of(connection).flow_control(connection) or 0.0
+        share = self._growth.per_second(held_back, self._clock.monotonic())
+        if share <= self._limit:
             return None
-        share = (paused - last[1]) / (now - last[0])
-        if share > self._limit:
-            return f"the cluster held back its writers for {min(share, 1.0):.0%} of the time"
-        return None
+        return f"the cluster held back its writers for {min(share, 1.0):.0%} of the time"
 
 
 class Sessions:

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from online_migrate import command
+from online_migrate.dialects import dialect_of
 from online_migrate.exceptions import GateClosed
+from online_migrate.throttle.server import FlowControl
+from online_migrate.waiting import Clock
 from tests.servers import Database
 from tests.support import schema
 from tests.support.project import Project
@@ -56,3 +59,18 @@ def test_a_contract_without_requirements_is_applied(database: Database, tmp_path
         project.apply_expand()
         assert command.contract(project.site()).revisions == ("c1",)
     assert schema.version_rows(database) == ["c1"]
+
+
+def test_flow_control_is_read_and_lets_a_cluster_that_keeps_up_work(
+    project: Project, database: Database
+) -> None:
+    """A node says for how long it was held back; a single one never is, and rows move."""
+    with database.engine.connect() as connection:
+        dialect = dialect_of(connection)
+        held_back = dialect.flow_control(connection)
+        assert held_back is not None
+        assert held_back >= 0.0
+        throttler = FlowControl(Clock())
+        assert [throttler.look(connection) for _ in range(3)] == [None] * 3
+    schema.ready(project, database)
+    assert schema.query_all(database, "SELECT count(*) FROM volumes WHERE size_bytes IS NULL") == [(0,)]

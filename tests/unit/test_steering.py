@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from online_migrate.throttle.server import Trail
+from online_migrate.throttle.server import Growth, Trail
 from online_migrate.throttle.steering import Felt, Fixed, Steered, Tolerance, at_rest, is_worse
 
 REST = Felt(0.001, 0.004)
@@ -119,3 +119,14 @@ def test_a_trail_that_forgot_knows_at_least_so_much() -> None:
     for i in range(10):
         trail.mark(i, at=float(i))
     assert trail.age(0, now=10.0) == 3.0
+
+
+def test_growth_is_per_second_since_the_last_look() -> None:
+    """The first look says nothing, and neither does a counter that was set back."""
+    growth = Growth()
+    assert growth.per_second(100.0, now=1.0) == 0.0
+    assert growth.per_second(101.0, now=3.0) == 0.5
+    assert growth.per_second(101.0, now=4.0) == 0.0
+    assert growth.per_second(0.0, now=5.0) == 0.0
+    assert growth.per_second(2.0, now=6.0) == 2.0
+    assert growth.per_second(3.0, now=6.0) == 0.0
