@@ -143,6 +143,25 @@ def _processor(type_: sa.types.TypeEngine[Any], connection: Connection) -> Calla
     return type_.dialect_impl(connection.dialect).bind_processor(connection.dialect)
 
 
+_QUOTED = str.maketrans({'"': r"\"", "\\": r"\\"})
+
+
+def _array(values: Sequence[Any]) -> object:
+    """An array for PostgreSQL: as one text where all values are texts or whole numbers, which it reads much
+    faster than an expression for each of them."""
+    parts: list[str] = []
+    for value in values:
+        if type(value) is str:
+            parts.append(f'"{value.translate(_QUOTED)}"')
+        elif type(value) is int:
+            parts.append(str(value))
+        elif value is None:
+            parts.append("NULL")
+        else:
+            return list(values)
+    return f"{{{','.join(parts)}}}"
+
+
 class ArrayWriter(BulkWriter):
     """PostgreSQL: an array for each column, unnested side by side.
 
@@ -186,7 +205,7 @@ class ArrayWriter(BulkWriter):
         unnested = ", ".join(f"CAST(:a{i} AS {_escaped(type_)}[])" for i, type_ in enumerate(types))
         tail = _escaped(f"AS v({', '.join(fields)}) WHERE {' AND '.join(where)}")
         statement = f"{head} FROM unnest({unnested}) {tail}"
-        parameters = {f"a{i}": list(values) for i, values in enumerate(arrays)}
+        parameters = {f"a{i}": _array(values) for i, values in enumerate(arrays)}
         return int(connection.execute(sa.text(statement), parameters).rowcount)
 
 

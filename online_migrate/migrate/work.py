@@ -5,8 +5,9 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
+import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import sqlalchemy as sa
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from online_migrate.migrate.job import Job
 
+_BEAT = 0.5
+"""Seconds of a function's work between two signs of life."""
 STILL_PENDING = "still pending after its migration"
 NOT_VERIFIED = "verify does not hold after its migration"
 
@@ -72,8 +75,7 @@ class Stale(Exception):
     """A row was changed after it was read: roll back, and do the chunk again with ``lock``."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What the function gave for one row."""
 
     values: Mapping[str, Any] | None = None
@@ -87,10 +89,12 @@ def read(connection: Connection, job: Job, chunk: Chunk) -> _Rows | None:
 
 def call(job: Job, chunk: Chunk, rows: _Rows, beat: Callable[[], None]) -> Prepared:
     """Calls the function for each row; an exception is of its row, not of the chunk."""
-    answers = {}
+    answers, due = {}, time.monotonic() + _BEAT
     for key, row in rows.items():
         answers[key] = _answer(job, row)
-        beat()
+        if time.monotonic() > due:
+            beat()
+            due = time.monotonic() + _BEAT
     return Prepared({key: row.seen for key, row in rows.items()}, answers)
 
 
@@ -210,8 +214,7 @@ def _refuse_unwritten(job: Job, chunk: Chunk, unwritten: int) -> None:
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Row:
+class _Row(NamedTuple):
     """A row of a chunk."""
 
     key: Key
@@ -260,18 +263,14 @@ def _answer(job: Job, row: _Row) -> Answer:
         return Answer(error=f"{type(error).__name__}: {error}")
     if values is None:
         return Answer()
-    where = f"{job.name}, row {show_key(row.key)}"
-    return Answer(values=_checked(where, job, values))
-
-
-def _checked(where: str, job: Job, values: Any) -> Mapping[str, Any]:
     if not isinstance(values, Mapping):
-        raise WrongUse(where=where, error=f"gave {values!r}, not a dict of new values")
-    if not values.keys() <= job.known:
+        wrong = f"gave {values!r}, not a dict of new values"
+    elif not values.keys() <= job.known:
         unknown = next(column for column in values if column not in job.known)
-        table = job.subject.table.name
-        raise WrongUse(where=where, error=f"sets {unknown!r}, which table {table!r} has not")
-    return values
+        wrong = f"sets {unknown!r}, which table {job.subject.table.name!r} has not"
+    else:
+        return Answer(values=values)
+    raise WrongUse(where=f"{job.name}, row {show_key(row.key)}", error=wrong)
 
 
 def _write(
