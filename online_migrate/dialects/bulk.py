@@ -59,6 +59,7 @@ class BulkWriter:
     ) -> int:
         """Sets *columns* of each row, which is its key and then its values; gives the rows written.
 
+        *rows*: in the order of their key, as the server sorts it.
         *versions*: a row that is not at its version any more is left alone. Below 0 where the driver does
         not count.
         """
@@ -192,21 +193,41 @@ class ArrayWriter(BulkWriter):
             # It would be taken for a part of the array, and every row behind it would get another's value.
             return self._one_by_one(connection, columns, rows, versions)
         types = [self._types[name] for name in (*names, *written)]
-        if versions is not None:
-            arrays, types = [*arrays, versions.expected], [*types, "text"]
-        table = plain_name(connection, self.table.schema, self.table.name)
-        fields = [f"c{i}" for i in range(len(types))]
         where = [f"t.{plain_name(connection, name)} = v.c{i}" for i, name in enumerate(names)]
         if versions is not None:
-            where.append(f"{versions.expression('t')} = v.{fields[-1]}")
+            where.append(f"{versions.expression('t')} = v.c{len(types)}")
+            arrays, types = [*arrays, versions.expected], [*types, "text"]
         changes = self._set(connection, columns, "v", "t")
+        table = plain_name(connection, self.table.schema, self.table.name)
         sets = ", ".join(f"{column} = {value}" for column, value in changes)
-        head = _escaped(f"UPDATE {table} AS t SET {sets}")
         unnested = ", ".join(f"CAST(:a{i} AS {_escaped(type_)}[])" for i, type_ in enumerate(types))
-        tail = _escaped(f"AS v({', '.join(fields)}) WHERE {' AND '.join(where)}")
-        statement = f"{head} FROM unnest({unnested}) {tail}"
+        fields = ", ".join(f"c{i}" for i in range(len(types)))
+        within, ends = self._within(connection, names, arrays)
+        statement = sa.text(
+            _escaped(f"UPDATE {table} AS t SET {sets} FROM ")
+            + f"unnest({unnested}) "
+            + _escaped(f"AS v({fields}) WHERE {' AND '.join(where)} AND ")
+            + within
+        )
         parameters = {f"a{i}": _array(values) for i, values in enumerate(arrays)}
-        return int(connection.execute(sa.text(statement), parameters).rowcount)
+        return int(connection.execute(statement, parameters | ends).rowcount)
+
+    def _within(
+        self, connection: Connection, names: Sequence[str], arrays: Sequence[Sequence[Any]]
+    ) -> tuple[str, dict[str, Any]]:
+        """The range of the keys, as a condition with parameters, and these.
+
+        Without it thousands of rows are looked for in a hash of the whole table.
+        """
+        key = _escaped(", ".join(f"t.{plain_name(connection, name)}" for name in names))
+        ends = {
+            f"{end}{i}": arrays[i][at] for end, at in (("low", 0), ("high", -1)) for i in range(len(names))
+        }
+        casts = [
+            ", ".join(f"CAST(:{end}{i} AS {_escaped(self._types[name])})" for i, name in enumerate(names))
+            for end in ("low", "high")
+        ]
+        return f"({key}) >= ({casts[0]}) AND ({key}) <= ({casts[1]})", ends
 
 
 class UnionWriter(BulkWriter):

@@ -16,7 +16,6 @@ from online_migrate import state
 from online_migrate.dialects import dialect_of
 from online_migrate.migrate.run import Outcome, Result
 from online_migrate.walk.checkpoint import decode_key
-from tests.functional.test_chaos_migrate import PACED, Application
 from tests.servers import Database
 from tests.support.project import PATIENCE, Project, create, insert, rows, scalar, wait_for
 
@@ -357,50 +356,3 @@ def _beyond(connection: sa.Connection, dialect: Any) -> int | None:
         done = sa.text("SELECT count(*) FROM items WHERE id > :key AND hits > 0")
         above = connection.scalar(done, {"key": key})
     return above
-
-
-# --- the application, meanwhile ------------------------------------------------------------------
-
-
-def test_an_application_that_writes_meanwhile_finds_every_row_done_as_often_as_it_must_be(
-    database: Database, project: Project
-) -> None:
-    """It inserts, undoes and deletes rows; two processes of three workers, one of which is killed."""
-    table = create(
-        database.engine,
-        sa.Table(
-            "items",
-            sa.MetaData(),
-            sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
-            sa.Column("gb", sa.Integer, nullable=False),
-            sa.Column("size", sa.Integer),
-            sa.Column("twice", sa.Integer),
-            sa.Column("hits", sa.Integer, nullable=False, server_default="0"),
-            sa.Column("want", sa.Integer, nullable=False),
-        ),
-    )
-    count = 1_500
-    insert(database.engine, table, [{"id": i, "gb": i, "want": 1} for i in range(count)])
-    project.data("paced", PACED)
-    with Application(database, table, seed=7) as application:
-        application.ledger.update({i: i for i in range(count)})
-        options = ("--workers", "3", "--batch-size", "9")
-        first = project.start("migrate", *options, environment={"PACE": "0.001"})
-        second = project.start("migrate", *options, environment={"PACE": "0.001"})
-        wait_for(project.folder / "working", first)
-        _wait_until(lambda: scalar(database.engine, "SELECT count(*) FROM items WHERE hits > 0") > 200)
-        first.kill()
-        second.signal(signal.SIGTERM)
-        assert second.wait().code in (0, 1)
-        third = project.start("migrate", *options)
-        time.sleep(0.5)
-    assert third.wait().code in (0, 1)
-    ran = project.run("migrate", *options)
-    assert ran.code == 0, ran
-    assert project.counts("paced") == (len(application.ledger), 0, 0)
-    found = {
-        row[0]: row[1:] for row in rows(database.engine, "SELECT id, gb, size, twice, hits, want FROM items")
-    }
-    assert {number: values[0] for number, values in found.items()} == application.ledger
-    for number, (gb, size, twice, hits, want) in found.items():
-        assert (size, twice, hits) == (gb * 10, gb * 20, want), number

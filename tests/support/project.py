@@ -262,6 +262,11 @@ class Process:
         return self._popen.stderr.readline()
 
     @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._popen.pid
+
+    @property
     def running(self) -> bool:
         """False once it has ended, in whatever way."""
         return self._popen.poll() is None
