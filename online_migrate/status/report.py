@@ -139,38 +139,26 @@ def _migration(
     contracted: str | None,
     applied: frozenset[str],
 ) -> MigrationState:
-    status = "not started" if record is None else record.status.value
-    expanded = migration.revision is None or migration.revision in applied
-    census, error = None, record.error if record else None
     recorded = 0 if record is None else record.done + state.uncounted(connection, migration.name)
-    failing: Mapping[str, str] = {}
+    rows = _Rows()
     if contracted is not None:
-        status, error = "contracted", None
-    elif not expanded:
+        status = "contracted"
+    elif migration.revision is not None and migration.revision not in applied:
         status = "waits for expand"
-    elif migration.has_pending:
-        recorded_done = recorded if migration.kind == "batch" else 0
-        try:
-            census = take_census(connection, migration, recorded_done=recorded_done)
-            failing = _failing(connection, migration)
-        except exceptions.PendingUnreadable as problem:
-            error = error or str(problem)
-            connection.rollback()
-    elif migration.table is not None:
-        with contextlib.suppress(exceptions.PendingUnreadable):
-            failing = _failing(connection, migration)
-    done = census.done if census else None
-    if census is None and contracted is None and record is not None:
-        done = recorded
+    else:
+        status = "not started" if record is None else record.status.value
+        rows = _count(connection, migration, recorded)
     workers: tuple[WorkerState, ...] = ()
     if record is not None and status in (state.Status.RUNNING, state.Status.PAUSED):
         workers = _workers(connection, migration)
-    alive = [worker for worker in workers if worker.silence <= project.settings.lease]
-    rate, left = _pace(alive, census)
-    if record is not None and status == state.Status.RUNNING and migration.kind != "counted" and not alive:
+    alive = tuple(worker for worker in workers if worker.silence <= project.settings.lease)
+    if status == state.Status.RUNNING and migration.kind != "counted" and not alive:
         # A runner that was killed cannot say so.
         silence = min((worker.silence for worker in workers), default=None)
         status = "running, but nobody is at it" if silence is None else f"running, but silent for {silence} s"
+    census, failing = rows.census, rows.failing
+    rate, left = _pace(alive, census)
+    by_record = recorded if record is not None and contracted is None else None
     return MigrationState(
         name=migration.name,
         kind=migration.kind,
@@ -178,20 +166,46 @@ def _migration(
         release=migration.release,
         status=status,
         total=census.total if census else None,
-        done=done,
+        done=census.done if census else by_record,
         pending=census.pending if census else None,
         failed=census.failed if census else (len(failing) or None),
         rate=rate,
         seconds_left=left,
-        error=error,
+        error=None if contracted is not None else (record.error if record else None) or rows.error,
         runner=record.runner if record else None,
         updated_at=record.updated_at if record else None,
         failures=tuple(
             {"key": show_key(decode_key(key)), "error": error}
             for key, error in sorted(failing.items())[:SHOWN_FAILURES]
         ),
-        workers=tuple(alive),
+        workers=alive,
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rows:
+    """What the data says about a data migration, as far as it can be read."""
+
+    census: Census | None = None
+    failing: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    error: str | None = None
+
+
+def _count(connection: Connection, migration: DataMigration, recorded: int) -> _Rows:
+    """*recorded*: rows that the record says are done, where rows are moved away."""
+    if migration.has_pending:
+        try:
+            census = take_census(
+                connection, migration, recorded_done=recorded if migration.kind == "batch" else 0
+            )
+            return _Rows(census, _failing(connection, migration))
+        except exceptions.PendingUnreadable as problem:
+            connection.rollback()
+            return _Rows(error=str(problem))
+    if migration.table is not None:
+        with contextlib.suppress(exceptions.PendingUnreadable):
+            return _Rows(failing=_failing(connection, migration))
+    return _Rows()
 
 
 def _failing(connection: Connection, migration: DataMigration) -> Mapping[str, str]:
