@@ -64,6 +64,7 @@ class Crew:
         """What ended the first worker that was ended by something."""
         self._fewest: int | None = None
         self._in_vain = 0
+        self._judged: object = None
         self._meter = meter
         self._lock = threading.Lock()
         self._facts: dict[str, dict[str, Any]] = {}
@@ -95,8 +96,14 @@ class Crew:
             return "paused"
         return self.place.watched.gate.reason()
 
-    def in_vain_with(self, pending: int) -> int:
-        """How often in a row a pass over the table ended with no fewer *pending* rows than any before."""
+    def in_vain_with(self, pending: int, walk: object) -> int:
+        """How often in a row a pass over the table ended with no fewer *pending* rows than any before.
+
+        *walk*: which pass; a transaction that is repeated counts it once.
+        """
+        if walk == self._judged:
+            return self._in_vain
+        self._judged = walk
         fewer = self._fewest is None or pending < self._fewest
         self._in_vain = 0 if fewer else self._in_vain + 1
         self._fewest = pending if self._fewest is None else min(pending, self._fewest)

@@ -136,7 +136,7 @@ class Ending:
         return True
 
     def _again(self, walk: state.Walk, pending: int) -> bool:
-        if self._crew.in_vain_with(pending) >= _IN_VAIN:
+        if self._crew.in_vain_with(pending, walk) >= _IN_VAIN:
             state.set_status(self._connection, self._job.name, Status.STOPPED)
             self._crew.halt(Chased())
             return True

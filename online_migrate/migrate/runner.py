@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _RECONNECTS = 12
-"""How often a worker asks for a new connection after it lost one: for about half a minute."""
+"""How often a worker asks for a new connection after it lost one, until rows move again: for about half a
+minute."""
 
 
 class EndedByServer(exceptions.Failed):
@@ -145,8 +146,13 @@ class Runner:
 
     def _man_again_and_again(self, pulse: Pulse) -> None:
         """Another worker takes its place when its lease or its connection is lost."""
-        pauses = backoff(waited=0.2, attempts=_RECONNECTS, longest=5.0, jitter=random.Random())
+        pauses: Iterator[float] = iter(())
+        done = -1
         while not self._crew.over:
+            if self._crew.done != done:
+                # Rows were moved since: what is lost now has nothing to do with what was lost before.
+                pauses = backoff(waited=0.2, attempts=_RECONNECTS, longest=5.0, jitter=random.Random())
+                done = self._crew.done
             try:
                 with data_connection(self._place.engine, self._place.lease) as connection:
                     while not self._crew.over:

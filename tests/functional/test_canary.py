@@ -93,25 +93,10 @@ def test_a_session_that_is_ended_is_replaced(database: Database, engine: sa.Engi
     with Canary(engine, Steered(most=0.6), tolerance=EASY, rhythm=QUICK) as canary:
         eventually(lambda: canary.rest is not None, "it has listened")
         engine.dispose()
-        with database.engine.connect() as connection:
-            end_others(connection, database)
+        end_other_sessions(database)
         at = canary.beats
         eventually(lambda: canary.beats > at + 3, "it beats again")
         assert rows(database.engine, "SELECT count(*) FROM online_migrate_canary") == [(1,)]
-
-
-def end_others(connection: sa.Connection, database: Database) -> None:
-    if database.server.product == "postgresql":
-        connection.execute(
-            sa.text(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-        )
-        return
-    query = "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()"
-    for id in connection.scalars(sa.text(query)).all():
-        connection.execute(sa.text(f"KILL {id}"))
 
 
 def test_it_leaves_no_row_and_takes_away_old_ones(database: Database, engine: sa.Engine) -> None:

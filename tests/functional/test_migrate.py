@@ -19,7 +19,7 @@ from online_migrate.migrate.run import TRANSITIONS, Outcome
 from online_migrate.state import Status
 from online_migrate.waiting import Clock, Stop
 from tests.servers import Database
-from tests.support.project import Project, create, execute, insert, rows, scalar
+from tests.support.project import Project, create, end_other_sessions, execute, insert, rows, scalar
 from tests.support.way import Way
 
 FILL = """
@@ -877,6 +877,34 @@ def test_a_deadlock_is_no_failure(source: str, database: Database, project: Proj
     assert (result.outcome, result.done, result.failed) == (Outcome.COMPLETE, 10, 0)
     hits = 1 if source is COUNT_UP else 0
     assert rows(database.engine, "SELECT DISTINCT hits FROM items") == [(hits,)]
+
+
+class Cut(Silent):
+    """Ends all sessions each time that some rows were moved."""
+
+    def __init__(self, database: Database, every: int) -> None:
+        self.times = 0
+        self._database = database
+        self._every = every
+
+    def advanced(self, snapshot: Snapshot) -> None:
+        if snapshot.done >= (self.times + 1) * self._every:
+            self.times += 1
+            end_other_sessions(self._database)
+
+
+@pytest.mark.needs("kill_session")
+def test_connections_may_be_lost_again_and_again_as_long_as_rows_move(
+    database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is counted is how often in a row; a run of days does not end at its twelfth hiccup."""
+    monkeypatch.setattr("online_migrate.migrate.runner._RECONNECTS", 3)
+    items(database.engine, 80)
+    project.data("fill", FILL)
+    cut = Cut(database, every=10)
+    [result] = command.migrate(project.site(listener=cut), limits=command.Limits(batch_size=5))
+    assert (result.outcome, result.done) == (Outcome.COMPLETE, 80)
+    assert cut.times == 8
 
 
 # --- other people's locks ------------------------------------------------------------------------

@@ -33,6 +33,7 @@ from online_migrate.migrate.progress import Listener
 from online_migrate.migrate.run import Result
 from online_migrate.revision.init import init
 from online_migrate.status.report import MigrationState, Report
+from tests.servers import Database
 
 ROOT = Path(__file__).parents[2]
 """The checkout: where ``python -m online_migrate`` and ``import tests`` are found."""
@@ -312,3 +313,19 @@ def create(engine: sa.Engine, table: sa.Table) -> sa.Table:
     with contextlib.closing(engine.connect()) as connection, connection.begin():
         table.create(connection)
     return table
+
+
+def end_other_sessions(database: Database) -> None:
+    """Ends every session on the database but the one by which that is said."""
+    with database.engine.connect() as connection:
+        if database.server.product == "postgresql":
+            query = "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+            own, end = "SELECT pg_backend_pid()", "SELECT pg_terminate_backend({})"
+        else:
+            query = "SELECT id FROM information_schema.processlist WHERE db = DATABASE()"
+            own, end = "SELECT CONNECTION_ID()", "KILL {}"
+        others = set(connection.scalars(sa.text(query))) - {connection.scalar(sa.text(own))}
+        for session in others:
+            # It may have ended by itself.
+            with contextlib.suppress(sa.exc.DBAPIError):
+                connection.execute(sa.text(end.format(session)))

@@ -1,0 +1,167 @@
+"""Workers, servers and applications that disturb each other at random moments.
+
+Whatever happens, nothing is lost, nothing is done twice, and the totals add up.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.servers import Database, Server
+from tests.support.chaos import NAMES, PACED, Application, Books, Crowd, new_seed, wait_until
+from tests.support.project import Project
+from tests.support.throwaway import Throwaway
+
+pytestmark = pytest.mark.each_product
+
+SHORT_LEASE = 2
+LONG = [pytest.mark.long, pytest.mark.timeout(1800)]
+
+
+@pytest.fixture
+def seed() -> int:
+    """What the random moments come from."""
+    return new_seed()
+
+
+def _project(folder: Path, database: Database, lease: float) -> Project:
+    return Project.create(folder / "project", database.url, batch_size=10, pace="full", lease=lease)
+
+
+# --- workers that are killed ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kills", [10, pytest.param(200, marks=LONG)])
+def test_workers_that_are_killed_lose_nothing_and_do_nothing_twice(
+    kills: int, seed: int, database: Database, tmp_path: Path
+) -> None:
+    """kill -9 of one of three processes, again and again; another one comes in its place.
+
+    What a dead one held is taken over at once, although its lease is of an hour: its session is gone.
+    Only where a session may be one of another node it is the lease that ends.
+    """
+    moments = random.Random(seed)
+    lease = SHORT_LEASE if database.server.has("cluster") else 3600
+    with _project(tmp_path, database, lease) as project:
+        books = Books(database, project)
+        crowd = Crowd(project, books.engine, moments, *NAMES, size=3, before=books.feed)
+        done = 0
+        while done < kills:
+            victim = crowd.at_work()
+            time.sleep(moments.uniform(0, 0.3))
+            done += crowd.kill(victim)
+        books.hurry()
+        crowd.end()
+        books.close()
+        print(f"{books.count} rows; of {crowd.started} processes ended by themselves: {sorted(crowd.ended)}")
+
+
+# --- a server that is killed ---------------------------------------------------------------------
+
+
+@pytest.mark.needs("many_writers")
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=LONG)])
+def test_a_server_that_is_killed_loses_nothing_and_does_nothing_twice(
+    kills: int, seed: int, server: Server, tmp_path: Path
+) -> None:
+    """kill -9 of the server, and a start with the same data: its workers come back, or are run again."""
+    moments = random.Random(seed)
+    with (
+        Throwaway(server.name) as throwaway,
+        _project(tmp_path, throwaway.database, SHORT_LEASE) as project,
+    ):
+        books = Books(throwaway.database, project)
+        crowd = Crowd(project, books.engine, moments, *NAMES, codes=(0, 1, 2), before=books.feed)
+        for _ in range(kills):
+            crowd.at_work()
+            books.wait_for_progress(crowd.fill)
+            time.sleep(moments.uniform(0, 0.5))
+            throwaway.kill()
+            time.sleep(moments.uniform(0, 0.5))
+            throwaway.start()
+        crowd.at_work()
+        books.wait_for_progress(crowd.fill)
+        books.hurry()
+        crowd.end()
+        books.close()
+        print(f"{books.count} rows; of {crowd.started} processes ended by themselves: {sorted(crowd.ended)}")
+
+
+# --- workers that are frozen ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("times", [2, pytest.param(20, marks=LONG)])
+def test_workers_that_are_frozen_past_their_lease_write_over_nothing(
+    times: int, seed: int, database: Database, tmp_path: Path
+) -> None:
+    """SIGSTOP in the middle of something, until others have taken over what it held; then SIGCONT."""
+    moments = random.Random(seed)
+    with _project(tmp_path, database, SHORT_LEASE) as project:
+        books = Books(database, project)
+        crowd = Crowd(project, books.engine, moments, *NAMES, before=books.feed)
+        done = 0
+        while done < times:
+            victim = crowd.at_work()
+            time.sleep(moments.uniform(0, 0.3))
+            victim.signal(signal.SIGSTOP)
+            if database.server.has("many_writers"):
+                done += _taken_over(crowd, victim.pid)
+            else:
+                # It may hold the lock of the whole file, which no server takes away from it: others wait.
+                time.sleep(2 * SHORT_LEASE)
+                done += 1
+            victim.signal(signal.SIGCONT)
+        books.hurry()
+        crowd.end()
+        books.close()
+        print(f"{books.count} rows; of {crowd.started} processes ended by themselves: {sorted(crowd.ended)}")
+
+
+def _taken_over(crowd: Crowd, process: int) -> bool:
+    """Waits until others have what the frozen *process* held; False if it held nothing."""
+    held = crowd.holders().get(process, set())
+
+    def gone() -> bool:
+        crowd.fill()
+        return not held & crowd.holders().get(process, set())
+
+    wait_until(gone, "a frozen worker's rows taken over")
+    return bool(held)
+
+
+# --- workers beside an application ---------------------------------------------------------------
+
+
+@pytest.mark.needs("many_writers")
+@pytest.mark.parametrize("kills", [2, pytest.param(50, marks=LONG)])
+def test_workers_beside_an_application_do_every_row_as_often_as_it_must_be(
+    kills: int, seed: int, database: Database, tmp_path: Path
+) -> None:
+    """It inserts, undoes and deletes rows, and four workers in two processes move them; some are killed."""
+    moments = random.Random(seed)
+    with _project(tmp_path, database, SHORT_LEASE) as project:
+        application = Application(database, 1_500, seed)
+        project.data("paced", PACED)
+        project.site().prepare()
+        environment = {"PACE": "0.002"}
+        # What the application has undone and "paced" not done again is a failure of "doubled", for now.
+        codes = (0, 1, 2)
+        crowd = Crowd(
+            project, application.engine, moments, "paced", "doubled", codes=codes, environment=environment
+        )
+        with application:
+            for _ in range(kills):
+                time.sleep(moments.uniform(0, 0.5))
+                crowd.kill(crowd.at_work())
+            crowd.at_work().signal(signal.SIGTERM)
+            crowd.at_work()
+        crowd.end()
+        ran = project.run("migrate", "--workers", "2")
+        assert ran.code == 0, ran
+        application.assert_served(project)
+        print(f"{application.writes} writes of the application; {len(application.ledger)} rows at the end")
