@@ -16,7 +16,7 @@ from online_migrate.dialects import create_engine, dialect_of
 from online_migrate.throttle.canary import Canary, Rhythm
 from online_migrate.throttle.steering import Felt, Steered, Tolerance
 from tests.servers import Database
-from tests.support.project import Project, execute, rows
+from tests.support.project import Project, end_other_sessions, execute, rows
 
 pytestmark = [pytest.mark.each_product, pytest.mark.needs("many_writers")]
 
