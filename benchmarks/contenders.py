@@ -239,6 +239,8 @@ def contenders(engine: sa.Engine) -> Iterator[Contender]:
     yield Contender("Backfill, default", ours("bytes"))
     yield Contender("Backfill, --pace gentle", ours("bytes", "--pace", "gentle"))
     yield Contender("row_migration, --pace full", ours("label", "--pace", "full"), "label")
+    several = ours("label", "--pace", "full", "--workers", "2")
+    yield Contender("row_migration, --pace full, 2 workers", several, "label")
     yield Contender("ORM loop, 1,000 rows", orm, "label")
     yield Contender("Cinder's loop, 50 rows", cinder)
     if engine.dialect.name == "mysql" and shutil.which("pt-online-schema-change"):

@@ -118,7 +118,7 @@ class Claims:
             upper = self._chunker.nth_key(connection, lower, size * _CHUNKS, condition)
             if upper is None:
                 last = True
-                upper = self._chunker.next_upper(connection, lower, size * _CHUNKS, condition)
+                upper = self._chunker.last_key(connection, lower, condition)
         return Survey(walk, upper, last, dead)
 
     def take(self, connection: Connection, seen: Survey) -> Extent | Claim:

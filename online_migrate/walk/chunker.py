@@ -162,22 +162,14 @@ class Chunker:
     def _bind(self, i: int, key: Sequence[Any]) -> sa.BindParameter[Any]:
         return sa.bindparam(None, key[i], type_=self.key[i].type, unique=True)
 
-    def next_upper(
-        self,
-        connection: Connection,
-        lower: Key | None,
-        size: int,
-        condition: sa.ColumnElement[bool] | None = None,
+    def last_key(
+        self, connection: Connection, lower: Key | None, condition: sa.ColumnElement[bool] | None = None
     ) -> Key | None:
-        """The key of the *size*-th row above *lower*, or of the last row; None at the end of the table.
-
-        Of the rows that satisfy *condition*, if given.
-        """
-        found = self.nth_key(connection, lower, size, condition)
-        if found is None:
-            keys = self.next_keys(connection, lower, size, condition)
-            found = keys[-1] if keys else None
-        return found
+        """The highest key above *lower* (of a row that satisfies *condition*); None if there is none."""
+        highest_first = [part.desc() for part in self.key]
+        query = self._ahead(lower, condition).order_by(None).order_by(*highest_first).limit(1)
+        found = self._read(connection, query)
+        return found[0] if found else None
 
     def nth_key(
         self,

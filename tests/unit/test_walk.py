@@ -49,7 +49,10 @@ def _table(connection: Connection, types: Sequence[Any]) -> sa.Table:
 
 def _walk(connection: Connection, chunker: Chunker, size: int) -> Iterator[Chunk]:
     lower: Key | None = None
-    while (upper := chunker.next_upper(connection, lower, size)) is not None:
+    while True:
+        upper = chunker.nth_key(connection, lower, size) or chunker.last_key(connection, lower)
+        if upper is None:
+            return
         # As it is kept between two chunks.
         upper = decode_key(encode_key(upper))
         yield chunker.chunk(lower, upper, pending=None)
