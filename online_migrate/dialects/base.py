@@ -93,9 +93,15 @@ class Dialect:
         """Bounds every lock wait of the session, and how long its locks outlive this host."""
         raise NotImplementedError
 
-    def prepare_data_session(self, connection: Connection, *, idle_timeout: float) -> None:
+    def prepare_data_session(
+        self, connection: Connection, *, idle_timeout: float, lasting: bool = True
+    ) -> None:
         """Sets the isolation level of chunks, bounds their lock waits, and says after how long the server
-        ends the session, and with it the locks of a chunk, if this process stands still."""
+        ends the session, and with it the locks of a chunk, if this process stands still.
+
+        *lasting*: False where a commit need not be on the disk when it is answered: a server that crashes
+        may take the last ones back, whole, and no later one without all before it.
+        """
         if self.chunk_isolation is not None:
             connection.execution_options(isolation_level=self.chunk_isolation)
 

@@ -143,8 +143,10 @@ class MySQL(Dialect):
         connection.commit()
         connection.info[_SESSION_TIMEOUT] = max(1, math.ceil(session_timeout))
 
-    def prepare_data_session(self, connection: Connection, *, idle_timeout: float) -> None:
-        super().prepare_data_session(connection, idle_timeout=idle_timeout)
+    def prepare_data_session(
+        self, connection: Connection, *, idle_timeout: float, lasting: bool = True
+    ) -> None:
+        super().prepare_data_session(connection, idle_timeout=idle_timeout, lasting=lasting)
         connection.execute(
             sa.text(
                 "SET SESSION lock_wait_timeout = 10, innodb_lock_wait_timeout = 10, "

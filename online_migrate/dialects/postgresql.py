@@ -137,9 +137,13 @@ class PostgreSQL(Dialect):
         connection.execute(sa.text(f"SET idle_in_transaction_session_timeout = {_ms(session_timeout)}"))
         connection.commit()
 
-    def prepare_data_session(self, connection: Connection, *, idle_timeout: float) -> None:
-        super().prepare_data_session(connection, idle_timeout=idle_timeout)
+    def prepare_data_session(
+        self, connection: Connection, *, idle_timeout: float, lasting: bool = True
+    ) -> None:
+        super().prepare_data_session(connection, idle_timeout=idle_timeout, lasting=lasting)
         connection.execute(sa.text("SET lock_timeout = '10s'"))
+        if not lasting:
+            connection.execute(sa.text("SET synchronous_commit = off"))
         connection.execute(sa.text(f"SET idle_in_transaction_session_timeout = {_ms(idle_timeout)}"))
         connection.commit()
 

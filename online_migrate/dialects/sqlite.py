@@ -122,7 +122,9 @@ class SQLite(Dialect):
             connection.execution_options(**{BEGIN_OPTION: "DEFERRED"})
             driver.execute(f"PRAGMA busy_timeout = {_PATIENCE}")
 
-    def prepare_data_session(self, connection: Connection, *, idle_timeout: float) -> None:
+    def prepare_data_session(
+        self, connection: Connection, *, idle_timeout: float, lasting: bool = True
+    ) -> None:
         connection.rollback()
         connection.execution_options(**{BEGIN_OPTION: "IMMEDIATE"})
 

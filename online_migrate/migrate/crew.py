@@ -144,6 +144,11 @@ class Crew:
                 snapshot = dataclasses.replace(snapshot, chunk_size=size.size, why=size.why.value)
             self.place.listener.advanced(snapshot)
 
+    def learn(self, total: int, done: int, *, moved: int) -> None:
+        """The rows were counted beside the work, when it had *moved* so many."""
+        with self._lock:
+            self._meter.learn(total, max(0, done - moved))
+
     def failed(self, rows: int) -> bool:
         """Rows were recorded as failed; False if these are too many."""
         with self._lock:

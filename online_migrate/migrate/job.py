@@ -39,11 +39,13 @@ class Job:
     """The columns that it may set."""
     version: Callable[[str], str] | None
     """What changes, in SQL, whenever one of these columns does: of the table that is called so."""
+    looks_again: bool = True
+    """After a chunk it is looked which of its rows are pending still, where that costs a look of its own."""
 
     @property
     def largest_chunk(self) -> int:
         """Rows; those that a function of a row gets are all held in memory at once."""
-        return 5_000 if isinstance(self.migration, RowMigration) else 50_000
+        return 5_000 if isinstance(self.migration, RowMigration) else 100_000
 
     @property
     def name(self) -> str:

@@ -70,23 +70,30 @@ class Meter:
     def __init__(self, name: str, *, total: int | None, done: int, clock: Clock) -> None:
         self._name = name
         self._total = total
-        self._done = done
+        self._before = done
+        self._added = 0
         self._clock = clock
-        self._marks: collections.deque[tuple[float, int]] = collections.deque([(clock.monotonic(), done)])
+        self._marks: collections.deque[tuple[float, int]] = collections.deque([(clock.monotonic(), 0)])
 
     def add(self, rows: int) -> None:
         """Counts rows that were just committed."""
-        self._done += rows
+        self._added += rows
         now = self._clock.monotonic()
-        self._marks.append((now, self._done))
+        self._marks.append((now, self._added))
         while len(self._marks) > 2 and now - self._marks[0][0] > _WINDOW:
             self._marks.popleft()
 
+    def learn(self, total: int, before: int) -> None:
+        """The rows were counted meanwhile: all of them, and those that were done before :meth:`add`."""
+        self._total = total
+        self._before = before
+
     def snapshot(self, chunk: str = "") -> Snapshot:
         """How it stands now."""
-        (then, before), (now, done) = self._marks[0], self._marks[-1]
-        rate = (done - before) / (now - then) if now > then else 0.0
+        (then, before), (now, added) = self._marks[0], self._marks[-1]
+        rate = (added - before) / (now - then) if now > then else 0.0
+        done = self._before + self._added
         left = None
         if self._total is not None and rate > 0:
-            left = max(0, self._total - self._done) / rate
-        return Snapshot(self._name, self._total, self._done, rate, left, chunk)
+            left = max(0, self._total - done) / rate
+        return Snapshot(self._name, self._total, done, rate, left, chunk)

@@ -14,7 +14,7 @@ from online_migrate import exceptions, state
 from online_migrate.ddl.session import connect, server_down
 from online_migrate.dialects import dialect_of
 from online_migrate.dialects.errors import AnyFault, ServerFault, words_of
-from online_migrate.evidence.pending import still_failing, take_census
+from online_migrate.evidence.pending import Census, still_failing, take_census
 from online_migrate.migrate.claims import Claim, Claims, LeaseLost
 from online_migrate.migrate.crew import Crew, Workplace
 from online_migrate.migrate.ending import Chased, Ending, holds
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
 T = TypeVar("T")
+_QUICKLY = 0.2
+"""Seconds for which a run waits to know how many rows there are."""
 _RECONNECTS = 12
 """How often a worker asks for a new connection after it lost one, until rows move again: for about half a
 minute."""
@@ -61,8 +63,8 @@ class Runner:
         self._place = place
         with dialect_of(connection).looking(connection), connection.begin():
             self._job = Job.at(connection, migration)
-            meter = _new_meter(place, self._job, connection)
         self._dialect = self._job.dialect
+        meter, self._counted = _new_meter(place, self._job, connection)
         self._crew = Crew(place, migration.name, meter)
         self._at_the_end = threading.Lock()
 
@@ -123,7 +125,7 @@ class Runner:
     def work(self) -> None:
         """Until all is done, or no more is to be."""
         number = 1 if self._dialect.single_writer else self._place.workers
-        with Pulse(self._crew, self._place.engine, self._dialect) as pulse:
+        with Pulse(self._crew, self._place.engine, self._dialect) as pulse, self._counting():
             threads = [
                 threading.Thread(target=self._man, args=(pulse,), name=f"worker-{i}", daemon=True)
                 for i in range(1, number)
@@ -133,6 +135,27 @@ class Runner:
             self._man(pulse)
             for thread in threads:
                 thread.join()
+
+    @contextlib.contextmanager
+    def _counting(self) -> Iterator[None]:
+        """Counts the rows beside the work, where that takes long: nobody waits for a number to be shown."""
+        thread = threading.Thread(target=self._count, name="online-migrate-count", daemon=True)
+        if not self._counted:
+            thread.start()
+        yield
+        if not self._counted:
+            thread.join(timeout=5.0)
+
+    def _count(self) -> None:
+        # It is only shown; what is wrong with the server the workers say.
+        with (
+            contextlib.suppress(*ServerFault, exceptions.Failed),
+            data_connection(self._place.engine, self._place.lease) as connection,
+            connection.begin(),
+        ):
+            moved = self._crew.done
+            census = _census(self._job, connection)
+            self._crew.learn(census.total, census.done, moved=moved)
 
     def _man(self, pulse: Pulse) -> None:
         """One worker to the end; what ends it ends the others after their chunk."""
@@ -154,7 +177,8 @@ class Runner:
                 pauses = backoff(waited=0.2, attempts=_RECONNECTS, longest=5.0, jitter=random.Random())
                 done = self._crew.done
             try:
-                with data_connection(self._place.engine, self._place.lease) as connection:
+                # A chunk that a crash of the server takes back goes with its checkpoint, and is done again.
+                with data_connection(self._place.engine, self._place.lease, lasting=False) as connection:
                     while not self._crew.over:
                         if self._work_on(connection, pulse):
                             return
@@ -188,7 +212,8 @@ class Runner:
     # --- its end ---------------------------------------------------------------------------------
 
     def end(self, connection: Connection) -> Result:
-        """What came of it."""
+        """What came of it, after all that was committed is on the disk."""
+        self._committed(connection, lambda: state.add_done(connection, self._job.name, 0))
         problem = self._crew.problem
         if problem is None:
             return self._result(connection, Ending(self._job, self._crew, connection).leave())
@@ -226,15 +251,34 @@ class Runner:
         return looked(self._place.clock, self._dialect, connection, look)
 
 
-def _new_meter(place: Workplace, job: Job, connection: Connection) -> Meter:
+def _new_meter(place: Workplace, job: Job, connection: Connection) -> tuple[Meter, bool]:
+    """What measures; and True if it knows how many rows there are, or nobody can know."""
+    with job.dialect.looking(connection), connection.begin():
+        done = _recorded(job, connection)
+    if job.pending is None:
+        return Meter(job.name, total=None, done=done, clock=place.clock), True
+    try:
+        with job.dialect.looking(connection), connection.begin():
+            if job.dialect.single_writer:
+                census = _census(job, connection)
+            else:
+                with job.dialect.statement_timeout(connection, _QUICKLY):
+                    census = _census(job, connection)
+    except exceptions.PendingUnreadable as error:
+        if error.__cause__ is None or not job.dialect.is_statement_timeout(error.__cause__):
+            raise
+        return Meter(job.name, total=None, done=done, clock=place.clock), False
+    return Meter(job.name, total=census.total, done=census.done, clock=place.clock), True
+
+
+def _recorded(job: Job, connection: Connection) -> int:
     record = state.get_record(connection, job.name)
-    recorded = (record.done if record is not None else 0) + state.uncounted(connection, job.name)
-    total, done = None, recorded
-    if job.pending is not None:
-        moved = recorded if job.migration.kind == "batch" else 0
-        census = take_census(connection, job.migration, recorded_done=moved)
-        total, done = census.total, census.done
-    return Meter(job.name, total=total, done=done, clock=place.clock)
+    return (record.done if record is not None else 0) + state.uncounted(connection, job.name)
+
+
+def _census(job: Job, connection: Connection) -> Census:
+    moved = _recorded(job, connection) if job.migration.kind == "batch" else 0
+    return take_census(connection, job.migration, recorded_done=moved)
 
 
 def _how_to_go_on(name: str, status: Status) -> str:

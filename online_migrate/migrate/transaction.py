@@ -22,15 +22,18 @@ _REPEATS = 10
 
 
 @contextlib.contextmanager
-def data_connection(engine: Engine, lease: float) -> Iterator[Connection]:
-    """A connection for chunks: its isolation level, bounded lock waits, and an end if we stand still."""
+def data_connection(engine: Engine, lease: float, *, lasting: bool = True) -> Iterator[Connection]:
+    """A connection for chunks: its isolation level, bounded lock waits, and an end if we stand still.
+
+    *lasting*: see :meth:`~online_migrate.dialects.Dialect.prepare_data_session`.
+    """
     with private_connection(engine) as connection:
         dialect = dialect_of(connection)
         problem = dialect.data_problem(connection)
         connection.rollback()
         if problem is not None:
             raise exceptions.Refused(reason=problem.reason, hint=problem.hint)
-        dialect.prepare_data_session(connection, idle_timeout=lease)
+        dialect.prepare_data_session(connection, idle_timeout=lease, lasting=lasting)
         yield connection
 
 

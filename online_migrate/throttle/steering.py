@@ -44,7 +44,7 @@ class Tolerance:
     """How much worse than at rest it may be: *factor* times as slow, and *slack* seconds more."""
 
     factor: float = 2.0
-    slack: float = 0.001
+    slack: float = 0.008
 
 
 def at_rest(samples: Sequence[Felt]) -> Felt:
