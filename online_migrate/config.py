@@ -47,7 +47,7 @@ class Settings:
     """Seconds that a replica may be behind before no chunk is begun; 0: replicas are not watched;
     below 0: 10 s, where this user may see it."""
     replicas: str = ""
-    """URLs of replicas to watch, with commas; those that stream from PostgreSQL are found without."""
+    """URLs of replicas to watch, with spaces between; those that stream from PostgreSQL are found without."""
     lag_ignore: str = ""
     """Application names, with commas, of streaming replicas that are late on purpose."""
     max_history: float = -1.0

@@ -77,7 +77,7 @@ class Limits:
             # A path on the command line is from here; one in the settings is from where they are.
             said["throttle_file"] = str(Path(self.throttle_file).absolute())
         if self.replicas:
-            said["replicas"] = ", ".join(self.replicas)
+            said["replicas"] = " ".join(self.replicas)
         return dataclasses.replace(settings, **said)
 
 
@@ -167,7 +167,7 @@ def _max_lag(settings: Settings) -> float:
 
 
 def _urls(settings: Settings) -> list[str]:
-    return [url.strip() for url in settings.replicas.split(",") if url.strip()] if settings.max_lag else []
+    return settings.replicas.split() if settings.max_lag else []
 
 
 def _canary(engine: Engine, settings: Settings) -> tuple[Canary | None, Steering]:
