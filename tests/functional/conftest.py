@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import FLEET
 from tests.servers import CATALOG, DEFAULT_NAMES, Database, Server
+from tests.servers.replication import REPLICATED, Pair, replicated
 
 _NO_SERVER = "none-selected"
 
@@ -27,10 +28,21 @@ def database(server: Server, tmp_path: Path, request: pytest.FixtureRequest) -> 
         yield fresh
 
 
+@pytest.fixture(scope="module")
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """A primary and a replica of it, of each product that can; the tests of a module share them."""
+    with replicated(request.param, tmp_path_factory.mktemp("pair")) as pair:
+        yield pair
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "server" in metafunc.fixturenames:
         names = _names_for(metafunc.definition) or [_NO_SERVER]
         metafunc.parametrize("server", names, indirect=True, scope="session")
+    if "pair" in metafunc.fixturenames and not _says_which_pair(metafunc.definition):
+        selected = metafunc.config.getoption("server")
+        pairs = [name for name in REPLICATED if not selected or name in selected]
+        metafunc.parametrize("pair", pairs or [_NO_SERVER], indirect=True, scope="module")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -61,4 +73,8 @@ def _names_for(test: pytest.Item) -> Sequence[str]:
 
 def _server_parameter(item: pytest.Item) -> object:
     callspec = getattr(item, "callspec", None)
-    return callspec.params.get("server") if callspec else None
+    return callspec.params.get("server", callspec.params.get("pair")) if callspec else None
+
+
+def _says_which_pair(test: pytest.Item) -> bool:
+    return any(mark.args[0] == "pair" for mark in test.iter_markers("parametrize"))

@@ -17,7 +17,7 @@ from online_migrate import command
 from online_migrate.command import Limits, Outcome
 from online_migrate.migrate.progress import Silent, Snapshot
 from tests.servers import Database
-from tests.servers.replication import REPLICA_NAME, REPLICATED, Pair, replicated
+from tests.servers.replication import REPLICA_NAME, Pair
 from tests.support.project import Project, execute, scalar
 
 ROWS = 30
@@ -44,12 +44,6 @@ class Watch(Silent):
             if not self.reasons:
                 self._waits()
             self.reasons.append(snapshot.waits_for)
-
-
-@pytest.fixture(scope="module", params=REPLICATED)
-def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    with replicated(request.param, tmp_path_factory.mktemp("pair")) as pair:
-        yield pair
 
 
 @pytest.fixture

@@ -10,18 +10,11 @@ import pytest
 from sqlalchemy import text
 
 from tests.servers import Database
-from tests.servers.replication import REPLICATED, Pair, replicated
+from tests.servers.replication import Pair
 
 PATIENCE = 60.0
 LONG_ENOUGH = 0.5
 """Seconds in which a row would have arrived that is not held back."""
-
-
-@pytest.fixture(scope="module", params=REPLICATED)
-def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """A pair of each product that can."""
-    with replicated(request.param, tmp_path_factory.mktemp("pair")) as pair:
-        yield pair
 
 
 @pytest.fixture

@@ -72,12 +72,17 @@ def serve(recipe: Recipe, folder: Path, options: Sequence[str]) -> str:
     """Start the server with the data of `folder`, wait until it can be used, and return its URL."""
     for _ in range(_ATTEMPTS):
         port = free_port()
-        process = _spawn(recipe, folder, [*recipe.command(folder, port), *options])
-        if _wait_until_ready(recipe, folder, port, process):
+        if serve_on(port, recipe, folder, options):
             return recipe.url(port)
         if "already in use" not in log_tail(folder):
             break  # only losing the port to somebody else is worth another try
     raise ServerError(f"{folder.name} did not start; the end of its log:\n{log_tail(folder)}")
+
+
+def serve_on(port: int, recipe: Recipe, folder: Path, options: Sequence[str]) -> bool:
+    """Start the server with the data of `folder` on `port`; whether it can be used."""
+    process = _spawn(recipe, folder, [*recipe.command(folder, port), *options])
+    return _wait_until_ready(recipe, folder, port, process)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

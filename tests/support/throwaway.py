@@ -61,9 +61,7 @@ class Throwaway:
         """Starts it again, and waits until it has recovered."""
         for _ in range(_ATTEMPTS):
             self._let_lead()
-            command = [*self._recipe.command(self._folder, self._port), *self._recipe.durable]
-            process = launch._spawn(self._recipe, self._folder, command)
-            if launch._wait_until_ready(self._recipe, self._folder, self._port, process):
+            if launch.serve_on(self._port, self._recipe, self._folder, self._recipe.durable):
                 return
         raise ServerError(f"it did not start again; the end of its log:\n{launch.log_tail(self._folder)}")
 
