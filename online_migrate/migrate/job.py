@@ -39,8 +39,6 @@ class Job:
     """The columns that it may set."""
     version: Callable[[str], str] | None
     """What changes, in SQL, whenever one of these columns does: of the table that is called so."""
-    looks_again: bool = True
-    """After a chunk it is looked which of its rows are pending still, where that costs a look of its own."""
 
     @property
     def largest_chunk(self) -> int:

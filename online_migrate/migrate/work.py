@@ -98,17 +98,10 @@ def call(job: Job, chunk: Chunk, rows: _Rows, beat: Callable[[], None]) -> Prepa
     return Prepared({key: row.seen for key, row in rows.items()}, answers)
 
 
-def do_chunk(
-    connection: Connection, job: Job, chunk: Chunk, prepared: Prepared | None, *, again: bool = True
-) -> Effect:
-    """Migrates the pending rows of *chunk*, and looks *again* which of them are pending still.
-
-    Raises :class:`UserError` if the user's function does, and :class:`Stale` if rows that were not locked
-    have changed.
-    """
+def do_chunk(connection: Connection, job: Job, chunk: Chunk, prepared: Prepared | None) -> Effect:
+    """Migrates the pending rows of *chunk*; raises :class:`UserError` if the user's function does, and
+    :class:`Stale` if rows that were not locked have changed."""
     wrong = fails_verify(job.subject)
-    if not again:
-        job = dataclasses.replace(job, looks_again=False)
     if wrong is None:
         return _do(job.migration, connection, job, chunk, prepared)
     condition = sa.and_(chunk.range, wrong)
@@ -160,8 +153,6 @@ def _backfill(
             return Effect(done, {})
     else:
         done = _call(where, connection.execute, update.where(chunk.where)).rowcount
-        if not job.looks_again:
-            return Effect(done, {})
     left = _pending_keys(connection, job, chunk)
     if not left:
         return Effect(done, {})
@@ -356,7 +347,7 @@ def _pending_keys(connection: Connection, job: Job, chunk: Chunk) -> list[Key]:
 
 def _still_pending(connection: Connection, job: Job, chunk: Chunk, keys: Sequence[Key]) -> Mapping[str, str]:
     """Of the rows with these keys, which we have locked, those that are pending still."""
-    if job.subject.pending is None or not keys or not job.looks_again:
+    if job.subject.pending is None or not keys:
         return {}
     worked_on = set(keys)
     left = _pending_keys(connection, job, chunk)

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _IDLE = 0.1
 """Seconds between two questions of a worker that has nothing to do, or that must wait."""
-_EVERY_CHUNK = 10
-"""So many of the first chunks are looked at again, and then one in so many."""
 LONGEST_ERROR = 2_000
 """Characters of an error that are kept: whoever raises may put a whole file into it."""
 
@@ -66,7 +64,6 @@ class Worker:
         self._isolation: Isolation[Key] = Isolation()
         self._extent: Extent | None = None
         self._session = 0
-        self._chunks = 0
         self._at: Chunk | None = None
 
     def work(self) -> Claim | None:
@@ -189,7 +186,6 @@ class Worker:
             assert prepared is not None
             locked = dataclasses.replace(prepared, lock=True)
             done, failures = self._committed(lambda: self._apply(extent, plan, locked))
-        self._chunks += 1
         self._moved(extent, plan.upper)
         if done or plan.chunk is not None:
             self._crew.count(self.id, done, plan.chunk or "", self._size)
@@ -201,19 +197,12 @@ class Worker:
         if plan.chunk is None:
             self._claims.advance(self._connection, extent, plan.upper, 0)
             return 0, 0
-        effect = do_chunk(self._connection, self._job, plan.chunk, prepared, again=self._looks_again(extent))
+        effect = do_chunk(self._connection, self._job, plan.chunk, prepared)
         failures = {key: short(error) for key, error in effect.failures.items()}
         state.record_failures(self._connection, self._job.name, self._crew.run, failures)
         recorded = effect.done if effect.recorded is None else effect.recorded
         self._claims.advance(self._connection, extent, plan.upper, recorded)
         return effect.done, len(failures)
-
-    def _looks_again(self, extent: Extent) -> bool:
-        """Not at every chunk, where nobody counts on it: rows that are pending still are found by the count
-        after the walk, and then one by one. But often enough that a data migration that does nothing ends
-        soon."""
-        counts = extent.sweep or self._crew.place.budget.limited or self._isolation.active
-        return counts or self._chunks < _EVERY_CHUNK or self._chunks % _EVERY_CHUNK == 0
 
     def _beat(self) -> None:
         self._pulse.keep_alive(self._connection)
