@@ -11,10 +11,13 @@ import time
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+from online_migrate import command
+from online_migrate.command import Outcome
 from tests.servers import Database, Server
 from tests.support.chaos import NAMES, PACED, Application, Books, Crowd, new_seed, wait_until
-from tests.support.project import Project
+from tests.support.project import Project, execute, scalar
 from tests.support.throwaway import Throwaway
 
 pytestmark = pytest.mark.each_product
@@ -90,6 +93,29 @@ def test_a_server_that_is_killed_loses_nothing_and_does_nothing_twice(
         crowd.end()
         books.close()
         print(f"{books.count} rows; of {crowd.started} processes ended by themselves: {sorted(crowd.ended)}")
+
+
+@pytest.mark.needs("many_writers")
+def test_what_a_run_says_is_done_survives_the_server(server: Server, tmp_path: Path) -> None:
+    """Killed as soon as the run has ended: chunks need not wait for the disk, the end of a run does."""
+    with Throwaway(server.name) as throwaway:
+        engine = throwaway.database.engine
+        with _project(tmp_path, throwaway.database, SHORT_LEASE) as project:
+            execute(engine, "CREATE TABLE items (id INTEGER PRIMARY KEY, size INTEGER)")
+            with engine.begin() as connection:
+                insert = sa.text("INSERT INTO items (id) VALUES (:id)")
+                connection.execute(insert, [{"id": i} for i in range(200)])
+            source = 'values={"size": 1}, pending=lambda t: t.c.size.is_(None)'
+            project.data("fill", f'fill = Backfill(table="items", {source})')
+            site = project.site()
+            [result] = command.migrate(site)
+            throwaway.kill()
+            assert (result.outcome, result.done) == (Outcome.COMPLETE, 200)
+            site.engine.dispose()
+            engine.dispose()
+            throwaway.start()
+            assert scalar(engine, "SELECT count(size) FROM items") == 200
+            assert project.status("fill").status == "complete"
 
 
 # --- workers that are frozen ---------------------------------------------------------------------
