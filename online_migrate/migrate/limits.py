@@ -141,8 +141,15 @@ def _check_unless(rules: Rules, throttlers: Sequence[Throttler], engine: Engine)
 
 def _streaming(engine: Engine, settings: Settings, clock: Clock) -> list[Throttler]:
     with connect(engine) as connection:
-        if not dialect_of(connection).streams:
-            return []
+        streams = dialect_of(connection).streams
+    if not streams and settings.max_lag > 0 and not settings.replicas:
+        raise exceptions.ThrottlerBroken(
+            name="max-lag",
+            reason="cannot be read: this server does not tell how far its replicas are",
+            hint="name each of them: --replica URL",
+        )
+    if not streams:
+        return []
     ignored = [name.strip() for name in settings.lag_ignore.split(",")]
     return [StreamingLag(_max_lag(settings), clock, ignored)]
 
