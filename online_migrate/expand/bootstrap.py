@@ -7,6 +7,7 @@ server that needs none. Each of them is written so that it can be repeated.
 from __future__ import annotations
 
 import functools
+import random
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,10 @@ from alembic.script import ScriptDirectory
 import online_migrate
 from online_migrate import exceptions, state
 from online_migrate.config import Settings
-from online_migrate.ddl.session import connect, migrator
+from online_migrate.ddl.session import Session, connect, migrator
+from online_migrate.dialects.errors import ServerFault
 from online_migrate.revision.graph import Graph, from_scripts
-from online_migrate.waiting import Clock, Stop
+from online_migrate.waiting import Clock, Stop, backoff
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -77,7 +79,24 @@ def ensure(engine: Engine, settings: Settings, *, clock: Clock, stop: Stop) -> N
         connection.rollback()
         with session.dialect.writing(connection):
             for revision in missing:
-                _apply(connection, revision)
+                _apply_patiently(session, revision, settings, clock=clock, stop=stop)
+
+
+def _apply_patiently(
+    session: Session, revision: str, settings: Settings, *, clock: Clock, stop: Stop
+) -> None:
+    """Again, when somebody holds a lock that it needs; InnoDB's statistics of tables are such, too."""
+    pauses = backoff(
+        waited=settings.lock_timeout, attempts=settings.lock_attempts, longest=5.0, jitter=random.Random()
+    )
+    while True:
+        try:
+            _apply(session.connection, revision)
+            return
+        except ServerFault as error:
+            pause = next(pauses, None)
+            if pause is None or not session.dialect.is_transient(error) or clock.wait(pause, stop):
+                raise
 
 
 def _apply(connection: Connection, revision: str) -> None:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
 
+_FIRST_LOOK = 0.5
+"""Seconds to wait for the first look; if it takes longer, chunks wait for it instead."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Reading:
     """What a throttler saw."""
@@ -68,12 +72,15 @@ class Monitor:
         self._clock = clock
         self._rules = rules or Rules()
         self._seen: dict[int, tuple[Reading, float]] = {}
+        self._looked = threading.Event()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._look_on, name="online-migrate-monitor", daemon=True)
 
     def __enter__(self) -> Monitor:
         if self._throttlers or self._critical:
             self._thread.start()
+            # Else every run would begin with a wait for what takes milliseconds.
+            self._looked.wait(_FIRST_LOOK)
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -118,6 +125,7 @@ class Monitor:
             reading = look(throttler, connection)
             if reading.reason is not None and (reading.readable or self._rules.unreadable_waits):
                 self._give_up(f"{throttler.name}: {reading.reason}")
+        self._looked.set()
 
 
 def look(throttler: Throttler, connection: Connection) -> Reading:

@@ -12,7 +12,7 @@ from online_migrate import command, state
 from online_migrate.exceptions import NewerState
 from tests.servers import Database
 from tests.support import schema
-from tests.support.project import Project
+from tests.support.project import Project, execute
 
 ENGINE = ["contract_0001", "expand_0003"]
 """The version rows of the engine's own tables."""
@@ -177,3 +177,35 @@ def test_who_looks_while_somebody_makes_the_tables_sees_them_or_not(database: Da
             looks += 1
     thread.join()
     assert looks > 40
+
+
+@pytest.mark.needs("many_writers")
+def test_a_lock_that_is_held_for_a_while_is_waited_for(project: Project, database: Database) -> None:
+    """The tables of an older engine are changed as soon as whoever holds one of them lets it go."""
+    schema.as_before(project, database, 1)
+    execute(
+        database.engine,
+        *(f"DROP TABLE online_migrate_{name}" for name in ("walk", "worker", "canary")),
+        f"UPDATE {state.VERSION_TABLE} SET version_num = 'expand_0001' WHERE version_num LIKE 'expand_%'",
+    )
+    lock = {"postgresql": "LOCK TABLE {} IN ACCESS EXCLUSIVE MODE"}.get(
+        database.server.product, "LOCK TABLES {} WRITE"
+    )
+    held, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with database.engine.connect() as connection:
+            connection.exec_driver_sql(lock.format("online_migrate_data_migration"))
+            held.set()
+            over.wait(2.5)
+            connection.rollback()
+            connection.invalidate()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert held.wait(30)
+    project.site().prepare()
+    over.set()
+    thread.join()
+    assert schema.version_rows(database, state.VERSION_TABLE) == ENGINE
+    assert set(schema.tables(database)) >= state.TABLES

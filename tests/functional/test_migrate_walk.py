@@ -114,6 +114,9 @@ class Chunks(Silent):
         self._done = snapshot.done
 
     def advanced(self, snapshot: Snapshot) -> None:
+        if not snapshot.chunk:
+            # It only says that it waits, or does not wait any more: the canary listens after half a second.
+            return
         self.sizes.append(snapshot.done - self._done)
         self.ranges.append(snapshot.chunk)
         self._done = snapshot.done
