@@ -15,7 +15,7 @@ from online_migrate.dialects import create_engine, dialect_of, safe_url
 from online_migrate.migrate.run import Pace
 from online_migrate.throttle import Watched, parse
 from online_migrate.throttle.canary import Canary
-from online_migrate.throttle.monitor import Monitor, Rules, check, readable
+from online_migrate.throttle.monitor import GO_ON, Monitor, Rules, check, readable
 from online_migrate.throttle.server import Blocked, FlowControl, History, ReplicaLag, Sessions, StreamingLag
 from online_migrate.throttle.signals import Gate, Several, Throttler
 from online_migrate.throttle.steering import Fixed, Steered, Steering
@@ -116,11 +116,12 @@ def watched(
         asked += _streaming(engine, settings, clock)
     elif settings.max_lag:
         usual += _streaming(engine, settings, clock)
-    _check_unless(rules, [*asked, *critical], engine)
+    if rules.unreadable_waits:
+        check([*asked, *critical], engine)
     usual += _of_the_server(engine, settings, clock, sessions)
     good, blind = readable(usual, engine)
     for name, reason in blind.items():
-        say(f"not watched: {name}: {reason}")
+        say(f"not watched: {name}: {reason}; the run goes on without it")
     with contextlib.ExitStack() as stack:
         canary, steering = _canary(engine, settings)
         gates: list[Gate] = []
@@ -132,11 +133,6 @@ def watched(
         main = Monitor(engine, [*asked, *good], critical=critical, give_up=give_up, clock=clock, rules=rules)
         gates.insert(0, stack.enter_context(main))
         yield Watched(Several(gates), steering, sessions, canary)
-
-
-def _check_unless(rules: Rules, throttlers: Sequence[Throttler], engine: Engine) -> None:
-    if rules.unreadable_waits:
-        check(throttlers, engine)
 
 
 def _streaming(engine: Engine, settings: Settings, clock: Clock) -> list[Throttler]:
@@ -201,6 +197,6 @@ def _replicas(
         except exceptions.ServerDown as error:
             if rules.unreadable_waits:
                 raise exceptions.ThrottlerBroken(
-                    name=f"lag of {name}", reason=f"cannot be read: {error}"
+                    name=f"lag of {name}", reason=f"cannot be read: {error}", hint=GO_ON
                 ) from error
         yield Monitor(engine, [ReplicaLag(name, _max_lag(settings), clock, canary)], clock=clock, rules=rules)

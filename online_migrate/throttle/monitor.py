@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
 
+GO_ON = "mend it or leave it out; or run on whether it can be read or not: --if-unreadable go"
+"""The way out of a refusal."""
 _FIRST_LOOK = 0.5
 """Seconds to wait for the first look; if it takes longer, chunks wait for it instead."""
 
@@ -152,7 +154,7 @@ def check(throttlers: Iterable[Throttler], engine: Engine) -> None:
         for throttler in throttlers:
             reading = look(throttler, connection)
             if not reading.readable:
-                raise exceptions.ThrottlerBroken(name=throttler.name, reason=reading.reason)
+                raise exceptions.ThrottlerBroken(name=throttler.name, reason=reading.reason, hint=GO_ON)
 
 
 def readable(throttlers: Iterable[Throttler], engine: Engine) -> tuple[list[Throttler], dict[str, str]]:

@@ -48,7 +48,9 @@ def parse_load(name: str, text: str) -> Mapping[str, float]:
             limit = math.nan
         if not separator or not counter.strip() or not math.isfinite(limit):
             raise exceptions.ThrottlerBroken(
-                name=name, reason=f"cannot be understood: {part!r} is not NAME=NUMBER"
+                name=name,
+                reason=f"cannot be understood: {part!r} is not NAME=NUMBER",
+                hint=f"write it like --{name} Threads_running=50,Threads_connected=500",
             )
         limits[counter.strip()] = limit
     return limits

@@ -14,7 +14,9 @@ from sqlalchemy import event
 
 from online_migrate import command, exceptions, state
 from online_migrate.command import exit_code
-from online_migrate.migrate.progress import Silent, Snapshot
+from online_migrate.migrate.crew import Workplace
+from online_migrate.migrate.job import Job
+from online_migrate.migrate.progress import Meter, Silent, Snapshot
 from online_migrate.migrate.run import TRANSITIONS, Outcome
 from online_migrate.state import Status
 from online_migrate.waiting import Clock, Stop
@@ -877,6 +879,37 @@ def test_a_deadlock_is_no_failure(source: str, database: Database, project: Proj
     assert (result.outcome, result.done, result.failed) == (Outcome.COMPLETE, 10, 0)
     hits = 1 if source is COUNT_UP else 0
     assert rows(database.engine, "SELECT DISTINCT hits FROM items") == [(hits,)]
+
+
+class Seen(Silent):
+    """Keeps what was shown."""
+
+    def __init__(self) -> None:
+        self.snapshots: list[Snapshot] = []
+
+    def advanced(self, snapshot: Snapshot) -> None:
+        self.snapshots.append(snapshot)
+
+
+@pytest.mark.needs("many_writers")
+def test_rows_that_take_long_to_count_are_counted_beside_the_work(
+    database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first chunk does not wait for a number; when it is there, it fits what was moved meanwhile."""
+
+    def not_yet(place: Workplace, job: Job, _connection: sa.Connection) -> tuple[Meter, bool]:
+        return Meter(job.name, total=None, done=0, clock=place.clock), False
+
+    monkeypatch.setattr("online_migrate.migrate.runner._new_meter", not_yet)
+    items(database.engine, 60)
+    execute(database.engine, "UPDATE items SET size = 1 WHERE id <= 20")
+    slow = "import time\n" + COUNT_UP.replace("    return", "    time.sleep(0.03)\n    return")
+    project.data("fill", slow)
+    seen = Seen()
+    [result] = command.migrate(project.site(listener=seen), limits=command.Limits(batch_size=1))
+    assert (result.outcome, result.done) == (Outcome.COMPLETE, 40)
+    assert {snapshot.total for snapshot in seen.snapshots} <= {None, 60}
+    assert (seen.snapshots[-1].total, seen.snapshots[-1].done) == (60, 60)
 
 
 class Cut(Silent):

@@ -15,6 +15,7 @@ from online_migrate import command
 from online_migrate.command import Limits, Outcome
 from online_migrate.dialects import dialect_of
 from online_migrate.migrate.progress import Silent, Snapshot
+from online_migrate.waiting import Clock, Stop
 from tests.servers import Database
 from tests.support.project import Project, execute, scalar
 
@@ -25,6 +26,17 @@ fill = Backfill(table="items", values={"size": 1}, pending=lambda t: t.c.size.is
 """
 COUNTERS = {"postgresql": "idle_in_transaction", "mysql": "Threads_connected", "mariadb": "Threads_connected"}
 """What an open transaction, or an open connection, raises."""
+
+
+SLOW = """
+import time
+
+@batch_migration(table="items", pending=lambda t: t.c.size.is_(None))
+def fill(connection, chunk):
+    done = connection.execute(sa.update(chunk.table).where(chunk.where).values(size=1)).rowcount
+    time.sleep(0.7)
+    return done
+"""
 
 
 class Watch(Silent):
@@ -133,7 +145,33 @@ def test_what_cannot_be_read_is_refused_and_nothing_is_changed(database: Databas
         ran = project.run("migrate", *options)
         assert ran.code == 127
         assert words in ran.complaint[0]
+        # The way out.
+        assert ran.complaint[1].startswith("  -> ")
     assert scalar(database.engine, "SELECT count(size) FROM items") == 0
+
+
+class Rests(Clock):
+    """Remembers for how long it was asked to wait."""
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+
+    def wait(self, seconds: float, stop: Stop) -> bool:
+        self.waits.append(seconds)
+        return super().wait(min(seconds, 0.01), stop)
+
+
+@pytest.mark.parametrize(("nice", "rests"), [(3.0, True), (0.0, False)])
+def test_a_worker_rests_as_long_as_it_is_told(
+    nice: float, rests: bool, database: Database, project: Project
+) -> None:
+    """Three seconds for each second of work; a chunk takes at least a tenth here."""
+    project.data("fill", SLOW.replace("0.7", "0.1"))
+    clock = Rests()
+    asked = Limits(pace="full", nice=nice, batch_size=20)
+    [result] = command.migrate(project.site(clock=clock), limits=asked)
+    assert (result.outcome, result.done) == (Outcome.COMPLETE, 100)
+    assert (sum(0.3 <= seconds <= 1.0 for seconds in clock.waits) >= 4) is rests, clock.waits
 
 
 # --- what we do to the server --------------------------------------------------------------------
@@ -175,17 +213,6 @@ def test_who_waits_for_our_locks_is_counted(database: Database, project: Project
             time.sleep(0.2)
     one.close()
     two.close()
-
-
-SLOW = """
-import time
-
-@batch_migration(table="items", pending=lambda t: t.c.size.is_(None))
-def fill(connection, chunk):
-    done = connection.execute(sa.update(chunk.table).where(chunk.where).values(size=1)).rowcount
-    time.sleep(0.7)
-    return done
-"""
 
 
 @pytest.mark.needs("row_locks")
