@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 
-from online_migrate.migrate.progress import Meter
+from online_migrate.migrate.crew import Crew, Workplace
+from online_migrate.migrate.progress import Meter, Silent, Snapshot
+from online_migrate.migrate.run import Budget
 from online_migrate.waiting import Clock, Stop
 
 
@@ -59,3 +62,20 @@ def test_more_done_than_there_were_is_no_negative_time() -> None:
     clock.now += 1
     meter.add(25)
     assert meter.snapshot().seconds_left == 0
+
+
+def test_a_count_beside_the_work_fits_what_was_moved_before_it() -> None:
+    """Rows that were moved before it are among those that it found done: they are not added twice."""
+    shown: list[Snapshot] = []
+
+    class Shown(Silent):
+        def advanced(self, snapshot: Snapshot) -> None:
+            shown.append(snapshot)
+
+    place = Workplace(sa.create_engine("sqlite://"), Budget(), Clock(), Stop(), Shown())
+    crew = Crew(place, "fill", Meter("fill", total=None, done=0, clock=Clock()))
+    crew.count("worker", 5, "a chunk", None)
+    assert (shown[-1].total, shown[-1].done) == (None, 5)
+    crew.learn(total=10, done=7, moved=5)
+    crew.count("worker", 1, "a chunk", None)
+    assert (shown[-1].total, shown[-1].done) == (10, 8)
