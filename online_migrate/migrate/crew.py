@@ -60,6 +60,8 @@ class Crew:
         self.failures = 0
         self.status: Status = Status.RUNNING
         """What the record said when somebody last looked."""
+        self.completed = False
+        """It was counted, by whomever, that nothing is pending."""
         self.problem: BaseException | None = None
         """What ended the first worker that was ended by something."""
         self._fewest: int | None = None
@@ -86,6 +88,7 @@ class Crew:
     def heard(self, status: Status | None) -> None:
         """What the record says now: somebody may have paused, cancelled or ended it."""
         self.status = status or Status.FAILED
+        self.completed = self.completed or status is Status.COMPLETE
         if self.status not in (Status.RUNNING, Status.PAUSED):
             self._halt.set()
 

@@ -207,7 +207,8 @@ class Ending:
             return _OUTCOMES[record.status]
         workers = state.workers_of(connection, name, self._job.dialect.epoch())
         if any(one.silence <= self._crew.place.lease and one.id not in dead for one in workers):
-            return Outcome.REMAINING
+            # Who began a run after the end of ours has it to himself.
+            return Outcome.COMPLETE if self._crew.completed else Outcome.REMAINING
         left = count_left(self._job, connection)
         state.forget_failures(connection, name, left.mended)
         handled = self._job.pending is not None or not (holds(workers) or left.above)

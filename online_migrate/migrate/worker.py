@@ -168,7 +168,8 @@ class Worker:
         rows = None if plan is None else plan.rows
         if rows is not None and not self._isolation.active:
             # What every commit costs, however small, is no reason for smaller chunks.
-            self._size.observe(rows, max(took - self._crew.place.watched.commit, took / 10))
+            commit = place.watched.commit if self._dialect.chunks_wait_for_disk else 0.0
+            self._size.observe(rows, max(took - commit, took / 10))
         # After the last rows of a range there is nothing to rest from, and an old version writes the next.
         self._leave_alone(0.0 if rows is None else took)
 

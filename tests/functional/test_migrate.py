@@ -14,7 +14,10 @@ from sqlalchemy import event
 
 from online_migrate import command, exceptions, state
 from online_migrate.command import exit_code
+from online_migrate.dialects import dialect_of
+from online_migrate.migrate.claims import lock_of
 from online_migrate.migrate.crew import Workplace
+from online_migrate.migrate.ending import Ending
 from online_migrate.migrate.job import Job
 from online_migrate.migrate.progress import Meter, Silent, Snapshot
 from online_migrate.migrate.run import TRANSITIONS, Outcome
@@ -910,6 +913,28 @@ def test_rows_that_take_long_to_count_are_counted_beside_the_work(
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 40)
     assert {snapshot.total for snapshot in seen.snapshots} <= {None, 60}
     assert (seen.snapshots[-1].total, seen.snapshots[-1].done) == (60, 60)
+
+
+@pytest.mark.needs("many_writers")
+def test_a_run_that_is_begun_after_the_end_of_ours_does_not_change_it(
+    database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """We counted that nothing is pending; somebody who starts before we have left is none of ours."""
+    items(database.engine, 10)
+    project.data("fill", FILL)
+    leave = Ending.leave
+
+    def late(ending: Ending) -> Outcome:
+        with database.engine.connect() as other:
+            assert dialect_of(other).try_named_lock(other, lock_of("other"))
+            state.start_record(other, "fill")
+            state.register(other, "other", "fill", dialect_of(other).epoch())
+            other.commit()
+            return leave(ending)
+
+    monkeypatch.setattr(Ending, "leave", late)
+    [result] = command.migrate(project.site())
+    assert (result.outcome, result.done) == (Outcome.COMPLETE, 10)
 
 
 class Cut(Silent):
