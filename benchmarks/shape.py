@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -97,17 +97,32 @@ def fill(engine: sa.Engine, count: int) -> None:
 
 
 def copy(engine: sa.Engine) -> None:
-    """A fresh ``volumes``, as it is before anything was migrated, and nothing left to tidy up."""
+    """A fresh ``volumes``, as it was before anything was migrated, on the disk, with nothing to tidy up."""
     table, template = volumes(), volumes(TEMPLATE)
+    indexes = set(table.indexes)
+    before, after = _CARE.get(engine.dialect.name, _CARE["mysql"])
     table.drop(engine, checkfirst=True)
-    table.create(engine)
-    names = [column.name for column in table.c]
-    with engine.begin() as connection:
-        source = sa.select(*template.c).order_by(template.c.id)
-        connection.execute(sa.insert(table).from_select(names, source))
-    tidy = {"postgresql": ["VACUUM ANALYZE volumes", "CHECKPOINT"]}.get(
-        engine.dialect.name, ["ANALYZE TABLE volumes"]
-    )
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        for statement in tidy:
+        for statement in before:
             connection.exec_driver_sql(statement)
+        table.indexes.clear()
+        table.create(connection)
+        source = sa.select(*template.c).order_by(template.c.id)
+        connection.execute(sa.insert(table).from_select([column.name for column in table.c], source))
+        for index in indexes:
+            index.create(connection)
+        for statement in after:
+            connection.exec_driver_sql(statement)
+        # It has settings of its own by now.
+        connection.invalidate()
+
+
+_CARE: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
+    "postgresql": ((), ("VACUUM ANALYZE volumes", "CHECKPOINT")),
+    # What is not written yet would be written while the first contender runs.
+    "mysql": (
+        ("SET SESSION sql_log_bin = 0",),
+        ("ANALYZE TABLE volumes", "FLUSH TABLES volumes FOR EXPORT", "UNLOCK TABLES"),
+    ),
+}
+"""What a copy begins and ends with."""

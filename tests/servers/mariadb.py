@@ -63,7 +63,7 @@ class MySQLFamily(Recipe):
     driver = "mysql+pymysql"
     database = "mysql"
     hasty = ("--sync-binlog=0", "--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync")
-    durable = ("--sync-binlog=1", "--innodb-flush-log-at-trx-commit=1")
+    durable = ("--sync-binlog=1", "--innodb-flush-log-at-trx-commit=1", "--innodb-buffer-pool-size=1G")
     durability = """
         SELECT @@innodb_flush_log_at_trx_commit = 1 AND @@innodb_flush_method <> 'nosync'
             AND (@@sync_binlog = 1 OR NOT @@log_bin)
@@ -85,6 +85,7 @@ class MariaDB(MySQLFamily):
     """Debian's MariaDB; only the programs are installed, so there is no service to keep from starting."""
 
     packages: tuple[str, ...] = ("mariadb-server-core", "mariadb-client-core")
+    durable = (*MySQLFamily.durable, "--innodb-log-file-size=1G")
 
     def obtain(self) -> str:
         if not self._is_here():

@@ -12,6 +12,8 @@ from tests.servers.system import ServerError
 class MySQL(MySQLFamily):
     """The newest MySQL that Debian sid offers."""
 
+    durable = (*MySQLFamily.durable, "--innodb-redo-log-capacity=1G")
+
     def obtain(self) -> str:
         return f"MySQL unpacked in {sid.obtain()}"
 

@@ -34,7 +34,7 @@ class PostgreSQL(Recipe):
     database = "postgres"
     stop_signal = signal.SIGQUIT  # at once, but without leaving shared memory behind
     hasty = ("--fsync=off", "--full_page_writes=off")
-    durable = ("--fsync=on", "--full_page_writes=on")
+    durable = ("--fsync=on", "--full_page_writes=on", "--shared_buffers=1GB", "--max_wal_size=4GB")
     durability = """
         SELECT current_setting('fsync') = 'on' AND current_setting('full_page_writes') = 'on'
             AND current_setting('synchronous_commit') <> 'off'

@@ -23,7 +23,8 @@ class Recipe(ABC):
     hasty: tuple[str, ...]
     """The options under which it never waits for the disk: should the machine fail, its data is lost."""
     durable: tuple[str, ...]
-    """The options under which it keeps what it has confirmed, should the machine fail."""
+    """The options under which it keeps what it has confirmed, should the machine fail; with the memory and
+    the log of a server that is used in earnest."""
     durability: str
     """The query that says whether a server runs with what `durable` stands for."""
 
