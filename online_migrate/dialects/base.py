@@ -61,8 +61,6 @@ class Dialect:
     """The isolation level of the transaction of a revision, where the usual one will not do."""
     single_writer: ClassVar[bool] = False
     """Whoever writes keeps everybody else from writing: a second worker would only wait."""
-    chunks_wait_for_disk: ClassVar[bool] = True
-    """The commit of a chunk takes as long as any other; see *lasting* of :meth:`prepare_data_session`."""
     streams: ClassVar[bool] = False
     """It knows the servers that stream its log; see :meth:`replayed`."""
     has_history: ClassVar[bool] = False

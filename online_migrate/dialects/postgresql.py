@@ -109,7 +109,6 @@ class PostgreSQL(Dialect):
 
     name: ClassVar[str] = "postgresql"
     streams: ClassVar[bool] = True
-    chunks_wait_for_disk: ClassVar[bool] = False
     extra: ClassVar[str] = "postgresql"
     # Under REPEATABLE READ the look after LOCK TABLE would see the rows of before it.
     ddl_isolation: ClassVar[IsolationLevel | None] = "READ COMMITTED"

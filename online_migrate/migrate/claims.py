@@ -29,9 +29,6 @@ from online_migrate.walk.chunker import Chunker, Key, is_beyond
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-_CHUNKS = 8
-"""Chunks in an extent: the record is locked once for so many."""
-
 
 class LeaseLost(Exception):
     """Somebody thought that we were dead and took over: what we have not committed is theirs."""
@@ -106,8 +103,8 @@ class Claims:
 
     # --- asking for work -------------------------------------------------------------------------
 
-    def survey(self, connection: Connection, size: int, dead: frozenset[str]) -> Survey:
-        """Looks where the next extent of about *size* rows a chunk would end."""
+    def survey(self, connection: Connection, rows: int, dead: frozenset[str]) -> Survey:
+        """Looks where the next extent, of *rows* rows, would end."""
         walk = state.get_walk(connection, self._name)
         if walk is None:
             raise exceptions.Failed(message=f"the record of {self._name!r} was deleted while it ran")
@@ -115,7 +112,7 @@ class Claims:
         if not walk.handed_out:
             lower = None if walk.frontier is None else decode_key(walk.frontier)
             condition = self._pending if walk.sweep else None
-            upper = self._chunker.nth_key(connection, lower, size * _CHUNKS, condition)
+            upper = self._chunker.nth_key(connection, lower, rows, condition)
             if upper is None:
                 last = True
                 upper = self._chunker.last_key(connection, lower, condition)

@@ -12,18 +12,22 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from online_migrate import exceptions, state
 from online_migrate.dialects import Dialect
 from online_migrate.dialects.errors import AnyFault, ServerFault, words_of
-from online_migrate.migrate.claims import Claim, Claims, Extent, lock_of, moved_on
+from online_migrate.migrate.ahead import ReadAhead, Ready
+from online_migrate.migrate.claims import Claim, Claims, Extent, lock_of
 from online_migrate.migrate.crew import LONGEST_REST, Crew
 from online_migrate.migrate.isolation import Isolation
 from online_migrate.migrate.job import Job
+from online_migrate.migrate.planner import Plan, Planner
 from online_migrate.migrate.pulse import Pulse
-from online_migrate.migrate.transaction import committed, looked
+from online_migrate.migrate.run import Pace
+from online_migrate.migrate.timing import Stopwatch
+from online_migrate.migrate.transaction import committed, data_connection, looked
 from online_migrate.migrate.work import Prepared, Stale, UserError, call, do_chunk, read
 from online_migrate.walk.checkpoint import encode_key
 from online_migrate.walk.chunker import Chunk, Key
@@ -32,21 +36,16 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 T = TypeVar("T")
+_EXTENT = 1.0
+"""Seconds of work in an extent: the record is locked once for so much."""
+_FEWEST = 8
+"""Chunks in an extent."""
+_UNLOCKED = 86_400.0
+"""Seconds for which a session may be idle that locks nothing."""
 _IDLE = 0.1
 """Seconds between two questions of a worker that has nothing to do, or that must wait."""
 LONGEST_ERROR = 2_000
 """Characters of an error that are kept: whoever raises may put a whole file into it."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Plan:
-    """What the next chunk is going to be."""
-
-    upper: Key
-    chunk: Chunk | None
-    """None: there is no pending row up to *upper*."""
-    rows: int | None
-    """How many rows are examined, if the whole size of a chunk is."""
 
 
 class Worker:
@@ -61,7 +60,11 @@ class Worker:
         self._dialect: Dialect = job.dialect
         self._claims = Claims(job, self.id, crew.place.lease)
         self._size = crew.place.pace.controller(job.largest_chunk)
+        self._chunks_in_extent = _chunks_in_extent(crew.place.pace)
+        self._stopwatch = Stopwatch(crew.place.clock.monotonic)
         self._isolation: Isolation[Key] = Isolation()
+        self._planner = Planner(crew, job, self._isolation)
+        self._ahead = ReadAhead(self._read, lambda: data_connection(crew.place.engine, _UNLOCKED))
         self._extent: Extent | None = None
         self._session = 0
         self._at: Chunk | None = None
@@ -72,8 +75,10 @@ class Worker:
         try:
             answer = self._work()
         except Exception:
+            self._ahead.close()
             self._sign_off()
             raise
+        self._ahead.close()
         # Not when somebody wants us to leave at once: others see that our session has ended.
         self._sign_off()
         return answer
@@ -125,9 +130,9 @@ class Worker:
         self._pulse.keep_alive(self._connection)
 
     def _claim(self) -> Claim | None:
-        size = self._size.size
+        rows = self._size.size * self._chunks_in_extent
         with self._claims.dead_sessions(self._connection, self._crew.place.clock) as dead:
-            seen = self._looked(lambda: self._claims.survey(self._connection, size, dead))
+            seen = self._looked(lambda: self._claims.survey(self._connection, rows, dead))
             answer = self._committed(lambda: self._claims.take(self._connection, seen))
         if isinstance(answer, Extent):
             self._extent = answer
@@ -154,55 +159,91 @@ class Worker:
             return
         migrated = 0
         began = place.clock.monotonic()
-        plan: _Plan | None = None
+        ready = self._ahead.take(extent, self._beat)
+        plan = None if ready is None else ready.plan
+        hidden = 0.0 if ready is None else ready.seconds
         try:
-            plan = self._looked(lambda: self._plan(extent, reserved))
-            migrated = self._do(extent, plan)
+            if plan is None or ready is None:
+                plan = self._looked(lambda: self._planner.plan(self._connection, extent, reserved))
+                self._at = plan.chunk
+                ready = self._prepare(self._connection, plan, self._beat)
+            self._read_ahead(extent, plan)
+            migrated = self._write(extent, ready)
         except (UserError, *ServerFault) as error:
             if plan is None or plan.chunk is None or not self._is_of_rows(error):
                 raise
             self._split(extent, plan, error)
         finally:
             place.budget.settle(reserved, migrated)
-        took = place.clock.monotonic() - began
-        rows = None if plan is None else plan.rows
-        if rows is not None and not self._isolation.active:
-            # What every commit costs, however small, is no reason for smaller chunks.
-            commit = place.watched.commit if self._dialect.chunks_wait_for_disk else 0.0
-            self._size.observe(rows, max(took - commit, took / 10))
         # After the last rows of a range there is nothing to rest from, and an old version writes the next.
-        self._leave_alone(0.0 if rows is None else took)
+        took = place.clock.monotonic() - began + hidden
+        self._leave_alone(0.0 if plan.rows is None else took)
 
-    def _do(self, extent: Extent, plan: _Plan) -> int:
-        prepared: Prepared | None = None
-        self._at = plan.chunk
-        if plan.chunk is not None:
-            chunk = plan.chunk
-            rows = self._looked(lambda: read(self._connection, self._job, chunk))
+    def _prepare(self, connection: Connection, plan: Plan, beat: Callable[[], None]) -> Ready:
+        """Reads the rows, for a function of a row, and asks it what they become; locks none of them."""
+        clock, job, chunk = self._crew.place.clock, self._job, plan.chunk
+        began, prepared = clock.monotonic(), None
+        if chunk is not None:
+            rows = looked(clock, self._dialect, connection, lambda: read(connection, job, chunk))
             # Between two transactions: whatever a function takes its time for, no row is locked meanwhile.
-            prepared = None if rows is None else call(self._job, chunk, rows, self._beat)
+            prepared = None if rows is None else call(job, chunk, rows, beat)
+        return Ready(plan, prepared, clock.monotonic() - began)
+
+    def _read_ahead(self, extent: Extent, plan: Plan) -> None:
+        """Has the chunk after this one read, where a change of its rows would be noticed."""
+        guarded = self._job.version is not None and not self._planner.by_name(extent)
+        if guarded and plan.upper != extent.upper:
+            self._ahead.ask(dataclasses.replace(extent, lower=plan.upper), self._size.size)
+
+    def _read(self, connection: Connection, extent: Extent, size: int, beat: Callable[[], None]) -> Ready:
+        """For the thread that reads ahead."""
+        plan = looked(
+            self._crew.place.clock,
+            self._dialect,
+            connection,
+            lambda: self._planner.plan(connection, extent, size),
+        )
+        return self._prepare(connection, plan, beat)
+
+    def _write(self, extent: Extent, ready: Ready) -> int:
+        plan, prepared = ready.plan, ready.prepared
+        self._at = plan.chunk
         try:
             done, failures = self._committed(lambda: self._apply(extent, plan, prepared))
         except Stale:
             assert prepared is not None
+            self._ahead.settle(self._beat)
             locked = dataclasses.replace(prepared, lock=True)
             done, failures = self._committed(lambda: self._apply(extent, plan, locked))
+        self._adapt(ready)
         self._moved(extent, plan.upper)
         if done or plan.chunk is not None:
             self._crew.count(self.id, done, plan.chunk or "", self._size)
         self._too_many(failures)
         return done
 
-    def _apply(self, extent: Extent, plan: _Plan, prepared: Prepared | None) -> tuple[int, int]:
+    def _adapt(self, ready: Ready) -> None:
+        """The size of the next chunk, from what this one took."""
+        rows = ready.plan.rows
+        if rows is None or ready.plan.chunk is None or self._isolation.active:
+            return
+        commit, target = self._crew.place.watched.commit, self._size.bounds.target
+        seconds = self._stopwatch.committed(commit=commit, prepared=ready.seconds, target=target)
+        self._size.observe(rows, seconds)
+
+    def _apply(self, extent: Extent, plan: Plan, prepared: Prepared | None) -> tuple[int, int]:
         """The chunk, its failures and its lease: all in the transaction that is open."""
         if plan.chunk is None:
             self._claims.advance(self._connection, extent, plan.upper, 0)
             return 0, 0
+        self._stopwatch.begin()
         effect = do_chunk(self._connection, self._job, plan.chunk, prepared)
         failures = {key: short(error) for key, error in effect.failures.items()}
         state.record_failures(self._connection, self._job.name, self._crew.run, failures)
         recorded = effect.done if effect.recorded is None else effect.recorded
+        self._stopwatch.worked()
         self._claims.advance(self._connection, extent, plan.upper, recorded)
+        self._stopwatch.moved()
         return effect.done, len(failures)
 
     def _beat(self) -> None:
@@ -217,49 +258,6 @@ class Worker:
         if rest:
             self._rest(min(rest, LONGEST_REST))
 
-    # --- what the next chunk is ------------------------------------------------------------------
-
-    def _plan(self, extent: Extent, size: int) -> _Plan:
-        """The next rows of the extent: a range of keys, or these very rows where that is asked for."""
-        by_name = extent.sweep or self._crew.place.budget.limited or self._isolation.active
-        return self._named(extent, size) if by_name else self._range(extent, size)
-
-    def _range(self, extent: Extent, size: int) -> _Plan:
-        chunker = self._job.chunker
-        within = chunker.up_to(extent.upper)
-        found = chunker.nth_key(self._connection, extent.lower, size, within)
-        upper = extent.upper if found is None else found
-        if found is not None:
-            moved_on(self._job.name, chunker, extent.lower, upper)
-        chunk = chunker.chunk(extent.lower, upper, pending=self._job.pending)
-        return _Plan(upper, chunk, None if found is None else size)
-
-    def _named(self, extent: Extent, size: int) -> _Plan:
-        """By name where no row more may be touched: one that is inserted just now would be too many."""
-        chunker, job = self._job.chunker, self._job
-        end = self._isolation.end if self._isolation.active else extent.upper
-        assert end is not None
-        only_pending = extent.sweep or self._isolation.active
-        condition = chunker.up_to(end)
-        if only_pending and job.pending is not None:
-            condition = condition & job.pending
-        keys = chunker.next_keys(self._connection, extent.lower, size, condition)
-        upper = keys[-1] if len(keys) == size else end
-        if keys and len(keys) == size:
-            moved_on(job.name, chunker, extent.lower, upper)
-        excluding = self._failed_already(keys) if extent.sweep else []
-        if len(excluding) == len(keys):
-            return _Plan(upper, None, None)
-        only = keys if self._crew.place.budget.limited else None
-        chunk = chunker.chunk(extent.lower, upper, pending=job.pending, excluding=excluding, only=only)
-        return _Plan(upper, chunk, len(keys) if len(keys) == size else None)
-
-    def _failed_already(self, keys: Sequence[Key]) -> list[Key]:
-        """Those that failed in this run: they are not tried again in it."""
-        rows = state.failed_keys(self._connection, self._job.name, run=self._crew.run)
-        failed = {key for key, _error, _run in rows}
-        return [key for key in keys if encode_key(key) in failed]
-
     # --- rows that fail --------------------------------------------------------------------------
 
     def _is_of_rows(self, error: BaseException) -> bool:
@@ -271,7 +269,7 @@ class Worker:
             dialect.is_connection_lost(error) or dialect.is_transient(error) or dialect.is_systemic(error)
         )
 
-    def _split(self, extent: Extent, plan: _Plan, error: BaseException) -> None:
+    def _split(self, extent: Extent, plan: Plan, error: BaseException) -> None:
         chunk = plan.chunk
         assert chunk is not None
         keys = self._looked(
@@ -304,6 +302,11 @@ class Worker:
 
 
 _ALL = 2**31 - 1
+
+
+def _chunks_in_extent(pace: Pace) -> int:
+    """Where nobody knows how long a chunk takes, few, so that all workers get some."""
+    return _FEWEST if pace.batch_size is not None else max(_FEWEST, round(_EXTENT / pace.chunk_time))
 
 
 class TooManyFailures(exceptions.Failed):

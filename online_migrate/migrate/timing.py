@@ -1,0 +1,57 @@
+"""What of a chunk's time follows from its number of rows. Pure, but for the clock that it is given."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable
+
+_LEAST = 0.1
+"""The part of a time that always counts: what is taken off is an estimate."""
+_CALLS = 0.5
+"""Seconds that the functions of a chunk's rows may take together: so long a stop signal goes unheard, and
+so much is called again after a kill."""
+
+
+class Stopwatch:
+    """Measures the chunks of one worker, for the controller of their size.
+
+    A round trip, a commit: to a server that is far away they take longer than a whole chunk should, and no
+    smaller chunk makes them shorter. So what a statement on a single row takes is taken off; a worker
+    makes such a statement in the transaction of each chunk.
+
+    *now*: gives seconds.
+    """
+
+    def __init__(self, now: Callable[[], float], memory: int = 20) -> None:
+        self._now = now
+        self._single: collections.deque[float] = collections.deque(maxlen=memory)
+        self._began = self._worked = self._moved = 0.0
+
+    def begin(self) -> None:
+        """The next statements lock the rows. Called again when the transaction is."""
+        self._began = self._worked = self._moved = self._now()
+
+    def worked(self) -> None:
+        """The rows are written; the next statement is on a single row of ours."""
+        self._worked = self._moved = self._now()
+
+    def moved(self) -> None:
+        """That statement is done; what follows is the commit."""
+        self._moved = self._now()
+        self._single.append(self._moved - self._worked)
+
+    def committed(self, *, commit: float, prepared: float, target: float) -> float:
+        """Seconds for which others waited because of the number of rows.
+
+        *commit*: seconds that a commit takes while nobody works, as far as known. *prepared*: seconds for
+        which rows were read and functions called, which keeps nobody waiting, and so may take longer than
+        *target*, which is how long a chunk should take.
+        """
+        single = min(self._single, default=0.0)
+        waited = _without(self._worked - self._began, single)
+        waited += _without(self._now() - self._moved, max(commit, single))
+        return max(waited, prepared * target / max(target, _CALLS))
+
+
+def _without(seconds: float, fixed: float) -> float:
+    return max(seconds - fixed, seconds * _LEAST)
