@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -112,6 +113,8 @@ def migrate(where: Where, names: tuple[str, ...], verbose: bool, as_json: bool, 
 
     with progress.listener(verbose=verbose, as_json=as_json) as listener:
         site = site_of(where, works=True, listener=listener)
+        # What was imported stays; looking through it again and again takes a tenth of a row function's time.
+        gc.freeze()
         results = command.migrate(site, names, limits_of(**limits))
     output.results(results, as_json=as_json)
     return command.exit_code(results)

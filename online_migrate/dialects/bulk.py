@@ -153,7 +153,8 @@ def _array(values: Sequence[Any]) -> object:
     parts: list[str] = []
     for value in values:
         if type(value) is str:
-            parts.append(f'"{value.translate(_QUOTED)}"')
+            plain = '"' not in value and "\\" not in value
+            parts.append(f'"{value}"' if plain else f'"{value.translate(_QUOTED)}"')
         elif type(value) is int:
             parts.append(str(value))
         elif value is None:

@@ -63,7 +63,11 @@ class MySQLFamily(Recipe):
     driver = "mysql+pymysql"
     database = "mysql"
     hasty = ("--sync-binlog=0", "--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync")
-    durable = ("--sync-binlog=1", "--innodb-flush-log-at-trx-commit=1", "--innodb-buffer-pool-size=1G")
+    durable: tuple[str, ...] = (
+        "--sync-binlog=1",
+        "--innodb-flush-log-at-trx-commit=1",
+        "--innodb-buffer-pool-size=1G",
+    )
     durability = """
         SELECT @@innodb_flush_log_at_trx_commit = 1 AND @@innodb_flush_method <> 'nosync'
             AND (@@sync_binlog = 1 OR NOT @@log_bin)
