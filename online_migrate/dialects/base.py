@@ -185,6 +185,8 @@ class Dialect:
     statement_timeout_codes: ClassVar[frozenset[object]] = frozenset()
     conflict_codes: ClassVar[frozenset[object]] = frozenset()
     """Deadlocks and serialization failures: the transaction was rolled back and can be repeated."""
+    existing_codes: ClassVar[frozenset[object]] = frozenset()
+    """What was to be made is there already; where it is nobody's mistake somebody else has just made it."""
     connection_codes: ClassVar[frozenset[object]] = frozenset()
 
     def code_of(self, error: BaseException) -> object:
@@ -206,6 +208,10 @@ class Dialect:
     def is_transient(self, error: BaseException) -> bool:
         """The same transaction may succeed when it is repeated, on the same connection."""
         return self._code(error) in self.conflict_codes | self.lock_timeout_codes
+
+    def exists_already(self, error: BaseException) -> bool:
+        """What was to be made is there: a table, a column, an index, a row with that key."""
+        return self._code(error) in self.existing_codes
 
     def is_connection_lost(self, error: BaseException) -> bool:
         """The session is gone: the server stopped, or the network did."""

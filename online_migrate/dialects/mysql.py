@@ -104,6 +104,7 @@ class MySQL(Dialect):
     lock_timeout_codes: ClassVar[frozenset[object]] = frozenset({1205, 3572})
     statement_timeout_codes: ClassVar[frozenset[object]] = frozenset({3024, 1317})
     conflict_codes: ClassVar[frozenset[object]] = frozenset({1213, _BEING_CHANGED})
+    existing_codes: ClassVar[frozenset[object]] = frozenset({1050, 1060, 1061, 1062})
     connection_codes: ClassVar[frozenset[object]] = frozenset(
         {1053, 2002, 2003, 2006, 2013, 2055, 4031, 1040, 1927}
     )

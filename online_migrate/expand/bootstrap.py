@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from alembic.operations import Operations
 from alembic.runtime.migration import HeadMaintainer, MigrationContext, MigrationStep
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 
 import online_migrate
 from online_migrate import exceptions, state
@@ -85,31 +86,59 @@ def ensure(engine: Engine, settings: Settings, *, clock: Clock, stop: Stop) -> N
 def _apply_patiently(
     session: Session, revision: str, settings: Settings, *, clock: Clock, stop: Stop
 ) -> None:
-    """Again, when somebody holds a lock that it needs; InnoDB's statistics of tables are such, too."""
+    """Again, when somebody holds a lock that it needs; InnoDB's statistics of tables are such, too.
+
+    And when somebody did the same: on a cluster the migrator's lock keeps out only who is on the same node.
+    """
+    alone = session.dialect.sees_all_sessions(session.connection)
+    session.connection.rollback()
     pauses = backoff(
         waited=settings.lock_timeout, attempts=settings.lock_attempts, longest=5.0, jitter=random.Random()
     )
     while True:
         try:
             _apply(session.connection, revision)
+            if not alone:
+                _forget_overtaken(session.connection)
             return
-        except ServerFault as error:
+        except (*ServerFault, CommandError) as error:
+            again = session.dialect.is_transient(error) or (not alone and _is_done_by_another(session, error))
             pause = next(pauses, None)
-            if pause is None or not session.dialect.is_transient(error) or clock.wait(pause, stop):
+            if pause is None or not again or clock.wait(pause, stop):
                 raise
 
 
+def _is_done_by_another(session: Session, error: BaseException) -> bool:
+    # Alembic complains when the version row is not any more what it has just read.
+    return isinstance(error, CommandError) or session.dialect.exists_already(error)
+
+
 def _apply(connection: Connection, revision: str) -> None:
+    """Applies *revision*, unless somebody did meanwhile."""
     context = MigrationContext.configure(
         connection, opts={"version_table": state.VERSION_TABLE, "transactional_ddl": True}
     )
     step: Any = MigrationStep.upgrade_from_script(scripts().revision_map, scripts().get_revision(revision))
     with connection.begin():
         context._ensure_version_table()
-        maintainer = HeadMaintainer(context, state.version_rows(connection, state.VERSION_TABLE, None))
+        rows = state.version_rows(connection, state.VERSION_TABLE, None)
+        if revision not in _missing(rows):
+            return
+        maintainer = HeadMaintainer(context, rows)
         with Operations.context(context):
             step.migration_fn()
         maintainer.update_to_step(step)
+
+
+def _forget_overtaken(connection: Connection) -> None:
+    """Takes back a version row that was written when somebody on another node was already beyond it."""
+    version = sa.table(state.VERSION_TABLE, sa.column("version_num"))
+    with connection.begin():
+        rows = state.version_rows(connection, state.VERSION_TABLE, None)
+        known, _unknown = state.counted_as_known(rows, graph().revisions)
+        for row in known:
+            if row in graph().applied([other for other in known if other != row]):
+                connection.execute(sa.delete(version).where(version.c.version_num == row))
 
 
 def drop_all(connection: Connection) -> None:

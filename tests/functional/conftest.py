@@ -1,4 +1,4 @@
-"""The fixtures `server` and `database`, for each server that was selected."""
+"""The fixtures `server`, `database`, `pair` and `cluster`, for each server that was selected."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ import pytest
 
 from tests.conftest import FLEET
 from tests.servers import CATALOG, DEFAULT_NAMES, Database, Server
+from tests.servers.cluster import Cluster, clustered
 from tests.servers.replication import REPLICATED, Pair, replicated
 
 _NO_SERVER = "none-selected"
+_OF_A_CLUSTER = frozenset({"galera", "mariadb"})
+"""The servers with whose selection the tests of a cluster are meant as well."""
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +38,13 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         yield pair
 
 
+@pytest.fixture(scope="module")
+def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Two nodes of a Galera cluster; the tests of a module share them."""
+    with clustered(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "server" in metafunc.fixturenames:
         names = _names_for(metafunc.definition) or [_NO_SERVER]
@@ -43,6 +53,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         selected = metafunc.config.getoption("server")
         pairs = [name for name in REPLICATED if not selected or name in selected]
         metafunc.parametrize("pair", pairs or [_NO_SERVER], indirect=True, scope="module")
+    if "cluster" in metafunc.fixturenames:
+        selected = metafunc.config.getoption("server")
+        wanted = not selected or not _OF_A_CLUSTER.isdisjoint(selected)
+        metafunc.parametrize("cluster", ["galera" if wanted else _NO_SERVER], indirect=True, scope="module")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -72,8 +86,8 @@ def _names_for(test: pytest.Item) -> Sequence[str]:
 
 
 def _server_parameter(item: pytest.Item) -> object:
-    callspec = getattr(item, "callspec", None)
-    return callspec.params.get("server", callspec.params.get("pair")) if callspec else None
+    params = getattr(getattr(item, "callspec", None), "params", {})
+    return next((params[name] for name in ("server", "pair", "cluster") if name in params), None)
 
 
 def _says_which_pair(test: pytest.Item) -> bool:

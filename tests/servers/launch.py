@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sqlalchemy import NullPool, create_engine
@@ -18,7 +20,7 @@ from tests.servers.mysql import MySQL
 from tests.servers.postgresql import PostgreSQL, WheelPostgreSQL
 from tests.servers.recipe import Recipe
 from tests.servers.system import ServerError, become, free_port, give, is_root
-from tests.servers.watchdog import PROCESS_FILE, process_id
+from tests.servers.watchdog import PROCESS_FILE, Watchdog, process_id
 
 RECIPES: dict[str, Recipe] = {
     "postgresql": PostgreSQL(),
@@ -40,6 +42,20 @@ def new_base() -> Path:
     base = Path(tempfile.mkdtemp(prefix="online-migrate-", dir="/tmp" if is_root() else None))
     base.chmod(0o755)
     return base
+
+
+@contextlib.contextmanager
+def guarded(logs: Path) -> Iterator[Path]:
+    """A fresh folder; its servers are stopped at the end, however that comes; their logs are in `logs`."""
+    base = new_base()
+    watchdog = Watchdog(base)
+    try:
+        yield base
+    finally:
+        with contextlib.suppress(OSError):
+            for log in base.glob("*/log"):
+                shutil.copyfile(log, logs / f"{log.parent.name}.log")
+        watchdog.stop()
 
 
 def start(name: str, base: Path, *, durable: bool = False) -> str:

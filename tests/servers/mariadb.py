@@ -1,7 +1,8 @@
-"""MariaDB from Debian's packages: by itself, and as the only node of a Galera cluster."""
+"""MariaDB from Debian's packages: by itself, and as a node of a Galera cluster."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import Connection, text
@@ -117,19 +118,24 @@ class Galera(MariaDB):
     packages = (*MariaDB.packages, "galera-4")
 
     def command(self, folder: Path, port: int) -> list[str]:
-        nobody_listens = f"tcp://127.0.0.1:{free_port()}"
+        alone = self._membership(free_port(), free_port(), "")
+        return [*super().command(folder, port), *alone, "--wsrep-new-cluster"]
+
+    def _membership(self, listens: int, receives: int, others: str, *more: str) -> list[str]:
+        """The options of a node; *others*: whom it asks to be let in; *more*: options of the provider."""
         provider = (
-            f"gmcast.listen_addr={nobody_listens};ist.recv_addr=127.0.0.1:{free_port()};"
-            "gcache.size=32M;gcache.page_size=32M"
+            f"gmcast.listen_addr=tcp://127.0.0.1:{listens}",
+            f"ist.recv_addr=127.0.0.1:{receives}",
+            "gcache.size=32M",
+            "gcache.page_size=32M",
+            *more,
         )
         return [
-            *super().command(folder, port),
             "--wsrep-on=ON",
             f"--wsrep-provider={_provider()}",
-            "--wsrep-cluster-address=gcomm://",
-            "--wsrep-new-cluster",
+            f"--wsrep-cluster-address=gcomm://{others}",
             "--wsrep-node-address=127.0.0.1",
-            f"--wsrep-provider-options={provider}",
+            f"--wsrep-provider-options={';'.join(provider)}",
             "--innodb-autoinc-lock-mode=2",
         ]
 
@@ -139,6 +145,43 @@ class Galera(MariaDB):
 
     def _is_here(self) -> bool:
         return super()._is_here() and _find_provider() is not None
+
+
+class GaleraMember(Galera):
+    """A node of a cluster that was there before, as far as its nodes know, and went down as a whole.
+
+    So they come back by themselves as soon as all of them are there (Galera calls that `pc.recovery`), and
+    as all of them had the same data, none has to send its own to another: that takes programs that Debian
+    has in the package of the service, and seconds.
+    """
+
+    def __init__(self, listens: int, receives: int, other: int) -> None:
+        """*listens*, *receives*: its own ports, for the cluster; *other*: where the other node listens."""
+        self._listens = listens
+        self._receives = receives
+        self._other = other
+
+    def command(self, folder: Path, port: int) -> list[str]:
+        # A busy machine is no reason to throw a node out.
+        patience = ("evs.suspect_timeout=PT30S", "evs.inactive_timeout=PT60S")
+        others = f"127.0.0.1:{self._other}"
+        membership = self._membership(self._listens, self._receives, others, *patience)
+        return [*MariaDB.command(self, folder, port), *membership]
+
+    def write_memory(self, folder: Path, cluster: str, own: str, members: Sequence[str]) -> None:
+        """What a node finds in its data of the cluster it was in; the first of *members* led it.
+
+        *cluster*, *own*, *members*: what Galera knows the history of the data, and the nodes, by.
+        """
+        view = [f"view_id: 3 {members[0]} 1", "bootstrap: 0", *(f"member: {one} 0" for one in members)]
+        state = ["# GALERA saved state", "version: 2.1", f"uuid:    {cluster}", "seqno:   0"]
+        for name, lines in {
+            "grastate.dat": [*state, "safe_to_bootstrap: 0"],
+            "gvwstate.dat": [f"my_uuid: {own}", "#vwbeg", *view, "#vwend"],
+        }.items():
+            path = folder / "data" / name
+            path.write_text("\n".join(lines) + "\n")
+            give(path, self.account())
 
 
 def _program(name: str) -> Path:

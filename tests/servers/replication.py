@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import shutil
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -30,7 +29,6 @@ from tests.servers.mysql import MySQL
 from tests.servers.postgresql import PostgreSQL
 from tests.servers.recipe import PASSWORD, USER, Recipe
 from tests.servers.system import ServerError
-from tests.servers.watchdog import Watchdog
 
 REPLICA_NAME = "om_test_replica"
 """As what the replica introduces itself, on PostgreSQL: its `application_name`."""
@@ -204,15 +202,8 @@ REPLICATED = tuple(_KINDS)
 def replicated(name: str, folder: Path) -> Iterator[Pair]:
     """A pair of the servers `name`, stopped at the end; what they logged is then in `folder`."""
     _KINDS[name].recipe.obtain()
-    base = launch.new_base()
-    watchdog = Watchdog(base)
-    try:
+    with launch.guarded(folder) as base:
         yield _start(name, base, folder)
-    finally:
-        with contextlib.suppress(OSError):
-            for log in base.glob("*/log"):
-                shutil.copyfile(log, folder / f"{log.parent.name}.log")
-        watchdog.stop()
 
 
 def _start(name: str, base: Path, folder: Path) -> Pair:

@@ -109,11 +109,19 @@ def find_program(name: str) -> Path | None:
 
 def free_port() -> int:
     """A port nobody listens on, below those that the kernel hands to outgoing connections."""
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> list[int]:
+    """So many of them, all different."""
+    found: list[int] = []
     for port in random.sample(range(20_000, 32_000), 200):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return port
-    raise ServerError("no free port between 20000 and 32000 on 127.0.0.1")
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise ServerError(f"no {count} free port(s) between 20000 and 32000 on 127.0.0.1")
