@@ -12,6 +12,8 @@ import sqlalchemy as sa
 from tests.servers import Database
 from tests.support.project import Project, create, execute, insert, rows, scalar, wait_for
 
+pytestmark = pytest.mark.each_product
+
 COUNTER = """
 import threading
 
