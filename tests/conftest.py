@@ -8,6 +8,7 @@ A server that cannot be had ends the run with an error.  No test is skipped for 
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -63,6 +64,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish(session: pytest.Session) -> None:
     if not session.config.getoption("collectonly"):
         _have(session.config, _used_by(session.items))
+    gc.collect()
+    gc.freeze()  # thousands of tests that stay until the end need not be looked at again and again
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

@@ -21,14 +21,15 @@ from tests.support.project import PATIENCE, Process, Project, create, execute, i
 
 pytestmark = pytest.mark.each_product
 
-ROWS = 2_000
+ROWS = 1_000
+"""Too many for :data:`SLOW` before anybody is heard: it takes twenty seconds."""
 SLOW = """
 @row_migration(table="items", pending=lambda t: t.c.size.is_(None))
 def fill(row):
     if row.id == 30:
         (FOLDER / "there").touch()
     if not (FOLDER / "hurry").exists():
-        time.sleep(0.01)
+        time.sleep(0.02)
     return {"hits": row.hits + 1, "size": 1}
 """
 BROKEN = """
@@ -323,7 +324,7 @@ def test_a_signal_stops_it_after_its_chunk(
 def test_a_second_ctrl_c_leaves_at_once(workers: str, database: Database, project: Project) -> None:
     """Also with several workers, whose chunks are undone; exit 1, no traceback."""
     _items(database.engine, 400)
-    source = SLOW.replace("time.sleep(0.01)", "time.sleep(3600 if row.id % 10 == 5 else 0)")
+    source = SLOW.replace("time.sleep(0.02)", "time.sleep(3600 if row.id % 10 == 5 else 0)")
     project.data("fill", source.replace("row.id == 30", "row.id == 5"))
     process = _started(project, "--workers", workers)
     process.signal(signal.SIGINT)

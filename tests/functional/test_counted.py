@@ -14,6 +14,8 @@ from online_migrate.migrate.run import Outcome, Result
 from tests.servers import Database
 from tests.support.project import Project, execute, rows, scalar, wait_for
 
+pytestmark = pytest.mark.each_product
+
 SCRIPTED = """
 ANSWERS = iter({answers})
 

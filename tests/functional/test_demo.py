@@ -1,4 +1,4 @@
-"""The demo is told to its end on every server, loses nothing, and leaves nothing behind."""
+"""The demo is told to its end on every product, loses nothing, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from online_migrate import exceptions
 from online_migrate.demo import database as sample
 from online_migrate.demo.main import MIGRATIONS, Pace, run
 from tests.servers import Database
+
+pytestmark = pytest.mark.each_product
 
 QUICK = Pace(seconds=0.3, writes=25, rate=120.0)
 NOTHING_WRONG = (

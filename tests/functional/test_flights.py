@@ -1,4 +1,4 @@
-"""The example `examples/flights` does what its README says, on every server."""
+"""The example `examples/flights` does what its README says, on every product."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import pytest
 import sqlalchemy as sa
 
 from tests.servers import Database
+
+pytestmark = pytest.mark.each_product
 
 FLIGHTS = Path(__file__).parents[2] / "examples" / "flights"
 OLD_COLUMNS = {"dep_time", "arr_time", "distance", "carrier"}

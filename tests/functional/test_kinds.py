@@ -18,6 +18,8 @@ from online_migrate.migrate.run import Outcome
 from tests.servers import Database
 from tests.support.project import Project, create, execute, insert, rows, scalar
 
+pytestmark = pytest.mark.each_product
+
 
 @pytest.fixture
 def project(database: Database, tmp_path: Path) -> Iterator[Project]:

@@ -12,6 +12,8 @@ import sqlalchemy as sa
 from tests.servers import Database
 from tests.support.project import Project, create, execute, insert, rows, scalar, wait_for
 
+pytestmark = pytest.mark.each_product
+
 COUNTER = """
 import threading
 
@@ -124,7 +126,7 @@ def test_a_signal_finishes_the_chunk_and_the_next_run_goes_on(
     """Ctrl-C, or the end of a container: the chunk is finished, exit 1, nothing is done twice."""
     _items(database.engine, 35)
     project.data("fill", WAITING)
-    process = project.start("migrate")
+    process = project.start("migrate", fresh=True)
     wait_for(project.folder / "there", process)
     process.signal(number)
     (project.folder / "go").touch()
@@ -143,7 +145,7 @@ def test_a_second_ctrl_c_leaves_at_once_and_loses_nothing(database: Database, pr
     """The chunk in progress is undone: exit 1, no traceback, and the next run does it."""
     _items(database.engine, 25)
     project.data("fill", WAITING)
-    process = project.start("migrate")
+    process = project.start("migrate", fresh=True)
     wait_for(project.folder / "there", process)
     process.signal(signal.SIGINT)
     while "SIGINT" not in process.line():

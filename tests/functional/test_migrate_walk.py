@@ -19,6 +19,8 @@ from online_migrate.migrate.run import Outcome
 from tests.servers import Database
 from tests.support.project import Project, create, execute, insert, rows, scalar
 
+pytestmark = pytest.mark.each_product
+
 FAMILY = ("mysql", "mariadb")
 BINARY = sa.LargeBinary(16).with_variant(mysql.BINARY(16), *FAMILY)
 MOMENT = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), *FAMILY)

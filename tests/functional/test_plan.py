@@ -12,6 +12,8 @@ from tests.support import schema
 from tests.support.project import Project
 from tests.support.schema import Snapshot
 
+pytestmark = pytest.mark.each_product
+
 
 @pytest.fixture
 def project(database: Database, tmp_path: Path) -> Iterator[Project]:

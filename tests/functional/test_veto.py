@@ -14,6 +14,8 @@ from tests.support import schema
 from tests.support.project import ROOT, Project
 from tests.support.schema import GIB, Snapshot
 
+pytestmark = pytest.mark.each_product
+
 CONTRACT = "online-migrate contract"
 
 

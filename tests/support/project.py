@@ -16,11 +16,9 @@ import dataclasses
 import json
 import os
 import signal
-import subprocess
-import sys
 import textwrap
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -34,6 +32,7 @@ from online_migrate.migrate.run import Result
 from online_migrate.revision.init import init
 from online_migrate.status.report import MigrationState, Report
 from tests.servers import Database
+from tests.support import forks
 
 ROOT = Path(__file__).parents[2]
 """The checkout: where ``python -m online_migrate`` and ``import tests`` are found."""
@@ -205,25 +204,28 @@ class Project:
 
     # --- commands in a process of their own ------------------------------------------------------
 
-    def start(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Process:
-        """Starts ``python -m online_migrate ARGUMENTS`` in the project's folder."""
+    def start(
+        self, *arguments: str, environment: Mapping[str, str] | None = None, fresh: bool = False
+    ) -> Process:
+        """Starts ``online-migrate ARGUMENTS`` in the project's folder.
+
+        *fresh*: in a Python that starts from nothing, which takes longer.
+        """
+        scratch = self.folder / "runs"
+        scratch.mkdir(exist_ok=True)
         process = Process(
-            subprocess.Popen(
-                [sys.executable, "-m", "online_migrate", *arguments],
-                cwd=self.folder,
-                env=self._environment(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
+            forks.fresh if fresh else forks.command,
+            arguments,
+            folder=self.folder,
+            environment=self._environment(environment),
+            output=scratch / f"process-{len(self._processes) + 1}",
         )
         self._processes.append(process)
         return process
 
-    def run(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Ran:
-        """Runs ``python -m online_migrate ARGUMENTS`` to its end."""
-        return self.start(*arguments, environment=environment).wait()
+    def run(self, *arguments: str, environment: Mapping[str, str] | None = None, fresh: bool = False) -> Ran:
+        """Runs ``online-migrate ARGUMENTS`` to its end."""
+        return self.start(*arguments, environment=environment, fresh=fresh).wait()
 
     def _environment(self, more: Mapping[str, str] | None) -> dict[str, str]:
         path = os.pathsep.join(part for part in (str(ROOT), os.environ.get("PYTHONPATH")) if part)
@@ -233,44 +235,61 @@ class Project:
 class Process:
     """A command that runs."""
 
-    def __init__(self, popen: subprocess.Popen[str]) -> None:
-        self._popen = popen
+    def __init__(
+        self,
+        main: Callable[[Sequence[str]], object],
+        arguments: Sequence[str],
+        *,
+        folder: Path,
+        environment: Mapping[str, str],
+        output: Path,
+    ) -> None:
+        """*output*: the name, without an ending, of the files that it writes to."""
+        self._out, self._err = output.with_suffix(".out"), output.with_suffix(".err")
+        self._process = forks.start(
+            main, arguments, folder=folder, environment=environment, out=self._out, err=self._err
+        )
+        self._heard = 0
 
     def wait(self) -> Ran:
         """Its end; a command that hangs is killed, and is an error."""
-        try:
-            out, err = self._popen.communicate(timeout=PATIENCE)
-        except subprocess.TimeoutExpired:
+        self._process.join(PATIENCE)
+        if self._process.exitcode is None:
             self.kill()
-            raise
-        return Ran(self._popen.returncode, out, err)
+            raise AssertionError(f"it did not end: {self._err.read_text()}")
+        return Ran(self._process.exitcode, self._out.read_text(), self._err.read_text())
 
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal."""
-        self._popen.send_signal(number)
+        if self.running:
+            os.kill(self.pid, number)
 
     def kill(self) -> None:
         """kill -9, and waits until the process is gone; no error if it was already."""
-        self._popen.kill()
-        self._popen.wait()
-        for stream in (self._popen.stdout, self._popen.stderr):
-            if stream is not None:
-                stream.close()
+        self._process.kill()
+        self._process.join()
 
     def line(self) -> str:
         """The next line on stderr; empty at its end."""
-        assert self._popen.stderr is not None
-        return self._popen.stderr.readline()
+        while True:
+            running = self.running
+            written = self._err.read_text()[self._heard :] if self._err.exists() else ""
+            line, end, _rest = written.partition("\n")
+            if end or not running:
+                self._heard += len(line + end)
+                return line + end
+            time.sleep(0.01)
 
     @property
     def pid(self) -> int:
         """Its number."""
-        return self._popen.pid
+        assert self._process.pid is not None
+        return self._process.pid
 
     @property
     def running(self) -> bool:
         """False once it has ended, in whatever way."""
-        return self._popen.poll() is None
+        return self._process.exitcode is None
 
 
 def wait_for(path: Path, process: Process | None = None) -> None:

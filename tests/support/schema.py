@@ -10,7 +10,6 @@ import dataclasses
 import functools
 import itertools
 import json
-import multiprocessing
 import os
 import re
 import signal
@@ -27,6 +26,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
 from tests.servers import Database, Fleet, Server
+from tests.support import forks
 from tests.support.project import Project
 
 GIB = 1024**3
@@ -496,16 +496,6 @@ _PROGRAMS: dict[str, Callable[[Sequence[str]], Any]] = {
 }
 
 
-@functools.cache
-def _processes() -> Any:
-    """Processes that fork from one without threads, in which everything is imported already."""
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(
-        ["tests.support.schema", "online_migrate.cli.main", "psycopg2", "pymysql"]
-    )
-    return processes
-
-
 def start(
     project: Project,
     *arguments: str,
@@ -518,7 +508,7 @@ def start(
     scratch.mkdir(exist_ok=True)
     death = Death(die_at, scratch / f"{next(_RUNS)}.statements")
     variables = {"ONLINE_MIGRATE_URL": project.url, **(environment or {})}
-    process = _processes().Process(
+    process = forks.processes().Process(
         target=_child, args=((program, *arguments), str(project.folder), death, variables), daemon=True
     )
     process.start()
