@@ -83,6 +83,11 @@ class ReadAhead:
         self._asked = self._answer = None
         return answer if asked == extent else None
 
+    def forget(self, beat: Beat) -> None:
+        """What was asked for is not wanted any more: while nobody worked, it has grown old."""
+        self.settle(beat)
+        self._asked = self._answer = None
+
     def settle(self, beat: Beat) -> None:
         """Waits until nothing is being read; what was is kept for :meth:`take`."""
         while self._waiting:

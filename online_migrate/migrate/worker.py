@@ -121,6 +121,7 @@ class Worker:
         self._crew.waiting(self.id, reason)
         if reason is None:
             return False
+        self._ahead.forget(self._beat)
         self._rest(_IDLE)
         return True
 

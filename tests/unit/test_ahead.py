@@ -98,6 +98,13 @@ def test_what_fails_ahead_is_read_by_the_worker_and_the_next_has_a_new_connectio
     assert (reader.opened, reader.closed) == (2, 1)
 
 
+def test_what_has_grown_old_is_forgotten(ahead: ReadAhead) -> None:
+    """After a pause the rows are read again."""
+    ahead.ask(SECOND, 7)
+    ahead.forget(nothing)
+    assert ahead.take(SECOND, nothing) is None
+
+
 def test_who_leaves_waits_for_no_more_than_the_row_in_hand(ahead: ReadAhead, reader: Reader) -> None:
     """The thread is gone afterwards, and its connection with it, although it never came to an end."""
     reader.go.clear()
