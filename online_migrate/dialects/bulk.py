@@ -44,11 +44,7 @@ class BulkWriter:
         self.table = table
         self.key = tuple(key)
         self.constant = {name: table.c[name] for name in constant}
-        # How the names of our parameters begin: SQLAlchemy forbids those that are names of columns.
-        self._ours = "online_migrate_"
-        taken = [column.key for column in table.c]
-        while any(name.startswith(self._ours) for name in taken):
-            self._ours += "_"
+        self._ours = our_prefix(table)
 
     def write(
         self,
@@ -126,6 +122,14 @@ class BulkWriter:
             for column in self._untouched(columns).values()
         ]
         return [(plain_name(connection, column.name), value) for column, value in own]
+
+
+def our_prefix(table: sa.Table) -> str:
+    """How the names of our parameters begin: SQLAlchemy forbids those that are names of columns."""
+    ours = "online_migrate_"
+    while any(column.key.startswith(ours) for column in table.c):
+        ours += "_"
+    return ours
 
 
 def plain_name(connection: Connection, *parts: str | None) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -77,6 +77,7 @@ class Claims:
         self._pending = job.pending
         self._lease = lease
         self._epoch = job.dialect.epoch()
+        self._advance = state.Advance(self._epoch)
 
     # --- coming and going ------------------------------------------------------------------------
 
@@ -96,9 +97,7 @@ class Claims:
     def advance(self, connection: Connection, extent: Extent, upper: Key, done: int) -> None:
         """In the transaction of a chunk: everything up to *upper* is handled. Raises LeaseLost."""
         lower = None if upper == extent.upper else encode_key(upper)
-        if not state.advance_worker(
-            connection, self._worker, extent.number, lower=lower, done=done, epoch=self._epoch
-        ):
+        if not self._advance(connection, self._worker, extent.number, lower=lower, done=done):
             raise LeaseLost
 
     # --- asking for work -------------------------------------------------------------------------
@@ -130,7 +129,7 @@ class Claims:
         if inherited is not None:
             return inherited
         if seen.upper is not None:
-            return self._next(connection, seen.walk, seen.upper, seen.last)
+            return self._next(connection, seen, others)
         if not seen.walk.handed_out:
             state.put_walk(connection, dataclasses.replace(seen.walk, handed_out=True), known=True)
         if any(other.extent is not None for other in others):
@@ -147,6 +146,7 @@ class Claims:
             if not self._is_dead(other, seen.dead) or not state.lock_worker(connection, other.id):
                 continue
             state.add_done(connection, self._name, state.dismiss(connection, other.id))
+            others = [one for one in others if one is not other]
             if other.extent is None or other.upper_key is None:
                 continue
             extent = Extent(
@@ -155,30 +155,37 @@ class Claims:
                 upper=decode_key(other.upper_key),
                 sweep=bool(seen.walk.sweep),
             )
-            self._hold(connection, extent)
+            self._hold(connection, extent, seen.walk, others)
             return extent
         return None
 
     def _is_dead(self, other: state.Worker, dead: frozenset[str]) -> bool:
         return other.id in dead or other.silence > self._lease
 
-    def _next(self, connection: Connection, walk: state.Walk, upper: Key, last: bool) -> Extent:
+    def _next(self, connection: Connection, seen: Survey, others: Sequence[state.Worker]) -> Extent:
+        walk, upper = seen.walk, seen.upper
+        assert upper is not None
         lower = None if walk.frontier is None else decode_key(walk.frontier)
         frontier = moved_on(self._name, self._chunker, lower, upper)
         extent = Extent(walk.extents + 1, lower, upper, bool(walk.sweep))
         # What an application appends from now on is for the next pass: this one could run after it forever.
-        new = dataclasses.replace(walk, frontier=frontier, extents=extent.number, handed_out=last)
+        new = dataclasses.replace(walk, frontier=frontier, extents=extent.number, handed_out=seen.last)
         state.put_walk(connection, new, known=True)
-        self._hold(connection, extent)
+        self._hold(connection, extent, new, others)
         return extent
 
-    def _hold(self, connection: Connection, extent: Extent) -> None:
-        done = state.dismiss(connection, self._worker)
-        state.add_done(connection, self._name, done)
-        state.register(connection, self._worker, self._name, self._epoch)
+    def _hold(
+        self, connection: Connection, extent: Extent, walk: state.Walk, others: Sequence[state.Worker]
+    ) -> None:
+        """Puts *extent* into our hands; *others*: who else is written down, since the record is locked."""
         lower = None if extent.lower is None else encode_key(extent.lower)
-        state.take(connection, self._worker, extent.number, lower, encode_key(extent.upper), self._epoch)
-        self._write_checkpoint(connection)
+        upper = encode_key(extent.upper)
+        done = state.take(connection, self._worker, self._name, extent.number, lower, upper, self._epoch)
+        state.add_done(connection, self._name, done)
+        if not walk.sweep:
+            held = [(one.extent, one.lower_key) for one in others if one.extent is not None]
+            _, checkpoint = min([*held, (extent.number, lower)])
+            state.set_checkpoint(connection, self._name, checkpoint, walked=False)
 
     def _write_checkpoint(self, connection: Connection) -> None:
         walk = state.get_walk(connection, self._name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,10 @@ import sqlalchemy as sa
 
 from online_migrate import exceptions
 from online_migrate.dialects import Dialect, dialect_of
-from online_migrate.dialects.bulk import BulkWriter
+from online_migrate.dialects.bulk import BulkWriter, plain_name
 from online_migrate.evidence.pending import is_pending
-from online_migrate.revision.data_migration import DataMigration, RowMigration, Subject
-from online_migrate.walk.chunker import Chunker
+from online_migrate.revision.data_migration import Backfill, DataMigration, RowMigration, Subject
+from online_migrate.walk.chunker import Chunk, Chunker, ForChunks, Key
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -39,6 +40,8 @@ class Job:
     """The columns that it may set."""
     version: Callable[[str], str] | None
     """What changes, in SQL, whenever one of these columns does: of the table that is called so."""
+    read: tuple[sa.ColumnElement[Any], ...]
+    """The key, *columns*, and the version if there is one."""
 
     @property
     def largest_chunk(self) -> int:
@@ -49,6 +52,59 @@ class Job:
     def name(self) -> str:
         """The data migration's."""
         return self.migration.name
+
+    # --- statements on the pending rows of a chunk -----------------------------------------------
+
+    def pending_keys(self, connection: Connection, chunk: Chunk) -> list[Key]:
+        """The keys of the rows of *chunk* that are pending."""
+        return self.chunker.keys(lambda: self._keys.execute(connection, chunk))
+
+    @functools.cached_property
+    def _keys(self) -> ForChunks:
+        key = self.chunker.key
+        return self._for_chunks(lambda where: sa.select(*key).where(where).order_by(*key))
+
+    @functools.cached_property
+    def update(self) -> sa.Update:
+        """What a Backfill does to a row, to be restricted to some rows."""
+        assert isinstance(self.migration, Backfill)
+        table = self.subject.table
+        values = dict(self.migration.values_for(table))
+        untouched = {name: table.c[name] for name in self.constant if name not in values}
+        return sa.update(table).values(untouched | values)
+
+    @functools.cached_property
+    def moved(self) -> ForChunks:
+        """A Backfill of a chunk."""
+        return self._for_chunks(self.update.where)
+
+    @functools.cached_property
+    def moved_and_counted(self) -> ForChunks:
+        """The same where :attr:`Dialect.update_returning`: how many rows, and how many are pending still."""
+
+        def build(where: sa.ColumnElement[bool]) -> sa.Executable:
+            assert self.pending is not None
+            moved = self.update.where(where).returning(self.pending.label("p")).cte("moved")
+            still = sa.func.count().filter(moved.c.p)
+            return sa.select(sa.func.count(), still).select_from(moved)
+
+        return self._for_chunks(build)
+
+    @functools.cached_property
+    def rows(self) -> ForChunks:
+        """What is read of the rows for a function of a row; see :attr:`read`."""
+        return self._for_chunks(self._rows)
+
+    @functools.cached_property
+    def locked_rows(self) -> ForChunks:
+        """The same, and locks them."""
+        return self._for_chunks(lambda where: self._rows(where).with_for_update())
+
+    def _rows(self, where: sa.ColumnElement[bool]) -> sa.Select[Any]:
+        return sa.select(*self.read).where(where).order_by(*self.chunker.key)
+
+    def _for_chunks(self, build: Callable[[sa.ColumnElement[bool]], sa.Executable]) -> ForChunks:
+        return ForChunks(self.chunker, self.pending, build)
 
     @classmethod
     def at(cls, connection: Connection, migration: DataMigration) -> Job:
@@ -63,6 +119,7 @@ class Job:
         constant = () if migration.touch else tuple(_self_updating(connection, dialect, table))
         pending = subject.pending
         columns = tuple(migration.read(table)) if isinstance(migration, RowMigration) else ()
+        version = _version(connection, dialect, table, columns)
         return cls(
             migration=migration,
             subject=subject,
@@ -73,7 +130,8 @@ class Job:
             constant=constant,
             columns=columns,
             known=frozenset(table.c.keys()),
-            version=_version(connection, dialect, table, columns),
+            version=version,
+            read=_read(connection, chunker, columns, version),
         )
 
 
@@ -97,6 +155,25 @@ def _version(
         return dialect.row_version(connection, table, columns, name) or ""
 
     return version if columns and version("t") else None
+
+
+_OURS = "online_migrate_"
+"""How the names of our own columns begin, beside the user's."""
+
+
+def _read(
+    connection: Connection,
+    chunker: Chunker,
+    columns: Sequence[sa.Column[Any]],
+    version: Callable[[str], str] | None,
+) -> tuple[sa.ColumnElement[Any], ...]:
+    # The key beside the user's columns, none of which can have such a name by accident.
+    key = [part.label(f"{_OURS}key_{i}") for i, part in enumerate(chunker.key)]
+    if version is None:
+        return (*key, *columns)
+    table = plain_name(connection, chunker.table.schema, chunker.table.name)
+    at: sa.ColumnElement[str] = sa.literal_column(version(table), sa.Text())
+    return (*key, *columns, at.label(f"{_OURS}version"))
 
 
 def _self_updating(connection: Connection, dialect: Dialect, table: sa.Table) -> list[str]:

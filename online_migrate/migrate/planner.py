@@ -48,7 +48,7 @@ class Planner:
 
     def _range(self, connection: Connection, extent: Extent, size: int) -> Plan:
         chunker = self._job.chunker
-        found = chunker.nth_key(connection, extent.lower, size, chunker.up_to(extent.upper))
+        found = chunker.end_of(connection, extent.lower, extent.upper, size)
         upper = extent.upper if found is None else found
         if found is not None:
             moved_on(self._job.name, chunker, extent.lower, upper)

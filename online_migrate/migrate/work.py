@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import sqlalchemy as sa
 
 from online_migrate import exceptions
-from online_migrate.dialects.bulk import Versions, plain_name
+from online_migrate.dialects.bulk import Versions
 from online_migrate.dialects.errors import ServerFault
-from online_migrate.evidence.pending import fails_verify, is_pending
+from online_migrate.evidence.pending import fails_verify
 from online_migrate.revision.data_migration import (
     Backfill,
     BatchMigration,
@@ -136,30 +136,23 @@ def _do(
 def _backfill(
     migration: Backfill, connection: Connection, job: Job, chunk: Chunk, prepared: Prepared | None
 ) -> Effect:
-    subject = job.subject
-    values = dict(migration.values_for(subject.table))
-    untouched = {name: subject.table.c[name] for name in job.constant if name not in values}
-    update = sa.update(subject.table).values(untouched | values)
     where = f"{migration.name} ({chunk})"
-    if subject.pending is None:
-        return Effect(_call(where, connection.execute, update.where(chunk.where)).rowcount, {})
-    if job.dialect.update_returning:
-        # One look at the rows instead of two: the statement itself says who is still pending.
-        moved = update.where(chunk.where).returning(is_pending(subject.pending).label("p")).cte("moved")
-        left_by_us = sa.func.count().filter(moved.c.p)
-        counted = sa.select(sa.func.count(), left_by_us).select_from(moved)
-        done, still = _call(where, lambda: connection.execute(counted).one())
-        if not still:
+    if job.pending is None or not job.dialect.update_returning:
+        done = _call(where, job.moved.execute, connection, chunk).rowcount
+        if job.pending is None:
             return Effect(done, {})
     else:
-        done = _call(where, connection.execute, update.where(chunk.where)).rowcount
-    left = _pending_keys(connection, job, chunk)
+        # One look at the rows instead of two: the statement itself says who is still pending.
+        done, still = _call(where, lambda: job.moved_and_counted.execute(connection, chunk).one())
+        if not still:
+            return Effect(done, {})
+    left = job.pending_keys(connection, chunk)
     if not left:
         return Effect(done, {})
     # Either our UPDATE does not do its work on them, or somebody wrote them just now. Now that they are
     # named they are updated, and so locked: who is pending after that is so by our own doing.
     named = job.chunker.among(left)
-    connection.execute(update.where(named, is_pending(subject.pending)))
+    connection.execute(job.update.where(named, job.pending))
     failures = _still_pending(connection, job, chunk, left)
     mended = len(left) - len(failures)
     return Effect(max(0, done - len(failures)) + mended, failures)
@@ -225,26 +218,13 @@ class _Row(NamedTuple):
 
 
 _Rows = Mapping[Key, _Row]
-_OURS = "online_migrate_"
-"""How the names of our own columns begin, beside the user's."""
 
 
 def _read_rows(connection: Connection, job: Job, chunk: Chunk, *, lock: bool = False) -> dict[Key, _Row]:
-    # The key beside the user's columns, none of which can have such a name by accident.
-    columns: list[sa.ColumnElement[Any]] = [
-        part.label(f"{_OURS}key_{i}") for i, part in enumerate(job.chunker.key)
-    ]
-    parts, width = len(columns), len(job.columns)
-    columns += list(job.columns)
-    if job.version is not None:
-        table = plain_name(connection, job.subject.table.schema, job.subject.table.name)
-        version: sa.ColumnElement[str] = sa.literal_column(job.version(table), sa.Text())
-        columns.append(version.label(f"{_OURS}version"))
-    query = sa.select(*columns).where(chunk.where).order_by(*job.chunker.key)
-    if lock:
-        query = query.with_for_update()
+    parts, width = len(job.chunker.key), len(job.columns)
+    query = job.locked_rows if lock else job.rows
     # A value that the driver cannot make sense of is an error of this migration as well.
-    found = _call(f"{job.name} ({chunk})", lambda: connection.execute(query).freeze())
+    found = _call(f"{job.name} ({chunk})", lambda: query.execute(connection, chunk).freeze())
     everything = found().all()
     rows = found().columns(*range(parts, parts + width)).all()
     seen = slice(parts, None) if job.version is None else slice(-1, None)
@@ -310,7 +290,7 @@ def _batch(
     migration: BatchMigration, connection: Connection, job: Job, chunk: Chunk, prepared: Prepared | None
 ) -> Effect:
     subject, where = job.subject, f"{migration.name} ({chunk})"
-    keys = [] if subject.pending is None else _pending_keys(connection, job, chunk)
+    keys = [] if subject.pending is None else job.pending_keys(connection, chunk)
     if subject.pending is not None and not keys:
         return Effect(0, {})
     done = _call(where, migration.function, connection, chunk)
@@ -342,14 +322,10 @@ def _call(where: str, function: Callable[..., Any], *arguments: Any) -> Any:
         raise UserError(where=where, error=f"{type(error).__name__}: {error}") from error
 
 
-def _pending_keys(connection: Connection, job: Job, chunk: Chunk) -> list[Key]:
-    return job.chunker.next_keys(connection, chunk.lower, _ALL, chunk.where)
-
-
 def _still_pending(connection: Connection, job: Job, chunk: Chunk, keys: Sequence[Key]) -> Mapping[str, str]:
     """Of the rows with these keys, which we have locked, those that are pending still."""
     if job.subject.pending is None or not keys:
         return {}
     worked_on = set(keys)
-    left = _pending_keys(connection, job, chunk)
+    left = job.pending_keys(connection, chunk)
     return {encode_key(key): STILL_PENDING for key in left if key in worked_on}

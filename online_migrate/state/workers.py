@@ -106,33 +106,37 @@ def register(connection: Connection, id: str, name: str, epoch: Epoch) -> None:
     )
 
 
-def take(connection: Connection, id: str, extent: int, lower: str | None, upper: str, epoch: Epoch) -> bool:
-    """Gives an extent to worker *id*; False if it is not known any more."""
-    return _update(
-        connection,
-        worker.c.id == id,
-        extent=extent,
-        lower_key=lower,
-        upper_key=upper,
-        done=0,
-        heartbeat=epoch,
-    )
+def take(
+    connection: Connection, id: str, name: str, extent: int, lower: str | None, upper: str, epoch: Epoch
+) -> int:
+    """Gives an extent to worker *id*, who is written down again if somebody took it for dead.
 
-
-def advance_worker(
-    connection: Connection, id: str, extent: int, *, lower: str | None, done: int, epoch: Epoch
-) -> bool:
-    """Moves the beginning of what worker *id* holds up to *lower*; None: the extent is finished.
-
-    In the transaction of the chunk. False if the extent is not its own any more: roll back.
+    Gives the rows that it had done and that no record has.
     """
-    holds = sa.and_(worker.c.id == id, worker.c.extent == extent)
-    values: dict[str, Any] = {"done": worker.c.done + done, "heartbeat": epoch}
-    if lower is None:
-        values |= {"extent": None, "lower_key": None, "upper_key": None}
-    else:
-        values["lower_key"] = lower
-    return _update(connection, holds, **values)
+    done = connection.scalar(sa.select(worker.c.done).where(worker.c.id == id).with_for_update())
+    if done is None:
+        register(connection, id, name, epoch)
+    held = {"extent": extent, "lower_key": lower, "upper_key": upper}
+    _update(connection, worker.c.id == id, done=0, heartbeat=epoch, **held)
+    return int(done or 0)
+
+
+class Advance:
+    """Moves the beginning of what a worker holds; in the transaction of each chunk, so it is built once."""
+
+    def __init__(self, epoch: Epoch) -> None:
+        mine = sa.and_(worker.c.id == sa.bindparam("worker"), worker.c.extent == sa.bindparam("held"))
+        any_case = {"done": worker.c.done + sa.bindparam("more"), "heartbeat": epoch}
+        nothing = {"extent": None, "lower_key": None, "upper_key": None}
+        self._on = sa.update(worker).where(mine).values(**any_case, lower_key=sa.bindparam("lower"))
+        self._off = sa.update(worker).where(mine).values(**any_case, **nothing)
+
+    def __call__(self, connection: Connection, id: str, extent: int, *, lower: str | None, done: int) -> bool:
+        """Up to *lower*; None: the extent is finished. False if it is not its own any more: roll back."""
+        values = {"worker": id, "held": extent, "more": done}
+        if lower is None:
+            return connection.execute(self._off, values).rowcount > 0
+        return connection.execute(self._on, values | {"lower": lower}).rowcount > 0
 
 
 def beat(connection: Connection, facts: Mapping[str, Mapping[str, Any]], epoch: Epoch) -> None:

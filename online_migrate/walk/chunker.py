@@ -10,19 +10,22 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import decimal
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from online_migrate import exceptions
 from online_migrate.dialects import Dialect, dialect_of
+from online_migrate.dialects.bulk import our_prefix
 from online_migrate.walk.checkpoint import show_key
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 Key = tuple[Any, ...]
+Binds = Sequence[sa.BindParameter[Any]]
 
 
 class KeyUnreadable(exceptions.Failed):
@@ -37,10 +40,26 @@ class Chunk:
     key_columns: tuple[sa.Column[Any], ...]
     lower: Key | None
     upper: Key
-    range: sa.ColumnElement[bool]
-    """The condition of the range alone."""
-    where: sa.ColumnElement[bool]
-    """The condition of the range's pending rows: what a data migration works on."""
+    build: Callable[[], tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]] = dataclasses.field(
+        repr=False, compare=False
+    )
+    """Puts together *range* and *where*, which most chunks are never asked for."""
+    bounds: Mapping[str, Any] | None = dataclasses.field(default=None, repr=False)
+    """The parameters of a statement :class:`ForChunks`; None where rows are named one by one."""
+
+    @functools.cached_property
+    def _conditions(self) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
+        return self.build()
+
+    @property
+    def range(self) -> sa.ColumnElement[bool]:
+        """The condition of the range alone."""
+        return self._conditions[0]
+
+    @property
+    def where(self) -> sa.ColumnElement[bool]:
+        """The condition of the range's pending rows: what a data migration works on."""
+        return self._conditions[1]
 
     def __str__(self) -> str:
         start = "the start" if self.lower is None else f"after {show_key(self.lower)}"
@@ -129,38 +148,84 @@ class Chunker:
         """The columns of the key, as the user sees them."""
         self.key = tuple(self._dialect.key_expression(column) for column in self.columns)
         """The key as it is read and compared: what was read is found again."""
+        self._ours = our_prefix(table)
 
     def above(self, key: Key) -> sa.ColumnElement[bool]:
         """The rows whose key is greater than *key*."""
-        if len(self.key) == 1:
-            return self.key[0] > self._bind(0, key)
-        if self._dialect.row_value_ranges:
-            return sa.tuple_(*self.key) > self._tuple(key)
-        steps = [self._step(i, key, self.key[i] > self._bind(i, key)) for i in range(len(self.key))]
-        return sa.and_(self.key[0] >= self._bind(0, key), sa.or_(*steps))
+        return self._above(self._binds(key))
 
     def up_to(self, key: Key) -> sa.ColumnElement[bool]:
         """The rows whose key is not greater than *key*."""
-        if len(self.key) == 1:
-            return self.key[0] <= self._bind(0, key)
-        if self._dialect.row_value_ranges:
-            return sa.tuple_(*self.key) <= self._tuple(key)
-        last = len(self.key) - 1
-        steps = [self._step(i, key, self.key[i] < self._bind(i, key)) for i in range(last)]
-        steps.append(self._step(last, key, self.key[last] <= self._bind(last, key)))
-        return sa.and_(self.key[0] <= self._bind(0, key), sa.or_(*steps))
+        return self._up_to(self._binds(key))
 
-    def _step(self, i: int, key: Key, comparison: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    def _above(self, binds: Binds) -> sa.ColumnElement[bool]:
+        if len(self.key) == 1:
+            return self.key[0] > binds[0]
+        if self._dialect.row_value_ranges:
+            return sa.tuple_(*self.key) > sa.tuple_(*binds)
+        steps = [self._step(i, binds, part > binds[i]) for i, part in enumerate(self.key)]
+        return sa.and_(self.key[0] >= binds[0], sa.or_(*steps))
+
+    def _up_to(self, binds: Binds) -> sa.ColumnElement[bool]:
+        if len(self.key) == 1:
+            return self.key[0] <= binds[0]
+        if self._dialect.row_value_ranges:
+            return sa.tuple_(*self.key) <= sa.tuple_(*binds)
+        last = len(self.key) - 1
+        steps = [self._step(i, binds, self.key[i] < binds[i]) for i in range(last)]
+        steps.append(self._step(last, binds, self.key[last] <= binds[last]))
+        return sa.and_(self.key[0] <= binds[0], sa.or_(*steps))
+
+    def _step(self, i: int, binds: Binds, comparison: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
         """``a = x AND b > y``: one alternative of a comparison of keys that is spelled out, because
         MySQL reads the whole table for ``(a, b) > (x, y)``. The bound on the first column stands in
         front of the alternatives for the optimizer to start from."""
-        return sa.and_(*[self.key[j] == self._bind(j, key) for j in range(i)], comparison)
+        return sa.and_(*[self.key[j] == binds[j] for j in range(i)], comparison)
 
-    def _tuple(self, key: Key) -> sa.Tuple:
-        return sa.tuple_(*[self._bind(i, key) for i in range(len(self.key))])
+    def _binds(self, key: Sequence[Any]) -> Binds:
+        return [
+            sa.bindparam(None, value, type_=part.type, unique=True)
+            for part, value in zip(self.key, key, strict=True)
+        ]
 
-    def _bind(self, i: int, key: Sequence[Any]) -> sa.BindParameter[Any]:
-        return sa.bindparam(None, key[i], type_=self.key[i].type, unique=True)
+    # --- put together once, for whatever bounds --------------------------------------------------
+
+    def _named(self, bound: str) -> Binds:
+        return [
+            sa.bindparam(f"{self._ours}{bound}_{i}", type_=part.type, required=True)
+            for i, part in enumerate(self.key)
+        ]
+
+    def _bounds(self, lower: Key | None, upper: Key) -> dict[str, Any]:
+        """The parameters of :meth:`between`."""
+        values = {f"{self._ours}upper_{i}": value for i, value in enumerate(upper)}
+        return values | {f"{self._ours}lower_{i}": value for i, value in enumerate(lower or ())}
+
+    def between(self, *, from_start: bool) -> sa.ColumnElement[bool]:
+        """The rows of any plain chunk, whose :attr:`Chunk.bounds` are its parameters."""
+        upper = self._up_to(self._named("upper"))
+        return upper if from_start else sa.and_(self._above(self._named("lower")), upper)
+
+    def end_of(self, connection: Connection, lower: Key | None, upper: Key, n: int) -> Key | None:
+        """The key of the *n*-th row above *lower*; None if there are fewer up to *upper*."""
+        query = self._ends[lower is None]
+        parameters = self._bounds(lower, upper) | {f"{self._ours}skipped": n - 1}
+        found = self.keys(lambda: connection.execute(query, parameters))
+        return found[0] if found else None
+
+    @functools.cached_property
+    def _ends(self) -> dict[bool, sa.Select[Any]]:
+        skipped = sa.bindparam(f"{self._ours}skipped", type_=sa.Integer)
+        return {
+            start: sa.select(*self.key)
+            .where(self.between(from_start=start))
+            .order_by(*self.key)
+            .limit(1)
+            .offset(skipped)
+            for start in (True, False)
+        }
+
+    # --- keys ------------------------------------------------------------------------------------
 
     def last_key(
         self, connection: Connection, lower: Key | None, condition: sa.ColumnElement[bool] | None = None
@@ -200,8 +265,12 @@ class Chunker:
         return self._read(connection, self._ahead(lower, condition).limit(size))
 
     def _read(self, connection: Connection, query: sa.Select[Any]) -> list[Key]:
+        return self.keys(lambda: connection.execute(query))
+
+    def keys(self, ask: Callable[[], Iterable[sa.Row[Any]]]) -> list[Key]:
+        """The keys that a query gives; raises :class:`KeyUnreadable`."""
         try:
-            keys = [tuple(row) for row in connection.execute(query)]
+            keys = [tuple(row) for row in ask()]
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             # The year 44 BC, or a value that is no member of an enum: Python has nothing for it.
             raise KeyUnreadable(table=self.table.name, error=f"{type(error).__name__}: {error}") from error
@@ -220,30 +289,63 @@ class Chunker:
         only: Sequence[Key] | None = None,
     ) -> Chunk:
         """The chunk between two keys: without the rows of *excluding*, of those of *only* if given."""
-        bounds = [self.up_to(upper)] if lower is None else [self.above(lower), self.up_to(upper)]
-        inside = sa.and_(*bounds)
-        conditions = [inside] if pending is None else [inside, pending]
-        if excluding:
-            conditions.append(sa.not_(self.among(excluding)))
-        if only is not None:
-            conditions.append(self.among(only))
-        return Chunk(
-            table=self.table,
-            key_columns=self.columns,
-            lower=lower,
-            upper=upper,
-            range=inside,
-            where=sa.and_(*conditions),
-        )
+
+        def build() -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
+            bounds = [self.up_to(upper)] if lower is None else [self.above(lower), self.up_to(upper)]
+            inside = sa.and_(*bounds)
+            conditions = [inside] if pending is None else [inside, pending]
+            if excluding:
+                conditions.append(sa.not_(self.among(excluding)))
+            if only is not None:
+                conditions.append(self.among(only))
+            return inside, sa.and_(*conditions)
+
+        plain = not excluding and only is None
+        bounds = self._bounds(lower, upper) if plain else None
+        return Chunk(self.table, self.columns, lower, upper, build, bounds)
 
     def single(self, key: Key) -> Chunk:
         """One row by itself, pending or not."""
-        this = self.among([key])
-        return Chunk(self.table, self.columns, lower=None, upper=key, range=this, where=this)
+
+        def build() -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
+            this = self.among([key])
+            return this, this
+
+        return Chunk(self.table, self.columns, None, key, build)
 
     def among(self, keys: Iterable[Key]) -> sa.ColumnElement[bool]:
         """The rows with one of these keys."""
         if len(self.key) == 1:
-            return self.key[0].in_([self._bind(0, key) for key in keys])
+            return self.key[0].in_([self._binds(key)[0] for key in keys])
         # Not OR: SQLite takes no more than a thousand of those.
-        return sa.tuple_(*self.key).in_([self._tuple(key) for key in keys])
+        return sa.tuple_(*self.key).in_([sa.tuple_(*self._binds(key)) for key in keys])
+
+
+class ForChunks:
+    """A statement on the pending rows of a chunk: put together once, for as long as chunks are plain ranges.
+
+    To put it together takes a client longer than to send it. *build*: makes the statement, of the
+    condition of the rows.
+    """
+
+    def __init__(
+        self,
+        chunker: Chunker,
+        pending: sa.ColumnElement[bool] | None,
+        build: Callable[[sa.ColumnElement[bool]], sa.Executable],
+    ) -> None:
+        self._build = build
+        self._pending = pending
+        self._chunker = chunker
+        self._built: dict[bool, sa.Executable] = {}
+
+    def execute(self, connection: Connection, chunk: Chunk) -> sa.CursorResult[Any]:
+        """Runs it on the rows of *chunk*."""
+        if chunk.bounds is None:
+            return connection.execute(self._build(chunk.where))
+        from_start = chunk.lower is None
+        if from_start not in self._built:
+            inside = self._chunker.between(from_start=from_start)
+            where = inside if self._pending is None else sa.and_(inside, self._pending)
+            self._built[from_start] = self._build(where)
+        return connection.execute(self._built[from_start], chunk.bounds)
