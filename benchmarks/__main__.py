@@ -7,6 +7,7 @@ machine does meets all of them. What counts are the medians of the rounds, and t
 from __future__ import annotations
 
 import argparse
+import compileall
 import contextlib
 import dataclasses
 import json
@@ -19,6 +20,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+import benchmarks
+import online_migrate
 from benchmarks.contenders import Contender, Run, contenders, curve
 from benchmarks.shape import copy, fill
 
@@ -63,6 +66,9 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write every single run to this file")
     options = parser.parse_args()
     engine = sa.create_engine(options.url)
+    # As what is installed is, whatever this environment says of byte code.
+    for package in (online_migrate, benchmarks):
+        compileall.compile_dir(Path(str(package.__file__)).parent, quiet=1)
     fill(engine, options.rows)
     all_of_them = curve() if options.curve else contenders(engine)
     chosen = [c for c in all_of_them if not options.only or any(part in c.name for part in options.only)]

@@ -11,14 +11,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session, registry
 
-from benchmarks.shape import volumes
-
-GB = 1024**3
+from benchmarks.by_hand import GB
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,117 +39,21 @@ class Contender:
     column: str = "size_bytes"
 
 
-# --- in this process, by hand --------------------------------------------------------------------
+# --- by hand -------------------------------------------------------------------------------------
 
 
-def single_update(url: str, patience: float) -> Run:
-    """One UPDATE of the whole table."""
-    engine = sa.create_engine(url)
-    began = time.monotonic()
-    with engine.begin() as connection:
-        done = connection.execute(
-            sa.text(f"UPDATE volumes SET size_bytes = size_gb * CAST({GB} AS {_big(engine)})")
-        )
-    return Run(done.rowcount, time.monotonic() - began)
-
-
-def _big(engine: sa.Engine) -> str:
-    return "BIGINT" if engine.dialect.name == "postgresql" else "SIGNED"
-
-
-def keyset(size: int) -> Callable[[str, float], Run]:
-    """A loop over ranges of the key, as anybody writes it first."""
+def by_hand(what: str) -> Callable[[str, float], Run]:
+    """What a user would write: a process as well, which has to import SQLAlchemy as well."""
 
     def run(url: str, patience: float) -> Run:
-        engine = sa.create_engine(url)
-        last, done, began = "", 0, time.monotonic()
-        upper = sa.text("SELECT id FROM volumes WHERE id > :last ORDER BY id LIMIT 1 OFFSET :n")
-        end = sa.text("SELECT max(id) FROM volumes WHERE id > :last")
-        update = sa.text(
-            f"UPDATE volumes SET size_bytes = size_gb * CAST({GB} AS {_big(engine)}) "
-            "WHERE id > :last AND id <= :upper AND size_bytes IS NULL"
-        )
-        with engine.connect() as connection:
-            while True:
-                with connection.begin():
-                    found = connection.scalar(upper, {"last": last, "n": size - 1})
-                    found = found or connection.scalar(end, {"last": last})
-                    if found is None:
-                        break
-                    done += connection.execute(update, {"last": last, "upper": found}).rowcount
-                    last = found
-        return Run(done, time.monotonic() - began)
+        command = [sys.executable, "-m", "benchmarks.by_hand", what, url, f"{patience}"]
+        ran, output = _measured(command, Path(__file__).parents[1])
+        return dataclasses.replace(ran, rows=int(output))
 
     return run
 
 
-_TRIGGER = f"""
-    CREATE OR REPLACE FUNCTION volumes_size_bytes() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN NEW.size_bytes := NEW.size_gb * CAST({GB} AS BIGINT); RETURN NEW; END $$;
-    CREATE OR REPLACE TRIGGER volumes_size_bytes BEFORE INSERT OR UPDATE ON volumes
-    FOR EACH ROW EXECUTE FUNCTION volumes_size_bytes();
-"""
-_TOUCH = """
-    WITH batch AS (SELECT id FROM volumes WHERE id > :last ORDER BY id LIMIT 1000 FOR NO KEY UPDATE),
-         touched AS (UPDATE volumes SET id = volumes.id FROM batch WHERE volumes.id = batch.id
-                     RETURNING volumes.id)
-    SELECT max(id), count(*) FROM touched
-"""
-
-
-def touch(url: str, patience: float) -> Run:
-    """As pgroll fills a column: a trigger computes it, and every row is touched, a thousand at a time."""
-    engine = sa.create_engine(url)
-    last, done, began = "", 0, time.monotonic()
-    with engine.connect() as connection:
-        with connection.begin():
-            connection.exec_driver_sql(_TRIGGER)
-        while True:
-            with connection.begin():
-                found, count = connection.execute(sa.text(_TOUCH), {"last": last}).one()
-            if found is None:
-                break
-            last, done = found, done + count
-    return Run(done, time.monotonic() - began)
-
-
-def cinder(url: str, patience: float) -> Run:
-    """Cinder's loop: count what is left, load 50 objects that are not migrated, change them, commit."""
-    engine = sa.create_engine(url)
-    model = type("Volume", (), {})
-    registry().map_imperatively(model, volumes())
-    done, began = 0, time.monotonic()
-    while time.monotonic() - began < patience:
-        with Session(engine) as session, session.begin():
-            left: Any = session.query(model).filter(model.size_bytes.is_(None))  # type: ignore[attr-defined]
-            if not left.count():
-                break
-            for volume in left.limit(50):
-                volume.size_bytes = volume.size_gb * GB
-                done += 1
-    return Run(done, time.monotonic() - began)
-
-
-def orm(url: str, patience: float) -> Run:
-    """An ORM loop without counting: 1,000 objects at a time, in the order of their key."""
-    engine = sa.create_engine(url)
-    model = type("Volume", (), {})
-    registry().map_imperatively(model, volumes())
-    last, done, began = "", 0, time.monotonic()
-    while time.monotonic() - began < patience:
-        with Session(engine) as session, session.begin():
-            query: Any = session.query(model).filter(model.id > last)  # type: ignore[attr-defined]
-            found = query.order_by(model.id).limit(1000).all()  # type: ignore[attr-defined]
-            if not found:
-                break
-            for volume in found:
-                volume.label = f"{volume.display_name} ({volume.host})"
-            last = found[-1].id
-            done += len(found)
-    return Run(done, time.monotonic() - began)
-
-
-# --- as a process --------------------------------------------------------------------------------
+# --- this engine ---------------------------------------------------------------------------------
 
 _DATA = f"""
 import sqlalchemy as sa
@@ -178,7 +78,7 @@ def ours(migration: str, *options: str) -> Callable[[str, float], Run]:
         with _project() as folder:
             _forget(url)
             command = [sys.executable, "-m", "online_migrate", "--url", url, "migrate", migration, *options]
-            ran = _measured(command, folder)
+            ran, _ = _measured(command, folder)
         engine = sa.create_engine(url)
         with engine.connect() as connection:
             done = connection.scalar(sa.text(f"SELECT count({_COLUMNS[migration]}) FROM volumes"))
@@ -211,7 +111,8 @@ class _project:
         shutil.rmtree(self._folder)
 
 
-def _measured(command: list[str], folder: Path) -> Run:
+def _measured(command: list[str], folder: Path) -> tuple[Run, str]:
+    """What it cost, and what it printed."""
     began, memory = time.monotonic(), 0
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output)
@@ -224,10 +125,11 @@ def _measured(command: list[str], folder: Path) -> Run:
             time.sleep(0.02)
         process.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.monotonic() - began
+        output.seek(0)
+        printed = output.read().decode()
         if process.returncode:
-            output.seek(0)
-            raise RuntimeError(f"{' '.join(command[3:])}: {output.read().decode()[-2000:]}")
-    return Run(0, seconds, cpu=usage.ru_utime + usage.ru_stime, memory=memory)
+            raise RuntimeError(f"{' '.join(command[3:])}: {printed[-2000:]}")
+    return Run(0, seconds, cpu=usage.ru_utime + usage.ru_stime, memory=memory), printed
 
 
 def _most_memory(pid: int) -> int:
@@ -247,12 +149,12 @@ def percona(url: str, patience: float) -> Run:
     engine = sa.create_engine(url)
     with engine.connect() as connection:
         rows = connection.scalar(sa.text("SELECT count(*) FROM volumes"))
-    return dataclasses.replace(_measured(command, Path.cwd()), rows=int(rows or 0))
+    return dataclasses.replace(_measured(command, Path.cwd())[0], rows=int(rows or 0))
 
 
 def curve() -> Iterator[Contender]:
     """The same chunks with more and more rest between them: what each share of the time costs users."""
-    yield Contender("single UPDATE", single_update)
+    yield Contender("single UPDATE", by_hand("single"))
     for chunk_time in ("0.01", "0.02", "0.03", "0.1"):
         for share in (1.0, 0.67, 0.5, 0.33, 0.2):
             options = ("--pace", "full", "--chunk-time", chunk_time, "--nice", f"{1 / share - 1:.2f}")
@@ -262,8 +164,8 @@ def curve() -> Iterator[Contender]:
 
 def contenders(engine: sa.Engine) -> Iterator[Contender]:
     """All that can run here."""
-    yield Contender("single UPDATE", single_update)
-    yield Contender("keyset loop, 5,000 rows", keyset(5_000))
+    yield Contender("single UPDATE", by_hand("single"))
+    yield Contender("keyset loop, 5,000 rows", by_hand("keyset"))
     yield Contender("Backfill, --pace full", ours("bytes", "--pace", "full"))
     yield Contender("Backfill, --pace full, 2 workers", ours("bytes", "--pace", "full", "--workers", "2"))
     yield Contender("Backfill, default", ours("bytes"))
@@ -271,9 +173,9 @@ def contenders(engine: sa.Engine) -> Iterator[Contender]:
     yield Contender("row_migration, --pace full", ours("label", "--pace", "full"), "label")
     several = ours("label", "--pace", "full", "--workers", "2")
     yield Contender("row_migration, --pace full, 2 workers", several, "label")
-    yield Contender("ORM loop, 1,000 rows", orm, "label")
-    yield Contender("Cinder's loop, 50 rows", cinder)
+    yield Contender("ORM loop, 1,000 rows", by_hand("orm"), "label")
+    yield Contender("Cinder's loop, 50 rows", by_hand("cinder"))
     if engine.dialect.name == "postgresql":
-        yield Contender("trigger, every row touched (pgroll's way)", touch)
+        yield Contender("trigger, every row touched (pgroll's way)", by_hand("touch"))
     if engine.dialect.name == "mysql" and shutil.which("pt-online-schema-change"):
         yield Contender("pt-online-schema-change (rebuild)", percona)

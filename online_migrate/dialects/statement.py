@@ -10,11 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlglot import TokenType, tokenize
-from sqlglot.errors import TokenError
-
 _EXECUTABLE_COMMENT = re.compile(r"/\*M?!\d*(.*?)\*/", re.DOTALL)
-_STRINGS = frozenset(kind for kind in TokenType if kind.name.endswith("STRING"))
 _READS = frozenset(
     {"SELECT", "SHOW", "SET", "PRAGMA", "EXPLAIN", "DESCRIBE", "DESC", "VALUES", "WITH", "USE", "ANALYZE"}
     | {"BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "START", "LOCK", "UNLOCK", "RESET"}
@@ -52,6 +48,10 @@ def tokens(statement: str) -> tuple[Token, ...]:
 
     What MySQL and MariaDB execute although it looks like a comment, ``/*! ... */``, is no comment here.
     """
+    # Imported when used: moving rows needs none of it, and it takes a while.
+    from sqlglot import tokenize
+    from sqlglot.errors import TokenError
+
     text = _EXECUTABLE_COMMENT.sub(r" \1 ", statement)
     # Nobody says by which server a statement is meant; backticks do, and so do backslashes in strings.
     for reader in ("mysql", "postgres") if "`" in text else ("postgres", "mysql"):
@@ -61,9 +61,9 @@ def tokens(statement: str) -> tuple[Token, ...]:
 
 
 def _plain(found: Any) -> Iterator[Token]:
-    if found.token_type in _STRINGS:
+    if found.token_type.name.endswith("STRING"):
         yield Token("''", quoted=True)
-    elif found.token_type is TokenType.IDENTIFIER:
+    elif found.token_type.name == "IDENTIFIER":
         yield Token(found.text, quoted=True)
     else:
         # Some pairs of words, such as PRIMARY KEY, are one token there.

@@ -106,13 +106,15 @@ class Census:
     failed: int
 
 
-def take_census(connection: Connection, migration: DataMigration, *, recorded_done: int) -> Census:
-    """Counts the rows of a data migration.
+def take_census(
+    connection: Connection, migration: DataMigration, *, recorded_done: int, subject: Subject | None = None
+) -> Census:
+    """Counts the rows of a data migration; *subject*: what it works on, where that is known already.
 
     Where it moved rows away or deleted them, so that they cannot be counted any more, the *recorded_done*
     rows are added to those that are there. Raises :class:`~online_migrate.exceptions.PendingUnreadable`.
     """
-    subject = migration.subject(connection)
+    subject = subject or migration.subject(connection)
     if subject.pending is None:
         raise exceptions.PendingUnreadable(name=migration.name, reason="it has no pending expression")
     condition = is_pending(subject.pending)

@@ -70,7 +70,7 @@ def count_left(job: Job, connection: Connection) -> Left:
         frontier = None if walk is None or walk.frontier is None else decode_key(walk.frontier)
         above = job.chunker.nth_key(connection, frontier, 1) is not None
     else:
-        pending = take_census(connection, job.migration, recorded_done=0).pending
+        pending = take_census(connection, job.migration, recorded_done=0, subject=job.subject).pending
     run = "" if walk is None else walk.run
     return Left(
         walk=walk,
@@ -181,9 +181,9 @@ class Ending:
         }:
             return 0
         chunk = job.chunker.single(decode_key(key))
-        rows = read(connection, job, chunk)
         prepared = None
-        if rows is not None:
+        if job.reads:
+            rows = read(connection, job, chunk)
             prepared = dataclasses.replace(call(job, chunk, rows, lambda: None), lock=True)
         effect = do_chunk(connection, job, chunk, prepared)
         state.forget_failures(connection, job.name, [key])

@@ -46,7 +46,12 @@ class Job:
     @property
     def largest_chunk(self) -> int:
         """Rows; those that a function of a row gets are all held in memory at once."""
-        return 5_000 if isinstance(self.migration, RowMigration) else 100_000
+        return 5_000 if self.reads else 100_000
+
+    @property
+    def reads(self) -> bool:
+        """A function of a row wants to see the rows before they are written."""
+        return isinstance(self.migration, RowMigration)
 
     @property
     def name(self) -> str:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
 T = TypeVar("T")
-_QUICKLY = 0.2
+_QUICKLY = 0.05
 """Seconds for which a run waits to know how many rows there are."""
 _RECONNECTS = 12
 """How often a worker asks for a new connection after it lost one, until rows move again: for about half a
@@ -278,7 +278,7 @@ def _recorded(job: Job, connection: Connection) -> int:
 
 def _census(job: Job, connection: Connection) -> Census:
     moved = _recorded(job, connection) if job.migration.kind == "batch" else 0
-    return take_census(connection, job.migration, recorded_done=moved)
+    return take_census(connection, job.migration, recorded_done=moved, subject=job.subject)
 
 
 def _how_to_go_on(name: str, status: Status) -> str:

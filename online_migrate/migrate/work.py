@@ -82,11 +82,6 @@ class Answer(NamedTuple):
     error: str | None = None
 
 
-def read(connection: Connection, job: Job, chunk: Chunk) -> _Rows | None:
-    """The pending rows of *chunk*, for a function of a row; locks none of them. None for other kinds."""
-    return _read_rows(connection, job, chunk) if isinstance(job.migration, RowMigration) else None
-
-
 def call(job: Job, chunk: Chunk, rows: _Rows, beat: Callable[[], None]) -> Prepared:
     """Calls the function for each row; an exception is of its row, not of the chunk."""
     answers, due = {}, time.monotonic() + _BEAT
@@ -172,7 +167,7 @@ def _rows(
     assert prepared is not None
     answers = prepared.answers
     if not _write_unchanged(connection, job, chunk, prepared):
-        current = _read_rows(connection, job, chunk, lock=True)
+        current = read(connection, job, chunk, lock=True)
         answers = {
             key: answers[key] if prepared.rows.get(key) == row.seen else _answer(job, row)
             for key, row in current.items()
@@ -220,7 +215,8 @@ class _Row(NamedTuple):
 _Rows = Mapping[Key, _Row]
 
 
-def _read_rows(connection: Connection, job: Job, chunk: Chunk, *, lock: bool = False) -> dict[Key, _Row]:
+def read(connection: Connection, job: Job, chunk: Chunk, *, lock: bool = False) -> dict[Key, _Row]:
+    """The pending rows of *chunk*, for a function of a row."""
     parts, width = len(job.chunker.key), len(job.columns)
     query = job.locked_rows if lock else job.rows
     # A value that the driver cannot make sense of is an error of this migration as well.

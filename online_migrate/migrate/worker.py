@@ -30,16 +30,18 @@ from online_migrate.migrate.timing import Stopwatch
 from online_migrate.migrate.transaction import committed, data_connection, looked
 from online_migrate.migrate.work import Prepared, Stale, UserError, call, do_chunk, read
 from online_migrate.walk.checkpoint import encode_key
-from online_migrate.walk.chunker import Chunk, Key
+from online_migrate.walk.chunker import Key
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 T = TypeVar("T")
-_EXTENT = 1.0
+_EXTENT = 2.0
 """Seconds of work in an extent: the record is locked once for so much."""
-_FEWEST = 8
-"""Chunks in an extent."""
+_CHUNKS = 8
+"""Chunks in an extent, where nobody knows how long one takes: few, so that all workers get some."""
+_LONG = 0.1
+"""Seconds of a chunk for which it pays to look for the next one's end meanwhile, on another connection."""
 _UNLOCKED = 86_400.0
 """Seconds for which a session may be idle that locks nothing."""
 _IDLE = 0.1
@@ -64,10 +66,16 @@ class Worker:
         self._stopwatch = Stopwatch(crew.place.clock.monotonic)
         self._isolation: Isolation[Key] = Isolation()
         self._planner = Planner(crew, job, self._isolation)
-        self._ahead = ReadAhead(self._read, lambda: data_connection(crew.place.engine, _UNLOCKED))
+        self._looks_first = job.reads or (
+            not job.dialect.single_writer
+            and crew.place.pace.batch_size is None
+            and crew.place.pace.chunk_time >= _LONG
+        )
+        self._ahead = ReadAhead(self._look, lambda: data_connection(crew.place.engine, _UNLOCKED))
         self._extent: Extent | None = None
         self._session = 0
-        self._at: Chunk | None = None
+        self._plan: Plan | None = None
+        """Of the chunk in hand."""
 
     def work(self) -> Claim | None:
         """Works until all is done, or the crew is called off; gives why it left, None if it was told to."""
@@ -161,76 +169,78 @@ class Worker:
         migrated = 0
         began = place.clock.monotonic()
         ready = self._ahead.take(extent, self._beat)
-        plan = None if ready is None else ready.plan
         hidden = 0.0 if ready is None else ready.seconds
+        self._plan = None
         try:
-            if plan is None or ready is None:
-                plan = self._looked(lambda: self._planner.plan(self._connection, extent, reserved))
-                self._at = plan.chunk
-                ready = self._prepare(self._connection, plan, self._beat)
-            self._read_ahead(extent, plan)
-            migrated = self._write(extent, ready)
+            if ready is None and self._looks_first:
+                ready = self._look(self._connection, extent, reserved, self._beat)
+            if ready is not None:
+                self._plan = ready.plan
+                self._read_ahead(extent, ready.plan)
+            migrated = self._write(extent, ready, reserved)
         except (UserError, *ServerFault) as error:
-            if plan is None or plan.chunk is None or not self._is_of_rows(error):
+            if self._plan is None or self._plan.chunk is None or not self._is_of_rows(error):
                 raise
-            self._split(extent, plan, error)
+            self._split(extent, self._plan, error)
         finally:
             place.budget.settle(reserved, migrated)
         # After the last rows of a range there is nothing to rest from, and an old version writes the next.
         took = place.clock.monotonic() - began + hidden
-        self._leave_alone(0.0 if plan.rows is None else took)
+        self._leave_alone(took if self._plan is not None and self._plan.rows is not None else 0.0)
 
-    def _prepare(self, connection: Connection, plan: Plan, beat: Callable[[], None]) -> Ready:
-        """Reads the rows, for a function of a row, and asks it what they become; locks none of them."""
-        clock, job, chunk = self._crew.place.clock, self._job, plan.chunk
-        began, prepared = clock.monotonic(), None
-        if chunk is not None:
+    def _look(self, connection: Connection, extent: Extent, size: int, beat: Callable[[], None]) -> Ready:
+        """Plans a chunk, reads its rows, and asks the function what they become; locks none of them."""
+        clock, job = self._crew.place.clock, self._job
+        plan = looked(clock, self._dialect, connection, lambda: self._planner.plan(connection, extent, size))
+        began, prepared, chunk = clock.monotonic(), None, plan.chunk
+        if chunk is not None and job.reads:
             rows = looked(clock, self._dialect, connection, lambda: read(connection, job, chunk))
             # Between two transactions: whatever a function takes its time for, no row is locked meanwhile.
-            prepared = None if rows is None else call(job, chunk, rows, beat)
+            prepared = call(job, chunk, rows, beat)
         return Ready(plan, prepared, clock.monotonic() - began)
 
     def _read_ahead(self, extent: Extent, plan: Plan) -> None:
         """Has the chunk after this one read, where a change of its rows would be noticed."""
-        guarded = self._job.version is not None and not self._planner.by_name(extent)
-        if guarded and plan.upper != extent.upper:
+        guarded = self._job.version is not None or not self._job.reads
+        if guarded and not self._planner.by_name(extent) and plan.upper != extent.upper:
             self._ahead.ask(dataclasses.replace(extent, lower=plan.upper), self._size.size)
 
-    def _read(self, connection: Connection, extent: Extent, size: int, beat: Callable[[], None]) -> Ready:
-        """For the thread that reads ahead."""
-        plan = looked(
-            self._crew.place.clock,
-            self._dialect,
-            connection,
-            lambda: self._planner.plan(connection, extent, size),
-        )
-        return self._prepare(connection, plan, beat)
+    def _write(self, extent: Extent, ready: Ready | None, size: int) -> int:
+        """Does a chunk; one that is not *ready* is planned in its own transaction, which saves another."""
+        prepared = None if ready is None else ready.prepared
 
-    def _write(self, extent: Extent, ready: Ready) -> int:
-        plan, prepared = ready.plan, ready.prepared
-        self._at = plan.chunk
+        def work(prepared: Prepared | None) -> tuple[int, int]:
+            if ready is None:
+                self._plan = self._planner.plan(self._connection, extent, size)
+            return self._apply(extent, self._the_plan, prepared)
+
         try:
-            done, failures = self._committed(lambda: self._apply(extent, plan, prepared))
+            done, failures = self._committed(lambda: work(prepared))
         except Stale:
             assert prepared is not None
             self._ahead.settle(self._beat)
             locked = dataclasses.replace(prepared, lock=True)
-            done, failures = self._committed(lambda: self._apply(extent, plan, locked))
-        self._adapt(ready)
+            done, failures = self._committed(lambda: work(locked))
+        plan = self._the_plan
+        self._adapt(plan, 0.0 if ready is None else ready.seconds)
         self._moved(extent, plan.upper)
         if done or plan.chunk is not None:
             self._crew.count(self.id, done, plan.chunk or "", self._size)
         self._too_many(failures)
         return done
 
-    def _adapt(self, ready: Ready) -> None:
-        """The size of the next chunk, from what this one took."""
-        rows = ready.plan.rows
-        if rows is None or ready.plan.chunk is None or self._isolation.active:
+    @property
+    def _the_plan(self) -> Plan:
+        assert self._plan is not None
+        return self._plan
+
+    def _adapt(self, plan: Plan, prepared: float) -> None:
+        """The size of the next chunk, from what this one took; *prepared*: seconds for reading it."""
+        if plan.rows is None or plan.chunk is None or self._isolation.active:
             return
         commit, target = self._crew.place.watched.commit, self._size.bounds.target
-        seconds = self._stopwatch.committed(commit=commit, prepared=ready.seconds, target=target)
-        self._size.observe(rows, seconds)
+        seconds = self._stopwatch.committed(commit=commit, prepared=prepared, target=target)
+        self._size.observe(plan.rows, seconds)
 
     def _apply(self, extent: Extent, plan: Plan, prepared: Prepared | None) -> tuple[int, int]:
         """The chunk, its failures and its lease: all in the transaction that is open."""
@@ -299,15 +309,15 @@ class Worker:
     @property
     def place(self) -> str:
         """Where it was, for a person to read."""
-        return "" if self._at is None else f" ({self._at})"
+        chunk = None if self._plan is None else self._plan.chunk
+        return "" if chunk is None else f" ({chunk})"
 
 
 _ALL = 2**31 - 1
 
 
 def _chunks_in_extent(pace: Pace) -> int:
-    """Where nobody knows how long a chunk takes, few, so that all workers get some."""
-    return _FEWEST if pace.batch_size is not None else max(_FEWEST, round(_EXTENT / pace.chunk_time))
+    return _CHUNKS if pace.batch_size is not None else max(2, round(_EXTENT / pace.chunk_time))
 
 
 class TooManyFailures(exceptions.Failed):

@@ -1,0 +1,138 @@
+"""What a user would write instead of using this engine: ``python -m benchmarks.by_hand WHAT URL SECONDS``.
+
+Prints the number of rows that were filled, in ``size_bytes``, or ``label``. *SECONDS*: after so long a
+slow one may stop, its rate is known by then.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session, registry
+
+from benchmarks.shape import volumes
+
+GB = 1024**3
+
+
+def single_update(url: str, patience: float) -> int:
+    """One UPDATE of the whole table."""
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        done = connection.execute(
+            sa.text(f"UPDATE volumes SET size_bytes = size_gb * CAST({GB} AS {_big(engine)})")
+        )
+    return done.rowcount
+
+
+def _big(engine: sa.Engine) -> str:
+    return "BIGINT" if engine.dialect.name == "postgresql" else "SIGNED"
+
+
+def keyset(size: int) -> Callable[[str, float], int]:
+    """A loop over ranges of the key, as anybody writes it first."""
+
+    def run(url: str, patience: float) -> int:
+        engine = sa.create_engine(url)
+        last, done = "", 0
+        upper = sa.text("SELECT id FROM volumes WHERE id > :last ORDER BY id LIMIT 1 OFFSET :n")
+        end = sa.text("SELECT max(id) FROM volumes WHERE id > :last")
+        update = sa.text(
+            f"UPDATE volumes SET size_bytes = size_gb * CAST({GB} AS {_big(engine)}) "
+            "WHERE id > :last AND id <= :upper AND size_bytes IS NULL"
+        )
+        with engine.connect() as connection:
+            while True:
+                with connection.begin():
+                    found = connection.scalar(upper, {"last": last, "n": size - 1})
+                    found = found or connection.scalar(end, {"last": last})
+                    if found is None:
+                        break
+                    done += connection.execute(update, {"last": last, "upper": found}).rowcount
+                    last = found
+        return done
+
+    return run
+
+
+_TRIGGER = f"""
+    CREATE OR REPLACE FUNCTION volumes_size_bytes() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN NEW.size_bytes := NEW.size_gb * CAST({GB} AS BIGINT); RETURN NEW; END $$;
+    CREATE OR REPLACE TRIGGER volumes_size_bytes BEFORE INSERT OR UPDATE ON volumes
+    FOR EACH ROW EXECUTE FUNCTION volumes_size_bytes();
+"""
+_TOUCH = """
+    WITH batch AS (SELECT id FROM volumes WHERE id > :last ORDER BY id LIMIT 1000 FOR NO KEY UPDATE),
+         touched AS (UPDATE volumes SET id = volumes.id FROM batch WHERE volumes.id = batch.id
+                     RETURNING volumes.id)
+    SELECT max(id), count(*) FROM touched
+"""
+
+
+def touch(url: str, patience: float) -> int:
+    """As pgroll fills a column: a trigger computes it, and every row is touched, a thousand at a time."""
+    engine = sa.create_engine(url)
+    last, done = "", 0
+    with engine.connect() as connection:
+        with connection.begin():
+            connection.exec_driver_sql(_TRIGGER)
+        while True:
+            with connection.begin():
+                found, count = connection.execute(sa.text(_TOUCH), {"last": last}).one()
+            if found is None:
+                break
+            last, done = found, done + count
+    return done
+
+
+def cinder(url: str, patience: float) -> int:
+    """Cinder's loop: count what is left, load 50 objects that are not migrated, change them, commit."""
+    engine = sa.create_engine(url)
+    model = type("Volume", (), {})
+    registry().map_imperatively(model, volumes())
+    done, began = 0, time.monotonic()
+    while time.monotonic() - began < patience:
+        with Session(engine) as session, session.begin():
+            left: Any = session.query(model).filter(model.size_bytes.is_(None))  # type: ignore[attr-defined]
+            if not left.count():
+                break
+            for volume in left.limit(50):
+                volume.size_bytes = volume.size_gb * GB
+                done += 1
+    return done
+
+
+def orm(url: str, patience: float) -> int:
+    """An ORM loop without counting: 1,000 objects at a time, in the order of their key."""
+    engine = sa.create_engine(url)
+    model = type("Volume", (), {})
+    registry().map_imperatively(model, volumes())
+    last, done, began = "", 0, time.monotonic()
+    while time.monotonic() - began < patience:
+        with Session(engine) as session, session.begin():
+            query: Any = session.query(model).filter(model.id > last)  # type: ignore[attr-defined]
+            found = query.order_by(model.id).limit(1000).all()  # type: ignore[attr-defined]
+            if not found:
+                break
+            for volume in found:
+                volume.label = f"{volume.display_name} ({volume.host})"
+            last = found[-1].id
+            done += len(found)
+    return done
+
+
+_ALL: Mapping[str, Callable[[str, float], int]] = {
+    "single": single_update,
+    "keyset": keyset(5_000),
+    "touch": touch,
+    "cinder": cinder,
+    "orm": orm,
+}
+
+
+if __name__ == "__main__":
+    print(_ALL[sys.argv[1]](sys.argv[2], float(sys.argv[3])))
