@@ -59,14 +59,30 @@ def keyset(size: int) -> Callable[[str, float], int]:
     return run
 
 
-_TRIGGER = f"""
-    CREATE OR REPLACE FUNCTION volumes_size_bytes() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN NEW.size_bytes := NEW.size_gb * CAST({GB} AS BIGINT); RETURN NEW; END $$;
-    CREATE OR REPLACE TRIGGER volumes_size_bytes BEFORE INSERT OR UPDATE ON volumes
-    FOR EACH ROW EXECUTE FUNCTION volumes_size_bytes();
-"""
+def _trigger() -> str:
+    """What pgroll installs, in effect: every column is copied into a variable for the expression to
+    use, the schema version of the session is looked at, and the row is marked as filled."""
+    copies = " ".join(f'"{c.name}" volumes."{c.name}"%%TYPE := NEW."{c.name}";' for c in volumes().columns)
+    return f"""
+        ALTER TABLE volumes ADD COLUMN unfilled boolean DEFAULT true;
+        CREATE OR REPLACE FUNCTION volumes_size_bytes() RETURNS trigger LANGUAGE plpgsql AS $$
+        DECLARE {copies} path text;
+        BEGIN
+            SELECT current_setting INTO path FROM current_setting('search_path');
+            IF path <> 'the_new_version' THEN
+                NEW.size_bytes := size_gb * CAST({GB} AS BIGINT);
+                NEW.unfilled := false;
+            END IF;
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER volumes_size_bytes BEFORE INSERT OR UPDATE ON volumes
+        FOR EACH ROW EXECUTE FUNCTION volumes_size_bytes();
+    """
+
+
 _TOUCH = """
-    WITH batch AS (SELECT id FROM volumes WHERE id > :last ORDER BY id LIMIT 1000 FOR NO KEY UPDATE),
+    WITH batch AS (SELECT id FROM volumes WHERE unfilled AND id > :last
+                   ORDER BY id LIMIT 1000 FOR NO KEY UPDATE),
          touched AS (UPDATE volumes SET id = volumes.id FROM batch WHERE volumes.id = batch.id
                      RETURNING volumes.id)
     SELECT max(id), count(*) FROM touched
@@ -74,12 +90,15 @@ _TOUCH = """
 
 
 def touch(url: str, patience: float) -> int:
-    """As pgroll fills a column: a trigger computes it, and every row is touched, a thousand at a time."""
+    """As pgroll fills a column: a trigger computes it, and every row is touched, a thousand at a time.
+
+    Read in its source, pkg/backfill.
+    """
     engine = sa.create_engine(url)
     last, done = "", 0
     with engine.connect() as connection:
         with connection.begin():
-            connection.exec_driver_sql(_TRIGGER)
+            connection.exec_driver_sql(_trigger())
         while True:
             with connection.begin():
                 found, count = connection.execute(sa.text(_TOUCH), {"last": last}).one()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import sqlalchemy as sa
 
+from online_migrate.dialects.bulk import UnionWriter, ValuesWriter
 from online_migrate.dialects.mysql import MySQL
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ class MariaDB(MySQL):
     """Bounds a query by max_statement_time, in seconds, for every kind of statement."""
 
     name: ClassVar[str] = "mariadb"
+    writer: ClassVar[type[UnionWriter]] = ValuesWriter
     statement_timeout_codes: ClassVar[frozenset[object]] = frozenset({1969, 1317})
 
     blocked: ClassVar[str] = """

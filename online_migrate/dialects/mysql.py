@@ -95,6 +95,7 @@ class MySQL(Dialect):
     """DDL commits by itself; only LOCK TABLES keeps writers out between a look and an ALTER."""
 
     name: ClassVar[str] = "mysql"
+    writer: ClassVar[type[UnionWriter]] = UnionWriter
     has_history: ClassVar[bool] = True
     extra: ClassVar[str] = "mysql"
     transactional_ddl: ClassVar[bool] = False
@@ -318,7 +319,7 @@ class MySQL(Dialect):
         constant: Sequence[str],
     ) -> BulkWriter:
         rows = self.rows(connection, _COLLATIONS, table=table.name, schema=table.schema)
-        return UnionWriter(table, key, constant, {row.name: (row.charset, row.collation) for row in rows})
+        return self.writer(table, key, constant, {row.name: (row.charset, row.collation) for row in rows})
 
     def self_updating_columns(self, connection: Connection, table: sa.Table) -> list[str]:
         rows = self.rows(connection, _SELF_UPDATING, table=table.name, schema=table.schema)
