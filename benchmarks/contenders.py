@@ -155,7 +155,7 @@ def percona(url: str, patience: float) -> Run:
 def curve() -> Iterator[Contender]:
     """The same chunks with more and more rest between them: what each share of the time costs users."""
     yield Contender("single UPDATE", by_hand("single"))
-    for chunk_time in ("0.01", "0.02", "0.03", "0.1"):
+    for chunk_time in ("0.003", "0.007", "0.015", "0.05"):
         for share in (1.0, 0.67, 0.5, 0.33, 0.2):
             options = ("--pace", "full", "--chunk-time", chunk_time, "--nice", f"{1 / share - 1:.2f}")
             name = f"Backfill, chunks of {float(chunk_time) * 1000:.0f} ms, {share:.0%} of the time"

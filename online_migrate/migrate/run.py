@@ -142,9 +142,9 @@ class Pace:
 
 
 PACES: Mapping[str, Pace] = {
-    "gentle": Pace(0.01, share=0.25, steered=True),
+    "gentle": Pace(0.007, share=0.25, steered=True),
     # Measured: what users feel depends on how long a chunk is, and hardly on how long we rest after it.
-    "default": Pace(0.01, share=1.0, steered=True),
+    "default": Pace(0.007, share=1.0, steered=True),
     "full": Pace(0.5),
 }
 

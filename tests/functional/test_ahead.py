@@ -69,6 +69,38 @@ def test_one_worker_calls_the_function_for_one_row_at_a_time(database: Database,
     assert int(scalar(database.engine, "SELECT sum(hits) FROM items")) >= 20
 
 
+OVERTAKEN = """
+import sqlalchemy as sa
+import time
+from online_migrate import row_migration
+
+inside, most, calls = [], [0], []
+
+@row_migration(table="items", pending=lambda t: t.c.size.is_(None))
+def fill(row):
+    inside.append(row.id)
+    most[0] = max(most[0], len(inside))
+    calls.append(row.id)
+    if row.id == 21 and calls.count(21) == 1:
+        with sa.create_engine({url!r}).begin() as other:
+            other.execute(sa.text("UPDATE items SET gb = 1000 WHERE id = 20"))
+    time.sleep(0.05)
+    inside.pop()
+    return {{"size": most[0], "hits": calls.count(row.id)}}
+"""
+
+
+def test_rows_are_called_again_only_when_nobody_reads_ahead(database: Database, project: Project) -> None:
+    """Row 20 is changed after it was read: it is called again while the thread has the next chunk in hand."""
+    project.data("fill", OVERTAKEN.format(url=database.url))
+    assert project.migrate(batch_size=4)["fill"].outcome is Outcome.COMPLETE
+    assert rows(database.engine, "SELECT id, gb, hits FROM items WHERE id IN (20, 21) ORDER BY id") == [
+        (20, 1000, 2),
+        (21, 21, 1),
+    ]
+    assert rows(database.engine, "SELECT DISTINCT size FROM items") == [(1,)]
+
+
 def test_a_row_that_fails_ahead_is_isolated_as_any_other(database: Database, project: Project) -> None:
     """What the database refuses fails in the writing, what the function raises is recorded with its row."""
     project.data(
