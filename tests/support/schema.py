@@ -462,6 +462,8 @@ def _child(arguments: Sequence[str], folder: str, death: Death, environment: Map
     global _DEATH
     for number, suffix in ((1, ".out"), (2, ".err")):
         os.dup2(os.open(death.report.with_suffix(suffix), os.O_WRONLY | os.O_CREAT), number)
+    # Alembic writes to what was there when it was imported, which is on the same descriptor.
+    inherited = sys.stdout
     sys.stdout = os.fdopen(1, "w", closefd=False)
     sys.stderr = os.fdopen(2, "w", closefd=False)
     os.chdir(folder)
@@ -473,6 +475,7 @@ def _child(arguments: Sequence[str], folder: str, death: Death, environment: Map
         code = _PROGRAMS[arguments[0]](arguments[1:])
     except SystemExit as end:
         code = end.code if isinstance(end.code, int | None) else 1
+    inherited.flush()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(int(code or 0) % 256)
