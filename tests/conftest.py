@@ -9,6 +9,7 @@ A server that cannot be had ends the run with an error.  No test is skipped for 
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -35,6 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     # A module of a project that is written anew within a second would be taken for the one that it was.
     sys.dont_write_bytecode = True
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     needs = "needs(*capabilities): run on the servers which have all of these (tests/servers/catalog.py)"
     config.addinivalue_line("markers", needs)
     config.addinivalue_line(
