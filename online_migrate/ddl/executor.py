@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+import sqlalchemy as sa
 from sqlalchemy import event
 
 from online_migrate import exceptions
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _active: weakref.WeakKeyDictionary[Connection, Executor] = weakref.WeakKeyDictionary()
 """Which executor a connection's statements pass by. Not in ``connection.info``: a lost session has none."""
+_watched: weakref.WeakSet[sa.Dialect] = weakref.WeakSet()
+"""The dialects that have our listeners; those of an engine are its dialect's."""
 
 
 class Guard(Protocol):
@@ -47,8 +50,11 @@ class Open:
 
 def install(engine: Engine) -> None:
     """Makes the statements of *engine*'s connections pass by their executor, where they have one."""
-    if event.contains(engine, "do_execute", _do_execute):
+    # Not event.contains(), which knows an engine by its address: where the dialect of an engine that is gone
+    # lives on, and another engine gets that address, it says yes, and nothing passes by anybody.
+    if engine.dialect in _watched:
         return
+    _watched.add(engine.dialect)
     event.listen(engine, "do_execute", _do_execute)
     event.listen(engine, "do_execute_no_params", _do_execute_no_params)
     event.listen(engine, "do_executemany", _do_executemany)
