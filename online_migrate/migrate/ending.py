@@ -182,7 +182,7 @@ class Ending:
             return 0
         chunk = job.chunker.single(decode_key(key))
         prepared = None
-        if job.reads:
+        if job.is_per_row:
             rows = read(connection, job, chunk)
             prepared = dataclasses.replace(call(job, chunk, rows, lambda: None), lock=True)
         effect = do_chunk(connection, job, chunk, prepared)

@@ -40,17 +40,17 @@ class Job:
     """The columns that it may set."""
     version: Callable[[str], str] | None
     """What changes, in SQL, whenever one of these columns does: of the table that is called so."""
-    read: tuple[sa.ColumnElement[Any], ...]
-    """The key, *columns*, and the version if there is one."""
+    selected: tuple[sa.ColumnElement[Any], ...]
+    """What is read of a row for its function: the key, *columns*, and the version if there is one."""
 
     @property
     def largest_chunk(self) -> int:
         """Rows; those that a function of a row gets are all held in memory at once."""
-        return 5_000 if self.reads else 100_000
+        return 5_000 if self.is_per_row else 100_000
 
     @property
-    def reads(self) -> bool:
-        """A function of a row wants to see the rows before they are written."""
+    def is_per_row(self) -> bool:
+        """A function is called for each row, which has to be read before it is written."""
         return isinstance(self.migration, RowMigration)
 
     @property
@@ -97,7 +97,7 @@ class Job:
 
     @functools.cached_property
     def rows(self) -> ForChunks:
-        """What is read of the rows for a function of a row; see :attr:`read`."""
+        """What is read of the rows for a function of a row; see :attr:`selected`."""
         return self._for_chunks(self._rows)
 
     @functools.cached_property
@@ -106,7 +106,7 @@ class Job:
         return self._for_chunks(lambda where: self._rows(where).with_for_update())
 
     def _rows(self, where: sa.ColumnElement[bool]) -> sa.Select[Any]:
-        return sa.select(*self.read).where(where).order_by(*self.chunker.key)
+        return sa.select(*self.selected).where(where).order_by(*self.chunker.key)
 
     def _for_chunks(self, build: Callable[[sa.ColumnElement[bool]], sa.Executable]) -> ForChunks:
         return ForChunks(self.chunker, self.pending, build)
@@ -136,7 +136,7 @@ class Job:
             columns=columns,
             known=frozenset(table.c.keys()),
             version=version,
-            read=_read(connection, chunker, columns, version),
+            selected=_selected(connection, chunker, columns, version),
         )
 
 
@@ -166,7 +166,7 @@ _OURS = "online_migrate_"
 """How the names of our own columns begin, beside the user's."""
 
 
-def _read(
+def _selected(
     connection: Connection,
     chunker: Chunker,
     columns: Sequence[sa.Column[Any]],

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -37,7 +38,7 @@ class Pulse:
         self._dialect = dialect
         self._end = threading.Event()
         self._last = time.monotonic()
-        self._seen: dict[int, float] = {}
+        self._seen: weakref.WeakKeyDictionary[Connection, float] = weakref.WeakKeyDictionary()
         self._thread = threading.Thread(target=self._beat_on, name="online-migrate-pulse", daemon=True)
 
     def __enter__(self) -> Pulse:
@@ -65,9 +66,9 @@ class Pulse:
         if self._dialect.single_writer:
             return
         now = time.monotonic()
-        if now - self._seen.get(id(connection), 0.0) < _KEEP_ALIVE:
+        if now - self._seen.get(connection, 0.0) < _KEEP_ALIVE:
             return
-        self._seen[id(connection)] = now
+        self._seen[connection] = now
         inside = connection.in_transaction()
         connection.execute(sa.select(sa.literal(1)))
         if not inside:

@@ -66,7 +66,7 @@ class Worker:
         self._stopwatch = Stopwatch(crew.place.clock.monotonic)
         self._isolation: Isolation[Key] = Isolation()
         self._planner = Planner(crew, job, self._isolation)
-        self._looks_first = job.reads or (
+        self._looks_first = job.is_per_row or (
             not job.dialect.single_writer
             and crew.place.pace.batch_size is None
             and crew.place.pace.chunk_time >= _LONG
@@ -193,7 +193,7 @@ class Worker:
         clock, job = self._crew.place.clock, self._job
         plan = looked(clock, self._dialect, connection, lambda: self._planner.plan(connection, extent, size))
         began, prepared, chunk = clock.monotonic(), None, plan.chunk
-        if chunk is not None and job.reads:
+        if chunk is not None and job.is_per_row:
             rows = looked(clock, self._dialect, connection, lambda: read(connection, job, chunk))
             # Between two transactions: whatever a function takes its time for, no row is locked meanwhile.
             prepared = call(job, chunk, rows, beat)
@@ -201,7 +201,7 @@ class Worker:
 
     def _read_ahead(self, extent: Extent, plan: Plan) -> None:
         """Has the chunk after this one read, where a change of its rows would be noticed."""
-        guarded = self._job.version is not None or not self._job.reads
+        guarded = self._job.version is not None or not self._job.is_per_row
         if guarded and not self._planner.by_name(extent) and plan.upper != extent.upper:
             self._ahead.ask(dataclasses.replace(extent, lower=plan.upper), self._size.size)
 
@@ -211,6 +211,8 @@ class Worker:
 
         def work(prepared: Prepared | None) -> tuple[int, int]:
             if ready is None:
+                # What was planned before the server rolled it back says nothing of an error in planning.
+                self._plan = None
                 self._plan = self._planner.plan(self._connection, extent, size)
             return self._apply(extent, self._the_plan, prepared)
 

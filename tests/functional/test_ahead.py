@@ -16,21 +16,31 @@ from tests.support.project import Project, execute, rows, scalar
 
 pytestmark = [pytest.mark.each_product, pytest.mark.needs("many_writers")]
 
-COUNTING = """
+COUNTED = """
+import contextlib
 import threading
 import time
+import sqlalchemy as sa
 from online_migrate import row_migration
 
 inside, most, calls = [], [0], []
 
-@row_migration(table="items", pending=lambda t: t.c.size.is_(None))
-def fill(row):
+@contextlib.contextmanager
+def counted(row, seconds):
     inside.append(row.id)
     most[0] = max(most[0], len(inside))
-    calls.append((row.id, threading.current_thread().name))
-    time.sleep(0.002)
+    calls.append(row.id)
+    yield
+    time.sleep(seconds)
     inside.pop()
-    return {"size": most[0], "hits": int(threading.current_thread().name.endswith("-ahead"))}
+"""
+"""How many calls there are at a time, and of which rows."""
+COUNTING = f"""{COUNTED}
+@row_migration(table="items", pending=lambda t: t.c.size.is_(None))
+def fill(row):
+    with counted(row, 0.002):
+        ahead = threading.current_thread().name.endswith("-ahead")
+    return {{"size": most[0], "hits": int(ahead)}}
 """
 
 
@@ -70,29 +80,19 @@ def test_one_worker_calls_the_function_for_one_row_at_a_time(database: Database,
 
 
 OVERTAKEN = """
-import sqlalchemy as sa
-import time
-from online_migrate import row_migration
-
-inside, most, calls = [], [0], []
-
 @row_migration(table="items", pending=lambda t: t.c.size.is_(None))
 def fill(row):
-    inside.append(row.id)
-    most[0] = max(most[0], len(inside))
-    calls.append(row.id)
-    if row.id == 21 and calls.count(21) == 1:
-        with sa.create_engine({url!r}).begin() as other:
-            other.execute(sa.text("UPDATE items SET gb = 1000 WHERE id = 20"))
-    time.sleep(0.05)
-    inside.pop()
+    with counted(row, 0.05):
+        if row.id == 21 and calls.count(21) == 1:
+            with sa.create_engine({url!r}).begin() as other:
+                other.execute(sa.text("UPDATE items SET gb = 1000 WHERE id = 20"))
     return {{"size": most[0], "hits": calls.count(row.id)}}
 """
 
 
 def test_rows_are_called_again_only_when_nobody_reads_ahead(database: Database, project: Project) -> None:
     """Row 20 is changed after it was read: it is called again while the thread has the next chunk in hand."""
-    project.data("fill", OVERTAKEN.format(url=database.url))
+    project.data("fill", COUNTED + OVERTAKEN.format(url=database.url))
     assert project.migrate(batch_size=4)["fill"].outcome is Outcome.COMPLETE
     assert rows(database.engine, "SELECT id, gb, hits FROM items WHERE id IN (20, 21) ORDER BY id") == [
         (20, 1000, 2),

@@ -710,7 +710,7 @@ def test_a_trigger_is_put_back_to_the_letter(database: Database, tmp_path: Path)
 # --- scripts that end the lock by hand ------------------------------------------------------------
 
 
-def let_go(database: Database, tmp_path: Path, statement: str) -> None:
+def assert_letting_go_is_refused(database: Database, tmp_path: Path, statement: str) -> None:
     """A script that ends our transaction or lock, and then drops: refused, the column is still there."""
     contract = f"op.execute({statement!r})\nop.drop_column('volumes', 'legacy')\n"
     with schema.volumes(tmp_path / "project", database, contract=contract) as project:
@@ -729,7 +729,7 @@ def test_a_script_that_ends_the_transaction_does_not_drop(
     database: Database, tmp_path: Path, statement: str
 ) -> None:
     """``op.execute("COMMIT")`` before CONCURRENTLY is an old habit: with it the lock is gone, unseen."""
-    let_go(database, tmp_path, statement)
+    assert_letting_go_is_refused(database, tmp_path, statement)
 
 
 @pytest.mark.needs("lock_tables")
@@ -740,4 +740,4 @@ def test_a_script_that_frees_the_lock_does_not_drop(
     database: Database, tmp_path: Path, statement: str
 ) -> None:
     """Each of these frees LOCK TABLES, whatever we believe to hold."""
-    let_go(database, tmp_path, statement)
+    assert_letting_go_is_refused(database, tmp_path, statement)
