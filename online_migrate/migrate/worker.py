@@ -200,9 +200,9 @@ class Worker:
         return Ready(plan, prepared, clock.monotonic() - began)
 
     def _read_ahead(self, extent: Extent, plan: Plan) -> None:
-        """Has the chunk after this one read, where a change of its rows would be noticed."""
-        guarded = self._job.version is not None or not self._job.is_per_row
-        if guarded and not self._planner.by_name(extent) and plan.upper != extent.upper:
+        """Has the chunk after this one read, where one connection does not keep another waiting."""
+        alone = self._dialect.single_writer or self._planner.by_name(extent)
+        if not alone and plan.upper != extent.upper:
             self._ahead.ask(dataclasses.replace(extent, lower=plan.upper), self._size.size)
 
     def _write(self, extent: Extent, ready: Ready | None, size: int) -> int:

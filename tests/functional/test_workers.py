@@ -357,3 +357,25 @@ def _beyond(connection: sa.Connection, dialect: Any) -> int | None:
         done = sa.text("SELECT count(*) FROM items WHERE id > :key AND hits > 0")
         above = connection.scalar(done, {"key": key})
     return above
+
+
+def test_a_lease_is_of_one_extent_and_of_who_is_written_down(database: Database, project: Project) -> None:
+    """Nobody moves a lease that he has not; who was taken for dead is written down when he asks for work."""
+    project.site().prepare()
+    with database.engine.connect() as connection, connection.begin():
+        epoch = dialect_of(connection).epoch()
+        advance = state.Advance(epoch)
+        state.register(connection, "one", "fill", epoch)
+        assert state.take(connection, "one", "fill", 7, None, "[80]", epoch) == 0
+        assert not advance(connection, "one", 6, lower="[10]", done=10)
+        assert not advance(connection, "two", 7, lower="[10]", done=10)
+        assert advance(connection, "one", 7, lower="[10]", done=10)
+        [worker] = state.workers_of(connection, "fill", epoch)
+        assert (worker.extent, worker.lower_key, worker.upper_key, worker.done) == (7, "[10]", "[80]", 10)
+        assert advance(connection, "one", 7, lower=None, done=5)
+        assert state.take(connection, "one", "fill", 8, "[80]", "[90]", epoch) == 15
+        assert state.dismiss(connection, "one") == 0
+        assert not advance(connection, "one", 8, lower="[85]", done=5)
+        assert state.take(connection, "one", "fill", 9, "[90]", "[99]", epoch) == 0
+        [worker] = state.workers_of(connection, "fill", epoch)
+        assert (worker.id, worker.extent, worker.lower_key, worker.done) == ("one", 9, "[90]", 0)

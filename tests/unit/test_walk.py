@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 from online_migrate import exceptions
 from online_migrate.dialects.base import registry
 from online_migrate.walk.checkpoint import decode_key, encode_key
-from online_migrate.walk.chunker import Chunk, Chunker, Key, is_beyond, key_columns
+from online_migrate.walk.chunker import Chunk, Chunker, ForChunks, Key, is_beyond, key_columns
 
 _INTEGERS = st.integers(-(2**63), 2**63 - 1)
 _SMALL = st.integers(-3, 3)
@@ -45,6 +45,14 @@ def _table(connection: Connection, types: Sequence[Any]) -> sa.Table:
     table.drop(connection, checkfirst=True)
     table.create(connection)
     return table
+
+
+def _chunker(connection: Connection, table: sa.Table, row_values: bool) -> Chunker:
+    chunker = Chunker(connection, table)
+    dialect = registry["sqlite"]()
+    dialect.row_value_ranges = row_values  # type: ignore[misc]
+    chunker._dialect = dialect
+    return chunker
 
 
 def _walk(connection: Connection, chunker: Chunker, size: int) -> Iterator[Chunk]:
@@ -78,17 +86,37 @@ def test_every_key_is_in_exactly_one_chunk(
     if keys:
         values = [{f"k{i}": part for i, part in enumerate(key)} for key in keys]
         connection.execute(sa.insert(table), values)
-    chunker = Chunker(connection, table)
-    dialect = registry["sqlite"]()
-    dialect.row_value_ranges = row_values  # type: ignore[misc]
-    chunker._dialect = dialect
+    chunker = _chunker(connection, table, row_values)
+    once = ForChunks(chunker, None, lambda where: sa.update(table).where(where).values(hits=table.c.hits + 1))
     sizes = []
     for chunk in _walk(connection, chunker, size):
-        update = sa.update(table).where(chunk.where).values(hits=table.c.hits + 1)
-        sizes.append(connection.execute(update).rowcount)
+        # What a user's function says by hand, and what is put together once, are the same rows.
+        by_hand = sa.select(sa.func.count()).select_from(table).where(chunk.where)
+        sizes.append(once.execute(connection, chunk).rowcount)
+        assert connection.scalar(by_hand.where(table.c.hits == 1)) == connection.scalar(by_hand) == sizes[-1]
     assert set(connection.scalars(sa.select(table.c.hits))) <= {1}
     whole, rest = divmod(len(keys), size)
     assert sizes == [size] * whole + [rest] * bool(rest)
+    connection.rollback()
+
+
+@pytest.mark.parametrize("row_values", [True, False], ids=["row values", "spelled out"])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_chunk_never_ends_beyond_its_extent(
+    connection: Connection, row_values: bool, data: st.DataObject
+) -> None:
+    """What is above the end of an extent is another worker's."""
+    keys = sorted(data.draw(st.sets(st.tuples(_SMALL, _SMALL), max_size=20)))
+    lower = data.draw(st.none() | st.tuples(_SMALL, _SMALL))
+    upper = data.draw(st.tuples(_SMALL, _SMALL))
+    n = data.draw(st.integers(1, 8))
+    table = _table(connection, (sa.Integer, sa.Integer))
+    if keys:
+        connection.execute(sa.insert(table), [{"k0": a, "k1": b} for a, b in keys])
+    inside = [key for key in keys if (lower is None or lower < key) and key <= upper]
+    expected = inside[n - 1] if n <= len(inside) else None
+    assert _chunker(connection, table, row_values).end_of(connection, lower, upper, n) == expected
     connection.rollback()
 
 
