@@ -30,7 +30,7 @@ fill = Backfill(table="items", values={"size": 1}, pending=lambda t: t.c.size.is
 
 @pytest.fixture
 def project(tmp_path: Path, database: Database) -> Iterator[Project]:
-    with Project.create(tmp_path / "project", database.url) as project:
+    with Project.create(tmp_path / "project", database.url, pace=None) as project:
         project.site().prepare()
         yield project
 

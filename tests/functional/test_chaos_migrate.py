@@ -18,7 +18,7 @@ ROWS = 1_500
 
 @pytest.fixture
 def project(database: Database, tmp_path: Path) -> Iterator[Project]:
-    with Project.create(tmp_path / "project", database.url, batch_size=20) as written:
+    with Project.create(tmp_path / "project", database.url, pace=None, batch_size=20) as written:
         written.data("paced", PACED)
         yield written
 

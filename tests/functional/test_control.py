@@ -58,7 +58,7 @@ SLACK = 2.0
 
 @pytest.fixture
 def project(database: Database, tmp_path: Path) -> Iterator[Project]:
-    with Project.create(tmp_path / "project", database.url, batch_size=10) as written:
+    with Project.create(tmp_path / "project", database.url, pace=None, batch_size=10) as written:
         yield written
 
 

@@ -106,7 +106,7 @@ def database(cluster: Cluster, tmp_path: Path) -> Iterator[Database]:
 
 @pytest.fixture
 def project(tmp_path: Path, database: Database) -> Iterator[Project]:
-    with Project.create(tmp_path / "project", database.url, lease=60) as project:
+    with Project.create(tmp_path / "project", database.url, pace=None, lease=60) as project:
         yield project
 
 

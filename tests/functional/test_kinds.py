@@ -23,7 +23,7 @@ pytestmark = pytest.mark.each_product
 
 @pytest.fixture
 def project(database: Database, tmp_path: Path) -> Iterator[Project]:
-    with Project.create(tmp_path / "project", database.url) as written:
+    with Project.create(tmp_path / "project", database.url, pace=None) as written:
         yield written
 
 

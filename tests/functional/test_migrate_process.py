@@ -71,7 +71,7 @@ def fill(row):
 
 @pytest.fixture
 def project(database: Database, tmp_path: Path) -> Iterator[Project]:
-    with Project.create(tmp_path / "project", database.url, batch_size=10) as written:
+    with Project.create(tmp_path / "project", database.url, pace=None, batch_size=10) as written:
         yield written
 
 
@@ -239,14 +239,16 @@ def test_a_statement_based_binary_log_is_refused_with_the_way_out(database: Data
     url = sa.make_url(database.url).update_query_dict(
         {"init_command": "SET SESSION binlog_format = STATEMENT"}
     )
-    with Project.create(tmp_path / "project", url.render_as_string(hide_password=False)) as project:
+    with Project.create(
+        tmp_path / "project", url.render_as_string(hide_password=False), pace=None
+    ) as project:
         project.data("fill", COUNTER.format(at=-1))
         ran = project.run("migrate")
     assert ran.code == 3, ran
     assert "SET GLOBAL binlog_format = 'ROW'" in ran.err
     assert len(ran.complaint) <= 3
     assert rows(database.engine, "SELECT DISTINCT hits FROM items") == [(0,)]
-    with Project.create(tmp_path / "again", database.url) as project:
+    with Project.create(tmp_path / "again", database.url, pace=None) as project:
         project.data("fill", COUNTER.format(at=-1))
         assert project.migrate()["fill"].done == 3
 

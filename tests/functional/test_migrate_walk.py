@@ -102,6 +102,7 @@ KEYS: dict[str, tuple[Columns, list[tuple[Any, ...]]]] = {
         [(a, date) for a in ("p", "q") for date in DATES],
     ),
 }
+AT_DEFAULT_PACE = "two integers"
 
 
 class Chunks(Silent):
@@ -125,8 +126,11 @@ class Chunks(Silent):
 
 
 @pytest.fixture
-def project(database: Database, tmp_path: Path) -> Iterator[Project]:
-    with Project.create(tmp_path / "project", database.url) as written:
+def project(database: Database, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Project]:
+    """One of the keys is walked at the default pace, on every server: chunks, and the canary between them."""
+    parameters = getattr(request.node, "callspec", None)
+    default = parameters is not None and parameters.params.get("key") == AT_DEFAULT_PACE
+    with Project.create(tmp_path / "project", database.url, pace=None if default else "full") as written:
         yield written
 
 

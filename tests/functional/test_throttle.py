@@ -54,7 +54,7 @@ class Watch(Silent):
 
 @pytest.fixture
 def project(tmp_path: Path, database: Database) -> Iterator[Project]:
-    with Project.create(tmp_path / "project", database.url) as project:
+    with Project.create(tmp_path / "project", database.url, pace=None) as project:
         execute(database.engine, "CREATE TABLE items (id INTEGER PRIMARY KEY, size INTEGER)")
         with database.engine.begin() as connection:
             insert = sa.text("INSERT INTO items (id) VALUES (:id)")

@@ -54,7 +54,7 @@ class NewVersion(threading.Thread):
 @pytest.mark.needs("many_writers")
 def test_nothing_is_lost_while_both_versions_write(database: Database, tmp_path: Path) -> None:
     """expand, migrate and contract as commands; the new version is never refused by any of them."""
-    with schema.volumes(tmp_path / "project", database) as project:
+    with schema.volumes(tmp_path / "project", database, pace=None) as project:
         schema.as_before(project, database)
         with OldVersion(database) as old:
             assert schema.run(project, "expand").code == 0

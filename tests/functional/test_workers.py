@@ -155,7 +155,10 @@ def test_workers_of_several_processes_do_each_row_once(
     """Three processes with two workers each, where nothing but the walk says who does what."""
     _items(database.engine, 900, key)
     project.data("fill", COUNTER.format(pending=""))
-    processes = [project.start("migrate", "--json", "--workers", "2", "--batch-size", "5") for _ in range(3)]
+    processes = [
+        project.start("migrate", "--json", "--pace", "default", "--workers", "2", "--batch-size", "5")
+        for _ in range(3)
+    ]
     ran = [process.wait() for process in processes]
     assert [r.code for r in ran] == [0, 0, 0], ran
     assert sum(r.json[0]["done"] for r in ran) == 900
@@ -167,7 +170,7 @@ def test_workers_of_several_processes_do_each_row_once(
 def test_workers_find_their_own_chunk_size(database: Database, tmp_path: Path) -> None:
     """Nobody says how many rows a chunk has: the rows are done once all the same."""
     _items(database.engine, 3_000)
-    with Project.create(tmp_path / "project", database.url, chunk_time=0.02) as project:
+    with Project.create(tmp_path / "project", database.url, pace=None, chunk_time=0.02) as project:
         project.data("fill", COUNTER.format(pending="").replace("0.002", "0.0002"))
         result = project.migrate(workers=3)["fill"]
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 3_000)

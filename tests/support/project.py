@@ -78,8 +78,14 @@ class Project:
         self._last: dict[str, str] = {}
 
     @classmethod
-    def create(cls, folder: Path, url: str, **settings: Any) -> Self:
-        """Writes the project; *settings* go to ``[online_migrate]`` of its alembic.ini."""
+    def create(cls, folder: Path, url: str, *, pace: str | None = "full", **settings: Any) -> Self:
+        """Writes the project; *settings* go to ``[online_migrate]`` of its alembic.ini.
+
+        *pace*: most tests take all of the server's time, because a run that spares users stands still for a
+        second to learn what they feel at rest. None: the product's own default.
+        """
+        if pace is not None:
+            settings["pace"] = pace
         folder.mkdir(parents=True, exist_ok=True)
         project = cls(folder, url)
         init(project.config_file)
