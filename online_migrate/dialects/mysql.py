@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.dialects import mysql
 
 from online_migrate.dialects import mysql_ddl
@@ -127,7 +128,10 @@ class MySQL(Dialect):
             url = url.update_query_dict({"connect_timeout": "10"})
         if "init_command" not in url.query:
             url = url.update_query_dict({"init_command": _STRICT})
-        return super().create_engine(url)
+        engine = super().create_engine(url)
+        if engine.dialect.driver == "pymysql":
+            _share_tls_context(engine)
+        return engine
 
     def lock_wait(self, seconds: float) -> float:
         return max(1, math.ceil(seconds))
@@ -397,3 +401,22 @@ def _lock_name(connection: Connection, name: str) -> str:
     # GET_LOCK's names are shared by all databases of the server, and at most 64 characters long.
     database = connection.scalar(sa.text("SELECT DATABASE()"))
     return "online_migrate/" + hashlib.sha256(f"{database}/{name}".encode()).hexdigest()[:40]
+
+
+def _share_tls_context(engine: Engine) -> None:
+    """One TLS context for all connections: PyMySQL makes one for each, whether the server has TLS or not, and
+    OpenSSL reads all certificates of the machine for it, which takes much longer than to connect."""
+    base: Any = engine.dialect.dbapi.connections.Connection  # type: ignore[union-attr]
+    shared: list[object] = []
+
+    class Connection(base):  # type: ignore[misc]
+        def _create_ssl_ctx(self, options: object) -> object:
+            if options:
+                return super()._create_ssl_ctx(options)
+            if not shared:
+                shared.append(super()._create_ssl_ctx(options))
+            return shared[0]
+
+    @event.listens_for(engine, "do_connect")
+    def _connect(_dialect: object, _record: object, arguments: Any, options: Any) -> object:
+        return Connection(*arguments, **options)

@@ -1,0 +1,48 @@
+"""What it costs to connect, and what is safe on the way."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from online_migrate.dialects import create_engine
+from tests.servers import Database
+
+pytestmark = pytest.mark.needs("lock_tables")  # the servers of the MySQL family
+
+
+def test_the_certificates_of_the_machine_are_read_once_and_not_for_each_connection(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[object] = []
+    original = ssl.SSLContext.set_default_verify_paths
+
+    def counted(context: ssl.SSLContext) -> None:
+        read.append(context)
+        original(context)
+
+    monkeypatch.setattr(ssl.SSLContext, "set_default_verify_paths", counted)
+    engine = create_engine(database.url)
+    connections = [engine.connect() for _ in range(4)]
+    ciphers = [
+        connection.execute(sa.text("SHOW SESSION STATUS LIKE 'Ssl_cipher'")).one()[1]
+        for connection in connections
+    ]
+    for connection in connections:
+        connection.close()
+    engine.dispose()
+    assert len(read) == 1
+    # MySQL makes itself a certificate; this MariaDB has none.
+    assert [bool(cipher) for cipher in ciphers] == [database.server.product == "mysql"] * 4
+
+
+def test_what_the_url_says_of_certificates_counts(database: Database, tmp_path: Path) -> None:
+    missing = tmp_path / "no-such-authority.pem"
+    url = sa.make_url(database.url).update_query_dict({"ssl_ca": str(missing)})
+    engine = create_engine(url.render_as_string(hide_password=False))
+    with pytest.raises((OSError, sa.exc.DBAPIError), match="No such file"):
+        engine.connect()
+    engine.dispose()
