@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from online_migrate import state
 from online_migrate.dialects.errors import ServerFault, words_of
-from online_migrate.evidence.pending import still_failing, take_census
+from online_migrate.evidence.pending import count_pending, still_failing
 from online_migrate.migrate.claims import Claims, locked_record
 from online_migrate.migrate.crew import Crew
 from online_migrate.migrate.job import Job
@@ -70,7 +70,7 @@ def count_left(job: Job, connection: Connection) -> Left:
         frontier = None if walk is None or walk.frontier is None else decode_key(walk.frontier)
         above = job.chunker.nth_key(connection, frontier, 1) is not None
     else:
-        pending = take_census(connection, job.migration, recorded_done=0, subject=job.subject).pending
+        pending = count_pending(connection, job.migration, job.subject)
     run = "" if walk is None else walk.run
     return Left(
         walk=walk,
