@@ -8,7 +8,7 @@ used wherever another could change what is stored: for types that do not survive
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
@@ -26,6 +26,31 @@ class Versions:
     expression: Callable[[str], str]
     """The version of a row, in SQL, of the table that is called so."""
     expected: Sequence[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Write:
+    """A statement that writes rows, with their values."""
+
+    statement: sa.Executable | str
+    parameters: Any
+
+    def execute(self, connection: Connection) -> int:
+        """Gives the rows written; below 0 where the driver does not count."""
+        if isinstance(self.statement, str):
+            return int(connection.exec_driver_sql(self.statement, self.parameters).rowcount)
+        return int(connection.execute(self.statement, self.parameters).rowcount)
+
+
+def execute(connection: Connection, writes: Iterable[Write]) -> int:
+    """Gives the rows written; below 0 where the driver does not count."""
+    written = 0
+    for write in writes:
+        count = write.execute(connection)
+        if count < 0:
+            return count
+        written += count
+    return written
 
 
 class BulkWriter:
@@ -46,37 +71,33 @@ class BulkWriter:
         self.constant = {name: table.c[name] for name in constant}
         self._ours = our_prefix(table)
 
-    def write(
+    def writes(
         self,
         connection: Connection,
         columns: Sequence[str],
         rows: Rows,
         versions: Versions | None = None,
-    ) -> int:
-        """Sets *columns* of each row, which is its key and then its values; gives the rows written.
+    ) -> list[Write]:
+        """What sets *columns* of each row, which is its key and then its values; nothing is sent yet.
 
-        *rows*: in the order of their key, as the server sorts it.
-        *versions*: a row that is not at its version any more is left alone. Below 0 where the driver does
-        not count.
+        *connection*: any to the same server. *rows*: in the order of their key, as the server sorts it.
+        *versions*: a row that is not at its version any more is left alone.
         """
-        written = 0
+        writes: list[Write] = []
         for start in range(0, len(rows), self.most_rows):
             part = slice(start, start + self.most_rows)
             at = None if versions is None else Versions(versions.expression, versions.expected[part])
-            count = self._write(connection, columns, rows[part], at)
-            if count < 0:
-                return count
-            written += count
-        return written
+            writes += self._writes(connection, columns, rows[part], at)
+        return writes
 
-    def _write(
+    def _writes(
         self, connection: Connection, columns: Sequence[str], rows: Rows, versions: Versions | None
-    ) -> int:
+    ) -> Iterable[Write]:
         return self._one_by_one(connection, columns, rows, versions)
 
     def _one_by_one(
         self, connection: Connection, columns: Sequence[str], rows: Rows, versions: Versions | None
-    ) -> int:
+    ) -> Iterable[Write]:
         parts = len(self.key)
         by_key = [
             part == sa.bindparam(f"{self._ours}key_{i}", type_=part.type) for i, part in enumerate(self.key)
@@ -95,7 +116,7 @@ class BulkWriter:
             update = update.where(version == sa.bindparam(f"{self._ours}version", type_=sa.Text()))
             names.append(f"{self._ours}version")
             rows = [(*row, at) for row, at in zip(rows, versions.expected, strict=True)]
-        return int(connection.execute(update, [dict(zip(names, row, strict=True)) for row in rows]).rowcount)
+        yield Write(update, [dict(zip(names, row, strict=True)) for row in rows])
 
     def _untouched(self, columns: Sequence[str]) -> dict[str, Any]:
         return {name: column for name, column in self.constant.items() if name not in columns}
@@ -186,9 +207,9 @@ class ArrayWriter(BulkWriter):
         super().__init__(table, key, constant)
         self._types = types
 
-    def _write(
+    def _writes(
         self, connection: Connection, columns: Sequence[str], rows: Rows, versions: Versions | None
-    ) -> int:
+    ) -> Iterable[Write]:
         names = [str(part.name) for part in self.key if isinstance(part, sa.Column)]
         written = [self.table.c[name].name for name in columns]
         if len(names) < len(self.key) or not self._types.keys() >= {*names, *written}:
@@ -215,7 +236,7 @@ class ArrayWriter(BulkWriter):
             + within
         )
         parameters = {f"a{i}": _array(values) for i, values in enumerate(arrays)}
-        return int(connection.execute(statement, parameters | ends).rowcount)
+        return [Write(statement, parameters | ends)]
 
     def _within(
         self, connection: Connection, names: Sequence[str], arrays: Sequence[Sequence[Any]]
@@ -276,9 +297,9 @@ class UnionWriter(BulkWriter):
         super().__init__(table, key, constant)
         self._collations = collations
 
-    def _write(
+    def _writes(
         self, connection: Connection, columns: Sequence[str], rows: Rows, versions: Versions | None
-    ) -> int:
+    ) -> Iterable[Write]:
         names = [str(part.name) for part in self.key if isinstance(part, sa.Column)]
         found_by_index = all(
             isinstance(part.type, self.safe_keys) and not isinstance(part.type, sa.Float) for part in self.key
@@ -290,7 +311,7 @@ class UnionWriter(BulkWriter):
         version = None if versions is None else versions.expression("t")
         if versions is not None:
             values = [(*row, at) for row, at in zip(values, versions.expected, strict=True)]
-        return sum(self._united(connection, names, columns, part, version) for part in self._by_size(values))
+        return [self._united(connection, names, columns, part, version) for part in self._by_size(values)]
 
     def _united(
         self,
@@ -299,7 +320,7 @@ class UnionWriter(BulkWriter):
         columns: Sequence[str],
         rows: Rows,
         version: str | None,
-    ) -> int:
+    ) -> Write:
         preparer = connection.dialect.identifier_preparer
         width = len(names) + len(columns)
         if version is not None:
@@ -318,8 +339,7 @@ class UnionWriter(BulkWriter):
             f"UPDATE {preparer.format_table(self.table)} AS t "
             f"JOIN (SELECT {first}{others}) AS v ON {on} SET {sets}"
         )
-        parameters = tuple(value for row in rows for value in row)
-        return int(connection.exec_driver_sql(statement, parameters).rowcount)
+        return Write(statement, tuple(value for row in rows for value in row))
 
     def _others(self, row: str, count: int) -> str:
         """The rows after the first, which gives the columns their names."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import sqlalchemy as sa
 
 from online_migrate import exceptions
-from online_migrate.dialects.bulk import Versions
+from online_migrate.dialects.bulk import Versions, Write, execute
 from online_migrate.dialects.errors import ServerFault
 from online_migrate.evidence.pending import fails_verify
 from online_migrate.revision.data_migration import (
@@ -67,6 +67,8 @@ class Prepared:
     rows: Mapping[Key, tuple[Any, ...]]
     """The rows as they were read; behind them their version, where the server has one."""
     answers: Mapping[Key, Answer]
+    writes: Sequence[Write] | None = None
+    """What writes the rows that are as they were read; None: that is still to be put together."""
     lock: bool = False
     """The rows are to be locked, and compared, before they are written."""
 
@@ -91,6 +93,21 @@ def call(job: Job, chunk: Chunk, rows: _Rows, beat: Callable[[], None]) -> Prepa
             beat()
             due = time.monotonic() + _BEAT
     return Prepared({key: row.seen for key, row in rows.items()}, answers)
+
+
+def with_writes(connection: Connection, job: Job, chunk: Chunk, prepared: Prepared) -> Prepared:
+    """What there is to write, put together while nothing is locked; not where that fails, or must be locked.
+
+    *connection*: any to the server.
+    """
+    if job.version is None:
+        return prepared
+    try:
+        writes = _writes(connection, job, chunk, prepared.answers, _versions(prepared))
+    except UserError:
+        # It fails again when it is written, where the chunk can be split until its row stands alone.
+        return prepared
+    return dataclasses.replace(prepared, writes=writes)
 
 
 def do_chunk(connection: Connection, job: Job, chunk: Chunk, prepared: Prepared | None) -> Effect:
@@ -172,7 +189,7 @@ def _rows(
             key: answers[key] if prepared.rows.get(key) == row.seen else _answer(job, row)
             for key, row in current.items()
         }
-        written = _write(connection, job, chunk, answers, None)
+        written = _written(connection, job, chunk, _writes(connection, job, chunk, answers, None))
         expected = sum(bool(answer.values) for answer in answers.values())
         _refuse_unwritten(job, chunk, expected - written if written >= 0 else 0)
     errors = {encode_key(key): answer.error for key, answer in answers.items() if answer.error is not None}
@@ -188,10 +205,16 @@ def _write_unchanged(connection: Connection, job: Job, chunk: Chunk, prepared: P
     if job.version is None or prepared.lock:
         return False
     expected = sum(bool(answer.values) for answer in prepared.answers.values())
-    versions = {key: seen[-1] for key, seen in prepared.rows.items()}
-    if _write(connection, job, chunk, prepared.answers, versions) != expected:
+    writes = prepared.writes
+    if writes is None:
+        writes = _writes(connection, job, chunk, prepared.answers, _versions(prepared))
+    if _written(connection, job, chunk, writes) != expected:
         raise Stale
     return True
+
+
+def _versions(prepared: Prepared) -> Mapping[Key, Any]:
+    return {key: seen[-1] for key, seen in prepared.rows.items()}
 
 
 def _refuse_unwritten(job: Job, chunk: Chunk, unwritten: int) -> None:
@@ -250,32 +273,31 @@ def _answer(job: Job, row: _Row) -> Answer:
     raise WrongUse(where=f"{job.name}, row {show_key(row.key)}", error=wrong)
 
 
-def _write(
+def _writes(
     connection: Connection,
     job: Job,
     chunk: Chunk,
     answers: Mapping[Key, Answer],
     versions: Mapping[Key, Any] | None,
-) -> int:
-    """One statement for all rows that get values for the same columns.
-
-    Gives the number of rows written; below 0 where the driver does not count them.
-    """
+) -> Sequence[Write]:
+    """One statement for all rows that get values for the same columns."""
     groups: dict[tuple[str, ...], list[Key]] = collections.defaultdict(list)
     for key, answer in answers.items():
         if answer.values:
             groups[tuple(answer.values)].append(key)
-    written = 0
+    writes: list[Write] = []
     for columns, keys in groups.items():
         rows = [(*key, *(answers[key].values or {}).values()) for key in keys]
         at = None
         if versions is not None and job.version is not None:
             at = Versions(job.version, [versions[key] for key in keys])
-        count = _call(f"{job.name} ({chunk})", job.writer.write, connection, columns, rows, at)
-        if count < 0:
-            return int(count)
-        written += count
-    return written
+        writes += _call(f"{job.name} ({chunk})", job.writer.writes, connection, columns, rows, at)
+    return writes
+
+
+def _written(connection: Connection, job: Job, chunk: Chunk, writes: Sequence[Write]) -> int:
+    """Gives the number of rows written; below 0 where the driver does not count them."""
+    return int(_call(f"{job.name} ({chunk})", execute, connection, writes))
 
 
 # --- a function of a chunk -----------------------------------------------------------------------
