@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ INTERRUPTED = 1
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs a command and exits with its code: see the README for what the codes mean."""
+    # Modules and rows are no garbage, and looking through them for some takes a tenth of our time.
+    gc.set_threshold(20_000, 20, 20)
     sys.exit(run(arguments))
 
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 LONGEST_REST = 1.0
 """Seconds that a worker rests after a chunk: meanwhile nobody hears what an operator says on SQLite."""
 
+_ROUNDS = 4
+"""Extents that a worker would still get, were all as large as a fair share of what is left."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Workplace:
@@ -151,6 +154,14 @@ class Crew:
         """The rows were counted beside the work, when it had *moved* so many."""
         with self._lock:
             self._meter.learn(total, max(0, done - moved))
+
+    @property
+    def fair_share(self) -> int | None:
+        """Rows for one worker, of those that are left, that leave enough for the others to finish with him;
+        None where nobody knows how many are left."""
+        with self._lock:
+            left = self._meter.left
+            return None if left is None else left // (_ROUNDS * max(1, len(self._facts)))
 
     def failed(self, rows: int) -> bool:
         """Rows were recorded as failed; False if these are too many."""

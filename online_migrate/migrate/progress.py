@@ -88,12 +88,15 @@ class Meter:
         self._total = total
         self._before = before
 
+    @property
+    def left(self) -> int | None:
+        """Rows that are not done yet; None where nobody knows."""
+        return None if self._total is None else max(0, self._total - self._before - self._added)
+
     def snapshot(self, chunk: str = "") -> Snapshot:
         """How it stands now."""
         (then, before), (now, added) = self._marks[0], self._marks[-1]
         rate = (added - before) / (now - then) if now > then else 0.0
         done = self._before + self._added
-        left = None
-        if self._total is not None and rate > 0:
-            left = max(0, self._total - done) / rate
-        return Snapshot(self._name, self._total, done, rate, left, chunk)
+        seconds = self.left / rate if self.left is not None and rate > 0 else None
+        return Snapshot(self._name, self._total, done, rate, seconds, chunk)

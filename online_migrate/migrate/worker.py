@@ -25,10 +25,9 @@ from online_migrate.migrate.isolation import Isolation
 from online_migrate.migrate.job import Job
 from online_migrate.migrate.planner import Plan, Planner
 from online_migrate.migrate.pulse import Pulse
-from online_migrate.migrate.run import Pace
 from online_migrate.migrate.timing import Stopwatch
 from online_migrate.migrate.transaction import committed, data_connection, looked
-from online_migrate.migrate.work import Prepared, Stale, UserError, call, do_chunk, read
+from online_migrate.migrate.work import Prepared, Stale, UserError, call, do_chunk, read, with_writes
 from online_migrate.walk.checkpoint import encode_key
 from online_migrate.walk.chunker import Key
 
@@ -40,6 +39,9 @@ _EXTENT = 2.0
 """Seconds of work in an extent: the record is locked once for so much."""
 _CHUNKS = 8
 """Chunks in an extent, where nobody knows how long one takes: few, so that all workers get some."""
+_MANY = 16
+"""Chunks up to which an extent grows, as long as there is enough left for all workers: the first one of an
+extent cannot be looked for ahead."""
 _LONG = 0.1
 """Seconds of a chunk for which it pays to look for the next one's end meanwhile, on another connection."""
 _UNLOCKED = 86_400.0
@@ -62,7 +64,6 @@ class Worker:
         self._dialect: Dialect = job.dialect
         self._claims = Claims(job, self.id, crew.place.lease)
         self._size = crew.place.pace.controller(job.largest_chunk)
-        self._chunks_in_extent = _chunks_in_extent(crew.place.pace)
         self._stopwatch = Stopwatch(crew.place.clock.monotonic)
         self._isolation: Isolation[Key] = Isolation()
         self._planner = Planner(crew, job, self._isolation)
@@ -139,7 +140,7 @@ class Worker:
         self._pulse.keep_alive(self._connection)
 
     def _claim(self) -> Claim | None:
-        rows = self._size.size * self._chunks_in_extent
+        rows = self._rows_in_extent()
         with self._claims.dead_sessions(self._connection, self._crew.place.clock) as dead:
             seen = self._looked(lambda: self._claims.survey(self._connection, rows, dead))
             answer = self._committed(lambda: self._claims.take(self._connection, seen))
@@ -149,6 +150,14 @@ class Worker:
         if answer is Claim.OTHERS:
             self._rest(_IDLE)
         return answer
+
+    def _rows_in_extent(self) -> int:
+        size, pace = self._size.size, self._crew.place.pace
+        if pace.batch_size is not None:
+            return size * _CHUNKS
+        few = max(2, round(_EXTENT / pace.chunk_time))
+        share = self._crew.fair_share or 0
+        return max(size * few, min(size * _MANY, share))
 
     def _committed(self, work: Callable[[], T]) -> T:
         return committed(self._crew.place.clock, self._dialect, self._connection, work)
@@ -196,7 +205,7 @@ class Worker:
         if chunk is not None and job.is_per_row:
             rows = looked(clock, self._dialect, connection, lambda: read(connection, job, chunk))
             # Between two transactions: whatever a function takes its time for, no row is locked meanwhile.
-            prepared = call(job, chunk, rows, beat)
+            prepared = with_writes(connection, job, chunk, call(job, chunk, rows, beat))
         return Ready(plan, prepared, clock.monotonic() - began)
 
     def _read_ahead(self, extent: Extent, plan: Plan) -> None:
@@ -316,10 +325,6 @@ class Worker:
 
 
 _ALL = 2**31 - 1
-
-
-def _chunks_in_extent(pace: Pace) -> int:
-    return _CHUNKS if pace.batch_size is not None else max(2, round(_EXTENT / pace.chunk_time))
 
 
 class TooManyFailures(exceptions.Failed):
