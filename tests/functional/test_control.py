@@ -56,6 +56,8 @@ SLACK = 2.0
 """What a machine under load, and a look from outside, may add to that."""
 STILL = 2.0
 """Seconds without a row after which it stands still; while the canary listens, none is done for 1.2 s."""
+FULL = ("--pace", "full")
+"""For a run that only does what is left, in a test of what came before it."""
 
 
 @pytest.fixture
@@ -175,7 +177,7 @@ def test_a_paused_one_that_is_stopped_stays_paused(database: Database, project: 
     said = command.resume(project.site(), "fill")
     assert (said.status, said.workers) == (Status.STOPPED, 0)
     (project.folder / "hurry").touch()
-    assert project.migrate()["fill"].outcome is Outcome.COMPLETE
+    assert project.migrate(pace="full")["fill"].outcome is Outcome.COMPLETE
     assert rows(database.engine, "SELECT DISTINCT hits FROM items") == [(1,)]
 
 
@@ -242,7 +244,7 @@ def test_cancel_makes_it_leave_and_keeps_it_from_starting(database: Database, pr
     assert project.counts("fill") == (done, ROWS - done, 0)
     (project.folder / "hurry").touch()
     assert project.run("resume", "fill").code == 0
-    assert project.run("migrate").code == 0
+    assert project.run("migrate", *FULL).code == 0
     assert rows(database.engine, "SELECT DISTINCT hits FROM items") == [(1,)]
 
 
@@ -320,7 +322,7 @@ def test_a_signal_stops_it_after_its_chunk(
     # Whole chunks: not one row of another was begun.
     assert _done(database.engine) % 10 == 0
     (project.folder / "hurry").touch()
-    assert project.run("migrate").code == 0
+    assert project.run("migrate", *FULL).code == 0
     assert rows(database.engine, "SELECT DISTINCT hits FROM items") == [(1,)]
     assert rows(database.engine, "SELECT id FROM online_migrate_worker") == []
 
@@ -340,7 +342,7 @@ def test_a_second_ctrl_c_leaves_at_once(workers: str, database: Database, projec
     assert ran.code == 1, ran
     assert "Traceback" not in ran.err
     (project.folder / "hurry").touch()
-    assert project.run("migrate").code == 0
+    assert project.run("migrate", *FULL).code == 0
     assert rows(database.engine, "SELECT hits, count(*) FROM items GROUP BY hits") == [(1, 400)]
 
 
@@ -357,7 +359,7 @@ def test_a_limit_of_time_stops_it_and_the_next_run_goes_on(database: Database, p
     assert 0 < _done(database.engine) < ROWS
     assert project.status("fill").status == "stopped"
     (project.folder / "hurry").touch()
-    ran = project.run("migrate", "--until", (datetime.datetime.now() - MINUTE).strftime("%H:%M"))
+    ran = project.run("migrate", *FULL, "--until", (datetime.datetime.now() - MINUTE).strftime("%H:%M"))
     assert ran.code == 0, ran
     assert rows(database.engine, "SELECT DISTINCT hits FROM items") == [(1,)]
 
