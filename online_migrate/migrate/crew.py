@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from online_migrate import state
-from online_migrate.migrate.progress import Listener, Meter
+from online_migrate.migrate.progress import Listener, Meter, Snapshot
 from online_migrate.migrate.run import Budget, Pace
 from online_migrate.state import Status
 from online_migrate.throttle import Watched
@@ -144,11 +144,14 @@ class Crew:
         with self._lock:
             self.done += rows
             self._meter.add(rows)
-            snapshot = self._snapshot(str(chunk))
+            more: dict[str, Any] = {}
             if size is not None and worker in self._facts:
-                self._facts[worker] |= {"chunk_size": size.size, "rate": snapshot.rate / len(self._facts)}
-                snapshot = dataclasses.replace(snapshot, chunk_size=size.size, why=size.why.value)
-            self.place.listener.advanced(snapshot)
+                self._facts[worker] |= {
+                    "chunk_size": size.size,
+                    "rate": self._meter.rate / len(self._facts),
+                }
+                more = {"chunk_size": size.size, "why": size.why.value}
+            self.place.listener.advanced(self._snapshot(str(chunk), **more))
 
     def learn(self, total: int, done: int, *, moved: int) -> None:
         """The rows were counted beside the work, when it had *moved* so many."""
@@ -173,15 +176,16 @@ class Crew:
         """Shows where it starts."""
         self.place.listener.started(self._snapshot(""))
 
-    def _snapshot(self, chunk: str) -> Any:
+    def _snapshot(self, chunk: str, **more: Any) -> Snapshot:
         steering = self.place.watched.steering
         waits = sorted({facts.get("waits_for") for facts in self._facts.values()} - {None})  # type: ignore[type-var]
-        return dataclasses.replace(
-            self._meter.snapshot(chunk),
+        return self._meter.snapshot(
+            chunk,
             workers=max(1, len(self._facts)),
             waits_for=", ".join(map(str, waits)),
             share=round(steering.share, 3) if isinstance(steering, Steered) else None,
             felt=_felt(self.place.watched.canary),
+            **more,
         )
 
 

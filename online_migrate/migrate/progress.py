@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from typing import Protocol
+from typing import Any, Protocol
 
 from online_migrate.migrate.run import Result
 from online_migrate.waiting import Clock
@@ -93,10 +93,15 @@ class Meter:
         """Rows that are not done yet; None where nobody knows."""
         return None if self._total is None else max(0, self._total - self._before - self._added)
 
-    def snapshot(self, chunk: str = "") -> Snapshot:
-        """How it stands now."""
+    @property
+    def rate(self) -> float:
+        """Rows a second, over the last half minute."""
         (then, before), (now, added) = self._marks[0], self._marks[-1]
-        rate = (added - before) / (now - then) if now > then else 0.0
+        return (added - before) / (now - then) if now > then else 0.0
+
+    def snapshot(self, chunk: str = "", **more: Any) -> Snapshot:
+        """How it stands now; *more*: what is known elsewhere."""
+        rate, left = self.rate, self.left
+        seconds = left / rate if left is not None and rate > 0 else None
         done = self._before + self._added
-        seconds = self.left / rate if self.left is not None and rate > 0 else None
-        return Snapshot(self._name, self._total, done, rate, seconds, chunk)
+        return Snapshot(self._name, self._total, done, rate, seconds, chunk, **more)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
 T = TypeVar("T")
+_JITTER = random.Random()
 _REPEATS = 10
 """How often a transaction is tried that the server rolls back: a deadlock, a lock timeout."""
 
@@ -39,7 +40,7 @@ def data_connection(engine: Engine, lease: float, *, lasting: bool = True) -> It
 
 def committed(clock: Clock, dialect: Dialect, connection: Connection, work: Callable[[], T]) -> T:
     """*work* in a transaction, again when the server rolled it back."""
-    pauses = backoff(waited=0.05, attempts=_REPEATS, longest=2.0, jitter=random.Random())
+    pauses = backoff(waited=0.05, attempts=_REPEATS, longest=2.0, jitter=_JITTER)
     while True:
         try:
             with connection.begin():

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from online_migrate.dialects import create_engine
-from tests.servers import Database
+from tests.servers import Database, tls
 
 pytestmark = pytest.mark.needs("lock_tables")  # the servers of the MySQL family
 
@@ -25,6 +25,7 @@ def test_the_certificates_of_the_machine_are_read_once_and_not_for_each_connecti
         original(context)
 
     monkeypatch.setattr(ssl.SSLContext, "set_default_verify_paths", counted)
+    monkeypatch.setattr("pymysql.connections.Connection._create_ssl_ctx", tls.of_pymysql)
     engine = create_engine(database.url)
     connections = [engine.connect() for _ in range(4)]
     ciphers = [

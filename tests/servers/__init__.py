@@ -10,6 +10,7 @@ hand; the pytest options of `tests/conftest.py` start what a run needs.
     launch      one server: prepared, started, waited for, stopped
     fleet       several at once: from the environment, left running by hand, or started for this run
     access      what a test holds: a server, and a database of its own on it
+    tls         what PyMySQL need not do anew for each connection
     replication a primary and a replica of it, for the tests of one module
 """
 

@@ -14,10 +14,13 @@ from pathlib import Path
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
+from tests.servers import tls
 from tests.servers.catalog import CATALOG, Capability, Kind
 from tests.servers.system import ServerError
 
 _DROP_PATIENCE = 20.0
+
+tls.share()
 
 
 @dataclass(frozen=True)
