@@ -119,6 +119,38 @@ def test_a_row_that_fails_ahead_is_isolated_as_any_other(database: Database, pro
     assert left == [(13,), (14,), (22,), (31,)]
 
 
+def test_a_value_that_cannot_be_put_into_a_statement_is_isolated_as_any_other(
+    database: Database, project: Project
+) -> None:
+    """What is put together ahead, and cannot be, fails again where it is written, and is split there."""
+    project.data(
+        "fill",
+        """
+        class Picky(sa.types.TypeDecorator):
+            impl = sa.Integer
+            cache_ok = True
+
+            def process_bind_param(self, value, dialect):
+                if value in (13, 27):
+                    raise ValueError(f"nobody wants {value}")
+                return value
+
+        items = sa.Table("items", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True),
+                         sa.Column("gb", sa.Integer), sa.Column("size", Picky))
+
+        @row_migration(table=items, pending=lambda t: t.c.size.is_(None))
+        def fill(row):
+            return {"size": row.gb}
+        """,
+    )
+    result = project.migrate(batch_size=4)["fill"]
+    assert (result.outcome, result.failed) == (Outcome.FAILED, 2)
+    left = rows(database.engine, "SELECT id FROM items WHERE size IS NULL ORDER BY id")
+    assert left == [(13,), (27,)]
+    errors = [str(error) for (error,) in rows(database.engine, "SELECT error FROM online_migrate_failure")]
+    assert all("nobody wants" in error for error in errors)
+
+
 def test_wrong_use_of_a_row_read_ahead_ends_the_migration_after_the_chunks_before(
     database: Database, project: Project
 ) -> None:

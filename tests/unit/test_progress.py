@@ -79,3 +79,24 @@ def test_a_count_beside_the_work_fits_what_was_moved_before_it() -> None:
     crew.learn(total=10, done=7, moved=5)
     crew.count("worker", 1, "a chunk", None)
     assert (shown[-1].total, shown[-1].done) == (10, 8)
+
+
+def test_a_fair_share_leaves_something_for_everybody_until_the_end() -> None:
+    """Extents of a fair share get smaller and smaller: the last ones end at about the same time."""
+    engine = sa.create_engine("sqlite://")
+    place = Workplace(engine=engine, budget=Budget(None), clock=Clock(), stop=Stop(), listener=Silent())
+    meter = Meter("fill", total=None, done=0, clock=Clock())
+    crew = Crew(place, "fill", meter)
+    assert crew.fair_share is None
+    crew.learn(8_000, 0, moved=0)
+    alone = crew.fair_share
+    crew.joined("one")
+    crew.joined("two")
+    shares = []
+    while share := crew.fair_share:
+        shares.append(share)
+        meter.add(share)
+    assert alone == 2_000
+    assert shares[0] == 1_000
+    assert shares == sorted(shares, reverse=True)
+    assert sum(shares) <= 8_000
