@@ -60,6 +60,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--load", type=float, default=0.0, help="application statements a second")
+    parser.add_argument("--idle", type=float, default=10.0, help="seconds for which it is alone first")
     parser.add_argument("--patience", type=float, default=20.0, help="seconds for the slow ones")
     parser.add_argument("--only", action="append", default=[], help="a part of a contender's name")
     parser.add_argument("--curve", action="store_true", help="the share of time against what users feel")
@@ -73,7 +74,7 @@ def main() -> int:
     all_of_them = curve() if options.curve else contenders(engine)
     chosen = [c for c in all_of_them if not options.only or any(part in c.name for part in options.only)]
     found: dict[str, list[Measured]] = {contender.name: [] for contender in chosen}
-    idle = _idle(engine, options.url, options.load) if options.load else None
+    idle = _idle(engine, options.url, options.load, options.idle) if options.load else None
     for number in range(options.rounds):
         for contender in chosen:
             measured = _measure(engine, options.url, contender, options.load, options.patience)
@@ -98,14 +99,14 @@ def _measure(engine: sa.Engine, url: str, contender: Contender, load: float, pat
     return Measured(run, _latency(felt, "select", began, ended), _latency(felt, "update", began, ended))
 
 
-def _idle(engine: sa.Engine, url: str, load: float) -> Measured:
+def _idle(engine: sa.Engine, url: str, load: float, seconds: float) -> Measured:
     copy(engine)
     with _application(url, load) as felt:
         began = time.monotonic()
-        time.sleep(10)
+        time.sleep(seconds)
         ended = time.monotonic()
     latencies = [_latency(felt, kind, began, ended) for kind in ("select", "update")]
-    return Measured(Run(0, 10.0), *latencies)
+    return Measured(Run(0, seconds), *latencies)
 
 
 @contextlib.contextmanager
