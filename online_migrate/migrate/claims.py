@@ -20,6 +20,7 @@ import sqlalchemy as sa
 
 from online_migrate import exceptions, state
 from online_migrate.migrate.job import Job
+from online_migrate.migrate.run import Pace
 from online_migrate.migrate.transaction import looked
 from online_migrate.state import Status
 from online_migrate.waiting import Clock
@@ -28,6 +29,13 @@ from online_migrate.walk.chunker import Chunker, Key, is_beyond
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
+
+_SECONDS = 2.0
+"""Of work in an extent, at least: the record is locked once for so much."""
+_CHUNKS = 8
+"""In an extent, where nobody knows how long one takes: few, so that all workers get some."""
+_MOST_CHUNKS = 16
+"""Up to which an extent of long chunks grows: the first one of an extent cannot be looked for ahead."""
 
 
 class LeaseLost(Exception):
@@ -214,6 +222,17 @@ class Claims:
         finally:
             for worker in held:
                 self._dialect.free_named_lock(connection, lock_of(worker))
+
+
+def rows_in_extent(size: int, pace: Pace, fair_share: int | None) -> int:
+    """Rows for the next extent, in which chunks have *size* rows.
+
+    *fair_share*: what leaves enough for the other workers; None where nobody knows how much is left.
+    """
+    if pace.batch_size is not None:
+        return size * _CHUNKS
+    few = max(2, round(_SECONDS / pace.chunk_time))
+    return max(size * few, min(size * _MOST_CHUNKS, fair_share or 0))
 
 
 def lock_of(worker: str) -> str:

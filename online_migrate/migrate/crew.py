@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 LONGEST_REST = 1.0
 """Seconds that a worker rests after a chunk: meanwhile nobody hears what an operator says on SQLite."""
 
-_ROUNDS = 4
-"""Extents that a worker would still get, were all as large as a fair share of what is left."""
+_SHARES = 4
+"""Parts of what is left, for each worker: who finishes last has at most one of them in hand."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,7 +164,7 @@ class Crew:
         None where nobody knows how many are left."""
         with self._lock:
             left = self._meter.left
-            return None if left is None else left // (_ROUNDS * max(1, len(self._facts)))
+            return None if left is None else left // (_SHARES * max(1, len(self._facts)))
 
     def failed(self, rows: int) -> bool:
         """Rows were recorded as failed; False if these are too many."""

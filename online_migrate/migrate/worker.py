@@ -19,7 +19,7 @@ from online_migrate import exceptions, state
 from online_migrate.dialects import Dialect
 from online_migrate.dialects.errors import AnyFault, ServerFault, words_of
 from online_migrate.migrate.ahead import ReadAhead, Ready
-from online_migrate.migrate.claims import Claim, Claims, Extent, lock_of
+from online_migrate.migrate.claims import Claim, Claims, Extent, lock_of, rows_in_extent
 from online_migrate.migrate.crew import LONGEST_REST, Crew
 from online_migrate.migrate.isolation import Isolation
 from online_migrate.migrate.job import Job
@@ -35,13 +35,6 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 T = TypeVar("T")
-_EXTENT = 2.0
-"""Seconds of work in an extent: the record is locked once for so much."""
-_CHUNKS = 8
-"""Chunks in an extent, where nobody knows how long one takes: few, so that all workers get some."""
-_MANY = 16
-"""Chunks up to which an extent grows, as long as there is enough left for all workers: the first one of an
-extent cannot be looked for ahead."""
 _LONG = 0.1
 """Seconds of a chunk for which it pays to look for the next one's end meanwhile, on another connection."""
 _UNLOCKED = 86_400.0
@@ -140,7 +133,7 @@ class Worker:
         self._pulse.keep_alive(self._connection)
 
     def _claim(self) -> Claim | None:
-        rows = self._rows_in_extent()
+        rows = rows_in_extent(self._size.size, self._crew.place.pace, self._crew.fair_share)
         with self._claims.dead_sessions(self._connection, self._crew.place.clock) as dead:
             seen = self._looked(lambda: self._claims.survey(self._connection, rows, dead))
             answer = self._committed(lambda: self._claims.take(self._connection, seen))
@@ -150,14 +143,6 @@ class Worker:
         if answer is Claim.OTHERS:
             self._rest(_IDLE)
         return answer
-
-    def _rows_in_extent(self) -> int:
-        size, pace = self._size.size, self._crew.place.pace
-        if pace.batch_size is not None:
-            return size * _CHUNKS
-        few = max(2, round(_EXTENT / pace.chunk_time))
-        share = self._crew.fair_share or 0
-        return max(size * few, min(size * _MANY, share))
 
     def _committed(self, work: Callable[[], T]) -> T:
         return committed(self._crew.place.clock, self._dialect, self._connection, work)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
+from online_migrate.migrate.claims import rows_in_extent
 from online_migrate.migrate.crew import Crew, Workplace
 from online_migrate.migrate.progress import Meter, Silent, Snapshot
-from online_migrate.migrate.run import Budget
+from online_migrate.migrate.run import Budget, Pace
 from online_migrate.waiting import Clock, Stop
 
 
@@ -100,3 +101,23 @@ def test_a_fair_share_leaves_something_for_everybody_until_the_end() -> None:
     assert shares[0] == 1_000
     assert shares == sorted(shares, reverse=True)
     assert sum(shares) <= 8_000
+
+
+@pytest.mark.parametrize(
+    ("pace", "fair_share", "rows"),
+    [
+        (Pace(chunk_time=0.5), None, 400),
+        (Pace(chunk_time=0.5), 0, 400),
+        (Pace(chunk_time=0.5), 700, 700),
+        (Pace(chunk_time=0.5), 1_000_000, 1_600),
+        (Pace(chunk_time=5.0), 0, 200),
+        (Pace(chunk_time=0.01), 1_000_000, 20_000),
+        (Pace(batch_size=100), 1_000_000, 800),
+    ],
+    ids=["unknown", "the end", "in between", "the start", "two at least", "short chunks", "a fixed size"],
+)
+def test_an_extent_grows_with_what_is_left_where_chunks_are_long(
+    pace: Pace, fair_share: int | None, rows: int
+) -> None:
+    """So that most of its chunks can be looked for ahead; and there are always some for everybody."""
+    assert rows_in_extent(100, pace, fair_share) == rows
