@@ -20,21 +20,9 @@ pytestmark = pytest.mark.each_product
 def test_a_round_of_everything(database: Database, tmp_path: Path) -> None:
     """Every contender moves every row, beside an application; the table has a line for each."""
     rows, single_runs = 300, tmp_path / "runs.json"
-    command = [sys.executable, "-m", "benchmarks", "--url", database.url, "--rows", str(rows)]
+    options = f"--rows {rows} --rounds 1 --load 20 --idle 1 --patience 60".split()
     ran = subprocess.run(
-        [
-            *command,
-            "--rounds",
-            "1",
-            "--load",
-            "20",
-            "--idle",
-            "1",
-            "--patience",
-            "60",
-            "--json",
-            str(single_runs),
-        ],
+        [sys.executable, "-m", "benchmarks", "--url", database.url, *options, "--json", str(single_runs)],
         cwd=ROOT,
         capture_output=True,
         text=True,
