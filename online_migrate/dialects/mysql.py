@@ -412,6 +412,7 @@ def _share_tls_context(engine: Engine) -> None:
     class Connection(base):  # type: ignore[misc]
         def _create_ssl_ctx(self, options: object) -> object:
             if options:
+                # A certificate that somebody names may be renewed while a run lasts for days.
                 return super()._create_ssl_ctx(options)
             if not shared:
                 shared.append(super()._create_ssl_ctx(options))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from oslo_db.exception import DBError
 
 from online_migrate.dialects import create_engine
 from tests.servers import Database, tls
@@ -47,3 +49,24 @@ def test_what_the_url_says_of_certificates_counts(database: Database, tmp_path: 
     with pytest.raises((OSError, sa.exc.DBAPIError), match="No such file"):
         engine.connect()
     engine.dispose()
+
+
+def test_a_certificate_that_is_named_is_read_for_each_connection(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have been renewed since the last one, in a run that lasts for days."""
+    read: list[dict[str, object]] = []
+
+    def counted(connection: object, options: dict[str, object]) -> object:
+        read.append(options)
+        return tls.of_pymysql(connection, {})
+
+    monkeypatch.setattr("pymysql.connections.Connection._create_ssl_ctx", counted)
+    url = sa.make_url(database.url).update_query_dict({"ssl_ca": "named.pem"})
+    engine = create_engine(url.render_as_string(hide_password=False))
+    for _ in range(2):
+        # This MariaDB has no certificate, and so no way to answer who asks for one.
+        with contextlib.suppress(sa.exc.DBAPIError, DBError):
+            engine.connect().invalidate()
+    engine.dispose()
+    assert [options["ca"] for options in read] == ["named.pem"] * 2
