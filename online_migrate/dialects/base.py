@@ -124,6 +124,10 @@ class Dialect:
         raise NotImplementedError
         yield
 
+    def index_hint(self, connection: Connection, table: sa.Table, index: str | None) -> str | None:
+        """What makes a statement on a range of keys use their *index*, or the primary key; None: nothing."""
+        return None
+
     def epoch(self) -> sa.ColumnElement[int]:
         """The server's clock, in SQL: whole seconds since 1970."""
         raise NotImplementedError
@@ -237,6 +241,7 @@ class Dialect:
         table: sa.Table,
         key: Sequence[sa.ColumnElement[Any]],
         constant: Sequence[str],
+        hint: str | None = None,
     ) -> BulkWriter:
         """The fastest way to write different values into many rows; see :mod:`.bulk`."""
         return BulkWriter(table, key, constant)

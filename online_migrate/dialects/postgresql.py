@@ -265,6 +265,7 @@ class PostgreSQL(Dialect):
         table: sa.Table,
         key: Sequence[sa.ColumnElement[Any]],
         constant: Sequence[str],
+        hint: str | None = None,
     ) -> BulkWriter:
         name = plain_name(connection, table.schema, table.name)
         types = {row.name: row.type for row in self.rows(connection, _BARE_TYPES, table=name)}

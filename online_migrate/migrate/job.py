@@ -67,7 +67,9 @@ class Job:
     @functools.cached_property
     def _keys(self) -> ForChunks:
         key = self.chunker.key
-        return self._for_chunks(lambda where: sa.select(*key).where(where).order_by(*key))
+        return self._for_chunks(
+            lambda where: self.chunker.by_key(sa.select(*key)).where(where).order_by(*key)
+        )
 
     @functools.cached_property
     def update(self) -> sa.Update:
@@ -81,7 +83,7 @@ class Job:
     @functools.cached_property
     def moved(self) -> ForChunks:
         """A Backfill of a chunk."""
-        return self._for_chunks(self.update.where)
+        return self._for_chunks(self.chunker.update_by_key(self.update).where)
 
     @functools.cached_property
     def moved_and_counted(self) -> ForChunks:
@@ -106,7 +108,7 @@ class Job:
         return self._for_chunks(lambda where: self._rows(where).with_for_update())
 
     def _rows(self, where: sa.ColumnElement[bool]) -> sa.Select[Any]:
-        return sa.select(*self.selected).where(where).order_by(*self.chunker.key)
+        return self.chunker.by_key(sa.select(*self.selected)).where(where).order_by(*self.chunker.key)
 
     def _for_chunks(self, build: Callable[[sa.ColumnElement[bool]], sa.Executable]) -> ForChunks:
         return ForChunks(self.chunker, self.pending, build)
@@ -150,7 +152,7 @@ def _writer(
     if migration.touch and any(column.onupdate is not None for column in chunker.table.c):
         # Only SQLAlchemy's own UPDATE computes what a typed table says of them.
         return BulkWriter(chunker.table, chunker.key)
-    return dialect.bulk_writer(connection, chunker.table, chunker.key, constant)
+    return dialect.bulk_writer(connection, chunker.table, chunker.key, constant, chunker.hint)
 
 
 def _version(

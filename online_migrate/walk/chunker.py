@@ -72,15 +72,21 @@ def key_columns(connection: Connection, table: sa.Table) -> tuple[sa.Column[Any]
     What the database says counts, not what a typed ``sa.Table`` says: half of a key is not a key. Raises
     :class:`~online_migrate.exceptions.NoKey` where there is none.
     """
+    return _key(connection, table)[0]
+
+
+def _key(connection: Connection, table: sa.Table) -> tuple[tuple[sa.Column[Any], ...], str | None]:
+    """The same, and the name of the index; None if it is the primary key's."""
     inspector = sa.inspect(connection)
     columns = inspector.get_columns(table.name, schema=table.schema)
     nullable = {column["name"] for column in columns if column["nullable"]}
+    index: str | None = None
     names = list(inspector.get_pk_constraint(table.name, schema=table.schema)["constrained_columns"])
     if not names:
-        usable = [key for key in _unique_keys(inspector, table) if not nullable & set(key)]
+        usable = [key for key in _unique_keys(inspector, table) if not nullable & set(key[0])]
         if not usable:
             raise exceptions.NoKey(table=table.name)
-        names = min(usable, key=lambda names: (len(names), names))
+        names, index = min(usable, key=lambda key: (len(key[0]), key))
     missing = [name for name in names if name not in table.c]
     if missing:
         raise exceptions.NoKey(
@@ -89,18 +95,20 @@ def key_columns(connection: Connection, table: sa.Table) -> tuple[sa.Column[Any]
             "add that column, or give the table's name alone",
         )
     _refuse_null(connection, table, [table.c[name] for name in names if name in nullable])
-    return tuple(table.c[name] for name in names)
+    return tuple(table.c[name] for name in names), index
 
 
-def _unique_keys(inspector: sa.Inspector, table: sa.Table) -> list[list[str]]:
+def _unique_keys(inspector: sa.Inspector, table: sa.Table) -> list[tuple[list[str], str]]:
+    """The columns and the name of each."""
     indexes = inspector.get_indexes(table.name, schema=table.schema)
     constraints = inspector.get_unique_constraints(table.name, schema=table.schema)
     keys = [
-        [name for name in index["column_names"] if name is not None]
+        ([name for name in index["column_names"] if name is not None], index["name"] or "")
         for index in indexes
         if index["unique"] and all(index["column_names"]) and not _partial(index)
     ]
-    return [key for key in (*keys, *(list(c["column_names"]) for c in constraints)) if key]
+    keys += [(list(constraint["column_names"]), constraint["name"] or "") for constraint in constraints]
+    return [key for key in keys if key[0]]
 
 
 def _refuse_null(connection: Connection, table: sa.Table, columns: Sequence[sa.Column[Any]]) -> None:
@@ -144,11 +152,21 @@ class Chunker:
     def __init__(self, connection: Connection, table: sa.Table) -> None:
         self.table = table
         self._dialect: Dialect = dialect_of(connection)
-        self.columns = key_columns(connection, table)
+        self.columns, index = _key(connection, table)
         """The columns of the key, as the user sees them."""
         self.key = tuple(self._dialect.key_expression(column) for column in self.columns)
         """The key as it is read and compared: what was read is found again."""
         self._ours = our_prefix(table)
+        self.hint = self._dialect.index_hint(connection, table, index)
+        """What makes the server use the key's index, if it needs to be told."""
+
+    def by_key(self, query: sa.Select[Any]) -> sa.Select[Any]:
+        """*query*, on the rows of a range of keys, with what it takes for the server to use the key."""
+        return query if self.hint is None else query.with_hint(self.table, self.hint)
+
+    def update_by_key(self, update: sa.Update) -> sa.Update:
+        """The same for an UPDATE of the table."""
+        return update if self.hint is None else update.with_hint(self.hint)
 
     def above(self, key: Key) -> sa.ColumnElement[bool]:
         """The rows whose key is greater than *key*."""
@@ -217,7 +235,7 @@ class Chunker:
     def _ends(self) -> dict[bool, sa.Select[Any]]:
         skipped = sa.bindparam(f"{self._ours}skipped", type_=sa.Integer)
         return {
-            start: sa.select(*self.key)
+            start: self.by_key(sa.select(*self.key))
             .where(self.between(from_start=start))
             .order_by(*self.key)
             .limit(1)
@@ -249,7 +267,7 @@ class Chunker:
         return found[0] if found else None
 
     def _ahead(self, lower: Key | None, condition: sa.ColumnElement[bool] | None) -> sa.Select[Any]:
-        query = sa.select(*self.key).order_by(*self.key)
+        query = self.by_key(sa.select(*self.key)).order_by(*self.key)
         if condition is not None:
             query = query.where(condition)
         return query if lower is None else query.where(self.above(lower))

@@ -469,7 +469,8 @@ def test_a_row_that_is_changed_just_before_it_is_written(
             connection.commit()
             came_first.append(True)
 
-    with schema.happens("before", "UPDATE items", act):
+    written = "UPDATE (SELECT" if database.server.has("lock_tables") else "UPDATE items"
+    with schema.happens("before", written, act):
         assert project.migrate()["fill"].outcome is Outcome.COMPLETE
     wanted = expected if came_first else (5, 5, 50, 1)
     assert rows(database.engine, "SELECT id, gb, size, hits FROM items WHERE id = 5") == [wanted]

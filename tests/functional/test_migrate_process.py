@@ -49,9 +49,9 @@ def before_execute(connection, cursor, statement, parameters, context, executema
     if statement.startswith("UPDATE online_migrate_walk"):
         strike("before an extent is taken")
         SEEN.add("extent")
-    if statement.startswith("UPDATE items"):
+    if statement.startswith(("UPDATE items", "UPDATE (SELECT")):
         CHUNKS.append(statement)
-    if len(CHUNKS) == 2 and statement.startswith("UPDATE items"):
+    if len(CHUNKS) == 2 and statement.startswith(("UPDATE items", "UPDATE (SELECT")):
         strike("before the rows are written")
     if len(CHUNKS) == 2 and statement.startswith("UPDATE online_migrate_worker") and "done=" in statement:
         strike("before the lease moves")

@@ -58,7 +58,7 @@ def before_commit(connection):
 
 @sa.event.listens_for(sa.engine.Engine, "before_cursor_execute")
 def before_execute(connection, cursor, statement, parameters, context, executemany):
-    if statement.startswith("UPDATE items"):
+    if statement.startswith(("UPDATE items", "UPDATE (SELECT")):
         reached("before the rows are written")
     if ARMED and statement.startswith("UPDATE online_migrate_worker") and "done=" in statement:
         ARMED.append("lease")

@@ -174,7 +174,7 @@ def pause(share=1.0):
 
 @sa.event.listens_for(sa.engine.Engine, "before_cursor_execute")
 def before_execute(connection, cursor, statement, parameters, context, executemany):
-    if "UPDATE items" in statement:
+    if statement.startswith(("UPDATE items", "UPDATE (SELECT")):
         connection.info["moving"] = True
         pause()
 

@@ -1,0 +1,119 @@
+"""Statements on a range of keys read that range by its key, whatever the server believes of the table.
+
+Estimates are out of date most of all while rows are being moved. MySQL then skips through a secondary
+index, or reads the whole table, for every chunk.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from online_migrate.migrate.run import Outcome
+from tests.servers import Database
+from tests.support.project import Project, create, execute, insert, rows
+
+pytestmark = pytest.mark.needs("lock_tables")  # the servers of the MySQL family
+
+COUNT = 2_000
+KINDS = {
+    "backfill": 'fill = Backfill(table="items", values={"size": 1}, pending=lambda t: t.c.size.is_(None))',
+    "row": """
+        @row_migration(table="items", pending=lambda t: t.c.size.is_(None))
+        def fill(row):
+            return {"size": 1}
+    """,
+}
+KEYS = {"primary": "PRIMARY", "unique": "uq"}
+
+
+@pytest.fixture
+def project(database: Database, tmp_path: Path) -> Iterator[Project]:
+    with Project.create(tmp_path / "project", database.url, batch_size=100) as written:
+        yield written
+
+
+def _items(database: Database, key: str) -> None:
+    """A table of which the server believes that it has no row."""
+    # The first unique key is the server's own primary key if there is no other; the second one is walked.
+    unique: list[Any] = []
+    if key == "unique":
+        unique = [sa.Index("a", "id", "host", unique=True), sa.Index("uq", "id", unique=True)]
+    table = create(
+        database.engine,
+        sa.Table(
+            "items",
+            sa.MetaData(),
+            sa.Column("id", sa.String(36), primary_key=not unique, nullable=False),
+            sa.Column("host", sa.String(50), nullable=False, index=True),
+            sa.Column("size", sa.Integer),
+            *unique,
+        ),
+    )
+    insert(database.engine, table, [{"id": f"{i:09}", "host": f"h{i % 5}"} for i in range(COUNT)])
+    execute(database.engine, "ALTER TABLE items STATS_AUTO_RECALC = 0")
+    stale = "n_rows = 0, clustered_index_size = 1, sum_of_other_index_sizes = 1"
+    this = "table_name = 'items' AND database_name = DATABASE()"
+    execute(database.engine, f"UPDATE mysql.innodb_table_stats SET {stale} WHERE {this}")
+    execute(database.engine, "FLUSH TABLES items")
+
+
+@pytest.fixture
+def sent(database: Database) -> Iterator[list[tuple[str, Any]]]:
+    """The statements on ranges of items that a run sends, with their parameters."""
+    statements: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_more: Any) -> None:
+        if re.search(r"\bitems\b.*\b(ORDER BY|SET|online_migrate_upper)", statement, re.DOTALL):
+            statements.append((statement, parameters))
+
+    sa.event.listen(sa.engine.Engine, "before_cursor_execute", note)
+    yield statements
+    sa.event.remove(sa.engine.Engine, "before_cursor_execute", note)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("key", KEYS)
+def test_every_statement_on_a_range_goes_by_the_key(
+    key: str, kind: str, database: Database, project: Project, sent: list[tuple[str, Any]]
+) -> None:
+    _items(database, key)
+    project.data("fill", KINDS[kind])
+    project.site().prepare()
+    sent.clear()  # what made the table
+    result = project.migrate()["fill"]
+    assert (result.outcome, result.done) == (Outcome.COMPLETE, COUNT)
+    statements = dict(sent)
+    assert len(statements) >= 4
+    for statement, parameters in statements.items():
+        assert _indexes(database, statement, parameters) == {KEYS[key]}, statement[:300]
+
+
+def _indexes(database: Database, statement: str, parameters: Any) -> set[str | None]:
+    """By which index a statement finds rows of items; None: it reads all of them."""
+    explain = "EXPLAIN FORMAT=TRADITIONAL" if database.server.product == "mysql" else "EXPLAIN"
+    with database.engine.connect() as connection:
+        found = connection.exec_driver_sql(f"{explain} {statement}", parameters).mappings().all()
+    return {row["key"] for row in found if row["table"] in ("items", "t")}
+
+
+def test_a_key_that_the_optimizer_may_not_see_is_walked_without_it(
+    database: Database, project: Project
+) -> None:
+    """Nobody can ask for an invisible index."""
+    _items(database, "unique")
+    if database.server.product == "mariadb":
+        # The shortest such key is its own primary key, so that there is none to hide.
+        with pytest.raises(sa.exc.DBAPIError, match="primary key"):
+            execute(database.engine, "ALTER TABLE items ALTER INDEX uq IGNORED")
+    else:
+        execute(database.engine, "ALTER TABLE items ALTER INDEX uq INVISIBLE")
+    project.data("fill", KINDS["backfill"])
+    result = project.migrate()["fill"]
+    assert (result.outcome, result.done) == (Outcome.COMPLETE, COUNT)
+    assert rows(database.engine, "SELECT size, count(*) FROM items GROUP BY size") == [(1, COUNT)]
