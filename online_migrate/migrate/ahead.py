@@ -11,21 +11,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import queue
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from online_migrate.migrate.aside import Aside, Beat
 from online_migrate.migrate.claims import Extent
 from online_migrate.migrate.planner import Plan
 from online_migrate.migrate.work import Prepared
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
-
-Beat = Callable[[], None]
-_LOOK = 0.5
-"""Seconds after which a worker that waits for what is read shows that it is alive."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,66 +52,53 @@ class ReadAhead:
     ) -> None:
         self._read = read
         self._connect = connect
-        self._questions: queue.SimpleQueue[tuple[Extent, int] | None] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[Ready | None] = queue.SimpleQueue()
+        self._aside: Aside[Ready] = Aside()
         self._asked: Extent | None = None
-        self._answer: Ready | None = None
-        self._waiting = False
         self._closed = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._opened = contextlib.ExitStack()
+        self._connection: Connection | None = None
 
     def ask(self, extent: Extent, size: int) -> None:
         """Has the first *size* rows of *extent* read, and waits for nothing."""
-        if self._thread is None:
-            name = f"{threading.current_thread().name}-ahead"
-            self._thread = threading.Thread(target=self._read_on, name=name, daemon=True)
-            self._thread.start()
-        self._asked, self._waiting = extent, True
-        self._questions.put((extent, size))
+        self._asked = extent
+        self._aside.begin(lambda: self._look(extent, size))
 
     def take(self, extent: Extent, beat: Beat) -> Ready | None:
         """The first rows of *extent*. None: that was not asked for, or could not be read.
 
         *beat*: called now and then while it waits.
         """
-        self.settle(beat)
-        asked, answer = self._asked, self._answer
-        self._asked = self._answer = None
+        answer = self._aside.take(beat)
+        asked, self._asked = self._asked, None
         return answer if asked == extent else None
 
     def forget(self, beat: Beat) -> None:
         """What was asked for is not wanted any more: while nobody worked, it has grown old."""
-        self.settle(beat)
-        self._asked = self._answer = None
+        self._aside.take(beat)
+        self._asked = None
 
     def settle(self, beat: Beat) -> None:
         """Waits until nothing is being read; what was is kept for :meth:`take`."""
-        while self._waiting:
-            with contextlib.suppress(queue.Empty):
-                self._answer = self._answers.get(timeout=_LOOK)
-                self._waiting = False
-                return
-            beat()
+        self._aside.settle(beat)
 
     def close(self) -> None:
         """Ends the thread, after the row that it is at."""
         self._closed.set()
-        self._questions.put(None)
-        if self._thread is not None:
-            self._thread.join()
+        self._aside.close()
+        self._opened.close()
 
-    # --- its thread ------------------------------------------------------------------------------
+    # --- in the thread ---------------------------------------------------------------------------
 
-    def _read_on(self) -> None:
-        while (question := self._questions.get()) is not None:
-            try:
-                with self._connect() as connection:
-                    while question is not None:
-                        self._answers.put(self._read(connection, *question, self._check))
-                        question = self._questions.get()
-                    return
-            except Exception:  # noqa: BLE001 - the worker reads it himself, and is told the same
-                self._answers.put(None)
+    def _look(self, extent: Extent, size: int) -> Ready:
+        try:
+            if self._connection is None:
+                self._connection = self._opened.enter_context(self._connect())
+            return self._read(self._connection, extent, size, self._check)
+        except Exception:
+            # Whatever it was, the next one has a connection that nothing has happened to.
+            self._connection = None
+            self._opened.close()
+            raise
 
     def _check(self) -> None:
         if self._closed.is_set():

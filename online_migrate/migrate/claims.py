@@ -70,7 +70,7 @@ class Survey:
     upper: Key | None
     last: bool
     """There is less than an extent above the frontier."""
-    dead: frozenset[str]
+    dead: frozenset[str] = frozenset()
     """Workers whose session is gone, for certain."""
 
 
@@ -110,7 +110,7 @@ class Claims:
 
     # --- asking for work -------------------------------------------------------------------------
 
-    def survey(self, connection: Connection, rows: int, dead: frozenset[str]) -> Survey:
+    def survey(self, connection: Connection, rows: int) -> Survey:
         """Looks where the next extent, of *rows* rows, would end."""
         walk = state.get_walk(connection, self._name)
         if walk is None:
@@ -123,7 +123,7 @@ class Claims:
             if upper is None:
                 last = True
                 upper = self._chunker.last_key(connection, lower, condition)
-        return Survey(walk, upper, last, dead)
+        return Survey(walk, upper, last)
 
     def take(self, connection: Connection, seen: Survey) -> Extent | Claim:
         """Takes an extent if there is one; see :class:`Claim` for why there is none."""

@@ -27,9 +27,9 @@ class Stopwatch:
         self._single: collections.deque[float] = collections.deque(maxlen=memory)
         self._began = self._worked = self._moved = 0.0
 
-    def begin(self) -> None:
-        """The next statements lock the rows. Called again when the transaction is."""
-        self._began = self._worked = self._moved = self._now()
+    def begin(self, at: float | None = None) -> None:
+        """The rows are locked from now on, or from *at*. Called again when the transaction is repeated."""
+        self._began = self._worked = self._moved = self._now() if at is None else at
 
     def worked(self) -> None:
         """The rows are written; the next statement is on a single row of ours."""

@@ -144,30 +144,45 @@ def _do(
 # --- SQL expressions -----------------------------------------------------------------------------
 
 
+class Moved(NamedTuple):
+    """What the UPDATE of a chunk did."""
+
+    done: int
+    clean: bool
+    """It is known that none of these rows is pending still."""
+
+
+def move(connection: Connection, job: Job, chunk: Chunk) -> Moved:
+    """The UPDATE of a Backfill, on the pending rows of *chunk*; raises :class:`UserError`."""
+    where = f"{job.name} ({chunk})"
+    if job.pending is None or not job.dialect.update_returning:
+        return Moved(_call(where, job.moved.execute, connection, chunk).rowcount, job.pending is None)
+    # One look at the rows instead of two: the statement itself says who is still pending.
+    done, still = _call(where, lambda: job.moved_and_counted.execute(connection, chunk).one())
+    return Moved(done, not still)
+
+
+def left_behind(connection: Connection, job: Job, chunk: Chunk, moved: Moved) -> Sequence[Key]:
+    """The rows of *chunk* that are pending after its UPDATE."""
+    return [] if moved.clean else job.pending_keys(connection, chunk)
+
+
 @_do.register(Backfill)
 def _backfill(
     migration: Backfill, connection: Connection, job: Job, chunk: Chunk, prepared: Prepared | None
 ) -> Effect:
-    where = f"{migration.name} ({chunk})"
-    if job.pending is None or not job.dialect.update_returning:
-        done = _call(where, job.moved.execute, connection, chunk).rowcount
-        if job.pending is None:
-            return Effect(done, {})
-    else:
-        # One look at the rows instead of two: the statement itself says who is still pending.
-        done, still = _call(where, lambda: job.moved_and_counted.execute(connection, chunk).one())
-        if not still:
-            return Effect(done, {})
-    left = job.pending_keys(connection, chunk)
+    moved = move(connection, job, chunk)
+    left = left_behind(connection, job, chunk, moved)
     if not left:
-        return Effect(done, {})
+        return Effect(moved.done, {})
     # Either our UPDATE does not do its work on them, or somebody wrote them just now. Now that they are
     # named they are updated, and so locked: who is pending after that is so by our own doing.
+    assert job.pending is not None
     named = job.chunker.among(left)
     connection.execute(job.update.where(named, job.pending))
     failures = _still_pending(connection, job, chunk, left)
     mended = len(left) - len(failures)
-    return Effect(max(0, done - len(failures)) + mended, failures)
+    return Effect(max(0, moved.done - len(failures)) + mended, failures)
 
 
 # --- a function of a row -------------------------------------------------------------------------

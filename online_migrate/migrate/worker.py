@@ -12,19 +12,20 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from online_migrate import exceptions, state
 from online_migrate.dialects import Dialect
 from online_migrate.dialects.errors import AnyFault, ServerFault, words_of
 from online_migrate.migrate.ahead import ReadAhead, Ready
-from online_migrate.migrate.claims import Claim, Claims, Extent, lock_of, rows_in_extent
+from online_migrate.migrate.claims import Claim, Claims, Extent, LeaseLost, Survey, lock_of, rows_in_extent
 from online_migrate.migrate.crew import LONGEST_REST, Crew
 from online_migrate.migrate.isolation import Isolation
 from online_migrate.migrate.job import Job
 from online_migrate.migrate.planner import Plan, Planner
 from online_migrate.migrate.pulse import Pulse
+from online_migrate.migrate.relay import Dropped, Leg, Relay, Written
 from online_migrate.migrate.timing import Stopwatch
 from online_migrate.migrate.transaction import committed, data_connection, looked
 from online_migrate.migrate.work import Prepared, Stale, UserError, call, do_chunk, read, with_writes
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 T = TypeVar("T")
-_LONG = 0.1
-"""Seconds of a chunk for which it pays to look for the next one's end meanwhile, on another connection."""
 _UNLOCKED = 86_400.0
 """Seconds for which a session may be idle that locks nothing."""
 _IDLE = 0.1
@@ -60,13 +59,14 @@ class Worker:
         self._stopwatch = Stopwatch(crew.place.clock.monotonic)
         self._isolation: Isolation[Key] = Isolation()
         self._planner = Planner(crew, job, self._isolation)
-        self._looks_first = job.is_per_row or (
-            not job.dialect.single_writer
-            and crew.place.pace.batch_size is None
-            and crew.place.pace.chunk_time >= _LONG
-        )
         self._ahead = ReadAhead(self._look, lambda: data_connection(crew.place.engine, _UNLOCKED))
+        self._relay: Relay | None = None
+        if Relay.fits(job, crew.place.pace):
+            now = crew.place.clock.monotonic
+            self._relay = Relay(job, connection, self._another, now, pulse.keep_alive)
         self._extent: Extent | None = None
+        self._seen: Survey | None = None
+        """What there is to claim next, if that was looked up already: it counts if nobody claimed since."""
         self._session = 0
         self._plan: Plan | None = None
         """Of the chunk in hand."""
@@ -77,13 +77,18 @@ class Worker:
         try:
             answer = self._work()
         except Exception:
-            self._ahead.close()
+            self._close()
             self._sign_off()
             raise
-        self._ahead.close()
+        self._close()
         # Not when somebody wants us to leave at once: others see that our session has ended.
         self._sign_off()
         return answer
+
+    def _close(self) -> None:
+        self._ahead.close()
+        if self._relay is not None:
+            self._relay.close()
 
     def _work(self) -> Claim | None:
         while not self._crew.over:
@@ -124,6 +129,8 @@ class Worker:
         if reason is None:
             return False
         self._ahead.forget(self._beat)
+        if self._relay is not None:
+            self._relay.drop()
         self._rest(_IDLE)
         return True
 
@@ -133,9 +140,9 @@ class Worker:
         self._pulse.keep_alive(self._connection)
 
     def _claim(self) -> Claim | None:
-        rows = rows_in_extent(self._size.size, self._crew.place.pace, self._crew.fair_share)
         with self._claims.dead_sessions(self._connection, self._crew.place.clock) as dead:
-            seen = self._looked(lambda: self._claims.survey(self._connection, rows, dead))
+            seen, self._seen = self._seen or self._survey(self._connection), None
+            seen = dataclasses.replace(seen, dead=dead)
             answer = self._committed(lambda: self._claims.take(self._connection, seen))
         if isinstance(answer, Extent):
             self._extent = answer
@@ -144,18 +151,95 @@ class Worker:
             self._rest(_IDLE)
         return answer
 
+    def _survey(self, connection: Connection) -> Survey:
+        place = self._crew.place
+        rows = rows_in_extent(self._size.size, place.pace, self._crew.fair_share)
+        return looked(place.clock, self._dialect, connection, lambda: self._claims.survey(connection, rows))
+
     def _committed(self, work: Callable[[], T]) -> T:
         return committed(self._crew.place.clock, self._dialect, self._connection, work)
 
     def _looked(self, look: Callable[[], T]) -> T:
         return looked(self._crew.place.clock, self._dialect, self._connection, look)
 
+    @contextlib.contextmanager
+    def _another(self) -> Iterator[Connection]:
+        """A second connection on which rows are locked."""
+        place = self._crew.place
+        with data_connection(place.engine, place.lease, lasting=False) as connection:
+            look = lambda: self._dialect.session_id(connection)  # noqa: E731
+            session = looked(place.clock, self._dialect, connection, look)
+            place.watched.sessions.add(session)
+            try:
+                yield connection
+            finally:
+                place.watched.sessions.remove(session)
+
     # --- chunks ----------------------------------------------------------------------------------
 
     def _next_chunk(self) -> None:
         """The next chunk of the extent in hand."""
-        extent, place = self._extent, self._crew.place
+        extent = self._extent
         assert extent is not None
+        if self._relay is None or not self._in_turns(self._relay, extent):
+            self._alone(extent)
+
+    def _in_turns(self, relay: Relay, extent: Extent) -> bool:
+        """Does a chunk, and has the next one written meanwhile; False: it is to be done alone."""
+        rests = self._dialect.courtesy or self._crew.place.watched.steering.rest
+        if rests or self._planner.by_name(extent):
+            relay.drop()
+            return False
+        if relay.sits_out():
+            return False
+        try:
+            leg = relay.at(extent)
+            if leg is None:
+                leg = self._leg(relay, extent)
+                relay.begin(leg)
+            following = None
+            if leg.plan.upper != extent.upper:
+                following = self._leg(relay, dataclasses.replace(extent, lower=leg.plan.upper))
+            else:
+                self._seen = self._survey(relay.spare())
+            written = relay.take()
+            if following is not None:
+                relay.begin(following)
+            self._finish(relay, extent, written)
+        except (*ServerFault, exceptions.OnlineMigrateError, LeaseLost, Dropped) as error:
+            relay.fail()
+            if self._dialect.is_connection_lost(error):
+                # Nobody knows whether its commit got through: another worker looks.
+                raise
+            # Nothing of it counts: the chunk is done again alone, and whoever is to blame is met there.
+            return False
+        return True
+
+    def _leg(self, relay: Relay, extent: Extent) -> Leg:
+        connection = relay.spare()
+        return Leg(extent, self._look(connection, extent, self._size.size, self._beat).plan, connection)
+
+    def _finish(self, relay: Relay, extent: Extent, written: Written) -> None:
+        """The lease of a chunk whose rows are written, in the same transaction, and the end of that."""
+        connection, plan, done = written.leg.connection, written.leg.plan, written.moved.done
+        self._stopwatch.begin(written.began)
+        relay.refuse_left_behind(written)
+        self._stopwatch.worked()
+        self._claims.advance(connection, extent, plan.upper, done)
+        self._stopwatch.moved()
+        relay.commit(written)
+        self._finished(extent, plan, done)
+
+    def _finished(self, extent: Extent, plan: Plan, done: int, *, prepared: float = 0.0) -> None:
+        """After the commit; *prepared*: seconds for which its rows were read."""
+        self._adapt(plan, prepared)
+        self._moved(extent, plan.upper)
+        if done or plan.chunk is not None:
+            self._crew.count(self.id, done, plan.chunk or "", self._size)
+
+    def _alone(self, extent: Extent) -> None:
+        """A chunk from its beginning to its end."""
+        place = self._crew.place
         size = self._isolation.limit if self._isolation.active else self._size.size
         reserved = place.budget.reserve(size)
         if not reserved:
@@ -166,7 +250,7 @@ class Worker:
         hidden = 0.0 if ready is None else ready.seconds
         self._plan = None
         try:
-            if ready is None and self._looks_first:
+            if ready is None and self._job.is_per_row:
                 ready = self._look(self._connection, extent, reserved, self._beat)
             if ready is not None:
                 self._plan = ready.plan
@@ -217,11 +301,7 @@ class Worker:
             self._ahead.settle(self._beat)
             locked = dataclasses.replace(prepared, lock=True)
             done, failures = self._committed(lambda: work(locked))
-        plan = self._the_plan
-        self._adapt(plan, 0.0 if ready is None else ready.seconds)
-        self._moved(extent, plan.upper)
-        if done or plan.chunk is not None:
-            self._crew.count(self.id, done, plan.chunk or "", self._size)
+        self._finished(extent, self._the_plan, done, prepared=0.0 if ready is None else ready.seconds)
         self._too_many(failures)
         return done
 

@@ -1,0 +1,435 @@
+"""While a chunk is brought to its end the next one is written, on a second connection.
+
+Whatever happens to either of them, every row is done once, and what is counted is what is there.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from online_migrate.migrate.relay import Relay, Written
+from online_migrate.migrate.run import Outcome
+from tests.servers import Database
+from tests.support.project import PATIENCE, Process, Project, create, execute, insert, rows, scalar, wait_for
+
+pytestmark = [pytest.mark.needs("many_writers"), pytest.mark.each_product]
+
+COUNT = 95
+PENDING = ", pending=lambda t: t.c.hits == 0"
+FILL = """
+fill = Backfill(table="items", values=lambda t: {{"hits": t.c.hits + {more}, "session": {session}}}{pending})
+"""
+HELD = """
+import threading
+POINT, HELD = os.environ.get("POINT"), []
+
+def reached(point):
+    if point == POINT and len(HELD) == 4 and threading.current_thread().name == "MainThread":
+        HELD.append(point)
+        # Long enough for the chunk after this one to be written, and not committed.
+        time.sleep(0.2)
+        (FOLDER / "there").touch()
+        {act}
+
+@sa.event.listens_for(sa.engine.Engine, "before_cursor_execute")
+def before(connection, cursor, statement, parameters, context, executemany):
+    if statement.startswith("UPDATE online_migrate_worker") and "done=" in statement:
+        # The first time it is the claim of the rows.
+        HELD.append("lease") if len(HELD) < 4 else None
+        reached("before the lease moves")
+
+@sa.event.listens_for(sa.engine.Engine, "commit")
+def committing(connection):
+    reached("before the commit")
+"""
+POINTS = ["before the lease moves", "before the commit"]
+STOP = "os.kill(os.getpid(), signal.SIGSTOP)"
+SLEEP = "time.sleep(3600)"
+UNTIL = 'while not (FOLDER / "go").exists(): time.sleep(0.02)'
+
+
+@pytest.fixture
+def items(database: Database) -> sa.Table:
+    """Rows 1 to 95, none of them done."""
+    table = create(
+        database.engine,
+        sa.Table(
+            "items",
+            sa.MetaData(),
+            sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("hits", sa.Integer, nullable=False, server_default="0"),
+            sa.Column("session", sa.BigInteger),
+            sa.Column("other", sa.Integer),
+        ),
+    )
+    insert(database.engine, table, [{"id": i} for i in range(1, COUNT + 1)])
+    return table
+
+
+@pytest.fixture
+def project(database: Database, items: sa.Table, tmp_path: Path) -> Iterator[Project]:
+    with Project.create(tmp_path / "project", database.url, batch_size=10) as written:
+        yield written
+
+
+@pytest.fixture
+def short_lease(database: Database, items: sa.Table, tmp_path: Path) -> Iterator[Project]:
+    """A project in which who is silent for more than two seconds is taken for dead."""
+    with Project.create(tmp_path / "project", database.url, batch_size=10, lease=2) as written:
+        yield written
+
+
+def _fill(database: Database, pending: str = "", more: str = "1") -> str:
+    """A Backfill that counts how often it came to a row, and says on which connection."""
+    postgresql = database.engine.dialect.name == "postgresql"
+    session = "sa.func.pg_backend_pid()" if postgresql else "sa.func.connection_id()"
+    return FILL.format(session=session, pending=pending, more=more)
+
+
+def _sessions(engine: sa.Engine) -> list[tuple[int, int]]:
+    """Which rows were written on the same connection, one after the other: (first row, session)."""
+    found: list[tuple[int, int]] = []
+    for row, session in rows(engine, "SELECT id, session FROM items ORDER BY id"):
+        if not found or found[-1][1] != session:
+            found.append((row, session))
+    return found
+
+
+def _assert_once(engine: sa.Engine, project: Project) -> None:
+    assert rows(engine, "SELECT hits, count(*) FROM items GROUP BY hits") == [(1, COUNT)]
+    found = project.status("fill")
+    assert (found.status, found.done) == ("complete", COUNT)
+    assert rows(engine, "SELECT id FROM online_migrate_worker") == []
+
+
+def _wait_until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[Written]:
+    """The chunks that were brought to their end after they were written ahead."""
+    written: list[Written] = []
+    commit = Relay.commit
+
+    def committed(self: Relay, chunk: Written) -> None:
+        commit(self, chunk)
+        written.append(chunk)
+
+    monkeypatch.setattr(Relay, "commit", committed)
+    return written
+
+
+# --- two connections -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pending", [PENDING, ""], ids=["with pending", "without pending"])
+def test_two_connections_take_turns(pending: str, database: Database, project: Project) -> None:
+    """Chunk by chunk, within an extent of eight; each of them is done once."""
+    project.data("fill", _fill(database, pending))
+    assert project.migrate()["fill"].done == COUNT
+    _assert_once(database.engine, project)
+    turns = _sessions(database.engine)
+    assert [row for row, _session in turns[:8]] == [1, 11, 21, 31, 41, 51, 61, 71]
+    assert len({session for _row, session in turns}) == 2
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{"pace": "default"}, {"nice": 0.5}, {"max_count": COUNT}, {"pace": "gentle"}],
+    ids=lambda limits: next(iter(limits)) + str(next(iter(limits.values()))),
+)
+def test_who_is_to_leave_room_for_others_locks_one_chunk_at_a_time(
+    limits: dict[str, Any], database: Database, project: Project, taken: list[Written]
+) -> None:
+    project.data("fill", _fill(database, PENDING))
+    project.migrate(**limits)
+    assert rows(database.engine, "SELECT hits, count(*) FROM items GROUP BY hits") == [(1, COUNT)]
+    assert taken == []
+    assert len({session for _row, session in _sessions(database.engine)}) == 1
+
+
+def test_what_is_written_ahead_is_not_seen_before_its_turn(
+    database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each commit the rows below it are done, those of the chunk ahead are not, for everybody else."""
+    seen: list[tuple[int, int]] = []
+    commit = Relay.commit
+
+    def watched(self: Relay, chunk: Written) -> None:
+        time.sleep(0.05)
+        seen.append((chunk.leg.plan.upper[0], _done()))
+        commit(self, chunk)
+        seen.append((chunk.leg.plan.upper[0], _done()))
+
+    def _done() -> int:
+        return int(scalar(database.engine, "SELECT count(*) FROM items WHERE hits = 1"))
+
+    monkeypatch.setattr(Relay, "commit", watched)
+    project.data("fill", _fill(database))
+    assert project.migrate()["fill"].done == COUNT
+    assert len(seen) == 20
+    assert [(upper, done + 10 if i % 2 == 0 else done) for i, (upper, done) in enumerate(seen[:18])] == [
+        (upper, upper) for upper in range(10, 91, 10) for _ in range(2)
+    ]
+
+
+# --- rows that fail ------------------------------------------------------------------------------
+
+
+def test_a_row_that_fails_ahead_is_isolated_as_any_other(
+    database: Database, project: Project, taken: list[Written]
+) -> None:
+    """The database refuses rows 33, 34 and 77; chunks before and after them go on in turns."""
+    overflow = "sa.case((t.c.id.in_([33, 34, 77]), 2**31 - 1), else_=0) + 1"
+    project.data("fill", _fill(database, PENDING, more=overflow))
+    result = project.migrate()["fill"]
+    assert (result.outcome, result.done, result.failed) == (Outcome.FAILED, COUNT - 3, 3)
+    left = rows(database.engine, "SELECT id FROM items WHERE hits = 0 ORDER BY id")
+    assert left == [(33,), (34,), (77,)]
+    assert scalar(database.engine, "SELECT max(hits) FROM items") == 1
+    assert len(taken) >= 3
+    assert project.counts("fill") == (COUNT - 3, 0, 3)
+
+
+def test_a_row_that_its_update_leaves_pending_is_recorded(database: Database, project: Project) -> None:
+    project.data("fill", _fill(database, PENDING, more="sa.case((t.c.id == 42, 0), else_=1)"))
+    result = project.migrate()["fill"]
+    assert (result.outcome, result.done, result.failed) == (Outcome.FAILED, COUNT - 1, 1)
+    assert rows(database.engine, "SELECT id FROM items WHERE hits <> 1") == [(42,)]
+    [(error,)] = rows(database.engine, "SELECT error FROM online_migrate_failure")
+    assert "still pending" in error
+
+
+# --- others who hold locks -----------------------------------------------------------------------
+
+
+def test_an_application_that_wants_rows_of_both_chunks_is_let_through(
+    database: Database, project: Project, taken: list[Written]
+) -> None:
+    """It holds a row of every chunk, and asks for one of the chunk before: no deadlock, nothing lost."""
+    project.data("fill", _fill(database, PENDING))
+    project.site().prepare()
+    over = threading.Event()
+    served, refused = [0], []
+
+    def application() -> None:
+        engine = sa.create_engine(database.url, poolclass=sa.NullPool)
+        touch = sa.text("UPDATE items SET other = coalesce(other, 0) + 1 WHERE id = :id")
+        while not over.is_set():
+            for later, earlier in ((25, 15), (55, 45), (85, 75)):
+                try:
+                    with engine.begin() as connection:
+                        connection.execute(touch, {"id": later})
+                        connection.execute(touch, {"id": earlier})
+                    served[0] += 1
+                except sa.exc.DBAPIError as error:
+                    refused.append(error)
+
+    thread = threading.Thread(target=application)
+    thread.start()
+    try:
+        _wait_until(lambda: served[0] > 3)
+        assert project.migrate()["fill"].done == COUNT
+    finally:
+        over.set()
+        thread.join()
+    _assert_once(database.engine, project)
+    assert refused == []
+    touched = "SELECT sum(other), count(*) FROM items WHERE other IS NOT NULL"
+    assert rows(database.engine, touched) == [(2 * served[0], 6)]
+
+
+COUNTED = {
+    "postgresql": [
+        """CREATE FUNCTION tally() RETURNS trigger LANGUAGE plpgsql AS $$
+           BEGIN UPDATE tally SET n = n + 1; RETURN NEW; END $$""",
+        "CREATE TRIGGER tally AFTER UPDATE ON items FOR EACH ROW EXECUTE FUNCTION tally()",
+    ],
+    "mysql": ["CREATE TRIGGER tally AFTER UPDATE ON items FOR EACH ROW UPDATE tally SET n = n + 1"],
+}
+DEFERRED = """
+    CREATE CONSTRAINT TRIGGER late AFTER UPDATE ON items DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW WHEN (NEW.id % 20 BETWEEN 1 AND 10) EXECUTE FUNCTION tally()
+"""
+
+
+def test_chunks_that_write_the_same_row_wait_for_each_other(
+    database: Database, project: Project, taken: list[Written]
+) -> None:
+    """A trigger counts in a row of another table: the chunk ahead waits until the one before is committed."""
+    execute(database.engine, "CREATE TABLE tally (n INTEGER)", "INSERT INTO tally VALUES (0)")
+    execute(database.engine, *COUNTED[database.engine.dialect.name.replace("mariadb", "mysql")])
+    project.data("fill", _fill(database, PENDING))
+    assert project.migrate()["fill"].done == COUNT
+    _assert_once(database.engine, project)
+    assert scalar(database.engine, "SELECT n FROM tally") == COUNT
+    assert len(taken) == 10
+
+
+@pytest.mark.needs("transactional_ddl", "many_writers")
+def test_a_commit_that_waits_for_the_chunk_ahead_gives_way(database: Database, project: Project) -> None:
+    """A deferred trigger wants, at the commit, what the chunk ahead has locked: neither can go on.
+
+    No server sees that: one of them waits for its client. So the wait ends by the limit of the session.
+    """
+    engine = database.engine
+    early = COUNTED["postgresql"][1].replace("ROW", "ROW WHEN (NEW.id % 20 NOT BETWEEN 1 AND 10)")
+    execute(engine, "CREATE TABLE tally (n INTEGER)", "INSERT INTO tally VALUES (0)")
+    execute(engine, COUNTED["postgresql"][0], early, DEFERRED)
+    execute(engine, "DELETE FROM items WHERE id > 30")
+    project.data("fill", _fill(database, PENDING))
+    assert project.migrate()["fill"].done == 30
+    assert rows(engine, "SELECT hits, count(*) FROM items GROUP BY hits") == [(1, 30)]
+    assert scalar(engine, "SELECT n FROM tally") == 30
+
+
+# --- the end of a worker, or of a session --------------------------------------------------------
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_kill_takes_both_chunks_back(point: str, database: Database, project: Project) -> None:
+    """kill -9 with one chunk before its end and another one written: the next run does each row once."""
+    project.data("fill", _fill(database) + HELD.format(act=SLEEP))
+    first = _held(project, point)
+    first.kill()
+    done = scalar(database.engine, "SELECT count(*) FROM items WHERE hits = 1")
+    assert done == 20
+    assert project.migrate()["fill"].done == COUNT - done
+    _assert_once(database.engine, project)
+
+
+@pytest.mark.parametrize("pending", [PENDING, ""], ids=["with pending", "without pending"])
+@pytest.mark.parametrize("point", POINTS)
+def test_a_worker_that_was_frozen_commits_neither(
+    point: str, pending: str, database: Database, short_lease: Project
+) -> None:
+    """SIGSTOP past the lease, another process does all, SIGCONT: nothing is done twice."""
+    project = short_lease
+    project.data("fill", _fill(database, pending) + HELD.format(act=STOP))
+    first = _held(project, point)
+    second = project.run("migrate", "--json")
+    assert second.code == 0, second
+    _assert_once(database.engine, project)
+    first.signal(signal.SIGCONT)
+    ran = first.wait()
+    assert ran.code == 0, ran
+    assert ran.complaint
+    _assert_once(database.engine, project)
+
+
+def _held(project: Project, point: str) -> Process:
+    """A run that has committed two chunks, and stands still with two more in hand."""
+    process = project.start("migrate", environment={"POINT": point})
+    wait_for(project.folder / "there", process)
+    return process
+
+
+def test_who_is_asked_to_stop_leaves_no_row_locked(database: Database, project: Project) -> None:
+    """SIGTERM: the chunk is finished, the one ahead is undone, and what is counted is what is there."""
+    project.data("fill", _fill(database, PENDING) + HELD.format(act="time.sleep(0.5)"))
+    process = _held(project, "before the commit")
+    process.signal(signal.SIGTERM)
+    ran = process.wait()
+    assert ran.code == 1, ran
+    done = scalar(database.engine, "SELECT count(*) FROM items WHERE hits = 1")
+    assert done == 30
+    assert project.counts("fill") == (done, COUNT - done, 0)
+    assert project.migrate()["fill"].done == COUNT - done
+    _assert_once(database.engine, project)
+
+
+def test_a_run_that_is_paused_locks_nothing(database: Database, project: Project) -> None:
+    """While it holds on, others write any row at once; then it goes on."""
+    project.data("fill", _fill(database, PENDING) + HELD.format(act=UNTIL))
+    process = _held(project, "before the lease moves")
+    assert project.run("pause", "fill").code == 0
+    time.sleep(2.0)  # the limit for it to be heard
+    (project.folder / "go").touch()
+    done = "SELECT count(*) FROM items WHERE hits = 1"
+    _wait_until(lambda: scalar(database.engine, done) >= 30)
+    time.sleep(0.5)
+    assert scalar(database.engine, done) == 30
+    quickly = "SET lock_timeout = '1s'"
+    if database.engine.dialect.name != "postgresql":
+        quickly = "SET SESSION innodb_lock_wait_timeout = 1"
+    execute(database.engine, quickly, "UPDATE items SET other = 1")
+    assert project.run("resume", "fill").code == 0
+    ran = process.wait()
+    assert ran.code == 0, ran
+    _assert_once(database.engine, project)
+
+
+@pytest.mark.parametrize("which", ["the one in hand", "the one ahead"])
+def test_a_session_that_is_lost_loses_nothing(
+    which: str, database: Database, project: Project, taken: list[Written], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody ends one of the two sessions, between two chunks that are not committed."""
+    killed: list[int] = []
+    refuse = Relay.refuse_left_behind
+
+    def lost(self: Relay, chunk: Written) -> None:
+        if len(taken) == 2 and not killed:
+            time.sleep(0.1)
+            ahead = self._ahead
+            assert ahead is not None
+            leg = chunk.leg if which == "the one in hand" else ahead
+            killed.append(_kill(database, leg.connection))
+        refuse(self, chunk)
+
+    monkeypatch.setattr(Relay, "refuse_left_behind", lost)
+    project.data("fill", _fill(database))
+    result = project.migrate()["fill"]
+    assert killed
+    assert (result.outcome, result.done) == (Outcome.COMPLETE, COUNT)
+    _assert_once(database.engine, project)
+    assert len(taken) > 3, "it never went on in turns"
+
+
+def _kill(database: Database, connection: sa.Connection) -> int:
+    """Ends a session from another one."""
+    driver: Any = connection.connection.dbapi_connection
+    if database.engine.dialect.name == "postgresql":
+        number, statement = driver.info.backend_pid, "SELECT pg_terminate_backend({})"
+    else:
+        number, statement = driver.thread_id(), "KILL {}"
+    execute(database.engine, statement.format(number))
+    return int(number)
+
+
+@pytest.mark.parametrize("through", [True, False], ids=["it got through", "it did not"])
+def test_a_commit_of_which_nobody_knows_is_not_repeated(
+    through: bool, database: Database, project: Project, taken: list[Written], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session is lost in a commit. Only the lease tells whether it got through: rows without pending
+    would be done twice, or not at all, by who guesses."""
+    commit, lost = Relay.commit, []
+
+    def torn(self: Relay, chunk: Written) -> None:
+        if len(taken) < 2 or lost:
+            commit(self, chunk)
+            return
+        lost.append(chunk.leg.plan.upper)
+        if through:
+            commit(self, chunk)
+        _kill(database, chunk.leg.connection)
+        chunk.leg.connection.execute(sa.select(1))
+        raise AssertionError("the session is still there")
+
+    monkeypatch.setattr(Relay, "commit", torn)
+    project.data("fill", _fill(database))
+    result = project.migrate()["fill"]
+    assert lost
+    assert result.outcome is Outcome.COMPLETE
+    _assert_once(database.engine, project)
