@@ -66,8 +66,6 @@ _SELF_UPDATING = """
     WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table
       AND LOWER(extra) LIKE '%on update current_timestamp%'
 """
-_NO_SUCH_KEY = 1176
-"""There is no index of that name, or it is invisible."""
 _BEING_CHANGED = 1684
 """Somebody is creating, changing or dropping the table that DESCRIBE is about."""
 _HISTORY = "history_list_length"
@@ -83,10 +81,13 @@ _STRICT = (
 
 
 _TRANSACTIONAL = frozenset({"INNODB", "NDBCLUSTER", "ROCKSDB", "TOKUDB"})
+_NO_SUCH_KEY = 1176
+"""There is no index of that name, or it is invisible."""
 _SYSTEMIC = frozenset(
     # The disk is full; a table, column, function or right is missing; nobody may write.
     {3, 5, 1005, 1016, 1021, 1030, 1034, 1037, 1041, 1044, 1045, 1046, 1052, 1054, 1060, 1064, 1099, 1100}
     | {1109, 1114, 1142, 1143, 1146, 1149, 1193, 1210, 1227, 1235, 1290, 1305, 1317, 1318, 1356, 1370}
+    | {_NO_SUCH_KEY}
     | {1243, 1295, 1449, 1582, 1630, 1665, 1792, 1836, 1906, 1907, 1969, 3024, 3105}
 )
 _SESSION_TIMEOUT = "online_migrate_session_timeout"
@@ -320,6 +321,9 @@ class MySQL(Dialect):
     def index_hint(self, connection: Connection, table: sa.Table, index: str | None) -> str | None:
         """Left to itself MySQL 8 and later may skip through a secondary index, all of it for every chunk,
         and sort what it finds (seen on 9.7, whose estimates change while rows do)."""
+        if index is not None and "%" in index:
+            # Such a name is a placeholder to SQLAlchemy, or to the driver, in some statements.
+            return None
         quote = connection.dialect.identifier_preparer.quote_identifier
         hint = f"FORCE INDEX ({quote(index or 'PRIMARY')})"
         if index is not None:

@@ -19,11 +19,18 @@ class Aside(Generic[T]):
     """A thread, begun when it is needed, that does one thing after another. For one worker to ask."""
 
     def __init__(self) -> None:
+        self.error: BaseException | None = None
+        """Why what was settled last failed."""
         self._questions: queue.SimpleQueue[Callable[[], T] | None] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[T | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
         self._busy = False
         self._answer: T | None = None
         self._thread: threading.Thread | None = None
+
+    @property
+    def idle(self) -> bool:
+        """True if nothing is being done at this moment."""
+        return not self._busy or not self._answers.empty()
 
     def begin(self, work: Callable[[], T]) -> None:
         """Has *work* done, and waits for nothing. What was done before must be settled."""
@@ -38,7 +45,7 @@ class Aside(Generic[T]):
         """Waits until nothing is being done; what came of it is kept for :meth:`take`."""
         while self._busy:
             with contextlib.suppress(queue.Empty):
-                self._answer = self._answers.get(timeout=_LOOK)
+                self._answer, self.error = self._answers.get(timeout=_LOOK)
                 self._busy = False
                 return
             beat()
@@ -54,13 +61,13 @@ class Aside(Generic[T]):
         self._questions.put(None)
         if self._thread is not None:
             self._thread.join()
+            self._thread = None
 
     # --- its thread ------------------------------------------------------------------------------
 
     def _work_on(self) -> None:
         while (work := self._questions.get()) is not None:
             try:
-                answer: T | None = work()
-            except Exception:  # noqa: BLE001 - the worker does it himself then, and is told the same
-                answer = None
-            self._answers.put(answer)
+                self._answers.put((work(), None))
+            except BaseException as error:  # noqa: BLE001 - whoever waits for an answer decides what it means
+                self._answers.put((None, error))

@@ -105,7 +105,9 @@ class Claims:
     def advance(self, connection: Connection, extent: Extent, upper: Key, done: int) -> None:
         """In the transaction of a chunk: everything up to *upper* is handled. Raises LeaseLost."""
         lower = None if upper == extent.upper else encode_key(upper)
-        if not self._advance(connection, self._worker, extent.number, lower=lower, done=done):
+        before = None if extent.lower is None else encode_key(extent.lower)
+        held = extent.number
+        if not self._advance(connection, self._worker, held, before=before, lower=lower, done=done):
             raise LeaseLost
 
     # --- asking for work -------------------------------------------------------------------------
@@ -119,10 +121,10 @@ class Claims:
         if not walk.handed_out:
             lower = None if walk.frontier is None else decode_key(walk.frontier)
             condition = self._pending if walk.sweep else None
-            upper = self._chunker.nth_key(connection, lower, rows, condition)
+            upper = self._chunker.nth_key(connection, lower, rows, condition, sparse=bool(walk.sweep))
             if upper is None:
                 last = True
-                upper = self._chunker.last_key(connection, lower, condition)
+                upper = self._chunker.last_key(connection, lower, condition, sparse=bool(walk.sweep))
         return Survey(walk, upper, last)
 
     def take(self, connection: Connection, seen: Survey) -> Extent | Claim:

@@ -74,16 +74,29 @@ class Job:
     @functools.cached_property
     def update(self) -> sa.Update:
         """What a Backfill does to a row, to be restricted to some rows."""
-        assert isinstance(self.migration, Backfill)
         table = self.subject.table
-        values = dict(self.migration.values_for(table))
-        untouched = {name: table.c[name] for name in self.constant if name not in values}
-        return sa.update(table).values(untouched | values)
+        untouched = {name: table.c[name] for name in self.constant if name not in self._values}
+        return sa.update(table).values(untouched | self._values)
+
+    @functools.cached_property
+    def _values(self) -> dict[str, Any]:
+        assert isinstance(self.migration, Backfill)
+        return dict(self.migration.values_for(self.subject.table))
 
     @functools.cached_property
     def moved(self) -> ForChunks:
         """A Backfill of a chunk."""
+        if self._other_tables:
+            # The hint would come to stand behind the last of them.
+            return self._for_chunks(self.update.where)
         return self._for_chunks(self.chunker.update_by_key(self.update).where)
+
+    @property
+    def _other_tables(self) -> bool:
+        """The values, or the condition, are of other tables as well, without a query of their own."""
+        said = (*self._values.values(), self.pending)
+        expressions = [one for one in said if isinstance(one, sa.ColumnElement)]
+        return any(one is not self.subject.table for one in sa.select(*expressions).get_final_froms())
 
     @functools.cached_property
     def moved_and_counted(self) -> ForChunks:

@@ -64,7 +64,7 @@ class Planner:
         condition = chunker.up_to(end)
         if only_pending and job.pending is not None:
             condition = condition & job.pending
-        keys = chunker.next_keys(connection, extent.lower, size, condition)
+        keys = chunker.next_keys(connection, extent.lower, size, condition, sparse=only_pending)
         upper = keys[-1] if len(keys) == size else end
         if keys and len(keys) == size:
             moved_on(job.name, chunker, extent.lower, upper)

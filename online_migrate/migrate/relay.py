@@ -1,25 +1,31 @@
-"""Writes a chunk's rows on one connection while the chunk before them is brought to its end on another.
+"""Two chunks of a Backfill at a time, on two connections, brought to their end one after the other.
 
-To look who is pending still, to move the lease and to wait for the disk takes a tenth of a long chunk's
-time. Meanwhile the server would write no row.
+While a worker looks who of a chunk is pending still, moves its lease and waits for the disk, the rows of
+the next one are written.
 
 Invariants:
 
 * A chunk that is written ahead is committed by its worker, with its own lease, and only when the chunk
   before it was.
-* Whatever goes wrong with either of the two, both are rolled back. The first of them is then done again
-  by itself, where every error is met as it always is.
-* Nobody rests, waits or leaves with a chunk written ahead: it locks rows.
+* Whatever goes wrong with one of them, all are rolled back. The first is then done again by itself, where
+  every error is met as it always is; but a lost session ends the worker, because nobody knows whether its
+  last commit got through.
+* While a chunk is written ahead, the worker asks only the connection of the chunk in hand, inside of its
+  transaction: any other could have to queue behind somebody who waits for one of the two.
+* Nobody rests, waits or leaves with a chunk written ahead: it locks rows. And nobody waits for long while it
+  may hold what he waits for: no server sees such a circle, for one of its waits is in here.
 """
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from online_migrate.dialects.errors import AnyFault
+from online_migrate.dialects.errors import AnyFault, ServerFault
 from online_migrate.evidence.pending import fails_verify
 from online_migrate.migrate.aside import Aside
 from online_migrate.migrate.claims import Extent
@@ -37,21 +43,32 @@ _LONG = 0.1
 """Seconds of a chunk for which it pays; shorter ones are meant to leave room for others."""
 _LONGEST_PENALTY = 64
 """Chunks that are done alone, after one that failed over and over."""
+_CIRCLE = 2
+"""Looks, half a second apart, at which the chunk ahead was written and the one in hand was not."""
+_MOMENT = 0.01
+"""Seconds between two looks whether an UPDATE that is not wanted any more has ended."""
 
 
 class Dropped(Exception):
     """What was written in this way does not count: the chunk is to be done alone."""
 
 
+class Lane:
+    """A connection, and a thread that writes rows on it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.aside: Aside[Written] = Aside()
+
+
 @dataclasses.dataclass(frozen=True)
 class Leg:
-    """A chunk that is written ahead."""
+    """A chunk whose rows are being written, or have been, in a transaction that is open."""
 
     extent: Extent
     """From where on."""
     plan: Plan
-    connection: Connection
-    """Its transaction is open."""
+    lane: Lane
 
     @property
     def chunk(self) -> Chunk:
@@ -59,22 +76,32 @@ class Leg:
         assert self.plan.chunk is not None
         return self.plan.chunk
 
+    @property
+    def connection(self) -> Connection:
+        """The one on which it is written."""
+        return self.lane.connection
+
+    @property
+    def after(self) -> Extent | None:
+        """What is left of its extent."""
+        if self.plan.upper == self.extent.upper:
+            return None
+        return dataclasses.replace(self.extent, lower=self.plan.upper)
+
 
 @dataclasses.dataclass(frozen=True)
 class Written:
     """What came of its UPDATE."""
 
     leg: Leg
-    began: float
-    """When, in seconds of the clock."""
+    seconds: float
     moved: Moved
 
 
 class Relay:
-    """Two connections that take turns: while rows are written on one, the other is free.
+    """The chunks that one worker has in hand. For his thread.
 
-    *home*: the worker's own. *connect*: opens the other, when it is needed. *now*: gives seconds.
-    *keep_alive*: called with the free one now and then. For one worker, from his thread.
+    *home*: his own connection. *connect*: opens the other, when it is needed. *now*: gives seconds.
     """
 
     def __init__(
@@ -83,30 +110,34 @@ class Relay:
         home: Connection,
         connect: Callable[[], contextlib.AbstractContextManager[Connection]],
         now: Callable[[], float],
-        keep_alive: Callable[[Connection], None],
     ) -> None:
         self._job = job
-        self._home = home
         self._connect = connect
         self._now = now
-        self._keep_alive = keep_alive
-        self._aside: Aside[Written] = Aside()
+        self._home = Lane(home)
+        self._other: Lane | None = None
         self._opened = contextlib.ExitStack()
-        self._other: Connection | None = None
-        self._ahead: Leg | None = None
-        self._taken: Leg | None = None
+        self._legs: collections.deque[Leg] = collections.deque()
+        """Those that were begun and not committed, in the order of their keys."""
         self._alone = 0
         self._penalty = 1
+        self._looks = 0
 
     @staticmethod
     def fits(job: Job, pace: Pace) -> bool:
-        """True for what can be written without knowing how it went before, at a pace for which it pays."""
+        """True for what can be written without knowing how it went before, at a pace that spares nobody."""
         return (
             isinstance(job.migration, Backfill)
             and fails_verify(job.subject) is None
             and not job.dialect.single_writer
+            and not pace.steered
             and pace.chunk_time >= _LONG
         )
+
+    @property
+    def punished(self) -> bool:
+        """The chunks after those in hand are to be done alone."""
+        return self._alone > 0
 
     def sits_out(self) -> bool:
         """True if the next chunk is to be done alone, because of what happened to those before it."""
@@ -115,39 +146,54 @@ class Relay:
         self._alone -= 1
         return True
 
-    # --- a chunk ---------------------------------------------------------------------------------
+    # --- chunks ----------------------------------------------------------------------------------
 
-    def at(self, extent: Extent) -> Leg | None:
-        """The chunk at the start of *extent*, if it is being written, or has been."""
-        if self._ahead is not None and self._ahead.extent != extent:
-            self.drop()
-        return self._ahead
+    @property
+    def last(self) -> Leg | None:
+        """The chunk that was begun last and is not committed."""
+        return self._legs[-1] if self._legs else None
 
-    def spare(self) -> Connection:
-        """The connection on which nothing is written ahead."""
-        if self._ahead is None or self._ahead.connection is not self._home:
-            return self._home
+    def lanes(self) -> tuple[Lane, Lane]:
+        """The worker's own connection, and the other one."""
         if self._other is None:
-            self._other = self._opened.enter_context(self._connect())
-        return self._other
+            self._other = Lane(self._opened.enter_context(self._connect()))
+        return self._home, self._other
 
     def begin(self, leg: Leg) -> None:
-        """Has the rows written, and waits for nothing. What is ahead must have been taken."""
-        self._ahead = leg
-        self._aside.begin(lambda: self._write(leg))
+        """Has the rows written, and waits for nothing."""
+        self._legs.append(leg)
+        leg.lane.aside.begin(lambda: self._write(leg))
 
     def _write(self, leg: Leg) -> Written:
         leg.connection.begin()
         began = self._now()
-        return Written(leg, began, move(leg.connection, self._job, leg.chunk))
+        moved = move(leg.connection, self._job, leg.chunk)
+        return Written(leg, self._now() - began, moved)
 
-    def take(self) -> Written:
-        """Waits for the chunk that is ahead, to be brought to its end now; raises :class:`Dropped`."""
-        written = self._aside.take(lambda: self._keep_alive(self.spare()))
-        self._taken, self._ahead = self._ahead, None
+    def first(self) -> Written:
+        """Waits for the first chunk, which is to be brought to its end now.
+
+        Raises :class:`Dropped`, or the error of a session that was lost.
+        """
+        self._looks = 0
+        aside = self._legs[0].lane.aside
+        written = aside.take(self._break_circle)
         if written is None:
-            raise Dropped
+            self._raise_lost(aside.error)
+            raise Dropped from aside.error
         return written
+
+    def _break_circle(self) -> None:
+        """Lets go of the chunk ahead if it is written and the first one, begun earlier, still is not.
+
+        The first one may be waiting for it, or for an application that waits for it.
+        """
+        if len(self._legs) < 2 or not self._legs[1].lane.aside.idle:
+            return
+        self._looks += 1
+        if self._looks == _CIRCLE:
+            self._roll_back(self._legs.pop())
+            self._punish()
 
     def refuse_left_behind(self, written: Written) -> None:
         """Raises :class:`Dropped` if rows are pending still: to say why, they would have to be locked."""
@@ -156,40 +202,64 @@ class Relay:
             raise Dropped
 
     def commit(self, written: Written) -> None:
-        """Ends the chunk that was taken."""
+        """Ends the first chunk."""
         written.leg.connection.commit()
-        self._taken = None
-        self._penalty = 1
+        self._legs.popleft()
+        self._penalty = max(1, self._penalty // 2)
 
-    # --- its end ---------------------------------------------------------------------------------
+    # --- their end -------------------------------------------------------------------------------
 
     def drop(self) -> None:
-        """Rolls back whatever is not committed, and goes back to one connection."""
-        # First the one that was taken: the one ahead may be waiting for its locks.
-        if self._taken is not None:
-            _roll_back(self._taken.connection)
-        self._aside.take(_nothing)
-        if self._ahead is not None:
-            _roll_back(self._ahead.connection)
-        self._taken = self._ahead = self._other = None
-        self._opened.close()
+        """Rolls back whatever is not committed, and goes back to one connection.
+
+        Raises the error of a session that was lost: used again it would be another one, without settings.
+        """
+        errors = self._drop()
+        for error in errors:
+            self._raise_lost(error)
 
     def fail(self) -> None:
         """The same, and the next chunks are done alone: the more often in a row, the more of them."""
+        self._punish()
         self.drop()
-        self._alone, self._penalty = self._penalty, min(2 * self._penalty, _LONGEST_PENALTY)
 
     def close(self) -> None:
         """For good."""
-        self.drop()
-        self._aside.close()
+        self._drop()
+        self._home.aside.close()
 
+    def _drop(self) -> list[BaseException | None]:
+        errors = []
+        while self._legs:
+            written = [leg for leg in self._legs if leg.lane.aside.idle]
+            for leg in written:
+                # At once: the others may be waiting for its locks.
+                self._legs.remove(leg)
+                errors += self._roll_back(leg)
+            if not written:
+                time.sleep(_MOMENT)
+        if self._other is not None:
+            self._other.aside.close()
+            self._other = None
+        self._opened.close()
+        return errors
 
-def _roll_back(connection: Connection) -> None:
-    with contextlib.suppress(*AnyFault):
-        # A session that is gone is rolled back already; whoever uses it next is told so.
-        connection.rollback()
+    def _roll_back(self, leg: Leg) -> list[BaseException | None]:
+        """Gives what went wrong on its connection before, and in doing so."""
+        leg.lane.aside.take(_nothing)
+        try:
+            leg.connection.rollback()
+        except AnyFault as error:
+            return [leg.lane.aside.error, error]
+        return [leg.lane.aside.error]
+
+    def _punish(self) -> None:
+        self._alone, self._penalty = self._penalty, min(2 * self._penalty, _LONGEST_PENALTY)
+
+    def _raise_lost(self, error: BaseException | None) -> None:
+        if isinstance(error, ServerFault) and self._job.dialect.is_connection_lost(error):
+            raise error
 
 
 def _nothing() -> None:
-    """A statement ends, or waits for a lock no longer than it may: nobody has to be kept awake."""
+    """Nobody is kept waiting."""

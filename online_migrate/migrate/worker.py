@@ -19,13 +19,13 @@ from online_migrate import exceptions, state
 from online_migrate.dialects import Dialect
 from online_migrate.dialects.errors import AnyFault, ServerFault, words_of
 from online_migrate.migrate.ahead import ReadAhead, Ready
-from online_migrate.migrate.claims import Claim, Claims, Extent, LeaseLost, Survey, lock_of, rows_in_extent
+from online_migrate.migrate.claims import Claim, Claims, Extent, Survey, lock_of, rows_in_extent
 from online_migrate.migrate.crew import LONGEST_REST, Crew
 from online_migrate.migrate.isolation import Isolation
 from online_migrate.migrate.job import Job
 from online_migrate.migrate.planner import Plan, Planner
 from online_migrate.migrate.pulse import Pulse
-from online_migrate.migrate.relay import Dropped, Leg, Relay, Written
+from online_migrate.migrate.relay import Dropped, Leg, Relay
 from online_migrate.migrate.timing import Stopwatch
 from online_migrate.migrate.transaction import committed, data_connection, looked
 from online_migrate.migrate.work import Prepared, Stale, UserError, call, do_chunk, read, with_writes
@@ -62,8 +62,7 @@ class Worker:
         self._ahead = ReadAhead(self._look, lambda: data_connection(crew.place.engine, _UNLOCKED))
         self._relay: Relay | None = None
         if Relay.fits(job, crew.place.pace):
-            now = crew.place.clock.monotonic
-            self._relay = Relay(job, connection, self._another, now, pulse.keep_alive)
+            self._relay = Relay(job, connection, self._another, crew.place.clock.monotonic)
         self._extent: Extent | None = None
         self._seen: Survey | None = None
         """What there is to claim next, if that was looked up already: it counts if nobody claimed since."""
@@ -128,11 +127,16 @@ class Worker:
         self._crew.waiting(self.id, reason)
         if reason is None:
             return False
-        self._ahead.forget(self._beat)
-        if self._relay is not None:
-            self._relay.drop()
+        self._let_go()
         self._rest(_IDLE)
         return True
+
+    def _let_go(self) -> None:
+        """Of all that was done ahead: while nobody works it grows old."""
+        self._ahead.forget(self._beat)
+        self._seen = None
+        if self._relay is not None:
+            self._relay.drop()
 
     def _rest(self, seconds: float) -> None:
         """Waits, and keeps the session from being taken for an idle one."""
@@ -141,20 +145,21 @@ class Worker:
 
     def _claim(self) -> Claim | None:
         with self._claims.dead_sessions(self._connection, self._crew.place.clock) as dead:
-            seen, self._seen = self._seen or self._survey(self._connection), None
+            survey = lambda: self._survey(self._connection)  # noqa: E731
+            seen, self._seen = self._seen or self._looked(survey), None
             seen = dataclasses.replace(seen, dead=dead)
             answer = self._committed(lambda: self._claims.take(self._connection, seen))
         if isinstance(answer, Extent):
             self._extent = answer
             return None
         if answer is Claim.OTHERS:
+            self._let_go()
             self._rest(_IDLE)
         return answer
 
     def _survey(self, connection: Connection) -> Survey:
-        place = self._crew.place
-        rows = rows_in_extent(self._size.size, place.pace, self._crew.fair_share)
-        return looked(place.clock, self._dialect, connection, lambda: self._claims.survey(connection, rows))
+        rows = rows_in_extent(self._size.size, self._crew.place.pace, self._crew.fair_share)
+        return self._claims.survey(connection, rows)
 
     def _committed(self, work: Callable[[], T]) -> T:
         return committed(self._crew.place.clock, self._dialect, self._connection, work)
@@ -185,28 +190,17 @@ class Worker:
             self._alone(extent)
 
     def _in_turns(self, relay: Relay, extent: Extent) -> bool:
-        """Does a chunk, and has the next one written meanwhile; False: it is to be done alone."""
-        rests = self._dialect.courtesy or self._crew.place.watched.steering.rest
-        if rests or self._planner.by_name(extent):
+        """Brings a chunk to its end while others are written; False: it is to be done alone."""
+        if self._leaves_room or self._planner.by_name(extent):
             relay.drop()
             return False
-        if relay.sits_out():
+        if relay.last is None and relay.sits_out():
             return False
         try:
-            leg = relay.at(extent)
-            if leg is None:
-                leg = self._leg(relay, extent)
-                relay.begin(leg)
-            following = None
-            if leg.plan.upper != extent.upper:
-                following = self._leg(relay, dataclasses.replace(extent, lower=leg.plan.upper))
-            else:
-                self._seen = self._survey(relay.spare())
-            written = relay.take()
-            if following is not None:
-                relay.begin(following)
-            self._finish(relay, extent, written)
-        except (*ServerFault, exceptions.OnlineMigrateError, LeaseLost, Dropped) as error:
+            if relay.last is None:
+                self._set_out(relay, extent)
+            self._finish(relay, extent)
+        except (*ServerFault, exceptions.OnlineMigrateError, Dropped) as error:
             relay.fail()
             if self._dialect.is_connection_lost(error):
                 # Nobody knows whether its commit got through: another worker looks.
@@ -215,20 +209,51 @@ class Worker:
             return False
         return True
 
-    def _leg(self, relay: Relay, extent: Extent) -> Leg:
-        connection = relay.spare()
-        return Leg(extent, self._look(connection, extent, self._size.size, self._beat).plan, connection)
+    @property
+    def _leaves_room(self) -> bool:
+        return bool(self._dialect.courtesy or self._crew.place.watched.steering.rest)
 
-    def _finish(self, relay: Relay, extent: Extent, written: Written) -> None:
-        """The lease of a chunk whose rows are written, in the same transaction, and the end of that."""
-        connection, plan, done = written.leg.connection, written.leg.plan, written.moved.done
-        self._stopwatch.begin(written.began)
+    def _set_out(self, relay: Relay, extent: Extent) -> None:
+        """Has the first two chunks of an extent written."""
+        # Both are planned before one of them is begun: from then on a look may have to wait.
+        legs: list[Leg] = []
+        at: Extent | None = extent
+        for lane in relay.lanes():
+            if at is not None:
+                plan = self._look(self._connection, at, self._size.size, self._beat).plan
+                legs.append(Leg(at, plan, lane))
+                at = legs[-1].after
+        for leg in legs:
+            relay.begin(leg)
+
+    def _finish(self, relay: Relay, extent: Extent) -> None:
+        """The end of a chunk whose rows are written, and the beginning of the one after the next."""
+        written = relay.first()
+        leg, done = written.leg, written.moved.done
+        if leg.extent != extent:
+            raise Dropped
+        following = self._following(relay, leg)
+        self._stopwatch.begin(self._crew.place.clock.monotonic() - written.seconds)
         relay.refuse_left_behind(written)
         self._stopwatch.worked()
-        self._claims.advance(connection, extent, plan.upper, done)
+        self._claims.advance(leg.connection, extent, leg.plan.upper, done)
         self._stopwatch.moved()
         relay.commit(written)
-        self._finished(extent, plan, done)
+        if following is not None:
+            relay.begin(following)
+        self._finished(extent, leg.plan, done)
+
+    def _following(self, relay: Relay, leg: Leg) -> Leg | None:
+        """What is to be written next on the connection of *leg*. Looks inside of its transaction."""
+        last, connection = relay.last, leg.connection
+        after = None if last is None else last.after
+        if after is None:
+            if last is leg:
+                self._seen = self._survey(connection)
+            return None
+        if relay.punished:
+            return None
+        return Leg(after, self._planner.plan(connection, after, self._size.size), leg.lane)
 
     def _finished(self, extent: Extent, plan: Plan, done: int, *, prepared: float = 0.0) -> None:
         """After the commit; *prepared*: seconds for which its rows were read."""

@@ -128,15 +128,37 @@ class Advance:
         mine = sa.and_(worker.c.id == sa.bindparam("worker"), worker.c.extent == sa.bindparam("held"))
         any_case = {"done": worker.c.done + sa.bindparam("more"), "heartbeat": epoch}
         nothing = {"extent": None, "lower_key": None, "upper_key": None}
-        self._on = sa.update(worker).where(mine).values(**any_case, lower_key=sa.bindparam("lower"))
-        self._off = sa.update(worker).where(mine).values(**any_case, **nothing)
+        begun = {True: worker.c.lower_key == sa.bindparam("before"), False: worker.c.lower_key.is_(None)}
+        self._on = {
+            known: sa.update(worker).where(mine, there).values(**any_case, lower_key=sa.bindparam("lower"))
+            for known, there in begun.items()
+        }
+        self._off = {
+            known: sa.update(worker).where(mine, there).values(**any_case, **nothing)
+            for known, there in begun.items()
+        }
 
-    def __call__(self, connection: Connection, id: str, extent: int, *, lower: str | None, done: int) -> bool:
-        """Up to *lower*; None: the extent is finished. False if it is not its own any more: roll back."""
-        values = {"worker": id, "held": extent, "more": done}
+    def __call__(
+        self,
+        connection: Connection,
+        id: str,
+        extent: int,
+        *,
+        before: str | None,
+        lower: str | None,
+        done: int,
+    ) -> bool:
+        """From *before*, None at the start of the table, up to *lower*; None: the extent is finished.
+
+        False: roll back. It is not its own any more, or does not begin there: that chunk is done already.
+        """
+        values: dict[str, Any] = {"worker": id, "held": extent, "more": done}
+        known = before is not None
+        if known:
+            values["before"] = before
         if lower is None:
-            return connection.execute(self._off, values).rowcount > 0
-        return connection.execute(self._on, values | {"lower": lower}).rowcount > 0
+            return connection.execute(self._off[known], values).rowcount > 0
+        return connection.execute(self._on[known], values | {"lower": lower}).rowcount > 0
 
 
 def beat(connection: Connection, facts: Mapping[str, Mapping[str, Any]], epoch: Epoch) -> None:

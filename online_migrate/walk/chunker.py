@@ -246,11 +246,19 @@ class Chunker:
     # --- keys ------------------------------------------------------------------------------------
 
     def last_key(
-        self, connection: Connection, lower: Key | None, condition: sa.ColumnElement[bool] | None = None
+        self,
+        connection: Connection,
+        lower: Key | None,
+        condition: sa.ColumnElement[bool] | None = None,
+        *,
+        sparse: bool = False,
     ) -> Key | None:
-        """The highest key above *lower* (of a row that satisfies *condition*); None if there is none."""
+        """The highest key above *lower* (of a row that satisfies *condition*); None if there is none.
+
+        *sparse*, here and below: few rows satisfy it, and another index may find them sooner than the key's.
+        """
         highest_first = [part.desc() for part in self.key]
-        query = self._ahead(lower, condition).order_by(None).order_by(*highest_first).limit(1)
+        query = self._ahead(lower, condition, sparse).order_by(None).order_by(*highest_first).limit(1)
         found = self._read(connection, query)
         return found[0] if found else None
 
@@ -260,14 +268,19 @@ class Chunker:
         lower: Key | None,
         n: int,
         condition: sa.ColumnElement[bool] | None = None,
+        *,
+        sparse: bool = False,
     ) -> Key | None:
         """The key of the *n*-th row above *lower* (that satisfies *condition*); None if there are fewer."""
-        query = self._ahead(lower, condition).limit(1).offset(n - 1)
+        query = self._ahead(lower, condition, sparse).limit(1).offset(n - 1)
         found = self._read(connection, query)
         return found[0] if found else None
 
-    def _ahead(self, lower: Key | None, condition: sa.ColumnElement[bool] | None) -> sa.Select[Any]:
-        query = self.by_key(sa.select(*self.key)).order_by(*self.key)
+    def _ahead(
+        self, lower: Key | None, condition: sa.ColumnElement[bool] | None, sparse: bool
+    ) -> sa.Select[Any]:
+        keys = sa.select(*self.key).order_by(*self.key)
+        query = keys if sparse else self.by_key(keys)
         if condition is not None:
             query = query.where(condition)
         return query if lower is None else query.where(self.above(lower))
@@ -278,9 +291,11 @@ class Chunker:
         lower: Key | None,
         size: int,
         condition: sa.ColumnElement[bool] | None = None,
+        *,
+        sparse: bool = False,
     ) -> list[Key]:
         """The keys of the next *size* rows above *lower*, only those that satisfy *condition* if given."""
-        return self._read(connection, self._ahead(lower, condition).limit(size))
+        return self._read(connection, self._ahead(lower, condition, sparse).limit(size))
 
     def _read(self, connection: Connection, query: sa.Select[Any]) -> list[Key]:
         return self.keys(lambda: connection.execute(query))

@@ -370,15 +370,19 @@ def test_a_lease_is_of_one_extent_and_of_who_is_written_down(database: Database,
         advance = state.Advance(epoch)
         state.register(connection, "one", "fill", epoch)
         assert state.take(connection, "one", "fill", 7, None, "[80]", epoch) == 0
-        assert not advance(connection, "one", 6, lower="[10]", done=10)
-        assert not advance(connection, "two", 7, lower="[10]", done=10)
-        assert advance(connection, "one", 7, lower="[10]", done=10)
+        assert not advance(connection, "one", 6, before=None, lower="[10]", done=10)
+        assert not advance(connection, "two", 7, before=None, lower="[10]", done=10)
+        assert not advance(connection, "one", 7, before="[5]", lower="[10]", done=10)
+        assert advance(connection, "one", 7, before=None, lower="[10]", done=10)
+        # Whoever does not know that this got through cannot do it again.
+        assert not advance(connection, "one", 7, before=None, lower="[10]", done=10)
         [worker] = state.workers_of(connection, "fill", epoch)
         assert (worker.extent, worker.lower_key, worker.upper_key, worker.done) == (7, "[10]", "[80]", 10)
-        assert advance(connection, "one", 7, lower=None, done=5)
+        assert not advance(connection, "one", 7, before="[5]", lower=None, done=5)
+        assert advance(connection, "one", 7, before="[10]", lower=None, done=5)
         assert state.take(connection, "one", "fill", 8, "[80]", "[90]", epoch) == 15
         assert state.dismiss(connection, "one") == 0
-        assert not advance(connection, "one", 8, lower="[85]", done=5)
+        assert not advance(connection, "one", 8, before="[80]", lower="[85]", done=5)
         assert state.take(connection, "one", "fill", 9, "[90]", "[99]", epoch) == 0
         [worker] = state.workers_of(connection, "fill", epoch)
         assert (worker.id, worker.extent, worker.lower_key, worker.done) == ("one", 9, "[90]", 0)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
+import types
 from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
+import sqlalchemy as sa
 
 from online_migrate.migrate import relay as module
 from online_migrate.migrate.claims import Extent
@@ -41,111 +44,161 @@ class Server:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.log: list[str] = []
-        self.failing = False
-        self.go = threading.Event()
-        self.go.set()
+        self.errors: dict[str, BaseException] = {}
+        self.go = {"home": threading.Event(), "other": threading.Event()}
+        for go in self.go.values():
+            go.set()
         self.home: Any = Connection("home", self.log)
-        self.opened = 0
         monkeypatch.setattr(module, "move", self._move)
-        job: Any = None
-        self.relay = Relay(job, self.home, self._connect, lambda: 7.0, lambda connection: None)
+        job: Any = types.SimpleNamespace(dialect=self)
+        self.relay = Relay(job, self.home, self._connect, lambda: float(len(self.log)))
+
+    def is_connection_lost(self, error: BaseException) -> bool:
+        """As a dialect says."""
+        return getattr(error, "connection_invalidated", False)
 
     @contextlib.contextmanager
     def _connect(self) -> Iterator[Any]:
-        self.opened += 1
         yield Connection("other", self.log)
         self.log.append("other: closed")
 
     def _move(self, connection: Connection, _job: Any, _chunk: Any) -> Moved:
-        assert self.go.wait(10)
+        assert self.go[connection.name].wait(10)
+        if connection.name in self.errors:
+            raise self.errors[connection.name]
         self.log.append(f"{connection.name}: UPDATE")
-        if self.failing:
-            raise LookupError("a row that cannot be")
         return Moved(3, clean=True)
 
-    def leg(self, extent: Extent) -> Leg:
-        """A chunk on whatever connection is free."""
-        return Leg(extent, Plan((10,), cast(Chunk, object()), 10), self.relay.spare())
+    def begin(self) -> None:
+        """Two chunks."""
+        home, other = self.relay.lanes()
+        self.relay.begin(Leg(EXTENT, Plan((10,), cast(Chunk, object()), 10), home))
+        self.relay.begin(Leg(NEXT, Plan((100,), cast(Chunk, object()), 10), other))
+
+    def wait(self, line: str) -> None:
+        """Until the server has heard it."""
+        end = time.monotonic() + 20
+        while line not in self.log:
+            assert time.monotonic() < end, self.log
+            time.sleep(0.005)
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     server = Server(monkeypatch)
     yield server
-    server.go.set()
+    for go in server.go.values():
+        go.set()
     server.relay.close()
 
 
-def test_the_second_is_written_before_the_first_is_committed(server: Server) -> None:
+def _lost() -> BaseException:
+    return sa.exc.OperationalError("UPDATE", {}, Exception("gone away"), connection_invalidated=True)
+
+
+def test_both_are_written_and_committed_in_their_order(server: Server) -> None:
+    """Also if the second is written first."""
     relay = server.relay
-    relay.begin(server.leg(EXTENT))
-    following = server.leg(NEXT)
-    first = relay.take()
-    relay.begin(following)
+    server.go["home"].clear()
+    server.begin()
+    server.wait("other: UPDATE")
+    server.go["home"].set()
+    first = relay.first()
     relay.commit(first)
-    second = relay.take()
+    second = relay.first()
     relay.commit(second)
-    assert [line for line in server.log if "UPDATE" in line] == ["home: UPDATE", "other: UPDATE"]
-    assert server.log.index("other: begin") > server.log.index("home: UPDATE")
-    assert server.log.index("home: commit") < server.log.index("other: commit")
-    assert (first.began, first.moved.done, relay.spare()) == (7.0, 3, server.home)
-    assert "home: rollback" not in server.log
+    assert [line for line in server.log if "UPDATE" in line] == ["other: UPDATE", "home: UPDATE"]
+    assert [line for line in server.log if "commit" in line] == ["home: commit", "other: commit"]
+    assert (first.leg.extent, first.moved.done, first.leg.after) == (EXTENT, 3, NEXT)
+    assert (second.leg.extent, second.leg.after, relay.last) == (NEXT, None, None)
+    assert first.seconds > 0
+    assert not [line for line in server.log if "rollback" in line]
 
 
-def test_whoever_is_at_another_place_finds_nothing_and_all_is_taken_back(server: Server) -> None:
-    server.relay.begin(server.leg(EXTENT))
-    assert server.relay.at(EXTENT) is not None
-    assert server.relay.at(NEXT) is None
-    assert server.log[-1] == "home: rollback"
+@pytest.mark.parametrize("slow", ["home", "other"])
+def test_what_is_written_is_taken_back_before_anybody_waits_for_the_rest(slow: str, server: Server) -> None:
+    """One of them may be waiting for locks of the other, whichever it is."""
+    quick = {"home": "other", "other": "home"}[slow]
+    server.go[slow].clear()
+    server.begin()
+    server.wait(f"{quick}: UPDATE")
+    failing = threading.Thread(target=server.relay.fail)
+    failing.start()
+    server.wait(f"{quick}: rollback")
+    assert f"{slow}: rollback" not in server.log
+    server.go[slow].set()
+    failing.join()
+    assert server.log[-2:] == [f"{slow}: rollback", "other: closed"]
+    assert server.relay.last is None
 
 
-def test_the_first_is_taken_back_before_anybody_waits_for_the_second(server: Server) -> None:
-    """The second may be waiting for locks of the first."""
-    relay = server.relay
-    relay.begin(server.leg(EXTENT))
-    following = server.leg(NEXT)
-    relay.take()
-    server.go.clear()
-    relay.begin(following)
-    dropping = threading.Thread(target=relay.fail)
-    dropping.start()
-    while "home: rollback" not in server.log:
-        assert dropping.is_alive()
-    assert "other: UPDATE" not in server.log
-    server.go.set()
-    dropping.join()
-    assert server.log[-2:] == ["other: rollback", "other: closed"]
+def test_the_one_ahead_lets_go_if_the_first_takes_much_longer(server: Server) -> None:
+    """The first may be waiting for it: no server sees that, so it is not left to a lock timeout."""
+    server.go["home"].clear()
+    server.begin()
+    threading.Thread(target=lambda: (server.wait("other: rollback"), server.go["home"].set())).start()
+    first = server.relay.first()
+    assert server.log[-2:] == ["other: rollback", "home: UPDATE"]
+    assert server.relay.last is first.leg
+    assert server.relay.punished
+    server.relay.commit(first)
+    assert server.relay.sits_out()
 
 
-def test_an_update_that_fails_is_dropped_and_its_transaction_with_it(server: Server) -> None:
-    server.failing = True
-    server.relay.begin(server.leg(EXTENT))
+@pytest.mark.parametrize("which", ["home", "other"])
+def test_an_update_that_fails_takes_the_other_one_back(which: str, server: Server) -> None:
+    server.errors[which] = LookupError("a row that cannot be")
+    server.begin()
     with pytest.raises(Dropped):
-        server.relay.take()
+        _both(server.relay)
     server.relay.fail()
-    assert server.log[-1] == "home: rollback"
+    done = ["other: rollback"] if which == "other" else ["home: rollback", "other: rollback"]
+    assert sorted(line for line in server.log if "rollback" in line) == done
+    assert server.relay.last is None
+
+
+@pytest.mark.parametrize("which", ["home", "other"])
+def test_a_session_that_is_lost_is_said_whoever_finds_out(which: str, server: Server) -> None:
+    """Used again, SQLAlchemy's Connection would be another session, without settings, without our locks."""
+    server.errors[which] = _lost()
+    server.begin()
+    with pytest.raises(sa.exc.OperationalError):
+        server.relay.drop()
+    assert server.relay.last is None
+    server.begin()
+    with pytest.raises(sa.exc.OperationalError):
+        _both(server.relay)
 
 
 def test_who_fails_again_and_again_is_left_alone_for_longer_and_longer(server: Server) -> None:
-    """One chunk, two, four; up to 64, and from the start again after one that got through."""
+    """One chunk, two, four; up to 64, and half as long again after each that got through."""
     relay = server.relay
+    assert _rests(relay, 9) == [1, 2, 4, 8, 16, 32, 64, 64, 64]
+    server.begin()
+    relay.commit(relay.first())
+    relay.commit(relay.first())
+    assert _rests(relay, 3) == [16, 32, 64]
+
+
+def _both(relay: Relay) -> None:
+    relay.commit(relay.first())
+    relay.first()
+
+
+def _rests(relay: Relay, times: int) -> list[int]:
     rests = []
-    for _ in range(9):
+    for _ in range(times):
         relay.fail()
         rest = 0
         while relay.sits_out():
             rest += 1
         rests.append(rest)
-    assert rests == [1, 2, 4, 8, 16, 32, 64, 64, 64]
-    relay.begin(server.leg(EXTENT))
-    relay.commit(relay.take())
-    relay.fail()
-    assert [relay.sits_out(), relay.sits_out()] == [True, False]
+    return rests
 
 
 def test_who_leaves_commits_nothing_and_leaves_no_thread_behind(server: Server) -> None:
-    server.relay.begin(server.leg(EXTENT))
+    server.begin()
     server.relay.close()
     assert not [line for line in server.log if "commit" in line]
-    assert server.log[-1] == "home: rollback"
+    assert {"home: rollback", "other: rollback", "other: closed"} <= set(server.log)
     assert not [thread for thread in threading.enumerate() if thread.name.endswith("-ahead")]
