@@ -36,8 +36,9 @@ class Aside(Generic[T]):
         """Has *work* done, and waits for nothing. What was done before must be settled."""
         if self._thread is None:
             name = f"{threading.current_thread().name}-ahead"
-            self._thread = threading.Thread(target=self._work_on, name=name, daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._work_on, name=name, daemon=True)
+            thread.start()
+            self._thread = thread
         self._busy = True
         self._questions.put(work)
 
@@ -58,8 +59,8 @@ class Aside(Generic[T]):
 
     def close(self) -> None:
         """Ends the thread, after what it is at."""
-        self._questions.put(None)
         if self._thread is not None:
+            self._questions.put(None)
             self._thread.join()
             self._thread = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,10 @@ from online_migrate.walk.chunker import Chunk, Chunker, ForChunks, Key
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
+
+
+_ONCE = threading.Lock()
+"""For what is asked of a user once in a run, whichever of the threads comes first."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,18 +83,21 @@ class Job:
         untouched = {name: table.c[name] for name in self.constant if name not in self._values}
         return sa.update(table).values(untouched | self._values)
 
-    @functools.cached_property
+    @property
     def _values(self) -> dict[str, Any]:
+        with _ONCE:
+            return self._values_once
+
+    @functools.cached_property
+    def _values_once(self) -> dict[str, Any]:
         assert isinstance(self.migration, Backfill)
         return dict(self.migration.values_for(self.subject.table))
 
     @functools.cached_property
     def moved(self) -> ForChunks:
         """A Backfill of a chunk."""
-        if self._other_tables:
-            # The hint would come to stand behind the last of them.
-            return self._for_chunks(self.update.where)
-        return self._for_chunks(self.chunker.update_by_key(self.update).where)
+        # Beside other tables the hint would come to stand behind the last of them.
+        return ForChunks(self.chunker, self.pending, self.update.where, by_key=not self._other_tables)
 
     @property
     def _other_tables(self) -> bool:
@@ -121,7 +129,7 @@ class Job:
         return self._for_chunks(lambda where: self._rows(where).with_for_update())
 
     def _rows(self, where: sa.ColumnElement[bool]) -> sa.Select[Any]:
-        return self.chunker.by_key(sa.select(*self.selected)).where(where).order_by(*self.chunker.key)
+        return sa.select(*self.selected).where(where).order_by(*self.chunker.key)
 
     def _for_chunks(self, build: Callable[[sa.ColumnElement[bool]], sa.Executable]) -> ForChunks:
         return ForChunks(self.chunker, self.pending, build)

@@ -64,7 +64,7 @@ class Planner:
         condition = chunker.up_to(end)
         if only_pending and job.pending is not None:
             condition = condition & job.pending
-        keys = chunker.next_keys(connection, extent.lower, size, condition, sparse=only_pending)
+        keys = chunker.next_keys(connection, extent.lower, size, condition, sparse=extent.sweep)
         upper = keys[-1] if len(keys) == size else end
         if keys and len(keys) == size:
             moved_on(job.name, chunker, extent.lower, upper)
@@ -72,7 +72,9 @@ class Planner:
         if len(excluding) == len(keys):
             return Plan(upper, None, None)
         only = keys if self._crew.place.budget.limited else None
-        chunk = chunker.chunk(extent.lower, upper, pending=job.pending, excluding=excluding, only=only)
+        chunk = chunker.chunk(
+            extent.lower, upper, pending=job.pending, excluding=excluding, only=only, sparse=extent.sweep
+        )
         return Plan(upper, chunk, len(keys) if len(keys) == size else None)
 
     def _failed_already(self, connection: Connection, keys: Sequence[Key]) -> list[Key]:

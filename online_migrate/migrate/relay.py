@@ -43,8 +43,9 @@ _LONG = 0.1
 """Seconds of a chunk for which it pays; shorter ones are meant to leave room for others."""
 _LONGEST_PENALTY = 64
 """Chunks that are done alone, after one that failed over and over."""
-_CIRCLE = 2
-"""Looks, half a second apart, at which the chunk ahead was written and the one in hand was not."""
+_CIRCLE = 1.0
+"""Seconds after which the chunk ahead lets go, if it is written and the first one is not; twice the time that
+it took itself, if that is longer."""
 _MOMENT = 0.01
 """Seconds between two looks whether an UPDATE that is not wanted any more has ended."""
 
@@ -59,6 +60,8 @@ class Lane:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.aside: Aside[Written] = Aside()
+        self.seconds = self.ended = 0.0
+        """What the last UPDATE on it took, and when it ended."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,13 +124,17 @@ class Relay:
         """Those that were begun and not committed, in the order of their keys."""
         self._alone = 0
         self._penalty = 1
-        self._looks = 0
 
     @staticmethod
     def fits(job: Job, pace: Pace) -> bool:
-        """True for what can be written without knowing how it went before, at a pace that spares nobody."""
+        """True for what can be written without knowing how it went before, at a pace that spares nobody.
+
+        And by the primary key: at the end of a range of another index MariaDB waits for the row after it,
+        which the chunk ahead has locked.
+        """
         return (
             isinstance(job.migration, Backfill)
+            and job.chunker.by_primary_key
             and fails_verify(job.subject) is None
             and not job.dialect.single_writer
             and not pace.steered
@@ -167,15 +174,18 @@ class Relay:
     def _write(self, leg: Leg) -> Written:
         leg.connection.begin()
         began = self._now()
-        moved = move(leg.connection, self._job, leg.chunk)
-        return Written(leg, self._now() - began, moved)
+        try:
+            moved = move(leg.connection, self._job, leg.chunk)
+        finally:
+            leg.lane.ended = self._now()
+            leg.lane.seconds = leg.lane.ended - began
+        return Written(leg, leg.lane.seconds, moved)
 
     def first(self) -> Written:
         """Waits for the first chunk, which is to be brought to its end now.
 
         Raises :class:`Dropped`, or the error of a session that was lost.
         """
-        self._looks = 0
         aside = self._legs[0].lane.aside
         written = aside.take(self._break_circle)
         if written is None:
@@ -188,12 +198,13 @@ class Relay:
 
         The first one may be waiting for it, or for an application that waits for it.
         """
-        if len(self._legs) < 2 or not self._legs[1].lane.aside.idle:
+        if len(self._legs) < 2:
             return
-        self._looks += 1
-        if self._looks == _CIRCLE:
-            self._roll_back(self._legs.pop())
+        lane = self._legs[1].lane
+        if lane.aside.idle and self._now() - lane.ended > max(_CIRCLE, 2 * lane.seconds):
             self._punish()
+            for error in self._roll_back(self._legs.pop()):
+                self._raise_lost(error)
 
     def refuse_left_behind(self, written: Written) -> None:
         """Raises :class:`Dropped` if rows are pending still: to say why, they would have to be locked."""
@@ -254,7 +265,8 @@ class Relay:
         return [leg.lane.aside.error]
 
     def _punish(self) -> None:
-        self._alone, self._penalty = self._penalty, min(2 * self._penalty, _LONGEST_PENALTY)
+        # By more than what a chunk that gets through takes off: the first of two does, again and again.
+        self._alone, self._penalty = self._penalty, min(4 * self._penalty, _LONGEST_PENALTY)
 
     def _raise_lost(self, error: BaseException | None) -> None:
         if isinstance(error, ServerFault) and self._job.dialect.is_connection_lost(error):

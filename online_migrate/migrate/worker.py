@@ -19,7 +19,7 @@ from online_migrate import exceptions, state
 from online_migrate.dialects import Dialect
 from online_migrate.dialects.errors import AnyFault, ServerFault, words_of
 from online_migrate.migrate.ahead import ReadAhead, Ready
-from online_migrate.migrate.claims import Claim, Claims, Extent, Survey, lock_of, rows_in_extent
+from online_migrate.migrate.claims import Claim, Claims, Extent, LeaseLost, Survey, lock_of, rows_in_extent
 from online_migrate.migrate.crew import LONGEST_REST, Crew
 from online_migrate.migrate.isolation import Isolation
 from online_migrate.migrate.job import Job
@@ -76,8 +76,10 @@ class Worker:
         try:
             answer = self._work()
         except Exception:
-            self._close()
-            self._sign_off()
+            try:
+                self._close()
+            finally:
+                self._sign_off()
             raise
         self._close()
         # Not when somebody wants us to leave at once: others see that our session has ended.
@@ -195,11 +197,15 @@ class Worker:
             relay.drop()
             return False
         if relay.last is None and relay.sits_out():
+            relay.drop()
             return False
         try:
             if relay.last is None:
                 self._set_out(relay, extent)
             self._finish(relay, extent)
+        except LeaseLost:
+            relay.drop()
+            raise
         except (*ServerFault, exceptions.OnlineMigrateError, Dropped) as error:
             relay.fail()
             if self._dialect.is_connection_lost(error):
@@ -247,11 +253,10 @@ class Worker:
         """What is to be written next on the connection of *leg*. Looks inside of its transaction."""
         last, connection = relay.last, leg.connection
         after = None if last is None else last.after
-        if after is None:
-            if last is leg:
-                self._seen = self._survey(connection)
-            return None
-        if relay.punished:
+        if after is None and last is not leg:
+            # While the last one is written; later there would be nothing to do meanwhile.
+            self._seen = self._survey(connection)
+        if after is None or relay.punished:
             return None
         return Leg(after, self._planner.plan(connection, after, self._size.size), leg.lane)
 

@@ -12,7 +12,7 @@ import datetime
 import decimal
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Key = tuple[Any, ...]
 Binds = Sequence[sa.BindParameter[Any]]
+S = TypeVar("S", bound=sa.Executable)
 
 
 class KeyUnreadable(exceptions.Failed):
@@ -46,6 +47,8 @@ class Chunk:
     """Puts together *range* and *where*, which most chunks are never asked for."""
     bounds: Mapping[str, Any] | None = dataclasses.field(default=None, repr=False)
     """The parameters of a statement :class:`ForChunks`; None where rows are named one by one."""
+    sparse: bool = dataclasses.field(default=False, repr=False, compare=False)
+    """Few of its rows are pending, and another index may find them sooner than the key's."""
 
     @functools.cached_property
     def _conditions(self) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
@@ -157,16 +160,18 @@ class Chunker:
         self.key = tuple(self._dialect.key_expression(column) for column in self.columns)
         """The key as it is read and compared: what was read is found again."""
         self._ours = our_prefix(table)
+        self.by_primary_key = index is None
+        """The walk goes by the primary key, in whose index MySQL's rows are."""
         self.hint = self._dialect.index_hint(connection, table, index)
         """What makes the server use the key's index, if it needs to be told."""
 
-    def by_key(self, query: sa.Select[Any]) -> sa.Select[Any]:
-        """*query*, on the rows of a range of keys, with what it takes for the server to use the key."""
-        return query if self.hint is None else query.with_hint(self.table, self.hint)
-
-    def update_by_key(self, update: sa.Update) -> sa.Update:
-        """The same for an UPDATE of the table."""
-        return update if self.hint is None else update.with_hint(self.hint)
+    def by_key(self, statement: S) -> S:
+        """*statement*, on a range of keys, with what it takes for the server to use the key."""
+        if self.hint is None:
+            return statement
+        if isinstance(statement, sa.Select):
+            return statement.with_hint(self.table, self.hint)
+        return statement.with_hint(self.hint) if isinstance(statement, sa.Update) else statement
 
     def above(self, key: Key) -> sa.ColumnElement[bool]:
         """The rows whose key is greater than *key*."""
@@ -320,6 +325,7 @@ class Chunker:
         pending: sa.ColumnElement[bool] | None,
         excluding: Sequence[Key] = (),
         only: Sequence[Key] | None = None,
+        sparse: bool = False,
     ) -> Chunk:
         """The chunk between two keys: without the rows of *excluding*, of those of *only* if given."""
 
@@ -335,7 +341,7 @@ class Chunker:
 
         plain = not excluding and only is None
         bounds = self._bounds(lower, upper) if plain else None
-        return Chunk(self.table, self.columns, lower, upper, build, bounds)
+        return Chunk(self.table, self.columns, lower, upper, build, bounds, sparse)
 
     def single(self, key: Key) -> Chunk:
         """One row by itself, pending or not."""
@@ -358,7 +364,7 @@ class ForChunks:
     """A statement on the pending rows of a chunk: put together once, for as long as chunks are plain ranges.
 
     To put it together takes a client longer than to send it. *build*: makes the statement, of the
-    condition of the rows.
+    condition of the rows. *by_key*: False where the server is not to be told to find them by their key.
     """
 
     def __init__(
@@ -366,19 +372,26 @@ class ForChunks:
         chunker: Chunker,
         pending: sa.ColumnElement[bool] | None,
         build: Callable[[sa.ColumnElement[bool]], sa.Executable],
+        *,
+        by_key: bool = True,
     ) -> None:
         self._build = build
         self._pending = pending
         self._chunker = chunker
-        self._built: dict[bool, sa.Executable] = {}
+        self._by_key = by_key
+        self._built: dict[tuple[bool, bool], sa.Executable] = {}
 
     def execute(self, connection: Connection, chunk: Chunk) -> sa.CursorResult[Any]:
         """Runs it on the rows of *chunk*."""
         if chunk.bounds is None:
-            return connection.execute(self._build(chunk.where))
-        from_start = chunk.lower is None
-        if from_start not in self._built:
-            inside = self._chunker.between(from_start=from_start)
+            return connection.execute(self._statement(chunk.where, chunk.sparse))
+        kind = (chunk.lower is None, chunk.sparse)
+        if kind not in self._built:
+            inside = self._chunker.between(from_start=chunk.lower is None)
             where = inside if self._pending is None else sa.and_(inside, self._pending)
-            self._built[from_start] = self._build(where)
-        return connection.execute(self._built[from_start], chunk.bounds)
+            self._built[kind] = self._statement(where, chunk.sparse)
+        return connection.execute(self._built[kind], chunk.bounds)
+
+    def _statement(self, where: sa.ColumnElement[bool], sparse: bool) -> sa.Executable:
+        statement = self._build(where)
+        return self._chunker.by_key(statement) if self._by_key and not sparse else statement

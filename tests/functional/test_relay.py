@@ -146,6 +146,26 @@ def test_two_connections_take_turns(pending: str, database: Database, project: P
     assert len({session for _row, session in turns}) == 2
 
 
+def test_a_table_without_a_primary_key_is_done_chunk_by_chunk(
+    database: Database, project: Project, taken: list[Written]
+) -> None:
+    """Its key is another index than the rows are in: nobody waits for the next range at the end of his."""
+    execute(
+        database.engine,
+        "CREATE TABLE others AS SELECT * FROM items",
+        "DROP TABLE items",
+        "CREATE TABLE items (name VARCHAR(20) NOT NULL, id INTEGER NOT NULL, hits INTEGER, session BIGINT)",
+        # On MySQL the first key is the one that the rows are in, and the one with fewer columns is walked.
+        "CREATE UNIQUE INDEX a ON items (name, id)",
+        "CREATE UNIQUE INDEX b ON items (id)",
+        "INSERT INTO items (name, id, hits) SELECT 'x', id, 0 FROM others",
+    )
+    project.data("fill", _fill(database))
+    assert project.migrate()["fill"].done == COUNT
+    _assert_once(database.engine, project)
+    assert taken == []
+
+
 @pytest.mark.parametrize(
     "limits",
     [{"pace": "default"}, {"nice": 0.5}, {"max_count": COUNT}, {"pace": "gentle"}],

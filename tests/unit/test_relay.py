@@ -51,7 +51,7 @@ class Server:
         self.home: Any = Connection("home", self.log)
         monkeypatch.setattr(module, "move", self._move)
         job: Any = types.SimpleNamespace(dialect=self)
-        self.relay = Relay(job, self.home, self._connect, lambda: float(len(self.log)))
+        self.relay = Relay(job, self.home, self._connect, time.monotonic)
 
     def is_connection_lost(self, error: BaseException) -> bool:
         """As a dialect says."""
@@ -145,6 +145,15 @@ def test_the_one_ahead_lets_go_if_the_first_takes_much_longer(server: Server) ->
     assert server.relay.sits_out()
 
 
+def test_a_session_that_was_lost_is_said_by_who_lets_go_of_it(server: Server) -> None:
+    """The one ahead has ended, by an error: that is no reason to use its connection again."""
+    server.errors["other"] = _lost()
+    server.go["home"].clear()
+    server.begin()
+    with pytest.raises(sa.exc.OperationalError):
+        server.relay.first()
+
+
 @pytest.mark.parametrize("which", ["home", "other"])
 def test_an_update_that_fails_takes_the_other_one_back(which: str, server: Server) -> None:
     server.errors[which] = LookupError("a row that cannot be")
@@ -171,13 +180,23 @@ def test_a_session_that_is_lost_is_said_whoever_finds_out(which: str, server: Se
 
 
 def test_who_fails_again_and_again_is_left_alone_for_longer_and_longer(server: Server) -> None:
-    """One chunk, two, four; up to 64, and half as long again after each that got through."""
+    """One chunk, four; up to 64, and half as long again after each that got through."""
     relay = server.relay
-    assert _rests(relay, 9) == [1, 2, 4, 8, 16, 32, 64, 64, 64]
+    assert _rests(relay, 5) == [1, 4, 16, 64, 64]
     server.begin()
     relay.commit(relay.first())
     relay.commit(relay.first())
-    assert _rests(relay, 3) == [16, 32, 64]
+    assert _rests(relay, 2) == [16, 64]
+
+
+def test_one_of_two_that_gets_through_again_and_again_does_not_make_up_for_the_other(server: Server) -> None:
+    """They would disturb each other for ever, and be slower than one."""
+    rests = []
+    for _ in range(7):
+        server.begin()
+        server.relay.commit(server.relay.first())
+        rests += _rests(server.relay, 1)
+    assert rests == [1, 2, 4, 8, 16, 32, 32]
 
 
 def _both(relay: Relay) -> None:
