@@ -132,7 +132,9 @@ class Claims:
         record = locked_record(connection, self._name)
         if record.status is not Status.RUNNING:
             return Claim.HELD
-        if state.get_walk(connection, self._name) != seen.walk:
+        # The lock of the record is of one node of a cluster. On another the same extent may be taken: what we
+        # then write of the walk is there already, which changes nothing and so collides with nothing.
+        if state.get_walk(connection, self._name, for_update=True) != seen.walk:
             return Claim.AGAIN
         others = self._others(connection)
         inherited = self._inherit(connection, others, seen)

@@ -92,7 +92,7 @@ class Runner:
         record = state.get_record(connection, name, for_update=True)
         if record is not None and record.status in (Status.PAUSED, Status.CANCELLED):
             return record.status
-        walk = state.get_walk(connection, name)
+        walk = state.get_walk(connection, name, for_update=True)
         workers = state.workers_of(connection, name, self._dialect.epoch())
         alive = [one for one in workers if one.silence <= self._place.lease and one.id not in dead]
         joined = record is not None and record.status is Status.RUNNING and bool(alive)

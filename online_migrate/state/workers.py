@@ -64,9 +64,10 @@ class Worker:
 # --- the walk ------------------------------------------------------------------------------------
 
 
-def get_walk(connection: Connection, name: str) -> Walk | None:
-    """How far the walk of data migration *name* is."""
-    row = connection.execute(sa.select(walk).where(walk.c.name == name)).one_or_none()
+def get_walk(connection: Connection, name: str, *, for_update: bool = False) -> Walk | None:
+    """How far the walk of data migration *name* is; *for_update*: and nobody moves it until we have."""
+    query = sa.select(walk).where(walk.c.name == name)
+    row = connection.execute(query.with_for_update() if for_update else query).one_or_none()
     return None if row is None else Walk(**(dict(row._mapping) | {"handed_out": bool(row.handed_out)}))
 
 

@@ -297,6 +297,39 @@ def test_workers_on_both_nodes_do_each_row_once(
     assert project.status("fill").done == 72
 
 
+def test_an_extent_that_another_node_takes_at_the_same_moment_is_not_ours(
+    cluster: Cluster, database: Database, project: Project
+) -> None:
+    """The other one writes of the walk, a moment before us, just what we are going to write."""
+    items(database, 72)
+    project.data("fill", FILL.format(pending="", processes=1, pause=0))
+    project.site().prepare()
+    site = dataclasses.replace(project.site(), given_url=url_on(cluster.nodes[1], database.name))
+    elsewhere = sa.create_engine(url_on(cluster.nodes[0], database.name))
+    here = sa.create_engine(url_on(cluster.nodes[1], database.name))
+    came: list[str] = []
+
+    def come_in_between(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_more: Any) -> None:
+        if not statement.startswith("UPDATE online_migrate_walk") or came:
+            return
+        came.append(statement)
+        with elsewhere.begin() as other:
+            other.exec_driver_sql(statement, parameters)
+        end = time.monotonic() + PATIENCE
+        while scalar(here, "SELECT extents FROM online_migrate_walk") != 1:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+    sa.event.listen(site.engine, "before_cursor_execute", come_in_between)
+    [result] = command.migrate(site, (), command.Limits(batch_size=3))
+    assert came
+    assert result.done == 48
+    counts = rows(here, "SELECT hits, count(*), min(id) FROM items GROUP BY hits ORDER BY hits")
+    assert [(hits, count) for hits, count, _first in counts] == [(0, 24), (1, 48)]
+    for engine in (site.engine, elsewhere, here):
+        engine.dispose()
+
+
 @pytest.mark.parametrize("at_commit", [True, False], ids=["at the commit", "before the commit"])
 def test_a_chunk_that_collides_with_the_other_node_is_done_again(
     at_commit: bool, cluster: Cluster, database: Database, project: Project
