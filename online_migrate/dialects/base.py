@@ -243,7 +243,10 @@ class Dialect:
         constant: Sequence[str],
         hint: str | None = None,
     ) -> BulkWriter:
-        """The fastest way to write different values into many rows; see :mod:`.bulk`."""
+        """The fastest way to write different values into many rows; see :mod:`.bulk`.
+
+        *hint*: what makes the server find them by their key, see :meth:`index_hint`.
+        """
         return BulkWriter(table, key, constant)
 
     def row_version(

@@ -72,9 +72,7 @@ class Job:
     @functools.cached_property
     def _keys(self) -> ForChunks:
         key = self.chunker.key
-        return self._for_chunks(
-            lambda where: self.chunker.by_key(sa.select(*key)).where(where).order_by(*key)
-        )
+        return self._for_chunks(lambda where: sa.select(*key).where(where).order_by(*key))
 
     @functools.cached_property
     def update(self) -> sa.Update:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from online_migrate import exceptions, state
@@ -62,7 +62,8 @@ class Worker:
         self._ahead = ReadAhead(self._look, lambda: data_connection(crew.place.engine, _UNLOCKED))
         self._relay: Relay | None = None
         if Relay.fits(job, crew.place.pace):
-            self._relay = Relay(job, connection, self._another, crew.place.clock.monotonic)
+            another = lambda: data_connection(crew.place.engine, crew.place.lease, lasting=False)  # noqa: E731
+            self._relay = Relay(job, connection, another, crew.place.clock.monotonic)
         self._extent: Extent | None = None
         self._seen: Survey | None = None
         """What there is to claim next, if that was looked up already: it counts if nobody claimed since."""
@@ -147,10 +148,10 @@ class Worker:
 
     def _claim(self) -> Claim | None:
         with self._claims.dead_sessions(self._connection, self._crew.place.clock) as dead:
-            survey = lambda: self._survey(self._connection)  # noqa: E731
-            seen, self._seen = self._seen or self._looked(survey), None
-            seen = dataclasses.replace(seen, dead=dead)
-            answer = self._committed(lambda: self._claims.take(self._connection, seen))
+            seen = self._seen or self._looked(lambda: self._survey(self._connection))
+            self._seen = None
+            now = dataclasses.replace(seen, dead=dead)
+            answer = self._committed(lambda: self._claims.take(self._connection, now))
         if isinstance(answer, Extent):
             self._extent = answer
             return None
@@ -168,19 +169,6 @@ class Worker:
 
     def _looked(self, look: Callable[[], T]) -> T:
         return looked(self._crew.place.clock, self._dialect, self._connection, look)
-
-    @contextlib.contextmanager
-    def _another(self) -> Iterator[Connection]:
-        """A second connection on which rows are locked."""
-        place = self._crew.place
-        with data_connection(place.engine, place.lease, lasting=False) as connection:
-            look = lambda: self._dialect.session_id(connection)  # noqa: E731
-            session = looked(place.clock, self._dialect, connection, look)
-            place.watched.sessions.add(session)
-            try:
-                yield connection
-            finally:
-                place.watched.sessions.remove(session)
 
     # --- chunks ----------------------------------------------------------------------------------
 

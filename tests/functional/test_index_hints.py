@@ -93,6 +93,20 @@ def test_every_statement_on_a_range_goes_by_the_key(
         assert _indexes(database, statement, parameters) == {KEYS[key]}, statement[:300]
 
 
+def test_a_sweep_for_few_rows_may_go_by_another_index(
+    database: Database, project: Project, sent: list[tuple[str, Any]]
+) -> None:
+    """Of the rows behind the walk few are pending: an index on what makes them so finds them at once."""
+    _items(database, "primary")
+    project.data("fill", KINDS["backfill"])
+    assert project.migrate()["fill"].done == COUNT
+    execute(database.engine, "UPDATE items SET size = NULL WHERE id IN ('000000007', '000001500')")
+    sent.clear()
+    assert project.migrate()["fill"].done == 2
+    assert len(sent) >= 4
+    assert [statement for statement, _parameters in sent if "FORCE INDEX" in statement] == []
+
+
 def _indexes(database: Database, statement: str, parameters: Any) -> set[str | None]:
     """By which index a statement finds rows of items; None: it reads all of them."""
     explain = "EXPLAIN FORMAT=TRADITIONAL" if database.server.product == "mysql" else "EXPLAIN"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from online_migrate.migrate import relay as relays
 from online_migrate.migrate.relay import Relay, Written
 from online_migrate.migrate.run import Outcome
 from tests.servers import Database
-from tests.support.project import PATIENCE, Process, Project, create, execute, insert, rows, scalar, wait_for
+from tests.support.chaos import wait_until
+from tests.support.project import Process, Project, create, execute, insert, rows, scalar, wait_for
 
 pytestmark = [pytest.mark.needs("many_writers"), pytest.mark.each_product]
 
@@ -109,13 +110,6 @@ def _assert_once(engine: sa.Engine, project: Project) -> None:
     found = project.status("fill")
     assert (found.status, found.done) == ("complete", COUNT)
     assert rows(engine, "SELECT id FROM online_migrate_worker") == []
-
-
-def _wait_until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -261,7 +255,7 @@ def test_an_application_that_wants_rows_of_both_chunks_is_let_through(
     thread = threading.Thread(target=application)
     thread.start()
     try:
-        _wait_until(lambda: served[0] > 3)
+        wait_until(lambda: served[0] > 3, "an application that writes")
         assert project.migrate()["fill"].done == COUNT
     finally:
         over.set()
@@ -382,7 +376,7 @@ def test_a_run_that_is_paused_locks_nothing(database: Database, project: Project
     time.sleep(2.0)  # the limit for it to be heard
     (project.folder / "go").touch()
     done = "SELECT count(*) FROM items WHERE hits = 1"
-    _wait_until(lambda: scalar(database.engine, done) >= 30)
+    wait_until(lambda: scalar(database.engine, done) >= 30, "the chunk in hand committed")
     time.sleep(0.5)
     assert scalar(database.engine, done) == 30
     quickly = "SET lock_timeout = '1s'"
