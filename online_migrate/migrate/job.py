@@ -94,15 +94,7 @@ class Job:
     @functools.cached_property
     def moved(self) -> ForChunks:
         """A Backfill of a chunk."""
-        # Beside other tables the hint would come to stand behind the last of them.
-        return ForChunks(self.chunker, self.pending, self.update.where, by_key=not self._other_tables)
-
-    @property
-    def _other_tables(self) -> bool:
-        """The values, or the condition, are of other tables as well, without a query of their own."""
-        said = (*self._values.values(), self.pending)
-        expressions = [one for one in said if isinstance(one, sa.ColumnElement)]
-        return any(one is not self.subject.table for one in sa.select(*expressions).get_final_froms())
+        return self._for_chunks(self.update.where)
 
     @functools.cached_property
     def moved_and_counted(self) -> ForChunks:

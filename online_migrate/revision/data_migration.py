@@ -126,7 +126,10 @@ class DataMigration:
             ) from None
 
     def _expression(self, what: str, given: PendingLike, table: sa.Table) -> Expression | None:
-        if given is None or isinstance(given, sa.ColumnElement):
+        if given is None:
+            return None
+        if isinstance(given, sa.ColumnElement):
+            self._refuse_other_tables(what, given, table)
             return given
         if not callable(given) or isinstance(given, sa.ClauseElement):
             raise exceptions.DataMigrationBroken(
@@ -137,7 +140,26 @@ class DataMigration:
             raise exceptions.DataMigrationBroken(
                 name=self.name, reason=f"{what} gives a {type(result).__name__}, not a SQL expression"
             )
+        self._refuse_other_tables(what, result, table)
         return result
+
+    def _refuse_other_tables(self, what: str, expression: sa.ColumnElement[Any], table: sa.Table) -> None:
+        """Joined to another table, a row would be counted, or written, once for each of its rows."""
+        others = [one for one in sa.select(expression).get_final_froms() if one != table]
+        if not others:
+            return
+        name = getattr(others[0], "name", str(others[0]))
+        if name == table.name:
+            raise exceptions.DataMigrationBroken(
+                name=self.name,
+                reason=f"{what} is of another sa.Table {name!r} than its own",
+                hint="say table=... with the same sa.Table, or make a function of the table of it",
+            )
+        raise exceptions.DataMigrationBroken(
+            name=self.name,
+            reason=f"{what} joins table {name!r}",
+            hint="ask it by a query of its own: sa.select(...).scalar_subquery(), or sa.exists().where(...)",
+        )
 
     def _of_table(self, what: str, function: Callable[[sa.Table], Any], table: sa.Table) -> Any:
         try:
@@ -177,6 +199,9 @@ class Backfill(DataMigration):
             raise exceptions.DataMigrationBroken(
                 name=self.name, reason=f"values sets {unknown[0]!r}, which table {table.name!r} has not"
             )
+        for column, value in by_name.items():
+            if isinstance(value, sa.ColumnElement):
+                self._refuse_other_tables(f"the value of {column!r}", value, table)
         return by_name
 
 

@@ -364,7 +364,7 @@ class ForChunks:
     """A statement on the pending rows of a chunk: put together once, for as long as chunks are plain ranges.
 
     To put it together takes a client longer than to send it. *build*: makes the statement, of the
-    condition of the rows. *by_key*: False where the server is not to be told to find them by their key.
+    condition of the rows.
     """
 
     def __init__(
@@ -372,13 +372,10 @@ class ForChunks:
         chunker: Chunker,
         pending: sa.ColumnElement[bool] | None,
         build: Callable[[sa.ColumnElement[bool]], sa.Executable],
-        *,
-        by_key: bool = True,
     ) -> None:
         self._build = build
         self._pending = pending
         self._chunker = chunker
-        self._by_key = by_key
         self._built: dict[tuple[bool, bool], sa.Executable] = {}
 
     def execute(self, connection: Connection, chunk: Chunk) -> sa.CursorResult[Any]:
@@ -394,4 +391,4 @@ class ForChunks:
 
     def _statement(self, where: sa.ColumnElement[bool], sparse: bool) -> sa.Executable:
         statement = self._build(where)
-        return self._chunker.by_key(statement) if self._by_key and not sparse else statement
+        return statement if sparse else self._chunker.by_key(statement)

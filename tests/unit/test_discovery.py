@@ -39,6 +39,9 @@ def _found(project: Project) -> Mapping[str, DataMigration]:
     return project.site().project.data_migrations
 
 
+OTHERS = "others = sa.table('others', sa.column('size', sa.Integer))\n"
+ITEMS = OTHERS.replace("others", "items")
+PENDING = "x = Backfill(table='items', values={'size': 1}, pending="
 BROKEN: dict[str, tuple[dict[str, str], str]] = {
     "the same name in two modules": ({"a": f"x = {FILL})", "b": f"x = {FILL})"}, "named 'x'"),
     "the same name to a server": ({"a": f"fill = {FILL})\nFILL = {FILL})"}, "named 'FILL'"),
@@ -83,6 +86,26 @@ BROKEN: dict[str, tuple[dict[str, str], str]] = {
     "values gives an unknown column": (
         {"a": 'x = Backfill(table="items", values=lambda t: {"sice": 1})'},
         "'sice'",
+    ),
+    "a value of a joined table": (
+        {"a": f"{OTHERS}x = Backfill(table='items', values=lambda t: {{'size': others.c.size}})"},
+        "the value of 'size' joins table 'others'",
+    ),
+    "pending of a joined table": (
+        {"a": f"{OTHERS}{PENDING}others.c.size == sa.column('size'))"},
+        "pending joins table 'others'",
+    ),
+    "pending gives a join": (
+        {"a": f"{OTHERS}{PENDING}lambda t: t.c.size.is_(None) & (others.c.size == t.c.size))"},
+        "pending joins table 'others'",
+    ),
+    "verify of a joined table": (
+        {"a": f"{OTHERS}x = {FILL}, verify=lambda t: others.c.size == t.c.size)"},
+        "verify joins table 'others'",
+    ),
+    "pending of another object for the same table": (
+        {"a": f"{ITEMS}{PENDING}items.c.size.is_(None))"},
+        "pending is of another sa.Table 'items' than its own",
     ),
     "values is a list": ({"a": 'x = Backfill(table="items", values=["size"])'}, "values is a list"),
     "values gives nothing": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 import time
 import types
@@ -16,9 +17,13 @@ from online_migrate.migrate import relay as module
 from online_migrate.migrate.claims import Extent
 from online_migrate.migrate.planner import Plan
 from online_migrate.migrate.relay import Dropped, Leg, Relay
+from online_migrate.migrate.run import Pace
 from online_migrate.migrate.work import Moved
+from online_migrate.revision.data_migration import Backfill
 from online_migrate.walk.chunker import Chunk
 
+FULL = Pace(0.5)
+"""Chunks that are long, and nobody to spare."""
 EXTENT = Extent(1, None, (100,), sweep=False)
 NEXT = Extent(1, (10,), (100,), sweep=False)
 
@@ -94,6 +99,25 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 def _lost() -> BaseException:
     return sa.exc.OperationalError("UPDATE", {}, Exception("gone away"), connection_invalidated=True)
+
+
+def _job(*, by_primary_key: bool = True, single_writer: bool = False, verify: Any = None) -> Any:
+    return types.SimpleNamespace(
+        migration=Backfill(name="fill", table="items", values={"size": 1}),
+        subject=types.SimpleNamespace(verify=verify, pending=None),
+        chunker=types.SimpleNamespace(by_primary_key=by_primary_key),
+        dialect=types.SimpleNamespace(single_writer=single_writer),
+    )
+
+
+def test_whose_chunks_go_in_pairs() -> None:
+    """Those that nobody is to be spared from, of a migration of which no chunk depends on the one before."""
+    assert Relay.fits(_job(), FULL)
+    assert not Relay.fits(_job(), dataclasses.replace(FULL, steered=True))
+    assert not Relay.fits(_job(), dataclasses.replace(FULL, chunk_time=0.007))
+    assert not Relay.fits(_job(by_primary_key=False), FULL)
+    assert not Relay.fits(_job(single_writer=True), FULL)
+    assert not Relay.fits(_job(verify=sa.column("size") == 1), FULL)
 
 
 def test_both_are_written_and_committed_in_their_order(server: Server) -> None:
