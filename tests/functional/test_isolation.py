@@ -17,7 +17,8 @@ from tests.support.project import Project, create, execute, insert, rows, scalar
 
 pytestmark = pytest.mark.each_product
 
-BAD, GOOD = 60, 40
+MANY_BAD, MANY_GOOD = 60, 40
+BAD, GOOD = 12, 8
 TAKEN = 5_000
 """The code of a row that is there already; its key is the last one."""
 
@@ -79,7 +80,7 @@ def project(database: Database, tmp_path: Path) -> Iterator[Project]:
 
 
 def _items(engine: sa.Engine, ids: Any = None, bad: Any = None) -> None:
-    """Rows 1 to 100, of which 1 to 60 are bad; and one with the code that the bad ones want."""
+    """Rows 1 to 20, of which 1 to 12 are bad."""
     ids = range(1, BAD + GOOD + 1) if ids is None else ids
     bad = range(1, BAD + 1) if bad is None else bad
     table = create(
@@ -105,6 +106,11 @@ def _items(engine: sa.Engine, ids: Any = None, bad: Any = None) -> None:
     insert(engine, table, values)
 
 
+def _many_items(engine: sa.Engine) -> None:
+    """Rows 1 to 100, of which 1 to 60 are bad."""
+    _items(engine, range(1, MANY_BAD + MANY_GOOD + 1), range(1, MANY_BAD + 1))
+
+
 def _taken(engine: sa.Engine) -> None:
     execute(
         engine,
@@ -128,34 +134,34 @@ def _is_clean(engine: sa.Engine) -> bool:
 @pytest.mark.parametrize("source", SOURCES)
 def test_sixty_bad_rows_before_forty_good_ones(source: str, database: Database, project: Project) -> None:
     """All good ones are migrated, all bad ones are recorded with their reason, and retry takes them up."""
-    _items(database.engine)
+    _many_items(database.engine)
     _taken(database.engine)
     project.data("fill", SOURCES[source].format(pending=PENDING))
     result = project.migrate(batch_size=50)["fill"]
-    assert (result.outcome, result.done, result.failed) == (Outcome.FAILED, GOOD, BAD)
+    assert (result.outcome, result.done, result.failed) == (Outcome.FAILED, MANY_GOOD, MANY_BAD)
     assert exit_code([result]) == 2
     assert "60 row(s) could not be migrated" in (result.error or "")
     assert _is_clean(database.engine)
     found = project.status("fill")
     assert (found.status, found.total) == ("failed", 101)
-    assert (found.done, found.pending, found.failed) == (41, 0, BAD)
+    assert (found.done, found.pending, found.failed) == (41, 0, MANY_BAD)
     assert found.failures
     for failure in found.failures:
-        assert 1 <= int(failure["key"]) <= BAD
+        assert 1 <= int(failure["key"]) <= MANY_BAD
         assert any(words in failure["error"] for words in WORDS), failure
     command.retry(project.site(), "fill")
-    assert project.counts("fill") == (41, BAD, 0)
+    assert project.counts("fill") == (41, MANY_BAD, 0)
     assert project.status("fill").status == "stopped"
     _mend(database.engine)
     result = project.migrate(batch_size=50)["fill"]
-    assert (result.outcome, result.done, result.failed) == (Outcome.COMPLETE, BAD, 0)
+    assert (result.outcome, result.done, result.failed) == (Outcome.COMPLETE, MANY_BAD, 0)
     assert project.counts("fill") == (101, 0, 0)
     assert rows(database.engine, "SELECT id FROM items WHERE size IS NULL") == []
     assert rows(database.engine, "SELECT * FROM online_migrate_failure") == []
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_sixty_bad_rows_where_nobody_said_what_is_pending(
+def test_bad_rows_where_nobody_said_what_is_pending(
     source: str, database: Database, project: Project
 ) -> None:
     """The rows that failed are all that is known of what is left: the next run tries them, and only them."""
@@ -166,7 +172,9 @@ def test_sixty_bad_rows_where_nobody_said_what_is_pending(
     assert (result.outcome, result.done, result.failed) == (Outcome.FAILED, GOOD + 1, BAD)
     assert _is_clean(database.engine)
     assert project.status("fill").status == "failed"
-    execute(database.engine, "UPDATE items SET size = 0, code = NULL WHERE id BETWEEN 61 AND 100")
+    execute(
+        database.engine, f"UPDATE items SET size = 0, code = NULL WHERE id BETWEEN {BAD + 1} AND {BAD + GOOD}"
+    )
     result = project.migrate()["fill"]
     assert (result.outcome, result.done, result.failed) == (Outcome.FAILED, 0, BAD)
     _mend(database.engine)
@@ -216,7 +224,7 @@ def test_values_that_are_too_long_fail_their_rows_and_are_not_cut(
     result = project.migrate(batch_size=50)["fill"]
     assert (result.outcome, result.done, result.failed) == (Outcome.FAILED, GOOD, BAD)
     assert _is_clean(database.engine)
-    assert rows(database.engine, "SELECT DISTINCT note FROM items WHERE id > 60") == [("abc",)]
+    assert rows(database.engine, f"SELECT DISTINCT note FROM items WHERE id > {BAD}") == [("abc",)]
     _mend(database.engine)
     assert project.migrate()["fill"].outcome is Outcome.COMPLETE
 
@@ -256,7 +264,7 @@ def test_bad_rows_of_other_keys(key: str, database: Database, project: Project) 
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_limit_of_failures_ends_it(source: str, database: Database, project: Project) -> None:
     """Eleven where ten are allowed, or what one chunk had of them; the good rows wait for the next run."""
-    _items(database.engine)
+    _items(database.engine, range(1, 41), range(1, 31))
     _taken(database.engine)
     project.data("fill", SOURCES[source].format(pending=PENDING))
     result = project.migrate(batch_size=20, max_failures=10)["fill"]
@@ -266,15 +274,15 @@ def test_a_limit_of_failures_ends_it(source: str, database: Database, project: P
     assert "10 is the limit" in (result.error or "")
     found = project.status("fill")
     assert (found.status, found.failed) == ("failed", result.failed)
-    assert found.pending == BAD + GOOD - result.failed
+    assert found.pending == 40 - result.failed
     result = project.migrate(batch_size=20, max_failures=60)["fill"]
-    assert (result.outcome, result.done, result.failed) == (Outcome.FAILED, GOOD, BAD)
+    assert (result.outcome, result.done, result.failed) == (Outcome.FAILED, 10, 30)
     assert "limit" not in (result.error or "")
 
 
 def test_not_one_row_may_fail_if_somebody_says_so(database: Database, project: Project) -> None:
     """--max-failures 0, on the command line: exit 2 after the first of them."""
-    _items(database.engine, bad=(33, 77))
+    _items(database.engine, range(1, 101), bad=(33, 77))
     project.data("fill", SOURCES["a row that violates a CHECK"].format(pending=PENDING))
     ran = project.run("migrate", "--max-failures", "0", "--batch-size", "10")
     assert ran.code == 2
@@ -284,16 +292,16 @@ def test_not_one_row_may_fail_if_somebody_says_so(database: Database, project: P
 
 def test_bad_rows_cost_no_budget_and_a_budget_hides_none(database: Database, project: Project) -> None:
     """--max-count counts rows that were migrated, also while bad ones are being isolated."""
-    _items(database.engine)
+    _many_items(database.engine)
     project.data("fill", SOURCES["a backfill that violates a CHECK"].format(pending=PENDING))
     result = project.migrate(max_count=15, batch_size=20)["fill"]
     assert result.done == 15
     assert scalar(database.engine, "SELECT count(*) FROM items WHERE size IS NOT NULL") == 15
     result = project.migrate(max_count=25, batch_size=20)["fill"]
     # The budget ended before those that failed in the first run were tried again.
-    assert (result.outcome, result.done, result.failed) == (Outcome.REMAINING, 25, BAD)
+    assert (result.outcome, result.done, result.failed) == (Outcome.REMAINING, 25, MANY_BAD)
     assert project.migrate(max_count=1)["fill"].outcome is Outcome.FAILED
-    assert project.counts("fill") == (GOOD, 0, BAD)
+    assert project.counts("fill") == (MANY_GOOD, 0, MANY_BAD)
 
 
 # --- what else happens meanwhile -----------------------------------------------------------------

@@ -27,6 +27,8 @@ from tests.servers import Database
 from tests.support.project import Project, create, end_other_sessions, execute, insert, rows, scalar
 from tests.support.way import Way
 
+pytestmark = pytest.mark.each_product
+
 FILL = """
 fill = Backfill(table="items", values=lambda t: {"size": t.c.gb * 10}, pending=lambda t: t.c.size.is_(None))
 """
