@@ -72,6 +72,18 @@ class ReadAhead:
         asked, self._asked = self._asked, None
         return answer if asked == extent else None
 
+    def have(self, extent: Extent, size: int, beat: Beat) -> None:
+        """Waits until its first rows are read, or could not be; has them read, if nobody asked for them."""
+        self.settle(beat)
+        if self._asked != extent:
+            self.forget(beat)
+            self.ask(extent, size)
+            self.settle(beat)
+
+    def peek(self, extent: Extent) -> Ready | None:
+        """The first rows of *extent* if they are there; they stay for :meth:`take`. Waits for nothing."""
+        return self._aside.peek() if self._asked == extent else None
+
     def forget(self, beat: Beat) -> None:
         """What was asked for is not wanted any more: while nobody worked, it has grown old."""
         self._aside.take(beat)

@@ -57,6 +57,13 @@ class Aside(Generic[T]):
         answer, self._answer = self._answer, None
         return answer
 
+    def peek(self) -> T | None:
+        """What came of it, if it is over; it stays for :meth:`take`. Waits for nothing."""
+        if self.idle:
+            self.settle(nothing)
+            return self._answer
+        return None
+
     def close(self) -> None:
         """Ends the thread, after what it is at."""
         if self._thread is not None:
@@ -72,3 +79,7 @@ class Aside(Generic[T]):
                 self._answers.put((work(), None))
             except BaseException as error:  # noqa: BLE001 - whoever waits for an answer decides what it means
                 self._answers.put((None, error))
+
+
+def nothing() -> None:
+    """Nobody is kept waiting."""

@@ -1,7 +1,7 @@
-"""Two chunks of a Backfill at a time, on two connections, brought to their end one after the other.
+"""Two chunks at a time, on two connections, brought to their end one after the other.
 
 While a worker looks who of a chunk is pending still, moves its lease and waits for the disk, the rows of
-the next one are written.
+the next one are written: of a Backfill, or those that a function was called for already.
 
 Invariants:
 
@@ -11,7 +11,8 @@ Invariants:
   every error is met as it always is; but a lost session ends the worker, because nobody knows whether its
   last commit got through.
 * While a chunk is written ahead, the worker asks only the connection of the chunk in hand, inside of its
-  transaction: any other could have to queue behind somebody who waits for one of the two.
+  transaction: any other could have to queue behind somebody who waits for one of the two. So nobody waits
+  for rows that are being read ahead, either: they are taken if they are there.
 * Nobody rests, waits or leaves with a chunk written ahead: it locks rows. And nobody waits for long while it
   may hold what he waits for: no server sees such a circle, for one of its waits is in here.
 """
@@ -23,16 +24,16 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from online_migrate.dialects.errors import AnyFault, ServerFault
 from online_migrate.evidence.pending import fails_verify
-from online_migrate.migrate.aside import Aside
+from online_migrate.migrate.aside import Aside, nothing
 from online_migrate.migrate.claims import Extent
 from online_migrate.migrate.job import Job
 from online_migrate.migrate.planner import Plan
 from online_migrate.migrate.run import Pace
-from online_migrate.migrate.work import Moved, left_behind, move
+from online_migrate.migrate.work import Moved, Prepared, do_chunk, left_behind, move
 from online_migrate.revision.data_migration import Backfill
 from online_migrate.walk.chunker import Chunk
 
@@ -48,6 +49,9 @@ _CIRCLE = 1.0
 it took itself, if that is longer."""
 _MOMENT = 0.01
 """Seconds between two looks whether an UPDATE that is not wanted any more has ended."""
+_GLANCE = 0.002
+"""Seconds between two looks whether there is anything else to write beside the first chunk."""
+T = TypeVar("T")
 
 
 class Dropped(Exception):
@@ -72,6 +76,10 @@ class Leg:
     """From where on."""
     plan: Plan
     lane: Lane
+    prepared: Prepared | None = None
+    """What a function made of its rows; None for a Backfill."""
+    seconds: float = 0.0
+    """What that took."""
 
     @property
     def chunk(self) -> Chunk:
@@ -130,10 +138,10 @@ class Relay:
         """True for what can be written without knowing how it went before, at a pace that spares nobody.
 
         And by the primary key: at the end of a range of another index MariaDB waits for the row after it,
-        which the chunk ahead has locked.
+        which the chunk ahead has locked. A function of a row must not have to be called under a lock.
         """
         return (
-            isinstance(job.migration, Backfill)
+            (isinstance(job.migration, Backfill) or (job.is_per_row and job.version is not None))
             and job.chunker.by_primary_key
             and fails_verify(job.subject) is None
             and not job.dialect.single_writer
@@ -166,6 +174,18 @@ class Relay:
             self._other = Lane(self._opened.enter_context(self._connect()))
         return self._home, self._other
 
+    @property
+    def free(self) -> Lane | None:
+        """A connection on which nothing is being written; None: there are two chunks in hand."""
+        taken = [leg.lane for leg in self._legs]
+        return next((lane for lane in self.lanes() if lane not in taken), None)
+
+    def meanwhile(self, look: Callable[[], T | None]) -> T | None:
+        """What *look* gives, asked until the first chunk is written; None: nothing until then."""
+        while (found := look()) is None and not self._legs[0].lane.aside.idle:
+            time.sleep(_GLANCE)
+        return found
+
     def begin(self, leg: Leg) -> None:
         """Has the rows written, and waits for nothing."""
         self._legs.append(leg)
@@ -175,11 +195,19 @@ class Relay:
         leg.connection.begin()
         began = self._now()
         try:
-            moved = move(leg.connection, self._job, leg.chunk)
+            moved = self._move(leg)
         finally:
             leg.lane.ended = self._now()
             leg.lane.seconds = leg.lane.ended - began
         return Written(leg, leg.lane.seconds, moved)
+
+    def _move(self, leg: Leg) -> Moved:
+        if leg.prepared is None:
+            return move(leg.connection, self._job, leg.chunk)
+        effect = do_chunk(leg.connection, self._job, leg.chunk, leg.prepared)
+        if effect.failures:
+            raise Dropped
+        return Moved(effect.done, clean=True)
 
     def first(self) -> Written:
         """Waits for the first chunk, which is to be brought to its end now.
@@ -257,7 +285,7 @@ class Relay:
 
     def _roll_back(self, leg: Leg) -> list[BaseException | None]:
         """Gives what went wrong on its connection before, and in doing so."""
-        leg.lane.aside.take(_nothing)
+        leg.lane.aside.take(nothing)
         try:
             leg.connection.rollback()
         except AnyFault as error:
@@ -271,7 +299,3 @@ class Relay:
     def _raise_lost(self, error: BaseException | None) -> None:
         if isinstance(error, ServerFault) and self._job.dialect.is_connection_lost(error):
             raise error
-
-
-def _nothing() -> None:
-    """Nobody is kept waiting."""

@@ -72,6 +72,11 @@ class Prepared:
     lock: bool = False
     """The rows are to be locked, and compared, before they are written."""
 
+    @property
+    def flawless(self) -> bool:
+        """The function failed for no row, and what it gave could be put together."""
+        return self.writes is not None and all(answer.error is None for answer in self.answers.values())
+
 
 class Stale(Exception):
     """A row was changed after it was read: roll back, and do the chunk again with ``lock``."""

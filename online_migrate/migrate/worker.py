@@ -88,9 +88,10 @@ class Worker:
         return answer
 
     def _close(self) -> None:
-        self._ahead.close()
+        # First what locks rows: who reads ahead may have to wait for somebody who waits for them.
         if self._relay is not None:
             self._relay.close()
+        self._ahead.close()
 
     def _work(self) -> Claim | None:
         while not self._crew.over:
@@ -136,10 +137,10 @@ class Worker:
 
     def _let_go(self) -> None:
         """Of all that was done ahead: while nobody works it grows old."""
-        self._ahead.forget(self._beat)
-        self._seen = None
         if self._relay is not None:
             self._relay.drop()
+        self._ahead.forget(self._beat)
+        self._seen = None
 
     def _rest(self, seconds: float) -> None:
         """Waits, and keeps the session from being taken for an idle one."""
@@ -188,8 +189,12 @@ class Worker:
             relay.drop()
             return False
         try:
-            if relay.last is None:
+            if self._job.is_per_row:
+                self._keep_two(relay, extent)
+            elif relay.last is None:
                 self._set_out(relay, extent)
+            if relay.last is None:
+                return False
             self._finish(relay, extent)
         except LeaseLost:
             relay.drop()
@@ -220,6 +225,30 @@ class Worker:
         for leg in legs:
             relay.begin(leg)
 
+    def _keep_two(self, relay: Relay, extent: Extent) -> None:
+        """Has chunks of rows written for which the function was called, until there are two of them.
+
+        None at all where it failed for a row: then the chunk is to be done alone.
+        """
+        at = extent if relay.last is None else relay.last.after
+        while at is not None and not relay.punished and (lane := relay.free) is not None:
+            if relay.last is None:
+                self._ahead.have(at, self._size.size, self._beat)
+            ready = self._peek(relay, at)
+            if ready is None or ready.prepared is None or not ready.prepared.flawless:
+                return
+            self._ahead.take(at, self._beat)
+            leg = Leg(at, ready.plan, lane, ready.prepared, ready.seconds)
+            relay.begin(leg)
+            self._read_ahead(at, ready.plan)
+            at = leg.after
+
+    def _peek(self, relay: Relay, at: Extent) -> Ready | None:
+        """The next rows, if they were read by the time when the first chunk is written."""
+        if relay.last is None:
+            return self._ahead.peek(at)
+        return relay.meanwhile(lambda: self._ahead.peek(at))
+
     def _finish(self, relay: Relay, extent: Extent) -> None:
         """The end of a chunk whose rows are written, and the beginning of the one after the next."""
         written = relay.first()
@@ -235,7 +264,7 @@ class Worker:
         relay.commit(written)
         if following is not None:
             relay.begin(following)
-        self._finished(extent, leg.plan, done)
+        self._finished(extent, leg.plan, done, prepared=leg.seconds)
 
     def _following(self, relay: Relay, leg: Leg) -> Leg | None:
         """What is to be written next on the connection of *leg*. Looks inside of its transaction."""
@@ -244,7 +273,7 @@ class Worker:
         if after is None and last is not leg:
             # While the last one is written; later there would be nothing to do meanwhile.
             self._seen = self._survey(connection)
-        if after is None or relay.punished:
+        if after is None or relay.punished or self._job.is_per_row:
             return None
         return Leg(after, self._planner.plan(connection, after, self._size.size), leg.lane)
 

@@ -29,6 +29,14 @@ PENDING = ", pending=lambda t: t.c.hits == 0"
 FILL = """
 fill = Backfill(table="items", values=lambda t: {{"hits": t.c.hits + {more}, "session": {session}}}{pending})
 """
+ROW = """
+@row_migration(table="items"{pending})
+def fill(row):
+    with (FOLDER / "called").open("a") as file:
+        print(row.id, file=file)
+    {before}
+    return {{"hits": row.hits + {more}}}
+"""
 HELD = """
 import threading
 POINT, HELD = os.environ.get("POINT"), []
@@ -96,6 +104,20 @@ def _fill(database: Database, pending: str = "", more: str = "1") -> str:
     return FILL.format(session=session, pending=pending, more=more)
 
 
+def _row(pending: str = "", more: str = "1", before: str = "pass") -> str:
+    """The same by a function of a row, which writes down for which rows it is called."""
+    return ROW.format(pending=pending, more=more, before=before)
+
+
+def _source(kind: str, database: Database, pending: str = "") -> str:
+    return _fill(database, pending) if kind == "backfill" else _row(pending)
+
+
+def _called(project: Project) -> list[int]:
+    """The rows for which the function was called, in order."""
+    return [int(line) for line in (project.folder / "called").read_text().split()]
+
+
 def _sessions(engine: sa.Engine) -> list[tuple[int, int]]:
     """Which rows were written on the same connection, one after the other: (first row, session)."""
     found: list[tuple[int, int]] = []
@@ -138,6 +160,19 @@ def test_two_connections_take_turns(pending: str, database: Database, project: P
     turns = _sessions(database.engine)
     assert [row for row, _session in turns[:8]] == [1, 11, 21, 31, 41, 51, 61, 71]
     assert len({session for _row, session in turns}) == 2
+
+
+@pytest.mark.parametrize("pending", [PENDING, ""], ids=["with pending", "without pending"])
+def test_rows_that_were_read_ahead_are_written_in_turns(
+    pending: str, database: Database, project: Project, taken: list[Written]
+) -> None:
+    """Chunk by chunk on two connections; the function is called once for each row, in order."""
+    project.data("fill", _row(pending))
+    assert project.migrate()["fill"].done == COUNT
+    _assert_once(database.engine, project)
+    assert [chunk.leg.plan.upper[0] for chunk in taken] == [*range(10, 91, 10), 95]
+    assert len({id(chunk.leg.lane) for chunk in taken}) >= 2
+    assert _called(project) == list(range(1, COUNT + 1))
 
 
 def test_a_table_without_a_primary_key_is_done_chunk_by_chunk(
@@ -225,6 +260,69 @@ def test_a_row_that_its_update_leaves_pending_is_recorded(database: Database, pr
     assert rows(database.engine, "SELECT id FROM items WHERE hits <> 1") == [(42,)]
     [(error,)] = rows(database.engine, "SELECT error FROM online_migrate_failure")
     assert "still pending" in error
+
+
+@pytest.mark.parametrize("pending", [PENDING, ""], ids=["with pending", "without pending"])
+@pytest.mark.parametrize("how", ["the function raises", "the server refuses"])
+def test_rows_of_a_function_that_fail_are_isolated_as_any_other(
+    how: str, pending: str, database: Database, project: Project, taken: list[Written]
+) -> None:
+    """Rows 33, 34 and 77; chunks before and after them go on in turns."""
+    bad = "row.id in (33, 34, 77)"
+    raised, overflow = f'assert not {bad}, "no"', f"(2**31 if {bad} else 1)"
+    source = _row(pending, before=raised) if how == "the function raises" else _row(pending, more=overflow)
+    project.data("fill", source)
+    result = project.migrate()["fill"]
+    assert (result.outcome, result.done, result.failed) == (Outcome.FAILED, COUNT - 3, 3)
+    left = rows(database.engine, "SELECT id FROM items WHERE hits = 0 ORDER BY id")
+    assert left == [(33,), (34,), (77,)]
+    assert scalar(database.engine, "SELECT max(hits) FROM items") == 1
+    assert len(taken) >= 3
+    assert [failure["key"] for failure in project.status("fill").failures] == ["33", "34", "77"]
+
+
+@pytest.mark.parametrize("pending", [PENDING, ""], ids=["with pending", "without pending"])
+def test_a_row_that_changes_after_it_was_read_is_read_again(
+    pending: str, database: Database, project: Project, taken: list[Written], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The application writes a row of the chunk that is ahead, just before that one is written."""
+    do_chunk, changed = relays.do_chunk, []
+
+    def late(connection: sa.Connection, job: Any, chunk: Any, prepared: Any) -> Any:
+        if chunk.lower == (30,) and not changed:
+            changed.append(chunk)
+            execute(database.engine, "UPDATE items SET other = 500 WHERE id = 35")
+        return do_chunk(connection, job, chunk, prepared)
+
+    monkeypatch.setattr(relays, "do_chunk", late)
+    source = _row(pending).replace('{"hits"', '{"session": 1000 + (row.other or 0), "hits"')
+    project.data("fill", source)
+    assert project.migrate()["fill"].done == COUNT
+    _assert_once(database.engine, project)
+    assert changed
+    assert rows(database.engine, "SELECT id, other, session FROM items WHERE session <> 1000") == [
+        (35, 500, 1500)
+    ]
+    assert len(taken) >= 3, "it never went on in turns"
+
+
+def test_rows_are_not_locked_while_others_are_read(
+    database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The function takes 0.3 s for a chunk; what is written is committed without waiting for it."""
+    locked: list[float] = []
+    commit = Relay.commit
+
+    def committed(self: Relay, chunk: Written) -> None:
+        locked.append(time.monotonic() - chunk.leg.lane.ended)
+        commit(self, chunk)
+
+    monkeypatch.setattr(Relay, "commit", committed)
+    project.data("fill", _row(PENDING, before="time.sleep(0.03)"))
+    assert project.migrate()["fill"].done == COUNT
+    _assert_once(database.engine, project)
+    assert len(locked) >= 8
+    assert sorted(locked)[len(locked) // 2] < 0.15
 
 
 # --- others who hold locks -----------------------------------------------------------------------
@@ -316,10 +414,11 @@ def test_a_commit_that_waits_for_the_chunk_ahead_gives_way(database: Database, p
 # --- the end of a worker, or of a session --------------------------------------------------------
 
 
+@pytest.mark.parametrize("kind", ["backfill", "row"])
 @pytest.mark.parametrize("point", POINTS)
-def test_a_kill_takes_both_chunks_back(point: str, database: Database, project: Project) -> None:
+def test_a_kill_takes_both_chunks_back(point: str, kind: str, database: Database, project: Project) -> None:
     """kill -9 with one chunk before its end and another one written: the next run does each row once."""
-    project.data("fill", _fill(database) + HELD.format(act=SLEEP))
+    project.data("fill", _source(kind, database) + HELD.format(act=SLEEP))
     first = _held(project, point)
     first.kill()
     done = scalar(database.engine, "SELECT count(*) FROM items WHERE hits = 1")
@@ -328,14 +427,18 @@ def test_a_kill_takes_both_chunks_back(point: str, database: Database, project: 
     _assert_once(database.engine, project)
 
 
-@pytest.mark.parametrize("pending", [PENDING, ""], ids=["with pending", "without pending"])
+@pytest.mark.parametrize(
+    ("kind", "pending"),
+    [("backfill", PENDING), ("backfill", ""), ("row", "")],
+    ids=["with pending", "without pending", "row"],
+)
 @pytest.mark.parametrize("point", POINTS)
 def test_a_worker_that_was_frozen_commits_neither(
-    point: str, pending: str, database: Database, short_lease: Project
+    point: str, kind: str, pending: str, database: Database, short_lease: Project
 ) -> None:
     """SIGSTOP past the lease, another process does all, SIGCONT: nothing is done twice."""
     project = short_lease
-    project.data("fill", _fill(database, pending) + HELD.format(act=STOP))
+    project.data("fill", _source(kind, database, pending) + HELD.format(act=STOP))
     first = _held(project, point)
     second = project.run("migrate", "--json")
     assert second.code == 0, second
@@ -389,9 +492,15 @@ def test_a_run_that_is_paused_locks_nothing(database: Database, project: Project
     _assert_once(database.engine, project)
 
 
+@pytest.mark.parametrize("kind", ["backfill", "row"])
 @pytest.mark.parametrize("which", ["the one in hand", "the one ahead"])
 def test_a_session_that_is_lost_loses_nothing(
-    which: str, database: Database, project: Project, taken: list[Written], monkeypatch: pytest.MonkeyPatch
+    which: str,
+    kind: str,
+    database: Database,
+    project: Project,
+    taken: list[Written],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Somebody ends one of the two sessions, between two chunks that are not committed."""
     killed: list[int] = []
@@ -400,12 +509,12 @@ def test_a_session_that_is_lost_loses_nothing(
     def lost(self: Relay, chunk: Written) -> None:
         if len(taken) == 2 and not killed:
             time.sleep(0.1)
-            leg = chunk.leg if which == "the one in hand" else self._legs[1]
+            leg = chunk.leg if which == "the one in hand" else self._legs[-1]
             killed.append(_kill(database, leg.connection))
         refuse(self, chunk)
 
     monkeypatch.setattr(Relay, "refuse_left_behind", lost)
-    project.data("fill", _fill(database))
+    project.data("fill", _source(kind, database))
     result = project.migrate()["fill"]
     assert killed
     assert (result.outcome, result.done) == (Outcome.COMPLETE, COUNT)
@@ -451,8 +560,9 @@ def test_a_session_that_is_lost_while_it_writes_is_not_used_again(
     assert not any(one is gone[0] for one in writing[6:]), "a session was revived"
 
 
+@pytest.mark.parametrize("kind", ["backfill", "row"])
 def test_who_alters_the_table_is_let_through(
-    database: Database, project: Project, taken: list[Written], monkeypatch: pytest.MonkeyPatch
+    kind: str, database: Database, project: Project, taken: list[Written], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It queues behind both chunks, and everybody who comes to the table queues behind it: nobody of us may,
     while one of the two holds what it waits for."""
@@ -475,7 +585,7 @@ def test_who_alters_the_table_is_let_through(
         refuse(self, chunk)
 
     monkeypatch.setattr(Relay, "refuse_left_behind", watched)
-    project.data("fill", _fill(database))
+    project.data("fill", _source(kind, database))
     assert project.migrate()["fill"].done == COUNT
     altering.join()
     _assert_once(database.engine, project)

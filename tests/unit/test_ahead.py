@@ -86,6 +86,42 @@ def test_who_settles_finds_nobody_reading_and_takes_it_afterwards(ahead: ReadAhe
     assert ahead.take(SECOND, nothing) is not None
 
 
+def test_a_look_waits_for_nothing_and_takes_nothing(ahead: ReadAhead, reader: Reader) -> None:
+    assert ahead.peek(SECOND) is None
+    reader.go.clear()
+    ahead.ask(SECOND, 7)
+    assert ahead.peek(SECOND) is None
+    reader.go.set()
+    ahead.settle(nothing)
+    seen = ahead.peek(SECOND)
+    assert seen is not None
+    assert ahead.peek(FIRST) is None
+    assert ahead.take(SECOND, nothing) is seen
+    assert ahead.peek(SECOND) is None
+
+
+def test_what_must_be_there_is_read_once(ahead: ReadAhead, reader: Reader) -> None:
+    """What was asked for elsewhere is forgotten; what could not be read is not asked for again by itself."""
+    ahead.ask(SECOND, 7)
+    ahead.have(SECOND, 9, nothing)
+    seen = ahead.peek(SECOND)
+    assert seen is not None
+    assert seen.plan.rows == 7
+    ahead.have(FIRST, 9, nothing)
+    other = ahead.peek(FIRST)
+    assert other is not None
+    assert other.plan.rows == 9
+    reader.failing = True
+    ahead.have(SECOND, 9, nothing)
+    assert ahead.peek(SECOND) is None
+    reader.failing = False
+    ahead.have(SECOND, 9, nothing)
+    assert ahead.peek(SECOND) is None
+    assert ahead.take(SECOND, nothing) is None
+    ahead.have(SECOND, 9, nothing)
+    assert ahead.peek(SECOND) is not None
+
+
 def test_what_fails_ahead_is_read_by_the_worker_and_the_next_has_a_new_connection(
     ahead: ReadAhead, reader: Reader
 ) -> None:

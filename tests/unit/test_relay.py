@@ -19,7 +19,7 @@ from online_migrate.migrate.planner import Plan
 from online_migrate.migrate.relay import Dropped, Leg, Relay
 from online_migrate.migrate.run import Pace
 from online_migrate.migrate.work import Moved
-from online_migrate.revision.data_migration import Backfill
+from online_migrate.revision.data_migration import Backfill, BatchMigration, DataMigration, RowMigration
 from online_migrate.walk.chunker import Chunk
 
 FULL = Pace(0.5)
@@ -101,9 +101,21 @@ def _lost() -> BaseException:
     return sa.exc.OperationalError("UPDATE", {}, Exception("gone away"), connection_invalidated=True)
 
 
-def _job(*, by_primary_key: bool = True, single_writer: bool = False, verify: Any = None) -> Any:
+BACKFILL = Backfill(name="fill", table="items", values={"size": 1})
+
+
+def _job(
+    *,
+    migration: DataMigration = BACKFILL,
+    version: Any = None,
+    by_primary_key: bool = True,
+    single_writer: bool = False,
+    verify: Any = None,
+) -> Any:
     return types.SimpleNamespace(
-        migration=Backfill(name="fill", table="items", values={"size": 1}),
+        migration=migration,
+        is_per_row=isinstance(migration, RowMigration),
+        version=version,
         subject=types.SimpleNamespace(verify=verify, pending=None),
         chunker=types.SimpleNamespace(by_primary_key=by_primary_key),
         dialect=types.SimpleNamespace(single_writer=single_writer),
@@ -117,6 +129,11 @@ def test_whose_chunks_go_in_pairs() -> None:
     assert not Relay.fits(_job(), dataclasses.replace(FULL, chunk_time=0.007))
     assert not Relay.fits(_job(by_primary_key=False), FULL)
     assert not Relay.fits(_job(single_writer=True), FULL)
+    row = RowMigration(name="fill", table="items", function=lambda row: None)
+    assert Relay.fits(_job(migration=row, version="xmin"), FULL)
+    assert not Relay.fits(_job(migration=row), FULL), "its function is called under a lock"
+    batch = BatchMigration(name="fill", table="items", function=lambda connection, chunk: 0)
+    assert not Relay.fits(_job(migration=batch), FULL)
     assert not Relay.fits(_job(verify=sa.column("size") == 1), FULL)
 
 
@@ -137,6 +154,28 @@ def test_both_are_written_and_committed_in_their_order(server: Server) -> None:
     assert (second.leg.extent, second.leg.after, relay.last) == (NEXT, None, None)
     assert first.seconds > 0
     assert not [line for line in server.log if "rollback" in line]
+
+
+def test_there_are_two_connections_and_no_third(server: Server) -> None:
+    home, other = server.relay.lanes()
+    assert server.relay.free is home
+    server.relay.begin(Leg(EXTENT, Plan((10,), cast(Chunk, object()), 10), home))
+    assert server.relay.free is other
+    server.relay.begin(Leg(NEXT, Plan((100,), cast(Chunk, object()), 10), other))
+    assert server.relay.free is None
+    server.relay.commit(server.relay.first())
+    assert server.relay.free is home
+
+
+def test_nobody_looks_for_more_once_the_first_is_written(server: Server) -> None:
+    home, _other = server.relay.lanes()
+    server.go["home"].clear()
+    server.relay.begin(Leg(EXTENT, Plan((10,), cast(Chunk, object()), 10), home))
+    looks = []
+    assert server.relay.meanwhile(lambda: looks.append(1) or (len(looks) == 3 or None)) is True
+    threading.Timer(0.05, server.go["home"].set).start()
+    assert server.relay.meanwhile(lambda: None) is None
+    assert "home: UPDATE" in server.log
 
 
 @pytest.mark.parametrize("slow", ["home", "other"])
