@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from online_migrate.migrate.aside import Aside, Beat
+from online_migrate.migrate.aside import Aside, Beat, nothing
 from online_migrate.migrate.claims import Extent
 from online_migrate.migrate.planner import Plan
 from online_migrate.migrate.work import Prepared
@@ -54,12 +54,17 @@ class ReadAhead:
         self._connect = connect
         self._aside: Aside[Ready] = Aside()
         self._asked: Extent | None = None
+        self._kept: list[tuple[Extent, Ready]] = []
+        """What was taken and not used."""
         self._closed = threading.Event()
         self._opened = contextlib.ExitStack()
         self._connection: Connection | None = None
 
     def ask(self, extent: Extent, size: int) -> None:
-        """Has the first *size* rows of *extent* read, and waits for nothing."""
+        """Has the first *size* rows of *extent* read, unless they are here; waits for nothing else."""
+        if self._asked == extent or self._from_kept(extent) is not None:
+            return
+        self._aside.take(nothing)
         self._asked = extent
         self._aside.begin(lambda: self._look(extent, size))
 
@@ -68,26 +73,39 @@ class ReadAhead:
 
         *beat*: called now and then while it waits.
         """
+        kept = self._from_kept(extent)
+        if kept is not None:
+            self._kept = [one for one in self._kept if one[1] is not kept]
+            return kept
         answer = self._aside.take(beat)
         asked, self._asked = self._asked, None
         return answer if asked == extent else None
 
+    def keep(self, extent: Extent, ready: Ready) -> None:
+        """It was taken and not written: who comes to that place again need not call the function again."""
+        self._kept.append((extent, ready))
+
     def have(self, extent: Extent, size: int, beat: Beat) -> None:
         """Waits until its first rows are read, or could not be; has them read, if nobody asked for them."""
-        self.settle(beat)
-        if self._asked != extent:
-            self.forget(beat)
+        if self._from_kept(extent) is None:
+            self.settle(beat)
             self.ask(extent, size)
             self.settle(beat)
 
     def peek(self, extent: Extent) -> Ready | None:
         """The first rows of *extent* if they are there; they stay for :meth:`take`. Waits for nothing."""
-        return self._aside.peek() if self._asked == extent else None
+        if self._asked == extent:
+            return self._aside.peek()
+        return self._from_kept(extent)
+
+    def _from_kept(self, extent: Extent) -> Ready | None:
+        return next((ready for kept, ready in self._kept if kept == extent), None)
 
     def forget(self, beat: Beat) -> None:
-        """What was asked for is not wanted any more: while nobody worked, it has grown old."""
+        """Nothing of it is wanted any more: while nobody worked, it has grown old."""
         self._aside.take(beat)
         self._asked = None
+        self._kept.clear()
 
     def settle(self, beat: Beat) -> None:
         """Waits until nothing is being read; what was is kept for :meth:`take`."""

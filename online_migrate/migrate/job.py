@@ -51,7 +51,7 @@ class Job:
     @property
     def largest_chunk(self) -> int:
         """Rows; those that a function of a row gets are all held in memory at once."""
-        return 5_000 if self.is_per_row else 100_000
+        return 2_500 if self.is_per_row else 100_000
 
     @property
     def is_per_row(self) -> bool:

@@ -23,7 +23,7 @@ import collections
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from online_migrate.dialects.errors import AnyFault, ServerFault
@@ -167,6 +167,11 @@ class Relay:
     def last(self) -> Leg | None:
         """The chunk that was begun last and is not committed."""
         return self._legs[-1] if self._legs else None
+
+    @property
+    def legs(self) -> Sequence[Leg]:
+        """All that were begun and are not committed, in the order of their keys."""
+        return tuple(self._legs)
 
     def lanes(self) -> tuple[Lane, Lane]:
         """The worker's own connection, and the other one."""

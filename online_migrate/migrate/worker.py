@@ -200,6 +200,9 @@ class Worker:
             relay.drop()
             raise
         except (*ServerFault, exceptions.OnlineMigrateError, Dropped) as error:
+            for leg in relay.legs:
+                if leg.prepared is not None:
+                    self._ahead.keep(leg.extent, Ready(leg.plan, leg.prepared, leg.seconds))
             relay.fail()
             if self._dialect.is_connection_lost(error):
                 # Nobody knows whether its commit got through: another worker looks.

@@ -303,6 +303,7 @@ def test_a_row_that_changes_after_it_was_read_is_read_again(
     assert rows(database.engine, "SELECT id, other, session FROM items WHERE session <> 1000") == [
         (35, 500, 1500)
     ]
+    assert sorted(_called(project)) == sorted([*range(1, COUNT + 1), 35])
     assert len(taken) >= 3, "it never went on in turns"
 
 

@@ -122,6 +122,36 @@ def test_what_must_be_there_is_read_once(ahead: ReadAhead, reader: Reader) -> No
     assert ahead.peek(SECOND) is not None
 
 
+def test_what_was_not_used_after_all_is_taken_again(ahead: ReadAhead, reader: Reader) -> None:
+    """It is not read again, and what is being read behind it goes on."""
+    ahead.ask(FIRST, 7)
+    first = ahead.take(FIRST, nothing)
+    assert first is not None
+    reader.go.clear()
+    ahead.ask(SECOND, 9)
+    ahead.keep(FIRST, first)
+    ahead.have(FIRST, 1, nothing)
+    assert ahead.peek(FIRST) is first
+    ahead.ask(FIRST, 1)
+    ahead.ask(SECOND, 1)
+    assert ahead.take(FIRST, nothing) is first
+    assert ahead.peek(FIRST) is None
+    reader.go.set()
+    second = ahead.take(SECOND, nothing)
+    assert second is not None
+    assert second.plan.rows == 9
+
+
+def test_what_was_kept_is_forgotten_with_the_rest(ahead: ReadAhead) -> None:
+    ahead.ask(FIRST, 7)
+    first = ahead.take(FIRST, nothing)
+    assert first is not None
+    ahead.keep(FIRST, first)
+    ahead.forget(nothing)
+    assert ahead.peek(FIRST) is None
+    assert ahead.take(FIRST, nothing) is None
+
+
 def test_what_fails_ahead_is_read_by_the_worker_and_the_next_has_a_new_connection(
     ahead: ReadAhead, reader: Reader
 ) -> None:
