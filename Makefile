@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 DEV := $(VENV)/.installed-dev
 PLAIN := $(VENV)/.installed
 OLDEST := .venv-oldest
-PYTEST_OPTIONS ?= -n 3 --dist worksteal
+PYTEST_OPTIONS ?= -n 4 --dist worksteal
 
 .DEFAULT_GOAL := test
 .PHONY: test oldest demo lint servers clean
