@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+from sqlalchemy.sql import visitors
 
 from online_migrate import exceptions
 from online_migrate.dialects import Dialect, dialect_of
@@ -137,7 +138,7 @@ class Job:
         constant = () if migration.touch else tuple(_self_updating(connection, dialect, table))
         pending = subject.pending
         columns = tuple(migration.read(table)) if isinstance(migration, RowMigration) else ()
-        version = _version(connection, dialect, table, columns)
+        version = _version(connection, dialect, table, columns, pending)
         return cls(
             migration=migration,
             subject=subject,
@@ -167,12 +168,29 @@ def _writer(
 
 
 def _version(
-    connection: Connection, dialect: Dialect, table: sa.Table, columns: Sequence[sa.Column[Any]]
+    connection: Connection,
+    dialect: Dialect,
+    table: sa.Table,
+    columns: Sequence[sa.Column[Any]],
+    pending: sa.ColumnElement[bool] | None,
 ) -> Callable[[str], str] | None:
+    # Those, too, that say whether there is anything to do: an application that migrated the row itself did
+    # not have to change what the function reads.
+    looked_at = {*(column.key for column in columns), *_columns_in(pending, table)}
+    watched = [column for column in table.c if column.key in looked_at]
+
     def version(name: str) -> str:
-        return dialect.row_version(connection, table, columns, name) or ""
+        return dialect.row_version(connection, table, watched, name) or ""
 
     return version if columns and version("t") else None
+
+
+def _columns_in(expression: sa.ColumnElement[bool] | None, table: sa.Table) -> set[str]:
+    """The columns of *table* that an expression names, also in a query of its own."""
+    if expression is None:
+        return set()
+    columns = [one for one in visitors.iterate(expression) if isinstance(one, sa.ColumnClause)]
+    return {one.key for one in columns if one.table is None or one.table == table}
 
 
 _OURS = "online_migrate_"

@@ -13,6 +13,8 @@ Invariants:
 * While a chunk is written ahead, the worker asks only the connection of the chunk in hand, inside of its
   transaction: any other could have to queue behind somebody who waits for one of the two. So nobody waits
   for rows that are being read ahead, either: they are taken if they are there.
+* Both connections lead to one server: of a cluster, the second node may not be yet where the first one is,
+  and the lease of the second chunk moves from where that of the first has put it.
 * Nobody rests, waits or leaves with a chunk written ahead: it locks rows. And nobody waits for long while it
   may hold what he waits for: no server sees such a circle, for one of its waits is in here.
 """
@@ -178,6 +180,13 @@ class Relay:
         if self._other is None:
             self._other = Lane(self._opened.enter_context(self._connect()))
         return self._home, self._other
+
+    @property
+    def idle(self) -> Sequence[Connection]:
+        """Connections that are open and lock nothing: the server may end them."""
+        opened = [self._home] if self._other is None else [self._home, self._other]
+        taken = [leg.lane for leg in self._legs]
+        return [lane.connection for lane in opened if lane not in taken]
 
     @property
     def free(self) -> Lane | None:

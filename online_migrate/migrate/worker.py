@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from online_migrate import exceptions, state
@@ -61,9 +61,6 @@ class Worker:
         self._planner = Planner(crew, job, self._isolation)
         self._ahead = ReadAhead(self._look, lambda: data_connection(crew.place.engine, _UNLOCKED))
         self._relay: Relay | None = None
-        if Relay.fits(job, crew.place.pace):
-            another = lambda: data_connection(crew.place.engine, crew.place.lease, lasting=False)  # noqa: E731
-            self._relay = Relay(job, connection, another, crew.place.clock.monotonic)
         self._extent: Extent | None = None
         self._seen: Survey | None = None
         """What there is to claim next, if that was looked up already: it counts if nobody claimed since."""
@@ -115,6 +112,15 @@ class Worker:
         self._session = self._looked(lambda: self._dialect.session_id(self._connection))
         self._crew.place.watched.sessions.add(self._session)
         self._crew.joined(self.id)
+        place = self._crew.place
+        if Relay.fits(self._job, place.pace) and self._on_one_server:
+            another = lambda: data_connection(place.engine, place.lease, lasting=False)  # noqa: E731
+            self._relay = Relay(self._job, self._connection, another, place.clock.monotonic)
+
+    @property
+    def _on_one_server(self) -> bool:
+        """False where the next connection may lead to another node, which is not yet where this one is."""
+        return self._looked(lambda: self._dialect.sees_all_sessions(self._connection))
 
     def _sign_off(self) -> None:
         """On every way out; where the connection is gone, others see that by themselves."""
@@ -200,9 +206,7 @@ class Worker:
             relay.drop()
             raise
         except (*ServerFault, exceptions.OnlineMigrateError, Dropped) as error:
-            for leg in relay.legs:
-                if leg.prepared is not None:
-                    self._ahead.keep(leg.extent, Ready(leg.plan, leg.prepared, leg.seconds))
+            self._keep(relay.legs)
             relay.fail()
             if self._dialect.is_connection_lost(error):
                 # Nobody knows whether its commit got through: another worker looks.
@@ -234,6 +238,8 @@ class Worker:
         None at all where it failed for a row: then the chunk is to be done alone.
         """
         at = extent if relay.last is None else relay.last.after
+        if relay.last is None:
+            self._beat()
         while at is not None and not relay.punished and (lane := relay.free) is not None:
             if relay.last is None:
                 self._ahead.have(at, self._size.size, self._beat)
@@ -246,6 +252,12 @@ class Worker:
             self._read_ahead(at, ready.plan)
             at = leg.after
 
+    def _keep(self, legs: Iterable[Leg]) -> None:
+        """What was made of their rows is used when they are written after all."""
+        for leg in legs:
+            if leg.prepared is not None:
+                self._ahead.keep(leg.extent, Ready(leg.plan, leg.prepared, leg.seconds))
+
     def _peek(self, relay: Relay, at: Extent) -> Ready | None:
         """The next rows, if they were read by the time when the first chunk is written."""
         if relay.last is None:
@@ -254,7 +266,12 @@ class Worker:
 
     def _finish(self, relay: Relay, extent: Extent) -> None:
         """The end of a chunk whose rows are written, and the beginning of the one after the next."""
-        written = relay.first()
+        begun = relay.legs
+        try:
+            written = relay.first()
+        finally:
+            # What had to let go of its locks.
+            self._keep(leg for leg in begun if leg not in relay.legs)
         leg, done = written.leg, written.moved.done
         if leg.extent != extent:
             raise Dropped
@@ -384,7 +401,8 @@ class Worker:
         return effect.done, len(failures)
 
     def _beat(self) -> None:
-        self._pulse.keep_alive(self._connection)
+        for connection in [self._connection] if self._relay is None else self._relay.idle:
+            self._pulse.keep_alive(connection)
 
     def _moved(self, extent: Extent, upper: Key) -> None:
         self._isolation.passed(upper)
@@ -409,6 +427,8 @@ class Worker:
     def _split(self, extent: Extent, plan: Plan, error: BaseException) -> None:
         chunk = plan.chunk
         assert chunk is not None
+        # Who reads ahead plans by ranges only, as long as no row is being isolated.
+        self._ahead.settle(self._beat)
         keys = self._looked(
             lambda: self._job.chunker.next_keys(self._connection, chunk.lower, _ALL, chunk.where)
         )

@@ -403,6 +403,33 @@ def _items(database: Database) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "pending",
+    [
+        "lambda t: t.c.size.is_(None)",
+        "sa.column('size').is_(None)",
+        "lambda t: sa.exists().where(sa.table('one', sa.column('n')).c.n == sa.func.coalesce(t.c.size, 1))",
+    ],
+    ids=["of the table", "of an untyped column", "in a query of its own"],
+)
+def test_a_row_that_the_application_migrated_meanwhile_is_left_alone(
+    pending: str, database: Database, project: Project
+) -> None:
+    """Also if the function reads another column only, which has not changed."""
+    _items(database)
+    execute(database.engine, "CREATE TABLE one (n INTEGER)", "INSERT INTO one VALUES (1)")
+    source = STALE.replace("row.hits + 1", "7").replace(
+        'table="items"', 'table="items", columns=["id", "gb"]'
+    )
+    change = "UPDATE items SET size = 123 WHERE id = 5"
+    project.data("fill", source.format(url=database.url, statement=change, pending=f", pending={pending}"))
+    result = project.migrate()["fill"]
+    assert (result.outcome, result.failed) == (Outcome.COMPLETE, 0)
+    assert rows(database.engine, "SELECT size, hits FROM items WHERE id = 5") == [(123, 0)]
+    others = "SELECT count(*) FROM items WHERE size = gb * 10 AND hits = 7 AND id <> 5"
+    assert scalar(database.engine, others) == 9
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_row_that_the_application_changes_meanwhile_is_not_written_over(
     change: str, database: Database, project: Project

@@ -148,6 +148,19 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[Written]:
     return written
 
 
+@pytest.fixture
+def slow_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To write rows takes longer than to read them and to call the function."""
+    do_chunk = relays.do_chunk
+
+    def slowly(connection: sa.Connection, job: Any, chunk: Any, prepared: Any) -> Any:
+        effect = do_chunk(connection, job, chunk, prepared)
+        time.sleep(0.1)
+        return effect
+
+    monkeypatch.setattr(relays, "do_chunk", slowly)
+
+
 # --- two connections -----------------------------------------------------------------------------
 
 
@@ -162,6 +175,7 @@ def test_two_connections_take_turns(pending: str, database: Database, project: P
     assert len({session for _row, session in turns}) == 2
 
 
+@pytest.mark.usefixtures("slow_server")
 @pytest.mark.parametrize("pending", [PENDING, ""], ids=["with pending", "without pending"])
 def test_rows_that_were_read_ahead_are_written_in_turns(
     pending: str, database: Database, project: Project, taken: list[Written]
@@ -171,7 +185,7 @@ def test_rows_that_were_read_ahead_are_written_in_turns(
     assert project.migrate()["fill"].done == COUNT
     _assert_once(database.engine, project)
     assert [chunk.leg.plan.upper[0] for chunk in taken] == [*range(10, 91, 10), 95]
-    assert len({id(chunk.leg.lane) for chunk in taken}) >= 2
+    assert len({id(chunk.leg.lane) for chunk in taken[:8]}) == 2
     assert _called(project) == list(range(1, COUNT + 1))
 
 
@@ -305,6 +319,47 @@ def test_a_row_that_changes_after_it_was_read_is_read_again(
     ]
     assert sorted(_called(project)) == sorted([*range(1, COUNT + 1), 35])
     assert len(taken) >= 3, "it never went on in turns"
+
+
+def test_what_had_to_let_go_is_written_without_calling_the_function_again(
+    database: Database, project: Project, taken: list[Written], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An application holds a row of the first chunk for longer than the one ahead waits for it."""
+    holder = sa.create_engine(database.url, poolclass=sa.NullPool).connect()
+    do_chunk, held = relays.do_chunk, []
+
+    def late(connection: sa.Connection, job: Any, chunk: Any, prepared: Any) -> Any:
+        if chunk.lower == (30,) and not held:
+            held.append(chunk)
+            holder.execute(sa.text("SELECT * FROM items WHERE id = 35 FOR UPDATE"))
+            threading.Timer(2.5, holder.close).start()
+        return do_chunk(connection, job, chunk, prepared)
+
+    monkeypatch.setattr(relays, "do_chunk", late)
+    project.data("fill", _row(PENDING))
+    assert project.migrate()["fill"].done == COUNT
+    assert held
+    _assert_once(database.engine, project)
+    assert _called(project) == list(range(1, COUNT + 1))
+    uppers = [chunk.leg.plan.upper[0] for chunk in taken]
+    assert 40 in uppers, "the first one was not brought to its end"
+    assert 50 not in uppers, "the one ahead did not let go"
+
+
+@pytest.mark.usefixtures("slow_server")
+def test_a_connection_that_is_not_needed_for_long_is_kept(
+    database: Database, items: sa.Table, taken: list[Written], tmp_path: Path
+) -> None:
+    """For six seconds the function is slower than the server, so that one connection is enough; MySQL and
+    MariaDB end a session that is idle for four."""
+    slow = "time.sleep(0.15 if row.id <= 40 else 0)"
+    with Project.create(tmp_path / "project", database.url, batch_size=10, lease=4) as project:
+        project.data("fill", _row("", before=slow))
+        assert project.migrate()["fill"].done == COUNT
+        _assert_once(database.engine, project)
+        assert _called(project) == list(range(1, COUNT + 1)), "a worker was lost with its connection"
+        assert len(taken) == 10
+        assert len({id(chunk.leg.lane) for chunk in taken[4:8]}) == 2
 
 
 def test_rows_are_not_locked_while_others_are_read(

@@ -59,7 +59,8 @@ def before_commit(connection):
 @sa.event.listens_for(sa.engine.Engine, "before_cursor_execute")
 def before_execute(connection, cursor, statement, parameters, context, executemany):
     if statement.startswith(("UPDATE items", "UPDATE (SELECT")):
-        reached("before the rows are written")
+        # It may be written by the thread of one of the two chunks in hand.
+        reached("before the rows are written", "MainThread", "MainThread-ahead")
     if ARMED and statement.startswith("UPDATE online_migrate_worker") and "done=" in statement:
         ARMED.append("lease")
         reached("before the lease moves")
