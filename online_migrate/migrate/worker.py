@@ -19,7 +19,7 @@ from online_migrate import exceptions, state
 from online_migrate.dialects import Dialect
 from online_migrate.dialects.errors import AnyFault, ServerFault, words_of
 from online_migrate.migrate.ahead import ReadAhead, Ready
-from online_migrate.migrate.claims import Claim, Claims, Extent, LeaseLost, Survey, lock_of, rows_in_extent
+from online_migrate.migrate.claims import Claim, Claims, Extent, Survey, lock_of, rows_in_extent
 from online_migrate.migrate.crew import LONGEST_REST, Crew
 from online_migrate.migrate.isolation import Isolation
 from online_migrate.migrate.job import Job
@@ -202,9 +202,6 @@ class Worker:
             if relay.last is None:
                 return False
             self._finish(relay, extent)
-        except LeaseLost:
-            relay.drop()
-            raise
         except (*ServerFault, exceptions.OnlineMigrateError, Dropped) as error:
             self._keep(relay.legs)
             relay.fail()

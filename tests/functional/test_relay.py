@@ -267,8 +267,13 @@ def test_a_row_that_fails_ahead_is_isolated_as_any_other(
     assert project.counts("fill") == (COUNT - 3, 0, 3)
 
 
-def test_a_row_that_its_update_leaves_pending_is_recorded(database: Database, project: Project) -> None:
-    project.data("fill", _fill(database, PENDING, more="sa.case((t.c.id == 42, 0), else_=1)"))
+@pytest.mark.parametrize("kind", ["backfill", "row"])
+def test_a_row_that_its_update_leaves_pending_is_recorded(
+    kind: str, database: Database, project: Project
+) -> None:
+    backfill = _fill(database, PENDING, more="sa.case((t.c.id == 42, 0), else_=1)")
+    row = _row(PENDING, more="(0 if row.id == 42 else 1)")
+    project.data("fill", backfill if kind == "backfill" else row)
     result = project.migrate()["fill"]
     assert (result.outcome, result.done, result.failed) == (Outcome.FAILED, COUNT - 1, 1)
     assert rows(database.engine, "SELECT id FROM items WHERE hits <> 1") == [(42,)]
