@@ -13,7 +13,7 @@ from online_migrate import exceptions
 from online_migrate.config import Settings
 from online_migrate.ddl.executor import install
 from online_migrate.dialects import Dialect, dialect_of, safe_url
-from online_migrate.dialects.errors import AnyFault, words_of
+from online_migrate.dialects.errors import AnyFault, set_isolation, words_of
 from online_migrate.waiting import Clock, Stop
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def migrator(engine: Engine, settings: Settings, *, clock: Clock, stop: Stop) ->
         connection = stack.enter_context(private_connection(engine))
         dialect = dialect_of(connection)
         if dialect.ddl_isolation:
-            connection.execution_options(isolation_level=dialect.ddl_isolation)
+            set_isolation(connection, dialect.ddl_isolation)
         take_named_lock(dialect, connection, MIGRATOR, clock=clock, stop=stop)
         stack.callback(_free, dialect, connection)
         dialect.prepare_ddl_session(

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import IsolationLevel
 
 from online_migrate.dialects.bulk import BulkWriter
-from online_migrate.dialects.errors import driver_error_of
+from online_migrate.dialects.errors import driver_error_of, set_isolation
 from online_migrate.dialects.statement import Kind, is_destructive, is_read
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Dialect:
         may take the last ones back, whole, and no later one without all before it.
         """
         if self.chunk_isolation is not None:
-            connection.execution_options(isolation_level=self.chunk_isolation)
+            set_isolation(connection, self.chunk_isolation)
 
     @contextlib.contextmanager
     def looking(self, connection: Connection) -> Iterator[None]:

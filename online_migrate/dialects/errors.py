@@ -6,15 +6,39 @@ whoever expects the server to say no catches :data:`ServerFault`, and asks the d
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from oslo_db import exception as oslo
 from sqlalchemy import exc
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+    from sqlalchemy.engine.interfaces import IsolationLevel
 
 E = TypeVar("E", bound=BaseException)
 
 ServerFault = (exc.DBAPIError, oslo.DBError)
 """For ``except``: everything that a server, or the way to it, answers with."""
+
+
+def set_isolation(connection: Connection, level: IsolationLevel) -> None:
+    """Sets the isolation level of a session; raises :data:`ServerFault`.
+
+    SQLAlchemy sends it past its own handling of errors: what came out is the driver's, which nobody expects.
+    """
+    driver = connection.dialect.loaded_dbapi.Error
+    try:
+        connection.execution_options(isolation_level=level)
+    except driver as error:
+        lost = connection.dialect.is_disconnect(error, None, None)
+        raise exc.DBAPIError.instance(
+            f"isolation level {level}",
+            None,
+            error,
+            driver,
+            connection_invalidated=lost,
+            dialect=connection.dialect,
+        ) from error
 
 
 def driver_error_of(error: BaseException) -> BaseException | None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from online_migrate import exceptions, state
 from online_migrate.ddl.session import private_connection
 from online_migrate.dialects import Dialect, dialect_of
-from online_migrate.dialects.errors import AnyFault
+from online_migrate.dialects.errors import AnyFault, set_isolation
 from online_migrate.throttle.server import Trail
 from online_migrate.throttle.steering import Felt, Steered, Tolerance, at_rest, is_worse
 
@@ -123,7 +123,7 @@ class Canary:
             sys.setswitchinterval(self._switch)
 
     def _sing(self, connection: Connection, dialect: Dialect) -> None:
-        connection.execution_options(isolation_level="AUTOCOMMIT")
+        set_isolation(connection, "AUTOCOMMIT")
         state.canary.settle(connection, self.id, dialect.epoch())
         self._feel(connection, dialect)
         listen_at = time.monotonic()

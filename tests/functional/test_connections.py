@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import ssl
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import sqlalchemy as sa
 from oslo_db.exception import DBError
 
-from online_migrate.dialects import create_engine
+from online_migrate.dialects import create_engine, dialect_of
+from online_migrate.dialects.errors import ServerFault, set_isolation
 from tests.servers import Database, tls
+from tests.support.project import execute
 
 pytestmark = pytest.mark.needs("lock_tables")  # the servers of the MySQL family
 
@@ -70,3 +73,19 @@ def test_a_certificate_that_is_named_is_read_for_each_connection(
             engine.connect().invalidate()
     engine.dispose()
     assert [options["ca"] for options in read] == ["named.pem"] * 2
+
+
+@pytest.mark.parametrize("level", ["READ COMMITTED", "AUTOCOMMIT"])
+def test_a_server_that_goes_away_while_a_session_is_set_up_is_said_as_always(
+    level: Literal["READ COMMITTED", "AUTOCOMMIT"], database: Database
+) -> None:
+    """SQLAlchemy lets the driver's own error through there: it would end a thread instead of a session."""
+    engine = create_engine(database.url)
+    with engine.connect() as connection:
+        number = connection.scalar(sa.text("SELECT CONNECTION_ID()"))
+        connection.rollback()
+        execute(database.engine, f"KILL {number}")
+        with pytest.raises(ServerFault) as caught:
+            set_isolation(connection, level)
+        assert dialect_of(connection).is_connection_lost(caught.value)
+    engine.dispose()
