@@ -176,8 +176,8 @@ def _version(
 ) -> Callable[[str], str] | None:
     # Those, too, that say whether there is anything to do: an application that migrated the row itself did
     # not have to change what the function reads.
-    looked_at = {*(column.key for column in columns), *_columns_in(pending, table)}
-    watched = [column for column in table.c if column.key in looked_at]
+    looked_at = {*(column.name for column in columns), *_columns_in(pending, table)}
+    watched = [column for column in table.c if column.name in looked_at]
 
     def version(name: str) -> str:
         return dialect.row_version(connection, table, watched, name) or ""
@@ -186,11 +186,20 @@ def _version(
 
 
 def _columns_in(expression: sa.ColumnElement[bool] | None, table: sa.Table) -> set[str]:
-    """The columns of *table* that an expression names, also in a query of its own."""
-    if expression is None:
-        return set()
-    columns = [one for one in visitors.iterate(expression) if isinstance(one, sa.ColumnClause)]
-    return {one.key for one in columns if one.table is None or one.table == table}
+    """The names of the columns of *table* that an expression reads, also in a query of its own; all of them
+    where it holds SQL that somebody wrote as a text."""
+    parts = [] if expression is None else list(visitors.iterate(expression))
+    if any(_is_text(part) for part in parts):
+        return {column.name for column in table.c}
+    columns = [part for part in parts if isinstance(part, sa.ColumnClause)]
+    return {column.name for column in columns if column.table is None or column.table == table}
+
+
+def _is_text(part: visitors.Visitable) -> bool:
+    if isinstance(part, sa.ColumnClause):
+        # A query of its own often selects * or 1, which is of no column.
+        return part.is_literal and part.name != "*" and not part.name.isdigit()
+    return isinstance(part, sa.TextClause)
 
 
 _OURS = "online_migrate_"

@@ -409,8 +409,10 @@ def _items(database: Database) -> None:
         "lambda t: t.c.size.is_(None)",
         "sa.column('size').is_(None)",
         "lambda t: sa.exists().where(sa.table('one', sa.column('n')).c.n == sa.func.coalesce(t.c.size, 1))",
+        "lambda t: sa.literal_column('size IS NULL', sa.Boolean())",
+        "lambda t: sa.and_(sa.text('size IS NULL'), t.c.gb >= 0)",
     ],
-    ids=["of the table", "of an untyped column", "in a query of its own"],
+    ids=["of the table", "of an untyped column", "in a query of its own", "a literal", "partly a text"],
 )
 def test_a_row_that_the_application_migrated_meanwhile_is_left_alone(
     pending: str, database: Database, project: Project

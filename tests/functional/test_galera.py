@@ -10,6 +10,7 @@ import pytest
 from online_migrate import command
 from online_migrate.dialects import dialect_of
 from online_migrate.exceptions import GateClosed
+from online_migrate.migrate.relay import Relay
 from online_migrate.throttle.server import FlowControl
 from online_migrate.waiting import Clock
 from tests.servers import Database
@@ -33,6 +34,15 @@ def test_expand_and_migrate_work(project: Project, database: Database) -> None:
     schema.fill(database, 100, 101)
     rows = dict(schema.query_all(database, "SELECT id, size_bytes FROM volumes"))
     assert rows == {row: schema.size_of(row) * GIB for row in [*range(1, 21), 100, 101]}
+
+
+def test_a_worker_has_one_chunk_in_hand(
+    project: Project, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a balancer its second connection may lead to a node that has not seen the first chunk yet."""
+    monkeypatch.setattr(Relay, "lanes", lambda _relay: pytest.fail("a second connection is opened"))
+    schema.ready(project, database)
+    assert schema.query_all(database, "SELECT count(*) FROM volumes WHERE size_bytes IS NULL") == [(0,)]
 
 
 def test_a_contract_with_requirements_is_refused(project: Project, database: Database) -> None:
