@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from online_migrate import exceptions, state
@@ -25,9 +25,10 @@ from online_migrate.migrate.isolation import Isolation
 from online_migrate.migrate.job import Job
 from online_migrate.migrate.planner import Plan, Planner
 from online_migrate.migrate.pulse import Pulse
-from online_migrate.migrate.relay import Dropped, Leg, Relay
+from online_migrate.migrate.relay import Relay
 from online_migrate.migrate.timing import Stopwatch
 from online_migrate.migrate.transaction import committed, data_connection, looked
+from online_migrate.migrate.turns import Tools, Turns
 from online_migrate.migrate.work import Prepared, Stale, UserError, call, do_chunk, read, with_writes
 from online_migrate.walk.checkpoint import encode_key
 from online_migrate.walk.chunker import Key
@@ -60,7 +61,8 @@ class Worker:
         self._isolation: Isolation[Key] = Isolation()
         self._planner = Planner(crew, job, self._isolation)
         self._ahead = ReadAhead(self._look, lambda: data_connection(crew.place.engine, _UNLOCKED))
-        self._relay: Relay | None = None
+        self._turns: Turns | None = None
+        """Two chunks at a time, where that is possible."""
         self._extent: Extent | None = None
         self._seen: Survey | None = None
         """What there is to claim next, if that was looked up already: it counts if nobody claimed since."""
@@ -86,8 +88,8 @@ class Worker:
 
     def _close(self) -> None:
         # First what locks rows: who reads ahead may have to wait for somebody who waits for them.
-        if self._relay is not None:
-            self._relay.close()
+        if self._turns is not None:
+            self._turns.close()
         self._ahead.close()
 
     def _work(self) -> Claim | None:
@@ -115,7 +117,23 @@ class Worker:
         place = self._crew.place
         if Relay.fits(self._job, place.pace) and self._on_one_server:
             another = lambda: data_connection(place.engine, place.lease, lasting=False)  # noqa: E731
-            self._relay = Relay(self._job, self._connection, another, place.clock.monotonic)
+            relay = Relay(self._job, self._connection, another, place.clock.monotonic)
+            self._turns = Turns(relay, self._tools)
+
+    @property
+    def _tools(self) -> Tools:
+        return Tools(
+            crew=self._crew,
+            job=self._job,
+            claims=self._claims,
+            planner=self._planner,
+            size=self._size,
+            stopwatch=self._stopwatch,
+            ahead=self._ahead,
+            look=lambda at: self._look(self._connection, at, self._size.size, self._beat).plan,
+            survey=self._survey,
+            beat=self._beat,
+        )
 
     @property
     def _on_one_server(self) -> bool:
@@ -143,8 +161,8 @@ class Worker:
 
     def _let_go(self) -> None:
         """Of all that was done ahead: while nobody works it grows old."""
-        if self._relay is not None:
-            self._relay.drop()
+        if self._turns is not None:
+            self._turns.drop()
         self._ahead.forget(self._beat)
         self._seen = None
 
@@ -183,116 +201,12 @@ class Worker:
         """The next chunk of the extent in hand."""
         extent = self._extent
         assert extent is not None
-        if self._relay is None or not self._in_turns(self._relay, extent):
+        ended = None if self._turns is None else self._turns.end_one(extent)
+        if ended is None:
             self._alone(extent)
-
-    def _in_turns(self, relay: Relay, extent: Extent) -> bool:
-        """Brings a chunk to its end while others are written; False: it is to be done alone."""
-        if self._leaves_room or self._planner.by_name(extent):
-            relay.drop()
-            return False
-        if relay.last is None and relay.sits_out():
-            relay.drop()
-            return False
-        try:
-            if self._job.is_per_row:
-                self._keep_two(relay, extent)
-            elif relay.last is None:
-                self._set_out(relay, extent)
-            if relay.last is None:
-                return False
-            self._finish(relay, extent)
-        except (*ServerFault, exceptions.OnlineMigrateError, Dropped) as error:
-            self._keep(relay.legs)
-            relay.fail()
-            if self._dialect.is_connection_lost(error):
-                # Nobody knows whether its commit got through: another worker looks.
-                raise
-            # Nothing of it counts: the chunk is done again alone, and whoever is to blame is met there.
-            return False
-        return True
-
-    @property
-    def _leaves_room(self) -> bool:
-        return bool(self._dialect.courtesy or self._crew.place.watched.steering.rest)
-
-    def _set_out(self, relay: Relay, extent: Extent) -> None:
-        """Has the first two chunks of an extent written."""
-        # Both are planned before one of them is begun: from then on a look may have to wait.
-        legs: list[Leg] = []
-        at: Extent | None = extent
-        for lane in relay.lanes():
-            if at is not None:
-                plan = self._look(self._connection, at, self._size.size, self._beat).plan
-                legs.append(Leg(at, plan, lane))
-                at = legs[-1].after
-        for leg in legs:
-            relay.begin(leg)
-
-    def _keep_two(self, relay: Relay, extent: Extent) -> None:
-        """Has chunks of rows written for which the function was called, until there are two of them.
-
-        None at all where it failed for a row: then the chunk is to be done alone.
-        """
-        at = extent if relay.last is None else relay.last.after
-        if relay.last is None:
-            self._beat()
-        while at is not None and not relay.punished and (lane := relay.free) is not None:
-            if relay.last is None:
-                self._ahead.have(at, self._size.size, self._beat)
-            ready = self._peek(relay, at)
-            if ready is None or ready.prepared is None or not ready.prepared.flawless:
-                return
-            self._ahead.take(at, self._beat)
-            leg = Leg(at, ready.plan, lane, ready.prepared, ready.seconds)
-            relay.begin(leg)
-            self._read_ahead(at, ready.plan)
-            at = leg.after
-
-    def _keep(self, legs: Iterable[Leg]) -> None:
-        """What was made of their rows is used when they are written after all."""
-        for leg in legs:
-            if leg.prepared is not None:
-                self._ahead.keep(leg.extent, Ready(leg.plan, leg.prepared, leg.seconds))
-
-    def _peek(self, relay: Relay, at: Extent) -> Ready | None:
-        """The next rows, if they were read by the time when the first chunk is written."""
-        if relay.last is None:
-            return self._ahead.peek(at)
-        return relay.meanwhile(lambda: self._ahead.peek(at))
-
-    def _finish(self, relay: Relay, extent: Extent) -> None:
-        """The end of a chunk whose rows are written, and the beginning of the one after the next."""
-        begun = relay.legs
-        try:
-            written = relay.first()
-        finally:
-            # What had to let go of its locks.
-            self._keep(leg for leg in begun if leg not in relay.legs)
-        leg, done = written.leg, written.moved.done
-        if leg.extent != extent:
-            raise Dropped
-        following = self._following(relay, leg)
-        self._stopwatch.begin(self._crew.place.clock.monotonic() - written.seconds)
-        relay.refuse_left_behind(written)
-        self._stopwatch.worked()
-        self._claims.advance(leg.connection, extent, leg.plan.upper, done)
-        self._stopwatch.moved()
-        relay.commit(written)
-        if following is not None:
-            relay.begin(following)
-        self._finished(extent, leg.plan, done, prepared=leg.seconds)
-
-    def _following(self, relay: Relay, leg: Leg) -> Leg | None:
-        """What is to be written next on the connection of *leg*. Looks inside of its transaction."""
-        last, connection = relay.last, leg.connection
-        after = None if last is None else last.after
-        if after is None and last is not leg:
-            # While the last one is written; later there would be nothing to do meanwhile.
-            self._seen = self._survey(connection)
-        if after is None or relay.punished or self._job.is_per_row:
-            return None
-        return Leg(after, self._planner.plan(connection, after, self._size.size), leg.lane)
+        else:
+            self._seen = ended.seen or self._seen
+            self._finished(extent, ended.plan, ended.done, prepared=ended.prepared)
 
     def _finished(self, extent: Extent, plan: Plan, done: int, *, prepared: float = 0.0) -> None:
         """After the commit; *prepared*: seconds for which its rows were read."""
@@ -398,7 +312,7 @@ class Worker:
         return effect.done, len(failures)
 
     def _beat(self) -> None:
-        for connection in [self._connection] if self._relay is None else self._relay.idle:
+        for connection in [self._connection] if self._turns is None else self._turns.idle:
             self._pulse.keep_alive(connection)
 
     def _moved(self, extent: Extent, upper: Key) -> None:
