@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,12 @@ import pytest
 import sqlalchemy as sa
 
 from online_migrate.migrate import relay as relays
+from online_migrate.migrate.ahead import ReadAhead
+from online_migrate.migrate.claims import Extent
+from online_migrate.migrate.crew import Crew
 from online_migrate.migrate.relay import Relay, Written
 from online_migrate.migrate.run import Outcome
+from online_migrate.state import Status
 from tests.servers import Database
 from tests.support.chaos import wait_until
 from tests.support.project import Process, Project, create, execute, insert, rows, scalar, wait_for
@@ -116,6 +120,20 @@ def _source(kind: str, database: Database, pending: str = "") -> str:
 def _called(project: Project) -> list[int]:
     """The rows for which the function was called, in order."""
     return [int(line) for line in (project.folder / "called").read_text().split()]
+
+
+def _before_rows_31_to_40(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> list[object]:
+    """Has *act* called once, right before these rows are written ahead; what is given then has an item."""
+    do_chunk, called = relays.do_chunk, list[object]()
+
+    def late(connection: sa.Connection, job: Any, chunk: Any, prepared: Any) -> Any:
+        if chunk.lower == (30,) and not called:
+            called.append(chunk)
+            act()
+        return do_chunk(connection, job, chunk, prepared)
+
+    monkeypatch.setattr(relays, "do_chunk", late)
+    return called
 
 
 def _sessions(engine: sa.Engine) -> list[tuple[int, int]]:
@@ -305,15 +323,8 @@ def test_a_row_that_changes_after_it_was_read_is_read_again(
     pending: str, database: Database, project: Project, taken: list[Written], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The application writes a row of the chunk that is ahead, just before that one is written."""
-    do_chunk, changed = relays.do_chunk, []
-
-    def late(connection: sa.Connection, job: Any, chunk: Any, prepared: Any) -> Any:
-        if chunk.lower == (30,) and not changed:
-            changed.append(chunk)
-            execute(database.engine, "UPDATE items SET other = 500 WHERE id = 35")
-        return do_chunk(connection, job, chunk, prepared)
-
-    monkeypatch.setattr(relays, "do_chunk", late)
+    change = "UPDATE items SET other = 500 WHERE id = 35"
+    changed = _before_rows_31_to_40(monkeypatch, lambda: execute(database.engine, change))
     source = _row(pending).replace('{"hits"', '{"session": 1000 + (row.other or 0), "hits"')
     project.data("fill", source)
     assert project.migrate()["fill"].done == COUNT
@@ -331,16 +342,12 @@ def test_what_had_to_let_go_is_written_without_calling_the_function_again(
 ) -> None:
     """An application holds a row of the first chunk for longer than the one ahead waits for it."""
     holder = sa.create_engine(database.url, poolclass=sa.NullPool).connect()
-    do_chunk, held = relays.do_chunk, []
 
-    def late(connection: sa.Connection, job: Any, chunk: Any, prepared: Any) -> Any:
-        if chunk.lower == (30,) and not held:
-            held.append(chunk)
-            holder.execute(sa.text("SELECT * FROM items WHERE id = 35 FOR UPDATE"))
-            threading.Timer(2.5, holder.close).start()
-        return do_chunk(connection, job, chunk, prepared)
+    def hold() -> None:
+        holder.execute(sa.text("SELECT * FROM items WHERE id = 35 FOR UPDATE"))
+        threading.Timer(2.5, holder.close).start()
 
-    monkeypatch.setattr(relays, "do_chunk", late)
+    held = _before_rows_31_to_40(monkeypatch, hold)
     project.data("fill", _row(PENDING))
     assert project.migrate()["fill"].done == COUNT
     assert held
@@ -651,6 +658,62 @@ def test_who_alters_the_table_is_let_through(
     altering.join()
     _assert_once(database.engine, project)
     assert took[0] < 8, "a wait for a lock ended by its limit, of ten seconds"
+
+
+@pytest.mark.usefixtures("slow_server")
+@pytest.mark.parametrize("then", ["waits", "leaves"])
+def test_who_waits_or_leaves_lets_go_of_rows_before_it_waits_for_its_reader(
+    then: str, database: Database, project: Project, taken: list[Written], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader queues behind an ALTER, which waits for the chunk ahead: whoever waited for the reader first
+    would wait until a limit ends it."""
+    crews: list[Crew] = []
+    readers: list[ReadAhead] = []
+    freed: list[float] = []
+    joined, ask, commit = Crew.joined, ReadAhead.ask, Relay.commit
+
+    def noted(self: Crew, worker: str) -> None:
+        crews.append(self)
+        joined(self, worker)
+
+    def asked(self: ReadAhead, extent: Extent, size: int) -> None:
+        readers.append(self)
+        ask(self, extent, size)
+
+    def alter() -> None:
+        began = time.monotonic()
+        with sa.create_engine(database.url, poolclass=sa.NullPool).begin() as connection:
+            connection.execute(sa.text("ALTER TABLE items ADD COLUMN more INTEGER"))
+        freed.append(time.monotonic() - began)
+
+    altering = threading.Thread(target=alter)
+
+    def committed(self: Relay, chunk: Written) -> None:
+        commit(self, chunk)
+        if self.last is None or self.last.after is None or altering.ident is not None:
+            return
+        readers[0].forget(lambda: None)
+        altering.start()
+        time.sleep(0.5)  # it waits for the chunk ahead
+        readers[0].ask(self.last.after, 10)
+        time.sleep(0.2)
+        if then == "waits":
+            # What is heard next says that it may go on.
+            crews[0].status = Status.PAUSED
+        else:
+            crews[0].halt()
+
+    monkeypatch.setattr(Crew, "joined", noted)
+    monkeypatch.setattr(ReadAhead, "ask", asked)
+    monkeypatch.setattr(Relay, "commit", committed)
+    project.data("fill", _row())
+    first = project.migrate()["fill"]
+    altering.join()
+    assert freed[0] < 8, "the wait for a lock ended by its limit, of ten seconds"
+    if then == "leaves":
+        assert first.outcome is Outcome.REMAINING
+        project.migrate()
+    _assert_once(database.engine, project)
 
 
 @pytest.mark.parametrize("through", [True, False], ids=["it got through", "it did not"])
