@@ -153,7 +153,7 @@ class DataMigration:
             raise exceptions.DataMigrationBroken(
                 name=self.name,
                 reason=f"{what} is of another sa.Table {name!r} than its own",
-                hint="write it as a function of the table, lambda t: ... t.c.NAME ..., or give that sa.Table to table=",
+                hint="write it as lambda t: ... t.c.NAME ..., or give that same sa.Table to table=",
             )
         raise exceptions.DataMigrationBroken(
             name=self.name,
