@@ -92,7 +92,8 @@ def _call_on(place: Workplace, migration: CountedMigration, worker: str) -> Resu
         began = place.clock.monotonic()
         try:
             context = context if context is not None else _context(migration)
-            found, done = _call(migration, context, size)
+            with place.watched.activity:
+                found, done = _call(migration, context, size)
         except UserError as problem:
             return _end(place, name, Status.FAILED, Outcome.FAILED, total, str(problem))
         _in_transaction(place, functools.partial(state.add_done, name=name, done=done))

@@ -14,6 +14,7 @@ from online_migrate.ddl.session import connect
 from online_migrate.dialects import create_engine, dialect_of, safe_url
 from online_migrate.migrate.run import Pace
 from online_migrate.throttle import Watched, parse
+from online_migrate.throttle.activity import Activity
 from online_migrate.throttle.canary import Canary
 from online_migrate.throttle.monitor import GO_ON, Monitor, Rules, check, readable
 from online_migrate.throttle.server import Blocked, FlowControl, History, ReplicaLag, Sessions, StreamingLag
@@ -123,7 +124,8 @@ def watched(
     for name, reason in blind.items():
         say(f"not watched: {name}: {reason}; the run goes on without it")
     with contextlib.ExitStack() as stack:
-        canary, steering = _canary(engine, settings)
+        activity = Activity()
+        canary, steering = _canary(engine, settings, activity)
         gates: list[Gate] = []
         if canary is not None:
             gates.append(stack.enter_context(canary))
@@ -132,7 +134,7 @@ def watched(
             ]
         main = Monitor(engine, [*asked, *good], critical=critical, give_up=give_up, clock=clock, rules=rules)
         gates.insert(0, stack.enter_context(main))
-        yield Watched(Several(gates), steering, sessions, canary)
+        yield Watched(Several(gates), steering, sessions, canary, activity)
 
 
 def _streaming(engine: Engine, settings: Settings, clock: Clock) -> list[Throttler]:
@@ -173,14 +175,14 @@ def _urls(settings: Settings) -> list[str]:
     return settings.replicas.split() if settings.max_lag else []
 
 
-def _canary(engine: Engine, settings: Settings) -> tuple[Canary | None, Steering]:
+def _canary(engine: Engine, settings: Settings, activity: Activity) -> tuple[Canary | None, Steering]:
     """Nobody is felt where one writer keeps all others waiting, or where nobody is to be spared."""
     pace = pace_of(settings)
     with connect(engine) as connection:
         alone = dialect_of(connection).single_writer
     if pace.steered and not alone:
         steered = Steered(most=pace.share, start=pace.share / 2)
-        return Canary(engine, steered), steered
+        return Canary(engine, steered, activity=activity), steered
     return Canary(engine, None) if _urls(settings) else None, Fixed(1 / pace.share - 1)
 
 

@@ -172,7 +172,8 @@ class Worker:
         self._pulse.keep_alive(self._connection)
 
     def _claim(self) -> Claim | None:
-        with self._claims.dead_sessions(self._connection, self._crew.place.clock) as dead:
+        place = self._crew.place
+        with place.watched.activity, self._claims.dead_sessions(self._connection, place.clock) as dead:
             seen = self._seen or self._looked(lambda: self._survey(self._connection))
             self._seen = None
             now = dataclasses.replace(seen, dead=dead)
@@ -201,12 +202,13 @@ class Worker:
         """The next chunk of the extent in hand."""
         extent = self._extent
         assert extent is not None
-        ended = None if self._turns is None else self._turns.end_one(extent)
-        if ended is None:
-            self._alone(extent)
-        else:
+        with self._crew.place.watched.activity:
+            ended = None if self._turns is None else self._turns.end_one(extent)
+            took = self._alone(extent) if ended is None else 0.0
+        if ended is not None:
             self._seen = ended.seen or self._seen
             self._finished(extent, ended.plan, ended.done, prepared=ended.prepared)
+        self._leave_alone(took)
 
     def _finished(self, extent: Extent, plan: Plan, done: int, *, prepared: float = 0.0) -> None:
         """After the commit; *prepared*: seconds for which its rows were read."""
@@ -215,13 +217,13 @@ class Worker:
         if done or plan.chunk is not None:
             self._crew.count(self.id, done, plan.chunk or "", self._size)
 
-    def _alone(self, extent: Extent) -> None:
-        """A chunk from its beginning to its end."""
+    def _alone(self, extent: Extent) -> float:
+        """A chunk from its beginning to its end; gives the seconds from which there is to rest."""
         place = self._crew.place
         size = self._isolation.limit if self._isolation.active else self._size.size
         reserved = place.budget.reserve(size)
         if not reserved:
-            return
+            return 0.0
         migrated = 0
         began = place.clock.monotonic()
         ready = self._ahead.take(extent, self._beat)
@@ -242,18 +244,19 @@ class Worker:
             place.budget.settle(reserved, migrated)
         # After the last rows of a range there is nothing to rest from, and an old version writes the next.
         took = place.clock.monotonic() - began + hidden
-        self._leave_alone(took if self._plan is not None and self._plan.rows is not None else 0.0)
+        return took if self._plan is not None and self._plan.rows is not None else 0.0
 
     def _look(self, connection: Connection, extent: Extent, size: int, beat: Callable[[], None]) -> Ready:
         """Plans a chunk, reads its rows, and asks the function what they become; locks none of them."""
-        clock, job = self._crew.place.clock, self._job
-        plan = looked(clock, self._dialect, connection, lambda: self._planner.plan(connection, extent, size))
-        began, prepared, chunk = clock.monotonic(), None, plan.chunk
-        if chunk is not None and job.is_per_row:
-            rows = looked(clock, self._dialect, connection, lambda: read(connection, job, chunk))
-            # Between two transactions: whatever a function takes its time for, no row is locked meanwhile.
-            prepared = with_writes(connection, job, chunk, call(job, chunk, rows, beat))
-        return Ready(plan, prepared, clock.monotonic() - began)
+        clock, job, dialect = self._crew.place.clock, self._job, self._dialect
+        with self._crew.place.watched.activity:
+            plan = looked(clock, dialect, connection, lambda: self._planner.plan(connection, extent, size))
+            began, prepared, chunk = clock.monotonic(), None, plan.chunk
+            if chunk is not None and job.is_per_row:
+                rows = looked(clock, dialect, connection, lambda: read(connection, job, chunk))
+                # Between two transactions: whatever a function takes its time for, no row is locked.
+                prepared = with_writes(connection, job, chunk, call(job, chunk, rows, beat))
+            return Ready(plan, prepared, clock.monotonic() - began)
 
     def _read_ahead(self, extent: Extent, plan: Plan) -> None:
         """Has the chunk after this one read, where one connection does not keep another waiting."""

@@ -4,6 +4,7 @@ signals   the throttlers that anybody can ask for: a file, a query, a function, 
 server    those that look at what we do to the server: replication lag, flow control, locks, history
 monitor   who looks, beside the work and over and over
 canary    what users feel: a tiny read and a tiny write of our own, timed
+activity  whether we are at work meanwhile
 steering  from what is felt to a share of time (pure)
 parse     from what an operator writes to throttlers
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from online_migrate.throttle.activity import Activity
 from online_migrate.throttle.canary import Canary
 from online_migrate.throttle.server import Sessions
 from online_migrate.throttle.signals import Gate, Open
@@ -27,6 +29,8 @@ class Watched:
     sessions: Sessions = dataclasses.field(default_factory=Sessions)
     """The sessions of our workers, which they write down here."""
     canary: Canary | None = None
+    activity: Activity = dataclasses.field(default_factory=Activity)
+    """Where our workers work."""
 
     @property
     def commit(self) -> float:

@@ -20,6 +20,7 @@ from online_migrate import exceptions, state
 from online_migrate.ddl.session import private_connection
 from online_migrate.dialects import Dialect, dialect_of
 from online_migrate.dialects.errors import AnyFault, set_isolation
+from online_migrate.throttle.activity import Activity
 from online_migrate.throttle.server import Trail
 from online_migrate.throttle.steering import Felt, Steered, Tolerance, at_rest, is_worse
 
@@ -30,6 +31,8 @@ _LISTENING = "canary: listening how quick the server is without us"
 _SWITCH = 0.001
 """Seconds after which a thread of Python lets another one in: five times as often as usual, because what
 the canary waits for them is not what users feel."""
+_AFTERMATH = 0.05
+"""Seconds after a chunk for which what is felt may be its doing: the disk, and who had to wait for it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +56,8 @@ class Rhythm:
 class Canary:
     """Feels, and steers *steering*, in a thread of its own while its ``with`` block lasts.
 
-    *steering*: None if it is only to write, for replicas that are watched.
+    *steering*: None if it is only to write, for replicas that are watched. *activity*: when we are at work;
+    None: all the time.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class Canary:
         engine: Engine,
         steering: Steered | None,
         *,
+        activity: Activity | None = None,
         tolerance: Tolerance | None = None,
         rhythm: Rhythm | None = None,
     ) -> None:
@@ -72,6 +77,7 @@ class Canary:
         """What is usual while we stand still."""
         self._engine = engine
         self._steering = steering
+        self._activity = activity
         self._tolerance = tolerance or Tolerance()
         self._rhythm = rhythm or Rhythm()
         self._listening = False
@@ -131,11 +137,16 @@ class Canary:
             if self._steering is not None and time.monotonic() >= listen_at:
                 self._listen(connection, dialect)
                 listen_at = time.monotonic() + self._rhythm.again
+            began = time.monotonic()
             felt = self._feel(connection, dialect)
             if self._steering is not None and self.rest is not None:
-                self._steering.observe(worse=is_worse(felt, self.rest, self._tolerance))
+                worse = is_worse(felt, self.rest, self._tolerance)
+                self._steering.observe(worse=worse, ours=self._at_work_since(began - _AFTERMATH))
             self._end.wait(self._rhythm.every)
         state.canary.leave(connection, self.id)
+
+    def _at_work_since(self, moment: float) -> bool:
+        return self._activity is None or self._activity.since(moment)
 
     def _listen(self, connection: Connection, dialect: Dialect) -> None:
         """Learns what is usual at rest, unless another process that works would be felt."""

@@ -3,7 +3,8 @@
 What users feel is measured a few times a second, and compared with what it was while we stood still. While
 it is as it was, the share of time grows by a little each time; when it is worse, the share shrinks at once,
 by a third. So it settles where less than two measurements in a hundred are worse than they should be, with
-a large share or a small one.
+a large share or a small one. One that is worse while we rest is not our doing, and changes nothing: whoever
+shares a machine with a noisy neighbour would stand still almost for ever.
 """
 
 from __future__ import annotations
@@ -90,8 +91,13 @@ class Steered:
     def rest(self) -> float:
         return 1.0 / self.share - 1.0
 
-    def observe(self, *, worse: bool) -> float:
-        """Takes note of one measurement; gives the share from now on."""
+    def observe(self, *, worse: bool, ours: bool = True) -> float:
+        """Takes note of one measurement; gives the share from now on.
+
+        *ours*: we were at work, and may be the reason.
+        """
+        if worse and not ours:
+            return self.share
         if worse:
             self._growth = self.growth
             self.share = max(self._least, self.share * self.back)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,9 @@ import sqlalchemy as sa
 
 from online_migrate import state
 from online_migrate.dialects import create_engine, dialect_of
+from online_migrate.migrate import limits
+from online_migrate.migrate.run import Outcome
+from online_migrate.throttle.activity import Activity
 from online_migrate.throttle.canary import Canary, Rhythm
 from online_migrate.throttle.steering import Felt, Steered, Tolerance
 from tests.servers import Database
@@ -76,6 +81,89 @@ def test_what_users_feel_shrinks_the_share(database: Database, engine: sa.Engine
         assert steered.rest > 9
         low = steered.share
         eventually(lambda: steered.share > low * 1.1, "it grows again")
+
+
+def test_what_is_felt_while_nobody_of_us_works_does_not(database: Database, engine: sa.Engine) -> None:
+    """Others made the server slow: the share stays; and shrinks when we work, or did a moment ago."""
+    steered, activity = Steered(most=0.6), Activity()
+    with Canary(engine, steered, activity=activity, tolerance=EASY, rhythm=QUICK) as canary:
+        eventually(lambda: canary.rest is not None and canary.reason() is None, "it has listened")
+        eventually(lambda: steered.share == 0.6, "it grows while we rest")
+
+        def disturb(during: AbstractContextManager[None]) -> None:
+            with database.engine.begin() as other, during:
+                other.execute(sa.text("UPDATE online_migrate_canary SET runner = 'other'"))
+                time.sleep(0.3)
+            at = canary.beats
+            eventually(lambda: canary.beats > at + 1, "it has felt that")
+
+        disturb(nullcontext())
+        assert steered.share == 0.6
+        disturb(activity)
+        assert steered.share < 0.6
+
+
+CALLED = """
+import time
+
+def called():
+    began = time.monotonic()
+    time.sleep(0.2)
+    with (FOLDER / "called").open("a") as file:
+        print(began, time.monotonic(), file=file)
+
+"""
+KINDS = {
+    "row": """
+@row_migration(table="items", pending=lambda t: t.c.size.is_(None))
+def fill(row):
+    called()
+    return {"size": 1}
+""",
+    "batch": """
+@batch_migration(table="items", pending=lambda t: t.c.size.is_(None))
+def fill(connection, chunk):
+    called()
+    return connection.execute(sa.update(chunk.table).where(chunk.where).values(size=1)).rowcount
+""",
+    "counted": """
+left = list(range(5))
+
+def function(context, max_count):
+    called()
+    return len(left), len([left.pop() for _ in left[:1]])
+
+fill = counted(function)
+""",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_worker_says_when_it_works(
+    kind: str, database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that is measured inside of a chunk, or while its function runs, may be our doing; rests are not."""
+    monkeypatch.setattr(limits, "Canary", functools.partial(Canary, tolerance=EASY, rhythm=QUICK))
+    felt: list[tuple[float, bool]] = []
+
+    def observe(self: Steered, *, worse: bool, ours: bool) -> float:
+        felt.append((time.monotonic(), ours))
+        return self.share
+
+    monkeypatch.setattr(Steered, "observe", observe)
+    execute(database.engine, "CREATE TABLE items (id INTEGER PRIMARY KEY, size INTEGER)")
+    for i in range(1, 6):
+        execute(database.engine, f"INSERT INTO items (id) VALUES ({i})")
+    project.data("fill", CALLED + KINDS[kind])
+    [result] = project.migrate(batch_size=1, nice=1).values()
+    assert (result.outcome, result.done) == (Outcome.COMPLETE, 5)
+    lines = (project.folder / "called").read_text().splitlines()
+    calls = [tuple(map(float, line.split())) for line in lines]
+    within = [ours for at, ours in felt if any(began + 0.05 < at < ended for began, ended in calls)]
+    assert within
+    assert all(within)
+    resting = [ours for at, ours in felt if at > calls[0][1]]
+    assert not all(resting)
 
 
 def test_who_feels_nothing_says_wait(database: Database, engine: sa.Engine) -> None:

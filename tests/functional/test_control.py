@@ -347,10 +347,10 @@ def test_a_second_ctrl_c_leaves_at_once(workers: str, database: Database, projec
 
 
 def test_a_limit_of_time_stops_it_and_the_next_run_goes_on(database: Database, project: Project) -> None:
-    """--max-time 1s: exit 1, some rows are done, and the rest by the next command."""
+    """--max-time 3s: exit 1, some rows are done, and the rest by the next command."""
     _items(database.engine)
     project.data("fill", SLOW)
-    ran = project.run("migrate", "--max-time", "1s")
+    ran = project.run("migrate", "--max-time", "3s")
     assert ran.code == 1, ran
     assert "run the command again" in ran.out
     assert 0 < _done(database.engine) < ROWS

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from online_migrate.throttle.activity import Activity
 from online_migrate.throttle.server import Growth, Trail
 from online_migrate.throttle.steering import Felt, Fixed, Steered, Tolerance, at_rest, is_worse
 
@@ -78,6 +79,44 @@ def test_it_settles_where_users_feel_little(bearable: float) -> None:
             felt += worse
     assert 0.7 * bearable < sum(shares) / len(shares) <= bearable
     assert felt / len(shares) < 0.03
+
+
+def test_what_is_worse_while_we_rest_changes_nothing() -> None:
+    """Neither the share, nor how quickly it grows; what is good while we rest does count."""
+    steered = Steered(most=0.6, start=0.3)
+    assert steered.observe(worse=True, ours=False) == 0.3
+    assert steered.observe(worse=False, ours=False) == pytest.approx(0.3 * Steered.first_growth)
+    assert steered.observe(worse=True, ours=True) == pytest.approx(0.2 * Steered.first_growth)
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.05, 0.1])
+def test_a_noisy_neighbour_does_not_stop_us(noise: float) -> None:
+    """A server that is slow now and then, whatever we do: our part of the time is as long as we are not felt
+    to be there more often than anywhere else."""
+    chance = random.Random(1)
+    steered = Steered(most=1.0)
+    shares = []
+    for i in range(20_000):
+        steered.observe(worse=chance.random() < noise, ours=chance.random() < steered.share)
+        if i >= 1_000:
+            shares.append(steered.share)
+    bearable = min(1.0, 0.017 / noise)
+    assert 0.7 * bearable < sum(shares) / len(shares) < 1.3 * bearable
+
+
+def test_who_works_or_did_a_moment_ago() -> None:
+    """Any of several, each of whom may begin and end inside of another's time."""
+    now = [10.0]
+    activity = Activity(lambda: now[0])
+    assert not activity.since(0.0)
+    with activity:
+        assert activity.since(10.0)
+        with activity:
+            now[0] = 11.0
+        assert activity.since(100.0)
+        now[0] = 12.0
+    assert activity.since(12.0)
+    assert not activity.since(12.1)
 
 
 @given(st.lists(st.booleans(), max_size=300), st.floats(0.02, 1.0))
