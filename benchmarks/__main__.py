@@ -139,7 +139,7 @@ def report(
     """A table in Markdown: medians, and how many times as fast as the first contender."""
     with engine.connect() as connection:
         version = connection.scalar(sa.text("SELECT version()"))
-        settings = [tuple(row) for row in connection.execute(sa.text(_SETTINGS[engine.dialect.name]))]
+        settings = [tuple(row) for row in connection.execute(sa.text(_SETTINGS[_server(engine)]))]
     lines = [f"{str(version).split(' on ')[0]}; {rows:,} rows; {load:g} application statements a second", ""]
     lines += [", ".join(f"{name}={value}" for name, value in settings), ""]
     first = next(iter(found))
@@ -161,6 +161,11 @@ def report(
             cells += [_middle([run.select for run in runs]), _middle([run.update for run in runs])]
         lines.append(_line(cells))
     return "\n".join(lines)
+
+
+def _server(engine: sa.Engine) -> str:
+    # SQLAlchemy calls it as the URL does: mysql:// or mariadb:// lead to the same server.
+    return "postgresql" if engine.dialect.name == "postgresql" else "mysql"
 
 
 def _median(runs: Sequence[Measured]) -> float:

@@ -177,5 +177,5 @@ def contenders(engine: sa.Engine) -> Iterator[Contender]:
     yield Contender("Cinder's loop, 50 rows", by_hand("cinder"))
     if engine.dialect.name == "postgresql":
         yield Contender("trigger, every row touched (pgroll's way)", by_hand("touch"))
-    if engine.dialect.name == "mysql" and shutil.which("pt-online-schema-change"):
+    if engine.dialect.name in ("mysql", "mariadb") and shutil.which("pt-online-schema-change"):
         yield Contender("pt-online-schema-change (rebuild)", percona)
