@@ -31,8 +31,9 @@ _LISTENING = "canary: listening how quick the server is without us"
 _SWITCH = 0.001
 """Seconds after which a thread of Python lets another one in: five times as often as usual, because what
 the canary waits for them is not what users feel."""
-_AFTERMATH = 0.05
-"""Seconds after a chunk for which what is felt may be its doing: the disk, and who had to wait for it."""
+_AFTERMATH = 0.02
+"""Seconds after a chunk for which what is felt may be its doing: the disk, and who had to wait for it. A few
+times what a chunk takes; were it much more, there would be no rest that is not some chunk's aftermath."""
 
 
 @dataclasses.dataclass(frozen=True)
