@@ -17,6 +17,7 @@ from online_migrate import state
 from online_migrate.dialects import create_engine, dialect_of
 from online_migrate.migrate import limits
 from online_migrate.migrate.run import Outcome
+from online_migrate.throttle import canary as canaries
 from online_migrate.throttle.activity import Activity
 from online_migrate.throttle.canary import Canary, Rhythm
 from online_migrate.throttle.steering import Felt, Steered, Tolerance
@@ -83,7 +84,9 @@ def test_what_users_feel_shrinks_the_share(database: Database, engine: sa.Engine
         eventually(lambda: steered.share > low * 1.1, "it grows again")
 
 
-def test_what_is_felt_while_nobody_of_us_works_does_not(database: Database, engine: sa.Engine) -> None:
+def test_what_is_felt_while_nobody_of_us_works_does_not(
+    database: Database, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Others made the server slow: the share stays; and shrinks when we work, or did a moment ago."""
     steered, activity = Steered(most=0.6), Activity()
     with Canary(engine, steered, activity=activity, tolerance=EASY, rhythm=QUICK) as canary:
@@ -101,6 +104,10 @@ def test_what_is_felt_while_nobody_of_us_works_does_not(database: Database, engi
         assert steered.share == 0.6
         disturb(activity)
         assert steered.share < 0.6
+        monkeypatch.setattr(canaries, "_AFTERMATH", 60.0)
+        before = steered.share
+        disturb(nullcontext())
+        assert steered.share < 0.9 * before
 
 
 CALLED = """

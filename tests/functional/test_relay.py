@@ -10,14 +10,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import sqlalchemy as sa
 
 from online_migrate.migrate import relay as relays
 from online_migrate.migrate.ahead import ReadAhead
-from online_migrate.migrate.claims import Extent
 from online_migrate.migrate.crew import Crew
 from online_migrate.migrate.relay import Relay, Written
 from online_migrate.migrate.run import Outcome
@@ -28,6 +27,7 @@ from tests.support.project import Process, Project, create, execute, insert, row
 
 pytestmark = [pytest.mark.needs("many_writers"), pytest.mark.each_product]
 
+T = TypeVar("T")
 COUNT = 95
 PENDING = ", pending=lambda t: t.c.hits == 0"
 FILL = """
@@ -134,6 +134,32 @@ def _before_rows_31_to_40(monkeypatch: pytest.MonkeyPatch, act: Callable[[], obj
 
     monkeypatch.setattr(relays, "do_chunk", late)
     return called
+
+
+def _altering(database: Database) -> tuple[threading.Thread, list[float]]:
+    """Adds a column to the table, once it is started; the seconds that it took."""
+    took: list[float] = []
+
+    def alter() -> None:
+        began = time.monotonic()
+        with sa.create_engine(database.url, poolclass=sa.NullPool).begin() as connection:
+            connection.execute(sa.text("ALTER TABLE items ADD COLUMN more INTEGER"))
+        took.append(time.monotonic() - began)
+
+    return threading.Thread(target=alter), took
+
+
+def _whose(monkeypatch: pytest.MonkeyPatch, kind: type[T], method: str) -> list[T]:
+    """The objects of which *method* is called from now on, in that order."""
+    found: list[T] = []
+    original = getattr(kind, method)
+
+    def noted(self: T, *arguments: Any) -> Any:
+        found.append(self)
+        return original(self, *arguments)
+
+    monkeypatch.setattr(kind, method, noted)
+    return found
 
 
 def _sessions(engine: sa.Engine) -> list[tuple[int, int]]:
@@ -638,20 +664,11 @@ def test_who_alters_the_table_is_let_through(
 ) -> None:
     """It queues behind both chunks, and everybody who comes to the table queues behind it: nobody of us may,
     while one of the two holds what it waits for."""
-    started: list[float] = []
-    took: list[float] = []
+    altering, took = _altering(database)
     refuse = Relay.refuse_left_behind
 
-    def alter() -> None:
-        with sa.create_engine(database.url, poolclass=sa.NullPool).begin() as connection:
-            connection.execute(sa.text("ALTER TABLE items ADD COLUMN more INTEGER"))
-        took.append(time.monotonic() - started[0])
-
-    altering = threading.Thread(target=alter)
-
     def watched(self: Relay, chunk: Written) -> None:
-        if len(taken) == 2 and not started:
-            started.append(time.monotonic())
+        if len(taken) == 2 and altering.ident is None:
             altering.start()
             time.sleep(0.5)  # it waits for both of them
         refuse(self, chunk)
@@ -671,26 +688,10 @@ def test_who_waits_or_leaves_lets_go_of_rows_before_it_waits_for_its_reader(
 ) -> None:
     """The reader queues behind an ALTER, which waits for the chunk ahead: whoever waited for the reader first
     would wait until a limit ends it."""
-    crews: list[Crew] = []
-    readers: list[ReadAhead] = []
-    freed: list[float] = []
-    joined, ask, commit = Crew.joined, ReadAhead.ask, Relay.commit
-
-    def noted(self: Crew, worker: str) -> None:
-        crews.append(self)
-        joined(self, worker)
-
-    def asked(self: ReadAhead, extent: Extent, size: int) -> None:
-        readers.append(self)
-        ask(self, extent, size)
-
-    def alter() -> None:
-        began = time.monotonic()
-        with sa.create_engine(database.url, poolclass=sa.NullPool).begin() as connection:
-            connection.execute(sa.text("ALTER TABLE items ADD COLUMN more INTEGER"))
-        freed.append(time.monotonic() - began)
-
-    altering = threading.Thread(target=alter)
+    crews = _whose(monkeypatch, Crew, "joined")
+    readers = _whose(monkeypatch, ReadAhead, "ask")
+    altering, took = _altering(database)
+    commit = Relay.commit
 
     def committed(self: Relay, chunk: Written) -> None:
         commit(self, chunk)
@@ -707,13 +708,11 @@ def test_who_waits_or_leaves_lets_go_of_rows_before_it_waits_for_its_reader(
         else:
             crews[0].halt()
 
-    monkeypatch.setattr(Crew, "joined", noted)
-    monkeypatch.setattr(ReadAhead, "ask", asked)
     monkeypatch.setattr(Relay, "commit", committed)
     project.data("fill", _row())
     first = project.migrate()["fill"]
     altering.join()
-    assert freed[0] < 8, "the wait for a lock ended by its limit, of ten seconds"
+    assert took[0] < 8, "the wait for a lock ended by its limit, of ten seconds"
     if then == "leaves":
         assert first.outcome is Outcome.REMAINING
         project.migrate()
