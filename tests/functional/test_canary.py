@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from online_migrate import state
 from online_migrate.dialects import create_engine, dialect_of
 from online_migrate.migrate import limits
+from online_migrate.migrate.claims import Claims, Survey
 from online_migrate.migrate.run import Outcome
 from online_migrate.throttle import canary as canaries
 from online_migrate.throttle.activity import Activity
@@ -145,11 +146,8 @@ fill = counted(function)
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_worker_says_when_it_works(
-    kind: str, database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """All that is measured inside of a chunk, or while its function runs, may be our doing; rests are not."""
+def _whether_ours(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, bool]]:
+    """When something was felt, and whether it was put down to us."""
     monkeypatch.setattr(limits, "Canary", functools.partial(Canary, tolerance=EASY, rhythm=QUICK))
     felt: list[tuple[float, bool]] = []
 
@@ -158,6 +156,20 @@ def test_a_worker_says_when_it_works(
         return self.share
 
     monkeypatch.setattr(Steered, "observe", observe)
+    return felt
+
+
+def _within(felt: list[tuple[float, bool]], spans: list[tuple[float, float]]) -> list[bool]:
+    """What was felt when one of these had begun a while ago, and had not ended."""
+    return [ours for at, ours in felt if any(began + 0.05 < at < ended for began, ended in spans)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_worker_says_when_it_works(
+    kind: str, database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that is measured inside of a chunk, or while its function runs, may be our doing; rests are not."""
+    felt = _whether_ours(monkeypatch)
     execute(database.engine, "CREATE TABLE items (id INTEGER PRIMARY KEY, size INTEGER)")
     for i in range(1, 6):
         execute(database.engine, f"INSERT INTO items (id) VALUES ({i})")
@@ -165,12 +177,36 @@ def test_a_worker_says_when_it_works(
     [result] = project.migrate(batch_size=1, nice=1).values()
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 5)
     lines = (project.folder / "called").read_text().splitlines()
-    calls = [tuple(map(float, line.split())) for line in lines]
-    within = [ours for at, ours in felt if any(began + 0.05 < at < ended for began, ended in calls)]
+    calls = [(float(began), float(ended)) for began, ended in map(str.split, lines)]
+    within = _within(felt, calls)
     assert within
     assert all(within)
     resting = [ours for at, ours in felt if at > calls[0][1]]
     assert not all(resting)
+
+
+def test_who_looks_where_an_extent_ends_works(
+    database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That reads as many keys as there are rows in the chunks after it."""
+    felt, looks, survey = _whether_ours(monkeypatch), list[tuple[float, float]](), Claims.survey
+
+    def slow(self: Claims, connection: sa.Connection, size: int) -> Survey:
+        began = time.monotonic()
+        time.sleep(0.3)
+        found = survey(self, connection, size)
+        looks.append((began, time.monotonic()))
+        return found
+
+    monkeypatch.setattr(Claims, "survey", slow)
+    execute(database.engine, "CREATE TABLE items (id INTEGER PRIMARY KEY, size INTEGER)")
+    for i in range(1, 31):
+        execute(database.engine, f"INSERT INTO items (id) VALUES ({i})")
+    project.data("fill", FILL)
+    assert project.migrate(batch_size=1)["fill"].done == 30
+    within = _within(felt, looks)
+    assert within
+    assert all(within)
 
 
 def test_who_feels_nothing_says_wait(database: Database, engine: sa.Engine) -> None:
