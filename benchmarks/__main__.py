@@ -50,6 +50,8 @@ class Measured:
     """One contender in one round."""
 
     run: Run
+    rows: int
+    """That have a value where it fills one, when it is done, or out of patience."""
     select: Latency | None
     update: Latency | None
 
@@ -79,7 +81,7 @@ def main() -> int:
         for contender in chosen:
             measured = _measure(engine, options.url, contender, options.load, options.patience)
             found[contender.name].append(measured)
-            rate = measured.run.rows / measured.run.seconds
+            rate = measured.rows / measured.run.seconds
             print(f"round {number + 1}: {contender.name}: {rate:,.0f} rows/s", file=sys.stderr, flush=True)
     print(report(engine, options.rows, options.load, idle, found))
     if options.json:
@@ -91,12 +93,19 @@ def main() -> int:
 def _measure(engine: sa.Engine, url: str, contender: Contender, load: float, patience: float) -> Measured:
     copy(engine)
     if not load:
-        return Measured(contender.run(url, patience), None, None)
+        run = contender.run(url, patience)
+        return Measured(run, _done(engine, contender), None, None)
     with _application(url, load) as felt:
         began = time.monotonic()
         run = contender.run(url, patience)
         ended = time.monotonic()
-    return Measured(run, _latency(felt, "select", began, ended), _latency(felt, "update", began, ended))
+    latencies = [_latency(felt, kind, began, ended) for kind in ("select", "update")]
+    return Measured(run, _done(engine, contender), *latencies)
+
+
+def _done(engine: sa.Engine, contender: Contender) -> int:
+    with engine.connect() as connection:
+        return int(connection.scalar(sa.text(f"SELECT count({contender.column}) FROM volumes")) or 0)
 
 
 def _idle(engine: sa.Engine, url: str, load: float, seconds: float) -> Measured:
@@ -106,7 +115,7 @@ def _idle(engine: sa.Engine, url: str, load: float, seconds: float) -> Measured:
         time.sleep(seconds)
         ended = time.monotonic()
     latencies = [_latency(felt, kind, began, ended) for kind in ("select", "update")]
-    return Measured(Run(0, seconds), *latencies)
+    return Measured(Run(seconds), 0, *latencies)
 
 
 @contextlib.contextmanager
@@ -169,7 +178,7 @@ def _server(engine: sa.Engine) -> str:
 
 
 def _median(runs: Sequence[Measured]) -> float:
-    return statistics.median(run.run.rows / run.run.seconds for run in runs)
+    return statistics.median(run.rows / run.run.seconds for run in runs)
 
 
 def _middle(latencies: Sequence[Latency | None]) -> str:

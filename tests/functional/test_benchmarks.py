@@ -20,7 +20,8 @@ pytestmark = pytest.mark.each_product
 def test_a_round_of_everything(database: Database, tmp_path: Path) -> None:
     """Every contender moves every row, beside an application; the table has a line for each."""
     rows, single_runs = 300, tmp_path / "runs.json"
-    options = f"--rows {rows} --rounds 1 --load 20 --idle 1 --patience 60".split()
+    # So many that some of them fall between the trigger and the chunk that touches their row.
+    options = f"--rows {rows} --rounds 1 --load 400 --idle 1 --patience 60".split()
     ran = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--url", database.url, *options, "--json", str(single_runs)],
         cwd=ROOT,
@@ -32,7 +33,7 @@ def test_a_round_of_everything(database: Database, tmp_path: Path) -> None:
     found = json.loads(single_runs.read_text())
     assert {"single UPDATE", "Backfill, default", "row_migration, --pace full"} <= set(found)
     for name, [measured] in found.items():
-        assert measured["run"]["rows"] == rows, name
+        assert measured["rows"] == rows, name
         assert f"| {name} | " in ran.stdout
         assert measured["select"]["p50"] >= 0
     with database.engine.connect() as connection:
