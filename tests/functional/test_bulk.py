@@ -281,40 +281,52 @@ MORE_KEYS: dict[str, tuple[Any, list[tuple[Any, ...]]]] = {
 }
 
 
-@pytest.mark.parametrize("pending", ["", ", pending=lambda t: t.c.hits == 0"], ids=["all", "pending"])
 @pytest.mark.parametrize("key", MORE_KEYS)
 @pytest.mark.filterwarnings("ignore:Dialect sqlite:sqlalchemy.exc.SAWarning")
-def test_every_row_is_found_again_by_its_key(
-    key: str, pending: str, database: Database, project: Project
-) -> None:
-    """Each row gets the value that was made for it, whatever its key is made of."""
+def test_every_row_is_found_again_by_its_key(key: str, database: Database, project: Project) -> None:
+    """Each row gets the value that was made for it, whatever its key is made of.
+
+    Whether or not somebody said what is pending.
+    """
     columns, keys = MORE_KEYS[key]
     table = sa.Table(
         "items",
         sa.MetaData(),
         *columns(),
-        sa.Column("note", sa.String(200)),
-        sa.Column("hits", sa.Integer, nullable=False, server_default="0"),
+        *(sa.Column(note, sa.String(200)) for note in ("note_all", "note_some")),
+        *(
+            sa.Column(hits, sa.Integer, nullable=False, server_default="0")
+            for hits in ("hits_all", "hits_some")
+        ),
         mysql_charset="utf8mb4",
     )
     create(database.engine, table)
-    names = [column.name for column in table.c][:-2]
+    names = [column.name for column in table.c][:-4]
     insert(database.engine, table, [dict(zip(names, values, strict=True)) for values in keys])
     project.data(
         "fill",
         f"""
-        @row_migration(table="items"{pending})
-        def fill(row):
-            return {{"note": repr(tuple(row[:{len(names)}])), "hits": row.hits + 1}}
+        @row_migration(table="items")
+        def all(row):
+            return {{"note_all": repr(tuple(row[:{len(names)}])), "hits_all": row.hits_all + 1}}
+
+        @row_migration(table="items", pending=lambda t: t.c.hits_some == 0)
+        def some(row):
+            return {{"note_some": repr(tuple(row[:{len(names)}])), "hits_some": row.hits_some + 1}}
         """,
     )
-    result = project.migrate(batch_size=5)["fill"]
-    assert (result.outcome, result.done) == (Outcome.COMPLETE, len(keys)), result
+    results = project.migrate(batch_size=5)
+    assert {name: (result.outcome, result.done) for name, result in results.items()} == {
+        "all": (Outcome.COMPLETE, len(keys)),
+        "some": (Outcome.COMPLETE, len(keys)),
+    }
     reflected = sa.Table("items", sa.MetaData(), autoload_with=database.engine)
     with database.engine.connect() as connection:
         found = connection.execute(sa.select(reflected)).all()
-    assert [row.note for row in found] == [repr(tuple(row[: len(names)])) for row in found]
-    assert {row.hits for row in found} == {1}
+    made = [repr(tuple(row[: len(names)])) for row in found]
+    assert [row.note_all for row in found] == made
+    assert [row.note_some for row in found] == made
+    assert {(row.hits_all, row.hits_some) for row in found} == {(1, 1)}
 
 
 NAMES = [
@@ -337,36 +349,41 @@ NAMES = [
 ]
 
 
-@pytest.mark.parametrize("what", ["table", "key", "column"])
 @pytest.mark.parametrize("name", NAMES)
-def test_names_that_need_quoting(what: str, name: str, database: Database, project: Project) -> None:
+def test_names_that_need_quoting(name: str, database: Database, project: Project) -> None:
     """Of tables, of keys and of columns, also where they look like placeholders, or like names of ours."""
-    names = {"table": "items", "key": "id", "column": "size"} | {what: name}
-    table, key, column = names["table"], names["key"], names["column"]
-    made = create(
-        database.engine,
-        sa.Table(
-            table,
-            sa.MetaData(),
-            sa.Column(key, sa.Integer, primary_key=True, autoincrement=False),
-            sa.Column(column, sa.Integer),
-            sa.Column("other", sa.Integer),
-        ),
+    named = {
+        "a_table": (name, "id", "size"),
+        "a_key": ("with_key", name, "size"),
+        "a_column": ("with_column", "id", name),
+    }
+    made = {what: create(database.engine, _called(*names)) for what, names in named.items()}
+    for what, (_, key, _) in named.items():
+        insert(database.engine, made[what], [{key: i} for i in range(5)])
+    project.data("fill", "".join(BY_NAME.format(what, *names) for what, names in named.items()))
+    results = project.migrate()
+    for what, (_, key, _) in named.items():
+        assert (results[what].outcome, results[what].done) == (Outcome.COMPLETE, 5), results[what]
+        with database.engine.connect() as connection:
+            found = connection.execute(sa.select(made[what]).order_by(made[what].c[key])).all()
+        assert [tuple(row) for row in found] == [(i, i * 100, i) for i in range(5)], what
+
+
+BY_NAME = """
+@row_migration(table={1!r}, pending=lambda t: t.c[{3!r}].is_(None))
+def {0}(row):
+    return {{{3!r}: row[0] * 100, "other": row[0]}}
+"""
+
+
+def _called(table: str, key: str, column: str) -> sa.Table:
+    return sa.Table(
+        table,
+        sa.MetaData(),
+        sa.Column(key, sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column(column, sa.Integer),
+        sa.Column("other", sa.Integer),
     )
-    insert(database.engine, made, [{key: i} for i in range(5)])
-    project.data(
-        "fill",
-        f"""
-        @row_migration(table={table!r}, pending=lambda t: t.c[{column!r}].is_(None))
-        def fill(row):
-            return {{{column!r}: row[0] * 100, "other": row[0]}}
-        """,
-    )
-    result = project.migrate()["fill"]
-    assert (result.outcome, result.done) == (Outcome.COMPLETE, 5), result
-    with database.engine.connect() as connection:
-        found = connection.execute(sa.select(made).order_by(made.c[key])).all()
-    assert [tuple(row) for row in found] == [(i, i * 100, i) for i in range(5)]
 
 
 # --- what is newer -------------------------------------------------------------------------------

@@ -15,6 +15,8 @@ from tests.support import schema
 from tests.support.project import Project
 from tests.support.schema import Snapshot
 
+pytestmark = pytest.mark.each_product
+
 DROP = 'op.drop_column("volumes", "legacy")'
 
 

@@ -150,12 +150,18 @@ def test_every_row_is_visited_once_whatever_the_key_and_the_batch_size(
     table = create(database.engine, _table(columns(), *sizes, "by_row"))
     insert(database.engine, table, [{f"k{i}": part for i, part in enumerate(parts)} for parts in keys])
     project.data("hits", HITS)
+    walks: dict[int, list[str]] = {}
     for name, size in [*sizes.items(), ("by_row", 4)]:
+        walks.setdefault(size, []).append(name)
+    for size, names in walks.items():
         chunks = Chunks()
-        result = project.migrate(name, batch_size=size, listener=chunks)[name]
-        assert (result.outcome, result.done) == (Outcome.COMPLETE, count)
-        assert chunks.sizes == [size] * (count // size) + [count % size] * bool(count % size), chunks.ranges
-        assert rows(database.engine, f"SELECT DISTINCT {name} FROM items") == [(1,)], name
+        results = project.migrate(*names, batch_size=size, listener=chunks)
+        assert {results[name].outcome for name in names} == {Outcome.COMPLETE}
+        one = [size] * (count // size) + [count % size] * bool(count % size)
+        assert chunks.sizes == one * len(names), chunks.ranges
+        for name in names:
+            assert results[name].done == count
+            assert rows(database.engine, f"SELECT DISTINCT {name} FROM items") == [(1,)], name
 
 
 HITS = """
