@@ -289,17 +289,10 @@ def test_every_row_is_found_again_by_its_key(key: str, database: Database, proje
     Whether or not somebody said what is pending.
     """
     columns, keys = MORE_KEYS[key]
-    table = sa.Table(
-        "items",
-        sa.MetaData(),
-        *columns(),
-        *(sa.Column(note, sa.String(200)) for note in ("note_all", "note_some")),
-        *(
-            sa.Column(hits, sa.Integer, nullable=False, server_default="0")
-            for hits in ("hits_all", "hits_some")
-        ),
-        mysql_charset="utf8mb4",
-    )
+    notes = [sa.Column(name, sa.String(200)) for name in ("note_all", "note_some")]
+    counts = ("hits_all", "hits_some")
+    hits = [sa.Column(name, sa.Integer, nullable=False, server_default="0") for name in counts]
+    table = sa.Table("items", sa.MetaData(), *columns(), *notes, *hits, mysql_charset="utf8mb4")
     create(database.engine, table)
     names = [column.name for column in table.c][:-4]
     insert(database.engine, table, [dict(zip(names, values, strict=True)) for values in keys])

@@ -15,8 +15,6 @@ from tests.support import schema
 from tests.support.project import Project
 from tests.support.schema import Snapshot
 
-pytestmark = pytest.mark.each_product
-
 DROP = 'op.drop_column("volumes", "legacy")'
 
 
