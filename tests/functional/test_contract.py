@@ -9,7 +9,13 @@ import pytest
 from sqlalchemy.engine import Connection
 
 from online_migrate import command
-from online_migrate.exceptions import GateClosed, LockGivenUp, OnlineMigrateError, RevisionFailed
+from online_migrate.exceptions import (
+    GateClosed,
+    LockGivenUp,
+    NotUnderLock,
+    OnlineMigrateError,
+    RevisionFailed,
+)
 from online_migrate.waiting import Clock, Stop
 from tests.servers import Database
 from tests.support import schema
@@ -329,6 +335,33 @@ def test_a_dropped_trigger_is_put_back_while_nothing_else_is_done(database: Data
         assert rows[1000] == schema.size_of(1000) * GIB
 
 
+@pytest.mark.needs("lock_tables")
+def test_a_dropped_trigger_whose_table_is_gone_stays_away(database: Database, tmp_path: Path) -> None:
+    """Put back, it would make every write of the application fail; the one beside it is put back."""
+    audit = "CREATE TRIGGER volumes_audit AFTER INSERT ON volumes FOR EACH ROW "
+    contract = schema.executed(["DROP TRIGGER volumes_audit", "DROP TABLE audit"]) + "\n"
+    contract += schema.drop_in_step(database.server.product) + 'op.drop_column("volumes", "legacy")\n'
+    with schema.volumes(tmp_path / "project", database, contract=contract) as project:
+        schema.ready(project, database)
+        schema.run_all(database, "CREATE TABLE audit (id INT)", f"{audit}INSERT INTO audit VALUES (NEW.id)")
+        assert schema.run(project, "contract", die_at="ALTER TABLE volumes DROP COLUMN").code == -9
+        assert schema.triggers(database) == []
+        schema.fill(database, 999, 999)
+        stubborn = "sa.case((t.c.id == 999, None), else_=1) * sa.cast(t.c.size_gb"
+        project.data("volume_bytes", schema.BACKFILL.replace("sa.cast(t.c.size_gb", stubborn))
+        refused = schema.run(project, "contract")
+        assert refused.code == 3, refused.output
+        assert schema.triggers(database) == ["volumes_in_step"]
+        schema.fill(database, 1000, 1000)
+        project.data("volume_bytes", schema.BACKFILL)
+        done = schema.run(project, "contract")
+        assert done.code == 0, done.output
+    assert schema.triggers(database) == []
+    assert "legacy" not in schema.shape(database)["volumes"]["columns"]
+    rows = dict(schema.query_all(database, "SELECT id, size_bytes FROM volumes"))
+    assert [rows[row] for row in (999, 1000)] == [schema.size_of(row) * GIB for row in (999, 1000)]
+
+
 _IN_THE_WAY = {
     "an indexed column": (
         'op.drop_column("volumes", "size_gb")',
@@ -361,6 +394,28 @@ def test_what_cannot_run_under_the_lock_is_refused_before_anything_is_done(
         assert hint in refusal.value.hint
         assert Snapshot.of(database) == before
         assert schema.journal(database) == []
+        assert_free(database)
+
+
+@pytest.mark.needs("lock_tables")
+def test_what_cannot_run_under_the_lock_is_refused_where_a_script_cannot_be_read_before(
+    database: Database, tmp_path: Path
+) -> None:
+    """It asks the database what to do, so its statements are seen only as they come."""
+    contract = (
+        'op.get_bind().execute(sa.text("SELECT count(*) FROM volumes")).scalar()\n'
+        "op.execute(\"UPDATE volumes SET note = 'x'\")\n"
+        'op.drop_column("volumes", "legacy")\n'
+    )
+    with schema.volumes(tmp_path / "project", database, contract=contract) as project:
+        schema.ready(project, database)
+        before = Snapshot.of(database)
+        with pytest.raises(NotUnderLock) as refusal:
+            command.contract(project.site())
+        assert refusal.value.exit_code == 3
+        assert "data migration" in refusal.value.hint
+        after = Snapshot.of(database)
+        assert (after.catalog, after.versions, after.rows) == (before.catalog, before.versions, before.rows)
         assert_free(database)
 
 
