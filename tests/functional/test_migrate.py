@@ -730,6 +730,19 @@ def test_a_dependent_waits_while_its_dependency_is_at_its_limit(database: Databa
     assert outcomes == [Outcome.REMAINING, Outcome.WAITING, Outcome.WAITING]
 
 
+def test_a_dependent_waits_for_rows_that_came_after_its_dependency_was_complete(
+    database: Database, project: Project
+) -> None:
+    """That it was complete once says nothing of the rows that an old version has written since."""
+    items(database.engine, 5, gb=None)
+    _three(project)
+    assert exit_code(project.migrate().values()) == 0
+    execute(database.engine, "UPDATE items SET size = NULL, gb = NULL")
+    outcomes = [result.outcome for result in project.migrate(max_count=3).values()]
+    assert outcomes == [Outcome.REMAINING, Outcome.WAITING, Outcome.WAITING]
+    assert rows(database.engine, "SELECT DISTINCT gb FROM items") == [(None,)]
+
+
 def test_a_missing_expand_is_refused_before_anything_is_done(database: Database, project: Project) -> None:
     """Exit 3, the revision and the command are named, and not even another migration was begun."""
     items(database.engine, 3)
