@@ -1,0 +1,1 @@
+"""Reading SQL: a statement's syntax tree, and what can be decided from it. Pure."""
