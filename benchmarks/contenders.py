@@ -92,7 +92,7 @@ def _forget(url: str) -> None:
 
 class _project:
     def __enter__(self) -> Path:
-        from online_migrate.revision.init import init
+        from online_migrate.script.init import init
 
         self._folder = Path(tempfile.mkdtemp(prefix="benchmark-"))
         init(self._folder / "alembic.ini")

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from online_migrate.exceptions import OnlineMigrateError
-    from online_migrate.revision.data_migration import Backfill, batch_migration, counted, row_migration
-    from online_migrate.revision.environment import guard, run_environment
+    from online_migrate.kinds.definition import Backfill, batch_migration, counted, row_migration
+    from online_migrate.runtime.environment import guard, run_environment
     from online_migrate.walk.chunker import Chunk
 
 __version__ = "0.1.0"
@@ -40,14 +40,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Backfill": "revision.data_migration",
+    "Backfill": "kinds.definition",
     "Chunk": "walk.chunker",
     "OnlineMigrateError": "exceptions",
-    "batch_migration": "revision.data_migration",
-    "counted": "revision.data_migration",
-    "guard": "revision.environment",
-    "row_migration": "revision.data_migration",
-    "run_environment": "revision.environment",
+    "batch_migration": "kinds.definition",
+    "counted": "kinds.definition",
+    "guard": "runtime.environment",
+    "row_migration": "kinds.definition",
+    "run_environment": "runtime.environment",
 }
 
 

@@ -16,66 +16,69 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from online_migrate import exceptions, state
+from online_migrate.context import CommandContext
 from online_migrate.contract import gate as gates
 from online_migrate.contract import runner as contracts
-from online_migrate.ddl.session import connect, migrator
+from online_migrate.ddl.session import connect, ddl_session
 from online_migrate.dialects import safe_url
 from online_migrate.expand import runner as expands
-from online_migrate.migrate import control, counted, runner
-from online_migrate.migrate.crew import Workplace
-from online_migrate.migrate.limits import Limits, pace_of, watched
-from online_migrate.migrate.run import Budget, Outcome, Result, exit_code
-from online_migrate.revision import init as projects
-from online_migrate.revision import pair, releases, stamping
-from online_migrate.revision.data_migration import CountedMigration, DataMigration
-from online_migrate.revision.graph import Graph, Phase
-from online_migrate.revision.stepping import Stepper
-from online_migrate.site import Site
+from online_migrate.kinds.definition import CountedMigration, DataMigration
+from online_migrate.migrate import control
+from online_migrate.migrate.budget import Budget
+from online_migrate.migrate.options import MigrateOptions, open_throttling, pace_of
+from online_migrate.migrate.run import counted, runner
+from online_migrate.migrate.run.context import RunContext
+from online_migrate.migrate.status import Outcome, Result, exit_code
+from online_migrate.runtime import stamping
+from online_migrate.runtime.apply import RevisionRunner
+from online_migrate.script import create, releases
+from online_migrate.script import init as projects
+from online_migrate.script.graph import Graph, Phase
 from online_migrate.status import report as reports
 from online_migrate.status.plan import Plan, make_plan
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
-__all__ = ["Limits", "Outcome", "Result", "Site", "exit_code"]
+__all__ = ["CommandContext", "MigrateOptions", "Outcome", "Result", "exit_code"]
 
 
 # --- stage 1: it is written ----------------------------------------------------------------------
 
 
-def init(site: Site, folder: str = "migrations") -> projects.Written:
+def init(context: CommandContext, folder: str = "migrations") -> projects.Written:
     """Writes a new project. Overwrites nothing."""
-    return projects.init(site.config_file, folder)
+    return projects.init(context.config_file, folder)
 
 
-def adopt(site: Site) -> projects.Written:
+def adopt(context: CommandContext) -> projects.Written:
     """Takes over an existing linear Alembic project."""
-    return projects.adopt(site.config_file)
+    return projects.adopt(context.config_file)
 
 
 def revision(
-    site: Site, message: str, *, release: str | None = None, rev_ids: Sequence[str] = ()
+    context: CommandContext, message: str, *, release: str | None = None, rev_ids: Sequence[str] = ()
 ) -> list[Path]:
     """Writes an expand script and the contract script that depends on it.
 
     *rev_ids*: their ids, instead of random ones.
     """
-    return pair.write_pair(site.project, message, release=release, rev_ids=rev_ids)
+    return create.write_pair(context.project, message, release=release, rev_ids=rev_ids)
 
 
 # --- stage 2: the schema expands -----------------------------------------------------------------
 
 
-def expand(site: Site, target: str | None = None) -> list[str]:
+def expand(context: CommandContext, target: str | None = None) -> list[str]:
     """Applies the expand branch, up to *target* or to its end; gives the revisions applied."""
-    graph = site.project.graph
+    graph = context.project.graph
     wanted = _target(graph, target, Phase.EXPAND)
-    site.environment  # noqa: B018 - read before the lock is taken
-    expands.plan(graph, site.applied(), wanted)
-    site.prepare()
-    with site.stepper() as stepper:
-        revisions = expands.plan(graph, stepper.applied(), wanted)
-        expands.run(stepper, revisions)
+    context.environment  # noqa: B018 - read before the lock is taken
+    expands.plan(graph, context.applied(), wanted)
+    context.ensure_state_tables()
+    with context.revision_runner() as runner:
+        revisions = expands.plan(graph, runner.applied(), wanted)
+        expands.run(runner, revisions)
     return revisions
 
 
@@ -94,51 +97,53 @@ def _target(graph: Graph, target: str | None, phase: Phase) -> str | None:
 
 
 def migrate(
-    site: Site,
+    context: CommandContext,
     names: Sequence[str] = (),
-    limits: Limits | None = None,
+    limits: MigrateOptions | None = None,
 ) -> list[Result]:
     """Runs data migrations, all or the named ones, to their end or up to one of the *limits*.
 
     Raises :class:`~online_migrate.exceptions.ExpandMissing` before
     anything is done if a revision that one of them needs is not applied.
     """
-    chosen = [site.project.data_migration(name) for name in names] or list(
-        site.project.data_migrations.values()
+    chosen = [context.project.data_migration(name) for name in names] or list(
+        context.project.data_migrations.values()
     )
-    applied = site.applied()
-    _refuse_unexpanded(chosen, applied, site.project.graph)
-    over = site.project.graph.requirements(applied)
-    runner.check(site.engine, [migration for migration in chosen if migration.name not in over])
-    site.prepare()
-    with _at_work(site, limits or Limits()) as place:
-        return runner.each(_run_all(site, place, chosen, applied), site.listener)
+    applied = context.applied()
+    _refuse_unexpanded(chosen, applied, context.project.graph)
+    over = context.project.graph.requirements(applied)
+    runner.check(context.engine, [migration for migration in chosen if migration.name not in over])
+    context.ensure_state_tables()
+    with _run_context(context, limits or MigrateOptions()) as place:
+        return runner.each(_run_all(context, place, chosen, applied), context.listener)
 
 
 @contextlib.contextmanager
-def _at_work(site: Site, limits: Limits) -> Iterator[Workplace]:
+def _run_context(context: CommandContext, limits: MigrateOptions) -> Iterator[RunContext]:
     """Where data migrations are run, and everything that says "wait" is asked."""
-    settings = limits.over(site.project.settings)
-    deadline = None if limits.max_time is None else site.clock.monotonic() + limits.max_time
+    settings = limits.apply_to(context.project.settings)
+    deadline = None if limits.max_time is None else context.clock.monotonic() + limits.max_time
 
     def give_up(reason: str) -> None:
-        if not site.stop.requested:
-            site.say(f"stopping after this chunk: {reason}")
-            site.stop.request(reason)
+        if not context.stop.requested:
+            context.echo(f"stopping after this chunk: {reason}")
+            context.stop.request(reason)
 
-    folder = site.config_file.parent
-    with watched(site.engine, settings, folder, clock=site.clock, give_up=give_up, say=site.say) as watching:
-        yield Workplace(
-            engine=site.engine,
-            budget=Budget(limits.max_count, deadline=deadline, clock=site.clock),
-            clock=site.clock,
-            stop=site.stop,
-            listener=site.listener,
+    folder = context.config_file.parent
+    with open_throttling(
+        context.engine, settings, folder, clock=context.clock, give_up=give_up, say=context.echo
+    ) as watching:
+        yield RunContext(
+            engine=context.engine,
+            budget=Budget(limits.max_count, deadline=deadline, clock=context.clock),
+            clock=context.clock,
+            stop=context.stop,
+            listener=context.listener,
             pace=pace_of(settings),
             workers=settings.workers,
             lease=settings.lease,
             max_failures=settings.max_failures,
-            watched=watching,
+            throttling=watching,
         )
 
 
@@ -156,12 +161,12 @@ def _refuse_unexpanded(migrations: Sequence[DataMigration], applied: frozenset[s
 
 
 def _run_all(
-    site: Site, place: Workplace, chosen: Sequence[DataMigration], applied: frozenset[str]
+    context: CommandContext, place: RunContext, chosen: Sequence[DataMigration], applied: frozenset[str]
 ) -> Iterator[Result]:
     """Runs them in their order; one that fails keeps only those waiting that come after it."""
-    over = site.project.graph.requirements(applied)
+    over = context.project.graph.requirements(applied)
     complete = set(over)
-    with connect(site.engine) as connection:
+    with connect(context.engine) as connection:
         complete |= {
             name
             for name, record in state.all_records(connection).items()
@@ -181,56 +186,58 @@ def _run_all(
             yield result
 
 
-def _run_one(place: Workplace, migration: DataMigration) -> Result:
+def _run_one(place: RunContext, migration: DataMigration) -> Result:
     if isinstance(migration, CountedMigration):
         return counted.run_counted(place, migration)
     return runner.run_one(place, migration)
 
 
-def pause(site: Site, name: str) -> control.Said:
+def pause(context: CommandContext, name: str) -> control.ControlResult:
     """Workers of data migration *name*, wherever they run, finish their chunk and hold on."""
-    return _control(site, name, control.pause)
+    return _control(context, name, control.pause)
 
 
-def resume(site: Site, name: str) -> control.Said:
+def resume(context: CommandContext, name: str) -> control.ControlResult:
     """A data migration that was paused or cancelled may go on."""
-    return _control(site, name, control.resume)
+    return _control(context, name, control.resume)
 
 
-def cancel(site: Site, name: str) -> control.Said:
+def cancel(context: CommandContext, name: str) -> control.ControlResult:
     """Workers of data migration *name* finish their chunk and leave; nobody starts it until resume."""
-    return _control(site, name, control.cancel)
+    return _control(context, name, control.cancel)
 
 
-def retry(site: Site, name: str) -> control.Said:
+def retry(context: CommandContext, name: str) -> control.ControlResult:
     """Rows that failed are tried again.
 
     Where nobody is at it, :func:`migrate` has to be called for that.
     """
-    has_pending = site.project.data_migration(name).has_pending
-    return _control(site, name, functools.partial(control.retry, has_pending=has_pending))
+    has_pending = context.project.data_migration(name).has_pending
+    return _control(context, name, functools.partial(control.retry, has_pending=has_pending))
 
 
-def _control(site: Site, name: str, verb: Callable[[Engine, str, float], control.Said]) -> control.Said:
-    site.project.data_migration(name)
-    site.prepare()
-    return verb(site.engine, name, site.project.settings.lease)
+def _control(
+    context: CommandContext, name: str, verb: Callable[[Engine, str, float], control.ControlResult]
+) -> control.ControlResult:
+    context.project.data_migration(name)
+    context.ensure_state_tables()
+    return verb(context.engine, name, context.project.settings.lease)
 
 
 # --- stage 4: the gate opens and the schema contracts --------------------------------------------
 
 
-def gate(site: Site, target: str | None = None) -> list[exceptions.Blocker]:
+def gate(context: CommandContext, target: str | None = None) -> list[exceptions.Blocker]:
     """Every blocker that stands before contract, up to *target* or to the end of the branch."""
-    graph = site.project.graph
+    graph = context.project.graph
     wanted = _target(graph, target, Phase.CONTRACT)
-    applied = site.applied()
-    with site.reading() as connection:
-        return _gate(site, connection, applied).blockers(gates.to_contract(graph, applied, wanted))
+    applied = context.applied()
+    with context.read_connection() as connection:
+        return _gate(context, connection, applied).blockers(gates.to_contract(graph, applied, wanted))
 
 
-def _gate(site: Site, connection: Connection, applied: frozenset[str]) -> gates.Gate:
-    project = site.project
+def _gate(context: CommandContext, connection: Connection, applied: frozenset[str]) -> gates.Gate:
+    project = context.project
     return gates.Gate(
         project.graph, project.data_migrations, connection, applied, project.settings.gate_timeout
     )
@@ -244,33 +251,35 @@ class Contracted:
     blockers: tuple[exceptions.Blocker, ...] = ()
 
 
-def contract(site: Site, target: str | None = None, *, available: bool = False) -> Contracted:
+def contract(context: CommandContext, target: str | None = None, *, available: bool = False) -> Contracted:
     """Applies the contract branch, up to *target* or to its end, if the gate is open for all of it.
 
     *available*: applies up to the first revision whose gate is closed. Otherwise raises
     :class:`~online_migrate.exceptions.GateClosed`, and has changed nothing.
     """
-    graph = site.project.graph
+    graph = context.project.graph
     wanted = _target(graph, target, Phase.CONTRACT)
-    revisions = gates.to_contract(graph, site.applied(), wanted)
+    revisions = gates.to_contract(graph, context.applied(), wanted)
     if not available:
-        _refuse_closed(site, revisions, unfinished=_unfinished(site))
-    site.prepare()
-    _resume(site, revisions)
-    with site.stepper() as stepper:
-        revisions = gates.to_contract(graph, stepper.applied(), wanted)
+        _refuse_closed(context, revisions, unfinished=_unfinished(context))
+    context.ensure_state_tables()
+    _resume(context, revisions)
+    with context.revision_runner() as runner:
+        revisions = gates.to_contract(graph, runner.applied(), wanted)
         if not available:
-            _refuse_closed(site, revisions)
-        return _contract_each(site, stepper, revisions, available=available)
+            _refuse_closed(context, revisions)
+        return _contract_each(context, runner, revisions, available=available)
 
 
-def _contract_each(site: Site, stepper: Stepper, revisions: Sequence[str], *, available: bool) -> Contracted:
+def _contract_each(
+    context: CommandContext, runner: RevisionRunner, revisions: Sequence[str], *, available: bool
+) -> Contracted:
     done: list[str] = []
     for revision in revisions:
         try:
             if available:
-                _refuse_closed(site, [revision])
-            contracts.run(stepper, revision)
+                _refuse_closed(context, [revision])
+            contracts.run(runner, revision)
         except exceptions.GateClosed as closed:
             if not available:
                 raise
@@ -279,58 +288,60 @@ def _contract_each(site: Site, stepper: Stepper, revisions: Sequence[str], *, av
     return Contracted(tuple(done))
 
 
-def _unfinished(site: Site) -> frozenset[str]:
+def _unfinished(context: CommandContext) -> frozenset[str]:
     """The data migrations of revisions that are half applied: their rows are moved when it goes on."""
-    with connect(site.engine) as connection:
+    with connect(context.engine) as connection:
         if not state.exists(connection):
             return frozenset()
         names: set[str] = set()
         for revision in state.open_revisions(connection):
-            if revision in site.project.graph and site.project.graph.phase(revision) is Phase.CONTRACT:
-                required = site.project.graph.revisions[revision].requires
+            if revision in context.project.graph and context.project.graph.phase(revision) is Phase.CONTRACT:
+                required = context.project.graph.revisions[revision].requires
                 names |= set(required) if isinstance(required, tuple) else set()
         return frozenset(names)
 
 
-def _blockers(site: Site, revisions: Sequence[str]) -> list[exceptions.Blocker]:
-    applied = site.applied()
-    with connect(site.engine) as connection:
-        return _gate(site, connection, applied).blockers(revisions)
+def _blockers(context: CommandContext, revisions: Sequence[str]) -> list[exceptions.Blocker]:
+    applied = context.applied()
+    with connect(context.engine) as connection:
+        return _gate(context, connection, applied).blockers(revisions)
 
 
-def _refuse_closed(site: Site, revisions: Sequence[str], unfinished: frozenset[str] = frozenset()) -> None:
-    blockers = [b for b in _blockers(site, revisions) if b.object not in unfinished]
+def _refuse_closed(
+    context: CommandContext, revisions: Sequence[str], unfinished: frozenset[str] = frozenset()
+) -> None:
+    blockers = [b for b in _blockers(context, revisions) if b.object not in unfinished]
     if blockers:
         half = "a contract revision is half applied (online-migrate status); it goes on when the gate is open"
-        raise exceptions.GateClosed(blockers, hint=half if _unfinished(site) else None)
+        raise exceptions.GateClosed(blockers, hint=half if _unfinished(context) else None)
 
 
-def _resume(site: Site, revisions: Sequence[str]) -> None:
+def _resume(context: CommandContext, revisions: Sequence[str]) -> None:
     """Brings half-applied contract revisions to where they can go on.
 
     What the old version wrote while such a revision lay there is migrated, after the triggers that kept
     it in step are back.
     """
     names: set[str] = set()
-    with site.stepper() as stepper:
-        for revision in contracts.half_applied(stepper, revisions):
-            site.say(f"contract {revision}: was begun and not finished; going on")
-            for statement in contracts.put_back(stepper, revision):
-                site.say(f"contract {revision}: undone until the rows are in step: {statement}")
-            required = site.project.graph.revisions[revision].requires
+    with context.revision_runner() as runner:
+        for revision in contracts.half_applied(runner, revisions):
+            context.echo(f"contract {revision}: was begun and not finished; going on")
+            for statement in contracts.restore_dropped(runner, revision):
+                context.echo(f"contract {revision}: undone until the rows are in step: {statement}")
+            required = context.project.graph.revisions[revision].requires
             names |= set(required) if isinstance(required, tuple) else set()
-    chosen = _readable(site, [m for name, m in site.project.data_migrations.items() if name in names])
+    chosen = _readable(context, [m for name, m in context.project.data_migrations.items() if name in names])
     if not chosen:
         return
-    with _at_work(site, Limits()) as place:
-        for result in _run_all(site, place, chosen, site.applied()):
+    with _run_context(context, MigrateOptions()) as place:
+        for result in _run_all(context, place, chosen, context.applied()):
             if result.outcome is not Outcome.COMPLETE:
-                site.say(f"{result.name}: {result.error or result.outcome.value}")
+                context.echo(f"{result.name}: {result.error or result.outcome.value}")
 
 
-def _readable(site: Site, migrations: Sequence[DataMigration]) -> list[DataMigration]:
+def _readable(context: CommandContext, migrations: Sequence[DataMigration]) -> list[DataMigration]:
     found = []
-    with connect(site.engine) as connection:
+    with connect(context.engine) as connection:
         for migration in migrations:
             with contextlib.suppress(exceptions.PendingUnreadable):
                 subject = migration.subject(connection)
@@ -342,47 +353,47 @@ def _readable(site: Site, migrations: Sequence[DataMigration]) -> list[DataMigra
 # --- the whole way -------------------------------------------------------------------------------
 
 
-def upgrade(site: Site) -> list[Result]:
+def upgrade(context: CommandContext) -> list[Result]:
     """Takes a database the whole way: release by release where releases are given, else all expands,
     the data migrations in their order, all contracts.
 
     For a fresh database, or one that no service uses. Functions are not called where there is no row.
     Raises :class:`~online_migrate.exceptions.GateClosed` where rows are left that cannot be migrated.
     """
-    graph = site.project.graph
-    fresh = not site.applied()
-    site.prepare()
+    graph = context.project.graph
+    fresh = not context.applied()
+    context.ensure_state_tables()
     results: list[Result] = []
-    for leg in releases.legs(graph, site.project.data_migrations):
-        with site.stepper() as stepper:
-            expands.run(stepper, expands.plan(graph, stepper.applied(), leg.expand, with_base=True))
-        chosen = [site.project.data_migrations[name] for name in leg.migrations]
-        results += _upgrade_data(site, chosen, fresh=fresh)
+    for inflight in releases.release_steps(graph, context.project.data_migrations):
+        with context.revision_runner() as runner:
+            expands.run(runner, expands.plan(graph, runner.applied(), inflight.expand, with_base=True))
+        chosen = [context.project.data_migrations[name] for name in inflight.migrations]
+        results += _upgrade_data(context, chosen, fresh=fresh)
         if exit_code(results):
             return results
-        if leg.contract is not None:
-            contract(site, leg.contract)
+        if inflight.contract is not None:
+            contract(context, inflight.contract)
     return results
 
 
-def _upgrade_data(site: Site, chosen: Sequence[DataMigration], *, fresh: bool) -> list[Result]:
-    applied = site.applied()
-    _refuse_unexpanded(chosen, applied, site.project.graph)
-    empty = [m for m in chosen if isinstance(m, CountedMigration) and _is_empty(site, m, fresh=fresh)]
+def _upgrade_data(context: CommandContext, chosen: Sequence[DataMigration], *, fresh: bool) -> list[Result]:
+    applied = context.applied()
+    _refuse_unexpanded(chosen, applied, context.project.graph)
+    empty = [m for m in chosen if isinstance(m, CountedMigration) and _is_empty(context, m, fresh=fresh)]
     for migration in empty:
-        with connect(site.engine) as connection, connection.begin():
+        with connect(context.engine) as connection, connection.begin():
             state.start_record(connection, migration.name)
             state.set_status(connection, migration.name, state.Status.COMPLETE)
     others = [migration for migration in chosen if migration not in empty]
-    with _at_work(site, Limits()) as place:
-        return runner.each(_run_all(site, place, others, applied), site.listener)
+    with _run_context(context, MigrateOptions()) as place:
+        return runner.each(_run_all(context, place, others, applied), context.listener)
 
 
-def _is_empty(site: Site, migration: CountedMigration, *, fresh: bool) -> bool:
+def _is_empty(context: CommandContext, migration: CountedMigration, *, fresh: bool) -> bool:
     """True if there is no row that the function could be called for."""
     if migration.table is None:
         return fresh
-    with connect(site.engine) as connection:
+    with connect(context.engine) as connection:
         table = migration.subject(connection).table
         return connection.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first() is None
 
@@ -390,19 +401,19 @@ def _is_empty(site: Site, migration: CountedMigration, *, fresh: bool) -> bool:
 # --- what a person wants to see ------------------------------------------------------------------
 
 
-def status(site: Site) -> reports.Report:
+def status(context: CommandContext) -> reports.Report:
     """Where the database stands. Reads only."""
-    site.project.data_migrations  # noqa: B018 - a broken project is said first
-    applied = site.applied()
-    with site.reading() as connection:
-        return reports.make_report(connection, site.project, applied, url=safe_url(site.engine.url))
+    context.project.data_migrations  # noqa: B018 - a broken project is said first
+    applied = context.applied()
+    with context.read_connection() as connection:
+        return reports.make_report(connection, context.project, applied, url=safe_url(context.engine.url))
 
 
-def plan(site: Site) -> Plan:
+def plan(context: CommandContext) -> Plan:
     """The SQL of what each phase would do to this database. Executes none of it."""
-    applied = site.applied()
-    with site.reading() as connection:
-        return make_plan(connection, site.project, site.environment, applied)
+    applied = context.applied()
+    with context.read_connection() as connection:
+        return make_plan(connection, context.project, context.environment, applied)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -417,9 +428,9 @@ class HistoryLine:
     parents: tuple[str, ...]
 
 
-def history(site: Site) -> list[HistoryLine]:
+def history(context: CommandContext) -> list[HistoryLine]:
     """Every revision, the oldest first. Needs no database."""
-    graph = site.project.graph
+    graph = context.project.graph
     heads = set(graph.heads.values()) - _branch_point(graph)
     return [
         HistoryLine(r.id, graph.phase(r.id), r.doc, r.release, r.id in heads, r.down)
@@ -433,9 +444,9 @@ def _branch_point(graph: Graph) -> set[str]:
     return {graph.heads[Phase.BASE]} if grown and Phase.BASE in graph.heads else set()
 
 
-def current(site: Site) -> dict[Phase, reports.PhaseState]:
+def current(context: CommandContext) -> dict[Phase, reports.PhaseState]:
     """The effective position on each branch, by ancestry."""
-    graph, applied = site.project.graph, site.applied()
+    graph, applied = context.project.graph, context.applied()
     return {
         phase: reports.PhaseState(
             graph.position(applied, phase),
@@ -447,18 +458,20 @@ def current(site: Site) -> dict[Phase, reports.PhaseState]:
     }
 
 
-def stamp(site: Site, targets: Sequence[str]) -> tuple[str, ...]:
+def stamp(context: CommandContext, targets: Sequence[str]) -> tuple[str, ...]:
     """Writes down that the database is at *targets*, without running anything; gives the new rows.
 
     The position on the branch that is not named stays as it is.
     """
-    graph = site.project.graph
-    environment = site.environment
-    with migrator(site.engine, site.project.settings, clock=site.clock, stop=site.stop) as session:
+    graph = context.project.graph
+    environment = context.environment
+    with ddl_session(
+        context.engine, context.project.settings, clock=context.clock, stop=context.stop
+    ) as session:
         connection = session.connection
         rows = state.version_rows(connection, environment.version_table, environment.version_schema)
         connection.rollback()
         new = stamping.rows_after(graph, graph.applied(rows), targets)
-        with session.dialect.writing(connection):
-            stamping.write(connection, site.project, environment, new)
+        with session.dialect.write_transaction(connection):
+            stamping.write(connection, context.project, environment, new)
     return new

@@ -53,10 +53,10 @@ def cli(context: click.Context, /, **where: Any) -> None:
 def init(where: Where, directory: str, adopt: bool) -> None:
     """Write a new project, or adopt an existing one."""
     from online_migrate import command
-    from online_migrate.revision.init import describe
+    from online_migrate.script.init import describe
 
-    site = site_of(where)
-    written = command.adopt(site) if adopt else command.init(site, directory)
+    context = site_of(where)
+    written = command.adopt(context) if adopt else command.init(context, directory)
     for path in describe(written.paths):
         click.echo(f"  {'kept up to date' if adopt and path.endswith('.ini') else 'written'}: {path}")
     click.echo("Next:")
@@ -74,7 +74,7 @@ def init(where: Where, directory: str, adopt: bool) -> None:
 def revision(where: Where, message: str, release: str | None, rev_id: tuple[str, str] | None) -> None:
     """Write an expand script and its contract script."""
     from online_migrate import command
-    from online_migrate.revision.init import describe
+    from online_migrate.script.init import describe
 
     for path in describe(command.revision(site_of(where), message, release=release, rev_ids=rev_id or ())):
         click.echo(path)
@@ -112,10 +112,10 @@ def migrate(where: Where, names: tuple[str, ...], verbose: bool, as_json: bool, 
     from online_migrate.cli import output, progress
 
     with progress.listener(verbose=verbose, as_json=as_json) as listener:
-        site = site_of(where, works=True, listener=listener)
+        context = site_of(where, works=True, listener=listener)
         # What was imported stays; looking through it again and again takes a tenth of a row function's time.
         gc.freeze()
-        results = command.migrate(site, names, limits_of(**limits))
+        results = command.migrate(context, names, limits_of(**limits))
     output.results(results, as_json=as_json)
     return command.exit_code(results)
 
@@ -134,8 +134,8 @@ def online_data_migrations(where: Where, max_count: int | None) -> int:
 
     cli.translate = lambda code: 2 if code == 3 else code
     with progress.listener() as listener:
-        site = site_of(where, works=True, listener=listener)
-        results = command.migrate(site, limits=command.Limits(max_count=max_count))
+        context = site_of(where, works=True, listener=listener)
+        results = command.migrate(context, limits=command.MigrateOptions(max_count=max_count))
     output.cinder_table(results)
     return command.exit_code(results)
 
@@ -152,7 +152,7 @@ def pause(where: Where, name: str, as_json: bool) -> None:
     from online_migrate import command
     from online_migrate.cli import output
 
-    output.said(command.pause(site_of(where), name), as_json=as_json)
+    output.control_result(command.pause(site_of(where), name), as_json=as_json)
 
 
 @cli.command()
@@ -164,7 +164,7 @@ def resume(where: Where, name: str, as_json: bool) -> None:
     from online_migrate import command
     from online_migrate.cli import output
 
-    output.said(command.resume(site_of(where), name), as_json=as_json)
+    output.control_result(command.resume(site_of(where), name), as_json=as_json)
 
 
 @cli.command()
@@ -179,7 +179,7 @@ def cancel(where: Where, name: str, as_json: bool) -> None:
     from online_migrate import command
     from online_migrate.cli import output
 
-    output.said(command.cancel(site_of(where), name), as_json=as_json)
+    output.control_result(command.cancel(site_of(where), name), as_json=as_json)
 
 
 @cli.command()
@@ -196,12 +196,12 @@ def retry(where: Where, name: str, as_json: bool, **limits: Any) -> int:
     from online_migrate.cli import output, progress
 
     with progress.listener(as_json=as_json) as listener:
-        site = site_of(where, works=True, listener=listener)
-        said = command.retry(site, name)
+        context = site_of(where, works=True, listener=listener)
+        said = command.retry(context, name)
         if said.workers:
-            output.said(said, as_json=as_json)
+            output.control_result(said, as_json=as_json)
             return 0
-        results = command.migrate(site, [name], limits_of(**limits))
+        results = command.migrate(context, [name], limits_of(**limits))
     output.results(results, as_json=as_json)
     return command.exit_code(results)
 

@@ -69,12 +69,12 @@ def _say(error: exceptions.OnlineMigrateError) -> int:
 
 
 def _unexpected(error: Exception) -> int:
-    from online_migrate.dialects.errors import AnyFault, words_of
+    from online_migrate.dialects.errors import CLEANUP_ERRORS, error_message
 
     if os.environ.get("ONLINE_MIGRATE_DEBUG"):
         raise error
-    if isinstance(error, AnyFault):
-        return _say(exceptions.ServerError(reason=words_of(error)))
+    if isinstance(error, CLEANUP_ERRORS):
+        return _say(exceptions.ServerError(reason=error_message(error)))
     click.secho(f"Error: {type(error).__name__}: {error}", err=True, fg="red")
     click.echo(
         "  -> this is a bug in online-migrate; ONLINE_MIGRATE_DEBUG=1 shows where it happened", err=True

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from online_migrate.command import Limits, Site
+    from online_migrate.command import CommandContext, MigrateOptions
 
     FloatType = click.ParamType[float]
 else:
@@ -108,12 +108,12 @@ def limit_options(function: F) -> F:
     return function
 
 
-def limits_of(*, until: float | None, max_time: float | None, **more: Any) -> Limits:
+def limits_of(*, until: float | None, max_time: float | None, **more: Any) -> MigrateOptions:
     """What the options of :func:`limit_options` say."""
-    from online_migrate.command import Limits
+    from online_migrate.command import MigrateOptions
 
     ends = [seconds for seconds in (until, max_time) if seconds is not None]
-    return Limits(max_time=min(ends, default=None), **more)
+    return MigrateOptions(max_time=min(ends, default=None), **more)
 
 
 @dataclasses.dataclass
@@ -175,12 +175,12 @@ def located(function: F) -> F:
     return wrapper
 
 
-def site_of(where: Where, *, works: bool = False, **more: Any) -> Site:
+def site_of(where: Where, *, works: bool = False, **more: Any) -> CommandContext:
     """The site on which a command works; messages go to stderr.
 
     *works*: signals stop it where nothing is left half done, instead of at once.
     """
-    from online_migrate.command import Site
+    from online_migrate.command import CommandContext
     from online_migrate.waiting import Stop
 
     # oslo.db logs the traceback of every error that it has no class for; we say what happened ourselves.
@@ -188,13 +188,13 @@ def site_of(where: Where, *, works: bool = False, **more: Any) -> Site:
     stop = Stop()
     if works and threading.current_thread() is threading.main_thread():
         _stop_on_signals(stop.request)
-    return Site(
+    return CommandContext(
         config_file=Path(where.config or "alembic.ini"),
         given_url=where.url,
         oslo_config_files=where.config_files,
         x_arguments=where.x,
         stop=stop,
-        say=lambda line: click.echo(line, err=True),
+        echo=lambda line: click.echo(line, err=True),
         **more,
     )
 

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from online_migrate.migrate.run import Outcome, Result
+from online_migrate.migrate.status import Outcome, Result
 
 if TYPE_CHECKING:
     from online_migrate.command import HistoryLine
     from online_migrate.exceptions import Blocker
-    from online_migrate.migrate.control import Said
-    from online_migrate.revision.graph import Phase
+    from online_migrate.migrate.control import ControlResult
+    from online_migrate.script.graph import Phase
     from online_migrate.status.plan import Step
     from online_migrate.status.report import MigrationState, PhaseState, Report
 
 
-def said(what: Said, *, as_json: bool) -> None:
+def control_result(what: ControlResult, *, as_json: bool) -> None:
     """What came of pause, resume, cancel or retry."""
     if as_json:
         document({"name": what.name, "status": what.status.value, "workers": what.workers})

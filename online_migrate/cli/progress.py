@@ -14,7 +14,7 @@ import click
 
 from online_migrate.cli.output import duration
 from online_migrate.migrate.progress import Listener, Snapshot
-from online_migrate.migrate.run import Outcome, Result
+from online_migrate.migrate.status import Outcome, Result
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -11,9 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from online_migrate import exceptions, state
-from online_migrate.dialects import Dialect, dialect_of
-from online_migrate.dialects.errors import ServerFault, words_of
-from online_migrate.evidence.pending import (
+from online_migrate.counting import (
     Remaining,
     any_row,
     fails_verify,
@@ -21,9 +19,11 @@ from online_migrate.evidence.pending import (
     is_pending,
     still_failing,
 )
+from online_migrate.dialects import Dialect, dialect_of
+from online_migrate.dialects.errors import DATABASE_ERRORS, error_message
 from online_migrate.exceptions import Blocker
-from online_migrate.revision.data_migration import DataMigration, Subject
-from online_migrate.revision.graph import UNDECLARED, Graph, Phase
+from online_migrate.kinds.definition import DataMigration, Subject
+from online_migrate.script.graph import UNDECLARED, Graph, Phase
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -91,7 +91,7 @@ class Gate:
             required = self.graph.revisions[revision].requires
             if required is not UNDECLARED:
                 names |= {name: revision for name in required if name not in names}
-        problem = dialect_of(self.connection).contract_problem(self.connection) if names else None
+        problem = dialect_of(self.connection).check_contract_server(self.connection) if names else None
         if problem is not None:
             found.append(Blocker("server", dialect_of(self.connection).name, problem.reason, problem.hint))
         for name, revision in names.items():
@@ -110,9 +110,9 @@ class Gate:
             return [Blocker("no-pending", name, reason, f"say pending=... in {migration.path}")]
         try:
             record = state.get_record(self.connection, name) if state.exists(self.connection) else None
-        except ServerFault as error:
+        except DATABASE_ERRORS as error:
             self.connection.rollback()
-            reason = f"its record cannot be read: {words_of(error)}"
+            reason = f"its record cannot be read: {error_message(error)}"
             return [Blocker("registry-unreadable", name, reason, "online-migrate status")]
         if record is None:
             return [self._without_record(migration)]
@@ -133,9 +133,9 @@ class Gate:
             subject = migration.subject(self.connection)
         except exceptions.PendingUnreadable:
             return blocker
-        except ServerFault as error:
+        except DATABASE_ERRORS as error:
             return self._not_reflected(migration, error)
-        for rows in look(self.connection, migration, subject, timeout=self.timeout):
+        for rows in find_blocking_rows(self.connection, migration, subject, timeout=self.timeout):
             return dataclasses.replace(
                 rows, id=blocker.id, reason=f"{blocker.reason}; {rows.reason}", hint=blocker.hint
             )
@@ -148,9 +148,9 @@ class Gate:
             if counts_as_verified(record, self.applied, state.open_revisions(self.connection)):
                 return []
             return [_unreadable(migration.name, str(error))]
-        except ServerFault as error:
+        except DATABASE_ERRORS as error:
             return [self._not_reflected(migration, error)]
-        blockers = look(self.connection, migration, subject, timeout=self.timeout)
+        blockers = find_blocking_rows(self.connection, migration, subject, timeout=self.timeout)
         failing = {}
         if not any(blocker.id in _UNCOUNTED for blocker in blockers):
             failing = still_failing(self.connection, migration, subject)
@@ -160,7 +160,9 @@ class Gate:
         self.connection.rollback()
         dialect = dialect_of(self.connection)
         tables = [str(getattr(migration.table, "name", migration.table)).rpartition(".")[-1]]
-        held_by = _holders(dialect, self.connection, tables) if dialect.is_lock_timeout(error) else []
+        held_by = (
+            _blocking_sessions(dialect, self.connection, tables) if dialect.is_lock_timeout(error) else []
+        )
         return _not_counted(dialect, migration.name, error, self.timeout, held_by)
 
 
@@ -189,7 +191,7 @@ def counts_as_verified(
     return record.verified_by in applied or record.verified_by in half_applied
 
 
-def look(
+def find_blocking_rows(
     connection: Connection, migration: DataMigration, subject: Subject, *, timeout: float, brief: bool = False
 ) -> list[Blocker]:
     """Looks at the rows: those that are pending, and those of which ``verify`` does not hold.
@@ -212,18 +214,18 @@ def look(
                 remaining = find(connection, subject, condition)
                 if remaining.count:
                     found.append(_rows_blocker(id_, migration.name, subject, remaining))
-    except ServerFault as error:
+    except DATABASE_ERRORS as error:
         connection.rollback()
         tables = [target.table for target in subject.lock_targets]
-        held_by = _holders(dialect, connection, tables) if dialect.is_lock_timeout(error) else []
+        held_by = _blocking_sessions(dialect, connection, tables) if dialect.is_lock_timeout(error) else []
         return [_not_counted(dialect, migration.name, error, timeout, held_by)]
     return found
 
 
-def _holders(dialect: Dialect, connection: Connection, tables: Sequence[str]) -> list[str]:
+def _blocking_sessions(dialect: Dialect, connection: Connection, tables: Sequence[str]) -> list[str]:
     try:
         return dialect.blocking_sessions(connection, tables)
-    except ServerFault:
+    except DATABASE_ERRORS:
         # Only a help for the person who reads it; not everybody may look at other sessions.
         return []
     finally:
@@ -267,7 +269,7 @@ def _not_counted(
             f"its rows could not be counted within {timeout:g} s",
             "raise look_timeout or gate_timeout in [online_migrate], or add an index that pending can use",
         )
-    return _unreadable(name, words_of(error))
+    return _unreadable(name, error_message(error))
 
 
 def _unreadable(name: str, reason: str) -> Blocker:

@@ -20,46 +20,48 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from online_migrate import exceptions, state
-from online_migrate.contract.gate import counts_as_verified, look
+from online_migrate.contract.gate import counts_as_verified, find_blocking_rows
 from online_migrate.ddl.journal import Journal
 from online_migrate.ddl.session import private_connection
 from online_migrate.dialects.base import LockTarget
-from online_migrate.dialects.errors import AnyFault, ServerFault, words_of
-from online_migrate.dialects.statement import (
+from online_migrate.dialects.errors import CLEANUP_ERRORS, DATABASE_ERRORS, error_message
+from online_migrate.exceptions import Blocker
+from online_migrate.kinds.definition import Subject
+from online_migrate.runtime.apply import NotRendered, RevisionRunner, render
+from online_migrate.runtime.environment import permit
+from online_migrate.script.graph import UNDECLARED
+from online_migrate.sql.statement import (
     Kind,
     dropped_columns,
     dropped_indexes,
     first_words,
     identifiers,
+    removed_names,
     shorten,
-    taken_away,
 )
-from online_migrate.exceptions import Blocker
-from online_migrate.revision.data_migration import Subject
-from online_migrate.revision.environment import permit
-from online_migrate.revision.graph import UNDECLARED
-from online_migrate.revision.stepping import NotRendered, Stepper, render
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 
-def run(stepper: Stepper, revision: str) -> None:
+def run(runner: RevisionRunner, revision: str) -> None:
     """Applies one contract revision; the gate has looked at the whole range before.
 
     Raises :class:`~online_migrate.exceptions.GateClosed` if the last look finds a pending row.
     """
-    graph = stepper.project.graph
+    graph = runner.project.graph
     required = graph.revisions[revision].requires
     if required is UNDECLARED:
         raise exceptions.Refused(reason=f"contract revision {revision} does not say what it requires")
-    targets = _Targets(stepper, revision, required)
-    applied = stepper.applied()
-    stepper.say(f"contract {revision}: {graph.revisions[revision].doc or 'no message'}")
-    with permit(stepper.project.config, [revision]):
-        stepper.apply(
+    targets = _Targets(runner, revision, required)
+    applied = runner.applied()
+    runner.say(f"contract {revision}: {graph.revisions[revision].doc or 'no message'}")
+    with permit(runner.project.config, [revision]):
+        runner.apply(
             revision,
-            watch=lambda journal: LockedLook(stepper, revision, required, journal, targets.named, applied),
+            watch=lambda journal: LockedVerification(
+                runner, revision, required, journal, targets.named, applied
+            ),
             tables=targets.names,
         )
 
@@ -67,46 +69,46 @@ def run(stepper: Stepper, revision: str) -> None:
 class _Targets:
     """The tables that a contract revision is about, learned before anything is locked."""
 
-    def __init__(self, stepper: Stepper, revision: str, required: Sequence[str]) -> None:
+    def __init__(self, runner: RevisionRunner, revision: str, required: Sequence[str]) -> None:
         self.named: tuple[LockTarget, ...] = ()
         self.names: tuple[str, ...] = ()
         if not required:
             return
-        connection, dialect = stepper.session.connection, stepper.session.dialect
-        statements = _rendered(stepper, revision)
+        connection, dialect = runner.session.connection, runner.session.dialect
+        statements = _rendered(runner, revision)
         if dialect.metadata_only_under_lock:
-            refuse_what_rebuilds(stepper, statements)
-            self.named = self._in_text(stepper, revision, statements)
+            refuse_what_rebuilds(runner, statements)
+            self.named = self._in_text(runner, revision, statements)
         tables = {t.table for t in self.named}
         for name in required:
-            migration = stepper.project.data_migrations[name]
+            migration = runner.project.data_migrations[name]
             with contextlib.suppress(exceptions.PendingUnreadable):
                 tables |= {target.table for target in migration.subject(connection).lock_targets}
         connection.rollback()
         self.names = tuple(sorted(tables))
 
     @staticmethod
-    def _in_text(stepper: Stepper, revision: str, statements: Sequence[str]) -> tuple[LockTarget, ...]:
-        declared = stepper.project.graph.revisions[revision].locks
+    def _in_text(runner: RevisionRunner, revision: str, statements: Sequence[str]) -> tuple[LockTarget, ...]:
+        declared = runner.project.graph.revisions[revision].locks
         words = {word for statement in statements for word in identifiers(statement)} | set(declared)
-        ours = state.TABLES | {stepper.environment.version_table}
-        tables = sa.inspect(stepper.session.connection).get_table_names()
+        ours = state.TABLES | {runner.environment.version_table}
+        tables = sa.inspect(runner.session.connection).get_table_names()
         return tuple(LockTarget(table) for table in tables if table in words and table not in ours)
 
 
-def _rendered(stepper: Stepper, revision: str) -> list[str]:
+def _rendered(runner: RevisionRunner, revision: str) -> list[str]:
     try:
-        engine = stepper.session.connection.engine
-        return render(stepper.project, stepper.environment, engine, revision)
+        engine = runner.session.connection.engine
+        return render(runner.project, runner.environment, engine, revision)
     except NotRendered as error:
         # A script that asks the database what to do; its ``locks = (...)`` says which tables.
         statements: list[str] = error.statements
         return statements
 
 
-def refuse_what_rebuilds(stepper: Stepper, statements: Sequence[str]) -> None:
+def refuse_what_rebuilds(runner: RevisionRunner, statements: Sequence[str]) -> None:
     """Refuses, before anything is done, what could not be done while readers wait."""
-    connection, dialect = stepper.session.connection, stepper.session.dialect
+    connection, dialect = runner.session.connection, runner.session.dialect
     dropped: set[str] = set()
     for statement in statements:
         if dialect.kind(statement, autocommit=False) is Kind.DATA:
@@ -128,47 +130,47 @@ _ROWS = "it changes rows, and whether it was done could not be told after a kill
 _ROWS_HINT = "move it into a data migration, or into a contract revision with requires = ()"
 
 
-class LockedLook:
+class LockedVerification:
     """The guard of one run of one contract revision."""
 
     def __init__(
         self,
-        stepper: Stepper,
+        runner: RevisionRunner,
         revision: str,
         required: Sequence[str],
         journal: Journal,
         named: Sequence[LockTarget],
         applied: frozenset[str],
     ) -> None:
-        self._stepper = stepper
+        self._stepper = runner
         self._revision = revision
         self._required = required
         self._journal = journal
         self._named = named
         self._applied = applied
-        self._dialect = stepper.session.dialect
-        self._connection: Connection = stepper.session.connection
+        self._dialect = runner.session.dialect
+        self._connection: Connection = runner.session.connection
         self._held_in: object = None
 
-    def __enter__(self) -> LockedLook:
+    def __enter__(self) -> LockedVerification:
         if not self._journal.begun:
             self._journal.record_intent(requires=list(self._required))
         try:
-            self._lock_and_look()
+            self._lock_and_verify()
         except BaseException:
-            self._take_down()
+            self._release()
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._take_down()
+        self._release()
 
-    def _take_down(self) -> None:
+    def _release(self) -> None:
         if self._held_in is not None:
             self._held_in = None
-            with contextlib.suppress(*AnyFault):
+            with contextlib.suppress(*CLEANUP_ERRORS):
                 # A session that is gone has already freed its locks.
                 self._dialect.unlock_tables(self._connection)
 
@@ -178,20 +180,20 @@ class LockedLook:
             return False
         return self._dialect.metadata_only_under_lock or self._held_in is self._connection.get_transaction()
 
-    def pass_by(self, statement: str) -> None:
+    def observe(self, statement: str) -> None:
         """Refuses a script that ends our transaction, or frees our lock, by hand."""
-        if self._required and first_words(statement) & self._dialect.frees_locks:
+        if self._required and first_words(statement) & self._dialect.lock_releasing_verbs:
             raise exceptions.NotUnderLock(
                 statement=shorten(statement),
                 reason="it ends the transaction, or frees the lock, under which the rows were counted",
                 hint="take it out; what cannot run in a transaction goes into an autocommit_block",
             )
 
-    def admit(self, statement: str, kind: Kind) -> Sequence[str]:
+    def authorize(self, statement: str, kind: Kind) -> Sequence[str]:
         """Lets a destructive statement through only under the lock, after a look that saw nothing."""
         if not self._required:
             return [statement]
-        if kind is Kind.OUTSIDE:
+        if kind is Kind.UNLOCKED:
             if self._dialect.metadata_only_under_lock and self._holds:
                 self._dialect.unlock_tables(self._connection)
                 self._held_in = None
@@ -205,20 +207,20 @@ class LockedLook:
                 hint="take it out of the block; before it, the rows are counted again under a new lock",
             )
         if not self._holds:
-            self._lock_and_look()
-        return self._dialect.forms_under_lock(statement)
+            self._lock_and_verify()
+        return self._dialect.metadata_only_forms(statement)
 
     def _is_autocommit(self) -> bool:
         return self._connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
 
     # --- the last look ---------------------------------------------------------------------------
 
-    def _lock_and_look(self) -> None:
+    def _lock_and_verify(self) -> None:
         if not self._required:
             return
         subjects = self._subjects()
         targets = {target for _name, subject in subjects for target in subject.lock_targets}
-        targets |= set(self._still_there())
+        targets |= set(self._existing_targets())
         if targets:
             self._dialect.lock_tables(self._connection, sorted(targets, key=str))
             self._held_in = self._connection.get_transaction() or self._connection
@@ -226,16 +228,16 @@ class LockedLook:
         for name, subject in subjects:
             migration = self._stepper.project.data_migrations[name]
             timeout = self._stepper.project.settings.look_timeout
-            blockers += look(self._connection, migration, subject, timeout=timeout, brief=True)
+            blockers += find_blocking_rows(self._connection, migration, subject, timeout=timeout, brief=True)
         if blockers:
-            raise exceptions.GateClosed(blockers, hint=self._state_of_things())
+            raise exceptions.GateClosed(blockers, hint=self._progress_hint())
         seen = [name for name, _subject in subjects]
-        records = self._stepper.session.side or self._connection
+        records = self._stepper.session.journal_connection or self._connection
         state.set_verified(records, seen, self._revision)
         if records is not self._connection:
             records.commit()
 
-    def _state_of_things(self) -> str | None:
+    def _progress_hint(self) -> str | None:
         done = sum(entry.done for entry in self._journal.statements)
         if not done or self._dialect.transactional_ddl:
             return "nothing was changed; rows were written since the gate looked"
@@ -247,7 +249,7 @@ class LockedLook:
     def _subjects(self) -> list[tuple[str, Subject]]:
         """The rows to look at, but for those whose columns are gone and that were seen before."""
         found = []
-        records = self._stepper.session.side or self._connection
+        records = self._stepper.session.journal_connection or self._connection
         for name in self._required:
             migration = self._stepper.project.data_migrations[name]
             try:
@@ -264,27 +266,27 @@ class LockedLook:
             records.commit()
         return found
 
-    def _still_there(self) -> list[LockTarget]:
+    def _existing_targets(self) -> list[LockTarget]:
         if not self._named:
             return []
         tables = set(sa.inspect(self._connection).get_table_names())
         return [target for target in self._named if target.table in tables]
 
 
-def half_applied(stepper: Stepper, revisions: Sequence[str]) -> list[str]:
+def half_applied(runner: RevisionRunner, revisions: Sequence[str]) -> list[str]:
     """Those of *revisions* that an earlier run began and did not finish."""
-    return [revision for revision in revisions if stepper.journal(revision).begun]
+    return [revision for revision in revisions if runner.journal(revision).begun]
 
 
-def put_back(stepper: Stepper, revision: str) -> list[str]:
+def restore_dropped(runner: RevisionRunner, revision: str) -> list[str]:
     """Puts back the triggers that a half-applied revision had dropped; gives the statements undone.
 
     But for those that use a column or a table which is gone: they would make every write of the
     application fail.
     """
-    journal = stepper.journal(revision)
+    journal = runner.journal(revision)
     applied = [e for e in journal.statements if e.done or journal.was_applied(e)]
-    gone = {name for entry in applied for name in taken_away(entry.statement)}
+    gone = {name for entry in applied for name in removed_names(entry.statement)}
     undone = []
     # What was dropped last comes back first: a trigger needs its function.
     for entry in reversed(applied):
@@ -292,18 +294,18 @@ def put_back(stepper: Stepper, revision: str) -> list[str]:
         if not definition or gone & set(identifiers(" ".join(definition))):
             continue
         try:
-            _make_again(stepper, entry.statement, definition)
-        except ServerFault as error:
-            stepper.say(f"contract {revision}: could not be undone: {entry.statement}: {words_of(error)}")
+            _recreate(runner, entry.statement, definition)
+        except DATABASE_ERRORS as error:
+            runner.say(f"contract {revision}: could not be undone: {entry.statement}: {error_message(error)}")
         else:
             undone.append(shorten(entry.statement))
             journal.forget(entry)
     return undone
 
 
-def _make_again(stepper: Stepper, drop: str, definition: Sequence[str]) -> None:
-    with private_connection(stepper.session.connection.engine) as connection:
-        if stepper.session.dialect.undo_of_drop(connection, drop) is None:
+def _recreate(runner: RevisionRunner, drop: str, definition: Sequence[str]) -> None:
+    with private_connection(runner.session.connection.engine) as connection:
+        if runner.session.dialect.undo_of_drop(connection, drop) is None:
             connection.execution_options(no_parameters=True)  # a percent sign is a percent sign
             for statement in definition:
                 connection.exec_driver_sql(statement)

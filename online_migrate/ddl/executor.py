@@ -17,34 +17,34 @@ from sqlalchemy import event
 from online_migrate import exceptions
 from online_migrate.ddl.journal import Journal
 from online_migrate.dialects import Dialect
-from online_migrate.dialects.statement import Kind, shorten
+from online_migrate.sql.statement import Kind, shorten
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
 _active: weakref.WeakKeyDictionary[Connection, Executor] = weakref.WeakKeyDictionary()
 """Which executor a connection's statements pass by. Not in ``connection.info``: a lost session has none."""
-_watched: weakref.WeakSet[sa.Dialect] = weakref.WeakSet()
+_instrumented: weakref.WeakSet[sa.Dialect] = weakref.WeakSet()
 """The dialects that have our listeners; those of an engine are its dialect's."""
 
 
 class Guard(Protocol):
     """What stands between a statement of a revision and the server; see contract."""
 
-    def admit(self, statement: str, kind: Kind) -> Sequence[str]:
+    def authorize(self, statement: str, kind: Kind) -> Sequence[str]:
         """The forms in which the statement may be sent, the first that the server takes; or raises."""
 
-    def pass_by(self, statement: str) -> None:
+    def observe(self, statement: str) -> None:
         """Sees a statement that changes nothing; raises if it would take the guard's lock away."""
 
 
-class Open:
+class AllowAll:
     """The guard of expand: whatever adds is let through."""
 
-    def pass_by(self, statement: str) -> None:
+    def observe(self, statement: str) -> None:
         """Expand holds no lock of its own."""
 
-    def admit(self, statement: str, kind: Kind) -> Sequence[str]:
+    def authorize(self, statement: str, kind: Kind) -> Sequence[str]:
         return [statement]
 
 
@@ -52,27 +52,31 @@ def install(engine: Engine) -> None:
     """Makes the statements of *engine*'s connections pass by their executor, where they have one."""
     # Not event.contains(), which knows an engine by its address: where the dialect of an engine that is gone
     # lives on, and another engine gets that address, it says yes, and nothing passes by anybody.
-    if engine.dialect in _watched:
+    if engine.dialect in _instrumented:
         return
-    _watched.add(engine.dialect)
+    _instrumented.add(engine.dialect)
     event.listen(engine, "do_execute", _do_execute)
     event.listen(engine, "do_execute_no_params", _do_execute_no_params)
     event.listen(engine, "do_executemany", _do_executemany)
 
 
 def _do_execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
-    return _pass_by(context, statement, parameters, lambda text: cursor.execute(text, parameters))
+    return _through_executor(context, statement, parameters, lambda text: cursor.execute(text, parameters))
 
 
 def _do_execute_no_params(cursor: Any, statement: str, context: Any) -> bool | None:
-    return _pass_by(context, statement, (), cursor.execute)
+    return _through_executor(context, statement, (), cursor.execute)
 
 
 def _do_executemany(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
-    return _pass_by(context, statement, parameters, lambda text: cursor.executemany(text, parameters))
+    return _through_executor(
+        context, statement, parameters, lambda text: cursor.executemany(text, parameters)
+    )
 
 
-def _pass_by(context: Any, statement: str, parameters: Any, send: Callable[[str], Any]) -> bool | None:
+def _through_executor(
+    context: Any, statement: str, parameters: Any, send: Callable[[str], Any]
+) -> bool | None:
     executor = _active.get(context.root_connection)
     return None if executor is None else executor.handle(statement, parameters, send)
 
@@ -96,7 +100,7 @@ class Executor:
             _active.pop(self._connection, None)
 
     @contextlib.contextmanager
-    def _aside(self) -> Iterator[None]:
+    def _bypassed(self) -> Iterator[None]:
         """Inside the block, statements are our own and go straight to the server."""
         _active.pop(self._connection, None)
         try:
@@ -109,10 +113,10 @@ class Executor:
         autocommit = self._connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
         kind = self._dialect.kind(statement, autocommit=autocommit)
         if kind is Kind.READ:
-            self._guard.pass_by(statement)
+            self._guard.observe(statement)
             return None
-        with self._aside():
-            forms = self._guard.admit(statement, kind)
+        with self._bypassed():
+            forms = self._guard.authorize(statement, kind)
             self._dialect.before_statement(self._connection, statement)
             ran = self._journal.run(
                 statement,
@@ -128,7 +132,7 @@ class Executor:
         refusal: BaseException | None = None
         for form in forms:
             try:
-                with self._dialect.patience(self._connection, form):
+                with self._dialect.lock_timeout_for(self._connection, form):
                     send(form)
             except Exception as error:
                 if form is statement or not self._dialect.is_refused_algorithm(error):

@@ -26,7 +26,7 @@ from sqlalchemy.engine import Connection
 
 from online_migrate import state
 from online_migrate.dialects import Dialect
-from online_migrate.dialects.statement import first_word, identifiers
+from online_migrate.sql.statement import first_word, identifiers
 from online_migrate.state import Entry
 
 Execute = Callable[[], None]
@@ -50,18 +50,18 @@ class Journal:
         self.revision = revision
         self._dialect = dialect
         self._connection = connection
-        self._side = side
+        self._journal_connection = side
         self._seen: collections.Counter[str] = collections.Counter()
         self._entries: dict[tuple[str, int], Entry] = {}
         self._position = 0
 
     @property
     def _records(self) -> Connection:
-        return self._side if self._side is not None else self._connection
+        return self._journal_connection if self._journal_connection is not None else self._connection
 
     def _commit(self) -> None:
-        if self._side is not None:
-            self._side.commit()
+        if self._journal_connection is not None:
+            self._journal_connection.commit()
 
     def open(self) -> None:
         """Reads what an earlier run left; a run of the script starts from its first statement."""
@@ -104,7 +104,7 @@ class Journal:
         if known is not None and known.done:
             return False
         if known is not None and not transactional:
-            self._dialect.tidy(self._connection, statement)
+            self._dialect.clean_up(self._connection, statement)
         if known is not None and self.was_applied(known):
             self._put(dataclasses.replace(known, state="done", done_at=state.now()))
             return False
@@ -117,7 +117,7 @@ class Journal:
             execute()
         except Exception as error:
             if not transactional and not self._dialect.is_connection_lost(error):
-                self._dialect.tidy(self._connection, statement)
+                self._dialect.clean_up(self._connection, statement)
                 if not self.was_applied(entry):
                     self._forget(entry)
             raise

@@ -13,14 +13,14 @@ from online_migrate import exceptions
 from online_migrate.config import Settings
 from online_migrate.ddl.executor import install
 from online_migrate.dialects import Dialect, dialect_of, safe_url
-from online_migrate.dialects.errors import AnyFault, set_isolation, words_of
+from online_migrate.dialects.errors import CLEANUP_ERRORS, error_message, set_isolation
 from online_migrate.waiting import Clock, Stop
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
 MIGRATOR = "migrator"
-_PATIENCE = 15.0
+_LOCK_PATIENCE = 15.0
 """Seconds to wait for another migrator: a server needs a moment to see that a killed client is gone."""
 
 
@@ -32,7 +32,7 @@ class Session:
     """
 
     connection: Connection
-    side: Connection | None
+    journal_connection: Connection | None
     dialect: Dialect
 
 
@@ -40,13 +40,13 @@ def connect(engine: Engine) -> Connection:
     """A connection, or :class:`~online_migrate.exceptions.ServerDown`."""
     try:
         return engine.connect()
-    except (*AnyFault, OSError) as error:
+    except (*CLEANUP_ERRORS, OSError) as error:
         raise server_down(engine.url, error) from error
 
 
 def server_down(url: sa.URL, error: BaseException) -> exceptions.ServerDown:
     """What a failed connection says to a person, on one line and without the password."""
-    return exceptions.ServerDown(url=safe_url(url), reason=words_of(error))
+    return exceptions.ServerDown(url=safe_url(url), reason=error_message(error))
 
 
 @contextlib.contextmanager
@@ -56,14 +56,14 @@ def private_connection(engine: Engine) -> Iterator[Connection]:
     try:
         yield connection
     finally:
-        with contextlib.suppress(*AnyFault):
+        with contextlib.suppress(*CLEANUP_ERRORS):
             # A session that is gone has already freed what it held.
             connection.invalidate()
             connection.close()
 
 
 @contextlib.contextmanager
-def migrator(engine: Engine, settings: Settings, *, clock: Clock, stop: Stop) -> Iterator[Session]:
+def ddl_session(engine: Engine, settings: Settings, *, clock: Clock, stop: Stop) -> Iterator[Session]:
     """The session for schema changes.
 
     Raises :class:`~online_migrate.exceptions.OtherMigrator` if somebody else is at it for long.
@@ -96,7 +96,7 @@ def take_named_lock(
     *,
     clock: Clock,
     stop: Stop,
-    patience: float = _PATIENCE,
+    patience: float = _LOCK_PATIENCE,
 ) -> None:
     """Takes a named lock within *patience* seconds, or raises OtherMigrator."""
     end = clock.monotonic() + patience
@@ -106,7 +106,7 @@ def take_named_lock(
 
 
 def _free(dialect: Dialect, connection: Connection) -> None:
-    with contextlib.suppress(*AnyFault):
+    with contextlib.suppress(*CLEANUP_ERRORS):
         # The end of the session frees the lock as well; this makes it certain on SQLite.
         connection.rollback()
         dialect.free_named_lock(connection, MIGRATOR)

@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from online_migrate import command, exceptions
-from online_migrate.command import Outcome, Result, Site
+from online_migrate.command import CommandContext, Outcome, Result
 from online_migrate.demo.narrator import Narrator
 from online_migrate.demo.traffic import Traffic
 from online_migrate.exceptions import Blocker
-from online_migrate.migrate.progress import Silent, Snapshot
+from online_migrate.migrate.progress import NullListener, Snapshot
 
 
-class Watch(Silent):
+class Watch(NullListener):
     """Watches one ``migrate``, and measures it."""
 
     def __init__(self, narrator: Narrator) -> None:
@@ -48,24 +48,24 @@ class Operator:
         self.traffic: Traffic | None = None
 
     @contextlib.contextmanager
-    def _typed(self, line: str) -> Iterator[Site]:
+    def _typed(self, line: str) -> Iterator[CommandContext]:
         """A command: its line, its site, and afterwards what the application noticed of it."""
         self._narrator.command(line)
         traffic = self.traffic
         before = {name: traffic.records[name].total for name in traffic.running} if traffic else {}
         if traffic is not None:
             traffic.during = line
-        site = Site(
+        context = CommandContext(
             config_file=self._config_file,
             given_url=self._url,
-            say=self._narrator.result,
+            echo=self._narrator.result,
             listener=Watch(self._narrator),
         )
         try:
-            yield site
+            yield context
         finally:
-            if "engine" in vars(site):
-                site.engine.dispose()
+            if "engine" in vars(context):
+                context.engine.dispose()
             if traffic is not None:
                 traffic.during = ""
         if traffic is not None and line != "gate":
@@ -81,8 +81,8 @@ class Operator:
 
     def init(self) -> None:
         """``online-migrate init``."""
-        with self._typed("init") as site:
-            written = command.init(site)
+        with self._typed("init") as context:
+            written = command.init(context)
             folder = self._config_file.parent
             for path in written.paths:
                 end = "/" if path.is_dir() else ""
@@ -90,23 +90,23 @@ class Operator:
 
     def expand(self, target: str | None = None) -> None:
         """``online-migrate expand``."""
-        with self._typed("expand" if target is None else f"expand {target}") as site:
-            revisions = command.expand(site, target)
+        with self._typed("expand" if target is None else f"expand {target}") as context:
+            revisions = command.expand(context, target)
             self._narrator.result(f"expand: applied {', '.join(revisions)}", colour="green")
 
     def migrate(self, name: str | None = None) -> None:
         """``online-migrate migrate``."""
         line = "migrate" if name is None else f"migrate {name}"
-        with self._typed(line) as site:
-            results = command.migrate(site, [name] if name else [])
+        with self._typed(line) as context:
+            results = command.migrate(context, [name] if name else [])
         failed = [result for result in results if result.outcome is Outcome.FAILED]
         if failed:
             raise exceptions.Failed(message=f"data migration {failed[0].name}: {failed[0].error}")
 
     def gate(self) -> list[Blocker]:
         """``online-migrate gate``."""
-        with self._typed("gate") as site:
-            blockers = command.gate(site)
+        with self._typed("gate") as context:
+            blockers = command.gate(context)
             if blockers:
                 self._narrator.result(f"gate: closed, {len(blockers)} blocker(s)", colour="yellow")
                 self._narrator.blockers(blockers)
@@ -117,15 +117,15 @@ class Operator:
 
     def contract(self) -> None:
         """``online-migrate contract``, which is expected to succeed."""
-        with self._typed("contract") as site:
-            done = command.contract(site)
+        with self._typed("contract") as context:
+            done = command.contract(context)
             self._narrator.result(f"contract: applied {', '.join(done.revisions)}", colour="green")
 
     def contract_refused(self) -> bool:
         """``online-migrate contract``; True if it was refused."""
-        with self._typed("contract") as site:
+        with self._typed("contract") as context:
             try:
-                command.contract(site)
+                command.contract(context)
             except exceptions.GateClosed as closed:
                 self._narrator.result(f"Error: {closed}", colour="yellow")
                 self._narrator.result(f"  -> {closed.hint}")

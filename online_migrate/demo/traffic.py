@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from online_migrate.demo.application import DEFAULT_ZONE, GIB, Version
 from online_migrate.demo.ledger import Difference, Key, Ledger, Row, difference
 from online_migrate.dialects import create_engine, dialect_of
-from online_migrate.dialects.errors import ServerFault
+from online_migrate.dialects.errors import DATABASE_ERRORS
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -201,7 +201,7 @@ class Instance(threading.Thread):
                 with connection.begin():
                     wrong, after = self._transaction(connection, kind, key, before)
                 break
-            except ServerFault as error:
+            except DATABASE_ERRORS as error:
                 retries += 1
                 self._can_go_on(connection, error, begun)
         seconds = time.monotonic() - begun
@@ -239,7 +239,7 @@ class Instance(threading.Thread):
         try:
             with connection.begin():
                 changed = self._version.look_again(connection)
-        except ServerFault as second:
+        except DATABASE_ERRORS as second:
             if not dialect.is_transient(second):
                 raise
             changed = True

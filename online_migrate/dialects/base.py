@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import IsolationLevel
 
-from online_migrate.dialects.bulk import BulkWriter
 from online_migrate.dialects.errors import driver_error_of, set_isolation
-from online_migrate.dialects.statement import Kind, is_destructive, is_read
+from online_migrate.sql.statement import Kind, is_destructive, is_read
+from online_migrate.writers.bulk import BulkWriter
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine, Row
@@ -53,9 +53,9 @@ class Dialect:
     """The table lock of :meth:`lock_tables` stops readers for as long as a statement under it runs."""
     chunk_isolation: ClassVar[IsolationLevel | None] = "READ COMMITTED"
     """The isolation level of the transaction of a chunk."""
-    frees_locks: ClassVar[frozenset[str]] = frozenset({"COMMIT", "END", "ABORT", "ROLLBACK"})
+    lock_releasing_verbs: ClassVar[frozenset[str]] = frozenset({"COMMIT", "END", "ABORT", "ROLLBACK"})
     """The verbs that free what :meth:`lock_tables` holds."""
-    courtesy: ClassVar[float] = 0.0
+    chunk_pause: ClassVar[float] = 0.0
     """Seconds to leave between two chunks, where writers who wait for the lock stand in no queue."""
     ddl_isolation: ClassVar[IsolationLevel | None] = None
     """The isolation level of the transaction of a revision, where the usual one will not do."""
@@ -106,12 +106,12 @@ class Dialect:
             set_isolation(connection, self.chunk_isolation)
 
     @contextlib.contextmanager
-    def looking(self, connection: Connection) -> Iterator[None]:
+    def read_transaction(self, connection: Connection) -> Iterator[None]:
         """The transactions that are begun inside the block, on a connection for chunks, only read."""
         yield
 
     @contextlib.contextmanager
-    def writing(self, connection: Connection) -> Iterator[None]:
+    def write_transaction(self, connection: Connection) -> Iterator[None]:
         """The transactions that are begun inside the block are going to write."""
         yield
 
@@ -136,7 +136,7 @@ class Dialect:
         """What the server is busy with just now: its own counters, those of *names* that it has."""
         return {}
 
-    def replayed(self, connection: Connection) -> tuple[int, dict[str, int | None]]:
+    def replication_positions(self, connection: Connection) -> tuple[int, dict[str, int | None]]:
         """How far this server has written its log, and how far each server that streams it has replayed it.
 
         In bytes; None: this user may not see it. Without streaming, or where nobody can tell: ``(0, {})``.
@@ -213,7 +213,7 @@ class Dialect:
         """The same transaction may succeed when it is repeated, on the same connection."""
         return self._code(error) in self.conflict_codes | self.lock_timeout_codes
 
-    def exists_already(self, error: BaseException) -> bool:
+    def is_already_there(self, error: BaseException) -> bool:
         """What was to be made is there: a table, a column, an index, a row with that key."""
         return self._code(error) in self.existing_codes
 
@@ -262,15 +262,15 @@ class Dialect:
         """The columns that the server changes whenever a row is updated."""
         return []
 
-    def data_problem(self, connection: Connection) -> Problem | None:
+    def check_data_server(self, connection: Connection) -> Problem | None:
         """Why rows cannot be moved on this server as it is set now."""
         return None
 
-    def table_problem(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
+    def check_table(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
         """Why the rows of this table cannot be moved safely."""
         return None
 
-    def contract_problem(self, connection: Connection) -> Problem | None:
+    def check_contract_server(self, connection: Connection) -> Problem | None:
         """Why a last look under a lock would prove nothing on this server."""
         return None
 
@@ -302,9 +302,9 @@ class Dialect:
         """
         if is_read(statement):
             return Kind.READ
-        return Kind.OUTSIDE if autocommit and not is_destructive(statement) else Kind.LOCKED
+        return Kind.UNLOCKED if autocommit and not is_destructive(statement) else Kind.LOCKED
 
-    def forms_under_lock(self, statement: str) -> Sequence[str]:
+    def metadata_only_forms(self, statement: str) -> Sequence[str]:
         """The forms of a DDL statement to try under the lock, the cheapest first."""
         return [statement]
 
@@ -318,11 +318,11 @@ class Dialect:
         yield
 
     @contextlib.contextmanager
-    def patience(self, connection: Connection, statement: str) -> Iterator[None]:
+    def lock_timeout_for(self, connection: Connection, statement: str) -> Iterator[None]:
         """Lets a statement wait longer for its locks, where its waiting keeps nobody else waiting."""
         yield
 
-    def tidy(self, connection: Connection, statement: str) -> None:
+    def clean_up(self, connection: Connection, statement: str) -> None:
         """Takes away what a statement leaves behind when it fails, or when its client is killed."""
 
     def after_statement(self, connection: Connection, statement: str) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 E = TypeVar("E", bound=BaseException)
 
-ServerFault = (exc.DBAPIError, oslo.DBError)
+DATABASE_ERRORS = (exc.DBAPIError, oslo.DBError)
 """For ``except``: everything that a server, or the way to it, answers with."""
 
 
@@ -54,28 +54,28 @@ def driver_error_of(error: BaseException) -> BaseException | None:
     return current
 
 
-def inside(error: BaseException, kind: type[E]) -> E | None:
+def find_cause(error: BaseException, kind: type[E]) -> E | None:
     """The error of *kind* that *error* is, or that was raised inside a statement and wrapped by oslo.db."""
     seen: set[int] = set()
-    ahead: list[BaseException | None] = [error]
-    while ahead:
-        current = ahead.pop(0)
+    prefetcher: list[BaseException | None] = [error]
+    while prefetcher:
+        current = prefetcher.pop(0)
         if current is None or id(current) in seen:
             continue
         if isinstance(current, kind):
             return current
         seen.add(id(current))
-        ahead += [getattr(current, "inner_exception", None), current.__cause__, current.__context__]
+        prefetcher += [getattr(current, "inner_exception", None), current.__cause__, current.__context__]
     return None
 
 
 def statement_of(error: BaseException) -> str | None:
     """The statement to which the server said no, if it is known."""
-    found = inside(error, exc.StatementError)
+    found = find_cause(error, exc.StatementError)
     return None if found is None else found.statement
 
 
-def words_of(error: BaseException) -> str:
+def error_message(error: BaseException) -> str:
     """What the server said, on one line."""
     inner = driver_error_of(error) or error
     arguments = inner.args
@@ -84,5 +84,5 @@ def words_of(error: BaseException) -> str:
     return " ".join(str(inner).split())
 
 
-AnyFault = (exc.SQLAlchemyError, oslo.DBError)
+CLEANUP_ERRORS = (exc.SQLAlchemyError, oslo.DBError)
 """For tidying up, where a session that is gone has already done it."""

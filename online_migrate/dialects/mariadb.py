@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import sqlalchemy as sa
 
-from online_migrate.dialects.bulk import UnionWriter, ValuesWriter
 from online_migrate.dialects.mysql import MySQL
+from online_migrate.writers.bulk import UnionWriter, ValuesWriter
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

@@ -16,10 +16,10 @@ from sqlalchemy.dialects import mysql
 
 from online_migrate.dialects import mysql_ddl
 from online_migrate.dialects.base import Dialect, LockTarget, Problem, render_rows
-from online_migrate.dialects.bulk import BulkWriter, UnionWriter, plain_name
-from online_migrate.dialects.errors import AnyFault, ServerFault
-from online_migrate.dialects.statement import Kind, dropped
+from online_migrate.dialects.errors import CLEANUP_ERRORS, DATABASE_ERRORS
+from online_migrate.sql.statement import Kind, dropped
 from online_migrate.waiting import backoff
+from online_migrate.writers.bulk import BulkWriter, UnionWriter, plain_name
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -104,7 +104,7 @@ class MySQL(Dialect):
     extra: ClassVar[str] = "mysql"
     transactional_ddl: ClassVar[bool] = False
     metadata_only_under_lock: ClassVar[bool] = True
-    frees_locks: ClassVar[frozenset[str]] = frozenset({"BEGIN", "START", "LOCK", "UNLOCK"})
+    lock_releasing_verbs: ClassVar[frozenset[str]] = frozenset({"BEGIN", "START", "LOCK", "UNLOCK"})
     row_value_ranges: ClassVar[bool] = False
     lock_timeout_codes: ClassVar[frozenset[object]] = frozenset({1205, 3572})
     statement_timeout_codes: ClassVar[frozenset[object]] = frozenset({3024, 1317})
@@ -270,7 +270,7 @@ class MySQL(Dialect):
             return sa.cast(column, mysql.CHAR(charset="utf8mb4")).collate("utf8mb4_bin")
         return column
 
-    def data_problem(self, connection: Connection) -> Problem | None:
+    def check_data_server(self, connection: Connection) -> Problem | None:
         variables = self._variables(connection, "log_bin", "binlog_format")
         if variables.get("log_bin") == "ON" and variables.get("binlog_format", "ROW") == "STATEMENT":
             return Problem(
@@ -279,7 +279,7 @@ class MySQL(Dialect):
             )
         return None
 
-    def table_problem(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
+    def check_table(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
         engine = connection.scalar(
             sa.text(
                 "SELECT engine FROM information_schema.tables "
@@ -295,7 +295,7 @@ class MySQL(Dialect):
             hint=f"ALTER TABLE {table} ENGINE=InnoDB",
         )
 
-    def contract_problem(self, connection: Connection) -> Problem | None:
+    def check_contract_server(self, connection: Connection) -> Problem | None:
         if self._variables(connection, "wsrep_on").get("wsrep_on") == "ON":
             return Problem(
                 reason="this is a Galera node: a table lock holds on this node only, "
@@ -332,7 +332,7 @@ class MySQL(Dialect):
             )
             try:
                 connection.execute(look)
-            except ServerFault as error:
+            except DATABASE_ERRORS as error:
                 if self._code(error) != _NO_SUCH_KEY:
                     raise
                 # An index that the optimizer is told not to see cannot be asked for.
@@ -360,7 +360,7 @@ class MySQL(Dialect):
         for pause in backoff(waited=0.02, attempts=20, longest=1.0, jitter=random.Random()):
             try:
                 return super().has_table(connection, name, schema)
-            except AnyFault as error:
+            except CLEANUP_ERRORS as error:
                 if self._code(error) != _BEING_CHANGED:
                     raise
             time.sleep(pause)
@@ -403,7 +403,7 @@ class MySQL(Dialect):
     def kind(self, statement: str, *, autocommit: bool) -> Kind:
         return mysql_ddl.kind(statement)
 
-    def forms_under_lock(self, statement: str) -> Sequence[str]:
+    def metadata_only_forms(self, statement: str) -> Sequence[str]:
         return mysql_ddl.forms_under_lock(statement)
 
     @staticmethod

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from online_migrate.dialects.statement import (
+from online_migrate.sql.statement import (
     Kind,
     Token,
     actions,
@@ -35,13 +35,13 @@ def kind(statement: str) -> Kind:
         return Kind.DATA
     if altered_table(statement) is not None:
         destructive = any(_is_destructive(action) for action in actions(statement))
-        return Kind.LOCKED if destructive else Kind.OUTSIDE
+        return Kind.LOCKED if destructive else Kind.UNLOCKED
     words = [token.word for token in tokens(statement)]
     if first_word(statement) == "RENAME":
         return Kind.LOCKED
     if first_word(statement) == "DROP" and _DROPPED_UNDER_LOCK & set(words[1:3]):
         return Kind.LOCKED
-    return Kind.OUTSIDE
+    return Kind.UNLOCKED
 
 
 def forms_under_lock(statement: str) -> Sequence[str]:

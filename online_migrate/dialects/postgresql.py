@@ -12,8 +12,8 @@ from sqlalchemy import event
 from sqlalchemy.engine.interfaces import IsolationLevel
 
 from online_migrate.dialects.base import Dialect, LockTarget, render_rows
-from online_migrate.dialects.bulk import ArrayWriter, BulkWriter, plain_name
-from online_migrate.dialects.statement import dropped, first_word, identifiers, tokens
+from online_migrate.sql.statement import dropped, first_word, identifiers, tokens
+from online_migrate.writers.bulk import ArrayWriter, BulkWriter, plain_name
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -151,7 +151,7 @@ class PostgreSQL(Dialect):
         row = connection.execute(sa.text(_LOAD)).one()
         return {name: float(value) for name, value in row._mapping.items()}
 
-    def replayed(self, connection: Connection) -> tuple[int, dict[str, int | None]]:
+    def replication_positions(self, connection: Connection) -> tuple[int, dict[str, int | None]]:
         rows = self.rows(connection, _REPLICAS)
         found = [row for row in rows if row.state is None or row.place is not None]
         if not found:
@@ -209,7 +209,7 @@ class PostgreSQL(Dialect):
         ]
 
     @contextlib.contextmanager
-    def patience(self, connection: Connection, statement: str) -> Iterator[None]:
+    def lock_timeout_for(self, connection: Connection, statement: str) -> Iterator[None]:
         if not _is_concurrent(statement):
             yield
             return
@@ -221,7 +221,7 @@ class PostgreSQL(Dialect):
         finally:
             connection.execute(sa.text(f"SET lock_timeout = '{before}'"))
 
-    def tidy(self, connection: Connection, statement: str) -> None:
+    def clean_up(self, connection: Connection, statement: str) -> None:
         """Drops the invalid index of a CREATE INDEX CONCURRENTLY that failed; IF NOT EXISTS would take it."""
         if not _is_concurrent(statement) or first_word(statement) != "CREATE":
             return

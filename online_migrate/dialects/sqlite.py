@@ -15,8 +15,8 @@ from sqlalchemy.engine.interfaces import IsolationLevel
 
 from online_migrate import exceptions
 from online_migrate.dialects.base import Dialect, LockTarget, render_rows
-from online_migrate.dialects.errors import words_of
-from online_migrate.dialects.statement import tokens
+from online_migrate.dialects.errors import error_message
+from online_migrate.sql.statement import tokens
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -56,7 +56,7 @@ class SQLite(Dialect):
     chunk_isolation: ClassVar[IsolationLevel | None] = None
     # Without it the application waits for as long as rows are moved: SQLite's busy handler polls, and we
     # would always be there first. Measured: 0.6 s at the worst with 0 ms, 0.2 s with 20 ms.
-    courtesy: ClassVar[float] = 0.02
+    chunk_pause: ClassVar[float] = 0.02
     single_writer: ClassVar[bool] = True
     lock_timeout_codes: ClassVar[frozenset[object]] = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED"})
     statement_timeout_codes: ClassVar[frozenset[object]] = frozenset({"SQLITE_INTERRUPT"})
@@ -111,7 +111,7 @@ class SQLite(Dialect):
         connection.info[_LOCK_TIMEOUT] = round(lock_timeout * 1000)
 
     @contextlib.contextmanager
-    def writing(self, connection: Connection) -> Iterator[None]:
+    def write_transaction(self, connection: Connection) -> Iterator[None]:
         # Who takes the write lock only when it first writes cannot wait for it: SQLite says no at once.
         driver: Any = connection.connection.dbapi_connection
         driver.execute(f"PRAGMA busy_timeout = {connection.info.get(_LOCK_TIMEOUT, _PATIENCE)}")
@@ -129,7 +129,7 @@ class SQLite(Dialect):
         connection.execution_options(**{BEGIN_OPTION: "IMMEDIATE"})
 
     @contextlib.contextmanager
-    def looking(self, connection: Connection) -> Iterator[None]:
+    def read_transaction(self, connection: Connection) -> Iterator[None]:
         connection.execution_options(**{BEGIN_OPTION: "DEFERRED"})
         try:
             yield
@@ -190,7 +190,9 @@ class SQLite(Dialect):
     def is_systemic(self, error: BaseException) -> bool:
         # One code for a statement that is wrong and for a value that is: only the words differ.
         if self._code(error) == "SQLITE_ERROR":
-            return words_of(error).startswith(("no such", "near ", "ambiguous", "wrong number", "table "))
+            return error_message(error).startswith(
+                ("no such", "near ", "ambiguous", "wrong number", "table ")
+            )
         return self._code(error) in _SYSTEMIC
 
     def fingerprint(self, connection: Connection, names: Sequence[str]) -> str:

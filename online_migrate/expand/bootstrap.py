@@ -20,9 +20,9 @@ from alembic.util import CommandError
 import online_migrate
 from online_migrate import exceptions, state
 from online_migrate.config import Settings
-from online_migrate.ddl.session import Session, connect, migrator
-from online_migrate.dialects.errors import ServerFault
-from online_migrate.revision.graph import Graph, from_scripts
+from online_migrate.ddl.session import Session, connect, ddl_session
+from online_migrate.dialects.errors import DATABASE_ERRORS
+from online_migrate.script.graph import Graph, from_scripts
 from online_migrate.waiting import Clock, Stop, backoff
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def is_current(connection: Connection) -> bool:
 
 
 def _missing(rows: tuple[str, ...]) -> list[str]:
-    known, unknown = state.counted_as_known(rows, graph().revisions)
+    known, unknown = state.partition_known(rows, graph().revisions)
     newer = [row for row in unknown if row.startswith(_CONTRACT)]
     if newer:
         raise exceptions.NewerState(revision=newer[0])
@@ -74,11 +74,11 @@ def ensure(engine: Engine, settings: Settings, *, clock: Clock, stop: Stop) -> N
     with connect(engine) as connection:
         if is_current(connection):
             return
-    with migrator(engine, settings, clock=clock, stop=stop) as session:
+    with ddl_session(engine, settings, clock=clock, stop=stop) as session:
         connection = session.connection
         missing = _missing(state.version_rows(connection, state.VERSION_TABLE, None))
         connection.rollback()
-        with session.dialect.writing(connection):
+        with session.dialect.write_transaction(connection):
             for revision in missing:
                 _apply_patiently(session, revision, settings, clock=clock, stop=stop)
 
@@ -101,7 +101,7 @@ def _apply_patiently(
             if not alone:
                 _forget_overtaken(session.connection)
             return
-        except (*ServerFault, CommandError) as error:
+        except (*DATABASE_ERRORS, CommandError) as error:
             again = session.dialect.is_transient(error) or (not alone and _is_done_by_another(session, error))
             pause = next(pauses, None)
             if pause is None or not again or clock.wait(pause, stop):
@@ -110,7 +110,7 @@ def _apply_patiently(
 
 def _is_done_by_another(session: Session, error: BaseException) -> bool:
     # Alembic complains when the version row is not any more what it has just read.
-    return isinstance(error, CommandError) or session.dialect.exists_already(error)
+    return isinstance(error, CommandError) or session.dialect.is_already_there(error)
 
 
 def _apply(connection: Connection, revision: str) -> None:
@@ -135,7 +135,7 @@ def _forget_overtaken(connection: Connection) -> None:
     version = sa.table(state.VERSION_TABLE, sa.column("version_num"))
     with connection.begin():
         rows = state.version_rows(connection, state.VERSION_TABLE, None)
-        known, _unknown = state.counted_as_known(rows, graph().revisions)
+        known, _unknown = state.partition_known(rows, graph().revisions)
         for row in known:
             if row in graph().applied([other for other in known if other != row]):
                 connection.execute(sa.delete(version).where(version.c.version_num == row))

@@ -4,6 +4,6 @@ A user's database gets them by online_migrate.expand.bootstrap.
 """
 
 from online_migrate import state
-from online_migrate.revision.environment import run_environment
+from online_migrate.runtime.environment import run_environment
 
 run_environment(state.metadata, version_table=state.VERSION_TABLE)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from online_migrate import exceptions
-from online_migrate.revision.graph import Graph, Phase
-from online_migrate.revision.stepping import Stepper
+from online_migrate.runtime.apply import RevisionRunner
+from online_migrate.script.graph import Graph, Phase
 
 
 def plan(
@@ -33,11 +33,11 @@ def _some(revisions: Sequence[str]) -> str:
     return f"{shown} and {len(revisions) - 3} more are" if len(revisions) > 3 else f"{shown} is"
 
 
-def run(stepper: Stepper, revisions: Sequence[str]) -> None:
+def run(runner: RevisionRunner, revisions: Sequence[str]) -> None:
     """Applies *revisions*, each on its own; those before one that fails stay applied."""
     for revision in revisions:
-        if stepper.project.graph.phase(revision) is Phase.CONTRACT:
+        if runner.project.graph.phase(revision) is Phase.CONTRACT:
             raise exceptions.ContractNotPermitted(revisions=revision)
-        graph = stepper.project.graph
-        stepper.say(f"{graph.phase(revision)} {revision}: {graph.revisions[revision].doc or 'no message'}")
-        stepper.apply(revision)
+        graph = runner.project.graph
+        runner.say(f"{graph.phase(revision)} {revision}: {graph.revisions[revision].doc or 'no message'}")
+        runner.apply(revision)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from online_migrate import exceptions, state
 from online_migrate.dialects import Dialect, dialect_of
-from online_migrate.migrate.run import TRANSITIONS
-from online_migrate.migrate.transaction import committed, data_connection
+from online_migrate.migrate.status import TRANSITIONS
+from online_migrate.migrate.worker.session import data_connection, run_transaction
 from online_migrate.state import Status
 from online_migrate.waiting import Clock
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Said:
+class ControlResult:
     """What came of it."""
 
     name: str
@@ -37,17 +37,17 @@ class Said:
         return self.status is not self.before
 
 
-def pause(engine: Engine, name: str, lease: float) -> Said:
+def pause(engine: Engine, name: str, lease: float) -> ControlResult:
     """RUNNING, or not running -> PAUSED. Raises Refused where that means nothing."""
-    return _say(engine, name, lease, lambda status, workers: Status.PAUSED)
+    return _change_status(engine, name, lease, lambda status, workers: Status.PAUSED)
 
 
-def cancel(engine: Engine, name: str, lease: float) -> Said:
+def cancel(engine: Engine, name: str, lease: float) -> ControlResult:
     """Anything but COMPLETE -> CANCELLED. Raises Refused where that means nothing."""
-    return _say(engine, name, lease, lambda status, workers: Status.CANCELLED)
+    return _change_status(engine, name, lease, lambda status, workers: Status.CANCELLED)
 
 
-def resume(engine: Engine, name: str, lease: float) -> Said:
+def resume(engine: Engine, name: str, lease: float) -> ControlResult:
     """PAUSED, CANCELLED -> RUNNING if somebody is there to go on, else STOPPED."""
 
     def choose(status: Status | None, workers: int) -> Status:
@@ -55,10 +55,10 @@ def resume(engine: Engine, name: str, lease: float) -> Said:
             return _nothing_to_resume(name, status)
         return Status.RUNNING if status is Status.PAUSED and workers else Status.STOPPED
 
-    return _say(engine, name, lease, choose)
+    return _change_status(engine, name, lease, choose)
 
 
-def retry(engine: Engine, name: str, lease: float, *, has_pending: bool) -> Said:
+def retry(engine: Engine, name: str, lease: float, *, has_pending: bool) -> ControlResult:
     """The rows that failed are to be tried again; FAILED, CANCELLED -> STOPPED, so that it can be run.
 
     What the data shows as pending is forgotten as failed; of other rows nothing but the list tells.
@@ -67,7 +67,7 @@ def retry(engine: Engine, name: str, lease: float, *, has_pending: bool) -> Said
     def choose(status: Status | None, workers: int) -> Status:
         return Status.STOPPED if status in (Status.FAILED, Status.CANCELLED, None) else status
 
-    return _say(engine, name, lease, choose, again=_forget if has_pending else state.untry_failures)
+    return _change_status(engine, name, lease, choose, again=_forget if has_pending else state.reset_failures)
 
 
 def _nothing_to_resume(name: str, status: Status | None) -> Status:
@@ -84,17 +84,17 @@ def _forget(connection: Connection, name: str) -> None:
     state.forget_failures(connection, name, [key for key, _e, _r in state.failed_keys(connection, name)])
 
 
-def _say(
+def _change_status(
     engine: Engine,
     name: str,
     lease: float,
     choose: Callable[[Status | None, int], Status],
     *,
     again: Callable[[Connection, str], None] | None = None,
-) -> Said:
+) -> ControlResult:
     with data_connection(engine, lease) as connection:
         dialect = dialect_of(connection)
-        return committed(
+        return run_transaction(
             Clock(), dialect, connection, lambda: _change(connection, dialect, name, lease, choose, again)
         )
 
@@ -106,10 +106,12 @@ def _change(
     lease: float,
     choose: Callable[[Status | None, int], Status],
     again: Callable[[Connection, str], None] | None,
-) -> Said:
+) -> ControlResult:
     record = state.get_record(connection, name, for_update=True)
     before = None if record is None else record.status
-    workers = [w for w in state.workers_of(connection, name, dialect.epoch()) if w.silence <= lease]
+    workers = [
+        w for w in state.workers_of(connection, name, dialect.epoch()) if w.seconds_since_heartbeat <= lease
+    ]
     after = choose(before, len(workers))
     if after is not before:
         if (before, after) not in TRANSITIONS:
@@ -120,4 +122,4 @@ def _change(
         state.set_status(connection, name, after)
     if again is not None:
         again(connection, name)
-    return Said(name, after, before, len(workers))
+    return ControlResult(name, after, before, len(workers))

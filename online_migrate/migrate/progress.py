@@ -6,7 +6,7 @@ import collections
 import dataclasses
 from typing import Any, Protocol
 
-from online_migrate.migrate.run import Result
+from online_migrate.migrate.status import Result
 from online_migrate.waiting import Clock
 
 _WINDOW = 30.0
@@ -33,11 +33,11 @@ class Snapshot:
     """Why no chunk is begun just now."""
     chunk_size: int | None = None
     """Rows that the next chunk gets."""
-    why: str = ""
+    resize_reason: str = ""
     """Why it gets so many."""
     share: float | None = None
     """Of the time, what a worker works; None where it does not follow what users feel."""
-    felt: str = ""
+    latency: str = ""
     """How long a tiny read and a tiny write take, now and while nobody works."""
 
 
@@ -54,7 +54,7 @@ class Listener(Protocol):
         """A data migration is over, in one way or another."""
 
 
-class Silent:
+class NullListener:
     """Listens to nothing."""
 
     def started(self, snapshot: Snapshot) -> None: ...
@@ -64,7 +64,7 @@ class Silent:
     def finished(self, result: Result) -> None: ...
 
 
-class Meter:
+class RateMeter:
     """Measures the rate of one data migration."""
 
     def __init__(self, name: str, *, total: int | None, done: int, clock: Clock) -> None:
@@ -83,13 +83,13 @@ class Meter:
         while len(self._marks) > 2 and now - self._marks[0][0] > _WINDOW:
             self._marks.popleft()
 
-    def learn(self, total: int, before: int) -> None:
+    def set_totals(self, total: int, before: int) -> None:
         """The rows were counted meanwhile: all of them, and those that were done before :meth:`add`."""
         self._total = total
         self._before = before
 
     @property
-    def left(self) -> int | None:
+    def remaining(self) -> int | None:
         """Rows that are not done yet; None where nobody knows."""
         return None if self._total is None else max(0, self._total - self._before - self._added)
 
@@ -101,7 +101,7 @@ class Meter:
 
     def snapshot(self, chunk: str = "", **more: Any) -> Snapshot:
         """How it stands now; *more*: what is known elsewhere."""
-        rate, left = self.rate, self.left
+        rate, left = self.rate, self.remaining
         seconds = left / rate if left is not None and rate > 0 else None
         done = self._before + self._added
         return Snapshot(self._name, self._total, done, rate, seconds, chunk, **more)

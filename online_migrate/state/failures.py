@@ -37,7 +37,7 @@ def record_failures(connection: Connection, name: str, run: str, failures: Mappi
     )
 
 
-def untry_failures(connection: Connection, name: str) -> None:
+def reset_failures(connection: Connection, name: str) -> None:
     """The rows that failed are tried again, by whoever is at *name*: they belong to no run any more."""
     connection.execute(sa.update(failure).where(failure.c.name == name).values(run=""))
 

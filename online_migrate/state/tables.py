@@ -128,7 +128,7 @@ def version_rows(connection: Connection, table: str, schema: str | None) -> tupl
     return tuple(sorted(connection.scalars(sa.select(version.c.version_num))))
 
 
-def counted_as_known(rows: Sequence[str], known: Iterable[str]) -> tuple[list[str], list[str]]:
+def partition_known(rows: Sequence[str], known: Iterable[str]) -> tuple[list[str], list[str]]:
     """(known, unknown) revisions among *rows*."""
     names = set(known)
     return [row for row in rows if row in names], [row for row in rows if row not in names]

@@ -47,13 +47,13 @@ class Worker:
     id: str
     name: str
     runner: str
-    extent: int | None
+    range_number: int | None
     """Number of the extent in its hands; a lower number is a lower range."""
     lower_key: str | None
     upper_key: str | None
     done: int
     """Rows that are not yet added to the record."""
-    silence: int
+    seconds_since_heartbeat: int
     """Seconds since it was last heard of."""
     started_at: datetime.datetime
     chunk_size: int | None
@@ -90,7 +90,7 @@ def workers_of(connection: Connection, name: str, epoch: Epoch) -> list[Worker]:
         sa.select(*columns, (epoch - worker.c.heartbeat).label("silence")).where(worker.c.name == name)
     )
     found = [Worker(**(dict(row._mapping) | {"silence": int(row.silence)})) for row in rows]
-    return sorted(found, key=lambda one: (one.extent is None, one.extent or 0, one.id))
+    return sorted(found, key=lambda one: (one.range_number is None, one.range_number or 0, one.id))
 
 
 def has_workers(connection: Connection) -> bool:
@@ -107,8 +107,8 @@ def register(connection: Connection, id: str, name: str, epoch: Epoch) -> None:
     )
 
 
-def take(
-    connection: Connection, id: str, name: str, extent: int, lower: str | None, upper: str, epoch: Epoch
+def assign_range(
+    connection: Connection, id: str, name: str, key_range: int, lower: str | None, upper: str, epoch: Epoch
 ) -> int:
     """Gives an extent to worker *id*, who is written down again if somebody took it for dead.
 
@@ -117,7 +117,7 @@ def take(
     done = connection.scalar(sa.select(worker.c.done).where(worker.c.id == id).with_for_update())
     if done is None:
         register(connection, id, name, epoch)
-    held = {"extent": extent, "lower_key": lower, "upper_key": upper}
+    held = {"extent": key_range, "lower_key": lower, "upper_key": upper}
     _update(connection, worker.c.id == id, done=0, heartbeat=epoch, **held)
     return int(done or 0)
 
@@ -143,7 +143,7 @@ class Advance:
         self,
         connection: Connection,
         id: str,
-        extent: int,
+        key_range: int,
         *,
         before: str | None,
         lower: str | None,
@@ -153,7 +153,7 @@ class Advance:
 
         False: roll back. It is not its own any more, or does not begin there: that chunk is done already.
         """
-        values: dict[str, Any] = {"worker": id, "held": extent, "more": done}
+        values: dict[str, Any] = {"worker": id, "held": key_range, "more": done}
         known = before is not None
         if known:
             values["before"] = before
@@ -162,7 +162,7 @@ class Advance:
         return connection.execute(self._on[known], values | {"lower": lower}).rowcount > 0
 
 
-def beat(connection: Connection, facts: Mapping[str, Mapping[str, Any]], epoch: Epoch) -> None:
+def update_heartbeat(connection: Connection, facts: Mapping[str, Mapping[str, Any]], epoch: Epoch) -> None:
     """Says that workers are alive; *facts*: id -> chunk_size, rate, waits_for."""
     for id, values in facts.items():
         _update(connection, worker.c.id == id, heartbeat=epoch, **values)
@@ -174,14 +174,14 @@ def lock_worker(connection: Connection, id: str) -> bool:
     return connection.execute(query).one_or_none() is not None
 
 
-def dismiss(connection: Connection, id: str) -> int:
+def delete_worker(connection: Connection, id: str) -> int:
     """Deletes worker *id*; gives the rows that it had done and that no record has."""
     done = connection.scalar(sa.select(worker.c.done).where(worker.c.id == id).with_for_update())
     connection.execute(sa.delete(worker).where(worker.c.id == id))
     return int(done or 0)
 
 
-def uncounted(connection: Connection, name: str) -> int:
+def unrecorded_done(connection: Connection, name: str) -> int:
     """Rows that workers have done and that the record of *name* does not hold yet."""
     if not has_workers(connection):
         return 0
@@ -190,9 +190,9 @@ def uncounted(connection: Connection, name: str) -> int:
 
 def watermark(walk: Walk | None, workers: Sequence[Worker]) -> str | None:
     """The encoded key up to which every row has been handled, whatever order chunks are finished in."""
-    held = [one for one in workers if one.extent is not None]
+    held = [one for one in workers if one.range_number is not None]
     if held:
-        return min(held, key=lambda one: one.extent or 0).lower_key
+        return min(held, key=lambda one: one.range_number or 0).lower_key
     return None if walk is None else walk.frontier
 
 

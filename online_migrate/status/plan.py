@@ -9,12 +9,12 @@ import sqlalchemy as sa
 
 from online_migrate import exceptions, state
 from online_migrate.contract.gate import to_contract
-from online_migrate.evidence.pending import any_row, is_pending
-from online_migrate.revision.data_migration import Backfill, DataMigration
-from online_migrate.revision.environment import Environment
-from online_migrate.revision.graph import Phase
-from online_migrate.revision.project import Project
-from online_migrate.revision.stepping import NotRendered, render
+from online_migrate.counting import any_row, is_pending
+from online_migrate.kinds.definition import Backfill, DataMigration
+from online_migrate.runtime.apply import NotRendered, render
+from online_migrate.runtime.environment import Environment
+from online_migrate.script.graph import Phase
+from online_migrate.script.project import Project
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

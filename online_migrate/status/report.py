@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from online_migrate import exceptions, state
 from online_migrate.contract.gate import Gate, to_contract
+from online_migrate.counting import RowCounts, count_rows, still_failing
 from online_migrate.dialects import dialect_of
-from online_migrate.evidence.pending import Census, still_failing, take_census
 from online_migrate.exceptions import Blocker
-from online_migrate.revision.data_migration import DataMigration
-from online_migrate.revision.graph import Graph, Phase
-from online_migrate.revision.project import Project
+from online_migrate.kinds.definition import DataMigration
+from online_migrate.script.graph import Graph, Phase
+from online_migrate.script.project import Project
 from online_migrate.walk.checkpoint import decode_key, show_key
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _migration(
     contracted: str | None,
     applied: frozenset[str],
 ) -> MigrationState:
-    recorded = 0 if record is None else record.done + state.uncounted(connection, migration.name)
+    recorded = 0 if record is None else record.done + state.unrecorded_done(connection, migration.name)
     rows = _Rows()
     if contracted is not None:
         status = "contracted"
@@ -154,10 +154,14 @@ def _migration(
     alive = tuple(worker for worker in workers if worker.silence <= project.settings.lease)
     if status == state.Status.RUNNING and migration.kind != "counted" and not alive:
         # A runner that was killed cannot say so.
-        silence = min((worker.silence for worker in workers), default=None)
-        status = "running, but nobody is at it" if silence is None else f"running, but silent for {silence} s"
-    census, failing = rows.census, rows.failing
-    rate, left = _pace(alive, census)
+        idle_seconds = min((worker.silence for worker in workers), default=None)
+        status = (
+            "running, but nobody is at it"
+            if idle_seconds is None
+            else f"running, but silent for {idle_seconds} s"
+        )
+    counts, failing = rows.census, rows.failing
+    rate, left = _pace(alive, counts)
     by_record = recorded if record is not None and contracted is None else None
     return MigrationState(
         name=migration.name,
@@ -165,10 +169,10 @@ def _migration(
         revision=migration.revision,
         release=migration.release,
         status=status,
-        total=census.total if census else None,
-        done=census.done if census else by_record,
-        pending=census.pending if census else None,
-        failed=census.failed if census else (len(failing) or None),
+        total=counts.total if counts else None,
+        done=counts.done if counts else by_record,
+        pending=counts.pending if counts else None,
+        failed=counts.failed if counts else (len(failing) or None),
         rate=rate,
         seconds_left=left,
         error=None if contracted is not None else (record.error if record else None) or rows.error,
@@ -186,7 +190,7 @@ def _migration(
 class _Rows:
     """What the data says about a data migration, as far as it can be read."""
 
-    census: Census | None = None
+    census: RowCounts | None = None
     failing: Mapping[str, str] = dataclasses.field(default_factory=dict)
     error: str | None = None
 
@@ -195,10 +199,10 @@ def _count(connection: Connection, migration: DataMigration, recorded: int) -> _
     """*recorded*: rows that the record says are done, where rows are moved away."""
     if migration.has_pending:
         try:
-            census = take_census(
+            counts = count_rows(
                 connection, migration, recorded_done=recorded if migration.kind == "batch" else 0
             )
-            return _Rows(census, _failing(connection, migration))
+            return _Rows(counts, _failing(connection, migration))
         except exceptions.PendingUnreadable as problem:
             connection.rollback()
             return _Rows(error=str(problem))
@@ -216,11 +220,13 @@ def _workers(connection: Connection, migration: DataMigration) -> tuple[WorkerSt
     if not state.has_workers(connection):
         return ()
     found = state.workers_of(connection, migration.name, dialect_of(connection).epoch())
-    return tuple(WorkerState(w.runner, w.silence, w.chunk_size, w.rate, w.waits_for) for w in found)
+    return tuple(
+        WorkerState(w.runner, w.seconds_since_heartbeat, w.chunk_size, w.rate, w.waits_for) for w in found
+    )
 
 
-def _pace(workers: Sequence[WorkerState], census: Census | None) -> tuple[float | None, float | None]:
+def _pace(workers: Sequence[WorkerState], counts: RowCounts | None) -> tuple[float | None, float | None]:
     rate = sum(worker.rate or 0.0 for worker in workers)
     if not rate:
         return None, None
-    return rate, census.pending / rate if census else None
+    return rate, counts.pending / rate if counts else None

@@ -14,26 +14,26 @@ from __future__ import annotations
 import dataclasses
 
 from online_migrate.throttle.activity import Activity
-from online_migrate.throttle.canary import Canary
-from online_migrate.throttle.server import Sessions
-from online_migrate.throttle.signals import Gate, Open
-from online_migrate.throttle.steering import Fixed, Steering
+from online_migrate.throttle.duty_cycle import DutyCycle, FixedDutyCycle
+from online_migrate.throttle.latency_probe import LatencyProbe
+from online_migrate.throttle.server_throttlers import WorkerSessions
+from online_migrate.throttle.throttlers import NoThrottle, Throttle
 
 
 @dataclasses.dataclass(frozen=True)
-class Watched:
+class Throttling:
     """Who is asked before every chunk, and how long to rest after it; by itself: nobody, and not at all."""
 
-    gate: Gate = dataclasses.field(default_factory=Open)
-    steering: Steering = dataclasses.field(default_factory=Fixed)
-    sessions: Sessions = dataclasses.field(default_factory=Sessions)
+    throttle: Throttle = dataclasses.field(default_factory=NoThrottle)
+    duty_cycle: DutyCycle = dataclasses.field(default_factory=FixedDutyCycle)
+    sessions: WorkerSessions = dataclasses.field(default_factory=WorkerSessions)
     """The sessions of our workers, which they write down here."""
-    canary: Canary | None = None
+    latency_probe: LatencyProbe | None = None
     activity: Activity = dataclasses.field(default_factory=Activity)
     """Where our workers work."""
 
     @property
-    def commit(self) -> float:
+    def commit_seconds(self) -> float:
         """Seconds that a committed tiny write takes while nobody works; 0 as long as nobody knows."""
-        rest = None if self.canary is None else self.canary.rest
+        rest = None if self.latency_probe is None else self.latency_probe.baseline
         return 0.0 if rest is None else rest.write

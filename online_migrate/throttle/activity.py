@@ -28,7 +28,7 @@ class Activity:
             self._working -= 1
             self._ended = self._now()
 
-    def since(self, moment: float) -> bool:
+    def active_since(self, moment: float) -> bool:
         """True if anybody works now, or ended at *moment* or later, in seconds of *now*."""
         with self._lock:
             return self._working > 0 or self._ended >= moment

@@ -16,22 +16,22 @@ from typing import TYPE_CHECKING, ClassVar
 from online_migrate import exceptions
 from online_migrate.ddl.session import connect, private_connection
 from online_migrate.dialects import dialect_of
-from online_migrate.dialects.errors import AnyFault, words_of
-from online_migrate.throttle.signals import Throttler
+from online_migrate.dialects.errors import CLEANUP_ERRORS, error_message
+from online_migrate.throttle.throttlers import Throttler
 from online_migrate.waiting import Clock
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
 
-GO_ON = "mend it or leave it out; or run on whether it can be read or not: --if-unreadable go"
+IGNORE_HINT = "mend it or leave it out; or run on whether it can be read or not: --if-unreadable go"
 """The way out of a refusal."""
-_FIRST_LOOK = 0.5
+_FIRST_SAMPLE_TIMEOUT = 0.5
 """Seconds to wait for the first look; if it takes longer, chunks wait for it instead."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Reading:
+class Sample:
     """What a throttler saw."""
 
     reason: str | None
@@ -39,7 +39,7 @@ class Reading:
 
 
 @dataclasses.dataclass(frozen=True)
-class Rules:
+class SamplingPolicy:
     """How a monitor looks."""
 
     every: float = 0.5
@@ -63,26 +63,26 @@ class Monitor:
         throttlers: Sequence[Throttler],
         *,
         critical: Sequence[Throttler] = (),
-        give_up: Callable[[str], None] = lambda reason: None,
+        abort: Callable[[str], None] = lambda reason: None,
         clock: Clock,
-        rules: Rules | None = None,
+        rules: SamplingPolicy | None = None,
     ) -> None:
         self._engine = engine
         self._throttlers = tuple(throttlers)
         self._critical = tuple(critical)
-        self._give_up = give_up
+        self._abort = abort
         self._clock = clock
-        self._rules = rules or Rules()
-        self._seen: dict[int, tuple[Reading, float]] = {}
-        self._looked = threading.Event()
+        self._policy = rules or SamplingPolicy()
+        self._samples: dict[int, tuple[Sample, float]] = {}
+        self._sampled = threading.Event()
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._look_on, name="online-migrate-monitor", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="online-migrate-monitor", daemon=True)
 
     def __enter__(self) -> Monitor:
         if self._throttlers or self._critical:
             self._thread.start()
             # Else every run would begin with a wait for what takes milliseconds.
-            self._looked.wait(_FIRST_LOOK)
+            self._sampled.wait(_FIRST_SAMPLE_TIMEOUT)
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -99,49 +99,49 @@ class Monitor:
         return None
 
     def _reason(self, i: int) -> str | None:
-        if i not in self._seen:
-            return "not read yet" if self._rules.unreadable_waits else None
-        reading, at = self._seen[i]
-        silence = self._clock.monotonic() - at
-        if silence > self.stale:
-            return f"not read for {silence:.0f} s" if self._rules.unreadable_waits else None
-        return reading.reason if reading.readable or self._rules.unreadable_waits else None
+        if i not in self._samples:
+            return "not read yet" if self._policy.unreadable_waits else None
+        reading, at = self._samples[i]
+        idle_seconds = self._clock.monotonic() - at
+        if idle_seconds > self.stale:
+            return f"not read for {idle_seconds:.0f} s" if self._policy.unreadable_waits else None
+        return reading.reason if reading.readable or self._policy.unreadable_waits else None
 
-    def _look_on(self) -> None:
+    def _run(self) -> None:
         while not self._end.is_set():
             with (
                 # A connection that is lost makes what was seen stale, which says "wait" by itself.
-                contextlib.suppress(*AnyFault, exceptions.Failed),
+                contextlib.suppress(*CLEANUP_ERRORS, exceptions.Failed),
                 private_connection(self._engine) as connection,
             ):
                 while not self._end.is_set():
-                    self._look(connection)
-                    self._end.wait(self._rules.every)
-            self._end.wait(self._rules.every)
+                    self._sample_all(connection)
+                    self._end.wait(self._policy.every)
+            self._end.wait(self._policy.every)
 
-    def _look(self, connection: Connection) -> None:
+    def _sample_all(self, connection: Connection) -> None:
         for i, throttler in enumerate(self._throttlers):
-            reading = look(throttler, connection)
-            self._seen[i] = reading, self._clock.monotonic()
+            reading = sample(throttler, connection)
+            self._samples[i] = reading, self._clock.monotonic()
         for throttler in self._critical:
-            reading = look(throttler, connection)
-            if reading.reason is not None and (reading.readable or self._rules.unreadable_waits):
-                self._give_up(f"{throttler.name}: {reading.reason}")
-        self._looked.set()
+            reading = sample(throttler, connection)
+            if reading.reason is not None and (reading.readable or self._policy.unreadable_waits):
+                self._abort(f"{throttler.name}: {reading.reason}")
+        self._sampled.set()
 
 
-def look(throttler: Throttler, connection: Connection) -> Reading:
+def sample(throttler: Throttler, connection: Connection) -> Sample:
     """What a throttler sees, or why it sees nothing."""
     try:
-        return Reading(throttler.look(connection))
-    except AnyFault as error:
+        return Sample(throttler.sample(connection))
+    except CLEANUP_ERRORS as error:
         if dialect_of(connection).is_connection_lost(error):
             raise
-        return Reading(f"cannot be read: {words_of(error)}", readable=False)
+        return Sample(f"cannot be read: {error_message(error)}", readable=False)
     except Exception as error:  # noqa: BLE001 - a user's function: what it raises is said, and waited for
-        return Reading(f"cannot be read: {type(error).__name__}: {error}", readable=False)
+        return Sample(f"cannot be read: {type(error).__name__}: {error}", readable=False)
     finally:
-        with contextlib.suppress(*AnyFault):
+        with contextlib.suppress(*CLEANUP_ERRORS):
             connection.rollback()
 
 
@@ -152,9 +152,9 @@ def check(throttlers: Iterable[Throttler], engine: Engine) -> None:
     """
     with connect(engine) as connection:
         for throttler in throttlers:
-            reading = look(throttler, connection)
+            reading = sample(throttler, connection)
             if not reading.readable:
-                raise exceptions.ThrottlerBroken(name=throttler.name, reason=reading.reason, hint=GO_ON)
+                raise exceptions.ThrottlerBroken(name=throttler.name, reason=reading.reason, hint=IGNORE_HINT)
 
 
 def readable(throttlers: Iterable[Throttler], engine: Engine) -> tuple[list[Throttler], dict[str, str]]:
@@ -163,7 +163,7 @@ def readable(throttlers: Iterable[Throttler], engine: Engine) -> tuple[list[Thro
     blind: dict[str, str] = {}
     with connect(engine) as connection:
         for throttler in throttlers:
-            reading = look(throttler, connection)
+            reading = sample(throttler, connection)
             if reading.readable:
                 good.append(throttler)
             else:

@@ -19,7 +19,7 @@ import math
 
 
 @dataclasses.dataclass(frozen=True)
-class Bounds:
+class SizeLimits:
     """What the controller may do."""
 
     target: float
@@ -36,7 +36,7 @@ class Bounds:
     """How many chunks are looked at before the size grows or is corrected."""
 
 
-class Why(enum.StrEnum):
+class ResizeReason(enum.StrEnum):
     """Why the size is what it is."""
 
     START = "not measured yet"
@@ -49,36 +49,36 @@ class Why(enum.StrEnum):
 class ChunkSize:
     """Follows the times of one worker's chunks."""
 
-    def __init__(self, bounds: Bounds, start: int) -> None:
-        self.bounds = bounds
+    def __init__(self, bounds: SizeLimits, start: int) -> None:
+        self.limits = bounds
         self.size = self._bounded(start)
-        self.why = Why.START
+        self.resize_reason = ResizeReason.START
         self._costs: collections.deque[float] = collections.deque(maxlen=bounds.memory)
         self._since = 0
-        self._feeling = True
+        self._ramping_up = True
 
     def observe(self, rows: int, seconds: float) -> int:
         """Takes note of a chunk of *rows* that took *seconds*; gives the size of the next one."""
-        bounds = self.bounds
+        bounds = self.limits
         if rows <= 0 or not math.isfinite(seconds) or seconds < 0:
             return self.size
         self._costs.append(seconds / rows)
         self._since += 1
         if seconds > bounds.target * bounds.overshoot:
-            self._feeling = False
+            self._ramping_up = False
             # In proportion to what took so long, which may have been less than a whole chunk.
-            return self._set(rows * bounds.target / seconds, Why.OVERSHOT)
-        self._feeling = self._feeling and seconds * 3 < bounds.target
-        if self._feeling:
-            return self._set(self.size * bounds.first_growth, Why.GREW)
+            return self._set(rows * bounds.target / seconds, ResizeReason.OVERSHOT)
+        self._ramping_up = self._ramping_up and seconds * 3 < bounds.target
+        if self._ramping_up:
+            return self._set(self.size * bounds.first_growth, ResizeReason.GREW)
         if self._since < min(3, bounds.memory):
             return self.size
         wanted = bounds.target / self._slow_cost()
         if wanted > self.size * 1.1:
-            return self._set(min(wanted, self.size * bounds.growth), Why.GREW)
+            return self._set(min(wanted, self.size * bounds.growth), ResizeReason.GREW)
         if wanted < self.size * 0.9:
-            return self._set(wanted, Why.SHRANK)
-        self.why = Why.KEPT
+            return self._set(wanted, ResizeReason.SHRANK)
+        self.resize_reason = ResizeReason.KEPT
         return self.size
 
     def _slow_cost(self) -> float:
@@ -86,15 +86,15 @@ class ChunkSize:
         ordered = sorted(self._costs)
         return max(ordered[math.ceil(0.75 * len(ordered)) - 1], 1e-9)
 
-    def _set(self, size: float, why: Why) -> int:
+    def _set(self, size: float, why: ResizeReason) -> int:
         new = self._bounded(int(size))
-        if why is Why.OVERSHOT or new < self.size:
+        if why is ResizeReason.OVERSHOT or new < self.size:
             # What was measured at another size counts no more: short chunks cost more a row.
             self._costs.clear()
-        self.why = why if new != self.size else Why.KEPT
+        self.resize_reason = why if new != self.size else ResizeReason.KEPT
         self.size = new
         self._since = 0
         return new
 
     def _bounded(self, size: int) -> int:
-        return max(self.bounds.smallest, min(self.bounds.largest, size))
+        return max(self.limits.smallest, min(self.limits.largest, size))

@@ -18,8 +18,8 @@ import sqlalchemy as sa
 
 from online_migrate import exceptions
 from online_migrate.dialects import Dialect, dialect_of
-from online_migrate.dialects.bulk import our_prefix
 from online_migrate.walk.checkpoint import show_key
+from online_migrate.writers.bulk import our_prefix
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -131,7 +131,7 @@ def _partial(index: Any) -> bool:
     return any(name.endswith("_where") and value is not None for name, value in options.items())
 
 
-_ORDERED_AS_HERE = (int, float, decimal.Decimal, datetime.date, datetime.time, datetime.timedelta)
+_PYTHON_ORDERED_TYPES = (int, float, decimal.Decimal, datetime.date, datetime.time, datetime.timedelta)
 
 
 def is_beyond(lower: Key, upper: Key) -> bool:
@@ -143,7 +143,7 @@ def is_beyond(lower: Key, upper: Key) -> bool:
     for before, after in zip(lower, upper, strict=True):
         if before == after:
             continue
-        if type(before) is type(after) and isinstance(before, _ORDERED_AS_HERE):
+        if type(before) is type(after) and isinstance(before, _PYTHON_ORDERED_TYPES):
             return bool(before < after)
         return True
     return False
@@ -263,7 +263,7 @@ class Chunker:
         *sparse*, here and below: few rows satisfy it, and another index may find them sooner than the key's.
         """
         highest_first = [part.desc() for part in self.key]
-        query = self._ahead(lower, condition, sparse).order_by(None).order_by(*highest_first).limit(1)
+        query = self._keys_above(lower, condition, sparse).order_by(None).order_by(*highest_first).limit(1)
         found = self._read(connection, query)
         return found[0] if found else None
 
@@ -277,11 +277,11 @@ class Chunker:
         sparse: bool = False,
     ) -> Key | None:
         """The key of the *n*-th row above *lower* (that satisfies *condition*); None if there are fewer."""
-        query = self._ahead(lower, condition, sparse).limit(1).offset(n - 1)
+        query = self._keys_above(lower, condition, sparse).limit(1).offset(n - 1)
         found = self._read(connection, query)
         return found[0] if found else None
 
-    def _ahead(
+    def _keys_above(
         self, lower: Key | None, condition: sa.ColumnElement[bool] | None, sparse: bool
     ) -> sa.Select[Any]:
         keys = sa.select(*self.key).order_by(*self.key)
@@ -300,7 +300,7 @@ class Chunker:
         sparse: bool = False,
     ) -> list[Key]:
         """The keys of the next *size* rows above *lower*, only those that satisfy *condition* if given."""
-        return self._read(connection, self._ahead(lower, condition, sparse).limit(size))
+        return self._read(connection, self._keys_above(lower, condition, sparse).limit(size))
 
     def _read(self, connection: Connection, query: sa.Select[Any]) -> list[Key]:
         return self.keys(lambda: connection.execute(query))
@@ -334,9 +334,9 @@ class Chunker:
             inside = sa.and_(*bounds)
             conditions = [inside] if pending is None else [inside, pending]
             if excluding:
-                conditions.append(sa.not_(self.among(excluding)))
+                conditions.append(sa.not_(self.key_in(excluding)))
             if only is not None:
-                conditions.append(self.among(only))
+                conditions.append(self.key_in(only))
             return inside, sa.and_(*conditions)
 
         plain = not excluding and only is None
@@ -347,12 +347,12 @@ class Chunker:
         """One row by itself, pending or not."""
 
         def build() -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
-            this = self.among([key])
+            this = self.key_in([key])
             return this, this
 
         return Chunk(self.table, self.columns, None, key, build)
 
-    def among(self, keys: Iterable[Key]) -> sa.ColumnElement[bool]:
+    def key_in(self, keys: Iterable[Key]) -> sa.ColumnElement[bool]:
         """The rows with one of these keys."""
         if len(self.key) == 1:
             return self.key[0].in_([self._binds(key)[0] for key in keys])
@@ -360,7 +360,7 @@ class Chunker:
         return sa.tuple_(*self.key).in_([sa.tuple_(*self._binds(key)) for key in keys])
 
 
-class ForChunks:
+class CompiledChunkStatement:
     """A statement on the pending rows of a chunk: put together once, for as long as chunks are plain ranges.
 
     To put it together takes a client longer than to send it. *build*: makes the statement, of the

@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
-from online_migrate.migrate.run import Outcome
+from online_migrate.migrate.status import Outcome
 from tests.functional.test_migrate_walk import KEYS
 from tests.servers import Database
 from tests.support import schema

@@ -173,7 +173,7 @@ def test_workers_beside_an_application_do_every_row_as_often_as_it_must_be(
     with _project(tmp_path, database, SHORT_LEASE) as project:
         application = Application(database, 1_500, seed)
         project.data("paced", PACED)
-        project.site().prepare()
+        project.site().ensure_state_tables()
         environment = {"PACE": "0.002"}
         # What the application has undone and "paced" not done again is a failure of "doubled", for now.
         codes = (0, 1, 2)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from oslo_db.exception import DBError
 
 from online_migrate.dialects import create_engine, dialect_of
-from online_migrate.dialects.errors import ServerFault, set_isolation
+from online_migrate.dialects.errors import DATABASE_ERRORS, set_isolation
 from tests.servers import Database, tls
 from tests.support.project import execute
 
@@ -85,7 +85,7 @@ def test_a_server_that_goes_away_while_a_session_is_set_up_is_said_as_always(
         number = connection.scalar(sa.text("SELECT CONNECTION_ID()"))
         connection.rollback()
         execute(database.engine, f"KILL {number}")
-        with pytest.raises(ServerFault) as caught:
+        with pytest.raises(DATABASE_ERRORS) as caught:
             set_isolation(connection, level)
         assert dialect_of(connection).is_connection_lost(caught.value)
     engine.dispose()

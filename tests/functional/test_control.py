@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from online_migrate import command, exceptions
 from online_migrate.cli.options import TimeOfDay
-from online_migrate.migrate.run import Outcome
+from online_migrate.migrate.status import Outcome
 from online_migrate.state import Status
 from tests.servers import Database
 from tests.support.project import PATIENCE, Process, Project, create, execute, insert, rows, scalar, wait_for
@@ -193,7 +193,7 @@ def test_what_was_never_run_can_be_paused_and_keeps_its_dependents_waiting(
     )
     assert command.pause(project.site(), "fill").status is Status.PAUSED
     results = project.migrate()
-    assert results["fill"].outcome is Outcome.HELD
+    assert results["fill"].outcome is Outcome.SUSPENDED
     assert results["later"].outcome is Outcome.WAITING
     assert results["other"].outcome is Outcome.COMPLETE
     assert command.exit_code(results.values()) == 1

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from online_migrate.command import exit_code
-from online_migrate.migrate.run import Outcome, Result
+from online_migrate.migrate.status import Outcome, Result
 from tests.servers import Database
 from tests.support.project import Project, execute, rows, scalar, wait_for
 

@@ -112,7 +112,7 @@ def test_two_migrators_apply_nothing_twice(project: Project, database: Database)
 
 def test_while_another_migrates_the_schema_the_second_says_so(project: Project, database: Database) -> None:
     """The migrator's lock is held: exit 1 with the reason; it is free again when its holder is gone."""
-    from online_migrate.ddl.session import migrator
+    from online_migrate.ddl.session import ddl_session
     from online_migrate.exceptions import OtherMigrator
     from online_migrate.waiting import Clock, Stop
 
@@ -131,7 +131,7 @@ def test_while_another_migrates_the_schema_the_second_says_so(project: Project, 
 
     schema.as_before(project, database, 3)
     first = project.site()
-    with migrator(first.engine, first.project.settings, clock=Clock(), stop=Stop()):
+    with ddl_session(first.engine, first.project.settings, clock=Clock(), stop=Stop()):
         with pytest.raises(OtherMigrator) as refusal:
             command.expand(project.site(clock=Hurry()))
         assert refusal.value.exit_code == 1
@@ -143,14 +143,14 @@ def test_two_databases_of_one_server_do_not_wait_for_each_other(
     project: Project, database: Database, tmp_path: Path
 ) -> None:
     """The migrator's lock is one database's."""
-    from online_migrate.ddl.session import migrator
+    from online_migrate.ddl.session import ddl_session
     from online_migrate.waiting import Clock, Stop
 
     first = project.site()
     with (
         database.server.fresh_database(tmp_path, "other") as other,
         schema.volumes(tmp_path / "other", other) as second,
-        migrator(first.engine, first.project.settings, clock=Clock(), stop=Stop()),
+        ddl_session(first.engine, first.project.settings, clock=Clock(), stop=Stop()),
     ):
         assert second.apply_expand() == ["e1", "e2"]
 
@@ -204,7 +204,7 @@ def test_a_lock_that_is_held_for_a_while_is_waited_for(project: Project, databas
     thread = threading.Thread(target=hold)
     thread.start()
     assert held.wait(30)
-    project.site().prepare()
+    project.site().ensure_state_tables()
     over.set()
     thread.join()
     assert schema.version_rows(database, state.VERSION_TABLE) == ENGINE

@@ -95,9 +95,9 @@ def test_expand_never_contracts(project: Project, database: Database) -> None:
     project.expand('op.create_table("t", sa.Column("id", sa.Integer, primary_key=True))', "e1")
     project.contract('op.drop_table("t")', "c1")
     project.apply_expand()
-    with project.site().stepper() as stepper, pytest.raises(ContractNotPermitted):
+    with project.site().revision_runner() as stepper, pytest.raises(ContractNotPermitted):
         runner.run(stepper, ["c1"])
-    with project.site().stepper() as stepper, pytest.raises(ContractNotPermitted):
+    with project.site().revision_runner() as stepper, pytest.raises(ContractNotPermitted):
         stepper.apply("c1")
     assert "t" in schema.tables(database)
 

@@ -10,8 +10,8 @@ import pytest
 from online_migrate import command
 from online_migrate.dialects import dialect_of
 from online_migrate.exceptions import GateClosed
-from online_migrate.migrate.relay import Relay
-from online_migrate.throttle.server import FlowControl
+from online_migrate.migrate.executor.pipeline import ChunkPipeline
+from online_migrate.throttle.server_throttlers import FlowControl
 from online_migrate.waiting import Clock
 from tests.servers import Database
 from tests.support import schema
@@ -40,7 +40,7 @@ def test_a_worker_has_one_chunk_in_hand(
     project: Project, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Behind a balancer its second connection may lead to a node that has not seen the first chunk yet."""
-    monkeypatch.setattr(Relay, "lanes", lambda _relay: pytest.fail("a second connection is opened"))
+    monkeypatch.setattr(ChunkPipeline, "lanes", lambda _relay: pytest.fail("a second connection is opened"))
     schema.ready(project, database)
     assert schema.query_all(database, "SELECT count(*) FROM volumes WHERE size_bytes IS NULL") == [(0,)]
 
@@ -81,6 +81,6 @@ def test_flow_control_is_read_and_lets_a_cluster_that_keeps_up_work(
         assert held_back is not None
         assert held_back >= 0.0
         throttler = FlowControl(Clock())
-        assert [throttler.look(connection) for _ in range(3)] == [None] * 3
+        assert [throttler.sample(connection) for _ in range(3)] == [None] * 3
     schema.ready(project, database)
     assert schema.query_all(database, "SELECT count(*) FROM volumes WHERE size_bytes IS NULL") == [(0,)]

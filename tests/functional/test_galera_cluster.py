@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from online_migrate import command, state
 from online_migrate.command import Outcome
 from online_migrate.exceptions import GateClosed
-from online_migrate.migrate.progress import Silent, Snapshot
-from online_migrate.throttle.server import FlowControl
+from online_migrate.migrate.progress import NullListener, Snapshot
+from online_migrate.throttle.server_throttlers import FlowControl
 from online_migrate.waiting import Clock
 from tests.servers import Database, Server
 from tests.servers.cluster import Cluster, status_of, url_on
@@ -57,7 +57,7 @@ HELD, FREE = 0.3, 0.05
 """Seconds for which the cluster is held back, and then is not: together less than between two looks."""
 
 
-class Watch(Silent):
+class Watch(NullListener):
     """Keeps why a run waited for the cluster, and calls somebody when it does so for the first time."""
 
     def __init__(self, waits: Callable[[], None] = lambda: None) -> None:
@@ -217,7 +217,7 @@ def test_a_run_waits_while_the_cluster_holds_back_its_writers(
     """It begins no chunk, although the cluster lets everybody write in between, and goes on afterwards."""
     items(database, 30)
     project.data("fill", FILL.format(pending=PENDING, processes=1, pause=0.05))
-    project.site().prepare()
+    project.site().ensure_state_tables()
     counts: list[tuple[int, int]] = []
 
     def look_and_let_go() -> None:
@@ -267,10 +267,10 @@ def test_both_nodes_make_the_tables_of_the_engine_at_once(
     def come_in_between(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
         if statement.strip().startswith(f"{moment} {state.VERSION_TABLE}") and not came:
             came.append(statement)
-            other.prepare()
+            other.ensure_state_tables()
 
     sa.event.listen(mine.engine, "before_cursor_execute", come_in_between)
-    mine.prepare()
+    mine.ensure_state_tables()
     assert came
     assert schema.version_rows(database, state.VERSION_TABLE) == ["contract_0001", "expand_0003"]
     assert set(schema.tables(database)) == state.TABLES | {"letters"}
@@ -285,7 +285,7 @@ def test_workers_on_both_nodes_do_each_row_once(
     """Two processes, each with a node of its own: no lock is of both, so what they do at once collides."""
     items(database, 72)
     project.data("fill", FILL.format(pending=pending, processes=2, pause=0.002))
-    project.site().prepare()
+    project.site().ensure_state_tables()
     arguments = ("migrate", "--json", "--workers", "2", "--batch-size", "3", "--pace", "full")
     urls = [url_on(node, database.name) for node in cluster.nodes]
     processes = [project.start("--url", url, *arguments) for url in urls]
@@ -303,7 +303,7 @@ def test_an_extent_that_another_node_takes_at_the_same_moment_is_not_ours(
     """The other one writes of the walk, a moment before us, just what we are going to write."""
     items(database, 72)
     project.data("fill", FILL.format(pending="", processes=1, pause=0))
-    project.site().prepare()
+    project.site().ensure_state_tables()
     site = dataclasses.replace(project.site(), given_url=url_on(cluster.nodes[1], database.name))
     elsewhere = sa.create_engine(url_on(cluster.nodes[0], database.name))
     here = sa.create_engine(url_on(cluster.nodes[1], database.name))
@@ -321,7 +321,7 @@ def test_an_extent_that_another_node_takes_at_the_same_moment_is_not_ours(
             time.sleep(0.01)
 
     sa.event.listen(site.engine, "before_cursor_execute", come_in_between)
-    [result] = command.migrate(site, (), command.Limits(batch_size=3))
+    [result] = command.migrate(site, (), command.MigrateOptions(batch_size=3))
     assert came
     assert result.done == 48
     counts = rows(here, "SELECT hits, count(*), min(id) FROM items GROUP BY hits ORDER BY hits")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from online_migrate.migrate.run import Outcome
+from online_migrate.migrate.status import Outcome
 from tests.servers import Database
 from tests.support.project import Project, create, execute, insert, rows
 
@@ -83,7 +83,7 @@ def test_every_statement_on_a_range_goes_by_the_key(
 ) -> None:
     _items(database, key)
     project.data("fill", KINDS[kind])
-    project.site().prepare()
+    project.site().ensure_state_tables()
     sent.clear()  # what made the table
     result = project.migrate()["fill"]
     assert (result.outcome, result.done) == (Outcome.COMPLETE, COUNT)

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
-from online_migrate.migrate.run import Outcome
+from online_migrate.migrate.status import Outcome
 from tests.servers import Database
 from tests.support.project import Project, create, execute, insert, rows, scalar
 

@@ -14,8 +14,8 @@ import pytest
 import sqlalchemy as sa
 
 from online_migrate import command
-from online_migrate.command import Limits, Outcome
-from online_migrate.migrate.progress import Silent, Snapshot
+from online_migrate.command import MigrateOptions, Outcome
+from online_migrate.migrate.progress import NullListener, Snapshot
 from tests.servers import Database
 from tests.servers.replication import REPLICA_NAME, Pair
 from tests.support.project import Project, execute, scalar
@@ -32,7 +32,7 @@ def fill(row):
 """Slow enough for a replica to fall behind meanwhile."""
 
 
-class Watch(Silent):
+class Watch(NullListener):
     """Keeps what was shown, and calls somebody when rows move, and when a run waits for a replica."""
 
     def __init__(
@@ -66,7 +66,7 @@ def project(tmp_path: Path, pair: Pair, database: Database) -> Iterator[Project]
             insert = sa.text("INSERT INTO items (id) VALUES (:id)")
             connection.execute(insert, [{"id": i} for i in range(1, ROWS + 1)])
         project.data("fill", FILL)
-        project.site().prepare()
+        project.site().ensure_state_tables()
         end = time.monotonic() + 60
         while not pair.shows(database.name, f"SELECT 1 FROM items WHERE id = {ROWS}"):
             assert time.monotonic() < end
@@ -89,10 +89,10 @@ def held(pair: Pair) -> Iterator[None]:
         yield
 
 
-def limits(pair: Pair, database: Database, **more: Any) -> Limits:
+def limits(pair: Pair, database: Database, **more: Any) -> MigrateOptions:
     """PostgreSQL knows its replica; to others it is told."""
     given = () if database.server.product == "postgresql" else (pair.replica_url_of(database.name),)
-    return Limits(batch_size=1, replicas=given, max_lag=0.5, **more)
+    return MigrateOptions(batch_size=1, replicas=given, max_lag=0.5, **more)
 
 
 def moved(database: Database) -> Any:

@@ -15,12 +15,12 @@ from sqlalchemy import event
 from online_migrate import command, exceptions, state
 from online_migrate.command import exit_code
 from online_migrate.dialects import dialect_of
-from online_migrate.migrate.claims import lock_of
-from online_migrate.migrate.crew import Workplace
-from online_migrate.migrate.ending import Ending
-from online_migrate.migrate.job import Job
-from online_migrate.migrate.progress import Meter, Silent, Snapshot
-from online_migrate.migrate.run import TRANSITIONS, Outcome
+from online_migrate.kinds.bound import BoundMigration
+from online_migrate.migrate.progress import NullListener, RateMeter, Snapshot
+from online_migrate.migrate.run.context import RunContext
+from online_migrate.migrate.run.finalizer import Finalizer
+from online_migrate.migrate.status import TRANSITIONS, Outcome
+from online_migrate.migrate.worker.lease import worker_lock_name
 from online_migrate.state import Status
 from online_migrate.waiting import Clock, Stop
 from tests.servers import Database
@@ -66,7 +66,7 @@ def _row(i: int, values: dict[str, Any]) -> dict[str, Any]:
     return {"id": i} | {name: value(i) if callable(value) else value for name, value in values.items()}
 
 
-class At(Silent):
+class At(NullListener):
     """Calls a function after the *nth* chunk was committed."""
 
     def __init__(self, act: Callable[[], None], nth: int = 1) -> None:
@@ -106,7 +106,7 @@ def test_rows_behind_and_ahead_of_the_walk_and_undone_ones_are_migrated(
     assert result.done == 35  # two of them twice, one was deleted before its chunk
 
 
-class Appending(Silent):
+class Appending(NullListener):
     """An application that appends a row after every chunk, without an end."""
 
     def __init__(self, database: Database, size: str) -> None:
@@ -143,7 +143,7 @@ def test_rows_that_become_pending_as_fast_as_they_are_moved_end_the_run(
     project.data("fill", f"fill = Backfill(table='items', values=lambda t: {{'size': t.c.gb * 10}}{pending})")
     application = Appending(database, "NULL")
     result = project.migrate(batch_size=10, listener=application)["fill"]
-    assert (result.outcome, exit_code([result])) == (Outcome.CHASED, 1)
+    assert (result.outcome, exit_code([result])) == (Outcome.NOT_CONVERGING, 1)
     assert result.done >= 25
     assert project.migrate()["fill"].outcome is Outcome.COMPLETE
 
@@ -669,7 +669,7 @@ def test_a_row_that_is_inserted_inside_a_chunk_does_not_exceed_the_limit(
                 execute(database.engine, f"INSERT INTO items (id, gb) VALUES ({number}, 1)")
 
     event.listen(site.engine, "before_cursor_execute", between)
-    [result] = command.migrate(site, limits=command.Limits(max_count=3, batch_size=10))
+    [result] = command.migrate(site, limits=command.MigrateOptions(max_count=3, batch_size=10))
     assert result.done == 3
     assert scalar(database.engine, "SELECT count(*) FROM items WHERE size IS NOT NULL") == 3
 
@@ -905,7 +905,7 @@ def test_a_deadlock_is_no_failure(source: str, database: Database, project: Proj
     assert rows(database.engine, "SELECT DISTINCT hits FROM items") == [(hits,)]
 
 
-class Seen(Silent):
+class Seen(NullListener):
     """Keeps what was shown."""
 
     def __init__(self) -> None:
@@ -921,16 +921,16 @@ def test_rows_that_take_long_to_count_are_counted_beside_the_work(
 ) -> None:
     """The first chunk does not wait for a number; when it is there, it fits what was moved meanwhile."""
 
-    def not_yet(place: Workplace, job: Job, _connection: sa.Connection) -> tuple[Meter, bool]:
-        return Meter(job.name, total=None, done=0, clock=place.clock), False
+    def not_yet(place: RunContext, job: BoundMigration, _connection: sa.Connection) -> tuple[RateMeter, bool]:
+        return RateMeter(job.name, total=None, done=0, clock=place.clock), False
 
-    monkeypatch.setattr("online_migrate.migrate.runner._new_meter", not_yet)
+    monkeypatch.setattr("online_migrate.migrate.run.runner._new_meter", not_yet)
     items(database.engine, 60)
     execute(database.engine, "UPDATE items SET size = 1 WHERE id <= 20")
     slow = "import time\n" + COUNT_UP.replace("    return", "    time.sleep(0.03)\n    return")
     project.data("fill", slow)
     seen = Seen()
-    [result] = command.migrate(project.site(listener=seen), limits=command.Limits(batch_size=1))
+    [result] = command.migrate(project.site(listener=seen), limits=command.MigrateOptions(batch_size=1))
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 40)
     assert {snapshot.total for snapshot in seen.snapshots} <= {None, 60}
     assert (seen.snapshots[-1].total, seen.snapshots[-1].done) == (60, 60)
@@ -943,22 +943,22 @@ def test_a_run_that_is_begun_after_the_end_of_ours_does_not_change_it(
     """We counted that nothing is pending; somebody who starts before we have left is none of ours."""
     items(database.engine, 10)
     project.data("fill", FILL)
-    leave = Ending.leave
+    leave = Finalizer.finalize
 
-    def late(ending: Ending) -> Outcome:
+    def late(ending: Finalizer) -> Outcome:
         with database.engine.connect() as other:
-            assert dialect_of(other).try_named_lock(other, lock_of("other"))
+            assert dialect_of(other).try_named_lock(other, worker_lock_name("other"))
             state.start_record(other, "fill")
             state.register(other, "other", "fill", dialect_of(other).epoch())
             other.commit()
             return leave(ending)
 
-    monkeypatch.setattr(Ending, "leave", late)
+    monkeypatch.setattr(Finalizer, "leave", late)
     [result] = command.migrate(project.site())
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 10)
 
 
-class Cut(Silent):
+class Cut(NullListener):
     """Ends all sessions each time that some rows were moved."""
 
     def __init__(self, database: Database, every: int) -> None:
@@ -977,11 +977,11 @@ def test_connections_may_be_lost_again_and_again_as_long_as_rows_move(
     database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is counted is how often in a row; a run of days does not end at its twelfth hiccup."""
-    monkeypatch.setattr("online_migrate.migrate.runner._RECONNECTS", 3)
+    monkeypatch.setattr("online_migrate.migrate.run.runner._RECONNECTS", 3)
     items(database.engine, 80)
     project.data("fill", FILL)
     cut = Cut(database, every=10)
-    [result] = command.migrate(project.site(listener=cut), limits=command.Limits(batch_size=5))
+    [result] = command.migrate(project.site(listener=cut), limits=command.MigrateOptions(batch_size=5))
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 80)
     assert cut.times == 8
 
@@ -1019,7 +1019,7 @@ def test_a_lock_that_is_not_had_in_time_is_tried_again(database: Database, proje
     holder.execute(sa.text("UPDATE items SET gb = 77 WHERE id = 7"))
     released = threading.Timer(2.5, holder.commit)
     released.start()
-    [result] = command.migrate(site, limits=command.Limits(batch_size=5))
+    [result] = command.migrate(site, limits=command.MigrateOptions(batch_size=5))
     released.join()
     holder.close()
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 9)
@@ -1103,7 +1103,7 @@ def test_a_server_that_stays_away_is_said_and_the_next_run_goes_on(
         project.url = way.url
         site = project.site(clock=Hurried(), listener=At(way.close, nth=2))
         with pytest.raises(exceptions.ServerDown) as caught:
-            command.migrate(site, limits=command.Limits(batch_size=5))
+            command.migrate(site, limits=command.MigrateOptions(batch_size=5))
     assert caught.value.exit_code == 2
     project.url = database.url
     assert project.counts("fill") == (10, 10, 0)

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
 from online_migrate import exceptions
-from online_migrate.migrate.progress import Silent, Snapshot
-from online_migrate.migrate.run import Outcome
+from online_migrate.migrate.progress import NullListener, Snapshot
+from online_migrate.migrate.status import Outcome
 from tests.servers import Database
 from tests.support.project import Project, create, execute, insert, rows, scalar
 
@@ -105,7 +105,7 @@ KEYS: dict[str, tuple[Columns, list[tuple[Any, ...]]]] = {
 AT_DEFAULT_PACE = "two integers"
 
 
-class Chunks(Silent):
+class Chunks(NullListener):
     """Remembers how many rows each chunk migrated."""
 
     def __init__(self) -> None:

@@ -12,9 +12,9 @@ import pytest
 import sqlalchemy as sa
 
 from online_migrate import command
-from online_migrate.command import Limits, Outcome
+from online_migrate.command import MigrateOptions, Outcome
 from online_migrate.dialects import dialect_of
-from online_migrate.migrate.progress import Silent, Snapshot
+from online_migrate.migrate.progress import NullListener, Snapshot
 from online_migrate.waiting import Clock, Stop
 from tests.servers import Database
 from tests.support.project import Project, execute, scalar
@@ -39,7 +39,7 @@ def fill(connection, chunk):
 """
 
 
-class Watch(Silent):
+class Watch(NullListener):
     """Keeps what was shown."""
 
     def __init__(self) -> None:
@@ -96,7 +96,7 @@ def test_a_query_holds_a_run_until_it_gives_nothing(database: Database, project:
     thread = threading.Thread(target=over)
     thread.start()
     site = project.site(listener=watch)
-    [result] = command.migrate(site, limits=Limits(throttle_query="SELECT count(*) FROM busy"))
+    [result] = command.migrate(site, limits=MigrateOptions(throttle_query="SELECT count(*) FROM busy"))
     thread.join()
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 100)
     assert "query: it gives 1" in watch.reasons
@@ -111,7 +111,7 @@ def test_load_holds_a_run(database: Database, project: Project) -> None:
         held = project.run("migrate", "--max-load", f"{counter}=0", "--max-time", "2s")
         assert held.code == 1
         assert scalar(database.engine, "SELECT count(size) FROM items") == 0
-        [result] = command.migrate(project.site(), limits=Limits(max_load=f"{counter}=100000"))
+        [result] = command.migrate(project.site(), limits=MigrateOptions(max_load=f"{counter}=100000"))
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 100)
 
 
@@ -168,7 +168,7 @@ def test_a_worker_rests_as_long_as_it_is_told(
     """Three seconds for each second of work; a chunk takes at least a tenth here."""
     project.data("fill", SLOW.replace("0.7", "0.1"))
     clock = Rests()
-    asked = Limits(pace="full", nice=nice, batch_size=20)
+    asked = MigrateOptions(pace="full", nice=nice, batch_size=20)
     [result] = command.migrate(project.site(clock=clock), limits=asked)
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 100)
     assert (sum(0.3 <= seconds <= 1.0 for seconds in clock.waits) >= 4) is rests, clock.waits
@@ -229,7 +229,7 @@ def test_a_run_waits_when_it_keeps_others_waiting(database: Database, project: P
     thread = threading.Thread(target=application)
     thread.start()
     site = project.site(listener=watch)
-    [result] = command.migrate(site, limits=Limits(batch_size=10, workers=2, max_time=60))
+    [result] = command.migrate(site, limits=MigrateOptions(batch_size=10, workers=2, max_time=60))
     over.set()
     thread.join()
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 100)
@@ -258,7 +258,7 @@ def test_a_long_history_holds_a_run(database: Database, project: Project) -> Non
             execute(database.engine, "UPDATE items SET id = id, size = 5", "UPDATE items SET size = NULL")
         site = project.site(listener=watch)
         site.project.__dict__["settings"] = dataclasses.replace(site.project.settings, max_history=1)
-        [result] = command.migrate(site, limits=Limits(max_time=2))
+        [result] = command.migrate(site, limits=MigrateOptions(max_time=2))
         assert (result.outcome, result.done) == (Outcome.REMAINING, 0)
         assert any(reason.startswith("history: ") for reason in watch.reasons)
     assert project.run("migrate").code == 0

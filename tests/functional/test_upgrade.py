@@ -9,7 +9,7 @@ import pytest
 
 from online_migrate import command
 from online_migrate.exceptions import GateClosed
-from online_migrate.migrate.run import Outcome
+from online_migrate.migrate.status import Outcome
 from tests.servers import Database, Server
 from tests.support import schema
 from tests.support.project import Project

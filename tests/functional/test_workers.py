@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from online_migrate import state
 from online_migrate.dialects import dialect_of
-from online_migrate.migrate.run import Outcome, Result
+from online_migrate.migrate.status import Outcome, Result
 from online_migrate.walk.checkpoint import decode_key
 from tests.servers import Database
 from tests.support.project import PATIENCE, Project, create, insert, rows, scalar, wait_for
@@ -325,7 +325,7 @@ def test_the_watermark_is_never_beyond_a_row_that_is_not_handled(
         """,
     )
     results: list[Result] = []
-    project.site().prepare()
+    project.site().ensure_state_tables()
     runner = threading.Thread(target=lambda: results.append(project.migrate(workers=4, batch_size=5)["fill"]))
     runner.start()
     seen, ahead = 0, 0
@@ -365,12 +365,12 @@ def _beyond(connection: sa.Connection, dialect: Any) -> int | None:
 
 def test_a_lease_is_of_one_extent_and_of_who_is_written_down(database: Database, project: Project) -> None:
     """Nobody moves a lease that he has not; who was taken for dead is written down when he asks for work."""
-    project.site().prepare()
+    project.site().ensure_state_tables()
     with database.engine.connect() as connection, connection.begin():
         epoch = dialect_of(connection).epoch()
         advance = state.Advance(epoch)
         state.register(connection, "one", "fill", epoch)
-        assert state.take(connection, "one", "fill", 7, None, "[80]", epoch) == 0
+        assert state.assign_range(connection, "one", "fill", 7, None, "[80]", epoch) == 0
         assert not advance(connection, "one", 6, before=None, lower="[10]", done=10)
         assert not advance(connection, "two", 7, before=None, lower="[10]", done=10)
         assert not advance(connection, "one", 7, before="[5]", lower="[10]", done=10)
@@ -378,12 +378,17 @@ def test_a_lease_is_of_one_extent_and_of_who_is_written_down(database: Database,
         # Whoever does not know that this got through cannot do it again.
         assert not advance(connection, "one", 7, before=None, lower="[10]", done=10)
         [worker] = state.workers_of(connection, "fill", epoch)
-        assert (worker.extent, worker.lower_key, worker.upper_key, worker.done) == (7, "[10]", "[80]", 10)
+        assert (worker.range_number, worker.lower_key, worker.upper_key, worker.done) == (
+            7,
+            "[10]",
+            "[80]",
+            10,
+        )
         assert not advance(connection, "one", 7, before="[5]", lower=None, done=5)
         assert advance(connection, "one", 7, before="[10]", lower=None, done=5)
-        assert state.take(connection, "one", "fill", 8, "[80]", "[90]", epoch) == 15
-        assert state.dismiss(connection, "one") == 0
+        assert state.assign_range(connection, "one", "fill", 8, "[80]", "[90]", epoch) == 15
+        assert state.delete_worker(connection, "one") == 0
         assert not advance(connection, "one", 8, before="[80]", lower="[85]", done=5)
-        assert state.take(connection, "one", "fill", 9, "[90]", "[99]", epoch) == 0
+        assert state.assign_range(connection, "one", "fill", 9, "[90]", "[99]", epoch) == 0
         [worker] = state.workers_of(connection, "fill", epoch)
-        assert (worker.id, worker.extent, worker.lower_key, worker.done) == ("one", 9, "[90]", 0)
+        assert (worker.id, worker.range_number, worker.lower_key, worker.done) == ("one", 9, "[90]", 0)

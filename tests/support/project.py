@@ -26,10 +26,10 @@ from typing import Any, Self
 import sqlalchemy as sa
 
 from online_migrate import command
-from online_migrate.command import Site
+from online_migrate.command import CommandContext
 from online_migrate.migrate.progress import Listener
-from online_migrate.migrate.run import Result
-from online_migrate.revision.init import init
+from online_migrate.migrate.status import Result
+from online_migrate.script.init import init
 from online_migrate.status.report import MigrationState, Report
 from tests.servers import Database
 from tests.support import forks
@@ -73,7 +73,7 @@ class Project:
     def __init__(self, folder: Path, url: str) -> None:
         self.folder = folder
         self.url = url
-        self._sites: list[Site] = []
+        self._sites: list[CommandContext] = []
         self._processes: list[Process] = []
         self._last: dict[str, str] = {}
 
@@ -174,9 +174,9 @@ class Project:
 
     # --- commands in this process ----------------------------------------------------------------
 
-    def site(self, **more: Any) -> Site:
+    def site(self, **more: Any) -> CommandContext:
         """A site for the functions of :mod:`online_migrate.command`, read anew from the scripts."""
-        site = Site(config_file=self.config_file, given_url=self.url, **more)
+        site = CommandContext(config_file=self.config_file, given_url=self.url, **more)
         self._sites.append(site)
         return site
 
@@ -187,7 +187,7 @@ class Project:
     def migrate(self, *names: str, listener: Listener | None = None, **limits: Any) -> dict[str, Result]:
         """``migrate``, in this process: the results by name. *limits*: those of ``command.Limits``."""
         site = self.site() if listener is None else self.site(listener=listener)
-        results = command.migrate(site, names, command.Limits(**limits))
+        results = command.migrate(site, names, command.MigrateOptions(**limits))
         return {result.name: result for result in results}
 
     def report(self) -> Report:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from online_migrate.walk.chunk_size import Bounds, ChunkSize, Why
+from online_migrate.walk.chunk_size import ChunkSize, ResizeReason, SizeLimits
 
 TARGET = 0.1
 Cost = Callable[[int, int], float]
@@ -39,14 +39,14 @@ def of_times(chunks: Iterable[tuple[int, float]]) -> list[float]:
 @pytest.mark.parametrize("start", [10, 100, 500, 50_000])
 def test_a_steady_cost_is_found_from_wherever_it_starts(start: int) -> None:
     """One millisecond a row: chunks of about a hundred, and never again one that takes far too long."""
-    seen = follow(ChunkSize(Bounds(TARGET), start), lambda _n, rows: rows * 0.001, 40)
+    seen = follow(ChunkSize(SizeLimits(TARGET), start), lambda _n, rows: rows * 0.001, 40)
     assert all(90 <= rows <= 110 for rows, _seconds in seen[-10:])
     assert all(seconds <= TARGET * 1.2 for seconds in of_times(seen[1:]))
 
 
 def test_a_cost_that_jumps_tenfold_hurts_once() -> None:
     """The first dear chunk takes ten times as long; the next one is as long as it should be."""
-    controller = ChunkSize(Bounds(TARGET, smallest=1), 100)
+    controller = ChunkSize(SizeLimits(TARGET, smallest=1), 100)
     seen = follow(controller, lambda n, rows: rows * (0.001 if n < 20 else 0.01), 60)
     assert [n for n, seconds in enumerate(of_times(seen)) if seconds > TARGET * 1.2] == [20]
     assert seen[21][0] == 10
@@ -55,7 +55,7 @@ def test_a_cost_that_jumps_tenfold_hurts_once() -> None:
 
 def test_a_cost_that_falls_again_is_made_use_of_step_by_step() -> None:
     """After a dear stretch the size comes back, by half at most each time."""
-    controller = ChunkSize(Bounds(TARGET, smallest=1), 100)
+    controller = ChunkSize(SizeLimits(TARGET, smallest=1), 100)
     seen = follow(controller, lambda n, rows: rows * (0.01 if 10 <= n < 30 else 0.001), 80)
     sizes = [rows for rows, _seconds in seen]
     assert sizes[29] <= 11
@@ -65,7 +65,7 @@ def test_a_cost_that_falls_again_is_made_use_of_step_by_step() -> None:
 
 def test_an_outlier_costs_little() -> None:
     """One chunk in twenty takes five times as long: the size gives way and is back before the next."""
-    controller = ChunkSize(Bounds(TARGET), 100)
+    controller = ChunkSize(SizeLimits(TARGET), 100)
     seen = follow(controller, lambda n, rows: rows * 0.001 * (5 if n % 20 == 19 else 1), 200)
     assert {rows for rows, _seconds in seen[20::20]} == {20}
     assert all(rows >= 90 for rows, _seconds in seen[39::20])
@@ -73,14 +73,14 @@ def test_an_outlier_costs_little() -> None:
 
 def test_a_chunk_that_is_a_little_slow_changes_nothing() -> None:
     """Two of eight that take less than twice their time are noise."""
-    controller = ChunkSize(Bounds(TARGET), 100)
+    controller = ChunkSize(SizeLimits(TARGET), 100)
     seen = follow(controller, lambda n, rows: rows * 0.001 * (1.8 if n % 8 in (3, 7) else 1), 100)
     assert {rows for rows, _seconds in seen} == {100}
 
 
 def test_a_lucky_chunk_says_nothing() -> None:
     """Rows that were done already are quick to pass over; those after them are not."""
-    controller = ChunkSize(Bounds(TARGET), 100)
+    controller = ChunkSize(SizeLimits(TARGET), 100)
     seen = follow(controller, lambda n, rows: rows * 0.001 * (0.001 if n % 4 == 2 else 1), 100)
     assert max(rows for rows, _seconds in seen) <= 110
 
@@ -89,7 +89,7 @@ def test_a_lucky_chunk_says_nothing() -> None:
 def test_noise_does_not_make_chunks_too_long(seed: int) -> None:
     """Times that vary by a third either way: hardly a chunk takes much too long, and none far too long."""
     noise = random.Random(seed)
-    controller = ChunkSize(Bounds(TARGET), 500)
+    controller = ChunkSize(SizeLimits(TARGET), 500)
     seen = follow(controller, lambda _n, rows: rows * 0.0002 * noise.uniform(0.67, 1.33), 400)
     times = sorted(of_times(seen[40:]))
     assert times[int(len(times) * 0.9)] <= TARGET * 1.3
@@ -99,44 +99,44 @@ def test_noise_does_not_make_chunks_too_long(seed: int) -> None:
 
 def test_tiny_tables_and_clocks_that_stand_still() -> None:
     """No rows, or no time, or a time that is none: nothing is learnt and nothing breaks."""
-    controller = ChunkSize(Bounds(TARGET), 500)
+    controller = ChunkSize(SizeLimits(TARGET), 500)
     for rows, seconds in ((0, 0.0), (0, 9.0), (-1, 1.0), (5, -1.0), (5, math.nan), (5, math.inf)):
         assert controller.observe(rows, seconds) == 500
-    assert controller.why is Why.START
+    assert controller.resize_reason is ResizeReason.START
     for _ in range(100):
         controller.observe(controller.size, 0.0)
-    assert controller.size == controller.bounds.largest
+    assert controller.size == controller.limits.largest
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.001, 0.1, 10.0, 1e9])
 def test_a_size_that_was_asked_for_is_kept(seconds: float) -> None:
     """Whatever it takes: --batch-size is what somebody said."""
-    controller = ChunkSize(Bounds(TARGET, smallest=7, largest=7), 7)
+    controller = ChunkSize(SizeLimits(TARGET, smallest=7, largest=7), 7)
     assert {controller.observe(7, seconds) for _ in range(30)} == {7}
 
 
 def test_it_can_say_why() -> None:
     """The reason is that of the last change: an operator reads it."""
-    controller = ChunkSize(Bounds(TARGET), 500)
-    assert controller.why is Why.START
+    controller = ChunkSize(SizeLimits(TARGET), 500)
+    assert controller.resize_reason is ResizeReason.START
     controller.observe(500, 1.0)
-    assert (controller.size, controller.why) == (50, Why.OVERSHOT)
+    assert (controller.size, controller.resize_reason) == (50, ResizeReason.OVERSHOT)
     for _ in range(3):
         controller.observe(50, 0.01)
-    assert (controller.size, controller.why) == (75, Why.GREW)
+    assert (controller.size, controller.resize_reason) == (75, ResizeReason.GREW)
     for _ in range(3):
         controller.observe(75, 0.1)
-    assert (controller.size, controller.why) == (75, Why.KEPT)
+    assert (controller.size, controller.resize_reason) == (75, ResizeReason.KEPT)
     for _ in range(8):
         controller.observe(controller.size, 0.15)
     assert controller.size < 75
-    assert controller.why is Why.SHRANK
+    assert controller.resize_reason is ResizeReason.SHRANK
 
 
 # --- anything ------------------------------------------------------------------------------------
 
 BOUNDS = st.builds(
-    lambda target, smallest, more, growth, overshoot, memory: Bounds(
+    lambda target, smallest, more, growth, overshoot, memory: SizeLimits(
         target, smallest, smallest + more, growth=growth, overshoot=overshoot, memory=memory
     ),
     st.floats(0.001, 10),
@@ -152,7 +152,7 @@ CHUNKS = st.lists(st.tuples(st.floats(0.001, 1), st.floats(0, 1e6) | st.floats(0
 
 @given(bounds=BOUNDS, start=st.integers(1, 200_000), chunks=CHUNKS)
 def test_it_stays_within_bounds_grows_by_steps_and_gives_way_at_once(
-    bounds: Bounds, start: int, chunks: list[tuple[float, float]]
+    bounds: SizeLimits, start: int, chunks: list[tuple[float, float]]
 ) -> None:
     """Whatever the times: within its bounds, no step of growth too large, no second overshoot of a cost.
 
@@ -180,8 +180,8 @@ def test_it_stays_within_bounds_grows_by_steps_and_gives_way_at_once(
 )
 def test_any_steady_cost_is_settled_on(overhead: float, cost: float, start: int) -> None:
     """A fixed cost for each chunk and one for each row: in the end chunks take about their time."""
-    controller = ChunkSize(Bounds(TARGET), start)
+    controller = ChunkSize(SizeLimits(TARGET), start)
     seen = follow(controller, lambda _n, rows: overhead + rows * cost, 400)
     for rows, seconds in seen[-20:]:
-        assert seconds <= TARGET * 1.25 or rows == controller.bounds.smallest
-        assert seconds >= TARGET * 0.75 or rows == controller.bounds.largest
+        assert seconds <= TARGET * 1.25 or rows == controller.limits.smallest
+        assert seconds >= TARGET * 0.75 or rows == controller.limits.largest

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 from online_migrate import exceptions
 from online_migrate.cli.main import run
-from online_migrate.revision.data_migration import Backfill, DataMigration
-from online_migrate.revision.discovery import in_order
+from online_migrate.kinds.definition import Backfill, DataMigration
+from online_migrate.script.discovery import in_order
 from tests.support.project import Project, execute
 
 FILL = 'Backfill(table="items", values={"size": 1}, pending=lambda t: t.c.size.is_(None)'

@@ -8,7 +8,7 @@ import pytest
 
 from online_migrate.contract.gate import counts_as_verified, schema_blockers, to_contract
 from online_migrate.exceptions import Blocker, UnknownRevision
-from online_migrate.revision.graph import Graph, Revision
+from online_migrate.script.graph import Graph, Revision
 from online_migrate.state import Record, Status
 from tests.unit.test_graph import CONTRACT, EXPAND, pairs
 

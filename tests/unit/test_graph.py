@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from online_migrate.exceptions import GraphBroken, UnknownRevision
-from online_migrate.revision.graph import UNDECLARED, Graph, Phase, Revision
+from online_migrate.script.graph import UNDECLARED, Graph, Phase, Revision
 
 EXPAND, CONTRACT = frozenset({"expand"}), frozenset({"contract"})
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from online_migrate import exceptions
-from online_migrate.revision import init as projects
-from online_migrate.revision.project import Project
+from online_migrate.script import init as projects
+from online_migrate.script.project import Project
 
 LINEAR = """\
 revision = "{revision}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from online_migrate.dialects.mysql_ddl import forms_under_lock, kind
-from online_migrate.dialects.statement import Kind
+from online_migrate.sql.statement import Kind
 
 KINDS = {
     "SELECT 1": Kind.READ,
@@ -27,14 +27,14 @@ KINDS = {
     "ALTER TABLE t DROP FOREIGN KEY f": Kind.LOCKED,
     "ALTER TABLE t DROP CHECK c": Kind.LOCKED,
     "/*!50000 ALTER TABLE t DROP COLUMN a */": Kind.LOCKED,
-    "ALTER TABLE t CHANGE a a BIGINT NOT NULL": Kind.OUTSIDE,
-    "ALTER TABLE t CHANGE a A BIGINT": Kind.OUTSIDE,
-    "ALTER TABLE t MODIFY a INT NOT NULL": Kind.OUTSIDE,
-    "ALTER TABLE t ADD COLUMN a VARCHAR(9) DEFAULT 'DROP COLUMN b'": Kind.OUTSIDE,
-    "CREATE INDEX i ON t (a)": Kind.OUTSIDE,
-    "CREATE TABLE t (a INT)": Kind.OUTSIDE,
-    "CREATE TRIGGER x BEFORE INSERT ON t FOR EACH ROW SET NEW.a = 1": Kind.OUTSIDE,
-    "OPTIMIZE TABLE t": Kind.OUTSIDE,
+    "ALTER TABLE t CHANGE a a BIGINT NOT NULL": Kind.UNLOCKED,
+    "ALTER TABLE t CHANGE a A BIGINT": Kind.UNLOCKED,
+    "ALTER TABLE t MODIFY a INT NOT NULL": Kind.UNLOCKED,
+    "ALTER TABLE t ADD COLUMN a VARCHAR(9) DEFAULT 'DROP COLUMN b'": Kind.UNLOCKED,
+    "CREATE INDEX i ON t (a)": Kind.UNLOCKED,
+    "CREATE TABLE t (a INT)": Kind.UNLOCKED,
+    "CREATE TRIGGER x BEFORE INSERT ON t FOR EACH ROW SET NEW.a = 1": Kind.UNLOCKED,
+    "OPTIMIZE TABLE t": Kind.UNLOCKED,
 }
 
 

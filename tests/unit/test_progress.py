@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from online_migrate.migrate.claims import rows_in_extent
-from online_migrate.migrate.crew import Crew, Workplace
-from online_migrate.migrate.progress import Meter, Silent, Snapshot
-from online_migrate.migrate.run import Budget, Pace
+from online_migrate.migrate.budget import Budget
+from online_migrate.migrate.pace import Pace
+from online_migrate.migrate.progress import NullListener, RateMeter, Snapshot
+from online_migrate.migrate.run.context import RunContext, RunState
+from online_migrate.migrate.worker.lease import range_size
 from online_migrate.waiting import Clock, Stop
 
 
@@ -28,14 +29,14 @@ class Hand(Clock):
 
 def test_before_anything_was_done_nothing_is_known() -> None:
     """No rate, no time left, no division by zero."""
-    snapshot = Meter("m", total=10, done=3, clock=Hand()).snapshot()
+    snapshot = RateMeter("m", total=10, done=3, clock=Hand()).snapshot()
     assert (snapshot.done, snapshot.total, snapshot.rate, snapshot.seconds_left) == (3, 10, 0.0, None)
 
 
 def test_the_rate_is_that_of_this_run() -> None:
     """Rows of earlier runs are done, but were not done now."""
     clock = Hand()
-    meter = Meter("m", total=1_000, done=500, clock=clock)
+    meter = RateMeter("m", total=1_000, done=500, clock=clock)
     clock.now += 2
     meter.add(100)
     snapshot = meter.snapshot("a chunk")
@@ -46,7 +47,7 @@ def test_the_rate_is_that_of_this_run() -> None:
 def test_the_rate_follows_the_last_half_minute() -> None:
     """What was slow an hour ago does not make the time left longer."""
     clock = Hand()
-    meter = Meter("m", total=None, done=0, clock=clock)
+    meter = RateMeter("m", total=None, done=0, clock=clock)
     clock.now += 3_600
     meter.add(1)
     for _ in range(60):
@@ -59,7 +60,7 @@ def test_the_rate_follows_the_last_half_minute() -> None:
 def test_more_done_than_there_were_is_no_negative_time() -> None:
     """Rows are inserted while it runs: the total of the start is only an estimate."""
     clock = Hand()
-    meter = Meter("m", total=10, done=0, clock=clock)
+    meter = RateMeter("m", total=10, done=0, clock=clock)
     clock.now += 1
     meter.add(25)
     assert meter.snapshot().seconds_left == 0
@@ -69,32 +70,34 @@ def test_a_count_beside_the_work_fits_what_was_moved_before_it() -> None:
     """Rows that were moved before it are among those that it found done: they are not added twice."""
     shown: list[Snapshot] = []
 
-    class Shown(Silent):
+    class Shown(NullListener):
         def advanced(self, snapshot: Snapshot) -> None:
             shown.append(snapshot)
 
-    place = Workplace(sa.create_engine("sqlite://"), Budget(), Clock(), Stop(), Shown())
-    crew = Crew(place, "fill", Meter("fill", total=None, done=0, clock=Clock()))
-    crew.count("worker", 5, "a chunk", None)
+    place = RunContext(sa.create_engine("sqlite://"), Budget(), Clock(), Stop(), Shown())
+    crew = RunState(place, "fill", RateMeter("fill", total=None, done=0, clock=Clock()))
+    crew.chunk_committed("worker", 5, "a chunk", None)
     assert (shown[-1].total, shown[-1].done) == (None, 5)
-    crew.learn(total=10, done=7, moved=5)
-    crew.count("worker", 1, "a chunk", None)
+    crew.set_totals(total=10, done=7, moved=5)
+    crew.chunk_committed("worker", 1, "a chunk", None)
     assert (shown[-1].total, shown[-1].done) == (10, 8)
 
 
 def test_a_fair_share_leaves_something_for_everybody_until_the_end() -> None:
     """Extents of a fair share get smaller and smaller: the last ones end at about the same time."""
     engine = sa.create_engine("sqlite://")
-    place = Workplace(engine=engine, budget=Budget(None), clock=Clock(), stop=Stop(), listener=Silent())
-    meter = Meter("fill", total=None, done=0, clock=Clock())
-    crew = Crew(place, "fill", meter)
-    assert crew.fair_share is None
-    crew.learn(8_000, 0, moved=0)
-    alone = crew.fair_share
-    crew.joined("one")
-    crew.joined("two")
+    place = RunContext(
+        engine=engine, budget=Budget(None), clock=Clock(), stop=Stop(), listener=NullListener()
+    )
+    meter = RateMeter("fill", total=None, done=0, clock=Clock())
+    crew = RunState(place, "fill", meter)
+    assert crew.fair_share_rows is None
+    crew.set_totals(8_000, 0, moved=0)
+    alone = crew.fair_share_rows
+    crew.add_worker("one")
+    crew.add_worker("two")
     shares = []
-    while share := crew.fair_share:
+    while share := crew.fair_share_rows:
         shares.append(share)
         meter.add(share)
     assert alone == 2_000
@@ -120,4 +123,4 @@ def test_an_extent_grows_with_what_is_left_where_chunks_are_long(
     pace: Pace, fair_share: int | None, rows: int
 ) -> None:
     """So that most of its chunks can be looked for ahead; and there are always some for everybody."""
-    assert rows_in_extent(100, pace, fair_share) == rows
+    assert range_size(100, pace, fair_share) == rows

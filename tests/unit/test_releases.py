@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from online_migrate.revision.data_migration import Backfill, DataMigration
-from online_migrate.revision.graph import Graph, Revision
-from online_migrate.revision.releases import Leg, legs
+from online_migrate.kinds.definition import Backfill, DataMigration
+from online_migrate.script.graph import Graph, Revision
+from online_migrate.script.releases import ReleaseStep, release_steps
 
 EXPAND, CONTRACT = frozenset({"expand"}), frozenset({"contract"})
 
@@ -46,18 +46,18 @@ def graph(*releases: str | None) -> Graph:
 
 def test_without_releases_there_is_one_leg() -> None:
     """All expands, all data, all contracts."""
-    assert legs(graph(None, None), named(migration("m1", "e1"), migration("m2", "e2"))) == [
-        Leg(None, "e2", ("m1", "m2"), "c2")
+    assert release_steps(graph(None, None), named(migration("m1", "e1"), migration("m2", "e2"))) == [
+        ReleaseStep(None, "e2", ("m1", "m2"), "c2")
     ]
 
 
 def test_each_release_is_a_leg_and_what_is_left_comes_last() -> None:
     """A data migration goes with its release, or with the first leg that has what it needs."""
     migrations = named(migration("a", "e1"), migration("b", "e2", "2.0"), migration("late", "e1", "2.0"))
-    assert legs(graph("1.0", "2.0", None), migrations) == [
-        Leg("1.0", "e1", ("a",), "c1"),
-        Leg("2.0", "e2", ("b", "late"), "c2"),
-        Leg(None, "e3", (), "c3"),
+    assert release_steps(graph("1.0", "2.0", None), migrations) == [
+        ReleaseStep("1.0", "e1", ("a",), "c1"),
+        ReleaseStep("2.0", "e2", ("b", "late"), "c2"),
+        ReleaseStep(None, "e3", (), "c3"),
     ]
 
 
@@ -67,15 +67,15 @@ def test_a_release_that_only_contracts_expands_as_far_as_it_needs() -> None:
         Revision("e1", labels=EXPAND, release="1.0"),
         Revision("c1", labels=CONTRACT, depends_on=("e1",), release="2.0"),
     ]
-    assert legs(Graph(revisions), named(migration("m", "e1"))) == [
-        Leg("1.0", "e1", ("m",), None),
-        Leg("2.0", "e1", (), "c1"),
-        Leg(None, "e1", (), "c1"),
+    assert release_steps(Graph(revisions), named(migration("m", "e1"))) == [
+        ReleaseStep("1.0", "e1", ("m",), None),
+        ReleaseStep("2.0", "e1", (), "c1"),
+        ReleaseStep(None, "e1", (), "c1"),
     ]
 
 
 def test_no_data_migration_is_forgotten() -> None:
     """One without a revision or with an unknown release is run in the last leg."""
     migrations = named(migration("loose", None), migration("other", None, "9.9"))
-    found = legs(graph("1.0"), migrations)
+    found = release_steps(graph("1.0"), migrations)
     assert [name for leg in found for name in leg.migrations] == ["loose", "other"]

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from online_migrate.migrate.run import TRANSITIONS, Budget, Outcome, Result, exit_code
+from online_migrate.migrate.budget import Budget
+from online_migrate.migrate.status import TRANSITIONS, Outcome, Result, exit_code
 from online_migrate.state import Status
 from online_migrate.waiting import Clock, Stop, backoff
 
@@ -99,9 +100,9 @@ def test_a_deadline_exhausts_a_budget_when_it_is_reached_and_not_before() -> Non
         ((Outcome.CONTRACTED, Outcome.COMPLETE), 0),
         ((Outcome.COMPLETE, Outcome.REMAINING), 1),
         ((Outcome.WAITING,), 1),
-        ((Outcome.CHASED,), 1),
-        ((Outcome.HELD, Outcome.COMPLETE), 1),
-        ((Outcome.HELD, Outcome.FAILED), 2),
+        ((Outcome.NOT_CONVERGING,), 1),
+        ((Outcome.SUSPENDED, Outcome.COMPLETE), 1),
+        ((Outcome.SUSPENDED, Outcome.FAILED), 2),
         ((Outcome.REMAINING, Outcome.FAILED), 2),
         ((Outcome.FAILED, Outcome.COMPLETE), 2),
         ((Outcome.FAILED, Outcome.WAITING), 2),

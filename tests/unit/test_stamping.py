@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from online_migrate.exceptions import OnlineMigrateError
-from online_migrate.revision.graph import Graph, Phase
-from online_migrate.revision.stamping import rows_after
+from online_migrate.runtime.stamping import rows_after
+from online_migrate.script.graph import Graph, Phase
 from tests.unit.test_graph import pairs
 
 GRAPH = Graph(pairs(3, base=("r1", "r2")))

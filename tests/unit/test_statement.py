@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from online_migrate.dialects import statement as s
+from online_migrate.sql import statement as s
 
 READS = (
     "SELECT 1",
@@ -165,7 +165,7 @@ TAKEN = {
 @pytest.mark.parametrize(("text", "names"), TAKEN.items())
 def test_taken_away(text: str, names: list[str]) -> None:
     """A trigger that uses one of these is not put back; an index or a trigger takes nothing away."""
-    assert [name for name in s.taken_away(text) if name != ","] == [name for name in names if name != ","]
+    assert [name for name in s.removed_names(text) if name != ","] == [name for name in names if name != ","]
 
 
 @given(st.text(max_size=200))
@@ -175,7 +175,7 @@ def test_any_text_is_read_without_a_crash(text: str) -> None:
     s.is_destructive(text)
     s.identifiers(text)
     s.dropped_columns(text)
-    s.taken_away(text)
+    s.removed_names(text)
     s.dropped_indexes(text)
     assert s.dropped(text, "TRIGGER") is None or "trigger" in text.lower()
 

@@ -11,12 +11,12 @@ import sqlalchemy as sa
 
 from online_migrate import exceptions
 from online_migrate.config import Settings
-from online_migrate.throttle.monitor import Monitor, Rules, check, look, readable
-from online_migrate.throttle.parse import make, make_critical, parse_load
-from online_migrate.throttle.signals import Call, File, Load, Open, Query, Several
+from online_migrate.throttle.factory import make_critical_throttlers, make_throttlers, parse_load
+from online_migrate.throttle.monitor import Monitor, SamplingPolicy, check, readable, sample
+from online_migrate.throttle.throttlers import AnyThrottle, Callback, File, Load, NoThrottle, Query
 from online_migrate.waiting import Clock, Stop
 
-QUICK = Rules(every=0.01)
+QUICK = SamplingPolicy(every=0.01)
 
 
 class Hand(Clock):
@@ -46,7 +46,7 @@ def eventually(condition: Callable[[], bool]) -> None:
 
 def test_nothing_never_says_wait(engine: sa.Engine) -> None:
     """No throttler, no reason."""
-    assert Open().reason() is None
+    assert NoThrottle().reason() is None
     with Monitor(engine, [], clock=Clock()) as monitor:
         assert monitor.reason() is None
 
@@ -77,7 +77,7 @@ def test_what_was_seen_long_ago_is_wait(engine: sa.Engine) -> None:
             time.sleep(0.5)
         return False
 
-    with Monitor(engine, [Call(hangs, name="lag")], clock=clock, rules=QUICK) as monitor:
+    with Monitor(engine, [Callback(hangs, name="lag")], clock=clock, rules=QUICK) as monitor:
         eventually(lambda: len(looks) > 1)
         assert monitor.reason() is None
         clock.now += Monitor.stale + 1
@@ -97,7 +97,7 @@ def test_what_was_seen_long_ago_is_wait(engine: sa.Engine) -> None:
 def test_a_function_says_so_or_says_why(answer: object, reason: str | None, engine: sa.Engine) -> None:
     """True, a text, or neither."""
     with engine.connect() as connection:
-        assert look(Call(lambda: answer), connection).reason == reason
+        assert sample(Callback(lambda: answer), connection).reason == reason
 
 
 def test_what_raises_is_wait(engine: sa.Engine) -> None:
@@ -107,18 +107,18 @@ def test_what_raises_is_wait(engine: sa.Engine) -> None:
         raise RuntimeError("no route")
 
     with engine.connect() as connection:
-        reading = look(Call(broken), connection)
+        reading = sample(Callback(broken), connection)
         assert (reading.reason, reading.readable) == ("cannot be read: RuntimeError: no route", False)
-        reading = look(Query("SELECT missing"), connection)
+        reading = sample(Query("SELECT missing"), connection)
         assert not reading.readable
         assert str(reading.reason).startswith("cannot be read: no such column")
         for sql, reason in (("SELECT 0", None), ("SELECT 7", "it gives 7"), ("SELECT ':x'", "it gives :x")):
-            assert look(Query(sql), connection).reason == reason
+            assert sample(Query(sql), connection).reason == reason
 
 
 def test_what_cannot_be_read_is_go_where_somebody_says_so(engine: sa.Engine) -> None:
     """Also what was never read, and what is no more; what is read is a reason as ever."""
-    careless = Rules(every=0.01, unreadable_waits=False)
+    careless = SamplingPolicy(every=0.01, unreadable_waits=False)
     clock = Hand()
     monitor = Monitor(engine, [Query("SELECT missing"), Query("SELECT 3")], clock=clock, rules=careless)
     assert monitor.reason() is None
@@ -132,9 +132,11 @@ def test_the_first_of_several_says_why(engine: sa.Engine, tmp_path: Path) -> Non
     """None of them, none of it."""
     (tmp_path / "stop").touch()
     with Monitor(engine, [File(tmp_path / "stop")], clock=Clock(), rules=QUICK) as monitor:
-        eventually(lambda: Several([Open(), monitor]).reason() == f"file: {tmp_path / 'stop'} is there")
-    assert Several([]).reason() is None
-    assert Several([Open()]).reason() is None
+        eventually(
+            lambda: AnyThrottle([NoThrottle(), monitor]).reason() == f"file: {tmp_path / 'stop'} is there"
+        )
+    assert AnyThrottle([]).reason() is None
+    assert AnyThrottle([NoThrottle()]).reason() is None
 
 
 def test_what_could_never_be_read_is_refused_before_the_run(engine: sa.Engine) -> None:
@@ -162,7 +164,7 @@ def test_a_critical_one_gives_up(engine: sa.Engine) -> None:
         engine,
         [],
         critical=[Query("SELECT 9", name="critical-load")],
-        give_up=said.append,
+        abort=said.append,
         clock=Clock(),
         rules=QUICK,
     ):
@@ -188,21 +190,23 @@ def test_limits_that_are_none_are_refused(text: str) -> None:
 def test_a_function_is_found_beside_the_project(tmp_path: Path) -> None:
     """``module:function``; what is wrong with it is said."""
     (tmp_path / "my_throttle.py").write_text("def busy():\n    return 'busy'\nnumber = 3\n")
-    [throttler] = make(Settings(throttle_with="my_throttle:busy"), tmp_path)
-    assert (throttler.name, isinstance(throttler, Call)) == ("my_throttle:busy", True)
+    [throttler] = make_throttlers(Settings(throttle_with="my_throttle:busy"), tmp_path)
+    assert (throttler.name, isinstance(throttler, Callback)) == ("my_throttle:busy", True)
     for wrong, words in (
         ("my_throttle:none", "AttributeError"),
         ("no_such_module:f", "ModuleNotFoundError"),
         ("my_throttle:number", "is no function"),
     ):
         with pytest.raises(exceptions.ThrottlerBroken, match=words):
-            make(Settings(throttle_with=wrong), tmp_path)
+            make_throttlers(Settings(throttle_with=wrong), tmp_path)
 
 
 def test_every_setting_makes_its_throttler(tmp_path: Path) -> None:
     """Each with the name that is shown."""
-    assert make(Settings(), tmp_path) == []
-    found = make(Settings(max_load="a=1", throttle_file="stop", throttle_query="SELECT 1"), tmp_path)
+    assert make_throttlers(Settings(), tmp_path) == []
+    found = make_throttlers(
+        Settings(max_load="a=1", throttle_file="stop", throttle_query="SELECT 1"), tmp_path
+    )
     assert [one.name for one in found] == ["file", "max-load", "query"]
-    assert [one.name for one in make_critical("a=1")] == ["critical-load"]
-    assert make_critical("") == []
+    assert [one.name for one in make_critical_throttlers("a=1")] == ["critical-load"]
+    assert make_critical_throttlers("") == []

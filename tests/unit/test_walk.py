@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 from online_migrate import exceptions
 from online_migrate.dialects.base import registry
 from online_migrate.walk.checkpoint import decode_key, encode_key
-from online_migrate.walk.chunker import Chunk, Chunker, ForChunks, Key, is_beyond, key_columns
+from online_migrate.walk.chunker import Chunk, Chunker, CompiledChunkStatement, Key, is_beyond, key_columns
 
 _INTEGERS = st.integers(-(2**63), 2**63 - 1)
 _SMALL = st.integers(-3, 3)
@@ -87,7 +87,9 @@ def test_every_key_is_in_exactly_one_chunk(
         values = [{f"k{i}": part for i, part in enumerate(key)} for key in keys]
         connection.execute(sa.insert(table), values)
     chunker = _chunker(connection, table, row_values)
-    once = ForChunks(chunker, None, lambda where: sa.update(table).where(where).values(hits=table.c.hits + 1))
+    once = CompiledChunkStatement(
+        chunker, None, lambda where: sa.update(table).where(where).values(hits=table.c.hits + 1)
+    )
     sizes = []
     for chunk in _walk(connection, chunker, size):
         # What a user's function says by hand, and what is put together once, are the same rows.

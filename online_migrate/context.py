@@ -1,0 +1,110 @@
+"""Where a command works, and how: a project, a database, who listens and who can stop it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from online_migrate import config as configuration
+from online_migrate.ddl.session import connect, ddl_session
+from online_migrate.dialects import create_engine, dialect_of
+from online_migrate.expand import bootstrap
+from online_migrate.migrate import progress
+from online_migrate.runtime.apply import RevisionRunner, applied_revisions
+from online_migrate.runtime.environment import Environment, read_environment
+from online_migrate.script.project import Project
+from online_migrate.waiting import Clock, Stop
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection, Engine
+
+
+def _say_nothing(line: str) -> None:
+    """Where nobody listens."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CommandContext:
+    """Where a command works, and how: a project, a database, who listens and who can stop it."""
+
+    config_file: Path = Path("alembic.ini")
+    given_url: str | None = None
+    oslo_config_files: tuple[str, ...] = ()
+    x_arguments: tuple[str, ...] = ()
+    clock: Clock = dataclasses.field(default_factory=Clock)
+    stop: Stop = dataclasses.field(default_factory=Stop)
+    echo: Callable[[str], None] = _say_nothing
+    listener: progress.Listener = dataclasses.field(default_factory=progress.NullListener)
+
+    @functools.cached_property
+    def project(self) -> Project:
+        """The project of *config_file*."""
+        return Project.load(self.config_file, x_arguments=self.x_arguments)
+
+    @functools.cached_property
+    def url(self) -> str:
+        """The database, password included: never to be shown."""
+        return configuration.find_url(
+            given=self.given_url,
+            config_files=self.oslo_config_files,
+            from_ini=self.project.config.get_main_option("sqlalchemy.url"),
+        )
+
+    @functools.cached_property
+    def engine(self) -> Engine:
+        """An engine that has connected once, so that it knows its server."""
+        self.project.graph  # noqa: B018 - what is wrong with the project is said before a server is asked
+        engine = create_engine(self.url)
+        connect(engine).close()
+        return engine
+
+    @functools.cached_property
+    def environment(self) -> Environment:
+        """What env.py configures."""
+        return read_environment(self.project, self.engine.url.render_as_string(hide_password=False))
+
+    def ensure_state_tables(self) -> None:
+        """Before a command that writes: the bookkeeping tables are there, and ours."""
+        self.project.data_migrations  # noqa: B018 - refused before anything is written
+        self.environment  # noqa: B018
+        bootstrap.ensure(self.engine, self.project.settings, clock=self.clock, stop=self.stop)
+
+    def applied(self) -> frozenset[str]:
+        """The revisions that the database has.
+
+        Raises :class:`~online_migrate.exceptions.NewerState` before anything is read from tables that a
+        newer engine has changed.
+        """
+        with connect(self.engine) as connection:
+            bootstrap.is_current(connection)
+            return applied_revisions(connection, self.project, self.environment)
+
+    @contextlib.contextmanager
+    def read_connection(self) -> Iterator[Connection]:
+        """A connection whose transaction the server keeps from writing."""
+        with connect(self.engine) as connection:
+            bootstrap.is_current(connection)
+            connection.rollback()
+            dialect_of(connection).read_only(connection)
+            try:
+                yield connection
+            finally:
+                # The switch to reading only must not come back to the pool.
+                connection.invalidate()
+
+    @contextlib.contextmanager
+    def revision_runner(self) -> Iterator[RevisionRunner]:
+        """The migrator of this database, of which there is one at a time."""
+        with ddl_session(self.engine, self.project.settings, clock=self.clock, stop=self.stop) as session:
+            yield RevisionRunner(
+                project=self.project,
+                environment=self.environment,
+                session=session,
+                clock=self.clock,
+                stop=self.stop,
+                say=self.echo,
+            )

@@ -1,1 +1,0 @@
-"""What contract, and the runner that moves rows, need to know about rows. Counted, never assumed."""

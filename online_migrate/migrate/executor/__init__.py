@@ -1,0 +1,1 @@
+"""How a worker executes its chunks: one at a time, or two in a pipeline."""

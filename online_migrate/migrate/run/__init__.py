@@ -1,0 +1,1 @@
+"""One data migration in this process: its start, its workers, its end."""

@@ -1,0 +1,212 @@
+"""Runs OpenStack's online data migrations as they are: ``(context, max_count) -> (found, done)``.
+
+Such a function commits by itself, so there is no transaction to put a checkpoint into: a kill may repeat
+a call, which OpenStack demands to be harmless, and only one runner at a time calls it.
+"""
+
+from __future__ import annotations
+
+import functools
+import secrets
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from online_migrate import exceptions, state
+from online_migrate.counting import RowCounts, count_rows
+from online_migrate.ddl.session import connect, private_connection, take_named_lock
+from online_migrate.dialects import dialect_of
+from online_migrate.kinds.definition import CountedMigration
+from online_migrate.kinds.execution import UserError
+from online_migrate.migrate.progress import RateMeter
+from online_migrate.migrate.run.context import MAX_SLEEP, RunContext
+from online_migrate.migrate.status import Outcome, Result
+from online_migrate.state import Status
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+
+_DEFAULT_MAX_COUNT = 1000
+"""What a function is asked for at once if nobody says otherwise."""
+_PAUSE = 0.5
+"""Seconds between two looks whether a pause is over."""
+
+
+def run_counted(context: RunContext, migration: CountedMigration) -> Result:
+    """Calls the function until it finds nothing, does nothing, or a limit is reached."""
+    with private_connection(context.engine) as lock:
+        dialect = dialect_of(lock)
+        try:
+            take_named_lock(
+                dialect,
+                lock,
+                f"counted/{migration.name}",
+                clock=context.clock,
+                stop=context.stop,
+                patience=2.0,
+            )
+        except exceptions.OtherMigrator:
+            return Result(migration.name, Outcome.REMAINING, error="another runner is at it")
+        try:
+            return _run(context, migration)
+        finally:
+            dialect.free_named_lock(lock, f"counted/{migration.name}")
+
+
+def _run(context: RunContext, migration: CountedMigration) -> Result:
+    name, worker = migration.name, secrets.token_hex(8)
+    held = _in_transaction(context, lambda connection: _start(connection, name, worker))
+    if held is not None:
+        return _suspended(name, held, 0)
+    try:
+        return _loop(context, migration, worker)
+    finally:
+        _in_transaction(context, lambda connection: state.delete_worker(connection, worker))
+
+
+def _start(connection: Connection, name: str, worker: str) -> Status | None:
+    """Begins a run, of one worker; gives the status that forbids it."""
+    record = state.get_record(connection, name, for_update=True)
+    if record is not None and record.status in (Status.PAUSED, Status.CANCELLED):
+        return record.status
+    state.start_record(connection, name)
+    epoch = dialect_of(connection).epoch()
+    for other in state.workers_of(connection, name, epoch):
+        # There is one runner at a time, and it is this one.
+        state.delete_worker(connection, other.id)
+    state.register(connection, worker, name, epoch)
+    return None
+
+
+def _loop(place: RunContext, migration: CountedMigration, worker: str) -> Result:
+    name = migration.name
+    meter = RateMeter(name, total=None, done=_recorded(place, name), clock=place.clock)
+    place.listener.started(meter.snapshot())
+    context: Any = None
+    total = 0
+    while not place.should_stop:
+        reason = place.throttling.throttle.reason()
+        read = functools.partial(_heartbeat, name=name, worker=worker, reason=reason)
+        status = _in_transaction(place, read)
+        if status is Status.PAUSED or (reason is not None and status is Status.RUNNING):
+            place.clock.wait(_PAUSE, place.stop)
+            continue
+        if status is not Status.RUNNING:
+            break
+        size = place.budget.reserve(place.pace.batch_size or _DEFAULT_MAX_COUNT)
+        began = place.clock.monotonic()
+        try:
+            context = context if context is not None else _context(migration)
+            with place.throttling.activity:
+                found, done = _call(migration, context, size)
+        except UserError as problem:
+            return _end(place, name, Status.FAILED, Outcome.FAILED, total, str(problem))
+        _in_transaction(place, functools.partial(state.add_done, name=name, done=done))
+        total += done
+        place.budget.settle(size, done)
+        meter.add(done)
+        place.listener.advanced(meter.snapshot(f"found {found}, done {done}"))
+        rest = (place.clock.monotonic() - began) * place.throttling.duty_cycle.sleep_ratio
+        if found == 0:
+            return _finish(place, migration, total)
+        if done == 0:
+            error = f"it found {found} row(s) and migrated none of them"
+            return _end(place, name, Status.FAILED, Outcome.FAILED, total, error)
+        place.clock.wait(min(rest, MAX_SLEEP), place.stop)
+    if migration.has_pending and not _pending_rows(place, migration):
+        return _end(place, name, Status.COMPLETE, Outcome.COMPLETE, total, None)
+    return _end(place, name, Status.STOPPED, Outcome.REMAINING, total, None)
+
+
+def _heartbeat(connection: Connection, name: str, worker: str, reason: str | None) -> Status | None:
+    """A sign of life, and what operators said meanwhile."""
+    state.update_heartbeat(connection, {worker: {"waits_for": reason}}, dialect_of(connection).epoch())
+    record = state.get_record(connection, name)
+    return None if record is None else record.status
+
+
+def _suspended(name: str, status: Status, done: int) -> Result:
+    error = f"it is {status.value}; online-migrate resume {name} lets it go on"
+    return Result(name, Outcome.SUSPENDED, done=done, error=error)
+
+
+def _context(migration: CountedMigration) -> Any:
+    try:
+        return (migration.context or default_context)()
+    except Exception as error:
+        where = f"context of {migration.name}"
+        raise UserError(where=where, error=f"{type(error).__name__}: {error}") from error
+
+
+def _pending_rows(context: RunContext, migration: CountedMigration) -> int:
+    counts: RowCounts = _in_transaction(context, lambda c: count_rows(c, migration, recorded_done=0))
+    return counts.pending
+
+
+def _call(migration: CountedMigration, context: Any, size: int) -> tuple[int, int]:
+    where = f"{migration.name} (max_count {size})"
+    try:
+        answer = migration.function(context, size)
+    except Exception as error:
+        raise UserError(where=where, error=f"{type(error).__name__}: {error}") from error
+    try:
+        found, done = (int(number) for number in answer)
+        if found < 0 or done < 0:
+            raise ValueError
+        return found, done
+    except (TypeError, ValueError):
+        raise UserError(where=where, error=f"gave {answer!r}, not (found, done)") from None
+
+
+def _finish(context: RunContext, migration: CountedMigration, total: int) -> Result:
+    """The function finds no more; if somebody said what is pending, the rows have the last word."""
+    name = migration.name
+    if migration.has_pending:
+        pending = _pending_rows(context, migration)
+        if pending:
+            error = f"the function finds nothing, but {pending} row(s) are pending"
+            return _end(context, name, Status.FAILED, Outcome.FAILED, total, error)
+    return _end(context, name, Status.COMPLETE, Outcome.COMPLETE, total, None)
+
+
+def _end(
+    context: RunContext, name: str, status: Status, outcome: Outcome, done: int, error: str | None
+) -> Result:
+    """Writes down the end, unless an operator has said something else meanwhile: that stays."""
+
+    def write(connection: Connection) -> Status | None:
+        record = state.get_record(connection, name, for_update=True)
+        if record is not None and record.status in (Status.PAUSED, Status.CANCELLED):
+            return record.status
+        state.set_status(connection, name, status, error=error)
+        return None
+
+    said = _in_transaction(context, write)
+    if said is not None:
+        return _suspended(name, said, done)
+    return Result(name, outcome, done=done, error=error)
+
+
+def _recorded(context: RunContext, name: str) -> int:
+    record = _in_transaction(context, lambda connection: state.get_record(connection, name))
+    return record.done if record is not None else 0
+
+
+def _in_transaction(context: RunContext, work: Callable[[Connection], Any]) -> Any:
+    with connect(context.engine) as connection:
+        connection.execution_options(online_migrate_begin="IMMEDIATE")
+        with connection.begin():
+            return work(connection)
+
+
+def default_context() -> Any:
+    """A context that functions decorated by oslo.db's enginefacade accept."""
+    from oslo_db.sqlalchemy import enginefacade
+
+    @enginefacade.transaction_context_provider
+    class Context:
+        """Stands for the operator."""
+
+        is_admin = True
+
+    return Context()

@@ -1,0 +1,224 @@
+"""When a data migration is at its end, and what is written down then.
+
+Invariants:
+
+* Complete means counted: no row is pending, in the data, at the moment when it is written down.
+* Rows that became pending behind the walk are gone back for, as long as they get fewer.
+* The last worker, of whatever process, writes the end.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from online_migrate import state
+from online_migrate.counting import count_pending, still_failing
+from online_migrate.dialects.errors import DATABASE_ERRORS, error_message
+from online_migrate.kinds.bound import BoundMigration
+from online_migrate.kinds.execution import NOT_VERIFIED, UserError, apply_chunk, read, transform_rows
+from online_migrate.migrate.run.context import RunState
+from online_migrate.migrate.status import Outcome
+from online_migrate.migrate.worker.lease import LeaseManager, lock_record
+from online_migrate.migrate.worker.session import run_read_transaction, run_transaction
+from online_migrate.migrate.worker.worker import truncate_error
+from online_migrate.state import Status
+from online_migrate.walk.checkpoint import decode_key
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+T = TypeVar("T")
+MAX_STALLED_PASSES = 10
+"""How often we go back for rows that became pending behind us and find no fewer than before."""
+_OUTCOMES = {
+    Status.PAUSED: Outcome.SUSPENDED,
+    Status.CANCELLED: Outcome.SUSPENDED,
+    Status.STOPPED: Outcome.REMAINING,
+    Status.FAILED: Outcome.FAILED,
+    Status.COMPLETE: Outcome.COMPLETE,
+}
+
+
+class NotConverging(Exception):
+    """Rows become pending as fast as they are moved."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RemainingWork:
+    """What is left, counted in the data."""
+
+    walk: state.Walk | None
+    pending: int
+    rows_above: bool
+    """There are rows above the frontier, and nobody said what is pending."""
+    failing: Mapping[str, str]
+    resolved: frozenset[str]
+    """Rows that were recorded as failed and are so no more."""
+    not_retried: tuple[str, ...]
+    """Rows that failed in an earlier run and were not tried again in this one."""
+
+
+def count_remaining(bound: BoundMigration, connection: Connection) -> RemainingWork:
+    """Counts what is left; in a transaction that is open."""
+    walk = state.get_walk(connection, bound.name)
+    failing = still_failing(connection, bound.migration, bound.subject)
+    recorded = state.failed_keys(connection, bound.name)
+    pending, above = 0, False
+    if bound.pending is None:
+        frontier = None if walk is None or walk.frontier is None else decode_key(walk.frontier)
+        above = bound.chunker.nth_key(connection, frontier, 1) is not None
+    else:
+        pending = count_pending(connection, bound.migration, bound.subject)
+    run = "" if walk is None else walk.run
+    return RemainingWork(
+        walk=walk,
+        pending=pending,
+        rows_above=above,
+        failing=failing,
+        resolved=frozenset(key for key, _error, _run in recorded) - set(failing),
+        not_retried=tuple(
+            key for key, error, of in recorded if key in failing and of != run and error != NOT_VERIFIED
+        ),
+    )
+
+
+def any_range_held(workers: Sequence[state.Worker]) -> bool:
+    """True if a range of keys is in somebody's hands, dead or alive."""
+    return any(worker.range_number is not None for worker in workers)
+
+
+class Finalizer:
+    """Looks whether it is the end, on the connection of whoever came to it."""
+
+    def __init__(self, bound: BoundMigration, run_state: RunState, connection: Connection) -> None:
+        self._migration = bound
+        self._run_state = run_state
+        self._connection = connection
+
+    def _in_transaction(self, work: Callable[[], T]) -> T:
+        return run_transaction(self._run_state.context.clock, self._migration.dialect, self._connection, work)
+
+    def _count_remaining(self) -> RemainingWork:
+        read = lambda: count_remaining(self._migration, self._connection)  # noqa: E731
+        return run_read_transaction(
+            self._run_state.context.clock, self._migration.dialect, self._connection, read
+        )
+
+    # --- at the end of a pass --------------------------------------------------------------------
+
+    def finish_pass(self) -> bool:
+        """Everything was handed out, and done. True if this is the end, in one way or another."""
+        if self._run_state.should_stop:
+            return True
+        left = self._count_remaining()
+        if left.not_retried and self._migration.pending is None:
+            self._retry_failed(left.not_retried)
+            return False
+        return self._in_transaction(lambda: self._finish_pass(left))
+
+    def _finish_pass(self, left: RemainingWork) -> bool:
+        connection, name = self._connection, self._migration.name
+        record = lock_record(connection, name)
+        walk = state.get_walk(connection, name)
+        if record.status is not Status.RUNNING:
+            self._run_state.status_changed(record.status)
+            return record.status is not Status.PAUSED
+        workers = state.workers_of(connection, name, self._migration.dialect.epoch())
+        if walk is None or walk != left.walk or any_range_held(workers):
+            # Another worker was here before us.
+            return False
+        state.forget_failures(connection, name, left.resolved)
+        if left.pending or left.not_retried:
+            return self._start_next_pass(walk, left.pending)
+        if left.rows_above:
+            return self._start_next_pass(walk, pending=1)
+        self._record_end(left)
+        return True
+
+    def _start_next_pass(self, walk: state.Walk, pending: int) -> bool:
+        if self._run_state.count_stalled_passes(pending, walk) >= MAX_STALLED_PASSES:
+            state.set_status(self._connection, self._migration.name, Status.STOPPED)
+            self._run_state.stop(NotConverging())
+            return True
+        if self._migration.pending is None:
+            # On from where it was: nobody can tell which of the rows behind are done.
+            again = dataclasses.replace(walk, handed_out=False)
+        else:
+            again = dataclasses.replace(walk, sweep=walk.sweep + 1, frontier=None, handed_out=False)
+        state.put_walk(self._connection, again, known=True)
+        return False
+
+    def _record_end(self, left: RemainingWork) -> None:
+        error = f"{len(left.failing):,} row(s) could not be migrated" if left.failing else None
+        status = Status.COMPLETE if error is None else Status.FAILED
+        state.set_status(self._connection, self._migration.name, status, error=error)
+        self._run_state.status_changed(status)
+
+    # --- rows that failed in an earlier run ------------------------------------------------------
+
+    def _retry_failed(self, keys: Sequence[str]) -> None:
+        """One by one, where no ``pending`` would find them."""
+        for key in keys:
+            if self._run_state.should_stop:
+                return
+            try:
+                self._run_state.done += self._in_transaction(lambda key=key: self._retry_row(key))  # type: ignore[misc]
+            except (UserError, *DATABASE_ERRORS) as error:
+                if not isinstance(error, UserError) and self._migration.dialect.is_connection_lost(error):
+                    raise
+                text = truncate_error(error if isinstance(error, UserError) else error_message(error))
+                self._in_transaction(lambda key=key, text=text: self._record_failure(key, text))  # type: ignore[misc]
+
+    def _record_failure(self, key: str, error: str) -> None:
+        state.record_failures(self._connection, self._migration.name, self._run_state.run, {key: error})
+
+    def _retry_row(self, key: str) -> int:
+        """Under the lock of the record, so that nobody else tries it as well."""
+        bound, connection = self._migration, self._connection
+        lock_record(connection, bound.name)
+        if key not in {
+            row for row, _e, run in state.failed_keys(connection, bound.name) if run != self._run_state.run
+        }:
+            return 0
+        chunk = bound.chunker.single(decode_key(key))
+        prepared = None
+        if bound.is_per_row:
+            rows = read(connection, bound, chunk)
+            prepared = dataclasses.replace(transform_rows(bound, chunk, rows, lambda: None), lock=True)
+        result = apply_chunk(connection, bound, chunk, prepared)
+        state.forget_failures(connection, bound.name, [key])
+        state.record_failures(connection, bound.name, self._run_state.run, result.failures)
+        state.add_done(connection, bound.name, result.done)
+        return result.done
+
+    # --- when this process leaves ----------------------------------------------------------------
+
+    def finalize(self) -> Outcome:
+        """What is written down when this process goes; its end, if it is the last one."""
+        leases = LeaseManager(self._migration, "", self._run_state.context.lease)
+        with leases.lock_dead_workers(self._connection, self._run_state.context.clock) as dead:
+            return self._in_transaction(lambda: self._finalize(dead))
+
+    def _finalize(self, dead: frozenset[str]) -> Outcome:
+        connection, name = self._connection, self._migration.name
+        record = lock_record(connection, name)
+        if record.status is not Status.RUNNING:
+            self._run_state.status_changed(record.status)
+            return _OUTCOMES[record.status]
+        workers = state.workers_of(connection, name, self._migration.dialect.epoch())
+        if any(
+            one.seconds_since_heartbeat <= self._run_state.context.lease and one.id not in dead
+            for one in workers
+        ):
+            # Who began a run after the end of ours has it to himself.
+            return Outcome.COMPLETE if self._run_state.completed else Outcome.REMAINING
+        left = count_remaining(self._migration, connection)
+        state.forget_failures(connection, name, left.resolved)
+        handled = self._migration.pending is not None or not (any_range_held(workers) or left.rows_above)
+        if handled and not left.pending and not left.not_retried:
+            self._record_end(left)
+            return Outcome.FAILED if left.failing else Outcome.COMPLETE
+        state.set_status(connection, name, Status.STOPPED)
+        return Outcome.REMAINING

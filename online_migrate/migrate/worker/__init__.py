@@ -1,0 +1,1 @@
+"""One worker: its lease, its heartbeat, its chunks."""

@@ -1,0 +1,97 @@
+"""Signs of life of this process's workers, and what operators say to them from elsewhere.
+
+On a connection and in a thread of its own, so that a worker whose chunk takes long is neither taken for
+dead nor deaf. Where there is one writer at a time, the workers do it themselves between two chunks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from online_migrate import exceptions, state
+from online_migrate.ddl.session import private_connection
+from online_migrate.dialects import Dialect, dialect_of
+from online_migrate.dialects.errors import CLEANUP_ERRORS
+from online_migrate.migrate.run.context import RunState, read_status
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection, Engine
+
+_HEARTBEAT_INTERVAL = 0.5
+"""Seconds between two beats. What an operator says is heard within two seconds."""
+_KEEPALIVE_INTERVAL = 2.0
+"""Seconds after which a session that waits shows the server that somebody is there."""
+
+
+class Heartbeat:
+    """Beats for a crew while its ``with`` block lasts."""
+
+    def __init__(self, run_state: RunState, engine: Engine, dialect: Dialect) -> None:
+        self._run_state = run_state
+        self._engine = engine
+        self._dialect = dialect
+        self._end = threading.Event()
+        self._last = time.monotonic()
+        self._last_keepalive: weakref.WeakKeyDictionary[Connection, float] = weakref.WeakKeyDictionary()
+        self._thread = threading.Thread(target=self._run, name="online-migrate-pulse", daemon=True)
+
+    def __enter__(self) -> Heartbeat:
+        if not self._dialect.single_writer:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._end.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5.0)
+
+    # --- from the worker's thread, on its connection ---------------------------------------------
+
+    def beat_inline(self, connection: Connection) -> None:
+        """Called between two chunks."""
+        if not self._dialect.single_writer or time.monotonic() - self._last < _HEARTBEAT_INTERVAL:
+            return
+        with contextlib.suppress(*CLEANUP_ERRORS):
+            # Whoever writes just now keeps us from it; the next time will do.
+            self._tick(connection)
+
+    def keep_alive(self, connection: Connection) -> None:
+        """Called by a worker that waits, or whose function takes its time."""
+        if self._dialect.single_writer:
+            return
+        now = time.monotonic()
+        if now - self._last_keepalive.get(connection, 0.0) < _KEEPALIVE_INTERVAL:
+            return
+        self._last_keepalive[connection] = now
+        inside = connection.in_transaction()
+        connection.execute(sa.select(sa.literal(1)))
+        if not inside:
+            connection.rollback()
+
+    # --- the thread ------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._end.is_set():
+            with (
+                contextlib.suppress(*CLEANUP_ERRORS, exceptions.Failed),
+                private_connection(self._engine) as own,
+            ):
+                # What goes wrong here goes wrong for the workers as well, and they say so.
+                dialect_of(own).prepare_data_session(own, idle_timeout=self._run_state.context.lease)
+                while not self._end.wait(_HEARTBEAT_INTERVAL):
+                    self._tick(own)
+            self._end.wait(_HEARTBEAT_INTERVAL)
+
+    def _tick(self, connection: Connection) -> None:
+        self._last = time.monotonic()
+        with connection.begin():
+            state.update_heartbeat(connection, self._run_state.worker_stats(), self._dialect.epoch())
+        with self._dialect.read_transaction(connection), connection.begin():
+            status = read_status(connection, self._run_state.name)
+        self._run_state.status_changed(status)

@@ -1,0 +1,89 @@
+"""What the next chunk of an extent is. Reads keys, locks nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from online_migrate import state
+from online_migrate.kinds.bound import BoundMigration
+from online_migrate.migrate.run.context import RunState
+from online_migrate.migrate.worker.bisection import FailureBisector
+from online_migrate.migrate.worker.lease import KeyRange, checked_key
+from online_migrate.walk.checkpoint import encode_key
+from online_migrate.walk.chunker import Chunk, Key
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+
+@dataclasses.dataclass(frozen=True)
+class ChunkPlan:
+    """What the next chunk is going to be."""
+
+    upper: Key
+    chunk: Chunk | None
+    """None: there is no pending row up to *upper*."""
+    rows: int | None
+    """How many rows are examined, if the whole size of a chunk is."""
+
+
+class Planner:
+    """Plans the chunks of one worker."""
+
+    def __init__(self, run_state: RunState, bound: BoundMigration, bisector: FailureBisector[Key]) -> None:
+        self._run_state = run_state
+        self._migration = bound
+        self._bisector = bisector
+
+    def uses_key_list(self, key_range: KeyRange) -> bool:
+        """The rows are named one by one, because no other may be touched, instead of a range of keys."""
+        return key_range.sweep or self._run_state.context.budget.limited or self._bisector.active
+
+    def plan(self, connection: Connection, key_range: KeyRange, size: int) -> ChunkPlan:
+        """The next *size* rows of the extent, or those up to its end."""
+        how = self._by_keys if self.uses_key_list(key_range) else self._by_range
+        return how(connection, key_range, size)
+
+    def _by_range(self, connection: Connection, key_range: KeyRange, size: int) -> ChunkPlan:
+        chunker = self._migration.chunker
+        found = chunker.end_of(connection, key_range.lower, key_range.upper, size)
+        upper = key_range.upper if found is None else found
+        if found is not None:
+            checked_key(self._migration.name, chunker, key_range.lower, upper)
+        chunk = chunker.chunk(key_range.lower, upper, pending=self._migration.pending)
+        return ChunkPlan(upper, chunk, None if found is None else size)
+
+    def _by_keys(self, connection: Connection, key_range: KeyRange, size: int) -> ChunkPlan:
+        """By name where no row more may be touched: one that is inserted just now would be too many."""
+        chunker, bound = self._migration.chunker, self._migration
+        end = self._bisector.end if self._bisector.active else key_range.upper
+        assert end is not None
+        only_pending = key_range.sweep or self._bisector.active
+        condition = chunker.up_to(end)
+        if only_pending and bound.pending is not None:
+            condition = condition & bound.pending
+        keys = chunker.next_keys(connection, key_range.lower, size, condition, sparse=key_range.sweep)
+        upper = keys[-1] if len(keys) == size else end
+        if keys and len(keys) == size:
+            checked_key(bound.name, chunker, key_range.lower, upper)
+        excluding = self._failed_in_this_run(connection, keys) if key_range.sweep else []
+        if len(excluding) == len(keys):
+            return ChunkPlan(upper, None, None)
+        only = keys if self._run_state.context.budget.limited else None
+        chunk = chunker.chunk(
+            key_range.lower,
+            upper,
+            pending=bound.pending,
+            excluding=excluding,
+            only=only,
+            sparse=key_range.sweep,
+        )
+        return ChunkPlan(upper, chunk, len(keys) if len(keys) == size else None)
+
+    def _failed_in_this_run(self, connection: Connection, keys: Sequence[Key]) -> list[Key]:
+        """Those that failed in this run: they are not tried again in it."""
+        rows = state.failed_keys(connection, self._migration.name, run=self._run_state.run)
+        failed = {key for key, _error, _run in rows}
+        return [key for key in keys if encode_key(key) in failed]

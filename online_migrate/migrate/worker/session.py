@@ -1,0 +1,58 @@
+"""Connections for chunks, and transactions that are repeated when the server rolls them back."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TypeVar
+
+from online_migrate import exceptions
+from online_migrate.ddl.session import private_connection
+from online_migrate.dialects import Dialect, dialect_of
+from online_migrate.dialects.errors import DATABASE_ERRORS
+from online_migrate.waiting import Clock, Stop, backoff
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection, Engine
+
+T = TypeVar("T")
+_JITTER = random.Random()
+_MAX_ATTEMPTS = 10
+"""How often a transaction is tried that the server rolls back: a deadlock, a lock timeout."""
+
+
+@contextlib.contextmanager
+def data_connection(engine: Engine, lease: float, *, lasting: bool = True) -> Iterator[Connection]:
+    """A connection for chunks: its isolation level, bounded lock waits, and an end if we stand still.
+
+    *lasting*: see :meth:`~online_migrate.dialects.Dialect.prepare_data_session`.
+    """
+    with private_connection(engine) as connection:
+        dialect = dialect_of(connection)
+        problem = dialect.check_data_server(connection)
+        connection.rollback()
+        if problem is not None:
+            raise exceptions.Refused(reason=problem.reason, hint=problem.hint)
+        dialect.prepare_data_session(connection, idle_timeout=lease, lasting=lasting)
+        yield connection
+
+
+def run_transaction(clock: Clock, dialect: Dialect, connection: Connection, work: Callable[[], T]) -> T:
+    """*work* in a transaction, again when the server rolled it back."""
+    pauses = backoff(waited=0.05, attempts=_MAX_ATTEMPTS, longest=2.0, jitter=_JITTER)
+    while True:
+        try:
+            with connection.begin():
+                return work()
+        except DATABASE_ERRORS as error:
+            pause = next(pauses, None)
+            if pause is None or not dialect.is_transient(error):
+                raise
+            clock.wait(pause, Stop())
+
+
+def run_read_transaction(clock: Clock, dialect: Dialect, connection: Connection, read: Callable[[], T]) -> T:
+    """*look* in a transaction that only reads."""
+    with dialect.read_transaction(connection):
+        return run_transaction(clock, dialect, connection, read)

@@ -1,0 +1,430 @@
+"""One worker: claims ranges of keys, and moves their rows chunk by chunk.
+
+Invariants:
+
+* A chunk and the move of its lease commit together. A kill at any moment leaves both or neither.
+* A worker whose lease somebody took over finds out in the transaction of its chunk, which is rolled back.
+* A chunk that fails is split until the row that fails stands alone; the others go on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import secrets
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from online_migrate import exceptions, state
+from online_migrate.dialects import Dialect
+from online_migrate.dialects.errors import CLEANUP_ERRORS, DATABASE_ERRORS, error_message
+from online_migrate.kinds.bound import BoundMigration
+from online_migrate.kinds.execution import (
+    PreparedRows,
+    RowsChanged,
+    UserError,
+    apply_chunk,
+    read,
+    transform_rows,
+    with_writes,
+)
+from online_migrate.migrate.executor.pipeline import ChunkPipeline
+from online_migrate.migrate.executor.prefetch import Prefetcher, PreparedChunk
+from online_migrate.migrate.executor.scheduler import PipelineContext, PipelineScheduler
+from online_migrate.migrate.run.context import MAX_SLEEP, RunState
+from online_migrate.migrate.worker.bisection import FailureBisector
+from online_migrate.migrate.worker.chunk_timer import ChunkTimer
+from online_migrate.migrate.worker.heartbeat import Heartbeat
+from online_migrate.migrate.worker.lease import (
+    AcquireResult,
+    KeyRange,
+    LeaseManager,
+    RangeCandidate,
+    range_size,
+    worker_lock_name,
+)
+from online_migrate.migrate.worker.planner import ChunkPlan, Planner
+from online_migrate.migrate.worker.session import data_connection, run_read_transaction, run_transaction
+from online_migrate.walk.checkpoint import encode_key
+from online_migrate.walk.chunker import Key
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+T = TypeVar("T")
+_UNLOCKED_IDLE_TIMEOUT = 86_400.0
+"""Seconds for which a session may be idle that locks nothing."""
+_IDLE_POLL_INTERVAL = 0.1
+"""Seconds between two questions of a worker that has nothing to do, or that must wait."""
+MAX_ERROR_LENGTH = 2_000
+"""Characters of an error that are kept: whoever raises may put a whole file into it."""
+
+
+class Worker:
+    """Works on one data migration, on a connection of its own. Use :meth:`work`."""
+
+    def __init__(
+        self, run_state: RunState, bound: BoundMigration, connection: Connection, heartbeat: Heartbeat
+    ) -> None:
+        self.id = secrets.token_hex(8)
+        self._run_state = run_state
+        self._migration = bound
+        self._connection = connection
+        self._heartbeat = heartbeat
+        self._dialect: Dialect = bound.dialect
+        self._leases = LeaseManager(bound, self.id, run_state.context.lease)
+        self._size = run_state.context.pace.controller(bound.largest_chunk)
+        self._timer = ChunkTimer(run_state.context.clock.monotonic)
+        self._bisector: FailureBisector[Key] = FailureBisector()
+        self._planner = Planner(run_state, bound, self._bisector)
+        self._prefetcher = Prefetcher(
+            self._prepare, lambda: data_connection(run_state.context.engine, _UNLOCKED_IDLE_TIMEOUT)
+        )
+        self._scheduler: PipelineScheduler | None = None
+        """Two chunks at a time, where that is possible."""
+        self._key_range: KeyRange | None = None
+        self._candidate: RangeCandidate | None = None
+        """What there is to claim next, if that was looked up already: it counts if nobody claimed since."""
+        self._session = 0
+        self._plan: ChunkPlan | None = None
+        """Of the chunk in hand."""
+
+    def work(self) -> AcquireResult | None:
+        """Works until all is done, or the crew is called off; gives why it left, None if it was told to."""
+        self._register()
+        try:
+            answer = self._work()
+        except Exception:
+            try:
+                self._close()
+            finally:
+                self._unregister()
+            raise
+        self._close()
+        # Not when somebody wants us to leave at once: others see that our session has ended.
+        self._unregister()
+        return answer
+
+    def _close(self) -> None:
+        # First what locks rows: who reads ahead may have to wait for somebody who waits for them.
+        if self._scheduler is not None:
+            self._scheduler.close()
+        self._prefetcher.close()
+
+    def _work(self) -> AcquireResult | None:
+        while not self._run_state.should_stop:
+            self._heartbeat.beat_inline(self._connection)
+            if self._throttled():
+                continue
+            if self._key_range is not None:
+                self._next_chunk()
+                continue
+            answer = self._acquire_range()
+            if answer in (AcquireResult.EXHAUSTED, AcquireResult.NOT_RUNNING):
+                return answer
+        return None
+
+    # --- coming and going ------------------------------------------------------------------------
+
+    def _register(self) -> None:
+        # Before the record: whoever sees the worker written down and its lock free takes it for dead.
+        self._dialect.try_named_lock(self._connection, worker_lock_name(self.id))
+        self._in_transaction(lambda: self._leases.register(self._connection))
+        self._session = self._in_read_transaction(lambda: self._dialect.session_id(self._connection))
+        self._run_state.context.throttling.sessions.add(self._session)
+        self._run_state.add_worker(self.id)
+        context = self._run_state.context
+        if ChunkPipeline.supports(self._migration, context.pace) and self._on_one_server:
+            another = lambda: data_connection(context.engine, context.lease, lasting=False)  # noqa: E731
+            pipeline = ChunkPipeline(self._migration, self._connection, another, context.clock.monotonic)
+            self._scheduler = PipelineScheduler(pipeline, self._pipeline_context)
+
+    @property
+    def _pipeline_context(self) -> PipelineContext:
+        return PipelineContext(
+            run_state=self._run_state,
+            migration=self._migration,
+            leases=self._leases,
+            planner=self._planner,
+            size=self._size,
+            timer=self._timer,
+            prefetcher=self._prefetcher,
+            plan_chunk=lambda at: self._prepare(self._connection, at, self._size.size, self._keepalive).plan,
+            find_candidate=self._find_candidate,
+            keepalive=self._keepalive,
+        )
+
+    @property
+    def _on_one_server(self) -> bool:
+        """False where the next connection may lead to another node, which is not yet where this one is."""
+        return self._in_read_transaction(lambda: self._dialect.sees_all_sessions(self._connection))
+
+    def _unregister(self) -> None:
+        """On every way out; where the connection is gone, others see that by themselves."""
+        self._run_state.remove_worker(self.id)
+        self._run_state.context.throttling.sessions.remove(self._session)
+        with contextlib.suppress(*CLEANUP_ERRORS, exceptions.Failed):
+            self._connection.rollback()
+            holds = self._key_range is not None
+            self._in_transaction(lambda: self._leases.unregister(self._connection, holds=holds))
+            self._dialect.free_named_lock(self._connection, worker_lock_name(self.id))
+
+    def _throttled(self) -> bool:
+        reason = self._run_state.throttle_reason
+        self._run_state.set_wait_reason(self.id, reason)
+        if reason is None:
+            return False
+        self._discard_prefetched()
+        self._sleep(_IDLE_POLL_INTERVAL)
+        return True
+
+    def _discard_prefetched(self) -> None:
+        """Of all that was done ahead: while nobody works it grows old."""
+        if self._scheduler is not None:
+            self._scheduler.rollback()
+        self._prefetcher.clear(self._keepalive)
+        self._candidate = None
+
+    def _sleep(self, seconds: float) -> None:
+        """Waits, and keeps the session from being taken for an idle one."""
+        self._run_state.context.clock.wait(seconds, self._run_state.context.stop)
+        self._heartbeat.keep_alive(self._connection)
+
+    def _acquire_range(self) -> AcquireResult | None:
+        context = self._run_state.context
+        with (
+            context.throttling.activity,
+            self._leases.lock_dead_workers(self._connection, context.clock) as dead,
+        ):
+            seen = self._candidate or self._in_read_transaction(
+                lambda: self._find_candidate(self._connection)
+            )
+            self._candidate = None
+            now = dataclasses.replace(seen, dead=dead)
+            answer = self._in_transaction(lambda: self._leases.acquire(self._connection, now))
+        if isinstance(answer, KeyRange):
+            self._key_range = answer
+            return None
+        if answer is AcquireResult.BUSY:
+            self._discard_prefetched()
+            self._sleep(_IDLE_POLL_INTERVAL)
+        return answer
+
+    def _find_candidate(self, connection: Connection) -> RangeCandidate:
+        rows = range_size(self._size.size, self._run_state.context.pace, self._run_state.fair_share_rows)
+        return self._leases.find_candidate(connection, rows)
+
+    def _in_transaction(self, work: Callable[[], T]) -> T:
+        return run_transaction(self._run_state.context.clock, self._dialect, self._connection, work)
+
+    def _in_read_transaction(self, read: Callable[[], T]) -> T:
+        return run_read_transaction(self._run_state.context.clock, self._dialect, self._connection, read)
+
+    # --- chunks ----------------------------------------------------------------------------------
+
+    def _next_chunk(self) -> None:
+        """The next chunk of the extent in hand."""
+        key_range = self._key_range
+        assert key_range is not None
+        with self._run_state.context.throttling.activity:
+            ended = None if self._scheduler is None else self._scheduler.commit_next(key_range)
+            took = self._process_serially(key_range) if ended is None else 0.0
+        if ended is not None:
+            self._candidate = ended.candidate or self._candidate
+            self._chunk_committed(key_range, ended.plan, ended.done, prepared=ended.read_seconds)
+        self._sleep_after(took)
+
+    def _chunk_committed(
+        self, key_range: KeyRange, plan: ChunkPlan, done: int, *, prepared: float = 0.0
+    ) -> None:
+        """After the commit; *prepared*: seconds for which its rows were read."""
+        self._resize(plan, prepared)
+        self._advance(key_range, plan.upper)
+        if done or plan.chunk is not None:
+            self._run_state.chunk_committed(self.id, done, plan.chunk or "", self._size)
+
+    def _process_serially(self, key_range: KeyRange) -> float:
+        """A chunk from its beginning to its end; gives the seconds from which there is to rest."""
+        context = self._run_state.context
+        size = self._bisector.limit if self._bisector.active else self._size.size
+        reserved = context.budget.reserve(size)
+        if not reserved:
+            return 0.0
+        migrated = 0
+        began = context.clock.monotonic()
+        ready = self._prefetcher.result(key_range, self._keepalive)
+        hidden = 0.0 if ready is None else ready.seconds
+        self._plan = None
+        try:
+            if ready is None and self._migration.is_per_row:
+                ready = self._prepare(self._connection, key_range, reserved, self._keepalive)
+            if ready is not None:
+                self._plan = ready.plan
+                self._prefetch(key_range, ready.plan)
+            migrated = self._write(key_range, ready, reserved)
+        except (UserError, *DATABASE_ERRORS) as error:
+            if self._plan is None or self._plan.chunk is None or not self._blames_rows(error):
+                raise
+            self._bisect(key_range, self._plan, error)
+        finally:
+            context.budget.settle(reserved, migrated)
+        # After the last rows of a range there is nothing to rest from, and an old version writes the next.
+        took = context.clock.monotonic() - began + hidden
+        return took if self._plan is not None and self._plan.rows is not None else 0.0
+
+    def _prepare(
+        self, connection: Connection, key_range: KeyRange, size: int, keepalive: Callable[[], None]
+    ) -> PreparedChunk:
+        """Plans a chunk, reads its rows, and asks the function what they become; locks none of them."""
+        clock, bound, dialect = self._run_state.context.clock, self._migration, self._dialect
+        with self._run_state.context.throttling.activity:
+            plan = run_read_transaction(
+                clock, dialect, connection, lambda: self._planner.plan(connection, key_range, size)
+            )
+            began, prepared, chunk = clock.monotonic(), None, plan.chunk
+            if chunk is not None and bound.is_per_row:
+                rows = run_read_transaction(
+                    clock, dialect, connection, lambda: read(connection, bound, chunk)
+                )
+                # Between two transactions: whatever a function takes its time for, no row is locked.
+                prepared = with_writes(
+                    connection, bound, chunk, transform_rows(bound, chunk, rows, keepalive)
+                )
+            return PreparedChunk(plan, prepared, clock.monotonic() - began)
+
+    def _prefetch(self, key_range: KeyRange, plan: ChunkPlan) -> None:
+        """Has the chunk after this one read, where one connection does not keep another waiting."""
+        alone = self._dialect.single_writer or self._planner.uses_key_list(key_range)
+        if not alone and plan.upper != key_range.upper:
+            self._prefetcher.submit(dataclasses.replace(key_range, lower=plan.upper), self._size.size)
+
+    def _write(self, key_range: KeyRange, ready: PreparedChunk | None, size: int) -> int:
+        """Does a chunk; one that is not *ready* is planned in its own transaction, which saves another."""
+        prepared = None if ready is None else ready.prepared
+
+        def work(prepared: PreparedRows | None) -> tuple[int, int]:
+            if ready is None:
+                # What was planned before the server rolled it back says nothing of an error in planning.
+                self._plan = None
+                self._plan = self._planner.plan(self._connection, key_range, size)
+            return self._apply_chunk(key_range, self._current_plan, prepared)
+
+        try:
+            done, failures = self._in_transaction(lambda: work(prepared))
+        except RowsChanged:
+            assert prepared is not None
+            self._prefetcher.wait(self._keepalive)
+            locked = dataclasses.replace(prepared, lock=True)
+            done, failures = self._in_transaction(lambda: work(locked))
+        self._chunk_committed(
+            key_range, self._current_plan, done, prepared=0.0 if ready is None else ready.seconds
+        )
+        self._check_max_failures(failures)
+        return done
+
+    @property
+    def _current_plan(self) -> ChunkPlan:
+        assert self._plan is not None
+        return self._plan
+
+    def _resize(self, plan: ChunkPlan, prepared: float) -> None:
+        """The size of the next chunk, from what this one took; *prepared*: seconds for reading it."""
+        if plan.rows is None or plan.chunk is None or self._bisector.active:
+            return
+        commit, target = self._run_state.context.throttling.commit_seconds, self._size.limits.target
+        seconds = self._timer.elapsed(commit=commit, prepared=prepared, target=target)
+        self._size.observe(plan.rows, seconds)
+
+    def _apply_chunk(
+        self, key_range: KeyRange, plan: ChunkPlan, prepared: PreparedRows | None
+    ) -> tuple[int, int]:
+        """The chunk, its failures and its lease: all in the transaction that is open."""
+        if plan.chunk is None:
+            self._leases.advance(self._connection, key_range, plan.upper, 0)
+            return 0, 0
+        self._timer.begin()
+        result = apply_chunk(self._connection, self._migration, plan.chunk, prepared)
+        failures = {key: truncate_error(error) for key, error in result.failures.items()}
+        state.record_failures(self._connection, self._migration.name, self._run_state.run, failures)
+        recorded = result.done if result.recorded is None else result.recorded
+        self._timer.rows_written()
+        self._leases.advance(self._connection, key_range, plan.upper, recorded)
+        self._timer.lease_advanced()
+        return result.done, len(failures)
+
+    def _keepalive(self) -> None:
+        for connection in (
+            [self._connection] if self._scheduler is None else self._scheduler.unlocked_connections
+        ):
+            self._heartbeat.keep_alive(connection)
+
+    def _advance(self, key_range: KeyRange, upper: Key) -> None:
+        self._bisector.passed(upper)
+        self._key_range = None if upper == key_range.upper else dataclasses.replace(key_range, lower=upper)
+
+    def _sleep_after(self, took: float) -> None:
+        rest = max(
+            self._dialect.chunk_pause, took * self._run_state.context.throttling.duty_cycle.sleep_ratio
+        )
+        if rest:
+            self._sleep(min(rest, MAX_SLEEP))
+
+    # --- rows that fail --------------------------------------------------------------------------
+
+    def _blames_rows(self, error: BaseException) -> bool:
+        """True if fewer rows may fare better."""
+        if isinstance(error, UserError):
+            return error.of_rows
+        dialect = self._dialect
+        return not (
+            dialect.is_connection_lost(error) or dialect.is_transient(error) or dialect.is_systemic(error)
+        )
+
+    def _bisect(self, key_range: KeyRange, plan: ChunkPlan, error: BaseException) -> None:
+        chunk = plan.chunk
+        assert chunk is not None
+        # Who reads ahead plans by ranges only, as long as no row is being isolated.
+        self._prefetcher.wait(self._keepalive)
+        keys = self._in_read_transaction(
+            lambda: self._migration.chunker.next_keys(self._connection, chunk.lower, _ALL, chunk.where)
+        )
+        if not keys:
+            # Whoever was the reason is gone by now, and everything else of the chunk is done.
+            self._in_transaction(lambda: self._leases.advance(self._connection, key_range, plan.upper, 0))
+            self._advance(key_range, plan.upper)
+            return
+        if not self._bisector.failed(len(keys), plan.upper):
+            return
+        text = truncate_error(f"{error}" if isinstance(error, UserError) else error_message(error))
+        self._in_transaction(lambda: self._record_failure(key_range, keys[0], text, plan.upper))
+        self._advance(key_range, plan.upper)
+        self._check_max_failures(1)
+
+    def _record_failure(self, key_range: KeyRange, key: Key, error: str, upper: Key) -> None:
+        state.record_failures(
+            self._connection, self._migration.name, self._run_state.run, {encode_key(key): error}
+        )
+        self._leases.advance(self._connection, key_range, upper, 0)
+
+    def _check_max_failures(self, failures: int) -> None:
+        if failures and not self._run_state.count_failures(failures):
+            raise TooManyFailures(count=self._run_state.failures, limit=self._run_state.context.max_failures)
+
+    @property
+    def position(self) -> str:
+        """Where it was, for a person to read."""
+        chunk = None if self._plan is None else self._plan.chunk
+        return "" if chunk is None else f" ({chunk})"
+
+
+_ALL = 2**31 - 1
+
+
+class TooManyFailures(exceptions.Failed):
+    """{count:,} row(s) could not be migrated, and {limit:,} is the limit (--max-failures)."""
+
+
+def truncate_error(error: Any) -> str:
+    """An error as it is kept: of a length, and of characters that every server stores."""
+    text = str(error).encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+    return text if len(text) <= MAX_ERROR_LENGTH else f"{text[:MAX_ERROR_LENGTH]} ..."

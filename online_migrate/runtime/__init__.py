@@ -1,0 +1,1 @@
+"""Running a project's Alembic environment: the veto, applying one revision, stamping."""

@@ -1,0 +1,280 @@
+"""Applies one revision, resumably; what expand and contract have in common."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import random
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import sqlalchemy as sa
+from alembic.operations import Operations
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationStep
+from sqlalchemy import exc
+
+from online_migrate import exceptions, state
+from online_migrate.ddl.executor import AllowAll, Executor, Guard
+from online_migrate.ddl.journal import Journal
+from online_migrate.ddl.session import Session, server_down
+from online_migrate.dialects.errors import (
+    CLEANUP_ERRORS,
+    DATABASE_ERRORS,
+    error_message,
+    find_cause,
+    statement_of,
+)
+from online_migrate.runtime.environment import Environment, refuse_contract_steps
+from online_migrate.script.project import Project
+from online_migrate.sql.statement import identifiers, shorten
+from online_migrate.waiting import Clock, Stop, backoff
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect as SADialect
+    from sqlalchemy.engine import Engine
+
+LONGEST_PAUSE = 10.0
+"""Seconds; below the session timeout, so that the server does not end a session that is waiting."""
+
+
+class GuardFactory(contextlib.AbstractContextManager[Guard], Protocol):
+    """A guard that is set up before the first statement of a revision and taken down after the last."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RevisionRunner:
+    """What applying revisions needs, put together once for a command."""
+
+    project: Project
+    environment: Environment
+    session: Session
+    clock: Clock
+    stop: Stop
+    say: Callable[[str], None]
+
+    def applied(self) -> frozenset[str]:
+        """The revisions that the database has now."""
+        applied = applied_revisions(self.session.connection, self.project, self.environment)
+        self.session.connection.rollback()
+        return applied
+
+    def journal(self, revision: str) -> Journal:
+        """The journal of a revision, as an earlier run left it."""
+        session = self.session
+        journal = Journal(revision, session.dialect, session.connection, session.journal_connection)
+        journal.open()
+        if session.journal_connection is None:
+            session.connection.rollback()
+        return journal
+
+    def apply(
+        self,
+        revision: str,
+        *,
+        watch: Callable[[Journal], GuardFactory] | None = None,
+        finish: Callable[[], None] | None = None,
+        tables: Sequence[str] = (),
+    ) -> None:
+        """Applies *revision*, and tries again when it does not get its locks.
+
+        *watch* makes the guard of its statements; *finish* is called in the transaction that writes the
+        version row; *tables* are asked for whoever blocks us. Raises
+        :class:`~online_migrate.exceptions.LockGivenUp`,
+        :class:`~online_migrate.exceptions.RevisionFailed`, or what the guard raises.
+        """
+        if self.stop.requested:
+            raise exceptions.Stopped(reason=self.stop.reason, revision=revision)
+        settings = self.project.settings
+        pauses = backoff(
+            waited=self.session.dialect.lock_wait(settings.lock_timeout),
+            attempts=settings.lock_attempts,
+            longest=LONGEST_PAUSE,
+            jitter=random.Random(),
+        )
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                self._attempt(revision, watch, finish)
+            except Exception as error:
+                self._reset()
+                self._forget_intent(revision)
+                if not self._is_lock_timeout(error):
+                    raise self._explained(revision, error) from error
+                self._pause(revision, attempt, pauses, tables, error)
+            else:
+                return
+
+    def _attempt(
+        self,
+        revision: str,
+        watch: Callable[[Journal], GuardFactory] | None,
+        finish: Callable[[], None] | None,
+    ) -> None:
+        connection, dialect = self.session.connection, self.session.dialect
+        journal = Journal(revision, dialect, connection, self.session.journal_connection)
+        script = self.project.script
+        step: Any = MigrationStep.upgrade_from_script(script.revision_map, script.get_revision(revision))
+        upgrade = step.migration_fn
+
+        def run(**keywords: Any) -> None:
+            journal.open()
+            guarded = contextlib.nullcontext(AllowAll()) if watch is None else watch(journal)
+            with dialect.around_revision(connection), guarded as guard:
+                if watch is None and not journal.begun:
+                    journal.record_intent()
+                with Executor(dialect, connection, journal, guard).active():
+                    upgrade(**keywords)
+            if finish is not None:
+                finish()
+            journal.close(connection)
+
+        run.__name__ = upgrade.__name__  # Alembic's log says "Running upgrade"
+        step.migration_fn = run
+        with dialect.write_transaction(connection):
+            with self._context(lambda heads, context: [step]) as context:
+                context.run_migrations()
+            # Alembic commits its own transaction; this ends the one in which the version table was read.
+            connection.commit()
+
+    @contextlib.contextmanager
+    def _context(self, steps: Callable[[Any, Any], Any]) -> Iterator[EnvironmentContext]:
+        project, dialect = self.project, self.session.dialect
+        function = refuse_contract_steps(steps, project.config, project.script)
+        with EnvironmentContext(project.config, project.script, fn=function) as context:
+            options = self.environment.options | {
+                "transaction_per_migration": True,
+                "transactional_ddl": dialect.transactional_ddl,
+            }
+            context.configure(connection=self.session.connection, **options)
+            yield context
+
+    def _forget_intent(self, revision: str) -> None:
+        """An intent that came to nothing is taken back, so that nobody believes in half a revision."""
+        side = self.session.journal_connection
+        if side is None:
+            return
+        with contextlib.suppress(*CLEANUP_ERRORS):
+            journal = Journal(revision, self.session.dialect, self.session.connection, side)
+            journal.open()
+            if not journal.begun:
+                journal.close(side)
+                side.commit()
+
+    def _reset(self) -> None:
+        for connection in (self.session.connection, self.session.journal_connection):
+            if connection is not None:
+                with contextlib.suppress(*CLEANUP_ERRORS):
+                    connection.rollback()
+
+    def _is_lock_timeout(self, error: Exception) -> bool:
+        return isinstance(error, CLEANUP_ERRORS) and self.session.dialect.is_lock_timeout(error)
+
+    def _pause(
+        self, revision: str, attempt: int, pauses: Iterator[float], tables: Sequence[str], error: Exception
+    ) -> None:
+        statement = statement_of(error) or ""
+        blockers = self._blockers(tables or identifiers(statement))
+        pause = next(pauses, None)
+        if pause is None or self.stop.requested:
+            raise exceptions.LockGivenUp(
+                what=", ".join(tables) or shorten(statement, 60) or f"what revision {revision} changes",
+                attempts=attempt,
+                timeout=self.session.dialect.lock_wait(self.project.settings.lock_timeout),
+                blockers="".join(f"\n  held by {line}" for line in blockers),
+            ) from error
+        waited = self.session.dialect.lock_wait(self.project.settings.lock_timeout)
+        self.say(
+            f"{revision}: no lock after {waited:g} s"
+            f"{' (' + blockers[0] + ')' if blockers else ''}; next try in {pause:.1f} s"
+        )
+        self.clock.wait(pause, self.stop)
+
+    def _blockers(self, tables: Sequence[str]) -> list[str]:
+        try:
+            return self.session.dialect.blocking_sessions(self.session.connection, tables)
+        except CLEANUP_ERRORS:
+            # Only a help for the person who reads it; not everybody may look at other sessions.
+            return []
+        finally:
+            self._reset()
+
+    def _explained(self, revision: str, error: Exception) -> Exception:
+        refusal = find_cause(error, exceptions.OnlineMigrateError)
+        if refusal is not None:
+            return refusal
+        if isinstance(error, DATABASE_ERRORS):
+            if self.session.dialect.is_connection_lost(error):
+                return server_down(self.session.connection.engine.url, error)
+            return exceptions.RevisionFailed(revision=revision, reason=error_message(error))
+        return exceptions.RevisionFailed(
+            revision=revision, reason=f"{type(error).__name__}: {' '.join(str(error).split())}"
+        )
+
+
+def applied_revisions(
+    connection: sa.Connection, project: Project, environment: Environment
+) -> frozenset[str]:
+    """The revisions that the database has, by ancestry."""
+    rows = state.version_rows(connection, environment.version_table, environment.version_schema)
+    return project.graph.applied(rows)
+
+
+class NotRendered(exceptions.Failed):
+    """Its SQL depends on a live connection: {reason}"""
+
+
+def render(project: Project, environment: Environment, engine: Engine, revision: str) -> list[str]:
+    """The SQL of a revision, as Alembic's offline mode gives it; nothing is executed.
+
+    Raises :class:`NotRendered` for a script that asks the database what to do; its ``statements`` are
+    those that came before.
+    """
+    buffer = io.StringIO()
+    try:
+        _render_into(buffer, project, environment, engine.dialect, revision)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise NotRendered(reason=reason, statements=split_statements(buffer.getvalue())) from error
+    return split_statements(buffer.getvalue())
+
+
+def _render_into(
+    buffer: io.StringIO, project: Project, environment: Environment, dialect: SADialect, revision: str
+) -> None:
+    script = project.script
+    step: Any = MigrationStep.upgrade_from_script(script.revision_map, script.get_revision(revision))
+    with EnvironmentContext(
+        project.config, script, fn=lambda heads, context: [], as_sql=True, output_buffer=buffer
+    ) as context:
+        keywords = environment.options | {"output_buffer": buffer, "literal_binds": True}
+        context.configure(dialect_name=dialect.name, **keywords)
+        migration = context.get_context()
+        _write_what_has_no_literal(migration.impl)
+        with Operations.context(migration):
+            step.migration_fn()
+
+
+def _write_what_has_no_literal(impl: Any) -> None:
+    """Names at least the table of a statement whose values have no literal form: of untyped columns."""
+    execute = impl._exec
+
+    def tolerant(construct: Any, *arguments: Any, **keywords: Any) -> Any:
+        try:
+            return execute(construct, *arguments, **keywords)
+        except exc.CompileError:
+            table = getattr(construct, "table", "?")
+            impl.static_output(
+                f"{construct.__visit_name__.upper()} {table} -- values without a literal form\n;"
+            )
+
+    impl._exec = tolerant
+
+
+def split_statements(sql: str) -> list[str]:
+    """The statements of an offline script; a semicolon inside quotes or a body does not end one."""
+    found = [part.strip() for part in sql.split(";\n")]
+    statements = [part.removesuffix(";").strip() for part in found if part.strip()]
+    return [s for s in statements if s.upper() not in ("BEGIN", "COMMIT")]

@@ -1,0 +1,68 @@
+"""Writes version rows by hand, so that both branches are in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from alembic.runtime.migration import MigrationContext
+
+from online_migrate import exceptions
+from online_migrate.runtime.environment import Environment
+from online_migrate.script.graph import Graph, Phase
+from online_migrate.script.project import Project
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+
+def rows_after(graph: Graph, applied: frozenset[str], targets: Sequence[str]) -> tuple[str, ...]:
+    """The version rows of a database that is put at *targets*. Pure.
+
+    A target moves the position on its own branch only, forward or back; ``heads`` and ``base`` move all.
+    Alembic's own stamp would forget that later expand revisions are applied. Raises
+    :class:`~online_migrate.exceptions.UsageError` where a contract revision would be left without the
+    expand revision that it needs.
+    """
+    if list(targets) == ["base"]:
+        return ()
+    positions = {phase: graph.position(applied, phase) for phase in Phase}
+    names = list(graph.heads.values()) if list(targets) == ["heads"] else [graph.resolve(t) for t in targets]
+    for name in names:
+        positions[graph.phase(name)] = name
+    wanted = {name for name in positions.values() if name is not None}
+    contract, expand = positions[Phase.CONTRACT], positions[Phase.EXPAND]
+    if contract is not None and expand is not None:
+        needed = graph.position(graph.ancestors(contract), Phase.EXPAND)
+        if needed is not None and needed not in graph.ancestors(expand):
+            raise exceptions.UsageError(
+                message=f"contract revision {contract} needs {needed}, which is not part of {expand}",
+                hint=f"name a position on both branches: online-migrate stamp {expand} CONTRACT_REVISION",
+            )
+    covered = {a for name in wanted for a in graph.ancestors(name) if a != name}
+    rows = tuple(graph.order(wanted - covered))
+    reached = graph.applied(rows)
+    for name in names:
+        if graph.position(reached, graph.phase(name)) != name:
+            raise exceptions.UsageError(
+                message=f"{name} is a part of {', '.join(rows)}, where the database would be still",
+                hint=f"online-migrate stamp base   (then: online-migrate stamp {name})",
+            )
+    return rows
+
+
+def write(connection: Connection, project: Project, environment: Environment, rows: Sequence[str]) -> None:
+    """Makes *rows* the content of Alembic's version table, in one transaction."""
+    options = {
+        name: environment.options[name]
+        for name in ("version_table", "version_table_schema", "version_table_pk")
+        if name in environment.options
+    }
+    context = MigrationContext.configure(connection, opts={"script": project.script, **options})
+    context._ensure_version_table()
+    version = sa.table(environment.version_table, sa.column("version_num"), schema=environment.version_schema)
+    connection.execute(sa.delete(version))
+    for row in rows:
+        connection.execute(sa.insert(version).values(version_num=row))
+    connection.commit()

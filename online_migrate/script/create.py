@@ -1,0 +1,80 @@
+"""Writes a pair of scripts: one on the expand branch, and the contract that depends on it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+from alembic import util
+
+from online_migrate import exceptions
+from online_migrate.script.graph import Phase
+from online_migrate.script.init import TEMPLATES
+from online_migrate.script.project import Project
+
+
+def write_pair(
+    project: Project, message: str, *, release: str | None = None, rev_ids: Sequence[str] = ()
+) -> list[Path]:
+    """An expand and a contract script with the right down_revision, branch_labels and depends_on.
+
+    Contract ``depends_on`` its expand, so that even plain Alembic never contracts before it expands.
+    *rev_ids*: the ids of the two, instead of random ones.
+    """
+    graph = project.graph  # a broken graph is refused before a file is written
+    expand_id, contract_id = rev_ids or (util.rev_id(), util.rev_id())
+    taken = [revision for revision in (expand_id, contract_id) if revision in graph]
+    if taken or expand_id == contract_id:
+        raise exceptions.UsageError(
+            message=f"the revision id {(taken or [expand_id])[0]!r} is taken", hint="give another --rev-id"
+        )
+    expand = _write(project, Phase.EXPAND, expand_id, message, None, release)
+    contract = _write(project, Phase.CONTRACT, contract_id, message, expand_id, release)
+    return [expand, contract]
+
+
+def _write(
+    project: Project, phase: Phase, revision: str, message: str, depends_on: str | None, release: str | None
+) -> Path:
+    graph, folder = project.graph, project.migrations_dir / phase.value
+    first = phase not in graph.heads
+    head = graph.heads.get(phase) or graph.heads.get(Phase.BASE)
+    _check_location(project, folder)
+    generator = copy.copy(project.script)
+    generator.messaging_opts = {"quiet": True}
+    if "phase" not in _own_template(project):
+        # The template of an adopted project does not know what a contract script has to say.
+        generator.dir = str(TEMPLATES)
+    try:
+        script = generator.generate_revision(
+            revision,
+            message,
+            head=head or "base",
+            splice=True,
+            branch_labels=phase.value if first else None,
+            version_path=str(folder),
+            depends_on=depends_on,
+            phase=phase.value,
+            release=release,
+            imports="",
+        )
+    except util.CommandError as error:
+        raise exceptions.ConfigBroken(path=str(folder), reason=str(error)) from None
+    assert script is not None
+    return Path(script.path)
+
+
+def _own_template(project: Project) -> str:
+    template = project.migrations_dir / "script.py.mako"
+    return template.read_text(encoding="utf-8") if template.is_file() else ""
+
+
+def _check_location(project: Project, folder: Path) -> None:
+    known: Sequence[Path] = [Path(location) for location in project.script._version_locations]
+    if folder.absolute() not in known:
+        raise exceptions.ConfigBroken(
+            path=str(project.config_file),
+            reason=f"{folder} is not among its version_locations",
+            hint="online-migrate init --adopt",
+        )

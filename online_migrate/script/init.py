@@ -1,0 +1,151 @@
+"""Writes a project, or takes over an existing linear one."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+from alembic.script import ScriptDirectory
+
+from online_migrate import exceptions
+from online_migrate.config import SECTION
+from online_migrate.script.graph import Phase
+from online_migrate.script.project import Project
+
+TEMPLATES = resources.files("online_migrate.script") / "templates"
+FOLDERS = ("expand", "contract", "data")
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """What was written, and what is left to do for the user."""
+
+    paths: tuple[Path, ...]
+    to_do: tuple[str, ...] = ()
+
+
+def init(config_file: Path, folder: str = "migrations") -> Written:
+    """Writes alembic.ini and the folder of the scripts beside it. Overwrites nothing.
+
+    Raises :class:`~online_migrate.exceptions.ConfigBroken` if something is there already.
+    """
+    root = config_file.absolute().parent / folder
+    if config_file.exists():
+        raise exceptions.ConfigBroken(
+            path=str(config_file),
+            reason="it exists already",
+            hint="online-migrate init --adopt   takes over an existing Alembic project",
+        )
+    if root.exists() and any(root.iterdir()):
+        raise exceptions.ConfigBroken(
+            path=str(root), reason="the folder is not empty", hint="name another: online-migrate init DIR"
+        )
+    paths = []
+    for name in FOLDERS:
+        (root / name).mkdir(parents=True, exist_ok=True)
+        paths.append(root / name)
+    for name in ("env.py", "script.py.mako"):
+        (root / name).write_text(_template(name), encoding="utf-8")
+        paths.append(root / name)
+    config_file.write_text(_template("alembic.ini").replace("{folder}", folder), encoding="utf-8")
+    return Written(
+        paths=(config_file, *paths),
+        to_do=(
+            "set sqlalchemy.url in alembic.ini, or ONLINE_MIGRATE_URL",
+            'online-migrate revision -m "what changes"',
+        ),
+    )
+
+
+def _template(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def adopt(config_file: Path) -> Written:
+    """Takes over an Alembic project: its linear history becomes the base of the two branches.
+
+    Its folder and env.py stay; ``expand/`` and ``contract/`` are added to version_locations, which keeps
+    comments and everything else in alembic.ini. Raises
+    :class:`~online_migrate.exceptions.GraphBroken` if the history is not linear.
+    """
+    from online_migrate.runtime.environment import PATCH
+
+    project = Project.load(config_file)
+    graph = project.graph
+    heads = [head for phase, head in graph.heads.items() if phase is Phase.BASE]
+    if any(phase is not Phase.BASE for phase in graph.heads):
+        raise exceptions.ConfigBroken(
+            path=str(config_file),
+            reason="the project has expand or contract revisions already",
+            hint='online-migrate revision -m "what changes"',
+        )
+    text = config_file.read_text(encoding="utf-8")
+    config_file.write_text(_with_locations(text, project.script, config_file), encoding="utf-8")
+    paths = [config_file]
+    for name in FOLDERS:
+        (project.migrations_dir / name).mkdir(exist_ok=True)
+        paths.append(project.migrations_dir / name)
+    to_do = [
+        f"add these two lines to {_relative(project.migrations_dir / 'env.py')}, "
+        f"before its context.configure(...):\n{PATCH}"
+    ]
+    if heads:
+        to_do.append(f"a database has to be at {heads[0]} before it expands: alembic upgrade {heads[0]}")
+    to_do.append('online-migrate revision -m "what changes"')
+    return Written(paths=tuple(paths), to_do=tuple(to_do))
+
+
+def _relative(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _with_locations(text: str, script: ScriptDirectory, config_file: Path) -> str:
+    """The text of alembic.ini with the two folders among its version_locations."""
+    here = config_file.absolute().parent
+    folder = Path(script.dir).absolute()
+    present = [Path(location) for location in script._version_locations]
+    wanted = [*present, *(folder / name for name in FOLDERS[:2] if folder / name not in present)]
+    locations = ";".join(_from_here(path, here) for path in wanted)
+    text = _set_option(text, "version_locations", locations)
+    text = _set_option(text, "path_separator", ";")
+    text = re.sub(r"(?m)^version_path_separator\s*=.*\n", "", text)
+    text = _respell_sys_path(text)
+    if f"[{SECTION}]" not in text:
+        text = text.rstrip("\n") + f"\n\n[{SECTION}]\n"
+    return text
+
+
+def _respell_sys_path(text: str) -> str:
+    """prepend_sys_path is split by path_separator as well, once that is there."""
+
+    def respell(match: re.Match[str]) -> str:
+        parts = [part for part in re.split(r"[\s,:;]+", match.group(2)) if part]
+        return f"{match.group(1)}{';'.join(parts)}"
+
+    return re.sub(r"(?m)^(prepend_sys_path[ \t]*=[ \t]*)(.*)$", respell, text)
+
+
+def _from_here(path: Path, here: Path) -> str:
+    relative = os.path.relpath(path, here)
+    return str(path) if relative.startswith("..") else f"%(here)s/{Path(relative).as_posix()}"
+
+
+def _set_option(text: str, name: str, value: str) -> str:
+    """Sets an option of [alembic] in place, or adds it at the top of the section."""
+    pattern = re.compile(rf"(?m)^{name}[ \t]*=.*(?:\n[ \t]+\S.*)*$")
+    line = f"{name} = {value}"
+    if pattern.search(text):
+        return pattern.sub(lambda match: line, text, count=1)
+    return re.sub(r"(?m)^(\[alembic\][^\n]*\n)", lambda match: f"{match.group(1)}{line}\n", text, count=1)
+
+
+def describe(paths: Sequence[Path]) -> list[str]:
+    """The paths as a person would type them."""
+    return [_relative(path) + ("/" if path.is_dir() else "") for path in paths]

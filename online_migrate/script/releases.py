@@ -1,0 +1,64 @@
+"""In which legs a database is taken the whole way. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from online_migrate.kinds.definition import DataMigration
+from online_migrate.script.graph import Graph, Phase
+
+
+@dataclasses.dataclass(frozen=True)
+class ReleaseStep:
+    """Expand up to here, then these data migrations, then contract up to here."""
+
+    release: str | None
+    expand: str | None
+    migrations: tuple[str, ...]
+    contract: str | None
+
+
+def release_steps(graph: Graph, migrations: Mapping[str, DataMigration]) -> list[ReleaseStep]:
+    """A leg for each release, in the order in which the scripts name them, and one for what is left.
+
+    A data migration belongs to the leg of its release, or else to the first leg that has applied the
+    revision it needs.
+    """
+    found: list[ReleaseStep] = []
+    placed: set[str] = set()
+    for release in _in_order(graph):
+        expand = _last(graph, Phase.EXPAND, release) or _needed_by(
+            graph, _last(graph, Phase.CONTRACT, release)
+        )
+        names = [n for n, m in migrations.items() if n not in placed and _belongs(graph, m, release, expand)]
+        placed |= set(names)
+        found.append(ReleaseStep(release, expand, tuple(names), _last(graph, Phase.CONTRACT, release)))
+    rest = tuple(name for name in migrations if name not in placed)
+    found.append(ReleaseStep(None, graph.heads.get(Phase.EXPAND), rest, graph.heads.get(Phase.CONTRACT)))
+    return found
+
+
+def _in_order(graph: Graph) -> list[str]:
+    found: dict[str, None] = {}
+    for revision in graph.revisions.values():
+        if revision.release is not None:
+            found.setdefault(str(revision.release))
+    return list(found)
+
+
+def _last(graph: Graph, phase: Phase, release: str) -> str | None:
+    members = [r for r in graph.of(phase) if str(graph.revisions[r].release) == release]
+    return members[-1] if members else None
+
+
+def _needed_by(graph: Graph, contract: str | None) -> str | None:
+    return None if contract is None else graph.position(graph.ancestors(contract), Phase.EXPAND)
+
+
+def _belongs(graph: Graph, migration: DataMigration, release: str, expand: str | None) -> bool:
+    if migration.release is not None:
+        return str(migration.release) == release
+    if migration.revision is None or expand is None:
+        return False
+    return migration.revision in graph.ancestors(expand)

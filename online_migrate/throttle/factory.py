@@ -1,0 +1,74 @@
+"""From what an operator writes to throttlers."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from online_migrate import exceptions
+from online_migrate.config import Settings
+from online_migrate.throttle.throttlers import Callback, File, Load, Query, Throttler
+
+
+def make_throttlers(settings: Settings, folder: Path) -> list[Throttler]:
+    """The throttlers of the settings that are not empty; *folder*: where a function's module may be.
+
+    Raises :class:`~online_migrate.exceptions.ThrottlerBroken`.
+    """
+    found: list[Throttler] = []
+    if settings.throttle_file:
+        found.append(File(folder / settings.throttle_file))
+    if settings.max_load:
+        found.append(Load(parse_load("max-load", settings.max_load), name="max-load"))
+    if settings.throttle_query:
+        found.append(Query(settings.throttle_query))
+    if settings.throttle_with:
+        found.append(Callback(_import_callable(settings.throttle_with, folder), name=settings.throttle_with))
+    return found
+
+
+def make_critical_throttlers(critical_load: str) -> list[Throttler]:
+    """What ends a run."""
+    if not critical_load:
+        return []
+    return [Load(parse_load("critical-load", critical_load), name="critical-load")]
+
+
+def parse_load(name: str, text: str) -> Mapping[str, float]:
+    """``Threads_running=50,Threads_connected=500``, as gh-ost spells it."""
+    limits: dict[str, float] = {}
+    for part in text.split(","):
+        counter, separator, value = part.partition("=")
+        try:
+            limit = float(value)
+        except ValueError:
+            limit = math.nan
+        if not separator or not counter.strip() or not math.isfinite(limit):
+            raise exceptions.ThrottlerBroken(
+                name=name,
+                reason=f"cannot be understood: {part!r} is not NAME=NUMBER",
+                hint=f"write it like --{name} Threads_running=50,Threads_connected=500",
+            )
+        limits[counter.strip()] = limit
+    return limits
+
+
+def _import_callable(path: str, folder: Path) -> Callable[[], object]:
+    module, _, name = path.partition(":")
+    sys.path.insert(0, str(folder.absolute()))
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except Exception as error:
+        raise exceptions.ThrottlerBroken(
+            name=path,
+            reason=f"cannot be imported: {type(error).__name__}: {error}",
+            hint="write module:function; the module is looked for beside alembic.ini, too",
+        ) from error
+    finally:
+        sys.path.pop(0)
+    if not callable(found):
+        raise exceptions.ThrottlerBroken(name=path, reason="is no function")
+    return found  # type: ignore[no-any-return]

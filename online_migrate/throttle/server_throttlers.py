@@ -1,0 +1,193 @@
+"""Throttlers that look at what our work does to the servers.
+
+Lag is measured with one clock, ours. Of a replica that streams from a PostgreSQL primary, the primary says
+how far it has replayed its log, and we remember when the primary itself was there. Of any other replica
+we ask for the last beat of our canary that has arrived there, and we remember when we wrote it.
+"""
+
+from __future__ import annotations
+
+import collections
+import math
+import threading
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Protocol
+
+from online_migrate import state
+from online_migrate.dialects import dialect_of
+from online_migrate.waiting import Clock
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+
+class PositionHistory:
+    """When something that only grows was where: how old a place is that somebody else has reached."""
+
+    def __init__(self, memory: int = 20_000) -> None:
+        self._marks: collections.deque[tuple[float, float]] = collections.deque(maxlen=memory)
+        self._lock = threading.Lock()
+
+    def mark(self, position: float, at: float) -> None:
+        """It is at *place* now."""
+        with self._lock:
+            if not self._marks or position > self._marks[-1][0]:
+                self._marks.append((position, at))
+
+    def age(self, position: float, now: float) -> float:
+        """Seconds since it left *place*; 0 if it is still there."""
+        with self._lock:
+            return next((now - at for there, at in self._marks if there > position), 0.0)
+
+
+def _lag_reason(name: str, seconds: float, limit: float) -> str:
+    return f"{name} is {seconds:.1f} s behind, and {limit:g} s is the limit"
+
+
+class StreamingLag:
+    """Waits while a replica that streams from this PostgreSQL server is behind.
+
+    *limit*: seconds. *ignored*: application names of replicas that are late on purpose.
+    """
+
+    name = "lag"
+
+    def __init__(self, limit: float, clock: Clock, ignored: Collection[str] = ()) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._ignored = frozenset(ignored)
+        self._positions = PositionHistory()
+
+    def sample(self, connection: Connection) -> str | None:
+        here, replicas = dialect_of(connection).replication_positions(connection)
+        now = self._clock.monotonic()
+        self._positions.mark(here, now)
+        for name, place in replicas.items():
+            if name in self._ignored:
+                continue
+            if place is None:
+                raise LookupError(
+                    f"how far replica {name!r} is may not be seen by this user "
+                    "(GRANT pg_monitor TO ...; --max-lag 0 leaves replicas alone)"
+                )
+            behind = self._positions.age(place, now)
+            if behind > self._limit:
+                return _lag_reason(name, behind, self._limit)
+        return None
+
+
+class ReplicationMarker(Protocol):
+    """A row that is written again and again."""
+
+    id: str
+    positions: PositionHistory
+
+
+class ReplicaLag:
+    """Waits while what our canary wrote takes long to arrive on a replica, to which it is connected."""
+
+    def __init__(self, replica: str, limit: float, clock: Clock, marker: ReplicationMarker) -> None:
+        self.name = "lag"
+        self._replica = replica
+        self._limit = limit
+        self._clock = clock
+        self._marker = marker
+
+    def sample(self, connection: Connection) -> str | None:
+        beat = state.latency_probe.read(connection, self._marker.id)
+        behind = self._marker.positions.age(-math.inf if beat is None else beat, self._clock.monotonic())
+        return _lag_reason(self._replica, behind, self._limit) if behind > self._limit else None
+
+
+class RateOfChange:
+    """How fast something grows."""
+
+    def __init__(self) -> None:
+        self._last: tuple[float, float] | None = None
+
+    def per_second(self, value: float, now: float) -> float:
+        """Since the last call; 0 at the first one, and where it was set back."""
+        last, self._last = self._last, (value, now)
+        if last is None or now <= last[1]:
+            return 0.0
+        return max(0.0, (value - last[0]) / (now - last[1]))
+
+
+class FlowControl:
+    """Waits while a Galera cluster holds back its writers because a node cannot keep up.
+
+    *limit*: the part of the time since the last look for which it did.
+    """
+
+    name = "flow-control"
+
+    def __init__(self, clock: Clock, limit: float = 0.05) -> None:
+        self._clock = clock
+        self._limit = limit
+        self._rate = RateOfChange()
+
+    def sample(self, connection: Connection) -> str | None:
+        held_back = dialect_of(connection).flow_control(connection) or 0.0
+        share = self._rate.per_second(held_back, self._clock.monotonic())
+        if share <= self._limit:
+            return None
+        return f"the cluster held back its writers for {min(share, 1.0):.0%} of the time"
+
+
+class WorkerSessions:
+    """The sessions of our workers, by the server's number."""
+
+    def __init__(self) -> None:
+        self._numbers: set[int] = set()
+        self._lock = threading.Lock()
+
+    def add(self, number: int) -> None:
+        """A worker has begun."""
+        with self._lock:
+            self._numbers.add(number)
+
+    def remove(self, number: int) -> None:
+        """A worker has left."""
+        with self._lock:
+            self._numbers.discard(number)
+
+    @property
+    def numbers(self) -> list[int]:
+        """All of them."""
+        with self._lock:
+            return sorted(self._numbers)
+
+
+class LockWaiters:
+    """Waits while other sessions wait for locks of ours."""
+
+    name = "blocked"
+
+    def __init__(self, sessions: WorkerSessions) -> None:
+        self._sessions = sessions
+
+    def sample(self, connection: Connection) -> str | None:
+        blocked = dialect_of(connection).blocked_by(connection, self._sessions.numbers)
+        return f"{blocked} other session(s) wait for locks of ours" if blocked else None
+
+
+_HISTORY = "history_list_length"
+
+
+class HistoryLength:
+    """Waits while old versions of rows pile up in InnoDB, because a long transaction keeps them alive."""
+
+    name = "history"
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+
+    def sample(self, connection: Connection) -> str | None:
+        found = dialect_of(connection).load(connection, [_HISTORY])
+        length = found.get(_HISTORY, 0.0)
+        if length <= self._limit:
+            return None
+        return (
+            f"{length:,.0f} old transactions are kept for somebody's long one, "
+            f"and {self._limit:,.0f} is the limit"
+        )

@@ -1,0 +1,112 @@
+"""What says "wait": no chunk is begun while it does. Here: what anybody can ask for."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import sqlalchemy as sa
+
+from online_migrate.dialects import dialect_of
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+
+class Throttler(Protocol):
+    """One reason to wait."""
+
+    @property
+    def name(self) -> str:
+        """Shown in front of the reason."""
+
+    def sample(self, connection: Connection) -> str | None:
+        """Why no chunk may be begun just now; None: one may. May raise: that counts as a reason."""
+
+
+class Throttle(Protocol):
+    """Who is asked before every chunk."""
+
+    def reason(self) -> str | None:
+        """Why not, with the throttler's name in front; None: it may."""
+
+
+class NoThrottle:
+    """Never says wait."""
+
+    def reason(self) -> str | None:
+        return None
+
+
+class AnyThrottle:
+    """The first reason of any of several."""
+
+    def __init__(self, gates: Sequence[Throttle]) -> None:
+        self._throttles = tuple(gates)
+
+    def reason(self) -> str | None:
+        return next((reason for gate in self._throttles if (reason := gate.reason()) is not None), None)
+
+
+# --- the kinds -----------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class File:
+    """Waits while a file is there; ``touch`` and ``rm`` are the quickest way to stop and to go on."""
+
+    path: Path
+    name: str = "file"
+
+    def sample(self, connection: Connection) -> str | None:
+        return f"{self.path} is there" if self.path.exists() else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Query:
+    """Waits while the first value that a query gives is true: above 0, or a text."""
+
+    sql: str
+    name: str = "query"
+
+    def sample(self, connection: Connection) -> str | None:
+        value = connection.scalar(sa.text(self.sql.replace(":", r"\:")))
+        return f"it gives {value}" if value else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Load:
+    """Waits while a counter of the server is above its limit.
+
+    *limits*: ``Threads_running`` and whatever else SHOW GLOBAL STATUS names; on PostgreSQL
+    ``active_backends``, ``waiting_backends``, ``idle_in_transaction`` or ``dead_tuples``; on MySQL and
+    MariaDB ``history_list_length`` as well.
+    """
+
+    limits: Mapping[str, float]
+    name: str = "load"
+
+    def sample(self, connection: Connection) -> str | None:
+        found = dialect_of(connection).load(connection, sorted(self.limits))
+        for counter, limit in self.limits.items():
+            if counter not in found:
+                raise LookupError(f"this server has no counter {counter!r}")
+            if found[counter] > limit:
+                return f"{counter}={found[counter]:g}, and {limit:g} is the limit"
+        return None
+
+
+@dataclasses.dataclass(frozen=True)
+class Callback:
+    """Waits while a function says so: by True, or by a text that says why."""
+
+    function: Callable[[], object]
+    name: str = "callable"
+
+    def sample(self, connection: Connection) -> str | None:
+        answer = self.function()
+        if not answer:
+            return None
+        return answer if isinstance(answer, str) else "it says so"

@@ -1,0 +1,290 @@
+"""The order in which two chunks are begun, ended and taken back."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+import time
+import types
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+import sqlalchemy as sa
+
+from online_migrate.kinds.definition import Backfill, BatchMigration, DataMigration, RowMigration
+from online_migrate.kinds.execution import UpdateResult
+from online_migrate.migrate.executor import pipeline as module
+from online_migrate.migrate.executor.pipeline import ChunkPipeline, InflightChunk, PipelineAborted
+from online_migrate.migrate.pace import Pace
+from online_migrate.migrate.worker.lease import KeyRange
+from online_migrate.migrate.worker.planner import ChunkPlan
+from online_migrate.walk.chunker import Chunk
+
+FULL = Pace(0.5)
+"""Chunks that are long, and nobody to spare."""
+EXTENT = KeyRange(1, None, (100,), sweep=False)
+NEXT = KeyRange(1, (10,), (100,), sweep=False)
+
+
+class Connection:
+    """Writes down what is asked of it."""
+
+    def __init__(self, name: str, log: list[str]) -> None:
+        self.name, self._log = name, log
+
+    def begin(self) -> None:
+        self._log.append(f"{self.name}: begin")
+
+    def commit(self) -> None:
+        self._log.append(f"{self.name}: commit")
+
+    def rollback(self) -> None:
+        self._log.append(f"{self.name}: rollback")
+
+
+class Server:
+    """Two connections, and the UPDATEs that are sent on them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.log: list[str] = []
+        self.errors: dict[str, BaseException] = {}
+        self.go = {"home": threading.Event(), "other": threading.Event()}
+        for go in self.go.values():
+            go.set()
+        self.home: Any = Connection("home", self.log)
+        monkeypatch.setattr(module, "move", self._move)
+        job: Any = types.SimpleNamespace(dialect=self)
+        self.relay = ChunkPipeline(job, self.home, self._connect, time.monotonic)
+
+    def is_connection_lost(self, error: BaseException) -> bool:
+        """As a dialect says."""
+        return getattr(error, "connection_invalidated", False)
+
+    @contextlib.contextmanager
+    def _connect(self) -> Iterator[Any]:
+        yield Connection("other", self.log)
+        self.log.append("other: closed")
+
+    def _move(self, connection: Connection, _job: Any, _chunk: Any) -> UpdateResult:
+        assert self.go[connection.name].wait(10)
+        if connection.name in self.errors:
+            raise self.errors[connection.name]
+        self.log.append(f"{connection.name}: UPDATE")
+        return UpdateResult(3, none_pending=True)
+
+    def begin(self) -> None:
+        """Two chunks."""
+        home, other = self.relay.open_connections()
+        self.relay.submit(InflightChunk(EXTENT, ChunkPlan((10,), cast(Chunk, object()), 10), home))
+        self.relay.submit(InflightChunk(NEXT, ChunkPlan((100,), cast(Chunk, object()), 10), other))
+
+    def wait(self, line: str) -> None:
+        """Until the server has heard it."""
+        end = time.monotonic() + 20
+        while line not in self.log:
+            assert time.monotonic() < end, self.log
+            time.sleep(0.005)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    server = Server(monkeypatch)
+    yield server
+    for go in server.go.values():
+        go.set()
+    server.relay.close()
+
+
+def _lost() -> BaseException:
+    return sa.exc.OperationalError("UPDATE", {}, Exception("gone away"), connection_invalidated=True)
+
+
+BACKFILL = Backfill(name="fill", table="items", values={"size": 1})
+
+
+def _job(
+    *,
+    migration: DataMigration = BACKFILL,
+    version: Any = None,
+    by_primary_key: bool = True,
+    single_writer: bool = False,
+    verify: Any = None,
+) -> Any:
+    return types.SimpleNamespace(
+        migration=migration,
+        is_per_row=isinstance(migration, RowMigration),
+        version=version,
+        subject=types.SimpleNamespace(verify=verify, pending=None),
+        chunker=types.SimpleNamespace(by_primary_key=by_primary_key),
+        dialect=types.SimpleNamespace(single_writer=single_writer),
+    )
+
+
+def test_whose_chunks_go_in_pairs() -> None:
+    """Those that nobody is to be spared from, of a migration of which no chunk depends on the one before."""
+    assert ChunkPipeline.supports(_job(), FULL)
+    assert not ChunkPipeline.supports(_job(), dataclasses.replace(FULL, steered=True))
+    assert not ChunkPipeline.supports(_job(), dataclasses.replace(FULL, chunk_time=0.007))
+    assert not ChunkPipeline.supports(_job(by_primary_key=False), FULL)
+    assert not ChunkPipeline.supports(_job(single_writer=True), FULL)
+    row = RowMigration(name="fill", table="items", function=lambda row: None)
+    assert ChunkPipeline.supports(_job(migration=row, version="xmin"), FULL)
+    assert not ChunkPipeline.supports(_job(migration=row), FULL), "its function is called under a lock"
+    batch = BatchMigration(name="fill", table="items", function=lambda connection, chunk: 0)
+    assert not ChunkPipeline.supports(_job(migration=batch), FULL)
+    assert not ChunkPipeline.supports(_job(verify=sa.column("size") == 1), FULL)
+
+
+def test_both_are_written_and_committed_in_their_order(server: Server) -> None:
+    """Also if the second is written first."""
+    relay = server.relay
+    server.go["home"].clear()
+    server.begin()
+    server.wait("other: UPDATE")
+    server.go["home"].set()
+    first = relay.wait_for_first()
+    relay.commit(first)
+    second = relay.wait_for_first()
+    relay.commit(second)
+    assert [line for line in server.log if "UPDATE" in line] == ["other: UPDATE", "home: UPDATE"]
+    assert [line for line in server.log if "commit" in line] == ["home: commit", "other: commit"]
+    assert (first.inflight.key_range, first.update.done, first.inflight.remaining_range) == (EXTENT, 3, NEXT)
+    assert (second.inflight.key_range, second.inflight.remaining_range, relay.last_inflight) == (
+        NEXT,
+        None,
+        None,
+    )
+    assert first.seconds > 0
+    assert not [line for line in server.log if "rollback" in line]
+
+
+def test_there_are_two_connections_and_no_third(server: Server) -> None:
+    home, other = server.relay.open_connections()
+    assert server.relay.idle_connection is home
+    server.relay.submit(InflightChunk(EXTENT, ChunkPlan((10,), cast(Chunk, object()), 10), home))
+    assert server.relay.idle_connection is other
+    server.relay.submit(InflightChunk(NEXT, ChunkPlan((100,), cast(Chunk, object()), 10), other))
+    assert server.relay.idle_connection is None
+    server.relay.commit(server.relay.wait_for_first())
+    assert server.relay.idle_connection is home
+
+
+def test_nobody_looks_for_more_once_the_first_is_written(server: Server) -> None:
+    home, _other = server.relay.open_connections()
+    server.go["home"].clear()
+    server.relay.submit(InflightChunk(EXTENT, ChunkPlan((10,), cast(Chunk, object()), 10), home))
+    looks = []
+    assert server.relay.poll_until_written(lambda: looks.append(1) or (len(looks) == 3 or None)) is True
+    threading.Timer(0.05, server.go["home"].set).start()
+    assert server.relay.poll_until_written(lambda: None) is None
+    assert "home: UPDATE" in server.log
+
+
+@pytest.mark.parametrize("slow", ["home", "other"])
+def test_what_is_written_is_taken_back_before_anybody_waits_for_the_rest(slow: str, server: Server) -> None:
+    """One of them may be waiting for locks of the other, whichever it is."""
+    quick = {"home": "other", "other": "home"}[slow]
+    server.go[slow].clear()
+    server.begin()
+    server.wait(f"{quick}: UPDATE")
+    failing = threading.Thread(target=server.relay.abort)
+    failing.start()
+    server.wait(f"{quick}: rollback")
+    assert f"{slow}: rollback" not in server.log
+    server.go[slow].set()
+    failing.join()
+    assert server.log[-2:] == [f"{slow}: rollback", "other: closed"]
+    assert server.relay.last_inflight is None
+
+
+def test_the_one_ahead_lets_go_if_the_first_takes_much_longer(server: Server) -> None:
+    """The first may be waiting for it: no server sees that, so it is not left to a lock timeout."""
+    server.go["home"].clear()
+    server.begin()
+    threading.Thread(target=lambda: (server.wait("other: rollback"), server.go["home"].set())).start()
+    first = server.relay.wait_for_first()
+    assert server.log[-2:] == ["other: rollback", "home: UPDATE"]
+    assert server.relay.last_inflight is first.inflight
+    assert server.relay.backing_off
+    server.relay.commit(first)
+    assert server.relay.consume_backoff()
+
+
+def test_a_session_that_was_lost_is_said_by_who_lets_go_of_it(server: Server) -> None:
+    """The one ahead has ended, by an error: that is no reason to use its connection again."""
+    server.errors["other"] = _lost()
+    server.go["home"].clear()
+    server.begin()
+    with pytest.raises(sa.exc.OperationalError):
+        server.relay.wait_for_first()
+
+
+@pytest.mark.parametrize("which", ["home", "other"])
+def test_an_update_that_fails_takes_the_other_one_back(which: str, server: Server) -> None:
+    server.errors[which] = LookupError("a row that cannot be")
+    server.begin()
+    with pytest.raises(PipelineAborted):
+        _both(server.relay)
+    server.relay.abort()
+    done = ["other: rollback"] if which == "other" else ["home: rollback", "other: rollback"]
+    assert sorted(line for line in server.log if "rollback" in line) == done
+    assert server.relay.last_inflight is None
+
+
+@pytest.mark.parametrize("which", ["home", "other"])
+def test_a_session_that_is_lost_is_said_whoever_finds_out(which: str, server: Server) -> None:
+    """Used again, SQLAlchemy's Connection would be another session, without settings, without our locks."""
+    server.errors[which] = _lost()
+    server.begin()
+    with pytest.raises(sa.exc.OperationalError):
+        server.relay.rollback()
+    assert server.relay.last_inflight is None
+    server.begin()
+    with pytest.raises(sa.exc.OperationalError):
+        _both(server.relay)
+
+
+def test_who_fails_again_and_again_is_left_alone_for_longer_and_longer(server: Server) -> None:
+    """One chunk, four; up to 64, and half as long again after each that got through."""
+    relay = server.relay
+    assert _rests(relay, 5) == [1, 4, 16, 64, 64]
+    server.begin()
+    relay.commit(relay.wait_for_first())
+    relay.commit(relay.wait_for_first())
+    assert _rests(relay, 2) == [16, 64]
+
+
+def test_one_of_two_that_gets_through_again_and_again_does_not_make_up_for_the_other(server: Server) -> None:
+    """They would disturb each other for ever, and be slower than one."""
+    rests = []
+    for _ in range(7):
+        server.begin()
+        server.relay.commit(server.relay.wait_for_first())
+        rests += _rests(server.relay, 1)
+    assert rests == [1, 2, 4, 8, 16, 32, 32]
+
+
+def _both(relay: ChunkPipeline) -> None:
+    relay.commit(relay.wait_for_first())
+    relay.wait_for_first()
+
+
+def _rests(relay: ChunkPipeline, times: int) -> list[int]:
+    rests = []
+    for _ in range(times):
+        relay.abort()
+        rest = 0
+        while relay.consume_backoff():
+            rest += 1
+        rests.append(rest)
+    return rests
+
+
+def test_who_leaves_commits_nothing_and_leaves_no_thread_behind(server: Server) -> None:
+    server.begin()
+    server.relay.close()
+    assert not [line for line in server.log if "commit" in line]
+    assert {"home: rollback", "other: rollback", "other: closed"} <= set(server.log)
+    assert not [thread for thread in threading.enumerate() if thread.name.endswith("-ahead")]
