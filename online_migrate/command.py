@@ -124,15 +124,15 @@ def _run_context(context: CommandContext, limits: MigrateOptions) -> Iterator[Ru
     settings = limits.apply_to(context.project.settings)
     deadline = None if limits.max_time is None else context.clock.monotonic() + limits.max_time
 
-    def give_up(reason: str) -> None:
+    def abort(reason: str) -> None:
         if not context.stop.requested:
             context.echo(f"stopping after this chunk: {reason}")
             context.stop.request(reason)
 
     folder = context.config_file.parent
     with open_throttling(
-        context.engine, settings, folder, clock=context.clock, give_up=give_up, say=context.echo
-    ) as watching:
+        context.engine, settings, folder, clock=context.clock, abort=abort, echo=context.echo
+    ) as throttling:
         yield RunContext(
             engine=context.engine,
             budget=Budget(limits.max_count, deadline=deadline, clock=context.clock),
@@ -143,7 +143,7 @@ def _run_context(context: CommandContext, limits: MigrateOptions) -> Iterator[Ru
             workers=settings.workers,
             lease=settings.lease,
             max_failures=settings.max_failures,
-            throttling=watching,
+            throttling=throttling,
         )
 
 

@@ -1,8 +1,4 @@
-"""The one form of ``pending``, shared by the runner, the gate and the last look under the lock.
-
-A row is pending while its expression is true *or unknown*: ``bytes <> gb * 1024`` is NULL while bytes is
-NULL, and NULL must never open a gate. Hence ``(pending) IS NOT FALSE``, everywhere.
-"""
+"""Counts the rows of data migrations. Shared by the runner, the gate and the status report."""
 
 from __future__ import annotations
 
@@ -10,13 +6,13 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy.sql.elements import Grouping
 
 from online_migrate import exceptions, state
 from online_migrate.ddl.session import server_down
 from online_migrate.dialects import dialect_of
 from online_migrate.dialects.errors import DATABASE_ERRORS, error_message
-from online_migrate.kinds.definition import DataMigration, Expression, Subject
+from online_migrate.kinds.definition import DataMigration, Subject
+from online_migrate.kinds.pending import fails_verify, is_pending
 from online_migrate.walk.checkpoint import decode_key, show_key
 from online_migrate.walk.chunker import Chunker, key_columns
 
@@ -27,25 +23,6 @@ SHOWN_KEYS = 5
 """How many keys of pending rows are shown as examples."""
 COUNTED_AT_MOST = 1_000_000
 """Pending rows are counted up to here; beyond it the answer is "at least"."""
-
-
-def is_pending(pending: Expression) -> sa.ColumnElement[bool]:
-    """The condition of a row that is pending: true or unknown."""
-    # Written out, because SQLAlchemy's ``is_not(false())`` is ``IS NOT 0`` on SQLite.
-    return Grouping(pending).op("IS NOT", is_comparison=True)(sa.literal_column("FALSE"))
-
-
-def is_migrated(pending: Expression) -> sa.ColumnElement[bool]:
-    """The condition of a row that is not pending; never unknown."""
-    return Grouping(pending).op("IS", is_comparison=True)(sa.literal_column("FALSE"))
-
-
-def fails_verify(subject: Subject) -> sa.ColumnElement[bool] | None:
-    """The condition of a row that counts as migrated and of which ``verify`` does not hold."""
-    if subject.verify is None:
-        return None
-    wrong = Grouping(subject.verify).op("IS NOT", is_comparison=True)(sa.literal_column("TRUE"))
-    return wrong if subject.pending is None else sa.and_(is_migrated(subject.pending), wrong)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,18 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from online_migrate import exceptions, state
-from online_migrate.counting import (
-    Remaining,
-    any_row,
-    fails_verify,
-    find,
-    is_pending,
-    still_failing,
-)
+from online_migrate.counting import Remaining, any_row, find, still_failing
 from online_migrate.dialects import Dialect, dialect_of
 from online_migrate.dialects.errors import DATABASE_ERRORS, error_message
 from online_migrate.exceptions import Blocker
 from online_migrate.kinds.definition import DataMigration, Subject
+from online_migrate.kinds.pending import fails_verify, is_pending
 from online_migrate.script.graph import UNDECLARED, Graph, Phase
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from sqlalchemy.sql import visitors
 
 from online_migrate import exceptions
-from online_migrate.counting import is_pending
 from online_migrate.dialects import Dialect, dialect_of
 from online_migrate.kinds.definition import Backfill, DataMigration, RowMigration, Subject
+from online_migrate.kinds.pending import is_pending
 from online_migrate.walk.chunker import Chunk, Chunker, CompiledChunkStatement, Key
 from online_migrate.writers.bulk import BulkWriter, plain_name
 
@@ -135,7 +135,7 @@ class BoundMigration:
         if problem is not None:
             raise exceptions.Refused(reason=problem.reason, hint=problem.hint)
         chunker = Chunker(connection, table)
-        constant = () if migration.touch else tuple(_self_updating(connection, dialect, table))
+        preserved = () if migration.touch else tuple(_self_updating(connection, dialect, table))
         pending = subject.pending
         columns = tuple(migration.read(table)) if isinstance(migration, RowMigration) else ()
         version = _version(connection, dialect, table, columns, pending)
@@ -144,11 +144,11 @@ class BoundMigration:
             subject=subject,
             dialect=dialect,
             chunker=chunker,
-            writer=_writer(connection, dialect, chunker, migration, constant),
+            writer=_writer(connection, dialect, chunker, migration, preserved),
             pending=None if pending is None else is_pending(pending),
-            constant=constant,
+            preserved_columns=preserved,
             columns=columns,
-            known=frozenset(table.c.keys()),
+            writable_columns=frozenset(table.c.keys()),
             version=version,
             selected=_selected(connection, chunker, columns, version),
         )

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import sqlalchemy as sa
 
 from online_migrate import exceptions
-from online_migrate.counting import fails_verify
 from online_migrate.dialects.errors import DATABASE_ERRORS
 from online_migrate.kinds.definition import (
     Backfill,
@@ -20,6 +19,7 @@ from online_migrate.kinds.definition import (
     DataMigration,
     RowMigration,
 )
+from online_migrate.kinds.pending import fails_verify
 from online_migrate.walk.checkpoint import encode_key, show_key
 from online_migrate.walk.chunker import Chunk, Key
 from online_migrate.writers.bulk import Versions, Write, execute

@@ -111,8 +111,8 @@ def open_throttling(
 ) -> Iterator[Throttling]:
     """Everything that says "wait" during a run, while the block lasts.
 
-    *folder*: from where paths in the settings are, and where a user's module may be. *give_up*: told what a
-    critical load is. *say*: told what cannot be watched. Raises
+    *folder*: from where paths in the settings are, and where a user's module may be. *abort*: called with
+    the critical load that was exceeded. *echo*: called with what cannot be watched. Raises
     :class:`~online_migrate.exceptions.ThrottlerBroken` for what was asked for and cannot be read.
     """
     rules = SamplingPolicy(unreadable_waits=settings.if_unreadable == "wait")

@@ -25,6 +25,7 @@ from online_migrate.ddl.session import private_connection, server_down
 from online_migrate.dialects import Dialect, create_engine, dialect_of
 from online_migrate.dialects.errors import DATABASE_ERRORS
 from online_migrate.script.graph import Graph, Phase, from_scripts
+from online_migrate.script.project import GUARD_LINES
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -36,11 +37,6 @@ _PROBE = "online_migrate_probe"
 _PERMIT = "online_migrate_permit"
 
 StepsFunction = Callable[[Any, Any], Iterable[Any]]
-
-PATCH = """\
-    import online_migrate
-    online_migrate.guard()"""
-"""The two lines that an existing env.py needs, anywhere before its ``context.configure(...)``."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -296,7 +292,7 @@ def read_environment(project: Project, url: str) -> Environment:
         del config.attributes[_PROBE]
     if not probe.guarded:
         raise exceptions.GuardMissing(
-            path=str(env_py), hint=f"add these two lines before its context.configure(...):\n{PATCH}"
+            path=str(env_py), hint=f"add these two lines before its context.configure(...):\n{GUARD_LINES}"
         )
     unwanted = {"connection", "url", "dialect_name", "dialect_opts", "as_sql", "literal_binds"}
     return Environment(

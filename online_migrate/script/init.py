@@ -14,7 +14,7 @@ from alembic.script import ScriptDirectory
 from online_migrate import exceptions
 from online_migrate.config import SECTION
 from online_migrate.script.graph import Phase
-from online_migrate.script.project import Project
+from online_migrate.script.project import GUARD_LINES, Project
 
 TEMPLATES = resources.files("online_migrate.script") / "templates"
 FOLDERS = ("expand", "contract", "data")
@@ -72,8 +72,6 @@ def adopt(config_file: Path) -> Written:
     comments and everything else in alembic.ini. Raises
     :class:`~online_migrate.exceptions.GraphBroken` if the history is not linear.
     """
-    from online_migrate.runtime.environment import PATCH
-
     project = Project.load(config_file)
     graph = project.graph
     heads = [head for phase, head in graph.heads.items() if phase is Phase.BASE]
@@ -91,7 +89,7 @@ def adopt(config_file: Path) -> Written:
         paths.append(project.migrations_dir / name)
     to_do = [
         f"add these two lines to {_relative(project.migrations_dir / 'env.py')}, "
-        f"before its context.configure(...):\n{PATCH}"
+        f"before its context.configure(...):\n{GUARD_LINES}"
     ]
     if heads:
         to_do.append(f"a database has to be at {heads[0]} before it expands: alembic upgrade {heads[0]}")

@@ -19,6 +19,11 @@ from online_migrate.kinds.definition import DataMigration
 from online_migrate.script.discovery import discover
 from online_migrate.script.graph import Graph, from_scripts
 
+GUARD_LINES = """\
+    import online_migrate
+    online_migrate.guard()"""
+"""The lines that an existing env.py needs before its ``context.configure(...)``."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Project:

@@ -85,11 +85,18 @@ def put_walk(connection: Connection, new: Walk, *, known: bool) -> None:
 
 def workers_of(connection: Connection, name: str, epoch: Epoch) -> list[Worker]:
     """Everybody who is written down as working on *name*, the lowest range first."""
-    columns = [column for column in worker.c if column is not worker.c.heartbeat]
+    as_they_are = [column for column in worker.c if column.name not in ("heartbeat", "extent")]
     rows = connection.execute(
-        sa.select(*columns, (epoch - worker.c.heartbeat).label("silence")).where(worker.c.name == name)
+        sa.select(
+            *as_they_are,
+            worker.c.extent.label("range_number"),
+            (epoch - worker.c.heartbeat).label("seconds_since_heartbeat"),
+        ).where(worker.c.name == name)
     )
-    found = [Worker(**(dict(row._mapping) | {"silence": int(row.silence)})) for row in rows]
+    found = [
+        Worker(**(dict(row._mapping) | {"seconds_since_heartbeat": int(row.seconds_since_heartbeat)}))
+        for row in rows
+    ]
     return sorted(found, key=lambda one: (one.range_number is None, one.range_number or 0, one.id))
 
 

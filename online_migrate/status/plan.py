@@ -9,8 +9,9 @@ import sqlalchemy as sa
 
 from online_migrate import exceptions, state
 from online_migrate.contract.gate import to_contract
-from online_migrate.counting import any_row, is_pending
+from online_migrate.counting import any_row
 from online_migrate.kinds.definition import Backfill, DataMigration
+from online_migrate.kinds.pending import is_pending
 from online_migrate.runtime.apply import NotRendered, render
 from online_migrate.runtime.environment import Environment
 from online_migrate.script.graph import Phase

@@ -40,7 +40,9 @@ def test_a_worker_has_one_chunk_in_hand(
     project: Project, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Behind a balancer its second connection may lead to a node that has not seen the first chunk yet."""
-    monkeypatch.setattr(ChunkPipeline, "lanes", lambda _relay: pytest.fail("a second connection is opened"))
+    monkeypatch.setattr(
+        ChunkPipeline, "open_connections", lambda _relay: pytest.fail("a second connection is opened")
+    )
     schema.ready(project, database)
     assert schema.query_all(database, "SELECT count(*) FROM volumes WHERE size_bytes IS NULL") == [(0,)]
 

@@ -15,9 +15,10 @@ import sqlalchemy as sa
 
 from online_migrate import state
 from online_migrate.dialects import create_engine, dialect_of
+from online_migrate.migrate import options
 from online_migrate.migrate.status import Outcome
 from online_migrate.migrate.worker.lease import LeaseManager, RangeCandidate
-from online_migrate.throttle import latency_probe as canaries
+from online_migrate.throttle import latency_probe
 from online_migrate.throttle.activity import Activity
 from online_migrate.throttle.duty_cycle import AdaptiveDutyCycle, Latency, Tolerance
 from online_migrate.throttle.latency_probe import LatencyProbe, ProbeIntervals
@@ -58,7 +59,7 @@ def eventually(condition: Callable[[], bool], what: str) -> None:
 def test_it_listens_first_and_then_lets_work(engine: sa.Engine) -> None:
     """While it listens no chunk is begun; then it knows what is usual."""
     steered = AdaptiveDutyCycle(most=0.6, start=0.3)
-    with LatencyProbe(engine, steered, tolerance=EASY, rhythm=QUICK) as canary:
+    with LatencyProbe(engine, steered, tolerance=EASY, intervals=QUICK) as canary:
         eventually(lambda: canary.reason() is not None, "it listens")
         assert canary.reason() == "canary: listening how quick the server is without us"
         eventually(lambda: canary.reason() is None and canary.baseline is not None, "it has listened")
@@ -71,7 +72,7 @@ def test_it_listens_first_and_then_lets_work(engine: sa.Engine) -> None:
 def test_what_users_feel_shrinks_the_share(database: Database, engine: sa.Engine) -> None:
     """A server that is slow for the canary is slow for users: rest grows, and shrinks when it is over."""
     steered = AdaptiveDutyCycle(most=0.6)
-    with LatencyProbe(engine, steered, tolerance=EASY, rhythm=QUICK) as canary:
+    with LatencyProbe(engine, steered, tolerance=EASY, intervals=QUICK) as canary:
         eventually(lambda: canary.baseline is not None and canary.reason() is None, "it has listened")
         end = time.monotonic() + 60
         while steered.duty_cycle > 0.1:
@@ -89,7 +90,7 @@ def test_what_is_felt_while_nobody_of_us_works_does_not(
 ) -> None:
     """Others made the server slow: the share stays; and shrinks when we work, or did a moment ago."""
     steered, activity = AdaptiveDutyCycle(most=0.6), Activity()
-    with LatencyProbe(engine, steered, activity=activity, tolerance=EASY, rhythm=QUICK) as canary:
+    with LatencyProbe(engine, steered, activity=activity, tolerance=EASY, intervals=QUICK) as canary:
         eventually(lambda: canary.baseline is not None and canary.reason() is None, "it has listened")
         eventually(lambda: steered.duty_cycle == 0.6, "it grows while we rest")
 
@@ -104,7 +105,7 @@ def test_what_is_felt_while_nobody_of_us_works_does_not(
         assert steered.duty_cycle == 0.6
         disturb(activity)
         assert steered.duty_cycle < 0.6
-        monkeypatch.setattr(canaries, "_AFTERMATH", 60.0)
+        monkeypatch.setattr(latency_probe, "_AFTERMATH", 60.0)
         before = steered.duty_cycle
         disturb(nullcontext())
         assert steered.duty_cycle < 0.9 * before
@@ -147,7 +148,9 @@ fill = counted(function)
 
 def _whether_ours(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, bool]]:
     """When something was felt, and whether it was put down to us."""
-    monkeypatch.setattr(limits, "Canary", functools.partial(LatencyProbe, tolerance=EASY, rhythm=QUICK))
+    monkeypatch.setattr(
+        options, "LatencyProbe", functools.partial(LatencyProbe, tolerance=EASY, intervals=QUICK)
+    )
     felt: list[tuple[float, bool]] = []
 
     def observe(self: AdaptiveDutyCycle, *, worse: bool, ours: bool) -> float:
@@ -197,7 +200,7 @@ def test_who_looks_where_an_extent_ends_works(
         looks.append((began, time.monotonic()))
         return found
 
-    monkeypatch.setattr(LeaseManager, "survey", slow)
+    monkeypatch.setattr(LeaseManager, "find_candidate", slow)
     execute(database.engine, "CREATE TABLE items (id INTEGER PRIMARY KEY, size INTEGER)")
     for i in range(1, 31):
         execute(database.engine, f"INSERT INTO items (id) VALUES ({i})")
@@ -210,7 +213,7 @@ def test_who_looks_where_an_extent_ends_works(
 
 def test_who_feels_nothing_says_wait(database: Database, engine: sa.Engine) -> None:
     """A write that does not come back is a signal that is gone; when it comes back, work goes on."""
-    with LatencyProbe(engine, AdaptiveDutyCycle(most=0.6), tolerance=EASY, rhythm=QUICK) as canary:
+    with LatencyProbe(engine, AdaptiveDutyCycle(most=0.6), tolerance=EASY, intervals=QUICK) as canary:
         eventually(lambda: canary.baseline is not None and canary.reason() is None, "it has listened")
         with database.engine.begin() as other:
             other.execute(sa.text("UPDATE online_migrate_canary SET runner = 'other'"))
@@ -220,7 +223,7 @@ def test_who_feels_nothing_says_wait(database: Database, engine: sa.Engine) -> N
 
 def test_a_session_that_is_ended_is_replaced(database: Database, engine: sa.Engine) -> None:
     """The connection is lost: another one is made, with the same row."""
-    with LatencyProbe(engine, AdaptiveDutyCycle(most=0.6), tolerance=EASY, rhythm=QUICK) as canary:
+    with LatencyProbe(engine, AdaptiveDutyCycle(most=0.6), tolerance=EASY, intervals=QUICK) as canary:
         eventually(lambda: canary.baseline is not None, "it has listened")
         engine.dispose()
         end_other_sessions(database)
@@ -268,10 +271,10 @@ def test_a_run_shows_what_is_felt(database: Database, project: Project) -> None:
     ran = project.run("migrate", "--json", "--verbose", "--batch-size", "1", "--max-time", "4s")
     assert ran.code == 1
     events = [json.loads(line) for line in ran.err.splitlines() if line.startswith("{")]
-    felt = [event for event in events if event.get("felt")]
+    felt = [event for event in events if event.get("latency")]
     assert felt
     assert all(0 < event["share"] <= 1 for event in felt)
-    assert " ms, at rest " in felt[-1]["felt"]
+    assert " ms, at rest " in felt[-1]["latency"]
     assert any(event.get("waits_for", "").startswith("canary: listening") for event in events)
     assert rows(database.engine, "SELECT count(*) FROM online_migrate_canary") == [(0,)]
 

@@ -953,7 +953,7 @@ def test_a_run_that_is_begun_after_the_end_of_ours_does_not_change_it(
             other.commit()
             return leave(ending)
 
-    monkeypatch.setattr(Finalizer, "leave", late)
+    monkeypatch.setattr(Finalizer, "finalize", late)
     [result] = command.migrate(project.site())
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 10)
 
@@ -977,7 +977,7 @@ def test_connections_may_be_lost_again_and_again_as_long_as_rows_move(
     database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is counted is how often in a row; a run of days does not end at its twelfth hiccup."""
-    monkeypatch.setattr("online_migrate.migrate.run.runner._RECONNECTS", 3)
+    monkeypatch.setattr("online_migrate.migrate.run.runner._MAX_RECONNECTS", 3)
     items(database.engine, 80)
     project.data("fill", FILL)
     cut = Cut(database, every=10)

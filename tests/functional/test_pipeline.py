@@ -132,7 +132,7 @@ def _before_rows_31_to_40(monkeypatch: pytest.MonkeyPatch, act: Callable[[], obj
             act()
         return do_chunk(connection, job, chunk, prepared)
 
-    monkeypatch.setattr(relays, "do_chunk", late)
+    monkeypatch.setattr(relays, "apply_chunk", late)
     return called
 
 
@@ -202,7 +202,7 @@ def slow_server(monkeypatch: pytest.MonkeyPatch) -> None:
         time.sleep(0.1)
         return effect
 
-    monkeypatch.setattr(relays, "do_chunk", slowly)
+    monkeypatch.setattr(relays, "apply_chunk", slowly)
 
 
 # --- two connections -----------------------------------------------------------------------------
@@ -611,7 +611,7 @@ def test_a_session_that_is_lost_loses_nothing(
             killed.append(_kill(database, leg.connection))
         refuse(self, chunk)
 
-    monkeypatch.setattr(ChunkPipeline, "refuse_left_behind", lost)
+    monkeypatch.setattr(ChunkPipeline, "require_none_pending", lost)
     project.data("fill", _source(kind, database))
     result = project.migrate()["fill"]
     assert killed
@@ -651,7 +651,7 @@ def test_a_session_that_is_lost_while_it_writes_is_not_used_again(
             revived.append(chunk)
         return write(connection, job, chunk)
 
-    monkeypatch.setattr(relays, "move", lost)
+    monkeypatch.setattr(relays, "update_chunk", lost)
     project.data("fill", _fill(database))
     result = project.migrate()["fill"]
     assert killed
@@ -677,7 +677,7 @@ def test_who_alters_the_table_is_let_through(
             time.sleep(0.5)  # it waits for both of them
         refuse(self, chunk)
 
-    monkeypatch.setattr(ChunkPipeline, "refuse_left_behind", watched)
+    monkeypatch.setattr(ChunkPipeline, "require_none_pending", watched)
     project.data("fill", _source(kind, database))
     assert project.migrate()["fill"].done == COUNT
     altering.join()

@@ -54,7 +54,7 @@ class Server:
         for go in self.go.values():
             go.set()
         self.home: Any = Connection("home", self.log)
-        monkeypatch.setattr(module, "move", self._move)
+        monkeypatch.setattr(module, "update_chunk", self._move)
         job: Any = types.SimpleNamespace(dialect=self)
         self.relay = ChunkPipeline(job, self.home, self._connect, time.monotonic)
 
@@ -125,7 +125,7 @@ def _job(
 def test_whose_chunks_go_in_pairs() -> None:
     """Those that nobody is to be spared from, of a migration of which no chunk depends on the one before."""
     assert ChunkPipeline.supports(_job(), FULL)
-    assert not ChunkPipeline.supports(_job(), dataclasses.replace(FULL, steered=True))
+    assert not ChunkPipeline.supports(_job(), dataclasses.replace(FULL, adaptive=True))
     assert not ChunkPipeline.supports(_job(), dataclasses.replace(FULL, chunk_time=0.007))
     assert not ChunkPipeline.supports(_job(by_primary_key=False), FULL)
     assert not ChunkPipeline.supports(_job(single_writer=True), FULL)

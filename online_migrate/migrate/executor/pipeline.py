@@ -28,7 +28,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from online_migrate.counting import fails_verify
 from online_migrate.dialects.errors import CLEANUP_ERRORS, DATABASE_ERRORS
 from online_migrate.kinds.bound import BoundMigration
 from online_migrate.kinds.definition import Backfill
@@ -39,6 +38,7 @@ from online_migrate.kinds.execution import (
     still_pending,
     update_chunk,
 )
+from online_migrate.kinds.pending import fails_verify
 from online_migrate.migrate.executor.background import BackgroundExecutor, noop
 from online_migrate.migrate.pace import Pace
 from online_migrate.migrate.worker.lease import KeyRange

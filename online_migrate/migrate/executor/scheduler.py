@@ -1,6 +1,6 @@
-"""Brings chunks to their end in turns: which ones are begun, and what is done of each before its commit.
+"""Which chunks the pipeline writes, and what is done for each of them before its commit.
 
-:mod:`~online_migrate.migrate.executor.pipeline` holds the two chunks, and the rules by which they let go of each other.
+:mod:`~online_migrate.migrate.executor.pipeline` holds the two chunks and the rules for rolling them back.
 """
 
 from __future__ import annotations

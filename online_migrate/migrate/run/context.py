@@ -151,7 +151,7 @@ class RunState:
                     "chunk_size": size.size,
                     "rate": self._meter.rate / len(self._worker_stats),
                 }
-                more = {"chunk_size": size.size, "why": size.resize_reason.value}
+                more = {"chunk_size": size.size, "resize_reason": size.resize_reason.value}
             self.context.listener.advanced(self._snapshot(str(chunk), **more))
 
     def set_totals(self, total: int, done: int, *, moved: int) -> None:
@@ -185,7 +185,7 @@ class RunState:
             workers=max(1, len(self._worker_stats)),
             waits_for=", ".join(map(str, waits)),
             share=round(duty_cycle.duty_cycle, 3) if isinstance(duty_cycle, AdaptiveDutyCycle) else None,
-            felt=_latency_text(self.context.throttling.latency_probe),
+            latency=_latency_text(self.context.throttling.latency_probe),
             **more,
         )
 

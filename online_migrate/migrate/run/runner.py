@@ -234,10 +234,10 @@ class Runner:
             return self._result(connection, Outcome.NOT_CONVERGING)
         if isinstance(problem, MIGRATION_ERRORS):
             error = truncate_error(problem)
-            set_failed = lambda: state.set_status(
-                connection, self._migration.name, Status.FAILED, error=error
-            )  # noqa: E731
-            self._in_transaction(connection, set_failed)
+            name = self._migration.name
+            self._in_transaction(
+                connection, lambda: state.set_status(connection, name, Status.FAILED, error=error)
+            )
             return self._result(connection, Outcome.FAILED)
         raise problem
 
