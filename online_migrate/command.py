@@ -25,7 +25,7 @@ from online_migrate.expand import runner as expands
 from online_migrate.kinds.definition import CountedMigration, DataMigration
 from online_migrate.migrate import control
 from online_migrate.migrate.budget import Budget
-from online_migrate.migrate.options import MigrateOptions, open_throttling, pace_of
+from online_migrate.migrate.options import MigrateOptions, pace_of
 from online_migrate.migrate.run import counted, runner
 from online_migrate.migrate.run.context import RunContext
 from online_migrate.migrate.status import Outcome, Result, exit_code
@@ -36,6 +36,7 @@ from online_migrate.script import init as projects
 from online_migrate.script.graph import Graph, Phase
 from online_migrate.status import report as reports
 from online_migrate.status.plan import Plan, make_plan
+from online_migrate.throttle.opening import open_throttling
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -129,9 +130,16 @@ def _run_context(context: CommandContext, limits: MigrateOptions) -> Iterator[Ru
             context.echo(f"stopping after this chunk: {reason}")
             context.stop.request(reason)
 
-    folder = context.config_file.parent
+    pace = pace_of(settings)
     with open_throttling(
-        context.engine, settings, folder, clock=context.clock, abort=abort, echo=context.echo
+        context.engine,
+        settings,
+        context.config_file.parent,
+        clock=context.clock,
+        share=pace.share,
+        adaptive=pace.adaptive,
+        abort=abort,
+        echo=context.echo,
     ) as throttling:
         yield RunContext(
             engine=context.engine,
@@ -139,7 +147,7 @@ def _run_context(context: CommandContext, limits: MigrateOptions) -> Iterator[Ru
             clock=context.clock,
             stop=context.stop,
             listener=context.listener,
-            pace=pace_of(settings),
+            pace=pace,
             workers=settings.workers,
             lease=settings.lease,
             max_failures=settings.max_failures,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import configparser
 import dataclasses
-import math
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from online_migrate import exceptions
+from online_migrate.declared import option, options_of
 
 SECTION = "online_migrate"
 URL_VARIABLE = "ONLINE_MIGRATE_URL"
@@ -19,111 +19,134 @@ URL_VARIABLE = "ONLINE_MIGRATE_URL"
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How the engine behaves; every field can be set in ``[online_migrate]`` of alembic.ini.
+    """How the engine behaves. Every field is a setting in ``[online_migrate]`` of alembic.ini; a field with a
+    flag is also an option of ``migrate``, and a keyword of
+    :class:`~online_migrate.migrate.options.MigrateOptions`.
 
-    Durations are in seconds. Raises :class:`~online_migrate.exceptions.ConfigBroken` for a value
-    that is not of the field's type or out of its range.
+    Durations are in seconds. A field that is None was not set. Raises
+    :class:`~online_migrate.exceptions.ConfigBroken` for a value out of its range.
     """
 
-    lock_timeout: float = 0.5
-    """How long a DDL statement may wait for a lock. Whoever comes after it waits as long."""
-    lock_attempts: int = 20
-    """How often a revision is tried when it does not get its locks."""
-    look_timeout: float = 10.0
-    """How long the last look at the rows may take, under the lock, before contract is refused."""
-    session_timeout: float = 60.0
-    """After how long the server frees our locks if this host vanishes."""
-    gate_timeout: float = 600.0
-    """How long the gate's first look, which locks nothing, may take for each data migration."""
-    batch_size: int = 0
-    """Rows in a chunk; 0: as many as take *chunk_time*."""
-    pace: str = "default"
-    """How much of the server's time is taken: gentle, default, full."""
-    chunk_time: float = 0.0
-    """How long a chunk should take, locks and all; 0: as long as the pace says."""
-    nice: float = -1.0
-    """At least so many seconds of rest for each second of work; below 0: as the pace says."""
-    max_lag: float = -1.0
-    """Seconds that a replica may be behind before no chunk is begun; 0: replicas are not watched;
-    below 0: 10 s, where this user may see it."""
-    replicas: str = ""
-    """URLs of replicas to watch, with spaces between; those that stream from PostgreSQL are found without."""
-    lag_ignore: str = ""
-    """Application names, with commas, of streaming replicas that are late on purpose."""
-    max_history: float = -1.0
-    """Old transactions that InnoDB may keep before no chunk is begun; 0: not watched; below 0: 1,000,000,
-    where this user may see it."""
-    if_unreadable: str = "wait"
-    """wait or go: what a throttler counts for that cannot be read."""
-    max_load: str = ""
-    """Counters of the server above which no chunk is begun: ``Threads_running=50,Threads_connected=500``."""
-    critical_load: str = ""
-    """The same; above them the run is ended."""
-    throttle_file: str = ""
-    """No chunk is begun while this file is there."""
-    throttle_query: str = ""
-    """No chunk is begun while the first value that this query gives is above 0."""
-    throttle_with: str = ""
-    """``module:function``: no chunk is begun while it gives True, or a text that says why."""
-    workers: int = 1
-    """How many chunks are moved at the same time, each on a connection of its own."""
-    lease: float = 30.0
-    """After how long without a sign of life others take over the rows that a worker holds."""
-    max_failures: int = 100
-    """How many rows may fail before a data migration is ended."""
-    data_location: str = ""
-    """Folder of the data migrations; default: ``data`` beside ``env.py``."""
+    lock_timeout: float = option(
+        0.5, "Seconds that a DDL statement may wait for a lock. Statements behind it wait as long.", above=0
+    )
+    lock_attempts: int = option(20, "How often a revision is tried when it does not get its locks.", least=1)
+    look_timeout: float = option(
+        10.0, "Seconds that the verification under the lock may take before contract is refused.", above=0
+    )
+    session_timeout: float = option(
+        60.0, "Seconds after which the server releases the locks of a host that vanished.", above=0
+    )
+    gate_timeout: float = option(
+        600.0, "Seconds that the gate may count the rows of one data migration, without a lock.", above=0
+    )
+    lease: float = option(
+        30.0, "Seconds without a heartbeat after which another worker takes over a worker's rows.", above=0
+    )
+    data_location: str | None = option(None, "Folder of the data migrations.", unset="data, beside env.py")
+    lag_ignore: str | None = option(
+        None, "Application names of streaming replicas that are delayed on purpose, separated by commas."
+    )
+    max_history: float | None = option(
+        None,
+        "Pause above this length of InnoDB's history list; 0: not watched.",
+        least=0,
+        unset="1,000,000, if this user may read it",
+    )
+    throttle_with: str | None = option(
+        None, "Pause while this function returns True, or a text with the reason.", metavar="MODULE:FUNCTION"
+    )
+    workers: int = option(
+        1, "Chunks migrated at the same time, each on its own connection.", least=1, flag="--workers"
+    )
+    nice: float | None = option(
+        None, "Seconds of sleep for each second of work.", least=0, flag="--nice", unset="as the pace says"
+    )
+    max_lag: float | None = option(
+        None,
+        "Pause while a replica is more than this many seconds behind; 0: replicas are not watched.",
+        least=0,
+        flag="--max-lag",
+        unset="10, if this user may read it",
+    )
+    replicas: str | None = option(
+        None,
+        "URL of a replica to watch; replicas that stream from PostgreSQL are found without it. In a settings "
+        "file: several, separated by spaces.",
+        flag="--replica",
+        metavar="URL",
+        multiple=True,
+    )
+    max_load: str | None = option(
+        None,
+        "Pause above these status counters: Threads_running=50, active_backends=20.",
+        flag="--max-load",
+        metavar="NAME=LIMIT,...",
+    )
+    critical_load: str | None = option(
+        None, "Stop above these status counters.", flag="--critical-load", metavar="NAME=LIMIT,..."
+    )
+    throttle_file: str | None = option(
+        None, "Pause while this file exists.", flag="--throttle-file", metavar="PATH", path=True
+    )
+    throttle_query: str | None = option(
+        None, "Pause while the first value of this query is above 0.", flag="--throttle-query", metavar="SQL"
+    )
+    if_unreadable: str = option(
+        "wait",
+        "What a throttler that cannot be read means: wait, or go on.",
+        choices=("wait", "go"),
+        flag="--if-unreadable",
+    )
+    pace: str = option(
+        "default",
+        "How much of the server's time is used.",
+        choices=("gentle", "default", "full"),
+        flag="--pace",
+    )
+    batch_size: int | None = option(
+        None,
+        "Rows in every chunk, however long a chunk takes.",
+        least=1,
+        flag="--batch-size",
+        unset="as many as take the chunk time",
+    )
+    chunk_time: float | None = option(
+        None,
+        "How long a chunk should take.",
+        above=0,
+        flag="--chunk-time",
+        duration=True,
+        unset="as the pace says",
+    )
+    max_failures: int = option(
+        100, "Rows that may fail before a data migration ends.", least=0, flag="--max-failures"
+    )
 
     def __post_init__(self) -> None:
-        for name in (
-            "lock_timeout",
-            "look_timeout",
-            "session_timeout",
-            "gate_timeout",
-            "lease",
-        ):
-            if not 0 < getattr(self, name) < math.inf:
-                raise exceptions.ConfigBroken(
-                    path=f"[{SECTION}]", reason=f"{name} must be above 0, and finite: every wait has an end"
-                )
-        if not 0 <= self.chunk_time < math.inf or self.pace not in ("gentle", "default", "full"):
-            raise exceptions.ConfigBroken(
-                path=f"[{SECTION}]", reason="pace is gentle, default or full, and chunk_time at least 0"
-            )
-        if self.if_unreadable not in ("wait", "go") or not all(
-            map(math.isfinite, (self.max_lag, self.max_history))
-        ):
-            raise exceptions.ConfigBroken(
-                path=f"[{SECTION}]",
-                reason="if_unreadable is wait or go, and max_lag and max_history are finite numbers",
-            )
-        for name, least in (("lock_attempts", 1), ("workers", 1), ("batch_size", 0), ("max_failures", 0)):
-            if getattr(self, name) < least:
-                raise exceptions.ConfigBroken(path=f"[{SECTION}]", reason=f"{name} must be at least {least}")
+        for name, declared in options_of(Settings).items():
+            problem = declared.problem_with(getattr(self, name))
+            if problem is not None:
+                raise exceptions.ConfigBroken(path=f"[{SECTION}]", reason=f"{name} {problem}")
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], *, origin: str) -> Settings:
-        """Settings from strings (or TOML values); unknown names are errors, as typing errors are."""
-        fields = {field.name: field for field in dataclasses.fields(cls)}
+        """Settings from strings, or TOML values. *origin*: the file, for errors; unknown names are errors."""
+        declared = options_of(cls)
         parsed: dict[str, Any] = {}
         for name, value in values.items():
-            if name not in fields:
-                known = ", ".join(sorted(fields))
+            if name not in declared:
+                known = ", ".join(sorted(declared))
                 raise exceptions.ConfigBroken(
                     path=origin, reason=f"[{SECTION}] has no setting {name!r}; it has {known}"
                 )
-            parsed[name] = _convert(fields[name], value, origin)
+            try:
+                parsed[name] = declared[name].type(value)
+            except (TypeError, ValueError):
+                raise exceptions.ConfigBroken(
+                    path=origin, reason=f"[{SECTION}] {name} = {value!r} is not a number"
+                ) from None
         return cls(**parsed)
-
-
-def _convert(field: dataclasses.Field[Any], value: Any, origin: str) -> Any:
-    convert = {"float": float, "int": int, "str": str}[str(field.type)]
-    try:
-        return convert(value)
-    except (TypeError, ValueError):
-        raise exceptions.ConfigBroken(
-            path=origin, reason=f"[{SECTION}] {field.name} = {value!r} is not a number"
-        ) from None
 
 
 def read_settings(config_file: Path) -> Settings:

@@ -13,9 +13,9 @@ from online_migrate.cli.options import (
     POSITIVE,
     Where,
     json_option,
-    limit_options,
     limits_of,
     located,
+    migrate_options,
     site_of,
     where_options,
 )
@@ -97,7 +97,7 @@ def expand(where: Where, target: str | None, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@limit_options
+@migrate_options
 @click.option("-v", "--verbose", is_flag=True, help="A line for every chunk: its size, and why.")
 @json_option
 @located
@@ -184,7 +184,7 @@ def cancel(where: Where, name: str, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("name")
-@limit_options
+@migrate_options
 @json_option
 @located
 def retry(where: Where, name: str, as_json: bool, **limits: Any) -> int:

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from online_migrate.config import Settings
+from online_migrate.declared import Option, options_of
+
 if TYPE_CHECKING:
     from online_migrate.command import CommandContext, MigrateOptions
 
@@ -64,52 +67,47 @@ class TimeOfDay(FloatType):
         return (then - now).total_seconds()
 
 
-def limit_options(function: F) -> F:
-    """Adds what says how far a run goes, and how fast; see :func:`limits_of`."""
-    for option in (
-        click.option("--max-failures", type=click.IntRange(min=0), help="Rows that may fail [default: 100]."),
-        click.option("--chunk-time", type=Duration(), help="How long a chunk should take."),
-        click.option("--batch-size", type=POSITIVE, help="Rows in every chunk, however long it takes."),
-        click.option(
-            "--pace",
-            type=click.Choice(["gentle", "default", "full"]),
-            help="How much of the server's time is taken.",
-        ),
-        click.option(
-            "--if-unreadable",
-            type=click.Choice(["wait", "go"]),
-            help="What a throttler counts for that cannot be read [default: wait].",
-        ),
-        click.option("--throttle-query", metavar="SQL", help="Wait while its first value is above 0."),
-        click.option("--throttle-file", metavar="PATH", help="Wait while this file is there."),
-        click.option("--critical-load", metavar="NAME=LIMIT,...", help="Stop above these."),
-        click.option(
-            "--max-load",
-            metavar="NAME=LIMIT,...",
-            help="Wait above these: Threads_running=50, active_backends=20.",
-        ),
-        click.option(
-            "--replica",
-            "replicas",
-            multiple=True,
-            metavar="URL",
-            help="Watch this replica, too; PostgreSQL's own are found.",
-        ),
-        click.option(
-            "--max-lag", type=click.FloatRange(min=0), help="Wait while a replica is so many seconds behind."
-        ),
-        click.option("--nice", type=click.FloatRange(min=0), help="Seconds of rest for each second of work."),
-        click.option("--workers", type=POSITIVE, help="Chunks at the same time [default: 1]."),
+def migrate_options(function: F) -> F:
+    """Adds the options of a run: its limits, and every setting that has a flag; see :func:`limits_of`."""
+    limits = (
+        click.option("--max-count", type=POSITIVE, help="Stop after this many rows."),
+        click.option("--max-time", type=Duration(), help="Stop after this long: 90s, 15m, 2h."),
         click.option("--until", type=TimeOfDay(), metavar="HH:MM", help="Stop at this time."),
-        click.option("--max-time", type=Duration(), help="Stop after so long: 90s, 15m, 2h."),
-        click.option("--max-count", type=POSITIVE, help="Stop after so many rows."),
-    ):
-        function = option(function)
+    )
+    settings = [_click_option(name, one) for name, one in options_of(Settings).items() if one.flag]
+    decorators: list[Callable[[F], F]] = [*limits, *settings]
+    for add in reversed(decorators):
+        function = add(function)
     return function
 
 
+def _click_option(name: str, declared: Option) -> Callable[[F], F]:
+    default = declared.default if declared.default is not None else declared.unset
+    help_text = f"{declared.help} [default: {default}]" if default else declared.help
+    return click.option(
+        str(declared.flag),
+        name,
+        type=_click_type(declared),
+        metavar=declared.metavar,
+        multiple=declared.multiple,
+        help=help_text,
+    )
+
+
+def _click_type(declared: Option) -> Any:
+    if declared.choices:
+        return click.Choice(declared.choices)
+    if declared.duration:
+        return Duration()
+    if declared.type is int:
+        return click.IntRange(min=None if declared.least is None else int(declared.least))
+    if declared.type is float:
+        return click.FloatRange(min=declared.least)
+    return str
+
+
 def limits_of(*, until: float | None, max_time: float | None, **more: Any) -> MigrateOptions:
-    """What the options of :func:`limit_options` say."""
+    """The values of the options that :func:`migrate_options` added."""
     from online_migrate.command import MigrateOptions
 
     ends = [seconds for seconds in (until, max_time) if seconds is not None]

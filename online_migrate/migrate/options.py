@@ -1,214 +1,59 @@
-"""How far a run of data migrations goes, how fast, and what keeps it waiting: as an operator says it."""
+"""The options of a run of data migrations."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from online_migrate import exceptions
 from online_migrate.config import Settings
-from online_migrate.ddl.session import connect
-from online_migrate.dialects import create_engine, dialect_of, safe_url
+from online_migrate.declared import Option, options_of
 from online_migrate.migrate.pace import Pace
-from online_migrate.throttle import Throttling, factory
-from online_migrate.throttle.activity import Activity
-from online_migrate.throttle.duty_cycle import AdaptiveDutyCycle, DutyCycle, FixedDutyCycle
-from online_migrate.throttle.latency_probe import LatencyProbe
-from online_migrate.throttle.monitor import IGNORE_HINT, Monitor, SamplingPolicy, check, readable
-from online_migrate.throttle.server_throttlers import (
-    FlowControl,
-    HistoryLength,
-    LockWaiters,
-    ReplicaLag,
-    StreamingLag,
-    WorkerSessions,
-)
-from online_migrate.throttle.throttlers import AnyThrottle, Throttle, Throttler
-from online_migrate.waiting import Clock
 
-if TYPE_CHECKING:
-    from sqlalchemy.engine import Engine
-
-DEFAULT_MAX_LAG = 10.0
-"""Seconds that a replica may be behind, where nobody said how many."""
-DEFAULT_MAX_HISTORY = 1_000_000
-"""Old transactions that InnoDB may keep, where nobody said how many."""
+FLAGS: Mapping[str, Option] = {
+    name: declared for name, declared in options_of(Settings).items() if declared.flag is not None
+}
+"""The settings that have a flag of ``migrate``, by name."""
 
 
-@dataclasses.dataclass(frozen=True)
 class MigrateOptions:
-    """How far a run goes, and how fast; None: as the project's settings say."""
+    """How far a run goes, and the settings that hold for this run only.
 
-    max_count: int | None = None
-    """Rows to migrate, in all data migrations together."""
-    max_time: float | None = None
-    """Seconds after which no further chunk is begun."""
-    batch_size: int | None = None
-    """Rows in every chunk, instead of as many as take *chunk_time*."""
-    chunk_time: float | None = None
-    """Seconds that a chunk should take."""
-    pace: str | None = None
-    """gentle, default or full: how much of the server's time is taken."""
-    nice: float | None = None
-    """At least so many seconds of rest for each second of work, instead of what the pace says."""
-    max_lag: float | None = None
-    """Seconds that a replica may be behind before no chunk is begun; 0: replicas are not watched."""
-    replicas: Sequence[str] = ()
-    """URLs of replicas to watch, beside those that stream from a PostgreSQL primary."""
-    max_load: str | None = None
-    """Counters of the server, ``NAME=LIMIT,...``, above which no chunk is begun."""
-    critical_load: str | None = None
-    """The same; above them the run is ended."""
-    throttle_file: str | None = None
-    """No chunk is begun while this file is there."""
-    throttle_query: str | None = None
-    """No chunk is begun while the first value that it gives is above 0."""
-    if_unreadable: str | None = None
-    """wait or go: what a throttler counts for that cannot be read."""
-    workers: int | None = None
-    """Chunks at the same time."""
-    max_failures: int | None = None
-    """Rows that may fail before a data migration is ended."""
+    *max_count*: rows to migrate, in all data migrations together. *max_time*: seconds after which no further
+    chunk is begun. *overrides*: settings that have a flag (see :class:`~online_migrate.config.Settings`);
+    None: as the project's settings say. ``replicas`` is a sequence of URLs.
+
+    Raises :class:`TypeError` for an unknown keyword.
+    """
+
+    def __init__(
+        self, *, max_count: int | None = None, max_time: float | None = None, **overrides: Any
+    ) -> None:
+        unknown = sorted(set(overrides) - set(FLAGS))
+        if unknown:
+            raise TypeError(f"MigrateOptions has no option {unknown[0]!r}; it has {', '.join(FLAGS)}")
+        self.max_count = max_count
+        self.max_time = max_time
+        self.overrides = {name: value for name, value in overrides.items() if value not in (None, (), [])}
 
     def apply_to(self, settings: Settings) -> Settings:
-        """The settings, with what is said here instead."""
-        said = {
-            field.name: value
-            for field in dataclasses.fields(self)
-            if field.name not in ("max_count", "max_time", "replicas")
-            and (value := getattr(self, field.name)) is not None
-        }
-        if self.throttle_file:
-            # A path on the command line is from here; one in the settings is from where they are.
-            said["throttle_file"] = str(Path(self.throttle_file).absolute())
-        if self.replicas:
-            said["replicas"] = " ".join(self.replicas)
-        return dataclasses.replace(settings, **said)
+        """The settings, with the overrides in their place."""
+        values = dict(self.overrides)
+        for name, value in values.items():
+            if FLAGS[name].path:
+                # A path on the command line is relative to the working directory.
+                values[name] = str(Path(value).absolute())
+            if FLAGS[name].multiple:
+                values[name] = " ".join([value] if isinstance(value, str) else value)
+        return dataclasses.replace(settings, **values)
 
 
 def pace_of(settings: Settings) -> Pace:
-    """How long a chunk takes, and which part of the time is worked."""
+    """How long a chunk takes, and which part of the time a worker works."""
     return Pace.named(
         settings.pace,
-        chunk_time=settings.chunk_time or None,
-        rest=settings.nice if settings.nice >= 0 else None,
-        batch_size=settings.batch_size or None,
+        chunk_time=settings.chunk_time,
+        sleep_ratio=settings.nice,
+        batch_size=settings.batch_size,
     )
-
-
-@contextlib.contextmanager
-def open_throttling(
-    engine: Engine,
-    settings: Settings,
-    folder: Path,
-    *,
-    clock: Clock,
-    abort: Callable[[str], None],
-    echo: Callable[[str], None],
-) -> Iterator[Throttling]:
-    """Everything that says "wait" during a run, while the block lasts.
-
-    *folder*: from where paths in the settings are, and where a user's module may be. *abort*: called with
-    the critical load that was exceeded. *echo*: called with what cannot be watched. Raises
-    :class:`~online_migrate.exceptions.ThrottlerBroken` for what was asked for and cannot be read.
-    """
-    rules = SamplingPolicy(unreadable_waits=settings.if_unreadable == "wait")
-    sessions = WorkerSessions()
-    asked = factory.make_throttlers(settings, folder)
-    critical = factory.make_critical_throttlers(settings.critical_load)
-    usual: list[Throttler] = []
-    if settings.max_lag > 0:
-        asked += _streaming_throttlers(engine, settings, clock)
-    elif settings.max_lag:
-        usual += _streaming_throttlers(engine, settings, clock)
-    if rules.unreadable_waits:
-        check([*asked, *critical], engine)
-    usual += _server_throttlers(engine, settings, clock, sessions)
-    good, blind = readable(usual, engine)
-    for name, reason in blind.items():
-        echo(f"not watched: {name}: {reason}; the run goes on without it")
-    with contextlib.ExitStack() as stack:
-        activity = Activity()
-        probe, duty_cycle = _latency_probe(engine, settings, activity)
-        gates: list[Throttle] = []
-        if probe is not None:
-            gates.append(stack.enter_context(probe))
-            gates += [
-                stack.enter_context(monitor)
-                for monitor in _replica_monitors(settings, probe, clock, rules, stack)
-            ]
-        main = Monitor(engine, [*asked, *good], critical=critical, abort=abort, clock=clock, rules=rules)
-        gates.insert(0, stack.enter_context(main))
-        yield Throttling(AnyThrottle(gates), duty_cycle, sessions, probe, activity)
-
-
-def _streaming_throttlers(engine: Engine, settings: Settings, clock: Clock) -> list[Throttler]:
-    with connect(engine) as connection:
-        streams = dialect_of(connection).streams
-    if not streams and settings.max_lag > 0 and not settings.replicas:
-        raise exceptions.ThrottlerBroken(
-            name="max-lag",
-            reason="cannot be read: this server does not tell how far its replicas are",
-            hint="name each of them: --replica URL",
-        )
-    if not streams:
-        return []
-    ignored = [name.strip() for name in settings.lag_ignore.split(",")]
-    return [StreamingLag(_max_lag(settings), clock, ignored)]
-
-
-def _server_throttlers(
-    engine: Engine, settings: Settings, clock: Clock, sessions: WorkerSessions
-) -> Iterator[Throttler]:
-    with connect(engine) as connection:
-        dialect = dialect_of(connection)
-        if dialect.single_writer:
-            return
-        if settings.pace != "full":
-            yield LockWaiters(sessions)
-        if not dialect.sees_all_sessions(connection):
-            yield FlowControl(clock)
-        if dialect.has_history and settings.max_history:
-            yield HistoryLength(settings.max_history if settings.max_history > 0 else DEFAULT_MAX_HISTORY)
-
-
-def _max_lag(settings: Settings) -> float:
-    return settings.max_lag if settings.max_lag > 0 else DEFAULT_MAX_LAG
-
-
-def _urls(settings: Settings) -> list[str]:
-    return settings.replicas.split() if settings.max_lag else []
-
-
-def _latency_probe(
-    engine: Engine, settings: Settings, activity: Activity
-) -> tuple[LatencyProbe | None, DutyCycle]:
-    """Nobody is felt where one writer keeps all others waiting, or where nobody is to be spared."""
-    pace = pace_of(settings)
-    with connect(engine) as connection:
-        alone = dialect_of(connection).single_writer
-    if pace.adaptive and not alone:
-        adaptive = AdaptiveDutyCycle(most=pace.share, start=pace.share / 2)
-        return LatencyProbe(engine, adaptive, activity=activity), adaptive
-    return LatencyProbe(engine, None) if _urls(settings) else None, FixedDutyCycle(1 / pace.share - 1)
-
-
-def _replica_monitors(
-    settings: Settings, probe: LatencyProbe, clock: Clock, rules: SamplingPolicy, stack: contextlib.ExitStack
-) -> Iterator[Monitor]:
-    for url in _urls(settings):
-        engine = create_engine(url)
-        stack.callback(engine.dispose)
-        where = engine.url.host or safe_url(engine.url)
-        name = where if engine.url.port is None else f"{where}:{engine.url.port}"
-        try:
-            connect(engine).close()
-        except exceptions.ServerDown as error:
-            if rules.unreadable_waits:
-                raise exceptions.ThrottlerBroken(
-                    name=f"lag of {name}", reason=f"cannot be read: {error}", hint=IGNORE_HINT
-                ) from error
-        yield Monitor(engine, [ReplicaLag(name, _max_lag(settings), clock, probe)], clock=clock, rules=rules)

@@ -29,15 +29,15 @@ class Pace:
         name: str,
         *,
         chunk_time: float | None = None,
-        rest: float | None = None,
+        sleep_ratio: float | None = None,
         batch_size: int | None = None,
     ) -> Pace:
-        """One of :data:`PACES`, with what was said explicitly; *rest*: seconds for each second of work."""
+        """One of :data:`PACES`, with overrides. *sleep_ratio*: seconds of sleep for each second of work."""
         usual = PACES[name]
         return dataclasses.replace(
             usual,
             chunk_time=chunk_time or usual.chunk_time,
-            share=usual.share if rest is None else 1 / (1 + rest),
+            share=usual.share if sleep_ratio is None else 1 / (1 + sleep_ratio),
             batch_size=batch_size,
         )
 

@@ -1,4 +1,4 @@
-"""From what an operator writes to throttlers."""
+"""Makes throttlers from the settings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from online_migrate.throttle.throttlers import Callback, File, Load, Query, Thro
 
 
 def make_throttlers(settings: Settings, folder: Path) -> list[Throttler]:
-    """The throttlers of the settings that are not empty; *folder*: where a function's module may be.
+    """The throttlers that are set; *folder*: where a function's module may be.
 
     Raises :class:`~online_migrate.exceptions.ThrottlerBroken`.
     """
@@ -30,8 +30,8 @@ def make_throttlers(settings: Settings, folder: Path) -> list[Throttler]:
     return found
 
 
-def make_critical_throttlers(critical_load: str) -> list[Throttler]:
-    """What ends a run."""
+def make_critical_throttlers(critical_load: str | None) -> list[Throttler]:
+    """The throttlers of ``critical_load``, which end a run."""
     if not critical_load:
         return []
     return [Load(parse_load("critical-load", critical_load), name="critical-load")]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -131,7 +130,7 @@ def test_a_replica_that_is_late_within_the_limit_holds_nobody(
     watch = Watch()
     pair.delay(1)
     try:
-        asked = dataclasses.replace(limits(pair, database), max_lag=60)
+        asked = limits(pair, database, max_lag=60)
         [result] = command.migrate(project.site(listener=watch), limits=asked)
     finally:
         pair.delay(0)
@@ -142,7 +141,7 @@ def test_replicas_can_be_left_alone(pair: Pair, database: Database, project: Pro
     """All of them."""
     watch = Watch()
     with held(pair):
-        asked = dataclasses.replace(limits(pair, database), max_lag=0)
+        asked = limits(pair, database, max_lag=0)
         [result] = command.migrate(project.site(listener=watch), limits=asked)
     assert (result.outcome, watch.reasons) == (Outcome.COMPLETE, [])
 

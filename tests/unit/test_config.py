@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 
 from online_migrate import exceptions
 from online_migrate.config import URL_VARIABLE, Settings, find_url, read_settings
+from online_migrate.declared import options_of
+from online_migrate.migrate.options import FLAGS, MigrateOptions
 
 INI = "[alembic]\nscript_location = %(here)s/migrations\n"
 
@@ -20,11 +23,12 @@ def test_settings_come_from_text_and_from_toml() -> None:
     assert Settings.parse({}, origin="x") == Settings()
 
 
-def test_no_batch_size_means_that_chunks_find_their_own() -> None:
-    """0 is allowed, and the default; no row may fail if somebody says so."""
-    assert Settings().batch_size == 0
-    settings = Settings.parse({"batch_size": "0", "max_failures": "0", "workers": "4"}, origin="x")
-    assert (settings.batch_size, settings.max_failures, settings.workers) == (0, 0, 4)
+def test_an_option_that_is_not_set_is_none() -> None:
+    """Unset is None, never a special number; 0 failures is a value."""
+    unset = Settings()
+    assert (unset.batch_size, unset.chunk_time, unset.nice, unset.max_lag, unset.max_history) == (None,) * 5
+    settings = Settings.parse({"max_failures": "0", "workers": "4"}, origin="x")
+    assert (settings.max_failures, settings.workers) == (0, 4)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +37,10 @@ def test_no_batch_size_means_that_chunks_find_their_own() -> None:
         ({"batchsize": "5"}, "no setting 'batchsize'"),
         ({"batch_size": "many"}, "batch_size = 'many' is not a number"),
         ({"batch_size": "1.5"}, "batch_size = '1.5' is not a number"),
-        ({"batch_size": "-4"}, "batch_size must be at least 0"),
+        ({"batch_size": "0"}, "batch_size must be at least 1"),
+        ({"nice": "-1"}, "nice must be at least 0"),
+        ({"max_lag": "-1"}, "max_lag must be at least 0"),
+        ({"pace": "fast"}, "pace must be one of gentle, default, full"),
         ({"workers": "0"}, "workers must be at least 1"),
         ({"workers": "1.5"}, "workers = '1.5' is not a number"),
         ({"max_failures": "-1"}, "max_failures must be at least 0"),
@@ -41,7 +48,7 @@ def test_no_batch_size_means_that_chunks_find_their_own() -> None:
         ({"chunk_time": "nan"}, "chunk_time"),
         ({"chunk_time": "inf"}, "chunk_time"),
         ({"lease": "0"}, "lease must be above 0"),
-        ({"lease": "inf"}, "lease must be above 0"),
+        ({"lease": "inf"}, "lease must be a finite number"),
         ({"lock_attempts": "0"}, "lock_attempts must be at least 1"),
         ({"lock_timeout": "0"}, "lock_timeout must be above 0"),
         ({"lock_timeout": "-1"}, "lock_timeout must be above 0"),
@@ -132,3 +139,33 @@ def test_the_url_of_oslo_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         find_url(given=None, config_files=(str(conf),), from_ini=None)
     with pytest.raises(exceptions.ConfigBroken):
         find_url(given=None, config_files=(str(tmp_path / "none.conf"),), from_ini=None)
+
+
+OPERATING = Path(__file__).parents[2] / "docs" / "operating.md"
+
+
+def test_the_documented_settings_are_the_declared_ones() -> None:
+    """docs/operating.md lists every setting with its default, and no other."""
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]*) \|", OPERATING.read_text(), flags=re.MULTILINE)
+    documented = {name: default.strip() for name, default in rows}
+    declared = {
+        name: str(one.default if one.default is not None else one.unset).removesuffix(".0")
+        for name, one in options_of(Settings).items()
+    }
+    assert documented == declared
+
+
+def test_a_flag_overrides_a_setting() -> None:
+    """The Python API takes the settings that have a flag, by name; None leaves the setting as it is."""
+    settings = Settings(workers=2, pace="full")
+    assert MigrateOptions(workers=3, pace=None, replicas=["a", "b"]).apply_to(settings) == Settings(
+        workers=3, pace="full", replicas="a b"
+    )
+    assert Path(MigrateOptions(throttle_file="stop").apply_to(settings).throttle_file or "").is_absolute()
+
+
+def test_an_unknown_option_is_refused() -> None:
+    """Settings without a flag belong into the settings file."""
+    with pytest.raises(TypeError, match="no option 'lease'"):
+        MigrateOptions(lease=3)
+    assert "lease" not in FLAGS

@@ -1,0 +1,70 @@
+"""Options, each declared once as a field of a dataclass. Pure.
+
+The settings file, the command line and the Python API derive from the declaration: its name, type, help,
+range and flag. See :class:`online_migrate.config.Settings`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+_KEY = "online_migrate_option"
+_TYPES: Mapping[str, Callable[[Any], Any]] = {"int": int, "float": float, "str": str}
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """The declaration of one option."""
+
+    help: str
+    least: float | None = None
+    """The lowest value allowed."""
+    above: float | None = None
+    """Values must be higher than this."""
+    choices: tuple[str, ...] = ()
+    flag: str | None = None
+    """The option of ``migrate``; None: it is only a setting."""
+    metavar: str | None = None
+    duration: bool = False
+    """On the command line: ``90s``, ``15m``, ``2h``."""
+    path: bool = False
+    """A path: relative to the working directory on the command line, to the settings file in that file."""
+    multiple: bool = False
+    """May be given several times on the command line; a settings file separates the values by spaces."""
+    unset: str = ""
+    """What holds while the option is not set."""
+    type: Callable[[Any], Any] = str
+    """int, float or str; :func:`options_of` takes it from the annotation of the field."""
+    default: Any = None
+
+    def problem_with(self, value: Any) -> str | None:
+        """Why *value* is not allowed; None if it is. None is allowed where it is the default."""
+        if value is None:
+            return None if self.default is None else "must have a value"
+        if self.choices:
+            return None if value in self.choices else f"must be one of {', '.join(self.choices)}"
+        if isinstance(value, float) and not math.isfinite(value):
+            return "must be a finite number"
+        if self.above is not None and not value > self.above:
+            return f"must be above {self.above:g}"
+        if self.least is not None and not value >= self.least:
+            return f"must be at least {self.least:g}"
+        return None
+
+
+def option(default: Any, help: str, **more: Any) -> Any:
+    """A field of a dataclass that declares an option; *more*: see :class:`Option`."""
+    return dataclasses.field(default=default, metadata={_KEY: Option(help, default=default, **more)})
+
+
+def options_of(cls: type) -> Mapping[str, Option]:
+    """The options that *cls* declares, by name, in the order of their declaration."""
+    return {
+        field.name: dataclasses.replace(
+            field.metadata[_KEY], type=_TYPES[str(field.type).removesuffix(" | None")]
+        )
+        for field in dataclasses.fields(cls)
+    }

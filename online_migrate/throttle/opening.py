@@ -1,0 +1,154 @@
+"""Everything that can pause a run, opened together: throttlers, monitors, the latency probe."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from online_migrate import exceptions
+from online_migrate.config import Settings
+from online_migrate.ddl.session import connect
+from online_migrate.dialects import create_engine, dialect_of, safe_url
+from online_migrate.throttle import Throttling, factory
+from online_migrate.throttle.activity import Activity
+from online_migrate.throttle.duty_cycle import AdaptiveDutyCycle, DutyCycle, FixedDutyCycle
+from online_migrate.throttle.latency_probe import LatencyProbe
+from online_migrate.throttle.monitor import IGNORE_HINT, Monitor, SamplingPolicy, check, readable
+from online_migrate.throttle.server_throttlers import (
+    FlowControl,
+    HistoryLength,
+    LockWaiters,
+    ReplicaLag,
+    StreamingLag,
+    WorkerSessions,
+)
+from online_migrate.throttle.throttlers import AnyThrottle, Throttle, Throttler
+from online_migrate.waiting import Clock
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+
+DEFAULT_MAX_LAG = 10.0
+"""Seconds that a replica may be behind while ``max_lag`` is not set."""
+DEFAULT_MAX_HISTORY = 1_000_000
+"""Old transactions that InnoDB may keep while ``max_history`` is not set."""
+
+
+@contextlib.contextmanager
+def open_throttling(
+    engine: Engine,
+    settings: Settings,
+    folder: Path,
+    *,
+    clock: Clock,
+    share: float,
+    adaptive: bool,
+    abort: Callable[[str], None],
+    echo: Callable[[str], None],
+) -> Iterator[Throttling]:
+    """Opens everything that can pause a run, while the block lasts.
+
+    *folder*: paths in the settings are relative to it, and a user's module may be in it. *share*: the part
+    of the time that a worker may work, above 0 and at most 1. *adaptive*: less than that, when the latency
+    probe slows down. *abort*: called with the critical load that was exceeded. *echo*: called with what
+    cannot be watched. Raises :class:`~online_migrate.exceptions.ThrottlerBroken` for a throttler that was
+    set explicitly and cannot be read.
+    """
+    policy = SamplingPolicy(unreadable_waits=settings.if_unreadable == "wait")
+    sessions = WorkerSessions()
+    asked = factory.make_throttlers(settings, folder)
+    critical = factory.make_critical_throttlers(settings.critical_load)
+    usual: list[Throttler] = []
+    if settings.max_lag:
+        asked += _streaming_throttlers(engine, settings, clock)
+    elif settings.max_lag is None:
+        usual += _streaming_throttlers(engine, settings, clock)
+    if policy.unreadable_waits:
+        check([*asked, *critical], engine)
+    usual += _server_throttlers(engine, settings, clock, sessions)
+    good, blind = readable(usual, engine)
+    for name, reason in blind.items():
+        echo(f"not watched: {name}: {reason}; the run goes on without it")
+    with contextlib.ExitStack() as stack:
+        activity = Activity()
+        probe, duty_cycle = _latency_probe(engine, settings, activity, share=share, adaptive=adaptive)
+        throttles: list[Throttle] = []
+        if probe is not None:
+            throttles.append(stack.enter_context(probe))
+            throttles += [
+                stack.enter_context(monitor)
+                for monitor in _replica_monitors(settings, probe, clock, policy, stack)
+            ]
+        main = Monitor(engine, [*asked, *good], critical=critical, abort=abort, clock=clock, rules=policy)
+        throttles.insert(0, stack.enter_context(main))
+        yield Throttling(AnyThrottle(throttles), duty_cycle, sessions, probe, activity)
+
+
+def _streaming_throttlers(engine: Engine, settings: Settings, clock: Clock) -> list[Throttler]:
+    with connect(engine) as connection:
+        streams = dialect_of(connection).streams
+    if not streams and settings.max_lag and not settings.replicas:
+        raise exceptions.ThrottlerBroken(
+            name="max-lag",
+            reason="cannot be read: this server does not tell how far its replicas are",
+            hint="name each of them: --replica URL",
+        )
+    if not streams:
+        return []
+    ignored = [name.strip() for name in (settings.lag_ignore or "").split(",")]
+    return [StreamingLag(_max_lag(settings), clock, ignored)]
+
+
+def _server_throttlers(
+    engine: Engine, settings: Settings, clock: Clock, sessions: WorkerSessions
+) -> Iterator[Throttler]:
+    with connect(engine) as connection:
+        dialect = dialect_of(connection)
+        if dialect.single_writer:
+            return
+        if settings.pace != "full":
+            yield LockWaiters(sessions)
+        if not dialect.sees_all_sessions(connection):
+            yield FlowControl(clock)
+        if dialect.has_history and settings.max_history != 0:
+            yield HistoryLength(settings.max_history or DEFAULT_MAX_HISTORY)
+
+
+def _max_lag(settings: Settings) -> float:
+    return settings.max_lag or DEFAULT_MAX_LAG
+
+
+def _urls(settings: Settings) -> list[str]:
+    return [] if settings.max_lag == 0 else (settings.replicas or "").split()
+
+
+def _latency_probe(
+    engine: Engine, settings: Settings, activity: Activity, *, share: float, adaptive: bool
+) -> tuple[LatencyProbe | None, DutyCycle]:
+    """No latency is measured where one writer blocks all others, or at a pace that is not adaptive."""
+    with connect(engine) as connection:
+        single_writer = dialect_of(connection).single_writer
+    if adaptive and not single_writer:
+        duty_cycle = AdaptiveDutyCycle(most=share, start=share / 2)
+        return LatencyProbe(engine, duty_cycle, activity=activity), duty_cycle
+    return LatencyProbe(engine, None) if _urls(settings) else None, FixedDutyCycle(1 / share - 1)
+
+
+def _replica_monitors(
+    settings: Settings, probe: LatencyProbe, clock: Clock, policy: SamplingPolicy, stack: contextlib.ExitStack
+) -> Iterator[Monitor]:
+    for url in _urls(settings):
+        engine = create_engine(url)
+        stack.callback(engine.dispose)
+        where = engine.url.host or safe_url(engine.url)
+        name = where if engine.url.port is None else f"{where}:{engine.url.port}"
+        try:
+            connect(engine).close()
+        except exceptions.ServerDown as error:
+            if policy.unreadable_waits:
+                raise exceptions.ThrottlerBroken(
+                    name=f"lag of {name}", reason=f"cannot be read: {error}", hint=IGNORE_HINT
+                ) from error
+        yield Monitor(engine, [ReplicaLag(name, _max_lag(settings), clock, probe)], clock=clock, rules=policy)
