@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import logging
 import math
 import signal
 import threading
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from online_migrate.cli import logs
 from online_migrate.config import Settings
 from online_migrate.declared import Option, options_of
 
@@ -122,6 +122,8 @@ class Where:
     url: str | None = None
     config_files: tuple[str, ...] = ()
     x: tuple[str, ...] = ()
+    log_level: str | None = None
+    log_format: str | None = None
 
     def merged(self, outer: Where) -> Where:
         """This, with what it does not say taken from *outer*."""
@@ -130,12 +132,22 @@ class Where:
             self.url or outer.url,
             self.config_files or outer.config_files,
             outer.x + self.x,
+            self.log_level or outer.log_level,
+            self.log_format or outer.log_format,
         )
 
 
 def where_options(function: F) -> F:
-    """Adds -c, --url, --config-file and -x."""
+    """Adds -c, --url, --config-file, -x, --log-level and --log-format."""
     for option in (
+        click.option(
+            "--log-format", type=click.Choice(logs.FORMATS), help="How log lines are written to stderr."
+        ),
+        click.option(
+            "--log-level",
+            type=click.Choice(logs.LEVELS),
+            help="Which log lines are written to stderr [default: warning].",
+        ),
         click.option("-x", "x", multiple=True, metavar="NAME=VALUE", help="Passed on to env.py."),
         click.option(
             "--config-file",
@@ -163,10 +175,13 @@ def located(function: F) -> F:
         url: str | None,
         config_files: tuple[str, ...],
         x: tuple[str, ...],
+        log_level: str | None,
+        log_format: str | None,
         **keywords: Any,
     ) -> Any:
         outer = context.find_object(Where) or Where()
-        return function(Where(config, url, config_files, x).merged(outer), **keywords)
+        where = Where(config, url, config_files, x, log_level, log_format)
+        return function(where.merged(outer), **keywords)
 
     wrapper.__name__ = function.__name__
     wrapper.__doc__ = function.__doc__
@@ -174,15 +189,14 @@ def located(function: F) -> F:
 
 
 def site_of(where: Where, *, works: bool = False, **more: Any) -> CommandContext:
-    """The site on which a command works; messages go to stderr.
+    """The context of a command; messages go to stderr.
 
     *works*: signals stop it where nothing is left half done, instead of at once.
     """
     from online_migrate.command import CommandContext
     from online_migrate.waiting import Stop
 
-    # oslo.db logs the traceback of every error that it has no class for; we say what happened ourselves.
-    logging.getLogger("oslo_db").addHandler(logging.NullHandler())
+    logs.configure(where.log_level, where.log_format)
     stop = Stop()
     if works and threading.current_thread() is threading.main_thread():
         _stop_on_signals(stop.request)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -257,6 +258,17 @@ def permit(config: Config, revisions: Iterable[str]) -> Iterator[None]:
 # --- what env.py says ----------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def _loggers_kept() -> Iterator[None]:
+    """Enables the engine's loggers again after env.py: ``fileConfig`` disables every logger that exists."""
+    try:
+        yield
+    finally:
+        for name, logger in list(logging.root.manager.loggerDict.items()):
+            if name.partition(".")[0] == "online_migrate" and isinstance(logger, logging.Logger):
+                logger.disabled = False
+
+
 def read_environment(project: Project, url: str) -> Environment:
     """Runs the project's env.py without letting it do anything, to learn what it configures.
 
@@ -280,7 +292,8 @@ def read_environment(project: Project, url: str) -> Environment:
             environment.run_migrations = lambda **keywords: None  # type: ignore[method-assign]
             environment.begin_transaction = contextlib.nullcontext  # type: ignore[method-assign]
             environment.is_offline_mode = lambda: False  # type: ignore[method-assign]
-            project.script.run_env()
+            with _loggers_kept():
+                project.script.run_env()
     except exceptions.OnlineMigrateError:
         raise
     except DATABASE_ERRORS as error:

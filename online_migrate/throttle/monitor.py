@@ -1,20 +1,22 @@
-"""Who looks with the throttlers.
+"""Samples throttlers on one server, in the background.
 
-Looking may take its time, so it is done beside the work and over and over, and what was seen last counts.
-What cannot be seen, or was not seen for long, counts as "wait": a signal that is gone is no sign that all
-is well. Who thinks otherwise says ``if_unreadable = go``.
+A sample may take long, so it is taken beside the work, over and over, and the last one counts. A throttler
+that cannot be read, or was not read for long, counts as a reason to wait: a missing signal does not mean that
+the server is healthy. ``if_unreadable = go`` turns that around.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from online_migrate import exceptions
-from online_migrate.ddl.session import connect, private_connection
+from online_migrate.background import ConnectionLoop
+from online_migrate.ddl.session import connect
 from online_migrate.dialects import dialect_of
 from online_migrate.dialects.errors import CLEANUP_ERRORS, error_message
 from online_migrate.throttle.throttlers import Throttler
@@ -23,39 +25,41 @@ from online_migrate.waiting import Clock
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
+logger = logging.getLogger(__name__)
 
-IGNORE_HINT = "mend it or leave it out; or run on whether it can be read or not: --if-unreadable go"
+IGNORE_HINT = "correct it or leave it out; --if-unreadable go runs without a throttler that cannot be read"
 """The way out of a refusal."""
 _FIRST_SAMPLE_TIMEOUT = 0.5
-"""Seconds to wait for the first look; if it takes longer, chunks wait for it instead."""
+"""Seconds that the start waits for the first samples; if they take longer, the chunks wait instead."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """What a throttler saw."""
+    """What a throttler returned."""
 
     reason: str | None
+    """Why no chunk may start; None: one may."""
     readable: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
 class SamplingPolicy:
-    """How a monitor looks."""
+    """How often a monitor samples, and what an unreadable throttler means."""
 
     every: float = 0.5
-    """Seconds between two looks."""
+    """Seconds between two samples."""
     unreadable_waits: bool = True
-    """What cannot be read is a reason to wait."""
+    """A throttler that cannot be read is a reason to wait."""
 
 
 class Monitor:
-    """Looks with throttlers on one server, in a thread of its own, while its ``with`` block lasts.
+    """Samples throttlers on one server, in a thread of its own, while its ``with`` block lasts.
 
-    *critical*: as throttlers, but what they see is told to *give_up*, once.
+    *critical*: throttlers whose first reason is passed to *abort*.
     """
 
     stale: ClassVar[float] = 10.0
-    """Seconds after which a look says nothing any more."""
+    """Seconds after which a sample no longer counts."""
 
     def __init__(
         self,
@@ -67,7 +71,6 @@ class Monitor:
         clock: Clock,
         rules: SamplingPolicy | None = None,
     ) -> None:
-        self._engine = engine
         self._throttlers = tuple(throttlers)
         self._critical = tuple(critical)
         self._abort = abort
@@ -75,23 +78,20 @@ class Monitor:
         self._policy = rules or SamplingPolicy()
         self._samples: dict[int, tuple[Sample, float]] = {}
         self._sampled = threading.Event()
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="online-migrate-monitor", daemon=True)
+        self._loop = ConnectionLoop("monitor", engine, self._run, interval=self._policy.every)
 
     def __enter__(self) -> Monitor:
         if self._throttlers or self._critical:
-            self._thread.start()
-            # Else every run would begin with a wait for what takes milliseconds.
+            self._loop.start()
+            # The first samples usually take milliseconds; without this wait every run would start paused.
             self._sampled.wait(_FIRST_SAMPLE_TIMEOUT)
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._end.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=5.0)
+        self._loop.stop()
 
     def reason(self) -> str | None:
-        """The first reason to wait, the throttler's name in front."""
+        """The first reason to wait, after the name of its throttler; None if there is none."""
         for i, throttler in enumerate(self._throttlers):
             reason = self._reason(i)
             if reason is not None:
@@ -101,44 +101,50 @@ class Monitor:
     def _reason(self, i: int) -> str | None:
         if i not in self._samples:
             return "not read yet" if self._policy.unreadable_waits else None
-        reading, at = self._samples[i]
-        idle_seconds = self._clock.monotonic() - at
-        if idle_seconds > self.stale:
-            return f"not read for {idle_seconds:.0f} s" if self._policy.unreadable_waits else None
-        return reading.reason if reading.readable or self._policy.unreadable_waits else None
+        taken, at = self._samples[i]
+        age = self._clock.monotonic() - at
+        if age > self.stale:
+            return f"not read for {age:.0f} s" if self._policy.unreadable_waits else None
+        return taken.reason if taken.readable or self._policy.unreadable_waits else None
 
-    def _run(self) -> None:
-        while not self._end.is_set():
-            with (
-                # A connection that is lost makes what was seen stale, which says "wait" by itself.
-                contextlib.suppress(*CLEANUP_ERRORS, exceptions.Failed),
-                private_connection(self._engine) as connection,
-            ):
-                while not self._end.is_set():
-                    self._sample_all(connection)
-                    self._end.wait(self._policy.every)
-            self._end.wait(self._policy.every)
+    # --- the thread ------------------------------------------------------------------------------
+
+    def _run(self, connection: Connection) -> None:
+        while not self._loop.stopping.is_set():
+            self._sample_all(connection)
+            self._loop.stopping.wait(self._policy.every)
 
     def _sample_all(self, connection: Connection) -> None:
         for i, throttler in enumerate(self._throttlers):
-            reading = sample(throttler, connection)
-            self._samples[i] = reading, self._clock.monotonic()
+            taken = sample(throttler, connection)
+            self._log_change(i, throttler, taken)
+            self._samples[i] = taken, self._clock.monotonic()
         for throttler in self._critical:
-            reading = sample(throttler, connection)
-            if reading.reason is not None and (reading.readable or self._policy.unreadable_waits):
-                self._abort(f"{throttler.name}: {reading.reason}")
+            taken = sample(throttler, connection)
+            if taken.reason is not None and (taken.readable or self._policy.unreadable_waits):
+                self._abort(f"{throttler.name}: {taken.reason}")
         self._sampled.set()
+
+    def _log_change(self, i: int, throttler: Throttler, taken: Sample) -> None:
+        before = self._samples[i][0] if i in self._samples else Sample(None)
+        if not taken.readable and before.readable:
+            effect = "chunks wait" if self._policy.unreadable_waits else "it is ignored"
+            logger.warning("throttler %s: %s; %s", throttler.name, taken.reason, effect)
+        elif taken.reason is not None and before.reason is None:
+            logger.info("throttler %s: chunks wait: %s", throttler.name, taken.reason)
+        elif taken.reason is None and before.reason is not None:
+            logger.info("throttler %s: chunks may start again", throttler.name)
 
 
 def sample(throttler: Throttler, connection: Connection) -> Sample:
-    """What a throttler sees, or why it sees nothing."""
+    """Reads a throttler; an error other than a lost connection becomes the reason."""
     try:
         return Sample(throttler.sample(connection))
     except CLEANUP_ERRORS as error:
         if dialect_of(connection).is_connection_lost(error):
             raise
         return Sample(f"cannot be read: {error_message(error)}", readable=False)
-    except Exception as error:  # noqa: BLE001 - a user's function: what it raises is said, and waited for
+    except Exception as error:  # noqa: BLE001 - a user's function may raise anything; it becomes the reason
         return Sample(f"cannot be read: {type(error).__name__}: {error}", readable=False)
     finally:
         with contextlib.suppress(*CLEANUP_ERRORS):
@@ -146,26 +152,26 @@ def sample(throttler: Throttler, connection: Connection) -> Sample:
 
 
 def check(throttlers: Iterable[Throttler], engine: Engine) -> None:
-    """Refuses what could never be read: a run would wait for it forever.
+    """Refuses throttlers that cannot be read: a run would wait for them without an end.
 
     Raises :class:`~online_migrate.exceptions.ThrottlerBroken`.
     """
     with connect(engine) as connection:
         for throttler in throttlers:
-            reading = sample(throttler, connection)
-            if not reading.readable:
-                raise exceptions.ThrottlerBroken(name=throttler.name, reason=reading.reason, hint=IGNORE_HINT)
+            taken = sample(throttler, connection)
+            if not taken.readable:
+                raise exceptions.ThrottlerBroken(name=throttler.name, reason=taken.reason, hint=IGNORE_HINT)
 
 
 def readable(throttlers: Iterable[Throttler], engine: Engine) -> tuple[list[Throttler], dict[str, str]]:
-    """Those of *throttlers* that see something; and by name why the others do not."""
+    """The throttlers that can be read, and for the others the reason by name."""
     good: list[Throttler] = []
-    blind: dict[str, str] = {}
+    unreadable: dict[str, str] = {}
     with connect(engine) as connection:
         for throttler in throttlers:
-            reading = sample(throttler, connection)
-            if reading.readable:
+            taken = sample(throttler, connection)
+            if taken.readable:
                 good.append(throttler)
             else:
-                blind[throttler.name] = str(reading.reason)
-    return good, blind
+                unreadable[throttler.name] = str(taken.reason)
+    return good, unreadable

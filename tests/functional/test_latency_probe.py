@@ -15,10 +15,9 @@ import sqlalchemy as sa
 
 from online_migrate import state
 from online_migrate.dialects import create_engine, dialect_of
-from online_migrate.migrate import options
 from online_migrate.migrate.status import Outcome
 from online_migrate.migrate.worker.lease import LeaseManager, RangeCandidate
-from online_migrate.throttle import latency_probe
+from online_migrate.throttle import latency_probe, opening
 from online_migrate.throttle.activity import Activity
 from online_migrate.throttle.duty_cycle import AdaptiveDutyCycle, Latency, Tolerance
 from online_migrate.throttle.latency_probe import LatencyProbe, ProbeIntervals
@@ -59,21 +58,21 @@ def eventually(condition: Callable[[], bool], what: str) -> None:
 def test_it_listens_first_and_then_lets_work(engine: sa.Engine) -> None:
     """While it listens no chunk is begun; then it knows what is usual."""
     steered = AdaptiveDutyCycle(most=0.6, start=0.3)
-    with LatencyProbe(engine, steered, tolerance=EASY, intervals=QUICK) as canary:
-        eventually(lambda: canary.reason() is not None, "it listens")
-        assert canary.reason() == "canary: listening how quick the server is without us"
-        eventually(lambda: canary.reason() is None and canary.baseline is not None, "it has listened")
+    with LatencyProbe(engine, steered, tolerance=EASY, intervals=QUICK) as probe:
+        eventually(lambda: probe.reason() is not None, "it listens")
+        assert probe.reason() == "latency probe: measuring the baseline, without a chunk running"
+        eventually(lambda: probe.reason() is None and probe.baseline is not None, "it has listened")
         eventually(lambda: steered.duty_cycle == 0.6, "nobody disturbs anybody")
-        assert canary.baseline is not None
-        assert 0 < canary.baseline.read < 5
-        assert 0 < canary.baseline.write < 5
+        assert probe.baseline is not None
+        assert 0 < probe.baseline.read < 5
+        assert 0 < probe.baseline.write < 5
 
 
 def test_what_users_feel_shrinks_the_share(database: Database, engine: sa.Engine) -> None:
     """A server that is slow for the canary is slow for users: rest grows, and shrinks when it is over."""
     steered = AdaptiveDutyCycle(most=0.6)
-    with LatencyProbe(engine, steered, tolerance=EASY, intervals=QUICK) as canary:
-        eventually(lambda: canary.baseline is not None and canary.reason() is None, "it has listened")
+    with LatencyProbe(engine, steered, tolerance=EASY, intervals=QUICK) as probe:
+        eventually(lambda: probe.baseline is not None and probe.reason() is None, "it has listened")
         end = time.monotonic() + 60
         while steered.duty_cycle > 0.1:
             assert time.monotonic() < end
@@ -90,16 +89,16 @@ def test_what_is_felt_while_nobody_of_us_works_does_not(
 ) -> None:
     """Others made the server slow: the share stays; and shrinks when we work, or did a moment ago."""
     steered, activity = AdaptiveDutyCycle(most=0.6), Activity()
-    with LatencyProbe(engine, steered, activity=activity, tolerance=EASY, intervals=QUICK) as canary:
-        eventually(lambda: canary.baseline is not None and canary.reason() is None, "it has listened")
+    with LatencyProbe(engine, steered, activity=activity, tolerance=EASY, intervals=QUICK) as probe:
+        eventually(lambda: probe.baseline is not None and probe.reason() is None, "it has listened")
         eventually(lambda: steered.duty_cycle == 0.6, "it grows while we rest")
 
         def disturb(during: AbstractContextManager[None]) -> None:
             with database.engine.begin() as other, during:
                 other.execute(sa.text("UPDATE online_migrate_canary SET runner = 'other'"))
                 time.sleep(0.3)
-            at = canary.writes
-            eventually(lambda: canary.writes > at + 1, "it has felt that")
+            at = probe.writes
+            eventually(lambda: probe.writes > at + 1, "it has felt that")
 
         disturb(nullcontext())
         assert steered.duty_cycle == 0.6
@@ -148,9 +147,8 @@ fill = counted(function)
 
 def _whether_ours(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, bool]]:
     """When something was felt, and whether it was put down to us."""
-    monkeypatch.setattr(
-        options, "LatencyProbe", functools.partial(LatencyProbe, tolerance=EASY, intervals=QUICK)
-    )
+    probe = functools.partial(LatencyProbe, tolerance=EASY, intervals=QUICK)
+    monkeypatch.setattr(opening, "LatencyProbe", probe)
     felt: list[tuple[float, bool]] = []
 
     def observe(self: AdaptiveDutyCycle, *, worse: bool, ours: bool) -> float:
@@ -213,22 +211,23 @@ def test_who_looks_where_an_extent_ends_works(
 
 def test_who_feels_nothing_says_wait(database: Database, engine: sa.Engine) -> None:
     """A write that does not come back is a signal that is gone; when it comes back, work goes on."""
-    with LatencyProbe(engine, AdaptiveDutyCycle(most=0.6), tolerance=EASY, intervals=QUICK) as canary:
-        eventually(lambda: canary.baseline is not None and canary.reason() is None, "it has listened")
+    with LatencyProbe(engine, AdaptiveDutyCycle(most=0.6), tolerance=EASY, intervals=QUICK) as probe:
+        eventually(lambda: probe.baseline is not None and probe.reason() is None, "it has listened")
         with database.engine.begin() as other:
             other.execute(sa.text("UPDATE online_migrate_canary SET runner = 'other'"))
-            eventually(lambda: (canary.reason() or "").startswith("canary: nothing felt for"), "silence")
-        eventually(lambda: canary.reason() is None, "it sings again")
+            stale = "latency probe: no measurement for"
+            eventually(lambda: (probe.reason() or "").startswith(stale), "silence")
+        eventually(lambda: probe.reason() is None, "it sings again")
 
 
 def test_a_session_that_is_ended_is_replaced(database: Database, engine: sa.Engine) -> None:
     """The connection is lost: another one is made, with the same row."""
-    with LatencyProbe(engine, AdaptiveDutyCycle(most=0.6), tolerance=EASY, intervals=QUICK) as canary:
-        eventually(lambda: canary.baseline is not None, "it has listened")
+    with LatencyProbe(engine, AdaptiveDutyCycle(most=0.6), tolerance=EASY, intervals=QUICK) as probe:
+        eventually(lambda: probe.baseline is not None, "it has listened")
         engine.dispose()
         end_other_sessions(database)
-        at = canary.writes
-        eventually(lambda: canary.writes > at + 3, "it beats again")
+        at = probe.writes
+        eventually(lambda: probe.writes > at + 3, "it beats again")
         assert rows(database.engine, "SELECT count(*) FROM online_migrate_canary") == [(1,)]
 
 
@@ -238,10 +237,10 @@ def test_it_leaves_no_row_and_takes_away_old_ones(database: Database, engine: sa
         epoch = dialect_of(connection).epoch()
         for id, age in (("killed", 100_000), ("alive", 3_600)):
             state.latency_probe.insert(connection, id, epoch - age)
-    with LatencyProbe(engine, AdaptiveDutyCycle(most=0.6), rhythm=QUICK) as canary:
-        eventually(lambda: canary.baseline is not None, "it has listened")
+    with LatencyProbe(engine, AdaptiveDutyCycle(most=0.6), intervals=QUICK) as probe:
+        eventually(lambda: probe.baseline is not None, "it has listened")
         found = {id for (id,) in rows(database.engine, "SELECT id FROM online_migrate_canary")}
-        assert found == {"alive", canary.id}
+        assert found == {"alive", probe.id}
     assert rows(database.engine, "SELECT id FROM online_migrate_canary") == [("alive",)]
 
 
@@ -256,9 +255,9 @@ def test_who_comes_later_believes_who_listened_alone(engine: sa.Engine) -> None:
                 sa.text("UPDATE online_migrate_canary SET seen = seen - :age WHERE id = :id"),
                 {"age": age, "id": id},
             )
-    with LatencyProbe(engine, AdaptiveDutyCycle(most=0.6), rhythm=QUICK) as canary:
-        eventually(lambda: canary.baseline is not None, "it has looked")
-        assert canary.baseline == Latency(2e-9, 2e-9)
+    with LatencyProbe(engine, AdaptiveDutyCycle(most=0.6), intervals=QUICK) as probe:
+        eventually(lambda: probe.baseline is not None, "it has looked")
+        assert probe.baseline == Latency(2e-9, 2e-9)
 
 
 def test_a_run_shows_what_is_felt(database: Database, project: Project) -> None:
@@ -275,12 +274,12 @@ def test_a_run_shows_what_is_felt(database: Database, project: Project) -> None:
     assert felt
     assert all(0 < event["share"] <= 1 for event in felt)
     assert " ms, at rest " in felt[-1]["latency"]
-    assert any(event.get("waits_for", "").startswith("canary: listening") for event in events)
+    assert any(event.get("waits_for", "").startswith("latency probe: measuring") for event in events)
     assert rows(database.engine, "SELECT count(*) FROM online_migrate_canary") == [(0,)]
 
 
 def test_full_pace_asks_nobody(database: Database, project: Project) -> None:
-    """Who wants all of the server's time has no canary."""
+    """Who wants all of the server's time has no probe."""
     execute(database.engine, "CREATE TABLE items (id INTEGER PRIMARY KEY, size INTEGER)")
     with database.engine.begin() as connection:
         connection.execute(

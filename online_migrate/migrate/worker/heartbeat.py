@@ -6,27 +6,27 @@ dead nor deaf. Where there is one writer at a time, the workers do it themselves
 
 from __future__ import annotations
 
-import contextlib
-import threading
+import logging
 import time
 import weakref
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from online_migrate import exceptions, state
-from online_migrate.ddl.session import private_connection
+from online_migrate import state
+from online_migrate.background import ConnectionLoop
 from online_migrate.dialects import Dialect, dialect_of
-from online_migrate.dialects.errors import CLEANUP_ERRORS
+from online_migrate.dialects.errors import CLEANUP_ERRORS, error_message
 from online_migrate.migrate.run.context import RunState, read_status
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
+logger = logging.getLogger(__name__)
 _HEARTBEAT_INTERVAL = 0.5
-"""Seconds between two beats. What an operator says is heard within two seconds."""
+"""Seconds between two heartbeats. A command of an operator takes effect within two seconds."""
 _KEEPALIVE_INTERVAL = 2.0
-"""Seconds after which a session that waits shows the server that somebody is there."""
+"""Seconds after which an idle session sends a statement, before the server's idle timeout ends it."""
 
 
 class Heartbeat:
@@ -34,22 +34,18 @@ class Heartbeat:
 
     def __init__(self, run_state: RunState, engine: Engine, dialect: Dialect) -> None:
         self._run_state = run_state
-        self._engine = engine
         self._dialect = dialect
-        self._end = threading.Event()
+        self._loop = ConnectionLoop("heartbeat", engine, self._run, interval=_HEARTBEAT_INTERVAL)
         self._last = time.monotonic()
         self._last_keepalive: weakref.WeakKeyDictionary[Connection, float] = weakref.WeakKeyDictionary()
-        self._thread = threading.Thread(target=self._run, name="online-migrate-pulse", daemon=True)
 
     def __enter__(self) -> Heartbeat:
         if not self._dialect.single_writer:
-            self._thread.start()
+            self._loop.start()
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._end.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=5.0)
+        self._loop.stop()
 
     # --- from the worker's thread, on its connection ---------------------------------------------
 
@@ -57,9 +53,11 @@ class Heartbeat:
         """Called between two chunks."""
         if not self._dialect.single_writer or time.monotonic() - self._last < _HEARTBEAT_INTERVAL:
             return
-        with contextlib.suppress(*CLEANUP_ERRORS):
-            # Whoever writes just now keeps us from it; the next time will do.
+        try:
             self._tick(connection)
+        except CLEANUP_ERRORS as error:
+            # Another writer has the lock. The next heartbeat is due after the next chunk.
+            logger.info("heartbeat: skipped: %s", error_message(error))
 
     def keep_alive(self, connection: Connection) -> None:
         """Called by a worker that waits, or whose function takes its time."""
@@ -76,17 +74,10 @@ class Heartbeat:
 
     # --- the thread ------------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        while not self._end.is_set():
-            with (
-                contextlib.suppress(*CLEANUP_ERRORS, exceptions.Failed),
-                private_connection(self._engine) as own,
-            ):
-                # What goes wrong here goes wrong for the workers as well, and they say so.
-                dialect_of(own).prepare_data_session(own, idle_timeout=self._run_state.context.lease)
-                while not self._end.wait(_HEARTBEAT_INTERVAL):
-                    self._tick(own)
-            self._end.wait(_HEARTBEAT_INTERVAL)
+    def _run(self, connection: Connection) -> None:
+        dialect_of(connection).prepare_data_session(connection, idle_timeout=self._run_state.context.lease)
+        while not self._loop.stopping.wait(_HEARTBEAT_INTERVAL):
+            self._tick(connection)
 
     def _tick(self, connection: Connection) -> None:
         self._last = time.monotonic()

@@ -1,0 +1,80 @@
+"""A thread with a connection that is replaced when it is lost: for what runs beside the workers."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from online_migrate import exceptions
+from online_migrate.ddl.session import private_connection
+from online_migrate.dialects.errors import CLEANUP_ERRORS, error_message
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection, Engine
+
+logger = logging.getLogger(__name__)
+_JOIN_TIMEOUT = 5.0
+"""Seconds that :meth:`ConnectionLoop.stop` waits for the thread."""
+
+
+class ConnectionLoop:
+    """A daemon thread that calls *work* with a connection of its own, until it is stopped.
+
+    *work* returns when :attr:`stopping` is set. When it raises a database error, the error is logged, the
+    connection is replaced after *interval* seconds, and *work* is called again; *on_lost* is called before.
+    The first connection is opened after *delay* seconds.
+    Any other exception ends the thread and is logged with its traceback.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        engine: Engine,
+        work: Callable[[Connection], None],
+        *,
+        interval: float,
+        delay: float = 0.0,
+        on_lost: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.stopping = threading.Event()
+        self._name = name
+        self._engine = engine
+        self._work = work
+        self._interval = interval
+        self._delay = delay
+        self._on_lost = on_lost
+        self._thread = threading.Thread(target=self._run, name=f"online-migrate-{name}", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stops the thread, and waits for it for some seconds."""
+        self.stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=_JOIN_TIMEOUT)
+            if self._thread.is_alive():
+                logger.warning("%s: its thread has not ended after %g s", self._name, _JOIN_TIMEOUT)
+
+    def _run(self) -> None:
+        try:
+            self.stopping.wait(self._delay)
+            while not self.stopping.is_set():
+                self._connect_and_work()
+                self.stopping.wait(self._interval)
+        except Exception:
+            logger.exception("%s: ended by an unexpected error", self._name)
+            raise
+
+    def _connect_and_work(self) -> None:
+        try:
+            with private_connection(self._engine) as connection:
+                self._work(connection)
+        except (*CLEANUP_ERRORS, exceptions.Failed) as error:
+            self._on_lost()
+            if not self.stopping.is_set():
+                reason = error_message(error)
+                logger.warning("%s: %s; reconnecting in %g s", self._name, reason, self._interval)

@@ -1,0 +1,59 @@
+"""Where the log goes: stderr, as text or as JSON."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+from typing import Any
+
+import click
+
+LEVELS = ("debug", "info", "warning", "error")
+FORMATS = ("text", "json")
+LOGGER = "online_migrate"
+_TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class JSONFormatter(logging.Formatter):
+    """A record as one JSON document on one line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        document: dict[str, Any] = {
+            "event": "log",
+            "time": datetime.datetime.fromtimestamp(record.created, datetime.UTC).isoformat(),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "thread": record.threadName,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            document["exception"] = self.formatException(record.exc_info)
+        return json.dumps(document, ensure_ascii=False)
+
+
+class StderrHandler(logging.Handler):
+    """Writes through click, so that the stream is the one of the moment, and its encoding is respected."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            click.echo(self.format(record), err=True)
+        except Exception:  # noqa: BLE001 - the logging module's own way: a log line must not end the run
+            self.handleError(record)
+
+
+def configure(level: str | None, format: str | None) -> None:
+    """Sends the records of the engine from *level* on to stderr; default: warnings, as text.
+
+    Other loggers, and handlers that env.py adds, are left as they are.
+    """
+    logger = logging.getLogger(LOGGER)
+    for handler in [one for one in logger.handlers if isinstance(one, StderrHandler)]:
+        logger.removeHandler(handler)
+    handler = StderrHandler()
+    handler.setFormatter(JSONFormatter() if format == "json" else logging.Formatter(_TEXT))
+    logger.addHandler(handler)
+    logger.setLevel((level or "warning").upper())
+    logger.propagate = False
+    # oslo.db logs the traceback of every error that it has no class for; our own error says what happened.
+    logging.getLogger("oslo_db").addHandler(logging.NullHandler())
