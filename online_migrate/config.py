@@ -43,6 +43,11 @@ class Settings:
     lease: float = option(
         30.0, "Seconds without a heartbeat after which another worker takes over a worker's rows.", above=0
     )
+    pooler: str | None = option(
+        None,
+        "The pooler in front of PostgreSQL; session: it keeps a session for each client.",
+        choices=("session",),
+    )
     data_location: str | None = option(None, "Folder of the data migrations.", unset="data, beside env.py")
     lag_ignore: str | None = option(
         None, "Application names of streaming replicas that are delayed on purpose, separated by commas."

@@ -58,7 +58,7 @@ class CommandContext:
     def engine(self) -> Engine:
         """An engine that has connected once, so that it knows its server."""
         self.project.graph  # noqa: B018 - what is wrong with the project is said before a server is asked
-        engine = create_engine(self.url)
+        engine = create_engine(self.url, pooler=self.project.settings.pooler)
         connect(engine).close()
         return engine
 

@@ -126,6 +126,15 @@ class Refused(OnlineMigrateError):
     exit_code = 3
 
 
+class SharedSessions(Refused):
+    """A connection pooler stands between this machine and the server: {reason}."""
+
+    default_hint = (
+        "connect to the server itself: --url with its own host and port; or, if the pooler keeps a session "
+        "for each client (PgBouncer: pool_mode = session), declare it: pooler = session in [online_migrate]"
+    )
+
+
 class ExpandMissing(Refused):
     """Data migration {name!r} needs the expand revision {revision}, which is not applied."""
 

@@ -83,6 +83,12 @@ class Dialect:
         engine: Engine = engines.create_engine(url, max_retries=0)
         return engine
 
+    def refuse_shared_sessions(self, engine: Engine, *, sessions_declared: bool) -> None:
+        """Makes the first connection of *engine* fail where a pooler gives its sessions to several clients.
+
+        *sessions_declared*: the settings say that the pooler gives each client a session of its own.
+        """
+
     def lock_wait(self, seconds: float) -> float:
         """How long a lock is really waited for: some servers know whole seconds only."""
         return seconds

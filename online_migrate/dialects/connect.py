@@ -57,8 +57,11 @@ def safe_url(url: str | sa.URL) -> str:
         return "(a URL that cannot be parsed)"
 
 
-def create_engine(url: str) -> Engine:
+def create_engine(url: str, *, pooler: str | None = None) -> Engine:
     """An engine for *url*; connects to nothing.
+
+    *pooler*: ``session`` if the pooler in front of the server gives each client a session of its own; its
+    first connection raises :class:`~online_migrate.exceptions.SharedSessions` otherwise.
 
     Raises the :class:`~online_migrate.exceptions.UsageError` that says what is wrong with the URL or
     which driver to install.
@@ -66,7 +69,7 @@ def create_engine(url: str) -> Engine:
     parsed = parse_url(url)
     dialect = registry[parsed.get_backend_name()]()
     try:
-        return dialect.create_engine(parsed)
+        engine = dialect.create_engine(parsed)
     except ModuleNotFoundError as error:
         module = error.name or "?"
         raise exceptions.DriverMissing(
@@ -76,6 +79,8 @@ def create_engine(url: str) -> Engine:
         raise exceptions.BadURL(reason=f"SQLAlchemy knows no driver {parsed.drivername!r}") from None
     except (exc.ArgumentError, TypeError, ValueError) as error:
         raise exceptions.BadURL(reason=str(error)) from None
+    dialect.refuse_shared_sessions(engine, sessions_declared=pooler == "session")
+    return engine
 
 
 def dialect_of(bind: Engine | Connection) -> Dialect:

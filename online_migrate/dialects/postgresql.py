@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine.interfaces import IsolationLevel
 
+from online_migrate.dialects import postgresql_pooler
 from online_migrate.dialects.base import Dialect, LockTarget, render_rows
 from online_migrate.sql.statement import dropped, first_word, identifiers, tokens
 from online_migrate.writers.bulk import ArrayWriter, BulkWriter, plain_name
@@ -128,6 +129,9 @@ class PostgreSQL(Dialect):
         engine = super().create_engine(url)
         event.listen(engine, "connect", _bound_waits)
         return engine
+
+    def refuse_shared_sessions(self, engine: Engine, *, sessions_declared: bool) -> None:
+        postgresql_pooler.install(engine, sessions_declared=sessions_declared)
 
     def prepare_ddl_session(
         self, connection: Connection, *, lock_timeout: float, session_timeout: float

@@ -125,7 +125,7 @@ def _run_online(environment: EnvironmentContext, url: str, options: dict[str, An
             environment.run_migrations()
         return
     settings = configuration.read_settings(Path(str(environment.config.config_file_name)))
-    engine = create_engine(url)
+    engine = create_engine(url, pooler=settings.pooler)
     with private_connection(engine) as connection:
         dialect = dialect_of(connection)
         dialect.prepare_ddl_session(

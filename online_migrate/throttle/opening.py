@@ -140,7 +140,7 @@ def _replica_monitors(
     settings: Settings, probe: LatencyProbe, clock: Clock, policy: SamplingPolicy, stack: contextlib.ExitStack
 ) -> Iterator[Monitor]:
     for url in _urls(settings):
-        engine = create_engine(url)
+        engine = create_engine(url, pooler=settings.pooler)
         stack.callback(engine.dispose)
         where = engine.url.host or safe_url(engine.url)
         name = where if engine.url.port is None else f"{where}:{engine.url.port}"

@@ -14,6 +14,7 @@ Capability = Literal[
     "cluster",  # writes are replicated synchronously to other nodes
     "statement_binlog",  # a session can ask for binlog_format=STATEMENT
     "schemas",  # tables with the same name in two schemas of one database, or in two databases
+    "advisory_locks",  # a lock of a session that is named by a number; a pooler may break it
     "typed_columns",  # a value that is not of a column's type, or out of its range, is refused
     "self_updating",  # a column can change by itself whenever its row does
 ]
@@ -52,8 +53,8 @@ CATALOG: dict[str, Kind] = {
     kind.name: kind
     for kind in (
         _kind("sqlite", "sqlite", (3, 35), "transactional_ddl"),
-        _kind("postgresql", "postgresql", (15,), "transactional_ddl", *_SHARED),
-        _kind("postgresql18", "postgresql", (18,), "transactional_ddl", *_SHARED),
+        _kind("postgresql", "postgresql", (15,), "transactional_ddl", "advisory_locks", *_SHARED),
+        _kind("postgresql18", "postgresql", (18,), "transactional_ddl", "advisory_locks", *_SHARED),
         _kind("mariadb", "mariadb", (10, 11), "lock_tables", "statement_binlog", "self_updating", *_SHARED),
         _kind("mysql", "mysql", (8, 4), "lock_tables", "statement_binlog", "self_updating", *_SHARED),
         _kind("galera", "mariadb", (10, 11), "cluster", *_SHARED),

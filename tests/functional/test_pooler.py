@@ -1,0 +1,108 @@
+"""A connection pooler in front of PostgreSQL: a real PgBouncer, and what the application behind it gets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from online_migrate import exceptions
+from online_migrate.dialects import create_engine
+from tests.servers import Database
+from tests.servers.pgbouncer import pooled
+from tests.support import schema
+from tests.support.project import Project
+
+pytestmark = pytest.mark.needs("advisory_locks")
+
+COMMANDS = (
+    ["expand"],
+    ["migrate"],
+    ["online_data_migrations"],
+    ["gate"],
+    ["contract"],
+    ["upgrade"],
+    ["status"],
+    ["plan"],
+    ["current"],
+    ["stamp", "heads"],
+    ["pause", "volume_bytes"],
+)
+DEFAULTS = ("lock_timeout", "idle_in_transaction_session_timeout", "default_transaction_read_only")
+
+
+@pytest.fixture
+def project(tmp_path: Path, database: Database) -> Iterator[Project]:
+    """The sample project, on the server itself."""
+    with schema.volumes(tmp_path / "project", database) as project:
+        yield project
+
+
+def _session_of_the_application(url: str) -> list[tuple[str, ...]]:
+    """What the application's next transactions through the pooler find; each writes a row."""
+    engine = sa.create_engine(url)
+    found = []
+    for _ in range(5):
+        with engine.begin() as connection:
+            settings = (connection.scalar(sa.text(f"SELECT current_setting('{name}')")) for name in DEFAULTS)
+            found.append(tuple(settings))
+            connection.execute(sa.text("INSERT INTO traffic VALUES (1)"))
+    engine.dispose()
+    return found
+
+
+@pytest.mark.parametrize("declared", [False, True], ids=["undeclared", "declared as session"])
+def test_a_transaction_pooler_is_refused_and_left_as_it_was(
+    declared: bool, database: Database, project: Project, tmp_path: Path
+) -> None:
+    """Exit code 3 for every command; the sessions that the pooler hands out have no setting of ours."""
+    database.engine.dispose()
+    with database.engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE traffic (n int)"))
+    if declared:
+        with project.config_file.open("a") as ini:
+            ini.write("\npooler = session\n")
+    with pooled(database.url, tmp_path, "transaction") as url:
+        before = _session_of_the_application(url)
+        for command in COMMANDS:
+            ran = project.run(*command, "--url", url)
+            expected = 2 if command == ["online_data_migrations"] else 3
+            assert (ran.code, ran.out) == (expected, ""), (command, ran.err)
+            assert "connection pooler" in ran.err
+            assert "--url" in ran.err
+        assert _session_of_the_application(url) == before == [("0", "0", "off")] * 5
+
+
+def test_a_session_pooler_that_is_declared_is_used(
+    database: Database, project: Project, tmp_path: Path
+) -> None:
+    """The whole life through the pooler; afterwards the application finds sessions without our settings."""
+    with database.engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE traffic (n int)"))
+    with project.config_file.open("a") as ini:
+        ini.write("\npooler = session\n")
+    with pooled(database.url, tmp_path, "session") as url:
+        for command in ("expand", "migrate", "gate", "contract", "status"):
+            ran = project.run(command, "--url", url)
+            assert ran.code == 0, (command, ran.output)
+        assert _session_of_the_application(url) == [("0", "0", "off")] * 5
+
+
+@pytest.mark.parametrize("driver", ["psycopg2", "psycopg"])
+def test_an_undeclared_session_pooler_is_refused(driver: str, database: Database, tmp_path: Path) -> None:
+    """Nothing proves from here that it keeps a session for each client; both drivers see the pooler."""
+    with pooled(database.url, tmp_path, "session") as url:
+        through = sa.make_url(url).set(drivername=f"postgresql+{driver}")
+        text = through.render_as_string(hide_password=False)
+        with pytest.raises(exceptions.SharedSessions, match="cannot be seen from here"):
+            create_engine(text).connect()
+        create_engine(text, pooler="session").connect().close()
+
+
+@pytest.mark.parametrize("driver", ["psycopg2", "psycopg"])
+def test_the_server_itself_is_no_pooler(driver: str, database: Database) -> None:
+    """Both drivers report the process id of the server that answers."""
+    direct = sa.make_url(database.url).set(drivername=f"postgresql+{driver}")
+    create_engine(direct.render_as_string(hide_password=False)).connect().close()
