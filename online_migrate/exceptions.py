@@ -135,6 +135,16 @@ class SharedSessions(Refused):
     )
 
 
+class BatchLosses(Refused):
+    """Batch mode would lose parts of table {table!r}: {losses}. Nothing was changed."""
+
+    default_hint = (
+        "keep them by arguments of batch_alter_table: reflect_args=[sa.Column(..., sa.Text(collation=...))], "
+        "table_args=(sa.CheckConstraint(...),), table_kwargs={{'sqlite_autoincrement': True}}; create "
+        "an index again after it; or give them up in the script: batch_losses = {declared}"
+    )
+
+
 class ExpandMissing(Refused):
     """Data migration {name!r} needs the expand revision {revision}, which is not applied."""
 

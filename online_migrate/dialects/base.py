@@ -319,8 +319,13 @@ class Dialect:
         return False
 
     @contextlib.contextmanager
-    def around_revision(self, connection: Connection) -> Iterator[None]:
-        """What must hold around the statements of a revision: see SQLite."""
+    def around_revision(
+        self, connection: Connection, *, accepted_losses: Sequence[str] = ()
+    ) -> Iterator[None]:
+        """Checks that hold around the statements of a revision: see SQLite.
+
+        *accepted_losses*: what the script declares that a copied table may lose.
+        """
         yield
 
     @contextlib.contextmanager

@@ -16,6 +16,7 @@ from sqlalchemy.engine.interfaces import IsolationLevel
 from online_migrate import exceptions
 from online_migrate.dialects.base import Dialect, LockTarget, render_rows
 from online_migrate.dialects.errors import error_message
+from online_migrate.dialects.sqlite_batch import TEMPORARY_PREFIX, BatchGuard
 from online_migrate.sql.statement import tokens
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ _LOCK_TIMEOUT = "online_migrate_lock_timeout"
 _PATIENCE = 30_000
 """Milliseconds that a read, or a chunk, may wait for whoever writes; schema changes have their own."""
 _SYSTEMIC = frozenset({"SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CORRUPT", "SQLITE_PERM"})
-_BATCH_PREFIX = "_alembic_tmp_"
+_BATCH_GUARD = "online_migrate_batch_guard"
 
 
 class Stored(sa.types.UserDefinedType[Any]):
@@ -202,11 +203,14 @@ class SQLite(Dialect):
     # --- revisions -------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def around_revision(self, connection: Connection) -> Iterator[None]:
-        """Refuses to commit a revision that leaves foreign keys without their parent."""
-        connection.info["online_migrate_triggers"] = {}
+    def around_revision(
+        self, connection: Connection, *, accepted_losses: Sequence[str] = ()
+    ) -> Iterator[None]:
+        """Refuses to commit a revision that leaves foreign keys without a parent, or a copy with losses."""
+        guard = connection.info[_BATCH_GUARD] = BatchGuard()
         before = _orphans(connection)
         yield
+        guard.refuse_losses(connection, accepted_losses)
         added = _orphans(connection) - before
         if added:
             table, _rowid, parent, _number = sorted(added, key=str)[0]
@@ -216,30 +220,22 @@ class SQLite(Dialect):
             )
 
     def before_statement(self, connection: Connection, statement: str) -> None:
-        """Remembers the triggers of a table that Alembic's batch mode is about to drop and make again."""
-        words = tokens(statement)
-        if [token.word for token in words[:2]] != ["DROP", "TABLE"] or len(words) < 3:
-            return
-        table = words[2].text
-        tables = {row[0] for row in self.rows(connection, "SELECT name FROM sqlite_master")}
-        if f"{_BATCH_PREFIX}{table}" in tables:
-            connection.info.setdefault("online_migrate_triggers", {})[table] = [
-                row[0]
-                for row in self.rows(
-                    connection,
-                    "SELECT sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = :t ORDER BY rowid",
-                    t=table,
-                )
-            ]
+        words = [token.text for token in tokens(statement)]
+        _guard_of(connection).before_statement(connection, words, statement)
 
     def after_statement(self, connection: Connection, statement: str) -> None:
-        """Puts the remembered triggers on the table that took the place of the old one."""
+        """Creates the triggers of a table again on the copy that took its place."""
         words = [token.text for token in tokens(statement)]
         if len(words) < 6 or [w.upper() for w in words[3:5]] != ["RENAME", "TO"]:
             return
-        if words[2] == f"{_BATCH_PREFIX}{words[5]}":
-            for trigger in connection.info.get("online_migrate_triggers", {}).pop(words[5], []):
+        if words[2] == f"{TEMPORARY_PREFIX}{words[5]}":
+            for trigger in _guard_of(connection).triggers_of(words[5]):
                 connection.exec_driver_sql(trigger)
+
+
+def _guard_of(connection: Connection) -> BatchGuard:
+    guard: BatchGuard = connection.info.setdefault(_BATCH_GUARD, BatchGuard())
+    return guard
 
 
 def _orphans(connection: Connection) -> set[tuple[Any, ...]]:

@@ -122,7 +122,8 @@ class RevisionRunner:
         def run(**keywords: Any) -> None:
             journal.open()
             guarded = contextlib.nullcontext(AllowAll()) if watch is None else watch(journal)
-            with dialect.around_revision(connection), guarded as guard:
+            accepted = self.project.graph.revisions[revision].batch_losses
+            with dialect.around_revision(connection, accepted_losses=accepted), guarded as guard:
                 if watch is None and not journal.begun:
                     journal.record_intent()
                 with Executor(dialect, connection, journal, guard).active():

@@ -1,0 +1,172 @@
+"""Alembic's batch mode on SQLite copies a table: a copy that would lose something is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers import Database
+from tests.support import schema
+from tests.support.project import Project, execute, rows
+
+ORIGINAL = """
+CREATE TABLE items (
+    id INTEGER PRIMARY KEY{autoincrement},
+    name TEXT{collate},
+    size INTEGER{check}
+){options}
+"""
+ALTER = """
+with op.batch_alter_table("items", recreate="always"{arguments}) as batch:
+    batch.add_column(sa.Column("note", sa.Text))
+"""
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    """A database file."""
+    with schema.embedded().fresh_database(tmp_path) as database:
+        yield database
+
+
+@pytest.fixture
+def project(tmp_path: Path, database: Database) -> Iterator[Project]:
+    """An empty project."""
+    with Project.create(tmp_path / "project", database.url) as project:
+        yield project
+
+
+def _create(database: Database, **parts: str) -> None:
+    empty = {"autoincrement": "", "collate": "", "check": "", "options": ""}
+    execute(database.engine, ORIGINAL.format(**(empty | parts)))
+    execute(database.engine, "INSERT INTO items (id, name, size) VALUES (1, 'a', 1)")
+
+
+def _definition(database: Database) -> str:
+    [(sql,)] = rows(database.engine, "SELECT sql FROM sqlite_master WHERE name = 'items'")
+    return str(sql)
+
+
+LOSSES = {
+    "a collation": ({"collate": " COLLATE NOCASE"}, "COLLATE NOCASE on column name"),
+    "a check of a column": (
+        {"check": " CHECK (size > 0)"},
+        "CHECK (size > 0)",
+    ),
+    "autoincrement": ({"autoincrement": " AUTOINCREMENT"}, "AUTOINCREMENT on column id"),
+    "a conflict clause": ({"check": ", UNIQUE (size) ON CONFLICT REPLACE"}, "ON CONFLICT REPLACE"),
+}
+
+
+@pytest.mark.parametrize("case", LOSSES)
+def test_a_loss_is_refused_and_nothing_is_changed(case: str, database: Database, project: Project) -> None:
+    """Exit code 3; the error lists the loss, and the line to write to accept it."""
+    parts, loss = LOSSES[case]
+    _create(database, **parts)
+    project.expand(ALTER.format(arguments=""), "e1")
+    before = _definition(database)
+    ran = project.run("expand")
+    assert ran.code == 3, ran.err
+    assert loss in ran.err
+    assert "batch_losses = (" in ran.err
+    assert _definition(database) == before
+    assert rows(database.engine, "SELECT name, size FROM items") == [("a", 1)]
+
+
+@pytest.mark.parametrize("case", LOSSES)
+def test_a_declared_loss_is_accepted(case: str, database: Database, project: Project) -> None:
+    """The script gives it up by name."""
+    parts, loss = LOSSES[case]
+    _create(database, **parts)
+    project.expand(ALTER.format(arguments=""), "e1", batch_losses=(loss,))
+    ran = project.run("expand")
+    assert ran.code == 0, ran.err
+    assert "note" in _definition(database)
+
+
+REFLECTED = {
+    "a named check": ({"check": ", CONSTRAINT positive CHECK (size > 0 AND name <> 'x')"}, "CHECK (size > 0"),
+    "a strict table": ({"options": " STRICT"}, "STRICT"),
+    "a table without rowid": ({"options": " WITHOUT ROWID"}, "WITHOUT ROWID"),
+}
+
+
+@pytest.mark.parametrize("case", REFLECTED)
+def test_what_some_versions_of_sqlalchemy_reflect_is_kept_or_refused(
+    case: str, database: Database, project: Project
+) -> None:
+    """Never lost without a word."""
+    parts, text = REFLECTED[case]
+    _create(database, **parts)
+    project.expand(ALTER.format(arguments=""), "e1")
+    ran = project.run("expand")
+    assert ran.code in (0, 3), ran.err
+    assert text in _definition(database)
+
+
+KEPT = {
+    "a collation": (
+        {"collate": " COLLATE NOCASE"},
+        ', reflect_args=[sa.Column("name", sa.Text(collation="NOCASE"))]',
+    ),
+    "a check": ({"check": " CHECK (size > 0)"}, ', table_args=(sa.CheckConstraint("size > 0"),)'),
+    "autoincrement": ({"autoincrement": " AUTOINCREMENT"}, ', table_kwargs={"sqlite_autoincrement": True}'),
+}
+
+
+@pytest.mark.parametrize("case", KEPT)
+def test_what_the_arguments_of_batch_mode_keep_is_no_loss(
+    case: str, database: Database, project: Project
+) -> None:
+    """The forms that the hint names."""
+    parts, arguments = KEPT[case]
+    _create(database, **parts)
+    project.expand(ALTER.format(arguments=arguments), "e1")
+    ran = project.run("expand")
+    assert ran.code == 0, ran.err
+
+
+def test_an_index_on_an_expression_is_a_loss(database: Database, project: Project) -> None:
+    """SQLAlchemy does not reflect it; an index on columns is carried over."""
+    _create(database)
+    execute(database.engine, "CREATE INDEX by_lower ON items (lower(name))")
+    execute(database.engine, "CREATE INDEX by_size ON items (size)")
+    project.expand(ALTER.format(arguments=""), "e1")
+    ran = project.run("expand")
+    assert (ran.code, "index by_lower" in ran.err, "by_size" in ran.err) == (3, True, False), ran.err
+
+
+def test_an_index_that_the_script_creates_again_is_no_loss(database: Database, project: Project) -> None:
+    """The definitions are compared at the end of the revision."""
+    _create(database)
+    execute(database.engine, "CREATE INDEX by_lower ON items (lower(name))")
+    execute(database.engine, "CREATE INDEX by_size ON items (size)")
+    again = 'op.execute("CREATE INDEX by_lower ON items (lower(name))")'
+    project.expand(ALTER.format(arguments="") + again, "e1")
+    assert project.run("expand").code == 0
+    names = rows(database.engine, "SELECT name FROM sqlite_master WHERE name LIKE 'by_%' ORDER BY name")
+    assert names == [("by_lower",), ("by_size",)]
+
+
+def test_what_goes_with_its_column_is_no_loss(database: Database, project: Project) -> None:
+    """A column is dropped, with its collation, its check and its index."""
+    _create(database, collate=" COLLATE NOCASE CHECK (name <> '')")
+    execute(database.engine, "CREATE INDEX by_lower ON items (lower(name))")
+    drop = 'with op.batch_alter_table("items", recreate="always") as batch:\n    batch.drop_column("name")\n'
+    project.expand(drop, "e1")
+    ran = project.run("expand")
+    assert ran.code == 0, ran.err
+
+
+def test_a_renamed_column_keeps_what_it_had_or_is_refused(database: Database, project: Project) -> None:
+    """The collation of a column that is renamed in the same copy is lost as well."""
+    _create(database, collate=" COLLATE NOCASE")
+    rename = (
+        'with op.batch_alter_table("items", recreate="always") as batch:\n'
+        '    batch.alter_column("name", new_column_name="title")\n'
+    )
+    project.expand(rename, "e1")
+    ran = project.run("expand")
+    assert (ran.code, "COLLATE NOCASE on column title" in ran.err) == (3, True), ran.err
