@@ -84,7 +84,10 @@ def _some_keys(
     except exceptions.NoKey:
         # It cannot be walked, but the rows stand before the gate all the same.
         return ()
-    rows = connection.execute(sa.select(*columns).where(condition).order_by(*columns).limit(SHOWN_KEYS))
+    dialect = dialect_of(connection)
+    codecs = dialect.value_codecs(connection, subject.table)
+    key = [dialect.key_expression(column, codecs.get(column.key)) for column in columns]
+    rows = connection.execute(sa.select(*key).where(condition).order_by(*columns).limit(SHOWN_KEYS))
     return tuple(show_key(tuple(row)) for row in rows)
 
 
@@ -152,9 +155,13 @@ def count_pending(connection: Connection, migration: DataMigration, subject: Sub
 def still_failing(connection: Connection, migration: DataMigration, subject: Subject) -> dict[str, str]:
     """The rows recorded as failed that are pending, or fail ``verify``, still: encoded key -> error.
 
-    A row that was recorded and that the application has mended or deleted since is not among them.
+    A row that was recorded and that the application has mended or deleted since is not among them. Raises
+    :class:`~online_migrate.exceptions.PendingUnreadable`.
     """
-    return {key: row.error for key, row in _failing(connection, migration, subject).items()}
+    try:
+        return {key: row.error for key, row in _failing(connection, migration, subject).items()}
+    except DATABASE_ERRORS as error:
+        raise _unreadable(connection, migration, error) from error
 
 
 @dataclasses.dataclass(frozen=True)

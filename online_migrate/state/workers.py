@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection
 
 from online_migrate.dialects import dialect_of
 from online_migrate.state.tables import now, this_runner, walk, worker
+from online_migrate.state.told import storable
 
 Epoch = sa.ColumnElement[int]
 """The server's own clock in SQL, in whole seconds: the clocks of several machines never agree."""
@@ -54,11 +55,13 @@ class Worker:
     done: int
     """Rows that are not yet added to the record."""
     seconds_since_heartbeat: int
-    """Seconds since it was last heard of."""
+    """Seconds since its last heartbeat."""
     started_at: datetime.datetime
     chunk_size: int | None
     rate: float | None
     waits_for: str | None
+    released: bool = False
+    """It has ended, and left its range to the other workers: its heartbeat is taken back."""
 
 
 # --- the walk ------------------------------------------------------------------------------------
@@ -87,9 +90,16 @@ def workers_of(connection: Connection, name: str, epoch: Epoch) -> list[Worker]:
     """Everybody who is written down as working on *name*, the lowest range first."""
     columns = [column for column in worker.c if column is not worker.c.heartbeat]
     rows = connection.execute(
-        sa.select(*columns, (epoch - worker.c.heartbeat).label("silence")).where(worker.c.name == name)
+        sa.select(
+            *columns,
+            (epoch - worker.c.heartbeat).label("silence"),
+            (worker.c.heartbeat == 0).label("released"),
+        ).where(worker.c.name == name)
     )
-    found = [Worker(**(dict(row._mapping) | {"silence": int(row.silence)})) for row in rows]
+    found = [
+        Worker(**(dict(row._mapping) | {"silence": int(row.silence), "released": bool(row.released)}))
+        for row in rows
+    ]
     return sorted(found, key=lambda one: (one.range_number is None, one.range_number or 0, one.id))
 
 
@@ -165,7 +175,8 @@ class Advance:
 def update_heartbeat(connection: Connection, facts: Mapping[str, Mapping[str, Any]], epoch: Epoch) -> None:
     """Says that workers are alive; *facts*: id -> chunk_size, rate, waits_for."""
     for id, values in facts.items():
-        _update(connection, worker.c.id == id, heartbeat=epoch, **values)
+        said = {"waits_for": storable(connection, values["waits_for"])} if "waits_for" in values else {}
+        _update(connection, worker.c.id == id, heartbeat=epoch, **{**values, **said})
 
 
 def lock_worker(connection: Connection, id: str) -> bool:

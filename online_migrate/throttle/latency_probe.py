@@ -8,8 +8,8 @@ much of our writing has arrived there.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import logging
 import secrets
 import sys
 import threading
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from online_migrate import exceptions, state
 from online_migrate.ddl.session import private_connection
 from online_migrate.dialects import Dialect, dialect_of
-from online_migrate.dialects.errors import CLEANUP_ERRORS, set_isolation
+from online_migrate.dialects.errors import CLEANUP_ERRORS, error_message, set_isolation
 from online_migrate.throttle.activity import Activity
 from online_migrate.throttle.duty_cycle import AdaptiveDutyCycle, Latency, Tolerance, baseline_of, is_worse
 from online_migrate.throttle.server_throttlers import PositionHistory
@@ -27,6 +27,7 @@ from online_migrate.throttle.server_throttlers import PositionHistory
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
+_log = logging.getLogger(__name__)
 _MEASURING_BASELINE = "canary: listening how quick the server is without us"
 _SWITCH_INTERVAL = 0.001
 """Seconds after which a thread of Python lets another one in: five times as often as usual, because what
@@ -83,6 +84,7 @@ class LatencyProbe:
         self._intervals = rhythm or ProbeIntervals()
         self._measuring_baseline = False
         self._write_number = 0
+        self._listen_at = float("-inf")
         self._last_measured: float | None = None
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="online-migrate-canary", daemon=True)
@@ -118,12 +120,12 @@ class LatencyProbe:
         sys.setswitchinterval(_SWITCH_INTERVAL)
         try:
             while not self._end.is_set():
-                with (
+                try:
+                    with private_connection(self._engine) as own:
+                        self._probe(own, dialect_of(own))
+                except (*CLEANUP_ERRORS, exceptions.Failed) as error:
                     # A lost connection makes it silent, which says "wait" by itself.
-                    contextlib.suppress(*CLEANUP_ERRORS, exceptions.Failed),
-                    private_connection(self._engine) as own,
-                ):
-                    self._probe(own, dialect_of(own))
+                    _log.info("the canary connects again: %s", error_message(error))
                 self._measuring_baseline = False
                 self._end.wait(self._intervals.every)
         finally:
@@ -133,11 +135,11 @@ class LatencyProbe:
         set_isolation(connection, "AUTOCOMMIT")
         state.latency_probe.insert(connection, self.id, dialect.epoch())
         self._measure(connection, dialect)
-        listen_at = time.monotonic()
         while not self._end.is_set():
-            if self._duty_cycle is not None and time.monotonic() >= listen_at:
+            # A new connection does not change what is usual at rest.
+            if self._duty_cycle is not None and time.monotonic() >= self._listen_at:
                 self._measure_baseline(connection, dialect)
-                listen_at = time.monotonic() + self._intervals.baseline_every
+                self._listen_at = time.monotonic() + self._intervals.baseline_every
             began = time.monotonic()
             latency = self._measure(connection, dialect)
             if self._duty_cycle is not None and self.baseline is not None:

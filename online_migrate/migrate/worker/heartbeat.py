@@ -6,7 +6,7 @@ dead nor deaf. Where there is one writer at a time, the workers do it themselves
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import threading
 import time
 import weakref
@@ -17,12 +17,13 @@ import sqlalchemy as sa
 from online_migrate import exceptions, state
 from online_migrate.ddl.session import private_connection
 from online_migrate.dialects import Dialect, dialect_of
-from online_migrate.dialects.errors import CLEANUP_ERRORS
+from online_migrate.dialects.errors import CLEANUP_ERRORS, error_message
 from online_migrate.migrate.run.context import RunState, read_status
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
+_log = logging.getLogger(__name__)
 _HEARTBEAT_INTERVAL = 0.5
 """Seconds between two beats. What an operator says is heard within two seconds."""
 _KEEPALIVE_INTERVAL = 2.0
@@ -57,9 +58,11 @@ class Heartbeat:
         """Called between two chunks."""
         if not self._dialect.single_writer or time.monotonic() - self._last < _HEARTBEAT_INTERVAL:
             return
-        with contextlib.suppress(*CLEANUP_ERRORS):
-            # Whoever writes just now keeps us from it; the next time will do.
+        try:
             self._tick(connection)
+        except CLEANUP_ERRORS as error:
+            # Another writer keeps the lock; the next heartbeat is due soon.
+            _log.info("a heartbeat was left out: %s", error_message(error))
 
     def keep_alive(self, connection: Connection) -> None:
         """Called by a worker that waits, or whose function takes its time."""
@@ -78,14 +81,16 @@ class Heartbeat:
 
     def _run(self) -> None:
         while not self._end.is_set():
-            with (
-                contextlib.suppress(*CLEANUP_ERRORS, exceptions.Failed),
-                private_connection(self._engine) as own,
-            ):
-                # What goes wrong here goes wrong for the workers as well, and they say so.
-                dialect_of(own).prepare_data_session(own, idle_timeout=self._run_state.context.lease)
-                while not self._end.wait(_HEARTBEAT_INTERVAL):
-                    self._tick(own)
+            try:
+                with private_connection(self._engine) as own:
+                    dialect_of(own).prepare_data_session(own, idle_timeout=self._run_state.context.lease)
+                    while not self._end.wait(_HEARTBEAT_INTERVAL):
+                        self._tick(own)
+            except (*CLEANUP_ERRORS, exceptions.Failed) as error:
+                # What goes wrong here goes wrong for the workers as well, which end with it.
+                _log.info(
+                    "the heartbeat of %s connects again: %s", self._run_state.name, error_message(error)
+                )
             self._end.wait(_HEARTBEAT_INTERVAL)
 
     def _tick(self, connection: Connection) -> None:
