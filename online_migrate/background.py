@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from online_migrate import exceptions
 from online_migrate.ddl.session import private_connection
-from online_migrate.dialects.errors import CLEANUP_ERRORS, error_message
+from online_migrate.driver_errors import CLEANUP_ERRORS, error_message
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine

@@ -19,13 +19,14 @@ from online_migrate import exceptions, state
 from online_migrate.context import CommandContext
 from online_migrate.contract import gate as gates
 from online_migrate.contract import runner as contracts
-from online_migrate.ddl.session import connect, ddl_session
-from online_migrate.dialects import safe_url
+from online_migrate.contract.locked_verification import is_removed, missing_in, verified_facts
+from online_migrate.ddl.session import connect, ddl_session, require_connections
+from online_migrate.dialects import dialect_of, safe_url
 from online_migrate.expand import runner as expands
 from online_migrate.kinds.definition import CountedMigration, DataMigration
 from online_migrate.migrate import control
 from online_migrate.migrate.budget import Budget
-from online_migrate.migrate.options import MigrateOptions, pace_of
+from online_migrate.migrate.options import MigrateOptions, pace_of, require_connections_of
 from online_migrate.migrate.run import counted, runner
 from online_migrate.migrate.run.context import RunContext
 from online_migrate.migrate.status import Outcome, Result, exit_code
@@ -70,17 +71,34 @@ def revision(
 # --- stage 2: the schema expands -----------------------------------------------------------------
 
 
-def expand(context: CommandContext, target: str | None = None) -> list[str]:
-    """Applies the expand branch, up to *target* or to its end; gives the revisions applied."""
+def expand(
+    context: CommandContext, target: str | None = None, *, statement_done: bool | None = None
+) -> list[str]:
+    """Applies the expand branch, up to *target* or to its end; gives the revisions applied.
+
+    *statement_done*: the answer for the statement that an earlier run asked about, by
+    :class:`~online_migrate.exceptions.StatementUndecided`.
+    """
     graph = context.project.graph
     wanted = _target(graph, target, Phase.EXPAND)
     context.environment  # noqa: B018 - read before the lock is taken
-    expands.plan(graph, context.applied(), wanted)
+    context.refuse_long_ids(expands.plan(graph, context.applied(), wanted))
+    _require_connections(context, "expand")
     context.ensure_state_tables()
     with context.revision_runner() as runner:
         revisions = expands.plan(graph, runner.applied(), wanted)
+        if statement_done is not None:
+            runner.answer(revisions, done=statement_done, command="expand")
         expands.run(runner, revisions)
     return revisions
+
+
+def _require_connections(context: CommandContext, command: str) -> None:
+    """The schema changes, their records where these need a session of their own, and reading beside them."""
+    with connect(context.engine) as connection:
+        dialect = dialect_of(connection)
+    if not dialect.single_writer:
+        require_connections(context.engine, 2 if dialect.transactional_ddl else 3, command)
 
 
 def _target(graph: Graph, target: str | None, phase: Phase) -> str | None:
@@ -112,10 +130,12 @@ def migrate(
     )
     applied = context.applied()
     _refuse_unexpanded(chosen, applied, context.project.graph)
-    over = context.project.graph.requirements(applied)
+    over = _over(context, applied)
     runner.check(context.engine, [migration for migration in chosen if migration.name not in over])
+    limits = limits or MigrateOptions()
+    require_connections_of(context.engine, limits.apply_to(context.project.settings))
     context.ensure_state_tables()
-    with _run_context(context, limits or MigrateOptions()) as place:
+    with _run_context(context, limits) as place:
         return runner.each(_run_all(context, place, chosen, applied), context.listener)
 
 
@@ -172,7 +192,7 @@ def _run_all(
     context: CommandContext, place: RunContext, chosen: Sequence[DataMigration], applied: frozenset[str]
 ) -> Iterator[Result]:
     """Runs them in their order; one that fails keeps only those waiting that come after it."""
-    over = context.project.graph.requirements(applied)
+    over = _over(context, applied)
     complete = set(over)
     with connect(context.engine) as connection:
         complete |= {
@@ -192,6 +212,18 @@ def _run_all(
             if result.outcome is Outcome.COMPLETE:
                 complete.add(migration.name)
             yield result
+
+
+def _over(context: CommandContext, applied: frozenset[str]) -> dict[str, str]:
+    """Data migration -> the contract revision that has taken away what it reads, wholly applied or not."""
+    over = dict(context.project.graph.requirements(applied))
+    with connect(context.engine) as connection:
+        for revision in state.open_revisions(connection) if state.exists(connection) else ():
+            for name, verified in verified_facts(connection, revision).items():
+                migration = context.project.data_migrations.get(name)
+                if migration is not None and is_removed(connection, migration, verified):
+                    over.setdefault(name, revision)
+    return over
 
 
 def _run_one(place: RunContext, migration: DataMigration) -> Result:
@@ -259,18 +291,30 @@ class Contracted:
     blockers: tuple[exceptions.Blocker, ...] = ()
 
 
-def contract(context: CommandContext, target: str | None = None, *, available: bool = False) -> Contracted:
+def contract(
+    context: CommandContext,
+    target: str | None = None,
+    *,
+    available: bool = False,
+    statement_done: bool | None = None,
+) -> Contracted:
     """Applies the contract branch, up to *target* or to its end, if the gate is open for all of it.
 
     *available*: applies up to the first revision whose gate is closed. Otherwise raises
-    :class:`~online_migrate.exceptions.GateClosed`, and has changed nothing.
+    :class:`~online_migrate.exceptions.GateClosed`, and has changed nothing. *statement_done*: as for
+    :func:`expand`.
     """
     graph = context.project.graph
     wanted = _target(graph, target, Phase.CONTRACT)
     revisions = gates.to_contract(graph, context.applied(), wanted)
     if not available:
         _refuse_closed(context, revisions, unfinished=_unfinished(context))
+    context.refuse_long_ids(revisions)
+    _require_connections(context, "contract")
     context.ensure_state_tables()
+    if statement_done is not None:
+        with context.revision_runner() as runner:
+            runner.answer(revisions, done=statement_done, command="contract")
     _resume(context, revisions)
     with context.revision_runner() as runner:
         revisions = gates.to_contract(graph, runner.applied(), wanted)
@@ -353,7 +397,7 @@ def _readable(context: CommandContext, migrations: Sequence[DataMigration]) -> l
         for migration in migrations:
             with contextlib.suppress(exceptions.PendingUnreadable):
                 subject = migration.subject(connection)
-                if subject.pending is not None:
+                if subject.pending is not None and missing_in(connection, subject) is None:
                     found.append(migration)
     return found
 
@@ -361,16 +405,23 @@ def _readable(context: CommandContext, migrations: Sequence[DataMigration]) -> l
 # --- the whole way -------------------------------------------------------------------------------
 
 
-def upgrade(context: CommandContext) -> list[Result]:
+def upgrade(context: CommandContext, *, statement_done: bool | None = None) -> list[Result]:
     """Takes a database the whole way: release by release where releases are given, else all expands,
     the data migrations in their order, all contracts.
 
     For a fresh database, or one that no service uses. Functions are not called where there is no row.
     Raises :class:`~online_migrate.exceptions.GateClosed` where rows are left that cannot be migrated.
+    *statement_done*: as for :func:`expand`.
     """
     graph = context.project.graph
-    fresh = not context.applied()
+    applied = context.applied()
+    fresh = not applied
+    left = [revision for revision in graph.revisions if revision not in applied]
+    context.refuse_long_ids(left)
     context.ensure_state_tables()
+    if statement_done is not None:
+        with context.revision_runner() as runner:
+            runner.answer(left, done=statement_done, command="upgrade")
     results: list[Result] = []
     for inflight in releases.release_steps(graph, context.project.data_migrations):
         with context.revision_runner() as runner:
@@ -473,6 +524,7 @@ def stamp(context: CommandContext, targets: Sequence[str]) -> tuple[str, ...]:
     """
     graph = context.project.graph
     environment = context.environment
+    context.run_environment_writes()
     with ddl_session(
         context.engine, context.project.settings, clock=context.clock, stop=context.stop
     ) as session:

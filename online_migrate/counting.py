@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from online_migrate import exceptions, state
 from online_migrate.ddl.session import server_down
 from online_migrate.dialects import dialect_of
-from online_migrate.dialects.errors import DATABASE_ERRORS, error_message
+from online_migrate.driver_errors import DATABASE_ERRORS, error_message
 from online_migrate.kinds.definition import DataMigration, Subject
 from online_migrate.kinds.pending import fails_verify, is_pending
 from online_migrate.walk.checkpoint import decode_key, show_key
@@ -61,7 +61,10 @@ def _some_keys(
     except exceptions.NoKey:
         # It cannot be walked, but the rows stand before the gate all the same.
         return ()
-    rows = connection.execute(sa.select(*columns).where(condition).order_by(*columns).limit(SHOWN_KEYS))
+    dialect = dialect_of(connection)
+    codecs = dialect.value_codecs(connection, subject.table)
+    key = [dialect.key_expression(column, codecs.get(column.key)) for column in columns]
+    rows = connection.execute(sa.select(*key).where(condition).order_by(*columns).limit(SHOWN_KEYS))
     return tuple(show_key(tuple(row)) for row in rows)
 
 
@@ -129,9 +132,13 @@ def count_pending(connection: Connection, migration: DataMigration, subject: Sub
 def still_failing(connection: Connection, migration: DataMigration, subject: Subject) -> dict[str, str]:
     """The rows recorded as failed that are pending, or fail ``verify``, still: encoded key -> error.
 
-    A row that was recorded and that the application has mended or deleted since is not among them.
+    A row that was recorded and that the application has mended or deleted since is not among them. Raises
+    :class:`~online_migrate.exceptions.PendingUnreadable`.
     """
-    return {key: row.error for key, row in _failing(connection, migration, subject).items()}
+    try:
+        return {key: row.error for key, row in _failing(connection, migration, subject).items()}
+    except DATABASE_ERRORS as error:
+        raise _unreadable(connection, migration, error) from error
 
 
 @dataclasses.dataclass(frozen=True)

@@ -61,7 +61,7 @@ class URLMissing(UsageError):
 
     default_hint = (
         "use --url, ONLINE_MIGRATE_URL, --config-file (oslo.config's [database] connection), "
-        "or sqlalchemy.url in alembic.ini"
+        "or sqlalchemy.url in alembic.ini, which env.py may set as well"
     )
 
 
@@ -173,6 +173,10 @@ class GuardMissing(Refused):
     """{path} does not call online_migrate.guard(): a plain alembic upgrade could walk around the gate."""
 
 
+class EnvironmentWrites(Refused):
+    """{path} changes the database whenever Alembic runs it: {statement}"""
+
+
 @dataclasses.dataclass(frozen=True)
 class Blocker:
     """One reason for which contract is refused, and what removes it."""
@@ -213,14 +217,81 @@ class NoKey(Refused):
     )
 
 
+class RowsHidden(Refused):
+    """Data migration {name!r} may not see every row: {reason}"""
+
+
+class ConnectionChanged(Refused):
+    """{path} changes its connection in a way that our connections do not repeat: {difference}"""
+
+
+class SeveralDatabases(Refused):
+    """{path} {reason}"""
+
+    default_hint = (
+        "online-migrate works on one database: write an alembic.ini for each database, "
+        "with an env.py that calls context.configure(...) once"
+    )
+
+
 class StatementBinlog(Refused):
     """The server writes its binary log with binlog_format=STATEMENT, which refuses READ COMMITTED."""
 
     default_hint = "SET GLOBAL binlog_format = 'ROW'   (or MIXED), then reconnect and run again"
 
 
+class TooFewConnections(Refused):
+    """{command} needs {needed} connections at the same time, and only {given} could be opened: {reason}"""
+
+    default_hint = "nothing was changed; allow this user {needed} connections{fewer}"
+
+
 class NotUnderLock(Refused):
     """{statement!r} cannot run in a contract revision while its tables are locked: {reason}"""
+
+
+class StatementUndecided(Refused):
+    """Revision {revision} was interrupted during {statement!r}, and the catalog does not show whether the
+    server has executed it: {reason}."""
+
+    default_hint = (
+        "look at the database. Has the statement been executed: online-migrate {command} --statement-done   "
+        "Has it not: online-migrate {command} --statement-not-done   (it is then sent again)"
+    )
+
+
+class NothingAsked(Refused):
+    """There is no statement that waits for --statement-done or --statement-not-done."""
+
+    default_hint = "online-migrate {command}   (it says so if it has to ask)"
+
+
+class RevisionIdTooLong(Refused):
+    """Revision id {revision!r} has {length} characters; {table}.version_num has room for {width}."""
+
+    default_hint = (
+        "shorten the id in the script and in the scripts that name it, or widen the column before:   "
+        "{statement}"
+    )
+
+
+class CannotRecord(Refused):
+    """Revision {revision} could not be recorded after its statements, so none of them was sent: {reason}"""
+
+    default_hint = (
+        "this user needs SELECT, INSERT, UPDATE and DELETE on {table} and on the tables online_migrate_*, "
+        "on a server that is not read-only"
+    )
+
+
+class StatementRefused(Refused):
+    """{statement!r} cannot run in a contract revision that requires data migrations: {reason}"""
+
+
+class PastTheLock(Refused):
+    """Not in a contract script, because the table lock and the journal do not cover it: {what}"""
+
+    default_hint = "use op.get_bind(), which holds the lock"
 
 
 # --- work that remains: exit code 1 --------------------------------------------------------------

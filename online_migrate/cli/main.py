@@ -69,7 +69,7 @@ def _say(error: exceptions.OnlineMigrateError) -> int:
 
 
 def _unexpected(error: Exception) -> int:
-    from online_migrate.dialects.errors import CLEANUP_ERRORS, error_message
+    from online_migrate.driver_errors import CLEANUP_ERRORS, error_message
 
     if os.environ.get("ONLINE_MIGRATE_DEBUG"):
         raise error

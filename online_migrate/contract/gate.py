@@ -11,12 +11,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from online_migrate import exceptions, state
+from online_migrate.contract.locked_verification import counts, missing_in, verified_facts
 from online_migrate.counting import Remaining, any_row, find, still_failing
 from online_migrate.dialects import Dialect, dialect_of
-from online_migrate.dialects.errors import DATABASE_ERRORS, error_message
+from online_migrate.driver_errors import DATABASE_ERRORS, error_message
 from online_migrate.exceptions import Blocker
 from online_migrate.kinds.definition import DataMigration, Subject
 from online_migrate.kinds.pending import fails_verify, is_pending
+from online_migrate.kinds.visibility import reads_of, visibility_problem
 from online_migrate.script.graph import UNDECLARED, Graph, Phase
 
 if TYPE_CHECKING:
@@ -56,13 +58,15 @@ def schema_blockers(graph: Graph, applied: frozenset[str], revisions: Sequence[s
                     "or requires = () to say that none is needed",
                 )
             )
-        for needed in graph.missing(applied, revision):
+        depends = graph.ancestors(revision)
+        for needed in graph.order(graph.needed(revision) - applied):
             if graph.phase(needed) is not Phase.CONTRACT and not any(b.object == needed for b in found):
                 phase = graph.phase(needed)
                 hint = expand_hint(graph, needed) if phase is Phase.EXPAND else f"alembic upgrade {needed}"
-                found.append(
-                    Blocker("expand-not-applied", needed, f"{phase} revision {needed} is not applied", hint)
-                )
+                reason = f"{phase} revision {needed} is not applied"
+                if needed not in depends:
+                    reason += f", and {revision} has no depends_on that says which one it needs"
+                found.append(Blocker("expand-not-applied", needed, reason, hint))
     return found
 
 
@@ -109,15 +113,17 @@ class Gate:
             reason = f"its record cannot be read: {error_message(error)}"
             return [Blocker("registry-unreadable", name, reason, "online-migrate status")]
         if record is None:
-            return [self._without_record(migration)]
+            return self._without_record(migration)
         rows = self._of_rows(migration, record)
+        if rows is None:
+            return []
         if record.status is not state.Status.COMPLETE and not rows:
             why = f": {record.error}" if record.error else ""
             reason = f"it is not complete ({record.status}{why})"
             return [Blocker("not-complete", name, reason, f"online-migrate migrate {name}")]
         return rows
 
-    def _without_record(self, migration: DataMigration) -> Blocker:
+    def _without_record(self, migration: DataMigration) -> list[Blocker]:
         """It never ran; and, if its expand is applied, how many rows that leaves."""
         name = migration.name
         blocker = Blocker(
@@ -126,22 +132,25 @@ class Gate:
         try:
             subject = migration.subject(self.connection)
         except exceptions.PendingUnreadable:
-            return blocker
+            return [blocker]
         except DATABASE_ERRORS as error:
-            return self._not_reflected(migration, error)
+            return [self._not_reflected(migration, error)]
         for rows in find_blocking_rows(self.connection, migration, subject, timeout=self.timeout):
-            return dataclasses.replace(
-                rows, id=blocker.id, reason=f"{blocker.reason}; {rows.reason}", hint=blocker.hint
-            )
-        return blocker
+            if rows.id in _NO_PROOF:
+                return [blocker, rows]
+            reason = f"{blocker.reason}; {rows.reason}"
+            return [dataclasses.replace(rows, id=blocker.id, reason=reason, hint=blocker.hint)]
+        return [blocker]
 
-    def _of_rows(self, migration: DataMigration, record: state.Record) -> list[Blocker]:
+    def _of_rows(self, migration: DataMigration, record: state.Record) -> list[Blocker] | None:
+        """None: they cannot be read any more, and an earlier verification under a lock counts."""
         try:
             subject = migration.subject(self.connection)
+            reason = missing_in(self.connection, subject)
+            if reason is not None:
+                raise exceptions.PendingUnreadable(name=migration.name, reason=reason)
         except exceptions.PendingUnreadable as error:
-            if counts_as_verified(record, self.applied, state.open_revisions(self.connection)):
-                return []
-            return [_unreadable(migration.name, str(error))]
+            return None if self._counts(record) else [_unreadable(migration.name, str(error))]
         except DATABASE_ERRORS as error:
             return [self._not_reflected(migration, error)]
         blockers = find_blocking_rows(self.connection, migration, subject, timeout=self.timeout)
@@ -149,6 +158,15 @@ class Gate:
         if not any(blocker.id in _UNCOUNTED for blocker in blockers):
             failing = still_failing(self.connection, migration, subject)
         return [_with_failures(blocker, len(failing)) for blocker in blockers]
+
+    def _counts(self, record: state.Record) -> bool:
+        half_applied = state.open_revisions(self.connection)
+        if not counts_as_verified(record, self.applied, half_applied):
+            return False
+        if record.verified_by in self.applied:
+            return True
+        facts = verified_facts(self.connection, str(record.verified_by))
+        return counts(self.connection, facts.get(record.name))
 
     def _not_reflected(self, migration: DataMigration, error: Exception) -> Blocker:
         self.connection.rollback()
@@ -160,7 +178,9 @@ class Gate:
         return _not_counted(dialect, migration.name, error, self.timeout, held_by)
 
 
-_UNCOUNTED = ("pending-unreadable", "not-counted")
+_NO_PROOF = ("rows-hidden", "reads-unknown")
+"""A count would prove nothing."""
+_UNCOUNTED = ("pending-unreadable", "not-counted", *_NO_PROOF)
 
 
 def _with_failures(blocker: Blocker, failed: int) -> Blocker:
@@ -202,6 +222,9 @@ def find_blocking_rows(
     found: list[Blocker] = []
     try:
         with dialect.statement_timeout(connection, timeout):
+            found += _no_proof(connection, migration, subject)
+            if found:
+                return found
             for id_, condition in conditions.items():
                 if brief and not any_row(connection, subject, condition):
                     continue
@@ -214,6 +237,17 @@ def find_blocking_rows(
         held_by = _blocking_sessions(dialect, connection, tables) if dialect.is_lock_timeout(error) else []
         return [_not_counted(dialect, migration.name, error, timeout, held_by)]
     return found
+
+
+def _no_proof(connection: Connection, migration: DataMigration, subject: Subject) -> list[Blocker]:
+    """Why a count of the rows would prove nothing."""
+    reads = reads_of(connection, subject)
+    hidden = visibility_problem(connection, migration, subject, reads.targets)
+    if hidden is not None:
+        return [Blocker("rows-hidden", migration.name, hidden.reason, hidden.hint)]
+    if reads.problem is not None:
+        return [Blocker("reads-unknown", migration.name, reads.problem.reason, reads.problem.hint)]
+    return []
 
 
 def _blocking_sessions(dialect: Dialect, connection: Connection, tables: Sequence[str]) -> list[str]:

@@ -13,32 +13,37 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from online_migrate import exceptions, state
-from online_migrate.contract.gate import counts_as_verified, find_blocking_rows
+from online_migrate.contract.gate import find_blocking_rows
+from online_migrate.contract.locked_verification import LockedVerification
+from online_migrate.ddl.held_lock import HeldLock
 from online_migrate.ddl.journal import Journal
 from online_migrate.ddl.session import private_connection
 from online_migrate.dialects.base import LockTarget
-from online_migrate.dialects.errors import CLEANUP_ERRORS, DATABASE_ERRORS, error_message
+from online_migrate.dialects.qualified import altered_schema, qualified_names
+from online_migrate.driver_errors import DATABASE_ERRORS, error_message
 from online_migrate.exceptions import Blocker
 from online_migrate.kinds.definition import Subject
+from online_migrate.kinds.visibility import reads_of
 from online_migrate.runtime.apply import NotRendered, RevisionRunner, render
 from online_migrate.runtime.environment import permit
 from online_migrate.script.graph import UNDECLARED
 from online_migrate.sql.statement import (
     Kind,
+    altered_table,
     dropped_columns,
     dropped_indexes,
-    first_words,
     identifiers,
     removed_names,
     shorten,
 )
+from online_migrate.sql.verdict import Classification, Impact
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -54,16 +59,26 @@ def run(runner: RevisionRunner, revision: str) -> None:
     if required is UNDECLARED:
         raise exceptions.Refused(reason=f"contract revision {revision} does not say what it requires")
     targets = _Targets(runner, revision, required)
-    applied = runner.applied()
     runner.say(f"contract {revision}: {graph.revisions[revision].doc or 'no message'}")
     with permit(runner.project.config, [revision]):
-        runner.apply(
-            revision,
-            watch=lambda journal: LockedVerification(
-                runner, revision, required, journal, targets.named, applied
-            ),
-            tables=targets.names,
-        )
+        try:
+            runner.apply(
+                revision,
+                watch=lambda journal: ContractGuard(runner, required, journal, targets.named),
+                tables=targets.names,
+            )
+        except exceptions.GateClosed as closed:
+            raise exceptions.GateClosed(closed.blockers, hint=_what_is_done(runner, revision)) from closed
+
+
+def _what_is_done(runner: RevisionRunner, revision: str) -> str:
+    done = sum(entry.done for entry in runner.journal(revision).statements)
+    if not done:
+        return "nothing was changed; rows were written since the gate looked"
+    return (
+        f"{done} statement(s) of {revision} are done and recorded; run online-migrate contract again: "
+        "it puts back the triggers that it dropped, migrates the rows, and continues"
+    )
 
 
 class _Targets:
@@ -76,6 +91,7 @@ class _Targets:
             return
         connection, dialect = runner.session.connection, runner.session.dialect
         statements = _rendered(runner, revision)
+        refuse_unknown(runner, statements)
         if dialect.metadata_only_under_lock:
             refuse_what_rebuilds(runner, statements)
             self.named = self._in_text(runner, revision, statements)
@@ -83,7 +99,8 @@ class _Targets:
         for name in required:
             migration = runner.project.data_migrations[name]
             with contextlib.suppress(exceptions.PendingUnreadable):
-                tables |= {target.table for target in migration.subject(connection).lock_targets}
+                subject = migration.subject(connection)
+                tables |= {target.table for target in reads_of(connection, subject).targets}
         connection.rollback()
         self.names = tuple(sorted(tables))
 
@@ -92,8 +109,16 @@ class _Targets:
         declared = runner.project.graph.revisions[revision].locks
         words = {word for statement in statements for word in identifiers(statement)} | set(declared)
         ours = state.TABLES | {runner.environment.version_table}
-        tables = sa.inspect(runner.session.connection).get_table_names()
-        return tuple(LockTarget(table) for table in tables if table in words and table not in ours)
+        inspector = sa.inspect(runner.session.connection)
+        own = [LockTarget(table) for table in inspector.get_table_names() if table in words]
+        names = {name for text in (*statements, *declared) for name in qualified_names(text)}
+        schemas = set(inspector.get_schema_names()) & {schema for schema, _table in names}
+        others = [
+            LockTarget(table, schema)
+            for schema, table in sorted(names)
+            if schema in schemas and inspector.has_table(table, schema=schema)
+        ]
+        return tuple(target for target in (*own, *others) if target.table not in ours)
 
 
 def _rendered(runner: RevisionRunner, revision: str) -> list[str]:
@@ -106,6 +131,18 @@ def _rendered(runner: RevisionRunner, revision: str) -> list[str]:
         return statements
 
 
+def refuse_unknown(runner: RevisionRunner, statements: Sequence[str]) -> None:
+    """Refuses, before anything is done, what is not known to be safe."""
+    for statement in statements:
+        verdict = runner.session.dialect.classify(statement)
+        if verdict.impact in (Impact.REFUSED, Impact.CONTROL):
+            raise _refusal(statement, verdict)
+
+
+def _refusal(statement: str, verdict: Classification) -> exceptions.StatementRefused:
+    return exceptions.StatementRefused(statement=shorten(statement), reason=verdict.reason, hint=verdict.hint)
+
+
 def refuse_what_rebuilds(runner: RevisionRunner, statements: Sequence[str]) -> None:
     """Refuses, before anything is done, what could not be done while readers wait."""
     connection, dialect = runner.session.connection, runner.session.dialect
@@ -115,7 +152,8 @@ def refuse_what_rebuilds(runner: RevisionRunner, statements: Sequence[str]) -> N
             raise exceptions.NotUnderLock(statement=shorten(statement), reason=_ROWS, hint=_ROWS_HINT)
         dropped |= set(dropped_indexes(statement))
         for table, column in dropped_columns(statement):
-            in_the_way = [i for i in dialect.indexes_of_column(connection, table, column) if i not in dropped]
+            indexes = dialect.indexes_of_column(connection, table, column, altered_schema(statement))
+            in_the_way = [index for index in indexes if index not in dropped]
             if in_the_way:
                 lines = "\n".join(f"    op.drop_index({index!r}, {table!r})" for index in in_the_way)
                 raise exceptions.NotUnderLock(
@@ -130,31 +168,27 @@ _ROWS = "it changes rows, and whether it was done could not be told after a kill
 _ROWS_HINT = "move it into a data migration, or into a contract revision with requires = ()"
 
 
-class LockedVerification:
+class ContractGuard:
     """The guard of one run of one contract revision."""
 
+    confines = True
+
     def __init__(
-        self,
-        runner: RevisionRunner,
-        revision: str,
-        required: Sequence[str],
-        journal: Journal,
-        named: Sequence[LockTarget],
-        applied: frozenset[str],
+        self, runner: RevisionRunner, required: Sequence[str], journal: Journal, named: Sequence[LockTarget]
     ) -> None:
         self._stepper = runner
-        self._revision = revision
+        self._revision = journal.revision
         self._required = required
-        self._journal = journal
         self._named = named
-        self._applied = applied
         self._dialect = runner.session.dialect
         self._connection: Connection = runner.session.connection
-        self._held_in: object = None
+        self._records = runner.session.journal_connection or self._connection
+        self._verification = LockedVerification(journal, self._connection, self._records, required)
+        self._lock: HeldLock | None = None
+        self._look_again = False
 
-    def __enter__(self) -> LockedVerification:
-        if not self._journal.begun:
-            self._journal.record_intent(requires=list(self._required))
+    def __enter__(self) -> ContractGuard:
+        self._verification.open()
         try:
             self._lock_and_verify()
         except BaseException:
@@ -168,36 +202,29 @@ class LockedVerification:
         self._release()
 
     def _release(self) -> None:
-        if self._held_in is not None:
-            self._held_in = None
-            with contextlib.suppress(*CLEANUP_ERRORS):
-                # A session that is gone has already freed its locks.
-                self._dialect.unlock_tables(self._connection)
-
-    @property
-    def _holds(self) -> bool:
-        if self._held_in is None:
-            return False
-        return self._dialect.metadata_only_under_lock or self._held_in is self._connection.get_transaction()
+        if self._lock is not None:
+            self._lock.free()
+            self._lock = None
 
     def observe(self, statement: str) -> None:
         """Refuses a script that ends our transaction, or frees our lock, by hand."""
-        if self._required and first_words(statement) & self._dialect.lock_releasing_verbs:
-            raise exceptions.NotUnderLock(
-                statement=shorten(statement),
-                reason="it ends the transaction, or frees the lock, under which the rows were counted",
-                hint="take it out; what cannot run in a transaction goes into an autocommit_block",
-            )
+        verdict = self._dialect.classify(statement)
+        if self._required and verdict.impact is Impact.CONTROL:
+            raise _refusal(statement, verdict)
+        if verdict.rewinds:
+            # What was locked, and what was recorded, inside of the savepoint is gone.
+            self._look_again = True
 
     def authorize(self, statement: str, kind: Kind) -> Sequence[str]:
         """Lets a destructive statement through only under the lock, after a look that saw nothing."""
         if not self._required:
             return [statement]
         if kind is Kind.UNLOCKED:
-            if self._dialect.metadata_only_under_lock and self._holds:
-                self._dialect.unlock_tables(self._connection)
-                self._held_in = None
-            return [statement]
+            if self._dialect.metadata_only_under_lock:
+                self._release()
+            return self._dialect.forms_outside_lock(statement)
+        if kind is Kind.REFUSED:
+            raise _refusal(statement, self._dialect.classify(statement))
         if kind is Kind.DATA and self._dialect.metadata_only_under_lock:
             raise exceptions.NotUnderLock(statement=shorten(statement), reason=_ROWS, hint=_ROWS_HINT)
         if self._is_autocommit():
@@ -206,9 +233,32 @@ class LockedVerification:
                 reason="it stands in an autocommit_block, where no lock lasts",
                 hint="take it out of the block; before it, the rows are counted again under a new lock",
             )
-        if not self._holds:
+        if self._look_again or self._lock is None or not self._lock.is_held():
             self._lock_and_verify()
-        return self._dialect.metadata_only_forms(statement)
+        return self._forms(statement)
+
+    def _forms(self, statement: str) -> Sequence[str]:
+        """The forms to try, at last the one that rebuilds the table, if the script says that it may."""
+        forms = self._dialect.metadata_only_forms(statement)
+        table = altered_table(statement)
+        if statement in forms or table not in self._stepper.project.graph.revisions[self._revision].rebuilds:
+            return forms
+        self._stepper.say(
+            f"contract {self._revision}: while {table} is rebuilt, its readers and writers wait"
+        )
+        return [*forms, statement]
+
+    def done(self, statement: str, kind: Kind) -> None:
+        """Notices what a statement under the lock has taken away, or written."""
+        if not self._required or self._is_autocommit():
+            return
+        verdict = self._dialect.classify(statement)
+        if kind is Kind.DATA or verdict.impact is Impact.ROWS or not verdict.recorded:
+            self._look_again = True
+        if self._dialect.transactional_ddl:
+            self._verification.after_statement()
+        elif self._lock is not None and kind is Kind.LOCKED:
+            self._lock.forget_missing(self._exists)
 
     def _is_autocommit(self) -> bool:
         return self._connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
@@ -218,59 +268,61 @@ class LockedVerification:
     def _lock_and_verify(self) -> None:
         if not self._required:
             return
+        self._refuse_server()
+        if self._dialect.metadata_only_under_lock:
+            # A table that is not among the locked ones could not be read.
+            self._release()
         subjects = self._subjects()
-        targets = {target for _name, subject in subjects for target in subject.lock_targets}
+        targets = {t for subject in subjects.values() for t in reads_of(self._connection, subject).targets}
         targets |= set(self._existing_targets())
+        reads = self._verification.reads(subjects)
+        self._lock = None
         if targets:
-            self._dialect.lock_tables(self._connection, sorted(targets, key=str))
-            self._held_in = self._connection.get_transaction() or self._connection
+            self._lock = HeldLock(self._dialect, self._connection, sorted(targets, key=str))
         blockers: list[Blocker] = []
-        for name, subject in subjects:
-            migration = self._stepper.project.data_migrations[name]
-            timeout = self._stepper.project.settings.look_timeout
-            blockers += find_blocking_rows(self._connection, migration, subject, timeout=timeout, brief=True)
+        timeout = self._stepper.project.settings.look_timeout
+        with self._dialect.exact(self._connection):
+            for name, subject in subjects.items():
+                migration = self._stepper.project.data_migrations[name]
+                blockers += find_blocking_rows(
+                    self._connection, migration, subject, timeout=timeout, brief=True
+                )
         if blockers:
-            raise exceptions.GateClosed(blockers, hint=self._progress_hint())
-        seen = [name for name, _subject in subjects]
-        records = self._stepper.session.journal_connection or self._connection
-        state.set_verified(records, seen, self._revision)
-        if records is not self._connection:
-            records.commit()
+            raise exceptions.GateClosed(blockers)
+        self._verification.record(subjects, reads)
+        self._look_again = False
 
-    def _progress_hint(self) -> str | None:
-        done = sum(entry.done for entry in self._journal.statements)
-        if not done or self._dialect.transactional_ddl:
-            return "nothing was changed; rows were written since the gate looked"
-        return (
-            f"{done} statement(s) of {self._revision} are done and remembered; run online-migrate contract "
-            "again: it puts back the triggers that it dropped, moves the rows, and goes on"
-        )
+    def _refuse_server(self) -> None:
+        """Refuses a server that has become the member of a cluster since the gate counted the rows."""
+        problem = self._dialect.check_contract_server(self._connection)
+        if problem is not None:
+            raise exceptions.GateClosed([Blocker("server", self._dialect.name, problem.reason, problem.hint)])
 
-    def _subjects(self) -> list[tuple[str, Subject]]:
-        """The rows to look at, but for those whose columns are gone and that were seen before."""
-        found = []
-        records = self._stepper.session.journal_connection or self._connection
+    def _subjects(self) -> Mapping[str, Subject]:
+        """The rows to look at, without those that cannot be read any more and whose verification counts."""
+        found = {}
         for name in self._required:
-            migration = self._stepper.project.data_migrations[name]
             try:
-                found.append((name, migration.subject(self._connection)))
+                subject = self._verification.subject(self._stepper.project.data_migrations[name])
             except exceptions.PendingUnreadable as error:
-                record = state.get_record(records, name)
-                half = [self._revision] if self._journal.begun else []
-                if not counts_as_verified(record, self._applied, half):
-                    blocker = Blocker(
-                        "pending-unreadable", name, str(error), f"mend the pending expression of {name}"
-                    )
-                    raise exceptions.GateClosed([blocker]) from error
-        if records is not self._connection:
-            records.commit()
+                blocker = Blocker(
+                    "pending-unreadable", name, str(error), f"correct the pending expression of {name}"
+                )
+                raise exceptions.GateClosed([blocker]) from error
+            if subject is not None:
+                found[name] = subject
         return found
 
     def _existing_targets(self) -> list[LockTarget]:
         if not self._named:
             return []
-        tables = set(sa.inspect(self._connection).get_table_names())
-        return [target for target in self._named if target.table in tables]
+        inspector = sa.inspect(self._connection)
+        return [target for target in self._named if inspector.has_table(target.table, schema=target.schema)]
+
+    def _exists(self, target: LockTarget) -> bool:
+        found = self._dialect.has_table(self._records, target.table, target.schema)
+        self._records.commit()
+        return found
 
 
 def half_applied(runner: RevisionRunner, revisions: Sequence[str]) -> list[str]:
@@ -286,7 +338,7 @@ def restore_dropped(runner: RevisionRunner, revision: str) -> list[str]:
     """
     journal = runner.journal(revision)
     applied = [e for e in journal.statements if e.done or journal.was_applied(e)]
-    gone = {name for entry in applied for name in removed_names(entry.statement)}
+    gone = {name for e in applied for name in {*removed_names(e.statement), *journal.taken_away(e)}}
     undone = []
     # What was dropped last comes back first: a trigger needs its function.
     for entry in reversed(applied):

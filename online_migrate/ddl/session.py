@@ -13,7 +13,8 @@ from online_migrate import exceptions
 from online_migrate.config import Settings
 from online_migrate.ddl.executor import install
 from online_migrate.dialects import Dialect, dialect_of, safe_url
-from online_migrate.dialects.errors import CLEANUP_ERRORS, error_message, set_isolation
+from online_migrate.dialects.base import OWN_SESSIONS
+from online_migrate.driver_errors import CLEANUP_ERRORS, error_message, set_isolation
 from online_migrate.waiting import Clock, Stop
 
 if TYPE_CHECKING:
@@ -47,6 +48,23 @@ def connect(engine: Engine) -> Connection:
 def server_down(url: sa.URL, error: BaseException) -> exceptions.ServerDown:
     """What a failed connection says to a person, on one line and without the password."""
     return exceptions.ServerDown(url=safe_url(url), reason=error_message(error))
+
+
+def require_connections(engine: Engine, needed: int, command: str, *, fewer: str = "") -> None:
+    """Refuses a command for which the server, or the user, allows too few connections, before it begins.
+
+    *fewer*: how to use fewer of them. The connections are kept in the pool, for the command.
+    """
+    with contextlib.ExitStack() as stack:
+        for given in range(needed):
+            try:
+                stack.callback(connect(engine).close)
+            except exceptions.ServerDown as error:
+                if not given:
+                    raise
+                raise exceptions.TooFewConnections(
+                    command=command, needed=needed, given=given, reason=error.reason, fewer=fewer
+                ) from error
 
 
 @contextlib.contextmanager
@@ -86,6 +104,8 @@ def ddl_session(engine: Engine, settings: Settings, *, clock: Clock, stop: Stop)
             dialect.prepare_ddl_session(
                 side, lock_timeout=settings.lock_timeout, session_timeout=settings.session_timeout
             )
+            connection.info[OWN_SESSIONS] = [dialect.session_id(side)]
+            side.rollback()
         yield Session(connection, side, dialect)
 
 

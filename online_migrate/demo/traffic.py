@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from online_migrate.demo.application import DEFAULT_ZONE, GIB, Version
 from online_migrate.demo.ledger import Difference, Key, Ledger, Row, difference
 from online_migrate.dialects import create_engine, dialect_of
-from online_migrate.dialects.errors import DATABASE_ERRORS
+from online_migrate.driver_errors import DATABASE_ERRORS
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

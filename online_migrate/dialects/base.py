@@ -8,24 +8,41 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
+from sqlalchemy import event, exc
 from sqlalchemy.engine.interfaces import IsolationLevel
 
-from online_migrate.dialects.errors import driver_error_of, set_isolation
-from online_migrate.sql.statement import Kind, is_destructive, is_read
+from online_migrate.dialects.blame import (
+    CERTAINLY_SMALL,
+    Blame,
+    StatementTooLarge,
+    largest_size,
+    statement_size,
+)
+from online_migrate.dialects.catalog import Catalog
+from online_migrate.dialects.problem import Problem
+from online_migrate.driver_errors import driver_error_of, set_isolation
+from online_migrate.sql.classify import classify
+from online_migrate.sql.effect import Effect, Expected
+from online_migrate.sql.effects import derive
+from online_migrate.sql.statement import Kind, altered_table
+from online_migrate.sql.verdict import Classification, Impact
+from online_migrate.values.exact import Codec, exact_key
 from online_migrate.writers.bulk import BulkWriter
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine, Row
 
+_REBUILD_HINT = """\
+every reader would wait while the table is rebuilt.
+     Drop what stands in the way (an index on the column) first, or rebuild the table online before it
+     (ALTER TABLE {table} FORCE, LOCK=NONE). For a compressed table, or one with a FULLTEXT index, see
+     "Tables that cannot be changed in an instant" in docs/writing.md; where readers may wait, write
+     rebuilds = ({table!r},) into the contract script"""
+
 registry: dict[str, type[Dialect]] = {}
-
-
-@dataclasses.dataclass(frozen=True)
-class Problem:
-    """Why this server, as it is set now, cannot be used for something; *hint* is the way out."""
-
-    reason: str
-    hint: str
+OWN_SESSIONS = "online_migrate_own_sessions"
+"""In ``connection.info``: the numbers of other sessions of the same command, which block nobody."""
+_LIMIT = "online_migrate_statement_limit"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,10 +68,10 @@ class Dialect:
     """A revision is one transaction: after a kill, all or nothing of it is there."""
     metadata_only_under_lock: ClassVar[bool] = False
     """The table lock of :meth:`lock_tables` stops readers for as long as a statement under it runs."""
+    lock_is_of_a_name: ClassVar[bool] = False
+    """:meth:`lock_tables` locks a table under one name, which a query may use once."""
     chunk_isolation: ClassVar[IsolationLevel | None] = "READ COMMITTED"
     """The isolation level of the transaction of a chunk."""
-    lock_releasing_verbs: ClassVar[frozenset[str]] = frozenset({"COMMIT", "END", "ABORT", "ROLLBACK"})
-    """The verbs that free what :meth:`lock_tables` holds."""
     chunk_pause: ClassVar[float] = 0.0
     """Seconds to leave between two chunks, where writers who wait for the lock stand in no queue."""
     ddl_isolation: ClassVar[IsolationLevel | None] = None
@@ -67,8 +84,13 @@ class Dialect:
     """It keeps old versions of rows apart, for as long as anybody may see them."""
     update_returning: ClassVar[bool] = False
     """An UPDATE can be a part of a query, which sees the rows as they are after it."""
+    location_hint: ClassVar[str] = "give the database in the URL (--url), and take it out of env.py"
+    """How a setting of :meth:`location` is made for every connection."""
     row_value_ranges: ClassVar[bool] = True
     """``(a, b) > (1, 2)`` is answered from an index on ``(a, b)``."""
+
+    enforces_length: ClassVar[bool] = True
+    """A text that is longer than its VARCHAR column is refused."""
 
     def __init_subclass__(cls) -> None:
         if cls.name:
@@ -89,6 +111,52 @@ class Dialect:
         *sessions_declared*: the settings say that the pooler gives each client a session of its own.
         """
 
+    def exact(self, connection: Connection) -> contextlib.AbstractContextManager[None]:
+        """Inside the block a session for DDL evaluates expressions as the sessions for data do.
+
+        Every session is set up for exact values when it is connected, and is at UTC; see the ``_session``
+        modules. :meth:`prepare_ddl_session` gives a session the application's settings back, because the
+        statements of a revision depend on them. ``pending`` must not.
+        """
+        return contextlib.nullcontext()
+
+    def statement_limit(self, connection: Connection) -> tuple[int, str] | None:
+        """How many bytes of a statement the server accepts, and the name of that limit; asks the session."""
+        return None
+
+    def refuse_large_statements(self, engine: Engine) -> None:
+        """Keeps back a statement for which the server would close the session, and its reason with it.
+
+        Raises a DataError with :class:`~.blame.StatementTooLarge` inside.
+        """
+
+        @event.listens_for(engine, "before_cursor_execute")
+        def _measure(
+            connection: Connection, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool
+        ) -> None:
+            most = largest_size(statement, parameters)
+            if most <= CERTAINLY_SMALL:
+                return
+            if _LIMIT not in connection.info:
+                connection.info[_LIMIT] = self.statement_limit(connection)
+            if connection.info[_LIMIT] is None:
+                return
+            limit, name = connection.info[_LIMIT]
+            if most < limit:
+                return
+            literal = getattr(connection.connection.dbapi_connection, "literal", None)
+            size, value = statement_size(statement, parameters, limit, literal)
+            if size < limit:
+                return
+            reason = (
+                f"the statement has {size:,} bytes, its largest value {value:,} bytes; {name} is {limit:,}"
+            )
+            raise exc.DataError(statement, None, StatementTooLarge(*self.too_large_error(reason)))
+
+    def too_large_error(self, reason: str) -> tuple[Any, ...]:
+        """The arguments of the error that the server gives for a statement that is too large."""
+        return (reason,)
+
     def lock_wait(self, seconds: float) -> float:
         """How long a lock is really waited for: some servers know whole seconds only."""
         return seconds
@@ -96,7 +164,10 @@ class Dialect:
     def prepare_ddl_session(
         self, connection: Connection, *, lock_timeout: float, session_timeout: float
     ) -> None:
-        """Bounds every lock wait of the session, and how long its locks outlive this host."""
+        """Bounds every lock wait of the session, and how long its locks outlive this host.
+
+        Statements of revisions mean in it what they mean in the application's sessions; see :meth:`exact`.
+        """
         raise NotImplementedError
 
     def prepare_data_session(
@@ -185,6 +256,14 @@ class Dialect:
     def unlock_tables(self, connection: Connection) -> None:
         """Ends :meth:`lock_tables`, where the end of the transaction does not."""
 
+    def lock_proof(self, connection: Connection, targets: Sequence[LockTarget]) -> object:
+        """What :meth:`is_locked` compares with; taken right after :meth:`lock_tables`."""
+        raise NotImplementedError
+
+    def is_locked(self, connection: Connection, targets: Sequence[LockTarget], proof: object) -> bool:
+        """True if the server says that this session has held the lock since *proof* was taken."""
+        raise NotImplementedError
+
     def blocking_sessions(self, connection: Connection, tables: Sequence[str]) -> list[str]:
         """Who holds locks that DDL on *tables* waits for: a line each, for a person to read."""
         return []
@@ -198,6 +277,8 @@ class Dialect:
     existing_codes: ClassVar[frozenset[object]] = frozenset()
     """What was to be made is there already; where it is nobody's mistake somebody else has just made it."""
     connection_codes: ClassVar[frozenset[object]] = frozenset()
+    missing_codes: ClassVar[frozenset[object]] = frozenset()
+    """A statement names a table, a column, a function or a type that does not exist."""
 
     def code_of(self, error: BaseException) -> object:
         """The server's own error code, from wherever the driver keeps it."""
@@ -211,9 +292,28 @@ class Dialect:
         """The bound of :meth:`statement_timeout` was reached."""
         return self._code(error) in self.statement_timeout_codes
 
+    size_codes: ClassVar[frozenset[object]] = frozenset()
+    """The statement, or the transaction, is too large, or takes too long: fewer rows may succeed."""
+    migration_codes: ClassVar[frozenset[object]] = frozenset()
+    """The same statement fails for every row."""
+
+    def blame(self, error: BaseException) -> Blame:
+        """What an error of a chunk is attributed to; an error that is not known, to a row. Pure.
+
+        A session may have ended as well: see :meth:`is_connection_lost`.
+        """
+        code = self._code(error)
+        if code in self.size_codes or isinstance(driver_error_of(error), StatementTooLarge):
+            return Blame.SIZE
+        if self.is_connection_lost(error):
+            return Blame.CONNECTION
+        if self.is_transient(error):
+            return Blame.REPEAT
+        return Blame.MIGRATION if code in self.migration_codes else Blame.ROW
+
     def is_systemic(self, error: BaseException) -> bool:
         """No row is to blame: the same statement would fail with any other."""
-        raise NotImplementedError
+        return self.blame(error) is Blame.MIGRATION
 
     def is_transient(self, error: BaseException) -> bool:
         """The same transaction may succeed when it is repeated, on the same connection."""
@@ -223,8 +323,17 @@ class Dialect:
         """What was to be made is there: a table, a column, an index, a row with that key."""
         return self._code(error) in self.existing_codes
 
+    def is_missing_object(self, error: BaseException) -> bool:
+        """A table, a column or a function that the statement names does not exist."""
+        return self._code(error) in self.missing_codes
+
     def is_connection_lost(self, error: BaseException) -> bool:
         """The session is gone: the server stopped, or the network did."""
+        if isinstance(driver_error_of(error), StatementTooLarge):
+            return False
+        if isinstance(error, exc.PendingRollbackError):
+            # The session was lost in an earlier statement of the transaction that is open.
+            return True
         code = self._code(error)
         return code in self.connection_codes or bool(getattr(error, "connection_invalidated", False))
 
@@ -234,12 +343,18 @@ class Dialect:
 
     # --- data ------------------------------------------------------------------------------------
 
-    def key_expression(self, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    def key_expression(self, column: sa.Column[Any], codec: Codec | None = None) -> sa.ColumnElement[Any]:
         """A column of a key as it is read, sorted and compared, so that all three agree.
 
-        What was read must be found again, and must be neither above nor below itself.
+        What was read must be found again, and must be neither above nor below itself. *codec*: how its
+        values are read and written exactly, see :meth:`value_codecs`.
         """
-        return column
+        return exact_key(column, codec)
+
+    def value_codecs(self, connection: Connection, table: sa.Table) -> Mapping[str, Codec]:
+        """How values are read and written exactly: of the columns, by key, for which the driver, or
+        SQLAlchemy, would change them on the way."""
+        return {}
 
     def bulk_writer(
         self,
@@ -264,6 +379,11 @@ class Dialect:
         """
         return None
 
+    def unreadable(self, version: object) -> str | None:
+        """Why the values of a row at that *version*, see :meth:`row_version`, do not reach a client as they
+        are stored, if they do not."""
+        return None
+
     def self_updating_columns(self, connection: Connection, table: sa.Table) -> list[str]:
         """The columns that the server changes whenever a row is updated."""
         return []
@@ -276,9 +396,34 @@ class Dialect:
         """Why the rows of this table cannot be moved safely."""
         return None
 
+    def visibility_problem(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
+        """Why a query of this table may not see all of its rows, or sees those of another table."""
+        raise NotImplementedError
+
+    def functions_problem(
+        self, connection: Connection, called: Sequence[str], words: Sequence[str], text: str
+    ) -> Problem | None:
+        """Why an expression may read tables that its *text* does not name.
+
+        *called*: the names in it that are followed by a parenthesis; *words*: all names in it.
+        """
+        raise NotImplementedError
+
+    def folded(self, name: str, *, quoted: bool) -> str:
+        """A name in a SQL text as the server's catalog has it."""
+        return name
+
+    def location(self, connection: Connection) -> dict[str, str]:
+        """What a session's settings say about the tables that a name means, and about what it may see."""
+        raise NotImplementedError
+
     def check_contract_server(self, connection: Connection) -> Problem | None:
         """Why a last look under a lock would prove nothing on this server."""
         return None
+
+    def text_encoding(self, connection: Connection) -> str:
+        """The encoding, by its name in Python, of which each character can be stored in the database."""
+        return "utf-8"
 
     # --- the catalog -----------------------------------------------------------------------------
 
@@ -286,9 +431,24 @@ class Dialect:
         """True if the table is there, also while somebody changes it."""
         return sa.inspect(connection).has_table(name, schema=schema)
 
-    def fingerprint(self, connection: Connection, names: Sequence[str]) -> str:
-        """A text that changes whenever the definition of a table, view or trigger in *names* does."""
-        raise NotImplementedError
+    catalog: ClassVar[type[Catalog]] = Catalog
+    """What reads single objects of the server's catalog."""
+
+    def expected(self, statement: str) -> Expected:
+        """What a DDL statement does to the catalog, as far as it can be read off it."""
+        return derive(statement, self.name)
+
+    def holds(self, connection: Connection, effect: Effect) -> bool | None:
+        """True if the effect of a statement is in the catalog, False if not; None: that cannot be read."""
+        return self.catalog(connection).holds(effect)
+
+    def widening(self, table: str, column: str) -> str:
+        """The statement that makes room for 255 characters in a VARCHAR column that is never NULL."""
+        return f"ALTER TABLE {table} ALTER COLUMN {column} TYPE VARCHAR(255)"
+
+    def commits_by_itself(self, connection: Connection, statement: str) -> bool:
+        """True if what a statement does to rows cannot be in one transaction with its record."""
+        return False
 
     def undo_of_drop(self, connection: Connection, drop: str) -> list[str] | None:
         """The statements that make again what the statement *drop* drops: a trigger, or its function.
@@ -297,7 +457,9 @@ class Dialect:
         """
         return None
 
-    def indexes_of_column(self, connection: Connection, table: str, column: str) -> list[str]:
+    def indexes_of_column(
+        self, connection: Connection, table: str, column: str, schema: str | None = None
+    ) -> list[str]:
         """The indexes that a metadata-only DROP COLUMN stumbles over."""
         return []
 
@@ -306,13 +468,30 @@ class Dialect:
 
         *autocommit* says that it runs in Alembic's ``autocommit_block``, where no lock lasts.
         """
-        if is_read(statement):
-            return Kind.READ
-        return Kind.UNLOCKED if autocommit and not is_destructive(statement) else Kind.LOCKED
+        impact = self.classify(statement).impact
+        if impact is Impact.ADDITIVE:
+            # In the transaction that holds the lock everything runs under it.
+            return Kind.UNLOCKED if autocommit else Kind.LOCKED
+        return _KINDS.get(impact, Kind.LOCKED)
+
+    def classify(self, statement: str) -> Classification:
+        """What *statement* does, with the reason and the hint of a refusal."""
+        return classify(statement, self.name)
+
+    def forms_outside_lock(self, statement: str) -> Sequence[str]:
+        """The forms of a statement to try without the lock, where a row may become pending at any time."""
+        return [statement]
 
     def metadata_only_forms(self, statement: str) -> Sequence[str]:
         """The forms of a DDL statement to try under the lock, the cheapest first."""
         return [statement]
+
+    def no_form(self, statement: str) -> Problem:
+        """Why the statement is sent only in forms that the server refused."""
+        return Problem(
+            reason="the server cannot do it by changing metadata alone",
+            hint=_REBUILD_HINT.format(table=altered_table(statement) or "TABLE"),
+        )
 
     def is_refused_algorithm(self, error: BaseException) -> bool:
         """The server says that this statement cannot be done in the form that was asked for."""
@@ -350,9 +529,4 @@ class Dialect:
         return connection.execute(sa.text(query), parameters).all()
 
 
-def render_rows(sections: Mapping[str, Sequence[Row[Any]]]) -> str:
-    """Catalog rows as one text, in an order that does not depend on the server's."""
-    lines: list[str] = []
-    for title, rows in sorted(sections.items()):
-        lines.extend(sorted(f"{title}: {tuple(row)!r}" for row in rows))
-    return "\n".join(lines)
+_KINDS = {Impact.READ: Kind.READ, Impact.CONTROL: Kind.CONTROL, Impact.REFUSED: Kind.REFUSED}

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import sqlalchemy as sa
 
+from online_migrate.dialects.catalog import Catalog
 from online_migrate.dialects.mysql import MySQL
+from online_migrate.dialects.mysql_catalog import MariaDBCatalog
 from online_migrate.writers.bulk import UnionWriter, ValuesWriter
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ class MariaDB(MySQL):
     """Bounds a query by max_statement_time, in seconds, for every kind of statement."""
 
     name: ClassVar[str] = "mariadb"
+    catalog: ClassVar[type[Catalog]] = MariaDBCatalog
     writer: ClassVar[type[UnionWriter]] = ValuesWriter
     statement_timeout_codes: ClassVar[frozenset[object]] = frozenset({1969, 1317})
 

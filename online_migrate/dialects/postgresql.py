@@ -3,52 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
-from sqlalchemy import event
 from sqlalchemy.engine.interfaces import IsolationLevel
 
-from online_migrate.dialects import postgresql_pooler
-from online_migrate.dialects.base import Dialect, LockTarget, render_rows
+from online_migrate import exceptions
+from online_migrate.dialects import postgresql_pooler, postgresql_rows
+from online_migrate.dialects import postgresql_session as sessions
+from online_migrate.dialects.base import Dialect, LockTarget
+from online_migrate.dialects.blame import Blame
+from online_migrate.dialects.catalog import Catalog
+from online_migrate.dialects.postgresql_catalog import PostgreSQLCatalog
+from online_migrate.dialects.postgresql_publication import publication_problem
+from online_migrate.dialects.problem import Problem
+from online_migrate.driver_errors import driver_error_of, error_message
 from online_migrate.sql.statement import dropped, first_word, identifiers, tokens
+from online_migrate.values import postgresql as postgresql_values
 from online_migrate.writers.bulk import ArrayWriter, BulkWriter, plain_name
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
-    from sqlalchemy.engine.interfaces import DBAPIConnection
-    from sqlalchemy.pool import ConnectionPoolEntry
 
-_COLUMNS = """
-    SELECT c.relname, c.relkind, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
-           pg_get_expr(d.adbin, d.adrelid), a.attidentity, a.attgenerated
-    FROM pg_class c
-    LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-    LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-    WHERE c.relname = ANY(:names) AND pg_table_is_visible(c.oid)
-"""
-_INDEXES = """
-    SELECT i.indrelid::regclass::text, pg_get_indexdef(i.indexrelid), i.indisvalid
-    FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_class x ON x.oid = i.indexrelid
-    WHERE (c.relname = ANY(:names) OR x.relname = ANY(:names)) AND pg_table_is_visible(c.oid)
-"""
-_CONSTRAINTS = """
-    SELECT c.relname, k.conname, pg_get_constraintdef(k.oid), k.convalidated
-    FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
-    WHERE c.relname = ANY(:names) AND pg_table_is_visible(c.oid)
-"""
-_TRIGGERS = """
-    SELECT c.relname, pg_get_triggerdef(t.oid), t.tgenabled
-    FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
-    WHERE (c.relname = ANY(:names) OR t.tgname = ANY(:names)) AND NOT t.tgisinternal
-"""
-_TYPES = """
-    SELECT t.typname, e.enumlabel FROM pg_type t LEFT JOIN pg_enum e ON e.enumtypid = t.oid
-    WHERE t.typname = ANY(:names) AND t.typtype = 'e'
-"""
-_FUNCTIONS = "SELECT proname, prosrc FROM pg_proc WHERE proname = ANY(:names)"
+    from online_migrate.values.exact import Codec
 _BLOCKERS = """
     SELECT DISTINCT a.pid, a.usename, a.application_name, a.state,
            round(extract(epoch FROM clock_timestamp() - a.xact_start))::bigint AS seconds,
@@ -59,8 +39,31 @@ _BLOCKERS = """
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
     ORDER BY seconds DESC NULLS LAST LIMIT 5
 """
+_PREPARED = """
+    SELECT quote_literal(x.gid) AS gid, x.owner,
+           round(extract(epoch FROM clock_timestamp() - x.prepared))::bigint AS seconds
+    FROM pg_prepared_xacts x
+    WHERE x.database = current_database() AND EXISTS (
+        SELECT FROM pg_locks own
+        JOIN pg_locks l ON l.virtualtransaction = own.virtualtransaction AND l.pid IS NULL
+        JOIN pg_class c ON c.oid = l.relation
+        WHERE own.transactionid = x.transaction AND own.pid IS NULL AND c.relname = ANY(:names))
+    ORDER BY x.prepared LIMIT 5
+"""
 
 
+_OID = "SELECT CAST(CAST(to_regclass(:name) AS oid) AS bigint)"
+_TRANSACTION = """
+    SELECT l.virtualtransaction, current_setting('transaction_isolation')
+    FROM pg_locks l WHERE l.pid = pg_backend_pid() AND l.locktype = 'virtualxid' AND l.granted
+"""
+_LOCKED = """
+    SELECT count(DISTINCT l.relation) FROM pg_locks l
+    WHERE l.pid = pg_backend_pid() AND l.granted AND l.locktype = 'relation'
+      AND l.mode = 'AccessExclusiveLock' AND l.virtualtransaction = :transaction
+      AND l.relation = ANY(CAST(:oids AS oid[]))
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 _TRIGGER = """
     SELECT pg_get_triggerdef(t.oid) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
     WHERE t.tgname = :name AND c.relname = ANY(:names) AND NOT t.tgisinternal
@@ -93,50 +96,85 @@ _REPLICAS = """
     WHERE s.slot_type IS DISTINCT FROM 'logical'
 """
 """Who has a state and no place only keeps the log (pg_receivewal, a backup); no state: we may not see it."""
+_LOCATION = """
+    SELECT current_database() AS database, current_user AS role,
+           replace(replace(current_setting('search_path'), '"', ''), ' ', '') AS search_path
+"""
 _BLOCKED = """
     SELECT count(*) FROM pg_locks
     WHERE NOT granted AND pid <> ALL(:sessions) AND pg_blocking_pids(pid) && CAST(:sessions AS int[])
 """
-_SYSTEMIC = frozenset({"0A", "25", "28", "3F", "42", "53", "54", "57", "58", "F0", "XX"})
+_SYSTEMIC = frozenset({"0A", "25", "28", "3D", "3F", "42", "53", "57", "58", "F0"})
 """Classes of SQLSTATE: syntax and access, resources, the operator, the system, features that are missing."""
 _OF_VALUES = frozenset({"42804", "42846"})
 """A value of a type that the column does not take; psycopg2 writes values into the statement."""
+_LIMITS = "54"
+"""A class of SQLSTATE: an index entry, a row, a text or a statement that is too large for the server."""
+_BY_USER = "user request"
+"""What pg_cancel_backend says; every other 57014 is of a timeout."""
+_OF_A_ROW = frozenset({"ExecWithCheckOptions"})
+"""The server's functions that refuse a row by a policy, with the code of a missing right."""
+_OF_THE_TABLE = frozenset({"CheckCmdReplicaIdentity"})
+"""Those that refuse every UPDATE of a table: it is published, and has no replica identity."""
+_LARGEST_MESSAGE = 0x3FFFFFFE
+"""Bytes; at a larger one the server closes the connection."""
 _CONCURRENTLY = 1800.0
 """Seconds that a CONCURRENTLY statement may wait for transactions that are older than it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _LockProof:
+    transaction: str
+    oids: frozenset[int]
 
 
 class PostgreSQL(Dialect):
     """DDL is transactional; locks are taken and freed with the transaction."""
 
     name: ClassVar[str] = "postgresql"
+    catalog: ClassVar[type[Catalog]] = PostgreSQLCatalog
     streams: ClassVar[bool] = True
     extra: ClassVar[str] = "postgresql"
     # Under REPEATABLE READ the look after LOCK TABLE would see the rows of before it.
     ddl_isolation: ClassVar[IsolationLevel | None] = "READ COMMITTED"
     update_returning: ClassVar[bool] = True
+    location_hint: ClassVar[str] = (
+        "set it for every connection: in the URL (?options=-csearch_path%3DSCHEMA, ?options=-crole%3DROLE), "
+        "or by ALTER ROLE ... SET search_path = SCHEMA"
+    )
     lock_timeout_codes: ClassVar[frozenset[object]] = frozenset({"55P03"})
     statement_timeout_codes: ClassVar[frozenset[object]] = frozenset({"57014"})
-    conflict_codes: ClassVar[frozenset[object]] = frozenset({"40001", "40P01"})
+    conflict_codes: ClassVar[frozenset[object]] = frozenset({"40001", "40P01", "72000"})
+    missing_codes: ClassVar[frozenset[object]] = frozenset({"42703", "42P01", "42883", "42704", "3F000"})
     connection_codes: ClassVar[frozenset[object]] = frozenset(
-        {"57P01", "57P02", "57P03", "08000", "08001", "08003", "08004", "08006", "25P03"}
+        {"57P01", "57P02", "57P03", "57P05", "08000", "08001", "08003", "08004", "08006", "08007", "08P01"}
+        # An idle transaction, or a long one, that the server ends; no session is left; PgBouncer's own.
+        | {"25P03", "25P04", "53300"}
     )
+    # Memory, temporary files; the other limits are a class of their own.
+    size_codes: ClassVar[frozenset[object]] = frozenset({"53200", "53400"})
 
     def create_engine(self, url: sa.URL) -> Engine:
         if "application_name" not in url.query:
             url = url.update_query_dict({"application_name": "online-migrate"})
         if "connect_timeout" not in url.query:
             url = url.update_query_dict({"connect_timeout": "10"})
-        engine = super().create_engine(url)
-        event.listen(engine, "connect", _bound_waits)
+        engine = super().create_engine(sessions.url_of(url))
+        sessions.install(engine)
+        self.refuse_large_statements(engine)
         return engine
 
     def refuse_shared_sessions(self, engine: Engine, *, sessions_declared: bool) -> None:
         postgresql_pooler.install(engine, sessions_declared=sessions_declared)
 
+    def exact(self, connection: Connection) -> contextlib.AbstractContextManager[None]:
+        return sessions.exact(connection)
+
     def prepare_ddl_session(
         self, connection: Connection, *, lock_timeout: float, session_timeout: float
     ) -> None:
         # A setting lasts only if the transaction that made it commits.
+        sessions.for_scripts(connection)
         connection.execute(sa.text(f"SET lock_timeout = {_ms(lock_timeout)}"))
         connection.execute(sa.text(f"SET idle_in_transaction_session_timeout = {_ms(session_timeout)}"))
         connection.commit()
@@ -176,8 +214,8 @@ class PostgreSQL(Dialect):
         return sa.cast(sa.func.floor(sa.extract("epoch", sa.func.clock_timestamp())), sa.BigInteger)
 
     def read_only(self, connection: Connection) -> None:
-        connection.execute(sa.text("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"))
-        connection.commit()
+        # BEGIN READ ONLY, each time: a setting of the session would be the next client's behind PgBouncer.
+        connection.execution_options(postgresql_readonly=True)
 
     @contextlib.contextmanager
     def statement_timeout(self, connection: Connection, seconds: float) -> Iterator[None]:
@@ -197,19 +235,38 @@ class PostgreSQL(Dialect):
         connection.commit()
 
     def lock_tables(self, connection: Connection, targets: Sequence[LockTarget]) -> None:
-        quote = connection.dialect.identifier_preparer.quote
-        tables = {(target.schema, target.table) for target in targets}
-        listed = ", ".join(
-            ".".join(quote(part) for part in table if part)
-            for table in sorted(tables, key=lambda t: (t[0] or "", t[1]))
-        )
+        listed = ", ".join(_quoted(connection, targets))
         connection.execute(sa.text(f"LOCK TABLE {listed} IN ACCESS EXCLUSIVE MODE"))
+
+    def lock_proof(self, connection: Connection, targets: Sequence[LockTarget]) -> object:
+        """The transaction, and the number of each table: that stays when our own statement drops it."""
+        transaction, isolation = connection.execute(sa.text(_TRANSACTION)).one()
+        if isolation != "read committed":
+            # What is read under the lock would be as old as the transaction.
+            raise exceptions.NotUnderLock(
+                statement=f"SET TRANSACTION ISOLATION LEVEL {isolation}".upper(),
+                reason="rows that were written before the lock was taken would not be seen",
+                hint="take it out of the script",
+            )
+        names = _quoted(connection, targets)
+        oids = frozenset(int(connection.scalar(sa.text(_OID), {"name": name}) or 0) for name in names)
+        return _LockProof(transaction, oids)
+
+    def is_locked(self, connection: Connection, targets: Sequence[LockTarget], proof: object) -> bool:
+        assert isinstance(proof, _LockProof)
+        parameters = {"transaction": proof.transaction, "oids": sorted(proof.oids)}
+        return int(connection.scalar(sa.text(_LOCKED), parameters) or 0) == len(proof.oids)
 
     def blocking_sessions(self, connection: Connection, tables: Sequence[str]) -> list[str]:
         return [
             f"pid {row.pid} ({row.usename}, {row.application_name or 'no application name'}, {row.state}, "
-            f"in a transaction for {row.seconds or 0} s): {row.query}"
+            f"in a transaction for {row.seconds or 0} s): {row.query}; "
+            f"SELECT pg_terminate_backend({row.pid}) ends it"
             for row in self.rows(connection, _BLOCKERS, names=list(tables))
+        ] + [
+            f"prepared transaction {row.gid} ({row.owner}, prepared {row.seconds} s ago); "
+            f"ROLLBACK PREPARED {row.gid} (or COMMIT PREPARED) ends it"
+            for row in self.rows(connection, _PREPARED, names=list(tables))
         ]
 
     @contextlib.contextmanager
@@ -235,9 +292,24 @@ class PostgreSQL(Dialect):
     def code_of(self, error: BaseException) -> object:
         return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
 
-    def is_systemic(self, error: BaseException) -> bool:
+    def blame(self, error: BaseException) -> Blame:
+        found = super().blame(error)
         code = str(self._code(error) or "")
-        return code[:2] in _SYSTEMIC and code not in _OF_VALUES
+        if found is not Blame.ROW or not code:
+            return found
+        if code[:2] == _LIMITS:
+            return Blame.SIZE
+        if code in self.statement_timeout_codes:
+            return Blame.MIGRATION if _BY_USER in error_message(error) else Blame.SIZE
+        source = getattr(getattr(driver_error_of(error), "diag", None), "source_function", None)
+        if source in _OF_THE_TABLE:
+            return Blame.MIGRATION
+        if code[:2] in _SYSTEMIC and code not in _OF_VALUES and source not in _OF_A_ROW:
+            return Blame.MIGRATION
+        return Blame.ROW
+
+    def statement_limit(self, connection: Connection) -> tuple[int, str] | None:
+        return _LARGEST_MESSAGE, "the largest message of the protocol"
 
     def is_connection_lost(self, error: BaseException) -> bool:
         if super().is_connection_lost(error):
@@ -263,6 +335,25 @@ class PostgreSQL(Dialect):
         # Every version of a row has the number of the transaction that wrote it.
         return f"CAST({name}.xmin AS text)"
 
+    def table_problem(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
+        name = plain_name(connection, schema, table)
+        return publication_problem(connection, name) or postgresql_rows.walk_problem(connection, name)
+
+    def visibility_problem(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
+        return postgresql_rows.visibility_problem(connection, plain_name(connection, schema, table))
+
+    def functions_problem(
+        self, connection: Connection, called: Sequence[str], words: Sequence[str], text: str
+    ) -> Problem | None:
+        return postgresql_rows.functions_problem(connection, called, words, text)
+
+    def folded(self, name: str, *, quoted: bool) -> str:
+        return name if quoted else name.lower()
+
+    def location(self, connection: Connection) -> dict[str, str]:
+        row = connection.execute(sa.text(_LOCATION)).one()
+        return {str(name): str(value) for name, value in row._mapping.items()}
+
     def bulk_writer(
         self,
         connection: Connection,
@@ -275,29 +366,23 @@ class PostgreSQL(Dialect):
         types = {row.name: row.type for row in self.rows(connection, _BARE_TYPES, table=name)}
         return ArrayWriter(table, key, constant, types)
 
-    def fingerprint(self, connection: Connection, names: Sequence[str]) -> str:
-        queries = {
-            "column": _COLUMNS,
-            "index": _INDEXES,
-            "constraint": _CONSTRAINTS,
-            "trigger": _TRIGGERS,
-            "type": _TYPES,
-            "function": _FUNCTIONS,
-        }
-        return render_rows({t: self.rows(connection, q, names=list(names)) for t, q in queries.items()})
+    def text_encoding(self, connection: Connection) -> str:
+        return sessions.python_encoding(str(connection.scalar(sa.text("SHOW server_encoding"))))
 
-
-def _bound_waits(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
-    """Nobody of us waits for a lock without an end, whatever he does; who does DDL waits for less."""
-    connection.autocommit = True
-    cursor = connection.cursor()
-    cursor.execute("SET lock_timeout = '5s'")
-    cursor.close()
-    connection.autocommit = False
+    def value_codecs(self, connection: Connection, table: sa.Table) -> Mapping[str, Codec]:
+        found = {key: postgresql_values.codec_of(column.type) for key, column in table.c.items()}
+        return {key: codec for key, codec in found.items() if codec is not None}
 
 
 def _is_concurrent(statement: str) -> bool:
     return any(token.word == "CONCURRENTLY" for token in tokens(statement))
+
+
+def _quoted(connection: Connection, targets: Sequence[LockTarget]) -> list[str]:
+    """The names of the tables, each once, sorted."""
+    quote = connection.dialect.identifier_preparer.quote
+    tables = sorted({(target.schema or "", target.table) for target in targets})
+    return [".".join(quote(part) for part in table if part) for table in tables]
 
 
 def _ms(seconds: float) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
@@ -14,27 +14,38 @@ from sqlalchemy import event, pool
 from sqlalchemy.engine.interfaces import IsolationLevel
 
 from online_migrate import exceptions
-from online_migrate.dialects.base import Dialect, LockTarget, render_rows
-from online_migrate.dialects.errors import error_message
+from online_migrate.dialects import sqlite_foreign_keys, sqlite_rows
+from online_migrate.dialects.base import Dialect, LockTarget
+from online_migrate.dialects.blame import Blame
+from online_migrate.dialects.catalog import Catalog
+from online_migrate.dialects.problem import Problem
 from online_migrate.dialects.sqlite_batch import TEMPORARY_PREFIX, BatchGuard
+from online_migrate.dialects.sqlite_catalog import SQLiteCatalog
+from online_migrate.driver_errors import error_message
 from online_migrate.sql.statement import tokens
+from online_migrate.values import sqlite as sqlite_values
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.pool import ConnectionPoolEntry
 
+    from online_migrate.values.exact import Codec
+
 BEGIN_OPTION = "online_migrate_begin"
 """Execution option of a connection: DEFERRED (the default) or IMMEDIATE."""
 
-_OBJECTS = """
-    SELECT type, name, tbl_name, sql FROM sqlite_master
-    WHERE name IN :names OR tbl_name IN :names
-"""
 _LOCK_TIMEOUT = "online_migrate_lock_timeout"
 _PATIENCE = 30_000
 """Milliseconds that a read, or a chunk, may wait for whoever writes; schema changes have their own."""
-_SYSTEMIC = frozenset({"SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CORRUPT", "SQLITE_PERM"})
+_SYSTEMIC = (
+    *("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CORRUPT", "SQLITE_PERM", "SQLITE_AUTH"),
+    "SQLITE_INTERRUPT",
+)
+"""How the names of errors begin that no row is to blame for."""
+_WRONG_STATEMENT = ("no such", "near ", "ambiguous", "wrong number", "table ")
+_LARGE_STATEMENT = ("too many SQL variables", "Expression tree is too large", "parser stack overflow")
+_WITH_DETAILS = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_CANTOPEN")
 _BATCH_GUARD = "online_migrate_batch_guard"
 
 
@@ -54,12 +65,16 @@ class SQLite(Dialect):
     """One writer at a time: an immediate transaction is the lock, and everything in it is one unit."""
 
     name: ClassVar[str] = "sqlite"
+    catalog: ClassVar[type[Catalog]] = SQLiteCatalog
     chunk_isolation: ClassVar[IsolationLevel | None] = None
     # Without it the application waits for as long as rows are moved: SQLite's busy handler polls, and we
     # would always be there first. Measured: 0.6 s at the worst with 0 ms, 0.2 s with 20 ms.
     chunk_pause: ClassVar[float] = 0.02
     single_writer: ClassVar[bool] = True
+    enforces_length: ClassVar[bool] = False
     lock_timeout_codes: ClassVar[frozenset[object]] = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED"})
+    conflict_codes: ClassVar[frozenset[object]] = frozenset({"SQLITE_SCHEMA", "SQLITE_PROTOCOL"})
+    size_codes: ClassVar[frozenset[object]] = frozenset({"SQLITE_TOOBIG", "SQLITE_NOMEM"})
     statement_timeout_codes: ClassVar[frozenset[object]] = frozenset({"SQLITE_INTERRUPT"})
     connection_codes: ClassVar[frozenset[object]] = frozenset({"SQLITE_CANTOPEN", "SQLITE_NOTADB"})
 
@@ -79,6 +94,8 @@ class SQLite(Dialect):
         def _own_transactions(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
             # pysqlite otherwise commits before a DDL statement, which then cannot be rolled back.
             connection.isolation_level = None
+            # A text that is no UTF-8 is an error of sqlite3, and the end of the whole query.
+            connection.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute(f"PRAGMA busy_timeout = {_PATIENCE}")
 
@@ -178,27 +195,60 @@ class SQLite(Dialect):
             Path(handle.name).unlink(missing_ok=True)
             handle.close()
 
-    def key_expression(self, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    def visibility_problem(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
+        return sqlite_rows.visibility_problem(connection, table, schema)
+
+    def functions_problem(
+        self, connection: Connection, called: Sequence[str], words: Sequence[str], text: str
+    ) -> Problem | None:
+        # Its functions are C code; our sessions register none that run a query.
+        return None
+
+    def location(self, connection: Connection) -> dict[str, str]:
+        rows = connection.exec_driver_sql("PRAGMA database_list").all()
+        return {str(name): os.path.realpath(path) if path else "" for _number, name, path in rows if path}
+
+    def key_expression(self, column: sa.Column[Any], codec: Codec | None = None) -> sa.ColumnElement[Any]:
         return sa.type_coerce(column, Stored())
+
+    def value_codecs(self, connection: Connection, table: sa.Table) -> Mapping[str, Codec]:
+        found = {key: sqlite_values.codec_of(column.type) for key, column in table.c.items()}
+        return {key: codec for key, codec in found.items() if codec is not None}
 
     def lock_tables(self, connection: Connection, targets: Sequence[LockTarget]) -> None:
         """The immediate transaction that the connection is in keeps all other writers out."""
 
+    def lock_proof(self, connection: Connection, targets: Sequence[LockTarget]) -> object:
+        """A number that is another one as soon as any other connection has committed a change."""
+        connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").all()
+        return connection.exec_driver_sql("PRAGMA data_version").scalar()
+
+    def is_locked(self, connection: Connection, targets: Sequence[LockTarget], proof: object) -> bool:
+        driver: Any = connection.connection.dbapi_connection
+        return bool(driver.in_transaction) and self.lock_proof(connection, targets) == proof
+
     def code_of(self, error: BaseException) -> object:
         name = getattr(error, "sqlite_errorname", None)
-        return str(name).removesuffix("_SNAPSHOT").removesuffix("_RECOVERY") if name else None
+        if not name:
+            return None
+        # Of these the second half does not change what is to be done.
+        first = next((code for code in _WITH_DETAILS if str(name).startswith(f"{code}_")), None)
+        return first or str(name)
 
-    def is_systemic(self, error: BaseException) -> bool:
-        # One code for a statement that is wrong and for a value that is: only the words differ.
-        if self._code(error) == "SQLITE_ERROR":
-            return error_message(error).startswith(
-                ("no such", "near ", "ambiguous", "wrong number", "table ")
-            )
-        return self._code(error) in _SYSTEMIC
+    def is_missing_object(self, error: BaseException) -> bool:
+        return self._code(error) == "SQLITE_ERROR" and error_message(error).startswith("no such ")
 
-    def fingerprint(self, connection: Connection, names: Sequence[str]) -> str:
-        statement = sa.text(_OBJECTS).bindparams(sa.bindparam("names", expanding=True))
-        return render_rows({"object": connection.execute(statement, {"names": list(names) or [""]}).all()})
+    def blame(self, error: BaseException) -> Blame:
+        found, code = super().blame(error), str(self._code(error) or "")
+        if found is not Blame.ROW:
+            return found
+        if code == "SQLITE_ERROR":
+            # One code for a statement that is wrong and for a value that is: only the words differ.
+            words = error_message(error)
+            if words.startswith(_LARGE_STATEMENT):
+                return Blame.SIZE
+            return Blame.MIGRATION if words.startswith(_WRONG_STATEMENT) else Blame.ROW
+        return Blame.MIGRATION if code.startswith(_SYSTEMIC) else Blame.ROW
 
     # --- revisions -------------------------------------------------------------------------------
 
@@ -208,16 +258,10 @@ class SQLite(Dialect):
     ) -> Iterator[None]:
         """Refuses to commit a revision that leaves foreign keys without a parent, or a copy with losses."""
         guard = connection.info[_BATCH_GUARD] = BatchGuard()
-        before = _orphans(connection)
+        before = sqlite_foreign_keys.check(connection)
         yield
         guard.refuse_losses(connection, accepted_losses)
-        added = _orphans(connection) - before
-        if added:
-            table, _rowid, parent, _number = sorted(added, key=str)[0]
-            raise exceptions.ServerError(
-                reason=f"{len(added)} row(s) of {table!r} would be left without their parent in {parent!r}",
-                hint="nothing was changed; move or delete these rows in a data migration first",
-            )
+        sqlite_foreign_keys.refuse_new(before, sqlite_foreign_keys.check(connection))
 
     def before_statement(self, connection: Connection, statement: str) -> None:
         words = [token.text for token in tokens(statement)]
@@ -236,10 +280,6 @@ class SQLite(Dialect):
 def _guard_of(connection: Connection) -> BatchGuard:
     guard: BatchGuard = connection.info.setdefault(_BATCH_GUARD, BatchGuard())
     return guard
-
-
-def _orphans(connection: Connection) -> set[tuple[Any, ...]]:
-    return {tuple(row) for row in connection.exec_driver_sql("PRAGMA foreign_key_check")}
 
 
 def _held(connection: Connection) -> dict[str, IO[str]]:

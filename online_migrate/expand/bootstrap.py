@@ -21,7 +21,7 @@ import online_migrate
 from online_migrate import exceptions, state
 from online_migrate.config import Settings
 from online_migrate.ddl.session import Session, connect, ddl_session
-from online_migrate.dialects.errors import DATABASE_ERRORS
+from online_migrate.driver_errors import DATABASE_ERRORS
 from online_migrate.script.graph import Graph, from_scripts
 from online_migrate.waiting import Clock, Stop, backoff
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.sql import visitors
 
-from online_migrate import exceptions
 from online_migrate.dialects import Dialect, dialect_of
 from online_migrate.kinds.definition import Backfill, DataMigration, RowMigration, Subject
 from online_migrate.kinds.pending import is_pending
+from online_migrate.kinds.visibility import require_visible
+from online_migrate.values.exact import exact_column
 from online_migrate.walk.chunker import Chunk, Chunker, CompiledChunkStatement, Key
 from online_migrate.writers.bulk import BulkWriter, plain_name
 
@@ -131,9 +132,7 @@ class BoundMigration:
         dialect = dialect_of(connection)
         subject = migration.subject(connection)
         table = subject.table
-        problem = dialect.check_table(connection, table.name, table.schema)
-        if problem is not None:
-            raise exceptions.Refused(reason=problem.reason, hint=problem.hint)
+        require_visible(connection, migration, subject)
         chunker = Chunker(connection, table)
         preserved = () if migration.touch else tuple(_self_updating(connection, dialect, table))
         pending = subject.pending
@@ -209,11 +208,13 @@ _LABEL_PREFIX = "online_migrate_"
 def _selected(
     connection: Connection,
     chunker: Chunker,
-    columns: Sequence[sa.Column[Any]],
+    read: Sequence[sa.Column[Any]],
     version: Callable[[str], str] | None,
 ) -> tuple[sa.ColumnElement[Any], ...]:
     # The key beside the user's columns, none of which can have such a name by accident.
     key = [part.label(f"{_LABEL_PREFIX}key_{i}") for i, part in enumerate(chunker.key)]
+    # A type that the user gave is the user's decision, as is what it makes of a value.
+    columns = [exact_column(column) for column in read]
     if version is None:
         return (*key, *columns)
     table = plain_name(connection, chunker.table.schema, chunker.table.name)

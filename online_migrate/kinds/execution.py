@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import sqlalchemy as sa
 
 from online_migrate import exceptions
-from online_migrate.dialects.errors import DATABASE_ERRORS
+from online_migrate.driver_errors import DATABASE_ERRORS
 from online_migrate.kinds.definition import (
     Backfill,
     BatchMigration,
@@ -303,6 +303,9 @@ def read(
 def _transform_row(bound: BoundMigration, row: _Row) -> RowResult:
     migration = bound.migration
     assert isinstance(migration, RowMigration)
+    unreadable = None if bound.version is None else bound.dialect.unreadable(row.seen[-1])
+    if unreadable is not None:
+        return RowResult(error=unreadable)
     try:
         values = migration.function(row.row)
     except Exception as error:  # noqa: BLE001 - it is recorded with its row, and ends the run at the limit

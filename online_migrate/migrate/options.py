@@ -5,11 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from online_migrate.config import Settings
+from online_migrate.ddl.session import connect, require_connections
 from online_migrate.declared import Option, options_of
+from online_migrate.dialects import dialect_of
 from online_migrate.migrate.pace import Pace
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
 
 FLAGS: Mapping[str, Option] = {
     name: declared for name, declared in options_of(Settings).items() if declared.flag is not None
@@ -57,3 +62,20 @@ def pace_of(settings: Settings) -> Pace:
         sleep_ratio=settings.nice,
         batch_size=settings.batch_size,
     )
+
+
+def require_connections_of(engine: Engine, settings: Settings) -> None:
+    """Refuses a run that needs more connections than the server, or the user, allows.
+
+    The second connection of a worker, and that of its prefetcher, are not counted: it works without them.
+    """
+    with connect(engine) as connection:
+        if dialect_of(connection).single_writer:
+            return
+    adaptive = pace_of(settings).adaptive
+    # The heartbeat, the throttlers, and the latency probe.
+    needed = settings.workers + 2 + adaptive
+    options = ["--workers 1"] if settings.workers > 1 else []
+    options += ["--pace full"] if adaptive else []
+    fewer = f", or use fewer: {' '.join(options)}" if options else ""
+    require_connections(engine, needed, "migrate", fewer=fewer)

@@ -18,8 +18,9 @@ from sqlalchemy import exc
 from online_migrate import exceptions, state
 from online_migrate.ddl.executor import AllowAll, Executor, Guard
 from online_migrate.ddl.journal import Journal
+from online_migrate.ddl.script_access import without_connection
 from online_migrate.ddl.session import Session, server_down
-from online_migrate.dialects.errors import (
+from online_migrate.driver_errors import (
     CLEANUP_ERRORS,
     DATABASE_ERRORS,
     error_message,
@@ -27,6 +28,8 @@ from online_migrate.dialects.errors import (
     statement_of,
 )
 from online_migrate.runtime.environment import Environment, refuse_contract_steps
+from online_migrate.runtime.recording import rehearse
+from online_migrate.script.graph import Phase
 from online_migrate.script.project import Project
 from online_migrate.sql.statement import identifiers, shorten
 from online_migrate.waiting import Clock, Stop, backoff
@@ -62,12 +65,29 @@ class RevisionRunner:
 
     def journal(self, revision: str) -> Journal:
         """The journal of a revision, as an earlier run left it."""
-        session = self.session
-        journal = Journal(revision, session.dialect, session.connection, session.journal_connection)
+        journal = self._journal(revision, self.session.journal_connection)
         journal.open()
-        if session.journal_connection is None:
-            session.connection.rollback()
+        if self.session.journal_connection is None:
+            self.session.connection.rollback()
         return journal
+
+    def _journal(self, revision: str, side: sa.Connection | None) -> Journal:
+        phase = self.project.graph.phase(revision)
+        command = "upgrade" if phase is Phase.BASE else str(phase)
+        return Journal(revision, self.session.dialect, self.session.connection, side, command=command)
+
+    def answer(self, revisions: Sequence[str], *, done: bool, command: str) -> None:
+        """Records the operator's answer for the one statement of *revisions* that was asked about.
+
+        Raises :class:`~online_migrate.exceptions.NothingAsked` if there is none.
+        """
+        for revision in revisions:
+            entry = self.journal(revision).answer(done=done)
+            if entry is not None:
+                said = "taken as done" if done else "taken as not done, and sent again"
+                self.say(f"{revision}: {said}: {shorten(entry.statement)}")
+                return
+        raise exceptions.NothingAsked(command=command)
 
     def apply(
         self,
@@ -114,12 +134,13 @@ class RevisionRunner:
         finish: Callable[[], None] | None,
     ) -> None:
         connection, dialect = self.session.connection, self.session.dialect
-        journal = Journal(revision, dialect, connection, self.session.journal_connection)
+        journal = self._journal(revision, self.session.journal_connection)
         script = self.project.script
         step: Any = MigrationStep.upgrade_from_script(script.revision_map, script.get_revision(revision))
         upgrade = step.migration_fn
 
         def run(**keywords: Any) -> None:
+            rehearse(self.session, self.environment, step, revision)
             journal.open()
             guarded = contextlib.nullcontext(AllowAll()) if watch is None else watch(journal)
             accepted = self.project.graph.revisions[revision].batch_losses
@@ -158,7 +179,7 @@ class RevisionRunner:
         if side is None:
             return
         with contextlib.suppress(*CLEANUP_ERRORS):
-            journal = Journal(revision, self.session.dialect, self.session.connection, side)
+            journal = self._journal(revision, side)
             journal.open()
             if not journal.begun:
                 journal.close(side)
@@ -194,6 +215,8 @@ class RevisionRunner:
         self.clock.wait(pause, self.stop)
 
     def _blockers(self, tables: Sequence[str]) -> list[str]:
+        # The records are read on a connection of ours, whose transaction must not be listed.
+        self._reset()
         try:
             return self.session.dialect.blocking_sessions(self.session.connection, tables)
         except CLEANUP_ERRORS:
@@ -233,18 +256,19 @@ def render(project: Project, environment: Environment, engine: Engine, revision:
     Raises :class:`NotRendered` for a script that asks the database what to do; its ``statements`` are
     those that came before.
     """
-    buffer = io.StringIO()
+    written: list[str] = []
     try:
-        _render_into(buffer, project, environment, engine.dialect, revision)
+        _render_into(written, project, environment, engine.dialect, revision)
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise NotRendered(reason=reason, statements=split_statements(buffer.getvalue())) from error
-    return split_statements(buffer.getvalue())
+        raise NotRendered(reason=reason, statements=_statements(written)) from error
+    return _statements(written)
 
 
 def _render_into(
-    buffer: io.StringIO, project: Project, environment: Environment, dialect: SADialect, revision: str
+    written: list[str], project: Project, environment: Environment, dialect: SADialect, revision: str
 ) -> None:
+    buffer = io.StringIO()
     script = project.script
     step: Any = MigrationStep.upgrade_from_script(script.revision_map, script.get_revision(revision))
     with EnvironmentContext(
@@ -254,7 +278,11 @@ def _render_into(
         context.configure(dialect_name=dialect.name, **keywords)
         migration = context.get_context()
         _write_what_has_no_literal(migration.impl)
-        with Operations.context(migration):
+        # Not what is in the buffer: a semicolon in the body of a trigger does not end a statement.
+        impl: Any = migration.impl
+        impl.static_output = written.append
+        # The script is called, so what it would do on connections of its own must not be done here.
+        with Operations.context(migration), without_connection():
             step.migration_fn()
 
 
@@ -274,8 +302,7 @@ def _write_what_has_no_literal(impl: Any) -> None:
     impl._exec = tolerant
 
 
-def split_statements(sql: str) -> list[str]:
-    """The statements of an offline script; a semicolon inside quotes or a body does not end one."""
-    found = [part.strip() for part in sql.split(";\n")]
-    statements = [part.removesuffix(";").strip() for part in found if part.strip()]
-    return [s for s in statements if s.upper() not in ("BEGIN", "COMMIT")]
+def _statements(written: Sequence[str]) -> list[str]:
+    """What an offline script wrote, one statement each, without the ends of its transactions."""
+    statements = [text.strip().removesuffix(";").strip() for text in written]
+    return [s for s in statements if s and s.upper() not in ("BEGIN", "COMMIT")]

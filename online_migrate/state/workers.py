@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection
 
 from online_migrate.dialects import dialect_of
 from online_migrate.state.tables import now, this_runner, walk, worker
+from online_migrate.state.told import storable
 
 Epoch = sa.ColumnElement[int]
 """The server's own clock in SQL, in whole seconds: the clocks of several machines never agree."""
@@ -54,11 +55,13 @@ class Worker:
     done: int
     """Rows that are not yet added to the record."""
     seconds_since_heartbeat: int
-    """Seconds since it was last heard of."""
+    """Seconds since its last heartbeat."""
     started_at: datetime.datetime
     chunk_size: int | None
     rate: float | None
     waits_for: str | None
+    released: bool = False
+    """It has ended, and left its range to the other workers: its heartbeat is taken back."""
 
 
 # --- the walk ------------------------------------------------------------------------------------
@@ -91,10 +94,11 @@ def workers_of(connection: Connection, name: str, epoch: Epoch) -> list[Worker]:
             *as_they_are,
             worker.c.extent.label("range_number"),
             (epoch - worker.c.heartbeat).label("seconds_since_heartbeat"),
+            (worker.c.heartbeat == 0).label("released"),
         ).where(worker.c.name == name)
     )
     found = [
-        Worker(**(dict(row._mapping) | {"seconds_since_heartbeat": int(row.seconds_since_heartbeat)}))
+        Worker(**{**row._mapping, "seconds_since_heartbeat": int(row[-2]), "released": bool(row.released)})
         for row in rows
     ]
     return sorted(found, key=lambda one: (one.range_number is None, one.range_number or 0, one.id))
@@ -172,7 +176,8 @@ class Advance:
 def update_heartbeat(connection: Connection, facts: Mapping[str, Mapping[str, Any]], epoch: Epoch) -> None:
     """Says that workers are alive; *facts*: id -> chunk_size, rate, waits_for."""
     for id, values in facts.items():
-        _update(connection, worker.c.id == id, heartbeat=epoch, **values)
+        said = {"waits_for": storable(connection, values["waits_for"])} if "waits_for" in values else {}
+        _update(connection, worker.c.id == id, heartbeat=epoch, **{**values, **said})
 
 
 def lock_worker(connection: Connection, id: str) -> bool:

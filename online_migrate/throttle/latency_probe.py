@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from online_migrate import state
 from online_migrate.background import ConnectionLoop
 from online_migrate.dialects import Dialect, dialect_of
-from online_migrate.dialects.errors import set_isolation
+from online_migrate.driver_errors import set_isolation
 from online_migrate.throttle.activity import Activity
 from online_migrate.throttle.duty_cycle import AdaptiveDutyCycle, Latency, Tolerance, baseline_of, is_worse
 from online_migrate.throttle.server_throttlers import PositionHistory
@@ -83,6 +83,7 @@ class LatencyProbe:
         self._intervals = intervals or ProbeIntervals()
         self._measuring_baseline = False
         self._write_number = 0
+        self._baseline_at = float("-inf")
         self._last_measured: float | None = None
         self._loop = ConnectionLoop(
             "latency-probe",
@@ -130,11 +131,11 @@ class LatencyProbe:
         set_isolation(connection, "AUTOCOMMIT")
         state.latency_probe.insert(connection, self.id, dialect.epoch())
         self._measure(connection, dialect)
-        baseline_at = time.monotonic()
         while not self._loop.stopping.is_set():
-            if self._duty_cycle is not None and time.monotonic() >= baseline_at:
+            # A new connection does not change the baseline.
+            if self._duty_cycle is not None and time.monotonic() >= self._baseline_at:
                 self._measure_baseline(connection, dialect)
-                baseline_at = time.monotonic() + self._intervals.baseline_every
+                self._baseline_at = time.monotonic() + self._intervals.baseline_every
             began = time.monotonic()
             latency = self._measure(connection, dialect)
             if self._duty_cycle is not None and self.baseline is not None:

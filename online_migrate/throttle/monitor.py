@@ -18,7 +18,7 @@ from online_migrate import exceptions
 from online_migrate.background import ConnectionLoop
 from online_migrate.ddl.session import connect
 from online_migrate.dialects import dialect_of
-from online_migrate.dialects.errors import CLEANUP_ERRORS, error_message
+from online_migrate.driver_errors import CLEANUP_ERRORS, error_message
 from online_migrate.throttle.throttlers import Throttler
 from online_migrate.waiting import Clock
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from oslo_db.exception import DBError
 
 from online_migrate.dialects import create_engine, dialect_of
-from online_migrate.dialects.errors import DATABASE_ERRORS, set_isolation
+from online_migrate.driver_errors import DATABASE_ERRORS, set_isolation
 from tests.servers import Database, tls
 from tests.support.project import execute
 

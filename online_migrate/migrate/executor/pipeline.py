@@ -28,7 +28,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from online_migrate.dialects.errors import CLEANUP_ERRORS, DATABASE_ERRORS
+from online_migrate.driver_errors import CLEANUP_ERRORS, DATABASE_ERRORS
 from online_migrate.kinds.bound import BoundMigration
 from online_migrate.kinds.definition import Backfill
 from online_migrate.kinds.execution import (

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from online_migrate import exceptions
-from online_migrate.dialects.errors import DATABASE_ERRORS
+from online_migrate.driver_errors import DATABASE_ERRORS
 from online_migrate.kinds.bound import BoundMigration
 from online_migrate.migrate.executor.pipeline import ChunkPipeline, InflightChunk, PipelineAborted
 from online_migrate.migrate.executor.prefetch import Prefetcher, PreparedChunk
@@ -22,6 +23,9 @@ from online_migrate.walk.chunk_size import ChunkSize
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +100,7 @@ class PipelineScheduler:
                 self._fill(key_range)
             return None if pipeline.last_inflight is None else self._finish(key_range)
         except (*DATABASE_ERRORS, exceptions.OnlineMigrateError, PipelineAborted) as error:
+            _log.info("%s: both chunks are rolled back: %s", self._context.migration.name, error)
             self._put_back(pipeline.inflight)
             pipeline.abort()
             if self._context.migration.dialect.is_connection_lost(error):

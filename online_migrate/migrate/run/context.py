@@ -20,7 +20,10 @@ from online_migrate.walk.chunk_size import ChunkSize
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
-    from online_migrate.walk.chunker import Chunk
+    from online_migrate.migrate.worker.bisection import FailureBisector
+    from online_migrate.migrate.worker.lease import KeyRange
+    from online_migrate.migrate.worker.planner import ChunkPlan
+    from online_migrate.walk.chunker import Chunk, Key
 
 MAX_SLEEP = 1.0
 """Seconds that a worker rests after a chunk: meanwhile nobody hears what an operator says on SQLite."""
@@ -52,6 +55,18 @@ class RunContext:
         return self.stop.requested or self.budget.exhausted
 
 
+@dataclasses.dataclass(frozen=True)
+class Suspect:
+    """A chunk in which a connection was lost; the worker that gets it next decides what that means."""
+
+    lower: Key | None
+    plan: ChunkPlan | None
+    isolation: FailureBisector[Key]
+    error: BaseException
+    losses: int
+    """How often in a row, at this chunk."""
+
+
 class RunState:
     """The workers of one data migration in this process: their counts, and what they are told."""
 
@@ -68,6 +83,9 @@ class RunState:
         """It was counted, by whomever, that nothing is pending."""
         self.problem: BaseException | None = None
         """What ended the first worker that was ended by something."""
+        self.progress = 0
+        """Grows with every chunk that is committed, and with every step of a bisection."""
+        self._suspects: dict[int, Suspect] = {}
         self._fewest_pending: int | None = None
         self._stalled_passes = 0
         self._last_pass: object = None
@@ -143,6 +161,7 @@ class RunState:
     def chunk_committed(self, worker: str, rows: int, chunk: Chunk | str, size: ChunkSize | None) -> None:
         """A chunk was committed."""
         with self._lock:
+            self.progress += 1
             self.done += rows
             self._meter.add(rows)
             more: dict[str, Any] = {}
@@ -153,6 +172,33 @@ class RunState:
                 }
                 more = {"chunk_size": size.size, "resize_reason": size.resize_reason.value}
             self.context.listener.advanced(self._snapshot(str(chunk), **more))
+
+    def progressed(self) -> None:
+        """Fewer rows are going to be tried than before, or one is recorded."""
+        with self._lock:
+            self.progress += 1
+
+    def suspect(
+        self,
+        key_range: KeyRange,
+        plan: ChunkPlan | None,
+        bisector: FailureBisector[Key],
+        error: BaseException,
+    ) -> None:
+        """A connection was lost in the chunk with which *extent* begins."""
+        with self._lock:
+            before = self._suspects.get(key_range.number)
+            losses = 1 + (before.losses if before is not None and before.lower == key_range.lower else 0)
+            self._suspects[key_range.number] = Suspect(key_range.lower, plan, bisector, error, losses)
+
+    def suspected(self, key_range: KeyRange) -> Suspect | None:
+        """What was said of the chunk with which *extent* begins; nothing once it is committed."""
+        with self._lock:
+            found = self._suspects.get(key_range.number)
+            if found is not None and found.lower != key_range.lower:
+                del self._suspects[key_range.number]
+                return None
+            return found
 
     def set_totals(self, total: int, done: int, *, moved: int) -> None:
         """The rows were counted beside the work, when it had *moved* so many."""

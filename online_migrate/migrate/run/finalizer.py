@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from online_migrate import state
 from online_migrate.counting import count_pending, still_failing
-from online_migrate.dialects.errors import DATABASE_ERRORS, error_message
+from online_migrate.dialects.blame import Blame
+from online_migrate.driver_errors import DATABASE_ERRORS, error_message
 from online_migrate.kinds.bound import BoundMigration
 from online_migrate.kinds.execution import NOT_VERIFIED, UserError, apply_chunk, read, transform_rows
 from online_migrate.migrate.run.context import RunState
@@ -166,10 +167,14 @@ class Finalizer:
             try:
                 self._run_state.done += self._in_transaction(lambda key=key: self._retry_row(key))  # type: ignore[misc]
             except (UserError, *DATABASE_ERRORS) as error:
-                if not isinstance(error, UserError) and self._migration.dialect.is_connection_lost(error):
+                if not isinstance(error, UserError) and not self._is_of_row(error):
                     raise
                 text = truncate_error(error if isinstance(error, UserError) else error_message(error))
                 self._in_transaction(lambda key=key, text=text: self._record_failure(key, text))  # type: ignore[misc]
+
+    def _is_of_row(self, error: BaseException) -> bool:
+        dialect = self._migration.dialect
+        return dialect.blame(error) in (Blame.ROW, Blame.SIZE) and not dialect.is_connection_lost(error)
 
     def _record_failure(self, key: str, error: str) -> None:
         state.record_failures(self._connection, self._migration.name, self._run_state.run, {key: error})

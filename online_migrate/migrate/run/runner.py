@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import random
 import secrets
 import threading
@@ -12,12 +13,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from online_migrate import exceptions, state
 from online_migrate.counting import RowCounts, count_rows, still_failing
-from online_migrate.ddl.session import connect, server_down
+from online_migrate.ddl.session import connect
 from online_migrate.dialects import dialect_of
-from online_migrate.dialects.errors import CLEANUP_ERRORS, DATABASE_ERRORS, error_message
+from online_migrate.dialects.blame import Blame
+from online_migrate.driver_errors import CLEANUP_ERRORS, DATABASE_ERRORS, error_message
 from online_migrate.kinds.bound import BoundMigration
 from online_migrate.kinds.definition import Backfill, DataMigration
 from online_migrate.kinds.execution import UserError
+from online_migrate.kinds.visibility import require_visible
 from online_migrate.migrate.progress import Listener, RateMeter
 from online_migrate.migrate.run.context import RunContext, RunState
 from online_migrate.migrate.run.finalizer import Finalizer, NotConverging, any_range_held
@@ -28,12 +31,14 @@ from online_migrate.migrate.worker.session import data_connection, run_read_tran
 from online_migrate.migrate.worker.worker import TooManyFailures, Worker, truncate_error
 from online_migrate.state import Status
 from online_migrate.waiting import backoff
+from online_migrate.walk.chunk_size import ChunkSize
 from online_migrate.walk.chunker import KeyUnreadable
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 _COUNT_TIMEOUT = 0.05
 """Seconds for which a run waits to know how many rows there are."""
 _MAX_RECONNECTS = 12
@@ -79,7 +84,7 @@ class Runner:
                 held = self._in_transaction(connection, work)
             except DATABASE_ERRORS as error:
                 if self._dialect.is_connection_lost(error):
-                    raise server_down(self._context.engine.url, error) from error
+                    raise
                 # Another runner wrote the record between our look and our INSERT: now it is there.
                 held = self._in_transaction(connection, work)
         if held is not None:
@@ -179,28 +184,34 @@ class Runner:
     def _run_worker_with_reconnect(self, heartbeat: Heartbeat) -> None:
         """Another worker takes its place when its lease or its connection is lost."""
         pauses: Iterator[float] = iter(())
-        done = -1
+        progress = -1
+        # What was learned of the rows does not depend on the connection.
+        size = self._context.pace.controller(self._migration.largest_chunk)
         while not self._run_state.should_stop:
-            if self._run_state.done != done:
-                # Rows were moved since: what is lost now has nothing to do with what was lost before.
-                pauses = backoff(waited=0.2, attempts=_MAX_RECONNECTS, longest=5.0, jitter=random.Random())
-                done = self._run_state.done
+            if self._run_state.progress != progress:
+                # Chunks were committed since: what is lost now has nothing to do with what was lost before.
+                pauses = _reconnects()
+                progress = self._run_state.progress
             try:
                 # A chunk that a crash of the server takes back goes with its checkpoint, and is done again.
                 with data_connection(self._context.engine, self._context.lease, lasting=False) as connection:
                     while not self._run_state.should_stop:
-                        if self._work_on_connection(connection, heartbeat):
+                        if self._work_on_connection(connection, heartbeat, size):
                             return
-            except (*DATABASE_ERRORS, exceptions.ServerDown) as error:
+            except (*CLEANUP_ERRORS, exceptions.ServerDown) as error:
                 lost = isinstance(error, exceptions.ServerDown) or self._dialect.is_connection_lost(error)
                 pause = next(pauses, None)
                 if not lost or pause is None:
                     raise
+                _log.info(
+                    "%s: the connection was lost, connecting again in %.1f s: %s",
+                    *(self._migration.name, pause, error_message(error)),
+                )
                 self._context.clock.wait(pause, self._context.stop)
 
-    def _work_on_connection(self, connection: Connection, heartbeat: Heartbeat) -> bool:
+    def _work_on_connection(self, connection: Connection, heartbeat: Heartbeat, size: ChunkSize) -> bool:
         """True if there is nothing left to do for this worker."""
-        worker = Worker(self._run_state, self._migration, connection, heartbeat)
+        worker = Worker(self._run_state, self._migration, connection, heartbeat, size)
         try:
             answer = worker.work()
             if answer is AcquireResult.EXHAUSTED:
@@ -243,19 +254,27 @@ class Runner:
 
     def _result(self, connection: Connection, outcome: Outcome) -> Result:
         bound = self._migration
-        failing, record = self._in_read_transaction(
-            connection,
-            lambda: (
-                still_failing(connection, bound.migration, bound.subject),
-                state.get_record(connection, bound.name),
-            ),
-        )
+        failing = self._failing(connection)
+        record = self._in_read_transaction(connection, lambda: state.get_record(connection, bound.name))
         error = None
         if outcome is Outcome.FAILED and record is not None:
             error = record.error
         if outcome is Outcome.SUSPENDED:
             error = _resume_hint(bound.name, self._run_state.status)
-        return Result(bound.name, outcome, done=self._run_state.done, failed=len(failing), error=error)
+        return Result(bound.name, outcome, done=self._run_state.done, failed=failing, error=error)
+
+    def _failing(self, connection: Connection) -> int:
+        """Rows that are recorded as failed; all of them where ``pending`` cannot be evaluated for one."""
+        bound = self._migration
+        try:
+            return len(
+                self._in_read_transaction(
+                    connection, lambda: still_failing(connection, bound.migration, bound.subject)
+                )
+            )
+        except exceptions.PendingUnreadable as error:
+            _log.info("%s: %s", bound.name, error)
+        return len(self._in_read_transaction(connection, lambda: state.failed_keys(connection, bound.name)))
 
     # --- one transaction each --------------------------------------------------------------------
 
@@ -264,6 +283,13 @@ class Runner:
 
     def _in_read_transaction(self, connection: Connection, read: Callable[[], T]) -> T:
         return run_read_transaction(self._context.clock, self._dialect, connection, read)
+
+
+def _reconnects() -> Iterator[float]:
+    """The pauses before each new connection: none before the first, because the network may be back."""
+    yield 0.0
+    yield 0.1
+    yield from backoff(waited=0.2, attempts=_MAX_RECONNECTS, longest=5.0, jitter=random.Random())
 
 
 def _new_meter(context: RunContext, bound: BoundMigration, connection: Connection) -> tuple[RateMeter, bool]:
@@ -280,10 +306,16 @@ def _new_meter(context: RunContext, bound: BoundMigration, connection: Connectio
                 with bound.dialect.statement_timeout(connection, _COUNT_TIMEOUT):
                     counts = _count_rows(bound, connection)
     except exceptions.PendingUnreadable as error:
-        if error.__cause__ is None or not bound.dialect.is_statement_timeout(error.__cause__):
+        if error.__cause__ is None or not _may_be_of_a_row(bound, error.__cause__):
             raise
         return RateMeter(bound.name, total=None, done=done, clock=context.clock), False
     return RateMeter(bound.name, total=counts.total, done=counts.done, clock=context.clock), True
+
+
+def _may_be_of_a_row(bound: BoundMigration, error: BaseException) -> bool:
+    """The rows could not be counted, and may be migrated all the same: it takes long, or a row is broken."""
+    dialect = bound.dialect
+    return dialect.is_statement_timeout(error) or dialect.blame(error) in (Blame.ROW, Blame.SIZE)
 
 
 def _recorded(bound: BoundMigration, connection: Connection) -> int:
@@ -303,32 +335,50 @@ def _resume_hint(name: str, status: Status) -> str:
 def check(engine: Engine, migrations: Iterable[DataMigration]) -> None:
     """Refuses what is wrong in how data migrations are written, before any of them changes a row.
 
-    Raises :class:`~online_migrate.exceptions.DataMigrationBroken`. A table or a column that is not there
-    is no such thing: only the data migration that needs it fails.
+    Raises :class:`~online_migrate.exceptions.DataMigrationBroken`, or
+    :class:`~online_migrate.exceptions.RowsHidden`. A table or a column that is not there is no such thing:
+    only the data migration that needs it fails.
     """
     with connect(engine) as connection:
         for migration in migrations:
             with contextlib.suppress(exceptions.PendingUnreadable):
                 if migration.table is not None or migration.has_pending:
                     subject = migration.subject(connection)
+                    require_visible(connection, migration, subject)
                     if isinstance(migration, Backfill):
                         migration.values_for(subject.table)
 
 
 def run_one(context: RunContext, migration: DataMigration) -> Result:
     """Runs one data migration that walks a table, and says what came of it."""
-    with data_connection(context.engine, context.lease) as connection:
-        try:
-            runner = Runner(context, migration, connection)
-        except (exceptions.PendingUnreadable, exceptions.DataMigrationBroken) as error:
-            return Result(migration.name, Outcome.FAILED, error=f"{error}")
-        held = runner.start(connection)
+    try:
+        runner = _reconnecting(context, lambda connection: Runner(context, migration, connection))
+    except (exceptions.PendingUnreadable, exceptions.DataMigrationBroken) as error:
+        return Result(migration.name, Outcome.FAILED, error=f"{error}")
+    held = _reconnecting(context, runner.start)
     if held is not None:
         return held
     # A connection that does nothing for hours would not be there any more at the end.
     runner.work()
-    with data_connection(context.engine, context.lease) as connection:
-        return runner.end(connection)
+    return _reconnecting(context, runner.end)
+
+
+def _reconnecting(context: RunContext, work: Callable[[Connection], T]) -> T:
+    """*work*, which can be repeated, on a connection of its own; on another one when that is lost."""
+    pauses = _reconnects()
+    while True:
+        try:
+            with data_connection(context.engine, context.lease) as connection:
+                return work(connection)
+        except (*CLEANUP_ERRORS, exceptions.ServerDown) as error:
+            lost = isinstance(error, exceptions.ServerDown) or dialect_of(context.engine).is_connection_lost(
+                error
+            )
+            pause = next(pauses, None)
+            if not lost or pause is None or context.stop.requested:
+                raise
+            _log.info("connecting again in %.1f s: %s", pause, error_message(error))
+            context.clock.wait(pause, context.stop)
 
 
 def each(results: Iterator[Result], listener: Listener) -> list[Result]:

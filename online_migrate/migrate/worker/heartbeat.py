@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from online_migrate import state
 from online_migrate.background import ConnectionLoop
 from online_migrate.dialects import Dialect, dialect_of
-from online_migrate.dialects.errors import CLEANUP_ERRORS, error_message
+from online_migrate.driver_errors import CLEANUP_ERRORS, error_message
 from online_migrate.migrate.run.context import RunState, read_status
 
 if TYPE_CHECKING:

@@ -36,10 +36,14 @@ class Planner:
         self._run_state = run_state
         self._migration = bound
         self._bisector = bisector
+        self.blind = False
+        """``pending`` fails for a row: keys are read without it, until that row stands alone."""
 
     def uses_key_list(self, key_range: KeyRange) -> bool:
         """The rows are named one by one, because no other may be touched, instead of a range of keys."""
-        return key_range.sweep or self._run_state.context.budget.limited or self._bisector.active
+        return (
+            key_range.sweep or self._run_state.context.budget.limited or self._bisector.active or self.blind
+        )
 
     def plan(self, connection: Connection, key_range: KeyRange, size: int) -> ChunkPlan:
         """The next *size* rows of the extent, or those up to its end."""
@@ -60,11 +64,13 @@ class Planner:
         chunker, bound = self._migration.chunker, self._migration
         end = self._bisector.end if self._bisector.active else key_range.upper
         assert end is not None
-        only_pending = key_range.sweep or self._bisector.active
+        only_pending = (key_range.sweep or self._bisector.active) and not self.blind
         condition = chunker.up_to(end)
         if only_pending and bound.pending is not None:
             condition = condition & bound.pending
-        keys = chunker.next_keys(connection, key_range.lower, size, condition, sparse=key_range.sweep)
+        keys = chunker.next_keys(
+            connection, key_range.lower, size, condition, sparse=key_range.sweep and not self.blind
+        )
         upper = keys[-1] if len(keys) == size else end
         if keys and len(keys) == size:
             checked_key(bound.name, chunker, key_range.lower, upper)

@@ -11,13 +11,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import sqlalchemy as sa
+
 from online_migrate import exceptions, state
 from online_migrate.dialects import Dialect
-from online_migrate.dialects.errors import CLEANUP_ERRORS, DATABASE_ERRORS, error_message
+from online_migrate.dialects.blame import Blame
+from online_migrate.driver_errors import CLEANUP_ERRORS, DATABASE_ERRORS, error_message
 from online_migrate.kinds.bound import BoundMigration
 from online_migrate.kinds.execution import (
     PreparedRows,
@@ -30,7 +34,7 @@ from online_migrate.kinds.execution import (
 )
 from online_migrate.migrate.executor.pipeline import ChunkPipeline
 from online_migrate.migrate.executor.prefetch import Prefetcher, PreparedChunk
-from online_migrate.migrate.executor.scheduler import PipelineContext, PipelineScheduler
+from online_migrate.migrate.executor.scheduler import CommittedChunk, PipelineContext, PipelineScheduler
 from online_migrate.migrate.run.context import MAX_SLEEP, RunState
 from online_migrate.migrate.worker.bisection import FailureBisector
 from online_migrate.migrate.worker.chunk_timer import ChunkTimer
@@ -46,7 +50,8 @@ from online_migrate.migrate.worker.lease import (
 from online_migrate.migrate.worker.planner import ChunkPlan, Planner
 from online_migrate.migrate.worker.session import data_connection, run_read_transaction, run_transaction
 from online_migrate.walk.checkpoint import encode_key
-from online_migrate.walk.chunker import Key
+from online_migrate.walk.chunk_size import ChunkSize
+from online_migrate.walk.chunker import Chunk, Key
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -64,8 +69,14 @@ class Worker:
     """Works on one data migration, on a connection of its own. Use :meth:`work`."""
 
     def __init__(
-        self, run_state: RunState, bound: BoundMigration, connection: Connection, heartbeat: Heartbeat
+        self,
+        run_state: RunState,
+        bound: BoundMigration,
+        connection: Connection,
+        heartbeat: Heartbeat,
+        size: ChunkSize | None = None,
     ) -> None:
+        """*size*: the controller of the worker before it, whose connection was lost."""
         self.id = secrets.token_hex(8)
         self._run_state = run_state
         self._migration = bound
@@ -73,7 +84,7 @@ class Worker:
         self._heartbeat = heartbeat
         self._dialect: Dialect = bound.dialect
         self._leases = LeaseManager(bound, self.id, run_state.context.lease)
-        self._size = run_state.context.pace.controller(bound.largest_chunk)
+        self._size = size or run_state.context.pace.controller(bound.largest_chunk)
         self._timer = ChunkTimer(run_state.context.clock.monotonic)
         self._bisector: FailureBisector[Key] = FailureBisector()
         self._planner = Planner(run_state, bound, self._bisector)
@@ -88,6 +99,8 @@ class Worker:
         self._session = 0
         self._plan: ChunkPlan | None = None
         """Of the chunk in hand."""
+        self._too_large = 0
+        """Rows of the range that is bisected because it was too large; 0: none, or a row of it has failed."""
 
     def work(self) -> AcquireResult | None:
         """Works until all is done, or the crew is called off; gives why it left, None if it was told to."""
@@ -196,19 +209,29 @@ class Worker:
             context.throttling.activity,
             self._leases.lock_dead_workers(self._connection, context.clock) as dead,
         ):
-            seen = self._candidate or self._in_read_transaction(
-                lambda: self._find_candidate(self._connection)
-            )
+            seen = self._candidate or self._surveyed()
             self._candidate = None
             now = dataclasses.replace(seen, dead=dead)
             answer = self._in_transaction(lambda: self._leases.acquire(self._connection, now))
         if isinstance(answer, KeyRange):
             self._key_range = answer
+            self._after_loss(answer)
             return None
         if answer is AcquireResult.BUSY:
             self._discard_prefetched()
             self._sleep(_IDLE_POLL_INTERVAL)
         return answer
+
+    def _surveyed(self) -> RangeCandidate:
+        survey = lambda: self._find_candidate(self._connection)  # noqa: E731
+        try:
+            return self._in_read_transaction(survey)
+        except DATABASE_ERRORS as error:
+            if self._leases.blind or self._blame(error) not in (Blame.ROW, Blame.SIZE):
+                raise
+            _log.info("%s: pending cannot be evaluated, sweeping all rows: %s", self._migration.name, error)
+            self._leases.blind = True
+        return self._in_read_transaction(survey)
 
     def _find_candidate(self, connection: Connection) -> RangeCandidate:
         rows = range_size(self._size.size, self._run_state.context.pace, self._run_state.fair_share_rows)
@@ -227,12 +250,20 @@ class Worker:
         key_range = self._key_range
         assert key_range is not None
         with self._run_state.context.throttling.activity:
-            ended = None if self._scheduler is None else self._scheduler.commit_next(key_range)
+            ended = self._in_turns(key_range)
             took = self._process_serially(key_range) if ended is None else 0.0
         if ended is not None:
             self._candidate = ended.candidate or self._candidate
             self._chunk_committed(key_range, ended.plan, ended.done, prepared=ended.read_seconds)
         self._sleep_after(took)
+
+    def _in_turns(self, key_range: KeyRange) -> CommittedChunk | None:
+        try:
+            return None if self._scheduler is None else self._scheduler.commit_next(key_range)
+        except DATABASE_ERRORS as error:
+            if self._is_lost(error):
+                self._run_state.suspect(key_range, None, self._bisector, error)
+            raise
 
     def _chunk_committed(
         self, key_range: KeyRange, plan: ChunkPlan, done: int, *, prepared: float = 0.0
@@ -246,7 +277,7 @@ class Worker:
     def _process_serially(self, key_range: KeyRange) -> float:
         """A chunk from its beginning to its end; gives the seconds from which there is to rest."""
         context = self._run_state.context
-        size = self._bisector.limit if self._bisector.active else self._size.size
+        size = min(self._bisector.limit, self._largest) if self._bisector.active else self._size.size
         reserved = context.budget.reserve(size)
         if not reserved:
             return 0.0
@@ -257,15 +288,15 @@ class Worker:
         self._plan = None
         try:
             if ready is None and self._migration.is_per_row:
-                ready = self._prepare(self._connection, key_range, reserved, self._keepalive)
+                self._plan, seconds = self._planned(self._connection, key_range, reserved)
+                ready = self._read(self._connection, self._plan, seconds, self._keepalive)
             if ready is not None:
                 self._plan = ready.plan
                 self._prefetch(key_range, ready.plan)
             migrated = self._write(key_range, ready, reserved)
         except (UserError, *DATABASE_ERRORS) as error:
-            if self._plan is None or self._plan.chunk is None or not self._blames_rows(error):
+            if not self._attribute(key_range, error):
                 raise
-            self._bisect(key_range, self._plan, error)
         finally:
             context.budget.settle(reserved, migrated)
         # After the last rows of a range there is nothing to rest from, and an old version writes the next.
@@ -276,12 +307,23 @@ class Worker:
         self, connection: Connection, key_range: KeyRange, size: int, keepalive: Callable[[], None]
     ) -> PreparedChunk:
         """Plans a chunk, reads its rows, and asks the function what they become; locks none of them."""
+        plan, seconds = self._planned(connection, key_range, size)
+        return self._read(connection, plan, seconds, keepalive)
+
+    def _planned(self, connection: Connection, key_range: KeyRange, size: int) -> tuple[ChunkPlan, float]:
+        """Plans a chunk in a transaction of its own; gives the plan, and the time when that was done."""
+        clock = self._run_state.context.clock
+        with self._run_state.context.throttling.activity:
+            work = lambda: self._planner.plan(connection, key_range, size)  # noqa: E731
+            return run_read_transaction(clock, self._dialect, connection, work), clock.monotonic()
+
+    def _read(
+        self, connection: Connection, plan: ChunkPlan, began: float, keepalive: Callable[[], None]
+    ) -> PreparedChunk:
+        """Reads the rows of a chunk that is planned, and calls the function."""
         clock, bound, dialect = self._run_state.context.clock, self._migration, self._dialect
         with self._run_state.context.throttling.activity:
-            plan = run_read_transaction(
-                clock, dialect, connection, lambda: self._planner.plan(connection, key_range, size)
-            )
-            began, prepared, chunk = clock.monotonic(), None, plan.chunk
+            prepared, chunk = None, plan.chunk
             if chunk is not None and bound.is_per_row:
                 rows = run_read_transaction(
                     clock, dialect, connection, lambda: read(connection, bound, chunk)
@@ -361,6 +403,12 @@ class Worker:
     def _advance(self, key_range: KeyRange, upper: Key) -> None:
         self._bisector.passed(upper)
         self._key_range = None if upper == key_range.upper else dataclasses.replace(key_range, lower=upper)
+        if not self._bisector.active or self._key_range is None:
+            self._planner.blind = False
+        if self._too_large and not self._bisector.active:
+            # No row of it failed by itself: together they were too many.
+            self._size.limit(self._too_large // 2, patience=_PATIENCE)
+            self._too_large = 0
 
     def _sleep_after(self, took: float) -> None:
         rest = max(
@@ -369,36 +417,103 @@ class Worker:
         if rest:
             self._sleep(min(rest, MAX_SLEEP))
 
-    # --- rows that fail --------------------------------------------------------------------------
+    # --- errors ----------------------------------------------------------------------------------
 
-    def _blames_rows(self, error: BaseException) -> bool:
-        """True if fewer rows may fare better."""
+    @property
+    def _largest(self) -> int:
+        return self._size.limits.largest
+
+    def _blame(self, error: BaseException) -> Blame:
         if isinstance(error, UserError):
-            return error.of_rows
-        dialect = self._dialect
-        return not (
-            dialect.is_connection_lost(error) or dialect.is_transient(error) or dialect.is_systemic(error)
+            return Blame.ROW if error.of_rows else Blame.MIGRATION
+        return self._dialect.blame(error)
+
+    def _attribute(self, key_range: KeyRange, error: BaseException) -> bool:
+        """Does what an error of a chunk asks for; False: it ends this worker."""
+        blame = self._blame(error)
+        if self._is_lost(error):
+            self._run_state.suspect(key_range, self._plan, self._bisector, error)
+            return False
+        if blame not in (Blame.ROW, Blame.SIZE):
+            return False
+        if self._plan is None:
+            return self._plan_by_range(error)
+        if self._plan.chunk is None:
+            return False
+        self._bisect(key_range, self._plan, error, blame)
+        return True
+
+    def _is_lost(self, error: BaseException) -> bool:
+        return not isinstance(error, UserError) and self._dialect.is_connection_lost(error)
+
+    def _plan_by_range(self, error: BaseException) -> bool:
+        """``pending`` fails for a row while rows are looked for: chunks are ranges of keys instead.
+
+        False: they are that already.
+        """
+        if self._planner.blind:
+            return False
+        _log.info("%s: pending cannot be evaluated, planning by key: %s", self._migration.name, error)
+        self._planner.blind = True
+        return True
+
+    def _after_loss(self, key_range: KeyRange) -> None:
+        """What the loss of a connection says of the chunk with which *extent* begins."""
+        suspect = self._run_state.suspected(key_range)
+        if suspect is None:
+            return
+        if suspect.plan is not None and self._blame(suspect.error) is Blame.SIZE:
+            self._bisector.adopt(suspect.isolation)
+            self._bisect(key_range, suspect.plan, suspect.error, Blame.SIZE)
+            return
+        # It may be lost again: then a shorter chunk is done by that time, or is small enough for a limit of a
+        # proxy or of the server. A few chunks later it is as long as before.
+        size = self._size.limit(self._size.size // _AFTER_LOSS, patience=1)
+        _log.info(
+            "%s: the connection was lost %d time(s) at %s; on with %d rows",
+            *(self._migration.name, suspect.losses, key_range, size),
         )
 
-    def _bisect(self, key_range: KeyRange, plan: ChunkPlan, error: BaseException) -> None:
+    def _bisect(self, key_range: KeyRange, plan: ChunkPlan, error: BaseException, blame: Blame) -> None:
         chunk = plan.chunk
         assert chunk is not None
         # Who reads ahead plans by ranges only, as long as no row is being isolated.
         self._prefetcher.wait(self._keepalive)
-        keys = self._in_read_transaction(
-            lambda: self._migration.chunker.next_keys(self._connection, chunk.lower, _ALL, chunk.where)
-        )
+        self._run_state.progressed()
+        keys = self._keys_of(chunk)
         if not keys:
             # Whoever was the reason is gone by now, and everything else of the chunk is done.
             self._in_transaction(lambda: self._leases.advance(self._connection, key_range, plan.upper, 0))
             self._advance(key_range, plan.upper)
             return
+        if blame is Blame.SIZE and not self._bisector.active:
+            self._too_large = len(keys)
         if not self._bisector.failed(len(keys), plan.upper):
+            _log.info("%s: %d rows failed together, trying fewer: %s", self._migration.name, len(keys), error)
             return
+        self._too_large = 0
         text = truncate_error(f"{error}" if isinstance(error, UserError) else error_message(error))
         self._in_transaction(lambda: self._record_failure(key_range, keys[0], text, plan.upper))
         self._advance(key_range, plan.upper)
         self._check_max_failures(1)
+
+    def _keys_of(self, chunk: Chunk) -> list[Key]:
+        """The rows of a chunk that failed; all in its range where ``pending`` cannot be evaluated."""
+
+        def keys(condition: sa.ColumnElement[bool]) -> list[Key]:
+            chunker = self._migration.chunker
+            return self._in_read_transaction(
+                lambda: chunker.next_keys(self._connection, chunk.lower, _ALL, condition)
+            )
+
+        if not self._planner.blind:
+            try:
+                return keys(chunk.where)
+            except DATABASE_ERRORS as error:
+                if self._blame(error) not in (Blame.ROW, Blame.SIZE):
+                    raise
+                self._plan_by_range(error)
+        return keys(chunk.range)
 
     def _record_failure(self, key_range: KeyRange, key: Key, error: str, upper: Key) -> None:
         state.record_failures(
@@ -418,6 +533,11 @@ class Worker:
 
 
 _ALL = 2**31 - 1
+_PATIENCE = 32
+"""Chunks after which a size that was too large is tried again."""
+_AFTER_LOSS = 8
+"""By this the chunk in which a connection was lost is divided."""
+_log = logging.getLogger(__name__)
 
 
 class TooManyFailures(exceptions.Failed):
