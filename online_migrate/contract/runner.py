@@ -59,12 +59,13 @@ def run(runner: RevisionRunner, revision: str) -> None:
     if required is UNDECLARED:
         raise exceptions.Refused(reason=f"contract revision {revision} does not say what it requires")
     targets = _Targets(runner, revision, required)
+    applied = runner.applied()
     runner.say(f"contract {revision}: {graph.revisions[revision].doc or 'no message'}")
     with permit(runner.project.config, [revision]):
         try:
             runner.apply(
                 revision,
-                watch=lambda journal: ContractGuard(runner, required, journal, targets.named),
+                watch=lambda journal: ContractGuard(runner, required, journal, targets.named, applied),
                 tables=targets.names,
             )
         except exceptions.GateClosed as closed:
@@ -174,7 +175,12 @@ class ContractGuard:
     confines = True
 
     def __init__(
-        self, runner: RevisionRunner, required: Sequence[str], journal: Journal, named: Sequence[LockTarget]
+        self,
+        runner: RevisionRunner,
+        required: Sequence[str],
+        journal: Journal,
+        named: Sequence[LockTarget],
+        applied: frozenset[str],
     ) -> None:
         self._stepper = runner
         self._revision = journal.revision
@@ -183,7 +189,7 @@ class ContractGuard:
         self._dialect = runner.session.dialect
         self._connection: Connection = runner.session.connection
         self._records = runner.session.journal_connection or self._connection
-        self._verification = LockedVerification(journal, self._connection, self._records, required)
+        self._verification = LockedVerification(journal, self._connection, self._records, required, applied)
         self._lock: HeldLock | None = None
         self._look_again = False
 
