@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.servers import CATALOG, DEFAULT_NAMES, Fleet, Server, ServerError
@@ -43,6 +44,9 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "each_product: without --server, on one version of each product; the suite has to end"
     )
     config.addinivalue_line("markers", "long: takes minutes; only run with --long")
+    # A busy machine is no failure: no test asserts a time.
+    hypothesis.settings.register_profile("no deadline", deadline=None)
+    hypothesis.settings.load_profile("no deadline")
     config.stash[FLEET] = Fleet()
 
 
