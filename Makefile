@@ -1,4 +1,5 @@
 # make test     everything: format, types, import rules, and the tests on every database server
+# make check    in under three minutes: format, types, import rules, unit tests, main tests on SQLite
 # make demo     the guided tour, on SQLite
 # make oldest   part of the tests, on SQLite, with SQLAlchemy 2.0; 'make test' does it too
 # make lint     format, types and import rules only
@@ -12,12 +13,16 @@ DEV := $(VENV)/.installed-dev
 PLAIN := $(VENV)/.installed
 OLDEST := .venv-oldest
 PYTEST_OPTIONS ?= -n 4 --dist worksteal
+CHECKED := $(addprefix tests/functional/test_,gate.py contract.py expand.py migrate.py kinds.py status.py errors.py)
 
 .DEFAULT_GOAL := test
-.PHONY: test oldest demo lint servers clean
+.PHONY: test check oldest demo lint servers clean
 
 test: lint servers oldest
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS) tests
+
+check: lint
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS) --server sqlite tests/unit $(CHECKED)
 
 oldest: $(OLDEST)/.installed
 	$(OLDEST)/bin/python -m pytest $(PYTEST_OPTIONS) --server sqlite tests/unit tests/functional/test_migrate.py \
