@@ -57,15 +57,15 @@ def driver_error_of(error: BaseException) -> BaseException | None:
 def find_cause(error: BaseException, kind: type[E]) -> E | None:
     """The error of *kind* that *error* is, or that was raised inside a statement and wrapped by oslo.db."""
     seen: set[int] = set()
-    prefetcher: list[BaseException | None] = [error]
-    while prefetcher:
-        current = prefetcher.pop(0)
+    queue: list[BaseException | None] = [error]
+    while queue:
+        current = queue.pop(0)
         if current is None or id(current) in seen:
             continue
         if isinstance(current, kind):
             return current
         seen.add(id(current))
-        prefetcher += [getattr(current, "inner_exception", None), current.__cause__, current.__context__]
+        queue += [getattr(current, "inner_exception", None), current.__cause__, current.__context__]
     return None
 
 

@@ -335,7 +335,7 @@ class PostgreSQL(Dialect):
         # Every version of a row has the number of the transaction that wrote it.
         return f"CAST({name}.xmin AS text)"
 
-    def table_problem(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
+    def check_table(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
         name = plain_name(connection, schema, table)
         return publication_problem(connection, name) or postgresql_rows.walk_problem(connection, name)
 

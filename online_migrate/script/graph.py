@@ -129,12 +129,12 @@ class Graph:
         """The revision and all that it needs, through ``down_revision`` and ``depends_on``."""
         if revision not in self._ancestors:
             found: set[str] = set()
-            prefetcher = [revision]
-            while prefetcher:
-                current = prefetcher.pop()
+            to_visit = [revision]
+            while to_visit:
+                current = to_visit.pop()
                 if current not in found:
                     found.add(current)
-                    prefetcher.extend(self.revisions[current].parents)
+                    to_visit.extend(self.revisions[current].parents)
             self._ancestors[revision] = frozenset(found)
         return self._ancestors[revision]
 
