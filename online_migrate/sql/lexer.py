@@ -22,6 +22,10 @@ _VARIABLE = re.compile(r"@@?[A-Za-z0-9_.$]+")
 _PLAIN = re.compile(r"""[^'"`\]\\]+""")
 _DOLLAR = re.compile(r"\$([A-Za-z_\x80-\U0010ffff][A-Za-z0-9_\x80-\U0010ffff]*)?\$")
 _EXECUTABLE = re.compile(r"/\*M?!\d*")
+_NEWLINE = re.compile(r"\n")
+_END_OF_LINE = re.compile(r"[\n\r]")
+_CONTINUATION = re.compile(r"[ \t\f\v]*(?:--[^\n\r]*)?[\n\r](?:[ \t\n\r\f\v]|--[^\n\r]*[\n\r])*'")
+"""Between two parts of one text of PostgreSQL: white space and comments, with a line break."""
 _PREFIX = re.compile(r"[eEnNxXbB]|_[A-Za-z0-9]+")
 
 
@@ -62,14 +66,15 @@ def readings(text: str, server: str) -> tuple[tuple[Token, ...], ...]:
     """The different ways in which servers of this product may read *text*, without those that are empty.
 
     MySQL and MariaDB skip or execute ``/*! ... */`` depending on their version, and take a backslash in a
-    text as an escape depending on ``sql_mode``. Raises :class:`Unreadable`.
+    text as an escape depending on ``sql_mode``; PostgreSQL does so depending on
+    ``standard_conforming_strings``. Raises :class:`Unreadable`.
     """
-    if server not in MYSQL:
+    if server == "sqlite":
         return (tuple(_Reader(text, server).tokens()),)
     found: list[tuple[Token, ...]] = []
     failed: Unreadable | None = None
     for backslash in (True, False):
-        for execute in (True, False):
+        for execute in (True, False) if server in MYSQL else (True,):
             try:
                 tokens = tuple(_Reader(text, server, backslash=backslash, execute=execute).tokens())
             except Unreadable as error:
@@ -89,7 +94,7 @@ class _Reader:
         self._text = text
         self._server = server
         self._mysql = server in MYSQL
-        self._backslash = backslash and self._mysql
+        self._backslash = backslash and server != "sqlite"
         self._execute = execute
         self._at = 0
 
@@ -116,8 +121,9 @@ class _Reader:
 
     def _comment(self) -> Iterator[Token]:
         if self._next(2) != "/*":
-            end = self._text.find("\n", self._at)
-            self._at = len(self._text) if end < 0 else end
+            # PostgreSQL ends a comment at a carriage return as well; the other servers do not.
+            end = (_END_OF_LINE if self._server == "postgresql" else _NEWLINE).search(self._text, self._at)
+            self._at = len(self._text) if end is None else end.start()
             return
         start = self._at
         executable = _EXECUTABLE.match(self._text, start) if self._mysql else None
@@ -152,7 +158,7 @@ class _Reader:
         if character == "'":
             return self._quoted("'", Sort.STRING, backslash=self._backslash)
         if character == '"':
-            return self._quoted('"', Sort.NAME, backslash=self._backslash)
+            return self._quoted('"', Sort.NAME, backslash=self._backslash and self._mysql)
         if character == "`" and self._server != "postgresql":
             return self._quoted("`", Sort.NAME)
         if character == "[" and self._server == "sqlite":
@@ -187,12 +193,20 @@ class _Reader:
                 self._at += 2
             elif character == quote:
                 self._at += 1
+                goes_on = _CONTINUATION.match(self._text, self._at) if self._continues(sort) else None
+                if goes_on is not None:
+                    self._at = goes_on.end()
+                    continue
                 return Token(sort, "".join(parts) if sort is Sort.NAME else "", self._at)
             else:
                 run = _PLAIN.match(self._text, self._at)
                 parts.append(run.group() if run else character)
                 self._at += len(parts[-1])
         raise self._unreadable("a text or a name in quotes that does not end", start)
+
+    def _continues(self, sort: Sort) -> bool:
+        """True if a text of this server goes on after a line break, with the escapes of its first part."""
+        return sort is Sort.STRING and self._server == "postgresql"
 
     def _dollar_quoted(self, tag: str) -> Token:
         end = self._text.find(tag, self._at + len(tag))

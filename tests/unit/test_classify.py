@@ -353,11 +353,24 @@ SQLITE = {
     "ATTACH 'x' AS y": D,
 }
 
+POSTGRESQL_TEXTS = {
+    # A comment ends at a carriage return.
+    "SELECT 1 -- x\r; DROP TABLE t": Impact.DESTRUCTIVE,
+    # A text with escapes goes on after a line break, with its escapes.
+    "SELECT E'a'\n'\\' || '; DROP TABLE t; --'": Impact.DESTRUCTIVE,
+    "SELECT 'a' -- b\n 'c'": Impact.READ,
+    # With standard_conforming_strings = off the backslash is an escape.
+    "SELECT 'a\\'; DROP TABLE t; --'": Impact.REFUSED,
+    "SELECT 'C:\\temp'": Impact.READ,
+}
+"""How the scanner of PostgreSQL reads a text (measured with 15.18)."""
+
 CORPUS = (
     [(product, text, effect) for product in SERVERS for text, effect in EVERYWHERE.items()]
     + [(product, text, effect) for product in ("mysql", "mariadb") for text, effect in MYSQL_FAMILY.items()]
     + [("mariadb", text, effect) for text, effect in MARIADB.items()]
     + [("postgresql", text, effect) for text, effect in POSTGRESQL.items()]
+    + [("postgresql", text, effect) for text, effect in POSTGRESQL_TEXTS.items()]
     + [("sqlite", text, effect) for text, effect in SQLITE.items()]
 )
 

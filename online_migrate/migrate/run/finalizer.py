@@ -194,7 +194,8 @@ class Finalizer:
             prepared = dataclasses.replace(transform_rows(bound, chunk, rows, lambda: None), lock=True)
         result = apply_chunk(connection, bound, chunk, prepared)
         state.forget_failures(connection, bound.name, [key])
-        state.record_failures(connection, bound.name, self._run_state.run, result.failures)
+        failures = {row: truncate_error(error) for row, error in result.failures.items()}
+        state.record_failures(connection, bound.name, self._run_state.run, failures)
         state.add_done(connection, bound.name, result.done)
         return result.done
 
