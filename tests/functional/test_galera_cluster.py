@@ -195,7 +195,7 @@ def test_what_a_node_says_of_flow_control_grows_while_it_lasts(
         for node in cluster.nodes:
             engine = stack.enter_context(engine_on(node, database))
             found.append((FlowControl(Clock()), stack.enter_context(engine.connect())))
-        look = lambda: [throttler.look(connection) for throttler, connection in found]  # noqa: E731
+        look = lambda: [throttler.sample(connection) for throttler, connection in found]  # noqa: E731
         look()
         writer = Database(other, database.name, database.folder)
         stack.callback(lambda: writer.engine.dispose())

@@ -86,7 +86,7 @@ def test_a_session_pooler_that_is_declared_is_used(
     with pooled(database.url, tmp_path, "session") as url:
         for command in ("expand", "migrate", "gate", "contract", "status"):
             ran = project.run(command, "--url", url)
-            assert ran.code == 0, (command, ran.output)
+            assert ran.code == 0, (command, ran.err)
         assert _session_of_the_application(url) == [("0", "0", "off")] * 5
 
 
