@@ -66,7 +66,7 @@ class PreparedRows:
     """The results of a row function for the rows of a chunk, before any of the rows is locked."""
 
     rows: Mapping[Key, tuple[Any, ...]]
-    """The rows as they were read, by key; the last value is the version, where the server has one."""
+    """By key: the version of each row, or all of its values as they were read if rows have no version."""
     results: Mapping[Key, RowResult]
     writes: Sequence[Write] | None = None
     """The statements that write the rows which did not change since the read; None: not built yet."""
@@ -225,7 +225,7 @@ def _backfill(
     return ChunkResult(max(0, moved.done - len(failures)) + mended, failures)
 
 
-# --- row function -------------------------------------------------------------------------
+# --- row function --------------------------------------------------------------------------------
 
 
 @_do.register(RowMigration)
@@ -374,7 +374,7 @@ def _written(connection: Connection, bound: BoundMigration, chunk: Chunk, writes
     return int(_call(f"{bound.name} ({chunk})", execute, connection, writes))
 
 
-# --- chunk function -----------------------------------------------------------------------
+# --- chunk function ------------------------------------------------------------------------------
 
 
 @_do.register(BatchMigration)
@@ -405,7 +405,7 @@ def _batch(
     return ChunkResult(len(keys) - len(failures), failures, recorded=gone)
 
 
-# --- all kinds ---------------------------------------------------------------------------------
+# --- all kinds -----------------------------------------------------------------------------------
 
 
 def _call(where: str, function: Callable[..., Any], *arguments: Any) -> Any:
