@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 Keepalive = Callable[[], None]
-"""Called periodically while the worker's thread waits; keeps its sessions from the server's idle timeout."""
+"""Called periodically while the worker's thread waits; prevents an idle timeout of its sessions."""
 _KEEPALIVE_INTERVAL = 0.5
 """Seconds between two keepalive calls while the worker waits for the background thread."""
 

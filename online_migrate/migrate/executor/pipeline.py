@@ -149,8 +149,8 @@ class ChunkPipeline:
     def supports(bound: BoundMigration, pace: Pace) -> bool:
         """Returns True if chunks can be written before the result of the previous chunk is known.
 
-        The pace must not be adaptive, and its chunks must be long, so that it is not meant to spare the
-        application.
+        The pace must not be adaptive, and its target time must be 0.1 s or longer: any other pace is meant to
+        leave capacity to the application.
 
         The walk must be by the primary key: at the end of a range of another index MariaDB waits for the row
         after it, which the chunk written ahead has locked. A row function requires row versions, so that it
@@ -294,7 +294,7 @@ class ChunkPipeline:
     def rollback(self) -> None:
         """Rolls back all in-flight chunks, and closes the second connection.
 
-        Raises the error of a lost session: SQLAlchemy would replace it by a new session without the settings.
+        Raises the error of a lost session: SQLAlchemy would replace it with a new one without the settings.
         """
         errors = self._rollback_all()
         for error in errors:

@@ -56,7 +56,7 @@ class RemainingWork:
     """True if there are rows above the walk's high watermark, and there is no ``pending`` expression."""
     failing: Mapping[str, str]
     resolved: frozenset[str]
-    """Keys of rows that are recorded as failed and are migrated now."""
+    """Keys of rows that are recorded as failed and do not fail any more."""
     not_retried: tuple[str, ...]
     """Keys of rows that failed in an earlier run and were not tried again in this run."""
 

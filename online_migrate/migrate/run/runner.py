@@ -190,7 +190,7 @@ class Runner:
             self._run_state.stop(error)
 
     def _run_worker_with_reconnect(self, heartbeat: Heartbeat) -> None:
-        """Runs a worker, and replaces it by a new one when its lease or its connection is lost."""
+        """Runs a worker, and replaces it with a new one when its lease or its connection is lost."""
         pauses: Iterator[float] = iter(())
         progress = -1
         # The measurements of the chunk size controller do not depend on the connection.
@@ -377,7 +377,7 @@ def run_one(context: RunContext, migration: DataMigration) -> Result:
     held = _reconnecting(context, runner.start)
     if held is not None:
         return held
-    # Not on this connection: after hours of idle time it would be closed by the end of the run.
+    # The start and the end use one connection each: an idle one would be closed during a run of hours.
     runner.work()
     return _reconnecting(context, runner.end)
 

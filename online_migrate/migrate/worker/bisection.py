@@ -1,7 +1,7 @@
 """Bisection of a failed chunk, down to the single rows that fail. Pure.
 
-A chunk that fails is tried again with half of its rows, and so on down to a single row, which then is the
-row that fails. After each part that succeeds the size of the parts doubles. So a bad row among many good
+A chunk that fails is tried again with half of its rows, and this is repeated down to a single row, which is
+the row that fails. After each part that succeeds the size of the parts doubles. So a bad row among many good
 ones costs a number of transactions that is the logarithm of the chunk size, and sixty bad rows in sequence
 cost sixty transactions.
 """

@@ -8,8 +8,8 @@ from collections.abc import Callable
 _MIN_SHARE = 0.1
 """The fraction of a time that always counts, because the fixed cost that is subtracted is an estimate."""
 _MAX_CALL_TIME = 0.5
-"""The maximum time, in seconds, of all calls of a row function in a chunk: for so long a stop signal is not
-handled, and so many calls are repeated after a kill."""
+"""The target for the total time of a chunk's row function calls, in seconds: for that time a stop signal is
+not handled, and these calls are repeated after a kill."""
 
 
 class ChunkTimer:

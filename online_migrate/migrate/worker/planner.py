@@ -42,7 +42,7 @@ class Planner:
     def uses_key_list(self, key_range: KeyRange) -> bool:
         """Returns True if the next chunk is planned by a list of keys instead of a range of keys.
 
-        That is so where the chunk must not include any other row.
+        A list of keys is used where the chunk must not include any other row.
         """
         return (
             key_range.sweep or self._run_state.context.budget.limited or self._bisector.active or self.blind

@@ -360,8 +360,7 @@ class Worker:
 
         def work(prepared: PreparedRows | None) -> tuple[int, int]:
             if ready is None:
-                # A plan of an attempt that the server rolled back must not be blamed for an error in
-                # planning.
+                # An error in planning must not be attributed to the plan of an attempt that was rolled back.
                 self._plan = None
                 self._plan = self._planner.plan(self._connection, key_range, size)
             return self._apply_chunk(key_range, self._current_plan, prepared)
