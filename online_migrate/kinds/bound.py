@@ -1,4 +1,4 @@
-"""A data migration on a live connection: everything about it that its workers share and nobody changes."""
+"""A data migration bound to a live connection: the immutable state that its workers share."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 _VALUES_LOCK = threading.Lock()
-"""For what is asked of a user once in a run, whichever of the threads comes first."""
+"""Guards user code that must be called once in a run, by the first thread that needs its result."""
 
 
 @dataclasses.dataclass(frozen=True)
 class BoundMigration:
-    """What is to be done, and on which table."""
+    """A data migration, its reflected table, and the statements on the table's chunks. Immutable."""
 
     migration: DataMigration
     subject: Subject
@@ -37,38 +37,44 @@ class BoundMigration:
     chunker: Chunker
     writer: BulkWriter
     pending: sa.ColumnElement[bool] | None
-    """The condition of a pending row; None if nobody said what is pending."""
+    """The condition of a pending row; None if the data migration has no ``pending`` expression."""
     preserved_columns: tuple[str, ...]
-    """Columns that change by themselves whenever a row does, and that are to stay as they are."""
+    """Columns that change automatically with every UPDATE of a row, and whose values are to be preserved."""
 
     columns: tuple[sa.Column[Any], ...]
-    """What a function of a row gets to see."""
+    """The columns that are read for a row function."""
     writable_columns: frozenset[str]
-    """The columns that it may set."""
+    """The columns that a row function may set."""
     version: Callable[[str], str] | None
-    """What changes, in SQL, whenever one of these columns does: of the table that is called so."""
+    """Returns SQL whose value changes whenever a column that the function or ``pending`` reads changes.
+
+    The argument is the name, or the alias, of the table in the statement. None: the rows have no version.
+    """
     selected: tuple[sa.ColumnElement[Any], ...]
-    """What is read of a row for its function: the key, *columns*, and the version if there is one."""
+    """The columns of the query for a row function: the key, *columns*, and the version if there is one."""
 
     @property
     def largest_chunk(self) -> int:
-        """Rows; those that a function of a row gets are all held in memory at once."""
+        """The maximum number of rows of a chunk.
+
+        It is smaller for a row function, because all rows of the chunk are in memory at the same time.
+        """
         return 2_500 if self.is_per_row else 100_000
 
     @property
     def is_per_row(self) -> bool:
-        """A function is called for each row, which has to be read before it is written."""
+        """True if a function is called for each row, so that a row must be read before it is written."""
         return isinstance(self.migration, RowMigration)
 
     @property
     def name(self) -> str:
-        """The data migration's."""
+        """The name of the data migration."""
         return self.migration.name
 
     # --- statements on the pending rows of a chunk -----------------------------------------------
 
     def pending_keys(self, connection: Connection, chunk: Chunk) -> list[Key]:
-        """The keys of the rows of *chunk* that are pending."""
+        """Returns the keys of the pending rows of *chunk*."""
         return self.chunker.keys(lambda: self._pending_keys_statement.execute(connection, chunk))
 
     @functools.cached_property
@@ -78,7 +84,7 @@ class BoundMigration:
 
     @functools.cached_property
     def update_statement(self) -> sa.Update:
-        """What a Backfill does to a row, to be restricted to some rows."""
+        """The UPDATE of a Backfill, without a condition; the caller adds the condition of the rows."""
         table = self.subject.table
         untouched = {name: table.c[name] for name in self.preserved_columns if name not in self._values}
         return sa.update(table).values(untouched | self._values)
@@ -95,12 +101,15 @@ class BoundMigration:
 
     @functools.cached_property
     def update_chunk_statement(self) -> CompiledChunkStatement:
-        """A Backfill of a chunk."""
+        """The UPDATE of a Backfill, for the pending rows of a chunk."""
         return self._compiled(self.update_statement.where)
 
     @functools.cached_property
     def update_returning_statement(self) -> CompiledChunkStatement:
-        """The same where :attr:`Dialect.update_returning`: how many rows, and how many are pending still."""
+        """The UPDATE of a Backfill for the pending rows of a chunk, where :attr:`Dialect.update_returning`.
+
+        It returns the number of updated rows, and the number of those that are still pending.
+        """
 
         def build(where: sa.ColumnElement[bool]) -> sa.Executable:
             assert self.pending is not None
@@ -112,12 +121,12 @@ class BoundMigration:
 
     @functools.cached_property
     def select_rows_statement(self) -> CompiledChunkStatement:
-        """What is read of the rows for a function of a row; see :attr:`selected`."""
+        """The query of the pending rows of a chunk for a row function; see :attr:`selected`."""
         return self._compiled(self._rows)
 
     @functools.cached_property
     def select_rows_for_update_statement(self) -> CompiledChunkStatement:
-        """The same, and locks them."""
+        """Like :attr:`select_rows_statement`, and locks the rows (FOR UPDATE)."""
         return self._compiled(lambda where: self._rows(where).with_for_update())
 
     def _rows(self, where: sa.ColumnElement[bool]) -> sa.Select[Any]:
@@ -128,7 +137,13 @@ class BoundMigration:
 
     @classmethod
     def bind(cls, connection: Connection, migration: DataMigration) -> BoundMigration:
-        """Reflects the table; raises what is wrong with it, or with the data migration."""
+        """Reflects the table and binds *migration* to it.
+
+        Raises :class:`~online_migrate.exceptions.PendingUnreadable` if the table, or a column that an
+        expression names, does not exist; :class:`~online_migrate.exceptions.DataMigrationBroken` if the data
+        migration is not valid; :class:`~online_migrate.exceptions.RowsHidden` if rows may be hidden from the
+        session.
+        """
         dialect = dialect_of(connection)
         subject = migration.subject(connection)
         table = subject.table
@@ -161,7 +176,7 @@ def _writer(
     constant: tuple[str, ...],
 ) -> BulkWriter:
     if migration.touch and any(column.onupdate is not None for column in chunker.table.c):
-        # Only SQLAlchemy's own UPDATE computes what a typed table says of them.
+        # Only SQLAlchemy's own UPDATE evaluates the ``onupdate`` of a typed table's columns.
         return BulkWriter(chunker.table, chunker.key)
     return dialect.bulk_writer(connection, chunker.table, chunker.key, constant, chunker.hint)
 
@@ -173,8 +188,8 @@ def _version(
     columns: Sequence[sa.Column[Any]],
     pending: sa.ColumnElement[bool] | None,
 ) -> Callable[[str], str] | None:
-    # Those, too, that say whether there is anything to do: an application that migrated the row itself did
-    # not have to change what the function reads.
+    # The version includes the columns of ``pending`` too: an application can migrate a row itself without a
+    # change to the columns that the function reads.
     looked_at = {*(column.name for column in columns), *_columns_in(pending, table)}
     watched = [column for column in table.c if column.name in looked_at]
 
@@ -185,8 +200,10 @@ def _version(
 
 
 def _columns_in(expression: sa.ColumnElement[bool] | None, table: sa.Table) -> set[str]:
-    """The names of the columns of *table* that an expression reads, also in a query of its own; all of them
-    where it holds SQL that somebody wrote as a text."""
+    """Returns the names of the columns of *table* that an expression reads, including those in subqueries.
+
+    Returns all columns if the expression contains textual SQL.
+    """
     parts = [] if expression is None else list(visitors.iterate(expression))
     if any(_is_text(part) for part in parts):
         return {column.name for column in table.c}
@@ -196,13 +213,13 @@ def _columns_in(expression: sa.ColumnElement[bool] | None, table: sa.Table) -> s
 
 def _is_text(part: visitors.Visitable) -> bool:
     if isinstance(part, sa.ColumnClause):
-        # A query of its own often selects * or 1, which is of no column.
+        # A subquery often selects * or 1, which is no column.
         return part.is_literal and part.name != "*" and not part.name.isdigit()
     return isinstance(part, sa.TextClause)
 
 
 _LABEL_PREFIX = "online_migrate_"
-"""How the names of our own columns begin, beside the user's."""
+"""The prefix of the labels of the engine's own columns, next to the user's columns."""
 
 
 def _selected(
@@ -211,9 +228,9 @@ def _selected(
     read: Sequence[sa.Column[Any]],
     version: Callable[[str], str] | None,
 ) -> tuple[sa.ColumnElement[Any], ...]:
-    # The key beside the user's columns, none of which can have such a name by accident.
+    # The key columns have labels of their own, with a prefix that no column of the user has by accident.
     key = [part.label(f"{_LABEL_PREFIX}key_{i}") for i, part in enumerate(chunker.key)]
-    # A type that the user gave is the user's decision, as is what it makes of a value.
+    # A type that the user declared is used as it is, including its conversion of values.
     columns = [exact_column(column) for column in read]
     if version is None:
         return (*key, *columns)
@@ -224,6 +241,6 @@ def _selected(
 
 def _self_updating(connection: Connection, dialect: Dialect, table: sa.Table) -> list[str]:
     by_server = dialect.self_updating_columns(connection, table)
-    # Those of a typed sa.Table that SQLAlchemy would change.
+    # The columns of a typed sa.Table that SQLAlchemy would change.
     by_us = [key for key, column in table.c.items() if column.onupdate is not None]
     return sorted({*by_server, *by_us})

@@ -1,4 +1,4 @@
-"""The four kinds of data migration, as a user writes them, and what they become on a live connection."""
+"""The four kinds of data migration, as a user writes them, and their subject on a live connection."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ ValuesLike = Mapping[str, Any] | Callable[[sa.Table], Mapping[str, Any]]
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """The rows that a data migration is about, on a live connection."""
+    """The table and the conditions of a data migration, on a live connection."""
 
     table: sa.Table
     pending: Expression | None
-    """True or NULL for a row that is not migrated yet."""
+    """An expression that is true or NULL for a row that is not migrated yet."""
     verify: Expression | None
-    """True for a row that is migrated well."""
+    """An expression that is true for a row that is migrated correctly."""
 
     @property
     def lock_targets(self) -> tuple[LockTarget, ...]:
-        """Every table, and every alias, that counting the rows reads."""
+        """Every table and every alias that a count of the rows reads."""
         found = {LockTarget(table=self.table.name, schema=self.table.schema)}
         for expression in (self.pending, self.verify):
             if expression is not None:
@@ -58,22 +58,22 @@ def _tables_in(expression: Expression) -> Iterable[LockTarget]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataMigration:
-    """What all four kinds have in common.
+    """The base class of the four kinds.
 
-    *table*: a name or a ``sa.table(...)``, which are reflected so that types are right, or a typed
-    ``sa.Table`` or mapped class.
+    *table*: a name or a ``sa.table(...)``, which are reflected so that the types are right, or a typed
+    ``sa.Table`` or a mapped class.
     *revision*: the expand revision (or the beginning of its id) that must be applied before.
     *after*: names of data migrations that must be complete before.
     *pending*: a row is pending while this is true or NULL; without it no gate opens.
-    *verify*: what must hold of a migrated row.
-    *release*: the release this belongs to.
-    *touch*: columns that change by themselves whenever a row does (``ON UPDATE CURRENT_TIMESTAMP``, or a
-    typed table's ``onupdate``) do so; by default they stay as they are.
+    *verify*: a condition that must hold for each migrated row.
+    *release*: the release that the data migration belongs to.
+    *touch*: if true, columns that change automatically with every UPDATE of a row (``ON UPDATE
+    CURRENT_TIMESTAMP``, or a typed table's ``onupdate``) do so; by default their values are preserved.
     """
 
     kind: ClassVar[str] = ""
     walks: ClassVar[bool] = True
-    """It walks its table by a key, chunk by chunk."""
+    """True if the table is walked by a key, in chunks."""
 
     table: TableLike | None = None
     revision: str | None = None
@@ -94,14 +94,15 @@ class DataMigration:
 
     @property
     def has_pending(self) -> bool:
-        """True if somebody said when a row is pending."""
+        """True if the data migration has a ``pending`` expression."""
         return self.pending is not None
 
     def subject(self, connection: Connection) -> Subject:
-        """The table, reflected, with the expressions made for it.
+        """Returns the reflected table, with the expressions built for it.
 
         Raises :class:`~online_migrate.exceptions.PendingUnreadable` if the table, or a column that an
-        expression names, is not there.
+        expression names, does not exist; :class:`~online_migrate.exceptions.DataMigrationBroken` if there is
+        no table, or if the table or an expression is of a wrong type.
         """
         if self.table is None:
             raise exceptions.DataMigrationBroken(
@@ -165,7 +166,10 @@ class DataMigration:
         return adapted
 
     def _refuse_other_tables(self, what: str, expression: sa.ColumnElement[Any], table: sa.Table) -> None:
-        """Joined to another table, a row would be counted, or written, once for each of its rows."""
+        """Raises DataMigrationBroken if *expression* joins another table.
+
+        A row that is joined to another table would be counted, or written, once for each joined row.
+        """
         others = [one for one in sa.select(expression).get_final_froms() if one != table]
         if not others:
             return
@@ -197,23 +201,31 @@ class DataMigration:
 
 
 def _without_rounding(_inspector: object, _table: sa.Table, column: dict[str, Any]) -> None:
-    """A DOUBLE of MySQL is reflected as a Decimal of ten places, which is another number."""
+    """Reflects floating-point columns as floats.
+
+    SQLAlchemy reflects a MySQL DOUBLE as a Decimal of ten places, which is a different number.
+    """
     if isinstance(column["type"], sa.Float):
         column["type"].asdecimal = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Backfill(DataMigration):
-    """Sets columns by SQL expressions: one UPDATE in the server for each chunk.
+    """Sets columns to SQL expressions: one UPDATE statement for each chunk.
 
-    *values*: column name -> SQL expression (or plain value), or a function of the table giving that.
+    *values*: a mapping of column name to SQL expression (or plain value), or a function of the table that
+    returns such a mapping.
     """
 
     kind: ClassVar[str] = "backfill"
     values: ValuesLike
 
     def values_for(self, table: sa.Table) -> Mapping[str, Any]:
-        """The columns to set, for the live table."""
+        """Returns the columns to set and their values, for the live *table*.
+
+        Raises :class:`~online_migrate.exceptions.DataMigrationBroken` if ``values`` is not a mapping, or
+        names a column that does not exist.
+        """
         values = self._of_table("values", self.values, table) if callable(self.values) else self.values
         if not isinstance(values, Mapping):
             raise exceptions.DataMigrationBroken(
@@ -242,7 +254,10 @@ class RowMigration(DataMigration):
     columns: tuple[str, ...] | None = None
 
     def read(self, table: sa.Table) -> list[sa.Column[Any]]:
-        """The columns that are read for the function, of the live table."""
+        """Returns the columns of the live *table* that are read for the function.
+
+        Raises :class:`~online_migrate.exceptions.DataMigrationBroken` if one of them does not exist.
+        """
         if self.columns is None:
             return list(table.c)
         missing = [name for name in self.columns if name not in table.c]
@@ -263,7 +278,7 @@ class BatchMigration(DataMigration):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CountedMigration(DataMigration):
-    """Calls an OpenStack function until it finds no more; see :func:`counted`."""
+    """Calls an OpenStack function until it finds no more rows; see :func:`counted`."""
 
     kind: ClassVar[str] = "counted"
     walks: ClassVar[bool] = False
@@ -274,12 +289,12 @@ class CountedMigration(DataMigration):
 def row_migration(
     *, table: TableLike, columns: Iterable[str] | None = None, **options: Any
 ) -> Callable[[Callable[[Row[Any]], Mapping[str, Any] | None]], RowMigration]:
-    """Makes a data migration of a function of a row.
+    """Decorator: makes a data migration of a function of a row.
 
-    The function takes a SQLAlchemy ``Row`` (``row.full_name``) and gives a dict of new values, or None:
-    nothing to change. Its effect is committed exactly once for a row; the call itself may repeat, after
-    a kill. *columns*: those that the function looks at; to read no others is quicker. Further options:
-    those of :class:`DataMigration`.
+    The function gets a SQLAlchemy ``Row`` (``row.full_name``) and returns a dict of new values, or None if
+    nothing is to be changed. Its effect is committed exactly once for each row; the call itself may be
+    repeated after a kill. *table*: see :class:`DataMigration`. *columns*: the columns that the function
+    reads; None: all. To read only these is faster. *options*: further arguments of :class:`DataMigration`.
     """
 
     def decorate(function: Callable[[Row[Any]], Mapping[str, Any] | None]) -> RowMigration:
@@ -292,10 +307,11 @@ def row_migration(
 def batch_migration(
     *, table: TableLike, **options: Any
 ) -> Callable[[Callable[[Connection, Chunk], int]], BatchMigration]:
-    """Makes a data migration of a function ``(connection, chunk) -> rows done``.
+    """Decorator: makes a data migration of a function ``(connection, chunk) -> rows done``.
 
-    It may run any SQL on *connection*, inside the chunk's transaction, which it must not end.
-    ``chunk.where`` is the condition of the chunk's pending rows on ``chunk.table``.
+    The function may run any SQL on *connection*, inside the chunk's transaction, which it must not end.
+    ``chunk.where`` is the condition of the chunk's pending rows on ``chunk.table``. *table* and *options*:
+    see :class:`DataMigration`.
     """
 
     def decorate(function: Callable[[Connection, Chunk], int]) -> BatchMigration:
@@ -310,11 +326,12 @@ def counted(
     context: Callable[[], Any] | None = None,
     **options: Any,
 ) -> CountedMigration:
-    """Takes an OpenStack online data migration as it is: ``(context, max_count) -> (found, done)``.
+    """Makes a data migration of an unchanged OpenStack function ``(context, max_count) -> (found, done)``.
 
-    *context*: gives the first argument; by default a context that oslo.db's enginefacade accepts.
-    The function commits by itself, so a kill may repeat a call: it must be idempotent, as OpenStack
-    demands. Without *table* and *pending* it can be run but opens no gate.
+    *context*: a function that returns the first argument; by default a context that oslo.db's enginefacade
+    accepts. The function commits by itself, so a call may be repeated after a kill: the function must be
+    idempotent, as OpenStack requires. Without *table* and *pending* it can be run but opens no gate.
+    *options*: further arguments of :class:`DataMigration`.
     """
     return CountedMigration(function=function, context=context, **_named(options, function))
 

@@ -1,4 +1,4 @@
-"""What one chunk is, for each kind of data migration. Runs inside the chunk's transaction."""
+"""Executes one chunk, for each kind of data migration. Runs inside the chunk's transaction."""
 
 from __future__ import annotations
 
@@ -30,28 +30,29 @@ if TYPE_CHECKING:
     from online_migrate.kinds.bound import BoundMigration
 
 _KEEPALIVE_INTERVAL = 0.5
-"""Seconds of a function's work between two signs of life."""
+"""Seconds between two keepalives while row functions are called."""
 STILL_PENDING = "still pending after its migration"
 NOT_VERIFIED = "verify does not hold after its migration"
 
 
 @dataclasses.dataclass(frozen=True)
 class ChunkResult:
-    """What a chunk did."""
+    """The result of a chunk."""
 
     done: int
     """Rows migrated."""
     failures: Mapping[str, str]
-    """The rows that it could not migrate: encoded key -> why."""
+    """The rows that could not be migrated: encoded key -> error."""
     recorded: int | None = None
-    """Of those done, the rows that the data will not show as done: they went away. None: see *done*."""
+    """The rows to add to the record's count: those that the data will not show as done, because they
+    no longer exist. None: *done*."""
 
 
 class UserError(exceptions.Failed):
     """{where}: {error}"""
 
     of_rows: ClassVar[bool] = True
-    """Some of the rows may be the reason: others may fare better."""
+    """True if single rows may be the cause, so that the other rows of the chunk can be migrated."""
 
 
 class MigrationMisuse(UserError):
@@ -62,28 +63,28 @@ class MigrationMisuse(UserError):
 
 @dataclasses.dataclass(frozen=True)
 class PreparedRows:
-    """What a function of a row made of the rows of a chunk, before any of them was locked."""
+    """The results of a row function for the rows of a chunk, before any of the rows is locked."""
 
     rows: Mapping[Key, tuple[Any, ...]]
-    """The rows as they were read; behind them their version, where the server has one."""
+    """By key: the version of each row, or all of its values as they were read if rows have no version."""
     results: Mapping[Key, RowResult]
     writes: Sequence[Write] | None = None
-    """What writes the rows that are as they were read; None: that is still to be put together."""
+    """The statements that write the rows which did not change since the read; None: not built yet."""
     lock: bool = False
-    """The rows are to be locked, and compared, before they are written."""
+    """True if the rows must be locked and compared before they are written."""
 
     @property
     def succeeded(self) -> bool:
-        """The function failed for no row, and what it gave could be put together."""
+        """True if the function failed for no row, and the statements could be built."""
         return self.writes is not None and all(answer.error is None for answer in self.results.values())
 
 
 class RowsChanged(Exception):
-    """A row was changed after it was read: roll back, and do the chunk again with ``lock``."""
+    """A row was changed after it was read: the chunk must be rolled back and repeated with ``lock``."""
 
 
 class RowResult(NamedTuple):
-    """What the function gave for one row."""
+    """The result of a row function for one row: new values, or an error."""
 
     values: Mapping[str, Any] | None = None
     error: str | None = None
@@ -92,7 +93,11 @@ class RowResult(NamedTuple):
 def transform_rows(
     bound: BoundMigration, chunk: Chunk, rows: _Rows, keepalive: Callable[[], None]
 ) -> PreparedRows:
-    """Calls the function for each row; an exception is of its row, not of the chunk."""
+    """Calls the row function for each row of *rows*.
+
+    An exception of the function is recorded with its row and does not fail the chunk. *keepalive*: called
+    about every 0.5 s. Raises :class:`MigrationMisuse` if the function returns no dict of known columns.
+    """
     answers, due = {}, time.monotonic() + _KEEPALIVE_INTERVAL
     for key, row in rows.items():
         answers[key] = _transform_row(bound, row)
@@ -105,16 +110,17 @@ def transform_rows(
 def with_writes(
     connection: Connection, bound: BoundMigration, chunk: Chunk, prepared: PreparedRows
 ) -> PreparedRows:
-    """What there is to write, put together while nothing is locked; not where that fails, or must be locked.
+    """Returns *prepared* with its statements, which are built while no row is locked.
 
-    *connection*: any to the server.
+    Returns *prepared* unchanged if the statements cannot be built, or if the rows have no version and must be
+    locked. *connection*: any connection to the server.
     """
     if bound.version is None:
         return prepared
     try:
         writes = _writes(connection, bound, chunk, prepared.results, _versions(prepared))
     except UserError:
-        # It fails again when it is written, where the chunk can be split until its row stands alone.
+        # The build fails again at the write, where the chunk can be bisected until the row is isolated.
         return prepared
     return dataclasses.replace(prepared, writes=writes)
 
@@ -122,15 +128,22 @@ def with_writes(
 def apply_chunk(
     connection: Connection, bound: BoundMigration, chunk: Chunk, prepared: PreparedRows | None
 ) -> ChunkResult:
-    """Migrates the pending rows of *chunk*; raises :class:`UserError` if the user's function does, and
-    :class:`Stale` if rows that were not locked have changed."""
+    """Migrates the pending rows of *chunk*, in the open transaction of *connection*.
+
+    *prepared*: for a row function only. If the migration has a ``verify`` expression, rows for which it does
+    not hold after the migration are returned as failures.
+
+    Raises :class:`UserError` if the user's function raises, and :class:`RowsChanged` if rows that were not
+    locked have changed.
+    """
     wrong = fails_verify(bound.subject)
     if wrong is None:
         return _do(bound.migration, connection, bound, chunk, prepared)
     condition = sa.and_(chunk.range, wrong)
     before: set[Key] = set()
     if bound.subject.pending is not None:
-        # These are none of ours: without pending every row of the chunk is.
+        # These rows failed verify before this chunk, so they are not counted against it. Without pending
+        # every row of the chunk is migrated by it.
         before = set(bound.chunker.next_keys(connection, chunk.lower, _ALL, condition))
     result = _do(bound.migration, connection, bound, chunk, prepared)
     after = set(bound.chunker.next_keys(connection, chunk.lower, _ALL, condition))
@@ -160,22 +173,25 @@ def _do(
 
 
 class UpdateResult(NamedTuple):
-    """What the UPDATE of a chunk did."""
+    """The result of the UPDATE of a chunk."""
 
     done: int
     none_pending: bool
-    """It is known that none of these rows is pending still."""
+    """True if it is known that none of the rows is still pending; False if it is not known."""
 
 
 def update_chunk(connection: Connection, bound: BoundMigration, chunk: Chunk) -> UpdateResult:
-    """The UPDATE of a Backfill, on the pending rows of *chunk*; raises :class:`UserError`."""
+    """Executes the UPDATE of a Backfill on the pending rows of *chunk*.
+
+    Raises :class:`UserError` if the user's expressions cannot be built.
+    """
     where = f"{bound.name} ({chunk})"
     if bound.pending is None or not bound.dialect.update_returning:
         return UpdateResult(
             _call(where, bound.update_chunk_statement.execute, connection, chunk).rowcount,
             bound.pending is None,
         )
-    # One look at the rows instead of two: the statement itself says who is still pending.
+    # One pass over the rows instead of two: the UPDATE itself returns how many are still pending.
     done, still = _call(where, lambda: bound.update_returning_statement.execute(connection, chunk).one())
     return UpdateResult(done, not still)
 
@@ -183,7 +199,7 @@ def update_chunk(connection: Connection, bound: BoundMigration, chunk: Chunk) ->
 def still_pending(
     connection: Connection, bound: BoundMigration, chunk: Chunk, moved: UpdateResult
 ) -> Sequence[Key]:
-    """The rows of *chunk* that are pending after its UPDATE."""
+    """Returns the keys of the rows of *chunk* that are pending after its UPDATE."""
     return [] if moved.none_pending else bound.pending_keys(connection, chunk)
 
 
@@ -199,8 +215,8 @@ def _backfill(
     left = still_pending(connection, bound, chunk, moved)
     if not left:
         return ChunkResult(moved.done, {})
-    # Either our UPDATE does not do its work on them, or somebody wrote them just now. Now that they are
-    # named they are updated, and so locked: who is pending after that is so by our own doing.
+    # Either the UPDATE does not make these rows non-pending, or another session wrote them after it. A second
+    # UPDATE by key locks them: a row that is pending after that is pending because of the UPDATE itself.
     assert bound.pending is not None
     named = bound.chunker.key_in(left)
     connection.execute(bound.update_statement.where(named, bound.pending))
@@ -209,7 +225,7 @@ def _backfill(
     return ChunkResult(max(0, moved.done - len(failures)) + mended, failures)
 
 
-# --- a function of a row -------------------------------------------------------------------------
+# --- row function --------------------------------------------------------------------------------
 
 
 @_do.register(RowMigration)
@@ -220,9 +236,9 @@ def _rows(
     chunk: Chunk,
     prepared: PreparedRows | None,
 ) -> ChunkResult:
-    """Writes what the function gave, and never over a row that was changed after it was read.
+    """Writes the values that the function returned, but not to a row that was changed after it was read.
 
-    Such a row is read again, locked now, and the function is called again.
+    A changed row is read again with a lock, and the function is called for it again.
     """
     assert prepared is not None
     answers = prepared.results
@@ -243,9 +259,11 @@ def _rows(
 def _write_unchanged(
     connection: Connection, bound: BoundMigration, chunk: Chunk, prepared: PreparedRows
 ) -> bool:
-    """Writes the rows if all of them are as they were read; False: that cannot be told without a lock.
+    """Writes the rows if none of them changed since the read.
 
-    No savepoint: MySQL forgets them in a deadlock, and the error of that would hide the deadlock.
+    Returns False, without a write, if that cannot be decided without a lock. Raises :class:`RowsChanged` if a
+    row has changed. No savepoint is used: MySQL drops savepoints in a deadlock, and the error of the missing
+    savepoint would hide the deadlock.
     """
     if bound.version is None or prepared.lock:
         return False
@@ -275,9 +293,9 @@ class _Row(NamedTuple):
 
     key: Key
     row: sa.Row[Any]
-    """As the user's function gets it."""
+    """The row as it is passed to the user's function."""
     seen: tuple[Any, ...]
-    """What tells whether it was changed."""
+    """The version of the row, or all of its values; compared to detect a change."""
 
 
 _Rows = Mapping[Key, _Row]
@@ -286,10 +304,13 @@ _Rows = Mapping[Key, _Row]
 def read(
     connection: Connection, bound: BoundMigration, chunk: Chunk, *, lock: bool = False
 ) -> dict[Key, _Row]:
-    """The pending rows of *chunk*, for a function of a row."""
+    """Reads the pending rows of *chunk* for a row function; *lock*: with FOR UPDATE. Returns them by key.
+
+    Raises :class:`UserError` if the driver cannot decode a value.
+    """
     parts, width = len(bound.chunker.key), len(bound.columns)
     query = bound.select_rows_for_update_statement if lock else bound.select_rows_statement
-    # A value that the driver cannot make sense of is an error of this migration as well.
+    # A value that the driver cannot decode is an error of this data migration as well.
     found = _call(f"{bound.name} ({chunk})", lambda: query.execute(connection, chunk).freeze())
     everything = found().all()
     rows = found().columns(*range(parts, parts + width)).all()
@@ -312,7 +333,7 @@ def _transform_row(bound: BoundMigration, row: _Row) -> RowResult:
         return RowResult(error=f"{type(error).__name__}: {error}")
     if values is None:
         return RowResult()
-    # A dict is one without looking further, a million times over.
+    # Fast path, because this runs for every row: the check of the exact type avoids the slower isinstance.
     if type(values) is not dict and not isinstance(values, Mapping):
         wrong = f"gave {values!r}, not a dict of new values"
     elif not values.keys() <= bound.writable_columns:
@@ -330,7 +351,10 @@ def _writes(
     answers: Mapping[Key, RowResult],
     versions: Mapping[Key, Any] | None,
 ) -> Sequence[Write]:
-    """One statement for all rows that get values for the same columns."""
+    """Builds the statements: rows with new values for the same columns are grouped into one write.
+
+    *versions*: only rows that are still at these versions are written; None: all rows are written.
+    """
     groups: dict[tuple[str, ...], list[Key]] = collections.defaultdict(list)
     for key, answer in answers.items():
         if answer.values:
@@ -346,11 +370,11 @@ def _writes(
 
 
 def _written(connection: Connection, bound: BoundMigration, chunk: Chunk, writes: Sequence[Write]) -> int:
-    """Gives the number of rows written; below 0 where the driver does not count them."""
+    """Executes *writes*. Returns the number of rows written; below 0 where the driver does not count them."""
     return int(_call(f"{bound.name} ({chunk})", execute, connection, writes))
 
 
-# --- a function of a chunk -----------------------------------------------------------------------
+# --- chunk function ------------------------------------------------------------------------------
 
 
 @_do.register(BatchMigration)
@@ -374,21 +398,21 @@ def _batch(
         )
     if subject.pending is None:
         return ChunkResult(done, {})
-    # The rows have the last word, whatever the function counts.
+    # The data decides which rows are done, not the count that the function returned.
     failures = _still_pending(connection, bound, chunk, keys)
     here = set(bound.chunker.next_keys(connection, chunk.lower, _ALL, chunk.range))
     gone = sum(key not in here for key in keys)
     return ChunkResult(len(keys) - len(failures), failures, recorded=gone)
 
 
-# --- all of them ---------------------------------------------------------------------------------
+# --- all kinds -----------------------------------------------------------------------------------
 
 
 def _call(where: str, function: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return function(*arguments)
     except DATABASE_ERRORS:
-        # The server's word: the runner knows which of these pass when they are repeated.
+        # An error of the server stays as it is: the runner decides whether it is transient.
         raise
     except Exception as error:
         raise UserError(where=where, error=f"{type(error).__name__}: {error}") from error
@@ -397,7 +421,7 @@ def _call(where: str, function: Callable[..., Any], *arguments: Any) -> Any:
 def _still_pending(
     connection: Connection, bound: BoundMigration, chunk: Chunk, keys: Sequence[Key]
 ) -> Mapping[str, str]:
-    """Of the rows with these keys, which we have locked, those that are pending still."""
+    """Returns those of the rows with *keys* that are still pending, as failures; the rows must be locked."""
     if bound.subject.pending is None or not keys:
         return {}
     worked_on = set(keys)

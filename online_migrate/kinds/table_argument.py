@@ -1,4 +1,7 @@
-"""What ``table=`` of a data migration may be: a name, a ``sa.Table``, a ``sa.table(...)``, a mapped class."""
+"""The values that ``table=`` of a data migration accepts.
+
+They are a name, a ``sa.Table``, a ``sa.table(...)`` and a mapped class.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,14 @@ TableLike = str | sa.TableClause | type[Any]
 
 
 def table_of(given: TableLike | None) -> Any:
-    """The ``sa.Table`` of a mapped class; anything else as it is."""
+    """Returns the ``sa.Table`` of a mapped class; any other value unchanged."""
     if isinstance(given, type):
         return getattr(getattr(given, "__mapper__", None), "local_table", given)
     return given
 
 
 def name_of(given: str | sa.TableClause) -> tuple[str | None, str]:
-    """(schema, name) of a table that has to be reflected."""
+    """Returns (schema, name) of a table that must be reflected."""
     if isinstance(given, str):
         schema, _, name = given.rpartition(".")
         return schema or None, name
@@ -26,19 +29,20 @@ def name_of(given: str | sa.TableClause) -> tuple[str | None, str]:
 
 
 def key_of(column: Any) -> Any:
-    """The key of a column in its table; an attribute of a mapped class may have another one there."""
+    """Returns the key of a column in its table; the key of a mapped class's attribute may differ from it."""
     return getattr(getattr(column, "expression", column), "key", column)
 
 
 def is_lightweight(given: Any) -> bool:
-    """True for a ``sa.table(...)``, which knows neither types nor keys."""
+    """Returns True for a ``sa.table(...)``, which has neither types nor keys."""
     return isinstance(given, sa.TableClause) and not isinstance(given, sa.Table)
 
 
 def on_live_table(expression: Any, given: Any, live: sa.Table) -> Any:
-    """*expression* with the columns of *given*, a ``sa.table(...)``, taken from the reflected table instead.
+    """Returns *expression* with the columns of *given*, a ``sa.table(...)``, replaced by those of *live*.
 
-    Raises ``KeyError`` with the name of a column that the reflected table has not.
+    *live*: the reflected table. An expression of any other *given* is returned unchanged. Raises ``KeyError``
+    with the name of a column that the reflected table does not have.
     """
     if not is_lightweight(given) or not isinstance(expression, sa.ClauseElement):
         return expression

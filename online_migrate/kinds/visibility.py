@@ -1,8 +1,8 @@
-"""Which tables ``pending`` and ``verify`` read, and why counting with them may not see every row.
+"""The tables that ``pending`` and ``verify`` read, and the reasons why a count may miss rows.
 
-A count proves something only if each table that it reads is an ordinary table whose rows are all visible to
-our session, and if the lock of a contract revision covers each of them. What cannot be read, or is not
-known, is a problem; the gate and contract refuse it.
+A count is a proof only if each table that it reads is an ordinary table whose rows are all visible to the
+session, and if the lock of a contract revision covers each of these tables. A query that cannot be parsed,
+or an unknown construct, is a problem; the gate and contract refuse it.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ _WRITE_IT = "write it with sa.select(...), sa.exists(...) and sa.func, or as SQL
 
 @dataclasses.dataclass(frozen=True)
 class Reads:
-    """The tables that counting the rows of a subject reads."""
+    """The tables that a count of the rows of a subject reads."""
 
     targets: tuple[LockTarget, ...]
     problem: Problem | None = None
-    """Why these may not be all of them."""
+    """The reason why *targets* may be incomplete, or may not be locked as they are; None: complete."""
 
 
 def reads_of(connection: Connection, subject: Subject) -> Reads:
-    """The tables that ``pending`` and ``verify`` read, found in the SQL that is sent to the server."""
+    """Returns the tables that ``pending`` and ``verify`` read, found in the SQL text sent to the server."""
     targets = {LockTarget(subject.table.name, subject.table.schema)}
     problem: Problem | None = None
     for condition in _conditions(subject):
@@ -56,7 +56,7 @@ def reads_of(connection: Connection, subject: Subject) -> Reads:
             problem = problem or _locked_once_problem(connection, named or [])
         except _UnknownRead as unknown:
             problem = problem or Problem(reason=f"what it reads is not known: {unknown}", hint=_WRITE_IT)
-    # An alias is locked in addition to its table, whose definition is looked at under the lock.
+    # An alias is locked in addition to its table, because the table's definition is read under the lock.
     targets |= {LockTarget(target.table, target.schema) for target in targets}
     ordered = sorted(targets, key=lambda t: (t.schema or "", t.table, t.alias or ""))
     return Reads(tuple(ordered), problem)
@@ -65,7 +65,10 @@ def reads_of(connection: Connection, subject: Subject) -> Reads:
 def visibility_problem(
     connection: Connection, migration: DataMigration, subject: Subject, targets: Sequence[LockTarget]
 ) -> Problem | None:
-    """Why a query of *targets* may not see every row, or a walk of the subject's table not each once."""
+    """Returns the reason why a query of *targets* may miss rows, or a walk may not return each row once.
+
+    The walk is that of the subject's table. None: there is no problem.
+    """
     dialect = dialect_of(connection)
     for target in targets:
         if target.alias is None:
@@ -78,7 +81,7 @@ def visibility_problem(
 
 
 def require_visible(connection: Connection, migration: DataMigration, subject: Subject) -> None:
-    """Raises :class:`~online_migrate.exceptions.RowsHidden` if rows may be hidden from our sessions."""
+    """Raises :class:`~online_migrate.exceptions.RowsHidden` if rows may be hidden from the session."""
     targets = reads_of(connection, subject).targets
     problem = visibility_problem(connection, migration, subject, targets)
     if problem is not None:
@@ -86,7 +89,7 @@ def require_visible(connection: Connection, migration: DataMigration, subject: S
 
 
 class _UnknownRead(Exception):
-    """What an expression reads is not known; the message says why."""
+    """The tables that an expression reads are not known; the message is the reason."""
 
 
 def _conditions(subject: Subject) -> Iterator[sa.ColumnElement[bool]]:
@@ -98,7 +101,10 @@ def _conditions(subject: Subject) -> Iterator[sa.ColumnElement[bool]]:
 
 
 def _compiled(connection: Connection, subject: Subject, condition: sa.ColumnElement[bool]) -> str:
-    """The SQL of a count, with a number in the place of each parameter."""
+    """Returns the SQL of a count, with a number in place of each parameter.
+
+    Raises _UnknownRead if SQLAlchemy cannot compile it.
+    """
     query: sa.Select[Any] = sa.select(sa.literal_column("1")).select_from(subject.table).where(condition)
     try:
         compiled = query.compile(dialect=connection.dialect, compile_kwargs={"render_postcompile": True})
@@ -112,7 +118,11 @@ def _compiled(connection: Connection, subject: Subject, condition: sa.ColumnElem
 def _tables_in(
     connection: Connection, text: str, condition: sa.ColumnElement[bool]
 ) -> list[LockTarget] | None:
-    """Each table, as often as the text names it; None: it cannot be read, but all of it is SQLAlchemy's."""
+    """Returns each table, as often as *text* names it.
+
+    None: the text cannot be parsed, but all of it was generated by SQLAlchemy's constructs. Raises
+    _UnknownRead if the tables cannot be found.
+    """
     server = dialect_of(connection).name
     try:
         comments = executable_comments(text, server)
@@ -140,7 +150,7 @@ def _locked_once_problem(connection: Connection, named: Sequence[LockTarget]) ->
 
 
 def _holds_text(condition: sa.ColumnElement[bool]) -> bool:
-    """True if SQL in it does not come from SQLAlchemy's own constructs."""
+    """Returns True if a part of *condition* does not come from SQLAlchemy's own constructs."""
     for part in visitors.iterate(condition):
         literal = isinstance(part, sa.ColumnClause) and part.is_literal and part.name not in _CONSTANTS
         if literal or isinstance(part, sa.TextClause):
@@ -185,7 +195,7 @@ def _target(connection: Connection, table: exp.Table) -> LockTarget | None:
 
 
 def _is_defined_here(connection: Connection, target: LockTarget, defined: set[str]) -> bool:
-    """True for the name of a WITH query; where there is a table of that name too, it is locked as well."""
+    """Returns True for the name of a WITH query; if a table of that name exists too, it is locked as well."""
     if target.schema is not None or target.table not in defined:
         return False
     return not dialect_of(connection).has_table(connection, target.table)

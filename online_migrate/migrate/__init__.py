@@ -1,1 +1,1 @@
-"""Stage 3: rows move, in chunks, while the old and the new version of the application both write."""
+"""Data migrations: rows are migrated in chunks while the old and the new version of the application write."""

@@ -1,4 +1,4 @@
-"""How many rows a run may still migrate, and until when. Pure."""
+"""The limit of rows and the deadline of a run. Pure."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from online_migrate.waiting import Clock
 
 
 class Budget:
-    """How many rows, and until when, the run may still migrate. Shared by its workers.
+    """The remaining row limit and the deadline of a run. Shared by the workers of the run.
 
-    *rows*: None for as many as there are. *deadline*: seconds of *clock*; None for no end.
+    *rows*: the maximum number of rows; None for no limit. *deadline*: in seconds of *clock*; None for no
+    deadline.
     """
 
     def __init__(self, rows: int | None = None, *, deadline: float | None = None, clock: Clock | None = None):
@@ -20,7 +21,7 @@ class Budget:
         self._clock = clock or Clock()
 
     def reserve(self, size: int) -> int:
-        """Takes up to *size* rows for a chunk; gives how many."""
+        """Reserves up to *size* rows for a chunk. Returns the number of rows reserved."""
         with self._lock:
             if self._rows is None:
                 return size
@@ -29,17 +30,17 @@ class Budget:
             return granted
 
     def settle(self, reserved: int, migrated: int) -> None:
-        """Gives back what a chunk did not use of what was reserved for it."""
+        """Returns the rows to the budget that were *reserved* for a chunk and not *migrated* by it."""
         with self._lock:
             if self._rows is not None:
                 self._rows = max(0, self._rows + reserved - migrated)
 
     @property
     def limited(self) -> bool:
-        """True if somebody said how many rows."""
+        """True if the number of rows is limited."""
         return self._rows is not None
 
     @property
     def exhausted(self) -> bool:
-        """True if no row may be migrated any more."""
+        """True if no further row may be migrated: the row limit or the deadline is reached."""
         return self._rows == 0 or (self._deadline is not None and self._clock.monotonic() >= self._deadline)

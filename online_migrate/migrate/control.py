@@ -1,6 +1,7 @@
-"""What an operator says to a data migration, from any machine: pause, resume, cancel, retry.
+"""The operator's commands to a data migration, from any host: pause, resume, cancel, retry.
 
-It is written into the record, where workers look twice a second, between two chunks.
+A command is written into the migration's record. Workers read the record twice a second, between two
+chunks.
 """
 
 from __future__ import annotations
@@ -22,33 +23,45 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class ControlResult:
-    """What came of it."""
+    """The result of a control command."""
 
     name: str
     status: Status
-    """What the record says now."""
+    """The status in the record after the command."""
     before: Status | None
     workers: int
-    """How many workers are at it."""
+    """The number of live workers of the data migration."""
 
     @property
     def changed(self) -> bool:
-        """False: it was so already."""
+        """False if the record already had this status."""
         return self.status is not self.before
 
 
 def pause(engine: Engine, name: str, lease: float) -> ControlResult:
-    """RUNNING, or not running -> PAUSED. Raises Refused where that means nothing."""
+    """Changes RUNNING, STOPPED, or no record, to PAUSED.
+
+    *lease*: seconds without a heartbeat after which a worker counts as dead. Raises
+    :class:`~online_migrate.exceptions.Refused` where there is no such transition.
+    """
     return _change_status(engine, name, lease, lambda status, workers: Status.PAUSED)
 
 
 def cancel(engine: Engine, name: str, lease: float) -> ControlResult:
-    """Anything but COMPLETE -> CANCELLED. Raises Refused where that means nothing."""
+    """Changes any status but COMPLETE to CANCELLED.
+
+    *lease*: seconds without a heartbeat after which a worker counts as dead. Raises
+    :class:`~online_migrate.exceptions.Refused` where there is no such transition.
+    """
     return _change_status(engine, name, lease, lambda status, workers: Status.CANCELLED)
 
 
 def resume(engine: Engine, name: str, lease: float) -> ControlResult:
-    """PAUSED, CANCELLED -> RUNNING if somebody is there to go on, else STOPPED."""
+    """Changes PAUSED to RUNNING if a live worker can continue, else PAUSED or CANCELLED to STOPPED.
+
+    *lease*: seconds without a heartbeat after which a worker counts as dead. Raises
+    :class:`~online_migrate.exceptions.Refused` if the data migration is in a status that cannot be resumed.
+    """
 
     def choose(status: Status | None, workers: int) -> Status:
         if status not in (Status.PAUSED, Status.CANCELLED):
@@ -59,9 +72,12 @@ def resume(engine: Engine, name: str, lease: float) -> ControlResult:
 
 
 def retry(engine: Engine, name: str, lease: float, *, has_pending: bool) -> ControlResult:
-    """The rows that failed are to be tried again; FAILED, CANCELLED -> STOPPED, so that it can be run.
+    """Marks failed rows to be tried again; changes FAILED and CANCELLED to STOPPED, so that it can be run.
 
-    What the data shows as pending is forgotten as failed; of other rows nothing but the list tells.
+    *lease*: seconds without a heartbeat after which a worker counts as dead. *has_pending*: the data
+    migration has a ``pending`` expression. Then the failure records are deleted, because the data shows which
+    rows are pending. Without it the failure records are the only list of these rows, so they are kept and
+    reset.
     """
 
     def choose(status: Status | None, workers: int) -> Status:
@@ -71,7 +87,10 @@ def retry(engine: Engine, name: str, lease: float, *, has_pending: bool) -> Cont
 
 
 def _nothing_to_resume(name: str, status: Status | None) -> Status:
-    """Being run, or stopped, is what resume is for; anything else it would only hide."""
+    """Returns *status* if it is RUNNING or STOPPED, where resume changes nothing; raises Refused otherwise.
+
+    Any other status needs a different command; a successful resume would hide that.
+    """
     if status in (Status.RUNNING, Status.STOPPED):
         return status
     was = "was never run" if status is None else f"is {status.value}"

@@ -23,11 +23,12 @@ FLAGS: Mapping[str, Option] = {
 
 
 class MigrateOptions:
-    """How far a run goes, and the settings that hold for this run only.
+    """The limits of a run, and the settings that are overridden for this run only.
 
-    *max_count*: rows to migrate, in all data migrations together. *max_time*: seconds after which no further
-    chunk is begun. *overrides*: settings that have a flag (see :class:`~online_migrate.config.Settings`);
-    None: as the project's settings say. ``replicas`` is a sequence of URLs.
+    *max_count*: the maximum number of rows to migrate, in all data migrations together. *max_time*: seconds
+    after which no further chunk is started. *overrides*: settings that have a flag (see
+    :class:`~online_migrate.config.Settings`); None: the project's setting is used. ``replicas`` is a sequence
+    of URLs.
 
     Raises :class:`TypeError` for an unknown keyword.
     """
@@ -43,7 +44,7 @@ class MigrateOptions:
         self.overrides = {name: value for name, value in overrides.items() if value not in (None, (), [])}
 
     def apply_to(self, settings: Settings) -> Settings:
-        """The settings, with the overrides in their place."""
+        """Returns *settings* with the overrides applied."""
         values = dict(self.overrides)
         for name, value in values.items():
             if FLAGS[name].path:
@@ -55,7 +56,7 @@ class MigrateOptions:
 
 
 def pace_of(settings: Settings) -> Pace:
-    """How long a chunk takes, and which part of the time a worker works."""
+    """Returns the pace that *settings* configure."""
     return Pace.named(
         settings.pace,
         chunk_time=settings.chunk_time,
@@ -65,9 +66,10 @@ def pace_of(settings: Settings) -> Pace:
 
 
 def require_connections_of(engine: Engine, settings: Settings) -> None:
-    """Refuses a run that needs more connections than the server, or the user, allows.
+    """Refuses a run that needs more connections than the server, or the database user, allows.
 
-    The second connection of a worker, and that of its prefetcher, are not counted: it works without them.
+    The second connection of a worker and the connection of its prefetcher are not counted: a worker runs
+    without them.
     """
     with connect(engine) as connection:
         if dialect_of(connection).single_writer:

@@ -1,4 +1,4 @@
-"""How long a chunk takes, and which part of the time a worker works. Pure."""
+"""The target time of a chunk and the duty cycle of a worker. Pure."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from online_migrate.walk.chunk_size import ChunkSize, SizeLimits
 
 @dataclasses.dataclass(frozen=True)
 class Pace:
-    """How long a chunk takes, and which part of the time is worked."""
+    """The target time of a chunk and the duty cycle of a worker."""
 
     chunk_time: float = 0.1
-    """Seconds that a chunk should take, besides what a commit takes at rest."""
+    """Target time of a chunk in seconds, in addition to the baseline latency of a commit."""
     share: float = 1.0
-    """Of the time, what a worker works at the most: above 0, at most 1."""
+    """The maximum duty cycle: the fraction of the time in which a worker works. Above 0, at most 1."""
     adaptive: bool = False
-    """Less than *share*, when users feel it."""
+    """The duty cycle falls below *share* when the latency of the application's statements rises."""
     batch_size: int | None = None
-    """Rows in every chunk, whatever time it takes."""
+    """A fixed number of rows in every chunk, whatever time it takes; None: the size is adapted."""
     first: int = 500
-    """Rows in the first chunk, of which nothing is known yet."""
+    """Rows in the first chunk, for which no measurement exists yet."""
 
     @classmethod
     def named(
@@ -32,7 +32,11 @@ class Pace:
         sleep_ratio: float | None = None,
         batch_size: int | None = None,
     ) -> Pace:
-        """One of :data:`PACES`, with overrides. *sleep_ratio*: seconds of sleep for each second of work."""
+        """Returns one of :data:`PACES`, with overrides.
+
+        *name*: a key of :data:`PACES`; raises ``KeyError`` for any other. *chunk_time*: in seconds.
+        *sleep_ratio*: seconds of sleep for each second of work. *batch_size*: rows in every chunk.
+        """
         usual = PACES[name]
         return dataclasses.replace(
             usual,
@@ -42,7 +46,7 @@ class Pace:
         )
 
     def controller(self, largest: int) -> ChunkSize:
-        """What follows the times of one worker's chunks, up to *largest* rows."""
+        """Returns the chunk size controller of one worker, for chunks of up to *largest* rows."""
         if self.batch_size is not None:
             fixed = SizeLimits(self.chunk_time, smallest=self.batch_size, largest=self.batch_size)
             return ChunkSize(fixed, self.batch_size)
@@ -51,7 +55,8 @@ class Pace:
 
 PACES: Mapping[str, Pace] = {
     "gentle": Pace(0.007, share=0.25, adaptive=True),
-    # Measured: what users feel depends on how long a chunk is, and hardly on how long we rest after it.
+    # Measured: the latency of the application depends on the duration of a chunk, and hardly on the sleep
+    # after it.
     "default": Pace(0.007, share=1.0, adaptive=True),
     "full": Pace(0.5),
 }

@@ -1,4 +1,4 @@
-"""How far a data migration is, how fast it goes, how long it will take."""
+"""Progress of a data migration: rows done, rate, and time left."""
 
 from __future__ import annotations
 
@@ -15,47 +15,47 @@ _WINDOW = 30.0
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
-    """A data migration at one moment."""
+    """The progress of a data migration at one moment."""
 
     name: str
     total: int | None
-    """Rows in all; None where nobody said what is pending."""
+    """The total number of rows; None where it is not known, or where there is no ``pending`` expression."""
     done: int
-    """Rows done, those of earlier runs included."""
+    """Rows done, including those of earlier runs."""
     rate: float
     """Rows a second, over the last half minute."""
     seconds_left: float | None
     chunk: str = ""
-    """What was just done: a key range."""
+    """The key range of the chunk that was committed last."""
     workers: int = 1
-    """How many workers of this process are at it."""
+    """The number of workers of this process."""
     waits_for: str = ""
-    """Why no chunk is begun just now."""
+    """The reason why no chunk is started at the moment."""
     chunk_size: int | None = None
-    """Rows that the next chunk gets."""
+    """Rows in the next chunk."""
     resize_reason: str = ""
-    """Why it gets so many."""
+    """The reason for the current chunk size."""
     share: float | None = None
-    """Of the time, what a worker works; None where it does not follow what users feel."""
+    """The duty cycle of a worker, 0 to 1; None where it does not adapt to the measured latency."""
     latency: str = ""
-    """How long a tiny read and a tiny write take, now and while nobody works."""
+    """The latency of a small read and a small write: now, and the baseline without migration work."""
 
 
 class Listener(Protocol):
-    """Who wants to know how it goes: a terminal, a log, a test."""
+    """Receives progress events: for a terminal, a log, a test."""
 
     def started(self, snapshot: Snapshot) -> None:
-        """A data migration is about to run, or to go on from where it was."""
+        """A data migration starts, or continues from its checkpoint."""
 
     def advanced(self, snapshot: Snapshot) -> None:
         """A chunk was committed."""
 
     def finished(self, result: Result) -> None:
-        """A data migration is over, in one way or another."""
+        """The run of a data migration has ended, with any outcome."""
 
 
 class NullListener:
-    """Listens to nothing."""
+    """A listener that ignores all events."""
 
     def started(self, snapshot: Snapshot) -> None: ...
 
@@ -65,7 +65,10 @@ class NullListener:
 
 
 class RateMeter:
-    """Measures the rate of one data migration."""
+    """Measures the rate of one data migration.
+
+    *name*: of the data migration. *total*: all rows; None: not known. *done*: rows done in earlier runs.
+    """
 
     def __init__(self, name: str, *, total: int | None, done: int, clock: Clock) -> None:
         self._name = name
@@ -76,7 +79,7 @@ class RateMeter:
         self._marks: collections.deque[tuple[float, int]] = collections.deque([(clock.monotonic(), 0)])
 
     def add(self, rows: int) -> None:
-        """Counts rows that were just committed."""
+        """Adds rows that were just committed."""
         self._added += rows
         now = self._clock.monotonic()
         self._marks.append((now, self._added))
@@ -84,13 +87,16 @@ class RateMeter:
             self._marks.popleft()
 
     def set_totals(self, total: int, before: int) -> None:
-        """The rows were counted meanwhile: all of them, and those that were done before :meth:`add`."""
+        """Sets the counts of a count that ended during the run.
+
+        *total*: all rows. *before*: rows that were done before the first :meth:`add`.
+        """
         self._total = total
         self._before = before
 
     @property
     def remaining(self) -> int | None:
-        """Rows that are not done yet; None where nobody knows."""
+        """Rows that are not done yet; None where the total is not known."""
         return None if self._total is None else max(0, self._total - self._before - self._added)
 
     @property
@@ -100,7 +106,7 @@ class RateMeter:
         return (added - before) / (now - then) if now > then else 0.0
 
     def snapshot(self, chunk: str = "", **more: Any) -> Snapshot:
-        """How it stands now; *more*: what is known elsewhere."""
+        """Returns the current progress. *chunk*: the key range of the last chunk. *more*: further fields."""
         rate, left = self.rate, self.remaining
         seconds = left / rate if left is not None and rate > 0 else None
         done = self._before + self._added

@@ -10,7 +10,7 @@ from online_migrate.state import Status
 
 
 class Outcome(enum.Enum):
-    """What came of one data migration in one run; the value is a sentence about it."""
+    """The outcome of one data migration in one run; the value is a message about it."""
 
     COMPLETE = "nothing is pending"
     CONTRACTED = "its contract revision is applied: there is nothing left to do"
@@ -43,12 +43,12 @@ TRANSITIONS: Mapping[tuple[Status | None, Status], str] = {
     (Status.RUNNING, Status.FAILED): "an error ended it, or rows are left that cannot be migrated",
     (Status.RUNNING, Status.COMPLETE): "it was counted that no row is pending",
 }
-"""The state machine of a data migration: every arrow, and what it means."""
+"""The state machine of a data migration: every transition, with its meaning."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What came of one data migration."""
+    """The result of one data migration."""
 
     name: str
     outcome: Outcome
@@ -60,7 +60,7 @@ class Result:
 
 
 def exit_code(results: Iterable[Result]) -> int:
-    """0: nothing is pending; 1: work remains; 2: something failed."""
+    """Returns the exit code: 0: nothing is pending; 1: work remains; 2: a data migration failed."""
     outcomes = {result.outcome for result in results}
     if Outcome.FAILED in outcomes:
         return 2

@@ -1,1 +1,1 @@
-"""How a worker executes its chunks: one at a time, or two in a pipeline."""
+"""Execution of a worker's chunks: serially, or two at a time in a pipeline."""

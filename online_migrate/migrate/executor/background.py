@@ -1,4 +1,4 @@
-"""One thing at a time, done in a thread beside the worker's own."""
+"""Executes one task at a time in a background thread of a worker."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 Keepalive = Callable[[], None]
-"""Called now and then by whoever waits: it shows that somebody is there."""
+"""Called periodically while the worker's thread waits; prevents an idle timeout of its sessions."""
 _KEEPALIVE_INTERVAL = 0.5
-"""Seconds after which a worker that waits shows that it is alive."""
+"""Seconds between two keepalive calls while the worker waits for the background thread."""
 
 
 class BackgroundExecutor(Generic[T]):
-    """A thread, begun when it is needed, that does one thing after another. For one worker to ask."""
+    """A background thread that executes one task after another. Not thread-safe: one thread submits.
+
+    The thread is started with the first task.
+    """
 
     def __init__(self) -> None:
         self.error: BaseException | None = None
-        """Why what was settled last failed."""
+        """The error of the last task that was waited for; None if it succeeded."""
         self._tasks: queue.SimpleQueue[Callable[[], T] | None] = queue.SimpleQueue()
         self._results: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
         self._busy = False
@@ -29,11 +32,11 @@ class BackgroundExecutor(Generic[T]):
 
     @property
     def done(self) -> bool:
-        """True if nothing is being done at this moment."""
+        """True if no task is running."""
         return not self._busy or not self._results.empty()
 
     def submit(self, work: Callable[[], T]) -> None:
-        """Has *work* done, and waits for nothing. What was done before must be settled."""
+        """Starts *work* in the thread and returns at once. The previous task must have been waited for."""
         if self._thread is None:
             name = f"{threading.current_thread().name}-ahead"
             thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -43,7 +46,10 @@ class BackgroundExecutor(Generic[T]):
         self._tasks.put(work)
 
     def wait(self, keepalive: Keepalive) -> None:
-        """Waits until nothing is being done; what came of it is kept for :meth:`take`."""
+        """Waits until no task is running; the result is kept for :meth:`result`.
+
+        *keepalive*: called every 0.5 s while it waits.
+        """
         while self._busy:
             with contextlib.suppress(queue.Empty):
                 self._result, self.error = self._results.get(timeout=_KEEPALIVE_INTERVAL)
@@ -52,34 +58,40 @@ class BackgroundExecutor(Generic[T]):
             keepalive()
 
     def result(self, keepalive: Keepalive) -> T | None:
-        """What came of it, once. None: nothing was to be done, or it failed."""
+        """Waits for the task, and returns its result once. None: there was no task, or it failed.
+
+        *keepalive*: called every 0.5 s while it waits.
+        """
         self.wait(keepalive)
         answer, self._result = self._result, None
         return answer
 
     def result_nowait(self) -> T | None:
-        """What came of it, if it is over; it stays for :meth:`take`. Waits for nothing."""
+        """Returns the result if the task has ended, else None. Does not wait.
+
+        The result stays for :meth:`result`.
+        """
         if self.done:
             self.wait(noop)
             return self._result
         return None
 
     def close(self) -> None:
-        """Ends the thread, after what it is at."""
+        """Ends the thread, after its current task."""
         if self._thread is not None:
             self._tasks.put(None)
             self._thread.join()
             self._thread = None
 
-    # --- its thread ------------------------------------------------------------------------------
+    # --- in the thread ---------------------------------------------------------------------------
 
     def _run(self) -> None:
         while (work := self._tasks.get()) is not None:
             try:
                 self._results.put((work(), None))
-            except BaseException as error:  # noqa: BLE001 - whoever waits for an answer decides what it means
+            except BaseException as error:  # noqa: BLE001 - handled by the thread that waits
                 self._results.put((None, error))
 
 
 def noop() -> None:
-    """Nobody is kept waiting."""
+    """A keepalive that does nothing."""

@@ -1,22 +1,24 @@
-"""Two chunks at a time, on two connections, brought to their end one after the other.
+"""Processes two chunks at a time, on two connections, and commits them in order.
 
-While a worker looks who of a chunk is pending still, moves its lease and waits for the disk, the rows of
-the next one are written: of a Backfill, or those that a function was called for already.
+While a worker checks which rows of a chunk are still pending, advances its lease and waits for the commit,
+the rows of the next chunk are written: those of a Backfill, or those with results of a row function.
 
 Invariants:
 
-* A chunk that is written ahead is committed by its worker, with its own lease, and only when the chunk
-  before it was.
-* Whatever goes wrong with one of them, all are rolled back. The first is then done again by itself, where
-  every error is met as it always is; but a lost session ends the worker, because nobody knows whether its
-  last commit got through.
-* While a chunk is written ahead, the worker asks only the connection of the chunk in hand, inside of its
-  transaction: any other could have to queue behind somebody who waits for one of the two. So nobody waits
-  for rows that are being read ahead, either: they are taken if they are there.
-* Both connections lead to one server: of a cluster, the second node may not be yet where the first one is,
-  and the lease of the second chunk moves from where that of the first has put it.
-* Nobody rests, waits or leaves with a chunk written ahead: it locks rows. And nobody waits for long while it
-  may hold what he waits for: no server sees such a circle, for one of its waits is in here.
+* A chunk that is written ahead is committed by its own worker, with the worker's own lease, and only after
+  the commit of the chunk before it.
+* After any error of one chunk all in-flight chunks are rolled back. The first one is then processed serially,
+  where every error is handled as usual. A lost session ends the worker instead, because it is not known
+  whether its last commit succeeded.
+* While a chunk is written ahead, the worker sends statements only on the connection of the first chunk,
+  inside its transaction: a statement on any other connection could queue behind a session that waits for one
+  of the two chunks. For the same reason the worker does not wait for prefetched rows: they are used if they
+  are already read.
+* Both connections are to the same server. In a cluster the second node may lag behind the first, and the
+  lease of the second chunk starts at the key to which the commit of the first chunk advanced it.
+* The worker does not sleep, pause or end while a chunk is written ahead, because that chunk locks rows. Nor
+  does it wait for long while it may hold a lock that the awaited session needs: no server detects such a
+  deadlock, because one of its waits is inside this process.
 """
 
 from __future__ import annotations
@@ -49,60 +51,61 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 _MIN_CHUNK_TIME = 0.1
-"""Seconds of a chunk for which it pays; shorter ones are meant to leave room for others."""
+"""The minimum target time of a chunk, in seconds, for the pipeline. A pace with shorter chunks is meant to
+leave capacity to the application."""
 _MAX_BACKOFF = 64
-"""Chunks that are done alone, after one that failed over and over."""
+"""The maximum number of chunks that are processed serially after repeated failures."""
 _DEADLOCK_TIMEOUT = 1.0
-"""Seconds after which the chunk ahead lets go, if it is written and the first one is not; twice the time that
-it took itself, if that is longer."""
+"""Seconds after which the chunk that was written ahead is rolled back, if its write has ended and that of the
+first chunk has not; twice the time of its own write, if that is longer."""
 _ROLLBACK_POLL_INTERVAL = 0.01
-"""Seconds between two looks whether an UPDATE that is not wanted any more has ended."""
+"""Seconds between two checks whether an UPDATE that is to be rolled back has ended."""
 _WRITE_POLL_INTERVAL = 0.002
-"""Seconds between two looks whether there is anything else to write beside the first chunk."""
+"""Seconds between two checks whether a further chunk can be written in parallel to the first one."""
 T = TypeVar("T")
 
 
 class PipelineAborted(Exception):
-    """What was written in this way does not count: the chunk is to be done alone."""
+    """The pipeline is aborted: its writes are rolled back, and the chunk must be processed serially."""
 
 
 class WriteConnection:
-    """A connection, and a thread that writes rows on it."""
+    """A connection and a thread that writes rows on it."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.executor: BackgroundExecutor[WriteResult] = BackgroundExecutor()
         self.seconds = self.ended = 0.0
-        """What the last UPDATE on it took, and when it ended."""
+        """The duration of the last UPDATE on this connection, and the time of its end, in seconds."""
 
 
 @dataclasses.dataclass(frozen=True)
 class InflightChunk:
-    """A chunk whose rows are being written, or have been, in a transaction that is open."""
+    """A chunk whose rows are being written, or are written, in an open transaction."""
 
     key_range: KeyRange
-    """From where on."""
+    """The key range that begins with this chunk."""
     plan: ChunkPlan
     write_connection: WriteConnection
     prepared: PreparedRows | None = None
-    """What a function made of its rows; None for a Backfill."""
+    """The results of the row function; None for a Backfill."""
     seconds: float = 0.0
-    """What that took."""
+    """Seconds for the read of its rows and the calls of the function."""
 
     @property
     def chunk(self) -> Chunk:
-        """Its rows. There are some: whole ranges of keys are planned without looking who is pending."""
+        """The chunk. It is never None here: key ranges are planned without a check for pending rows."""
         assert self.plan.chunk is not None
         return self.plan.chunk
 
     @property
     def connection(self) -> Connection:
-        """The one on which it is written."""
+        """The connection on which it is written."""
         return self.write_connection.connection
 
     @property
     def remaining_range(self) -> KeyRange | None:
-        """What is left of its extent."""
+        """The key range after this chunk; None at the end of the range."""
         if self.plan.upper == self.key_range.upper:
             return None
         return dataclasses.replace(self.key_range, lower=self.plan.upper)
@@ -110,7 +113,7 @@ class InflightChunk:
 
 @dataclasses.dataclass(frozen=True)
 class WriteResult:
-    """What came of its UPDATE."""
+    """The result of the write of an in-flight chunk, and its duration in seconds."""
 
     inflight: InflightChunk
     seconds: float
@@ -118,9 +121,10 @@ class WriteResult:
 
 
 class ChunkPipeline:
-    """The chunks that one worker has in hand. For his thread.
+    """The in-flight chunks of one worker. Used from the worker's thread only.
 
-    *home*: his own connection. *connect*: opens the other, when it is needed. *now*: gives seconds.
+    *home*: the worker's own connection. *connect*: opens the second connection when it is needed. *now*:
+    returns the time in seconds.
     """
 
     def __init__(
@@ -137,16 +141,20 @@ class ChunkPipeline:
         self._secondary: WriteConnection | None = None
         self._exit_stack = contextlib.ExitStack()
         self._inflight: collections.deque[InflightChunk] = collections.deque()
-        """Those that were begun and not committed, in the order of their keys."""
+        """Chunks that are started and not committed, in the order of their keys."""
         self._backoff_left = 0
         self._backoff = 1
 
     @staticmethod
     def supports(bound: BoundMigration, pace: Pace) -> bool:
-        """True for what can be written without knowing how it went before, at a pace that spares nobody.
+        """Returns True if chunks can be written before the result of the previous chunk is known.
 
-        And by the primary key: at the end of a range of another index MariaDB waits for the row after it,
-        which the chunk ahead has locked. A function of a row must not have to be called under a lock.
+        The pace must not be adaptive, and its target time must be 0.1 s or longer: any other pace is meant to
+        leave capacity to the application.
+
+        The walk must be by the primary key: at the end of a range of another index MariaDB waits for the row
+        after it, which the chunk written ahead has locked. A row function requires row versions, so that it
+        need not be called under a lock.
         """
         return (
             (isinstance(bound.migration, Backfill) or (bound.is_per_row and bound.version is not None))
@@ -159,11 +167,14 @@ class ChunkPipeline:
 
     @property
     def backing_off(self) -> bool:
-        """The chunks after those in hand are to be done alone."""
+        """True if the chunks after those in flight must be processed serially."""
         return self._backoff_left > 0
 
     def consume_backoff(self) -> bool:
-        """True if the next chunk is to be done alone, because of what happened to those before it."""
+        """Returns True if the next chunk must be processed serially, because previous chunks were aborted.
+
+        Each call counts one chunk of the backoff.
+        """
         if not self._backoff_left:
             return False
         self._backoff_left -= 1
@@ -173,30 +184,30 @@ class ChunkPipeline:
 
     @property
     def last_inflight(self) -> InflightChunk | None:
-        """The chunk that was begun last and is not committed."""
+        """The chunk that was started last and is not committed; None if no chunk is in flight."""
         return self._inflight[-1] if self._inflight else None
 
     @property
     def inflight(self) -> Sequence[InflightChunk]:
-        """All that were begun and are not committed, in the order of their keys."""
+        """All chunks that are started and not committed, in the order of their keys."""
         return tuple(self._inflight)
 
     def open_connections(self) -> tuple[WriteConnection, WriteConnection]:
-        """The worker's own connection, and the other one."""
+        """Returns the worker's own connection and the second one, which is opened if necessary."""
         if self._secondary is None:
             self._secondary = WriteConnection(self._exit_stack.enter_context(self._connect()))
         return self._primary, self._secondary
 
     @property
     def unlocked_connections(self) -> Sequence[Connection]:
-        """Connections that are open and lock nothing: the server may end them."""
+        """Open connections that hold no locks; the server's idle timeout may end them."""
         opened = [self._primary] if self._secondary is None else [self._primary, self._secondary]
         taken = [inflight.write_connection for inflight in self._inflight]
         return [write_connection.connection for write_connection in opened if write_connection not in taken]
 
     @property
     def idle_connection(self) -> WriteConnection | None:
-        """A connection on which nothing is being written; None: there are two chunks in hand."""
+        """A connection without an in-flight chunk; None if two chunks are in flight."""
         taken = [inflight.write_connection for inflight in self._inflight]
         return next(
             (
@@ -208,13 +219,16 @@ class ChunkPipeline:
         )
 
     def poll_until_written(self, read: Callable[[], T | None]) -> T | None:
-        """What *look* gives, asked until the first chunk is written; None: nothing until then."""
+        """Calls *read* until it returns a value or the write of the first chunk ends.
+
+        Returns the value, or None.
+        """
         while (found := read()) is None and not self._inflight[0].write_connection.executor.done:
             time.sleep(_WRITE_POLL_INTERVAL)
         return found
 
     def submit(self, inflight: InflightChunk) -> None:
-        """Has the rows written, and waits for nothing."""
+        """Starts the write of a chunk's rows; does not wait."""
         self._inflight.append(inflight)
         inflight.write_connection.executor.submit(lambda: self._write(inflight))
 
@@ -237,9 +251,9 @@ class ChunkPipeline:
         return UpdateResult(result.done, none_pending=True)
 
     def wait_for_first(self) -> WriteResult:
-        """Waits for the first chunk, which is to be brought to its end now.
+        """Waits for the write of the first chunk, and returns its result.
 
-        Raises :class:`Dropped`, or the error of a session that was lost.
+        Raises :class:`PipelineAborted` if the write failed, or the error of a lost session.
         """
         executor = self._inflight[0].write_connection.executor
         written = executor.result(self._break_deadlock)
@@ -249,9 +263,9 @@ class ChunkPipeline:
         return written
 
     def _break_deadlock(self) -> None:
-        """Lets go of the chunk ahead if it is written and the first one, begun earlier, still is not.
+        """Rolls back the chunk written ahead if its write has ended and that of the first chunk has not.
 
-        The first one may be waiting for it, or for an application that waits for it.
+        The first chunk may wait for its locks, or for those of an application that waits for them.
         """
         if len(self._inflight) < 2:
             return
@@ -264,35 +278,38 @@ class ChunkPipeline:
                 self._raise_lost(error)
 
     def require_none_pending(self, written: WriteResult) -> None:
-        """Raises :class:`Dropped` if rows are pending still: to say why, they would have to be locked."""
+        """Raises :class:`PipelineAborted` if rows are still pending: to find out why, they must be locked."""
         inflight = written.inflight
         if still_pending(inflight.connection, self._job, inflight.chunk, written.update):
             raise PipelineAborted
 
     def commit(self, written: WriteResult) -> None:
-        """Ends the first chunk."""
+        """Commits the first chunk, and halves the next backoff."""
         written.inflight.connection.commit()
         self._inflight.popleft()
         self._backoff = max(1, self._backoff // 2)
 
-    # --- their end -------------------------------------------------------------------------------
+    # --- rollback --------------------------------------------------------------------------------
 
     def rollback(self) -> None:
-        """Rolls back whatever is not committed, and goes back to one connection.
+        """Rolls back all in-flight chunks, and closes the second connection.
 
-        Raises the error of a session that was lost: used again it would be another one, without settings.
+        Raises the error of a lost session: SQLAlchemy would replace it with a new one without the settings.
         """
         errors = self._rollback_all()
         for error in errors:
             self._raise_lost(error)
 
     def abort(self) -> None:
-        """The same, and the next chunks are done alone: the more often in a row, the more of them."""
+        """Rolls back like :meth:`rollback`, and starts a backoff: the next chunks are processed serially.
+
+        Their number grows with each abort in a row.
+        """
         self._back_off()
         self.rollback()
 
     def close(self) -> None:
-        """For good."""
+        """Rolls back all in-flight chunks and ends the threads; the pipeline cannot be used again."""
         self._rollback_all()
         self._primary.executor.close()
 
@@ -301,7 +318,7 @@ class ChunkPipeline:
         while self._inflight:
             written = [leg for leg in self._inflight if leg.write_connection.executor.done]
             for inflight in written:
-                # At once: the others may be waiting for its locks.
+                # Immediately: the other chunk may wait for its locks.
                 self._inflight.remove(inflight)
                 errors += self._rollback_one(inflight)
             if not written:
@@ -313,7 +330,7 @@ class ChunkPipeline:
         return errors
 
     def _rollback_one(self, inflight: InflightChunk) -> list[BaseException | None]:
-        """Gives what went wrong on its connection before, and in doing so."""
+        """Rolls back one chunk. Returns the errors of its write and of the rollback; None: no error."""
         inflight.write_connection.executor.result(noop)
         try:
             inflight.connection.rollback()
@@ -322,7 +339,8 @@ class ChunkPipeline:
         return [inflight.write_connection.executor.error]
 
     def _back_off(self) -> None:
-        # By more than what a chunk that gets through takes off: the first of two does, again and again.
+        # The backoff grows by more than a committed chunk reduces it: otherwise the first of two chunks,
+        # which may commit each time, would reset it.
         self._backoff_left, self._backoff = self._backoff, min(4 * self._backoff, _MAX_BACKOFF)
 
     def _raise_lost(self, error: BaseException | None) -> None:

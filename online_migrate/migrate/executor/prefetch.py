@@ -1,10 +1,10 @@
-"""Reads the next chunk, and calls the user's function for its rows, while the one before is written.
+"""Reads the next chunk, and calls the user's function for its rows, while the previous chunk is written.
 
 Invariants:
 
-* What is read ahead is only a guess. It is used if the worker comes to just that place, and the statement
-  that writes it leaves alone every row that has changed since, as after any other reading.
-* The function is never called twice at the same time on behalf of one worker.
+* A prefetched chunk is speculative. It is used only if the worker reaches exactly this position, and the
+  statement that writes it skips every row that has changed since, as after any other read.
+* The function is never called concurrently on behalf of one worker.
 """
 
 from __future__ import annotations
@@ -30,23 +30,24 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class PreparedChunk:
-    """A chunk that can be written."""
+    """A chunk that is planned and read, and can be written."""
 
     plan: ChunkPlan
     prepared: PreparedRows | None
     seconds: float
-    """What reading it, and calling the function, took."""
+    """Seconds for the read and the calls of the function."""
 
 
 class PrefetchCancelled(Exception):
-    """Nobody wants to know any more."""
+    """The prefetcher was closed during a read."""
 
 
 class Prefetcher:
-    """Keeps one chunk ready, by a thread and a connection of its own.
+    """Prefetches one chunk, in a thread and on a connection of its own.
 
-    *read*: gives the next *size* rows of an extent, and calls its last argument now and then. *connect*:
-    opens a connection, when one is needed. For one worker, from his thread: :meth:`take`, then :meth:`ask`.
+    *read*: plans and reads the first rows, up to the given size, of a key range, and calls its last argument
+    periodically. *connect*: opens the connection when it is needed. For one worker, from its thread:
+    :meth:`result`, then :meth:`submit`.
     """
 
     def __init__(
@@ -59,13 +60,16 @@ class Prefetcher:
         self._executor: BackgroundExecutor[PreparedChunk] = BackgroundExecutor()
         self._submitted: KeyRange | None = None
         self._kept: list[tuple[KeyRange, PreparedChunk]] = []
-        """What was taken and not used."""
+        """Chunks that were returned by :meth:`result` and put back unused."""
         self._closed = threading.Event()
         self._exit_stack = contextlib.ExitStack()
         self._connection: Connection | None = None
 
     def submit(self, key_range: KeyRange, size: int) -> None:
-        """Has the first *size* rows of *extent* read, unless they are here; waits for nothing else."""
+        """Starts the read of the first *size* rows of *key_range*, unless they are read or requested already.
+
+        Waits for a running read of another range, and discards it.
+        """
         if self._submitted == key_range or self._find_kept(key_range) is not None:
             return
         self._executor.result(noop)
@@ -73,9 +77,9 @@ class Prefetcher:
         self._executor.submit(lambda: self._fetch(key_range, size))
 
     def result(self, key_range: KeyRange, keepalive: Keepalive) -> PreparedChunk | None:
-        """The first rows of *extent*. None: that was not asked for, or could not be read.
+        """Returns the first rows of *key_range*. None: they were not requested, or the read failed.
 
-        *beat*: called now and then while it waits.
+        *keepalive*: called periodically while it waits.
         """
         kept = self._find_kept(key_range)
         if kept is not None:
@@ -86,18 +90,25 @@ class Prefetcher:
         return answer if asked == key_range else None
 
     def put_back(self, key_range: KeyRange, ready: PreparedChunk) -> None:
-        """It was taken and not written: who comes to that place again need not call the function again."""
+        """Keeps a chunk that was taken and not written, so that the function is not called for it again."""
         self._kept.append((key_range, ready))
 
     def fetch(self, key_range: KeyRange, size: int, keepalive: Keepalive) -> None:
-        """Waits until its first rows are read, or could not be; has them read, if nobody asked for them."""
+        """Waits until the first rows of *key_range* are read, or the read has failed.
+
+        Starts the read of *size* rows if it was not requested. *keepalive*: called periodically while it
+        waits.
+        """
         if self._find_kept(key_range) is None:
             self.wait(keepalive)
             self.submit(key_range, size)
             self.wait(keepalive)
 
     def result_nowait(self, key_range: KeyRange) -> PreparedChunk | None:
-        """The first rows of *extent* if they are there; they stay for :meth:`take`. Waits for nothing."""
+        """Returns the first rows of *key_range* if they are read, else None; they stay for :meth:`result`.
+
+        Does not wait.
+        """
         if self._submitted == key_range:
             return self._executor.result_nowait()
         return self._find_kept(key_range)
@@ -106,17 +117,20 @@ class Prefetcher:
         return next((ready for kept, ready in self._kept if kept == key_range), None)
 
     def clear(self, keepalive: Keepalive) -> None:
-        """Nothing of it is wanted any more: while nobody worked, it has grown old."""
+        """Discards all prefetched chunks, which became stale while the worker was paused.
+
+        *keepalive*: called periodically while it waits for a running read.
+        """
         self._executor.result(keepalive)
         self._submitted = None
         self._kept.clear()
 
     def wait(self, keepalive: Keepalive) -> None:
-        """Waits until nothing is being read; what was is kept for :meth:`take`."""
+        """Waits until no read is running; the result is kept for :meth:`result`."""
         self._executor.wait(keepalive)
 
     def close(self) -> None:
-        """Ends the thread, after the row that it is at."""
+        """Ends the thread, after its current row."""
         self._closed.set()
         self._executor.close()
         self._exit_stack.close()
@@ -130,7 +144,7 @@ class Prefetcher:
             return self._read(self._connection, key_range, size, self._raise_if_cancelled)
         except Exception as error:
             _log.info("a chunk could not be read ahead: %s", error)
-            # Whatever it was, the next one has a connection that nothing has happened to.
+            # The next read gets a new connection, whatever the error was.
             self._connection = None
             self._exit_stack.close()
             raise

@@ -1,6 +1,7 @@
-"""Which chunks the pipeline writes, and what is done for each of them before its commit.
+"""Selects the chunks that the pipeline writes, and completes each of them before its commit.
 
-:mod:`~online_migrate.migrate.executor.pipeline` holds the two chunks and the rules for rolling them back.
+:mod:`~online_migrate.migrate.executor.pipeline` has the two in-flight chunks and the rules for their
+rollback.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class PipelineContext:
-    """What a worker works with, however he does his chunks."""
+    """The collaborators of a worker that the scheduler uses."""
 
     run_state: RunState
     migration: BoundMigration
@@ -40,11 +41,11 @@ class PipelineContext:
     timer: ChunkTimer
     prefetcher: Prefetcher
     plan_chunk: Callable[[KeyRange], ChunkPlan]
-    """Plans a chunk on the worker's connection, while nothing is open there."""
+    """Plans a chunk on the worker's connection, while no transaction is open on it."""
     find_candidate: Callable[[Connection], RangeCandidate]
-    """What there is to claim next."""
+    """Finds the next key range to acquire."""
     keepalive: Callable[[], None]
-    """Called now and then by whoever waits with nothing in hand."""
+    """Called periodically while the worker waits without an in-flight chunk."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,13 +55,13 @@ class CommittedChunk:
     plan: ChunkPlan
     done: int
     read_seconds: float
-    """Seconds for which its rows were read and the function was called."""
+    """Seconds for the read of its rows and the calls of the function."""
     candidate: RangeCandidate | None
-    """What there is to claim next, if that was looked up meanwhile."""
+    """The next key range to acquire, if it was looked up during the last chunk."""
 
 
 class PipelineScheduler:
-    """The chunks of one worker, two at a time. For his thread."""
+    """Schedules the chunks of one worker, two at a time. Used from the worker's thread only."""
 
     def __init__(self, pipeline: ChunkPipeline, tools: PipelineContext) -> None:
         self._pipeline = pipeline
@@ -68,22 +69,22 @@ class PipelineScheduler:
 
     @property
     def unlocked_connections(self) -> Sequence[Connection]:
-        """Connections that are open and lock nothing."""
+        """Open connections that hold no locks."""
         return self._pipeline.unlocked_connections
 
     def rollback(self) -> None:
-        """Takes back whatever is not committed."""
+        """Rolls back all in-flight chunks. Raises the error of a lost session."""
         self._pipeline.rollback()
 
     def close(self) -> None:
-        """For good."""
+        """Rolls back all in-flight chunks and ends the threads; the scheduler cannot be used again."""
         self._pipeline.close()
 
     def commit_next(self, key_range: KeyRange) -> CommittedChunk | None:
-        """Brings the first chunk of *extent* to its end, while others are written.
+        """Commits the first chunk of *key_range*, while the following one is written.
 
-        None: it is to be done alone, and nothing is in hand. Raises the error of a session that was lost,
-        and :class:`~online_migrate.migrate.worker.lease.LeaseLost`.
+        Returns None if the chunk must be processed serially; then no chunk is in flight. Raises the error of
+        a lost session, and :class:`~online_migrate.migrate.worker.lease.LeaseLost`.
         """
         pipeline = self._pipeline
         if (
@@ -104,9 +105,9 @@ class PipelineScheduler:
             self._put_back(pipeline.inflight)
             pipeline.abort()
             if self._context.migration.dialect.is_connection_lost(error):
-                # Nobody knows whether its commit got through: another worker looks.
+                # It is not known whether the commit succeeded: a new worker reads it from the lease.
                 raise
-            # Nothing of it counts: the chunk is done again alone, and whoever is to blame is met there.
+            # Both chunks are rolled back: the first one is repeated serially, where the error is attributed.
             return None
 
     @property
@@ -116,11 +117,11 @@ class PipelineScheduler:
             or self._context.run_state.context.throttling.duty_cycle.sleep_ratio
         )
 
-    # --- beginning -------------------------------------------------------------------------------
+    # --- start of chunks -------------------------------------------------------------------------
 
     def _fill(self, key_range: KeyRange) -> None:
-        """Has the first two chunks of an extent written."""
-        # Both are planned before one of them is begun: from then on a look may have to wait.
+        """Starts the writes of the first two chunks of a key range."""
+        # Both are planned before the first write starts: after that a read may have to wait for its locks.
         inflight_chunks: list[InflightChunk] = []
         at: KeyRange | None = key_range
         for write_connection in self._pipeline.open_connections():
@@ -131,9 +132,9 @@ class PipelineScheduler:
             self._pipeline.submit(inflight)
 
     def _fill_prepared(self, key_range: KeyRange) -> None:
-        """Has chunks of rows written for which the function was called, until there are two of them.
+        """Starts the writes of prefetched chunks, until two are in flight.
 
-        None at all where it failed for a row: then the chunk is to be done alone.
+        Starts none if the function failed for a row of the chunk: such a chunk must be processed serially.
         """
         pipeline, prefetcher, size = self._pipeline, self._context.prefetcher, self._context.size
         at = key_range if pipeline.last_inflight is None else pipeline.last_inflight.remaining_range
@@ -157,29 +158,29 @@ class PipelineScheduler:
                 prefetcher.submit(at, size.size)
 
     def _prefetched(self, at: KeyRange) -> PreparedChunk | None:
-        """The next rows, if they were read by the time when the first chunk is written."""
+        """Returns the next prefetched chunk if it is read before the write of the first chunk ends."""
         if self._pipeline.last_inflight is None:
             return self._context.prefetcher.result_nowait(at)
         return self._pipeline.poll_until_written(lambda: self._context.prefetcher.result_nowait(at))
 
     def _put_back(self, inflight_chunks: Iterable[InflightChunk]) -> None:
-        """What was made of their rows is used when they are written after all."""
+        """Returns prepared chunks to the prefetcher, so that their results are used at the next write."""
         for inflight in inflight_chunks:
             if inflight.prepared is not None:
                 self._context.prefetcher.put_back(
                     inflight.key_range, PreparedChunk(inflight.plan, inflight.prepared, inflight.seconds)
                 )
 
-    # --- ending ----------------------------------------------------------------------------------
+    # --- end of a chunk --------------------------------------------------------------------------
 
     def _finish(self, key_range: KeyRange) -> CommittedChunk:
-        """The end of a chunk whose rows are written, and the beginning of the one after the next."""
+        """Completes and commits the first chunk, and starts the write of the chunk after the next one."""
         pipeline, timer, clock = self._pipeline, self._context.timer, self._context.run_state.context.clock
         begun = pipeline.inflight
         try:
             written = pipeline.wait_for_first()
         finally:
-            # What had to let go of its locks.
+            # The chunks that were rolled back to release their locks.
             self._put_back(leg for leg in begun if leg not in pipeline.inflight)
         inflight, done = written.inflight, written.update.done
         if inflight.key_range != key_range:
@@ -197,14 +198,21 @@ class PipelineScheduler:
         return CommittedChunk(inflight.plan, done, inflight.seconds, seen)
 
     def _next_candidate(self, inflight: InflightChunk) -> RangeCandidate | None:
-        """What there is to claim next, while the last chunk is written: later nothing is done meanwhile."""
+        """Finds the next key range to acquire while the last chunk of this range is written.
+
+        After the last chunk there is no write that the lookup could overlap. Returns None before the last
+        chunk.
+        """
         last = self._pipeline.last_inflight
         if last is inflight or (last is not None and last.remaining_range is not None):
             return None
         return self._context.find_candidate(inflight.connection)
 
     def _plan_next(self, inflight: InflightChunk) -> InflightChunk | None:
-        """What is to be written next on the connection of *leg*. Looks inside of its transaction."""
+        """Plans the next chunk for the connection of *inflight*. Reads inside that connection's transaction.
+
+        Returns None if there is none, during a backoff, and for a row function, whose chunks are prefetched.
+        """
         after = None if self._pipeline.last_inflight is None else self._pipeline.last_inflight.remaining_range
         if after is None or self._pipeline.backing_off or self._context.migration.is_per_row:
             return None

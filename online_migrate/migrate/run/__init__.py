@@ -1,1 +1,1 @@
-"""One data migration in this process: its start, its workers, its end."""
+"""The run of one data migration in this process: its start, its workers, its end."""

@@ -1,4 +1,4 @@
-"""What the workers of one data migration in one process share."""
+"""The state that the workers of one data migration in one process share."""
 
 from __future__ import annotations
 
@@ -26,15 +26,17 @@ if TYPE_CHECKING:
     from online_migrate.walk.chunker import Chunk, Key
 
 MAX_SLEEP = 1.0
-"""Seconds that a worker rests after a chunk: meanwhile nobody hears what an operator says on SQLite."""
+"""The maximum sleep, in seconds, of a worker after a chunk: on SQLite no command of an operator is read
+meanwhile."""
 
 RANGES_PER_WORKER = 4
-"""Parts of what is left, for each worker: who finishes last has at most one of them in hand."""
+"""The number of key ranges per worker into which the remaining rows are divided: the worker that ends last
+has one of them at most."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RunContext:
-    """What running data migrations needs, put together once for a command."""
+    """The collaborators and settings of a run of data migrations, created once for a command."""
 
     engine: Engine
     budget: Budget
@@ -44,47 +46,47 @@ class RunContext:
     pace: Pace = dataclasses.field(default_factory=Pace)
     workers: int = 1
     lease: float = 30.0
-    """Seconds without a sign of life after which others take over what a worker holds."""
+    """Seconds without a heartbeat after which other workers take over a worker's key range."""
     max_failures: int = 100
-    """Rows that may fail before the run is ended."""
+    """The maximum number of failed rows; the run of the data migration ends when it is exceeded."""
     throttling: Throttling = dataclasses.field(default_factory=Throttling)
 
     @property
     def should_stop(self) -> bool:
-        """True if no further chunk may be begun."""
+        """True if no further chunk may be started: a stop was requested, or the budget is exhausted."""
         return self.stop.requested or self.budget.exhausted
 
 
 @dataclasses.dataclass(frozen=True)
 class Suspect:
-    """A chunk in which a connection was lost; the worker that gets it next decides what that means."""
+    """A chunk in which a connection was lost; the next worker of this chunk decides how to handle it."""
 
     lower: Key | None
     plan: ChunkPlan | None
     isolation: FailureBisector[Key]
     error: BaseException
     losses: int
-    """How often in a row, at this chunk."""
+    """The number of lost connections in a row at this chunk."""
 
 
 class RunState:
-    """The workers of one data migration in this process: their counts, and what they are told."""
+    """The shared state of the workers of one data migration in this process: counts, status, stop request."""
 
     def __init__(self, context: RunContext, name: str, meter: RateMeter) -> None:
         self.context = context
         self.name = name
         self.run = ""
-        """The run that they belong to, which other processes may share."""
+        """The id of the run; workers of other processes may take part in the same run."""
         self.done = 0
         self.failures = 0
         self.status: Status = Status.RUNNING
-        """What the record said when somebody last looked."""
+        """The status in the record when it was last read."""
         self.completed = False
-        """It was counted, by whomever, that nothing is pending."""
+        """True if a count of this or another process found no pending row."""
         self.problem: BaseException | None = None
-        """What ended the first worker that was ended by something."""
+        """The first error that ended a worker."""
         self.progress = 0
-        """Grows with every chunk that is committed, and with every step of a bisection."""
+        """Is incremented with every committed chunk, and with every step of a bisection."""
         self._suspects: dict[int, Suspect] = {}
         self._fewest_pending: int | None = None
         self._stalled_passes = 0
@@ -94,21 +96,25 @@ class RunState:
         self._worker_stats: dict[str, dict[str, Any]] = {}
         self._stop_requested = threading.Event()
 
-    # --- what they are told ----------------------------------------------------------------------
+    # --- control of the workers ------------------------------------------------------------------
 
     @property
     def should_stop(self) -> bool:
-        """True if no further chunk may be begun."""
+        """True if no further chunk may be started."""
         return self.context.should_stop or self._stop_requested.is_set()
 
     def stop(self, problem: BaseException | None = None) -> None:
-        """Sends everybody home after their chunk; the first *problem* is kept."""
+        """Requests the end of all workers after their current chunk; the first *problem* is kept."""
         with self._lock:
             self.problem = self.problem or problem
         self._stop_requested.set()
 
     def status_changed(self, status: Status | None) -> None:
-        """What the record says now: somebody may have paused, cancelled or ended it."""
+        """Applies the status in the record, which an operator or another process may have changed.
+
+        None: the record does not exist; counts as FAILED. Any status but RUNNING and PAUSED stops the
+        workers.
+        """
         self.status = status or Status.FAILED
         self.completed = self.completed or status is Status.COMPLETE
         if self.status not in (Status.RUNNING, Status.PAUSED):
@@ -116,15 +122,15 @@ class RunState:
 
     @property
     def throttle_reason(self) -> str | None:
-        """Why no chunk may be begun just now; None if one may."""
+        """The reason why no chunk may be started at the moment; None if one may."""
         if self.status is Status.PAUSED:
             return "paused"
         return self.context.throttling.throttle.reason()
 
     def count_stalled_passes(self, pending: int, walk: object) -> int:
-        """How often in a row a pass over the table ended with no fewer *pending* rows than any before.
+        """Returns how many passes in a row ended with no fewer *pending* rows than the best pass before.
 
-        *walk*: which pass; a transaction that is repeated counts it once.
+        *walk*: identifies the pass; a pass is counted once if its transaction is repeated.
         """
         if walk == self._last_pass:
             return self._stalled_passes
@@ -134,32 +140,35 @@ class RunState:
         self._fewest_pending = pending if self._fewest_pending is None else min(pending, self._fewest_pending)
         return self._stalled_passes
 
-    # --- what they tell --------------------------------------------------------------------------
+    # --- reports of the workers ------------------------------------------------------------------
 
     def add_worker(self, worker: str) -> None:
-        """A worker is there."""
+        """Adds a worker."""
         with self._lock:
             self._worker_stats[worker] = {}
 
     def remove_worker(self, worker: str) -> None:
-        """A worker is not there any more."""
+        """Removes a worker."""
         with self._lock:
             self._worker_stats.pop(worker, None)
 
     def worker_stats(self) -> dict[str, dict[str, Any]]:
-        """For the record: every worker with its chunk size, its rate and what it waits for."""
+        """Returns the chunk size, the rate and the wait reason of every worker, for the heartbeat."""
         with self._lock:
             return {id: dict(facts) for id, facts in self._worker_stats.items()}
 
     def set_wait_reason(self, worker: str, reason: str | None) -> None:
-        """A worker waits, or does not wait any more."""
+        """Sets the reason why a worker waits; None: it does not wait."""
         with self._lock:
             if worker in self._worker_stats and self._worker_stats[worker].get("waits_for") != reason:
                 self._worker_stats[worker]["waits_for"] = reason
                 self.context.listener.advanced(self._snapshot(""))
 
     def chunk_committed(self, worker: str, rows: int, chunk: Chunk | str, size: ChunkSize | None) -> None:
-        """A chunk was committed."""
+        """Counts a committed chunk of *rows* migrated rows, and notifies the listener.
+
+        *size*: the worker's chunk size controller; None: the chunk size is not reported.
+        """
         with self._lock:
             self.progress += 1
             self.done += rows
@@ -174,7 +183,7 @@ class RunState:
             self.context.listener.advanced(self._snapshot(str(chunk), **more))
 
     def progressed(self) -> None:
-        """Fewer rows are going to be tried than before, or one is recorded."""
+        """Counts a step of a bisection: fewer rows are tried, or a single row is recorded as failed."""
         with self._lock:
             self.progress += 1
 
@@ -185,14 +194,14 @@ class RunState:
         bisector: FailureBisector[Key],
         error: BaseException,
     ) -> None:
-        """A connection was lost in the chunk with which *extent* begins."""
+        """Records that a connection was lost in the first chunk of *key_range*."""
         with self._lock:
             before = self._suspects.get(key_range.number)
             losses = 1 + (before.losses if before is not None and before.lower == key_range.lower else 0)
             self._suspects[key_range.number] = Suspect(key_range.lower, plan, bisector, error, losses)
 
     def suspected(self, key_range: KeyRange) -> Suspect | None:
-        """What was said of the chunk with which *extent* begins; nothing once it is committed."""
+        """Returns the suspect record of the first chunk of *key_range*; None once that chunk is committed."""
         with self._lock:
             found = self._suspects.get(key_range.number)
             if found is not None and found.lower != key_range.lower:
@@ -201,26 +210,32 @@ class RunState:
             return found
 
     def set_totals(self, total: int, done: int, *, moved: int) -> None:
-        """The rows were counted beside the work, when it had *moved* so many."""
+        """Sets the totals of a count in the background.
+
+        *total*: all rows. *done*: rows that the count found migrated. *moved*: rows that this run had
+        migrated when the count started.
+        """
         with self._lock:
             self._meter.set_totals(total, max(0, done - moved))
 
     @property
     def fair_share_rows(self) -> int | None:
-        """Rows for one worker, of those that are left, that leave enough for the others to finish with him;
-        None where nobody knows how many are left."""
+        """The share of the remaining rows for one key range, so that all workers end at about the same time.
+
+        None where the number of remaining rows is not known.
+        """
         with self._lock:
             left = self._meter.remaining
             return None if left is None else left // (RANGES_PER_WORKER * max(1, len(self._worker_stats)))
 
     def count_failures(self, rows: int) -> bool:
-        """Rows were recorded as failed; False if these are too many."""
+        """Adds rows that were recorded as failed. Returns False if the maximum is exceeded."""
         with self._lock:
             self.failures += rows
             return self.failures <= self.context.max_failures
 
     def show_start(self) -> None:
-        """Shows where it starts."""
+        """Notifies the listener of the start."""
         self.context.listener.started(self._snapshot(""))
 
     def _snapshot(self, chunk: str, **more: Any) -> Snapshot:
@@ -243,6 +258,6 @@ def _latency_text(probe: LatencyProbe | None) -> str:
 
 
 def read_status(connection: Any, name: str) -> Status | None:
-    """What the record of *name* says."""
+    """Returns the status in the record of *name*; None if there is no record."""
     record = state.get_record(connection, name)
     return None if record is None else record.status

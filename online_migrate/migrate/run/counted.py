@@ -1,7 +1,7 @@
-"""Runs OpenStack's online data migrations as they are: ``(context, max_count) -> (found, done)``.
+"""Runs unchanged OpenStack online data migrations: ``(context, max_count) -> (found, done)``.
 
-Such a function commits by itself, so there is no transaction to put a checkpoint into: a kill may repeat
-a call, which OpenStack demands to be harmless, and only one runner at a time calls it.
+Such a function commits by itself, so there is no transaction for a checkpoint: a call may be repeated after
+a kill, which OpenStack requires to be harmless, and only one runner calls the function at a time.
 """
 
 from __future__ import annotations
@@ -27,13 +27,16 @@ if TYPE_CHECKING:
 
 
 _DEFAULT_MAX_COUNT = 1000
-"""What a function is asked for at once if nobody says otherwise."""
+"""The ``max_count`` of one call if no batch size is configured."""
 _PAUSE = 0.5
-"""Seconds between two looks whether a pause is over."""
+"""Seconds between two checks whether a pause has ended."""
 
 
 def run_counted(context: RunContext, migration: CountedMigration) -> Result:
-    """Calls the function until it finds nothing, does nothing, or a limit is reached."""
+    """Calls the function until it finds no rows, migrates none of those found, or a limit is reached.
+
+    Returns Outcome.REMAINING if another runner holds the lock of this data migration for 2 s.
+    """
     with private_connection(context.engine) as lock:
         dialect = dialect_of(lock)
         try:
@@ -65,14 +68,14 @@ def _run(context: RunContext, migration: CountedMigration) -> Result:
 
 
 def _start(connection: Connection, name: str, worker: str) -> Status | None:
-    """Begins a run, of one worker; gives the status that forbids it."""
+    """Starts a run of one worker. Returns the status that prevents it; None if it is started."""
     record = state.get_record(connection, name, for_update=True)
     if record is not None and record.status in (Status.PAUSED, Status.CANCELLED):
         return record.status
     state.start_record(connection, name)
     epoch = dialect_of(connection).epoch()
     for other in state.workers_of(connection, name, epoch):
-        # There is one runner at a time, and it is this one.
+        # Rows of dead runners: the named lock proves that no other runner is active.
         state.delete_worker(connection, other.id)
     state.register(connection, worker, name, epoch)
     return None
@@ -119,7 +122,7 @@ def _loop(place: RunContext, migration: CountedMigration, worker: str) -> Result
 
 
 def _heartbeat(connection: Connection, name: str, worker: str, reason: str | None) -> Status | None:
-    """A sign of life, and what operators said meanwhile."""
+    """Writes the heartbeat, and returns the status, which an operator may have changed."""
     state.update_heartbeat(connection, {worker: {"waits_for": reason}}, dialect_of(connection).epoch())
     record = state.get_record(connection, name)
     return None if record is None else record.status
@@ -159,7 +162,10 @@ def _call(migration: CountedMigration, context: Any, size: int) -> tuple[int, in
 
 
 def _finish(context: RunContext, migration: CountedMigration, total: int) -> Result:
-    """The function finds no more; if somebody said what is pending, the rows have the last word."""
+    """Ends the run after the function found no more rows.
+
+    With a ``pending`` expression the count of pending rows decides whether it is complete.
+    """
     name = migration.name
     if migration.has_pending:
         pending = _pending_rows(context, migration)
@@ -172,7 +178,7 @@ def _finish(context: RunContext, migration: CountedMigration, total: int) -> Res
 def _end(
     context: RunContext, name: str, status: Status, outcome: Outcome, done: int, error: str | None
 ) -> Result:
-    """Writes down the end, unless an operator has said something else meanwhile: that stays."""
+    """Writes the final status, unless an operator has paused or cancelled the migration meanwhile."""
 
     def write(connection: Connection) -> Status | None:
         record = state.get_record(connection, name, for_update=True)
@@ -200,12 +206,12 @@ def _in_transaction(context: RunContext, work: Callable[[Connection], Any]) -> A
 
 
 def default_context() -> Any:
-    """A context that functions decorated by oslo.db's enginefacade accept."""
+    """Returns an admin context that functions decorated by oslo.db's enginefacade accept."""
     from oslo_db.sqlalchemy import enginefacade
 
     @enginefacade.transaction_context_provider
     class Context:
-        """Stands for the operator."""
+        """The context of the operator, with admin rights."""
 
         is_admin = True
 

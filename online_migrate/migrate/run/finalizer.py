@@ -1,10 +1,10 @@
-"""When a data migration is at its end, and what is written down then.
+"""Decides when a data migration has ended, and writes its final status.
 
 Invariants:
 
-* Complete means counted: no row is pending, in the data, at the moment when it is written down.
-* Rows that became pending behind the walk are gone back for, as long as they get fewer.
-* The last worker, of whatever process, writes the end.
+* COMPLETE means counted: no row of the data is pending at the moment when the status is written.
+* Rows that became pending behind the walk are migrated in further passes, while their number decreases.
+* The last worker, of any process, writes the final status.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 MAX_STALLED_PASSES = 10
-"""How often we go back for rows that became pending behind us and find no fewer than before."""
+"""The maximum number of passes in a row that find no fewer pending rows than before."""
 _OUTCOMES = {
     Status.PAUSED: Outcome.SUSPENDED,
     Status.CANCELLED: Outcome.SUSPENDED,
@@ -43,26 +43,26 @@ _OUTCOMES = {
 
 
 class NotConverging(Exception):
-    """Rows become pending as fast as they are moved."""
+    """Rows become pending as fast as they are migrated."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RemainingWork:
-    """What is left, counted in the data."""
+    """The remaining work, counted in the data."""
 
     walk: state.Walk | None
     pending: int
     rows_above: bool
-    """There are rows above the frontier, and nobody said what is pending."""
+    """True if there are rows above the walk's high watermark, and there is no ``pending`` expression."""
     failing: Mapping[str, str]
     resolved: frozenset[str]
-    """Rows that were recorded as failed and are so no more."""
+    """Keys of rows that are recorded as failed and do not fail any more."""
     not_retried: tuple[str, ...]
-    """Rows that failed in an earlier run and were not tried again in this one."""
+    """Keys of rows that failed in an earlier run and were not tried again in this run."""
 
 
 def count_remaining(bound: BoundMigration, connection: Connection) -> RemainingWork:
-    """Counts what is left; in a transaction that is open."""
+    """Counts the remaining work, in the open transaction of *connection*."""
     walk = state.get_walk(connection, bound.name)
     failing = still_failing(connection, bound.migration, bound.subject)
     recorded = state.failed_keys(connection, bound.name)
@@ -86,12 +86,15 @@ def count_remaining(bound: BoundMigration, connection: Connection) -> RemainingW
 
 
 def any_range_held(workers: Sequence[state.Worker]) -> bool:
-    """True if a range of keys is in somebody's hands, dead or alive."""
+    """Returns True if a worker holds a key range, whether the worker is alive or not."""
     return any(worker.range_number is not None for worker in workers)
 
 
 class Finalizer:
-    """Looks whether it is the end, on the connection of whoever came to it."""
+    """Checks whether the data migration has ended.
+
+    *connection*: that of the worker that found no more work, or that of the runner.
+    """
 
     def __init__(self, bound: BoundMigration, run_state: RunState, connection: Connection) -> None:
         self._migration = bound
@@ -110,7 +113,11 @@ class Finalizer:
     # --- at the end of a pass --------------------------------------------------------------------
 
     def finish_pass(self) -> bool:
-        """Everything was handed out, and done. True if this is the end, in one way or another."""
+        """Ends a pass, after all key ranges are assigned and done. Returns True if the run has ended.
+
+        Returns False if the workers must continue: the next pass is started, by this or another worker,
+        failed rows were tried again, or the data migration is paused.
+        """
         if self._run_state.should_stop:
             return True
         left = self._count_remaining()
@@ -128,7 +135,7 @@ class Finalizer:
             return record.status is not Status.PAUSED
         workers = state.workers_of(connection, name, self._migration.dialect.epoch())
         if walk is None or walk != left.walk or any_range_held(workers):
-            # Another worker was here before us.
+            # Another worker has handled the end of this pass already.
             return False
         state.forget_failures(connection, name, left.resolved)
         if left.pending or left.not_retried:
@@ -144,7 +151,7 @@ class Finalizer:
             self._run_state.stop(NotConverging())
             return True
         if self._migration.pending is None:
-            # On from where it was: nobody can tell which of the rows behind are done.
+            # Continue from the high watermark: without pending it is not known which rows below it are done.
             again = dataclasses.replace(walk, handed_out=False)
         else:
             again = dataclasses.replace(walk, sweep=walk.sweep + 1, frontier=None, handed_out=False)
@@ -160,7 +167,7 @@ class Finalizer:
     # --- rows that failed in an earlier run ------------------------------------------------------
 
     def _retry_failed(self, keys: Sequence[str]) -> None:
-        """One by one, where no ``pending`` would find them."""
+        """Tries failed rows again, one by one, where there is no ``pending`` expression that finds them."""
         for key in keys:
             if self._run_state.should_stop:
                 return
@@ -180,7 +187,10 @@ class Finalizer:
         state.record_failures(self._connection, self._migration.name, self._run_state.run, {key: error})
 
     def _retry_row(self, key: str) -> int:
-        """Under the lock of the record, so that nobody else tries it as well."""
+        """Tries one row under the lock of the record, so that no other worker tries it at the same time.
+
+        Returns the number of rows done.
+        """
         bound, connection = self._migration, self._connection
         lock_record(connection, bound.name)
         if key not in {
@@ -199,10 +209,10 @@ class Finalizer:
         state.add_done(connection, bound.name, result.done)
         return result.done
 
-    # --- when this process leaves ----------------------------------------------------------------
+    # --- at the end of this process's run --------------------------------------------------------
 
     def finalize(self) -> Outcome:
-        """What is written down when this process goes; its end, if it is the last one."""
+        """Ends the run of this process, and writes the final status if no other worker is alive."""
         leases = LeaseManager(self._migration, "", self._run_state.context.lease)
         with leases.lock_dead_workers(self._connection, self._run_state.context.clock) as dead:
             return self._in_transaction(lambda: self._finalize(dead))
@@ -218,7 +228,7 @@ class Finalizer:
             one.seconds_since_heartbeat <= self._run_state.context.lease and one.id not in dead
             for one in workers
         ):
-            # Who began a run after the end of ours has it to himself.
+            # If this run was complete, the live workers belong to a run that was started after it.
             return Outcome.COMPLETE if self._run_state.completed else Outcome.REMAINING
         left = count_remaining(self._migration, connection)
         state.forget_failures(connection, name, left.resolved)

@@ -1,4 +1,4 @@
-"""Runs a data migration that walks a table: its beginning, its workers in this process, its end."""
+"""Runs a data migration that walks a table: its start, its workers in this process, its end."""
 
 from __future__ import annotations
 
@@ -40,10 +40,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _COUNT_TIMEOUT = 0.05
-"""Seconds for which a run waits to know how many rows there are."""
+"""The statement timeout, in seconds, of the count of rows before a run starts."""
 _MAX_RECONNECTS = 12
-"""How often a worker asks for a new connection after it lost one, until rows move again: for about half a
-minute."""
+"""The maximum number of reconnects in a row without a committed chunk, which take about half a minute."""
 
 
 class EndedByServer(exceptions.Failed):
@@ -58,7 +57,7 @@ MIGRATION_ERRORS = (
     exceptions.DataMigrationBroken,
     exceptions.PendingUnreadable,
 )
-"""What ends one data migration and lets the others run."""
+"""Errors that end one data migration and do not prevent the others."""
 
 
 class Runner:
@@ -73,10 +72,13 @@ class Runner:
         self._run_state = RunState(context, migration.name, meter)
         self._finalizer_lock = threading.Lock()
 
-    # --- its beginning ---------------------------------------------------------------------------
+    # --- start -----------------------------------------------------------------------------------
 
     def start(self, connection: Connection) -> Result | None:
-        """Begins a run, or joins the one that others are at; gives a result if it must not."""
+        """Starts a run, or joins one that is running.
+
+        Returns None; or a result with Outcome.SUSPENDED if the data migration is paused or cancelled.
+        """
         leases = LeaseManager(self._migration, "", self._context.lease)
         with leases.lock_dead_workers(connection, self._context.clock) as dead:
             work = lambda: self._start(connection, dead)  # noqa: E731
@@ -85,7 +87,7 @@ class Runner:
             except DATABASE_ERRORS as error:
                 if self._dialect.is_connection_lost(error):
                     raise
-                # Another runner wrote the record between our look and our INSERT: now it is there.
+                # Another runner inserted the record between the SELECT and the INSERT; now it exists.
                 held = self._in_transaction(connection, work)
         if held is not None:
             return Result(
@@ -118,7 +120,10 @@ class Runner:
     def _new_walk(
         self, connection: Connection, old: state.Walk | None, workers: list[state.Worker]
     ) -> state.Walk:
-        """On from where the last run was; or from the start again, for what is pending behind it."""
+        """Returns the walk of a new run: it continues where the last run ended, or starts a new sweep.
+
+        A sweep starts from the first key, for rows that became pending behind the last walk.
+        """
         name = self._migration.name
         if old is None:
             return state.Walk(name, self._run_state.run, sweep=0, frontier=None, handed_out=False, extents=0)
@@ -127,14 +132,17 @@ class Runner:
         if not old.sweep and not walked:
             return new
         for worker in workers:
-            # What they held is in the sweep again.
+            # The sweep includes the key ranges that they held.
             state.add_done(connection, name, state.delete_worker(connection, worker.id))
         return dataclasses.replace(new, sweep=old.sweep + 1, frontier=None)
 
-    # --- its workers -----------------------------------------------------------------------------
+    # --- workers ---------------------------------------------------------------------------------
 
     def work(self) -> None:
-        """Until all is done, or no more is to be."""
+        """Runs the workers until no work is left, or the run is stopped.
+
+        On a server with a single writer there is one worker.
+        """
         number = 1 if self._dialect.single_writer else self._context.workers
         with (
             Heartbeat(self._run_state, self._context.engine, self._dialect) as heartbeat,
@@ -152,7 +160,7 @@ class Runner:
 
     @contextlib.contextmanager
     def _counting_in_background(self) -> Iterator[None]:
-        """Counts the rows beside the work, where that takes long: nobody waits for a number to be shown."""
+        """Counts the rows in a thread if the first count timed out: the total is only displayed."""
         thread = threading.Thread(target=self._count_rows, name="online-migrate-count", daemon=True)
         if not self._totals_known:
             thread.start()
@@ -161,7 +169,7 @@ class Runner:
             thread.join(timeout=5.0)
 
     def _count_rows(self) -> None:
-        # It is only shown; what is wrong with the server the workers say.
+        # The count is only displayed; errors of the server are raised by the workers.
         with (
             contextlib.suppress(*DATABASE_ERRORS, exceptions.Failed),
             data_connection(self._context.engine, self._context.lease) as connection,
@@ -172,28 +180,29 @@ class Runner:
             self._run_state.set_totals(counts.total, counts.done, moved=moved)
 
     def _run_worker(self, heartbeat: Heartbeat) -> None:
-        """One worker to the end; what ends it ends the others after their chunk."""
+        """Runs one worker to its end; an error of it stops the other workers after their current chunk."""
         try:
             self._run_worker_with_reconnect(heartbeat)
         except (KeyboardInterrupt, SystemExit):
             self._run_state.stop()
             raise
-        except BaseException as error:  # noqa: BLE001 - raised again, or said, when all of them are back
+        except BaseException as error:  # noqa: BLE001 - raised again or recorded at the end
             self._run_state.stop(error)
 
     def _run_worker_with_reconnect(self, heartbeat: Heartbeat) -> None:
-        """Another worker takes its place when its lease or its connection is lost."""
+        """Runs a worker, and replaces it with a new one when its lease or its connection is lost."""
         pauses: Iterator[float] = iter(())
         progress = -1
-        # What was learned of the rows does not depend on the connection.
+        # The measurements of the chunk size controller do not depend on the connection.
         size = self._context.pace.controller(self._migration.largest_chunk)
         while not self._run_state.should_stop:
             if self._run_state.progress != progress:
-                # Chunks were committed since: what is lost now has nothing to do with what was lost before.
+                # Chunks were committed since the last loss: a further one is independent of it.
                 pauses = _reconnects()
                 progress = self._run_state.progress
             try:
-                # A chunk that a crash of the server takes back goes with its checkpoint, and is done again.
+                # No durable commits: a chunk that a server crash loses is lost together with its checkpoint,
+                # and is migrated again.
                 with data_connection(self._context.engine, self._context.lease, lasting=False) as connection:
                     while not self._run_state.should_stop:
                         if self._work_on_connection(connection, heartbeat, size):
@@ -210,7 +219,7 @@ class Runner:
                 self._context.clock.wait(pause, self._context.stop)
 
     def _work_on_connection(self, connection: Connection, heartbeat: Heartbeat, size: ChunkSize) -> bool:
-        """True if there is nothing left to do for this worker."""
+        """Runs one worker. Returns True if there is nothing left to do for it."""
         worker = Worker(self._run_state, self._migration, connection, heartbeat, size)
         try:
             answer = worker.work()
@@ -231,10 +240,13 @@ class Runner:
         self._run_state.status_changed(None if record is None else record.status)
         return False
 
-    # --- its end ---------------------------------------------------------------------------------
+    # --- end -------------------------------------------------------------------------------------
 
     def end(self, connection: Connection) -> Result:
-        """What came of it, after all that was committed is on the disk."""
+        """Writes the final status and returns the result. Raises an error that is not one of the migration.
+
+        The first write is durable, which makes all earlier commits durable too.
+        """
         self._in_transaction(connection, lambda: state.add_done(connection, self._migration.name, 0))
         problem = self._run_state.problem
         if problem is None:
@@ -264,7 +276,7 @@ class Runner:
         return Result(bound.name, outcome, done=self._run_state.done, failed=failing, error=error)
 
     def _failing(self, connection: Connection) -> int:
-        """Rows that are recorded as failed; all of them where ``pending`` cannot be evaluated for one."""
+        """Returns the number of recorded failures that still fail; of all if ``pending`` fails for a row."""
         bound = self._migration
         try:
             return len(
@@ -276,7 +288,7 @@ class Runner:
             _log.info("%s: %s", bound.name, error)
         return len(self._in_read_transaction(connection, lambda: state.failed_keys(connection, bound.name)))
 
-    # --- one transaction each --------------------------------------------------------------------
+    # --- transactions ----------------------------------------------------------------------------
 
     def _in_transaction(self, connection: Connection, work: Callable[[], T]) -> T:
         return run_transaction(self._context.clock, self._dialect, connection, work)
@@ -286,14 +298,15 @@ class Runner:
 
 
 def _reconnects() -> Iterator[float]:
-    """The pauses before each new connection: none before the first, because the network may be back."""
+    """Yields the pause in seconds before each reconnect: none before the first, because the network may be
+    available again."""
     yield 0.0
     yield 0.1
     yield from backoff(waited=0.2, attempts=_MAX_RECONNECTS, longest=5.0, jitter=random.Random())
 
 
 def _new_meter(context: RunContext, bound: BoundMigration, connection: Connection) -> tuple[RateMeter, bool]:
-    """What measures; and True if it knows how many rows there are, or nobody can know."""
+    """Returns a new meter; and True if it has the total, or if the total cannot be known (no ``pending``)."""
     with bound.dialect.read_transaction(connection), connection.begin():
         done = _recorded(bound, connection)
     if bound.pending is None:
@@ -313,7 +326,10 @@ def _new_meter(context: RunContext, bound: BoundMigration, connection: Connectio
 
 
 def _may_be_of_a_row(bound: BoundMigration, error: BaseException) -> bool:
-    """The rows could not be counted, and may be migrated all the same: it takes long, or a row is broken."""
+    """Returns True if an error of the count does not prevent the migration.
+
+    That is a timeout, or an error of a row.
+    """
     dialect = bound.dialect
     return dialect.is_statement_timeout(error) or dialect.blame(error) in (Blame.ROW, Blame.SIZE)
 
@@ -333,10 +349,10 @@ def _resume_hint(name: str, status: Status) -> str:
 
 
 def check(engine: Engine, migrations: Iterable[DataMigration]) -> None:
-    """Refuses what is wrong in how data migrations are written, before any of them changes a row.
+    """Checks the definitions of data migrations before any of them changes a row.
 
     Raises :class:`~online_migrate.exceptions.DataMigrationBroken`, or
-    :class:`~online_migrate.exceptions.RowsHidden`. A table or a column that is not there is no such thing:
+    :class:`~online_migrate.exceptions.RowsHidden`. A table or a column that does not exist is no such error:
     only the data migration that needs it fails.
     """
     with connect(engine) as connection:
@@ -350,7 +366,10 @@ def check(engine: Engine, migrations: Iterable[DataMigration]) -> None:
 
 
 def run_one(context: RunContext, migration: DataMigration) -> Result:
-    """Runs one data migration that walks a table, and says what came of it."""
+    """Runs one data migration that walks a table, and returns its result.
+
+    Raises errors of the server or of the connection that are not those of the data migration.
+    """
     try:
         runner = _reconnecting(context, lambda connection: Runner(context, migration, connection))
     except (exceptions.PendingUnreadable, exceptions.DataMigrationBroken) as error:
@@ -358,13 +377,16 @@ def run_one(context: RunContext, migration: DataMigration) -> Result:
     held = _reconnecting(context, runner.start)
     if held is not None:
         return held
-    # A connection that does nothing for hours would not be there any more at the end.
+    # The start and the end use one connection each: an idle one would be closed during a run of hours.
     runner.work()
     return _reconnecting(context, runner.end)
 
 
 def _reconnecting(context: RunContext, work: Callable[[Connection], T]) -> T:
-    """*work*, which can be repeated, on a connection of its own; on another one when that is lost."""
+    """Runs *work* on a connection of its own and returns its result; reconnects when the connection is lost.
+
+    *work* must be repeatable.
+    """
     pauses = _reconnects()
     while True:
         try:
@@ -382,7 +404,7 @@ def _reconnecting(context: RunContext, work: Callable[[Connection], T]) -> T:
 
 
 def each(results: Iterator[Result], listener: Listener) -> list[Result]:
-    """All results, each shown as it comes."""
+    """Returns all results, and notifies *listener* of each."""
     found = []
     for result in results:
         listener.finished(result)

@@ -1,1 +1,1 @@
-"""One worker: its lease, its heartbeat, its chunks."""
+"""A worker: its lease, its heartbeat, its chunks."""

@@ -1,8 +1,9 @@
-"""Rows that fail stand alone in the end: their chunk is split until only they are left. Pure.
+"""Bisection of a failed chunk, down to the single rows that fail. Pure.
 
-A chunk that fails is begun again with half of its rows, and so on down to a single one, which then is the
-row that fails. After a part that works the parts grow again, so that a bad row among many good ones costs
-the logarithm of the chunk, and sixty bad rows one after the other cost sixty transactions.
+A chunk that fails is tried again with half of its rows, and this is repeated down to a single row, which is
+the row that fails. After each part that succeeds the size of the parts doubles. So a bad row among many good
+ones costs a number of transactions that is the logarithm of the chunk size, and sixty bad rows in sequence
+cost sixty transactions.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ K = TypeVar("K")
 
 
 class FailureBisector(Generic[K]):
-    """Whether, and how small, the chunks are that are tried just now.
+    """The state of the bisection of one failed range, and the chunk size during it.
 
-    *K*: the type of a key; keys are compared with nothing but each other's identity as the end of a range.
+    *K*: the type of a key; keys are only compared for equality, with the end of the failed range.
     """
 
     def __init__(self) -> None:
@@ -24,27 +25,28 @@ class FailureBisector(Generic[K]):
 
     @property
     def active(self) -> bool:
-        """True until the range that failed has been passed."""
+        """True until the whole failed range is processed."""
         return self._end is not None
 
     @property
     def end(self) -> K | None:
-        """The last key of the range that failed."""
+        """The last key of the failed range; None if no bisection is active."""
         return self._end
 
     @property
     def limit(self) -> int:
-        """How many rows may be tried together."""
+        """The number of rows that may be tried together."""
         return self._limit
 
     def adopt(self, other: FailureBisector[K]) -> None:
-        """Continues where *other* is."""
+        """Copies the state of *other*, the bisection of a worker that lost its connection."""
         self._end, self._limit = other._end, other._limit
 
     def failed(self, rows: int, end: K) -> bool:
-        """*rows* rows failed together, the last of which could be at *end*.
+        """Registers that *rows* rows failed together; *end*: the last key of their range.
 
-        True if that was a single row, which is to be recorded. Otherwise fewer are to be tried.
+        Returns True if it was a single row, which must be recorded as failed. Otherwise fewer rows must be
+        tried.
         """
         if self._end is None:
             self._end = end
@@ -55,7 +57,7 @@ class FailureBisector(Generic[K]):
         return False
 
     def passed(self, upper: K) -> None:
-        """Everything up to *upper* is done, or recorded as failed."""
+        """Registers that everything up to *upper* is done, or recorded as failed."""
         if self._end is None:
             return
         if upper == self._end:

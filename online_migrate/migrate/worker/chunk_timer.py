@@ -1,4 +1,4 @@
-"""What of a chunk's time follows from its number of rows. Pure, but for the clock that it is given."""
+"""Measures the part of a chunk's time that depends on its number of rows. Pure, but for the given clock."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import collections
 from collections.abc import Callable
 
 _MIN_SHARE = 0.1
-"""The part of a time that always counts: what is taken off is an estimate."""
+"""The fraction of a time that always counts, because the fixed cost that is subtracted is an estimate."""
 _MAX_CALL_TIME = 0.5
-"""Seconds that the functions of a chunk's rows may take together: so long a stop signal goes unheard, and
-so much is called again after a kill."""
+"""The target for the total time of a chunk's row function calls, in seconds: for that time a stop signal is
+not handled, and these calls are repeated after a kill."""
 
 
 class ChunkTimer:
-    """Measures the chunks of one worker, for the controller of their size.
+    """Measures the chunks of one worker, for the chunk size controller.
 
-    A round trip, a commit: to a server that is far away they take longer than a whole chunk should, and no
-    smaller chunk makes them shorter. So what a statement on a single row takes is taken off; a worker
-    makes such a statement in the transaction of each chunk.
+    Fixed costs are subtracted: to a distant server, a round trip and a commit take longer than the target
+    time of a whole chunk, and a smaller chunk does not make them shorter. The time of a statement on a single
+    row is the measure of these costs; a worker executes such a statement in the transaction of each chunk.
 
-    *now*: gives seconds.
+    *now*: returns the time in seconds. *memory*: the number of chunks over which the minimum of the time of a
+    single-row statement is taken.
     """
 
     def __init__(self, now: Callable[[], float], memory: int = 20) -> None:
@@ -28,24 +29,27 @@ class ChunkTimer:
         self._began_at = self._rows_written_at = self._lease_advanced_at = 0.0
 
     def begin(self, at: float | None = None) -> None:
-        """The rows are locked from now on, or from *at*. Called again when the transaction is repeated."""
+        """Starts the measurement: rows are locked from now on, or from *at*, in seconds.
+
+        Called again when the transaction is repeated.
+        """
         self._began_at = self._rows_written_at = self._lease_advanced_at = self._now() if at is None else at
 
     def rows_written(self) -> None:
-        """The rows are written; the next statement is on a single row of ours."""
+        """Marks that the rows are written; the next statement is on the single row of the worker's lease."""
         self._rows_written_at = self._lease_advanced_at = self._now()
 
     def lease_advanced(self) -> None:
-        """That statement is done; what follows is the commit."""
+        """Marks that the statement on the lease has ended; the next one is the commit."""
         self._lease_advanced_at = self._now()
         self._single.append(self._lease_advanced_at - self._rows_written_at)
 
     def elapsed(self, *, commit: float, prepared: float, target: float) -> float:
-        """Seconds for which others waited because of the number of rows.
+        """Returns the seconds for which other sessions could wait because of the number of rows.
 
-        *commit*: seconds that a commit takes while nobody works, as far as known. *prepared*: seconds for
-        which rows were read and functions called, which keeps nobody waiting, and so may take longer than
-        *target*, which is how long a chunk should take.
+        *commit*: the baseline latency of a commit in seconds, as far as it is known. *prepared*: seconds for
+        the read of the rows and the calls of the function; this blocks no other session, so it may take
+        longer than *target*, the target time of a chunk in seconds.
         """
         single = min(self._single, default=0.0)
         waited = _without(self._rows_written_at - self._began_at, single)

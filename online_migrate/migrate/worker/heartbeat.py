@@ -1,7 +1,8 @@
-"""Signs of life of this process's workers, and what operators say to them from elsewhere.
+"""Heartbeats of this process's workers, and the operators' commands to them from other hosts.
 
-On a connection and in a thread of its own, so that a worker whose chunk takes long is neither taken for
-dead nor deaf. Where there is one writer at a time, the workers do it themselves between two chunks.
+A heartbeat has a connection and a thread of its own, so that a worker with a long chunk does not count as
+dead, and still gets the commands. On a server with a single writer the workers send the heartbeat themselves,
+between two chunks.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _KEEPALIVE_INTERVAL = 2.0
 
 
 class Heartbeat:
-    """Beats for a crew while its ``with`` block lasts."""
+    """Sends the heartbeats of all workers of a run state, inside its ``with`` block."""
 
     def __init__(self, run_state: RunState, engine: Engine, dialect: Dialect) -> None:
         self._run_state = run_state
@@ -47,20 +48,23 @@ class Heartbeat:
     def __exit__(self, *_error: object) -> None:
         self._loop.stop()
 
-    # --- from the worker's thread, on its connection ---------------------------------------------
+    # --- in the worker's thread, on its connection -----------------------------------------------
 
     def beat_inline(self, connection: Connection) -> None:
-        """Called between two chunks."""
+        """Sends a heartbeat if one is due and the server has a single writer. Called between two chunks."""
         if not self._dialect.single_writer or time.monotonic() - self._last < _HEARTBEAT_INTERVAL:
             return
         try:
             self._tick(connection)
         except CLEANUP_ERRORS as error:
-            # Another writer has the lock. The next heartbeat is due after the next chunk.
+            # Another writer holds the lock. The next heartbeat is sent after the next chunk.
             logger.info("heartbeat: skipped: %s", error_message(error))
 
     def keep_alive(self, connection: Connection) -> None:
-        """Called by a worker that waits, or whose function takes its time."""
+        """Sends a statement on *connection* every 2 s, so that the server's idle timeout does not end it.
+
+        Called by a worker that waits, or that runs a long function.
+        """
         if self._dialect.single_writer:
             return
         now = time.monotonic()
@@ -72,7 +76,7 @@ class Heartbeat:
         if not inside:
             connection.rollback()
 
-    # --- the thread ------------------------------------------------------------------------------
+    # --- in the thread ---------------------------------------------------------------------------
 
     def _run(self, connection: Connection) -> None:
         dialect_of(connection).prepare_data_session(connection, idle_timeout=self._run_state.context.lease)

@@ -1,11 +1,12 @@
-"""Who gets which range of keys.
+"""Assignment of key ranges to workers.
 
 Invariants:
 
-* Extents are handed out in the order of the key, each once, under the lock of the data migration's record.
-* An extent whose worker is dead goes to another worker, from where the dead one's last chunk ended. Its
-  row is deleted in the same transaction: should it be alive after all, it cannot commit its next chunk.
-* What is below the lowest extent in anybody's hands has been handled: that is the checkpoint.
+* Key ranges are assigned in the order of the key, each once, under the lock of the data migration's record.
+* The range of a dead worker is assigned to another worker, from the end of the dead worker's last chunk. The
+  dead worker's row is deleted in the same transaction: if it is alive after all, it cannot commit its next
+  chunk.
+* Everything below the lowest assigned range is processed: its lower end is the checkpoint.
 """
 
 from __future__ import annotations
@@ -31,30 +32,32 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 _RANGE_SECONDS = 2.0
-"""Of work in an extent, at least: the record is locked once for so much."""
+"""The minimum duration of the work in a key range, in seconds: the record is locked once for each range."""
 _CHUNKS_PER_RANGE = 8
-"""In an extent, where nobody knows how long one takes: few, so that all workers get some."""
+"""Chunks in a key range with a fixed batch size, whose duration is not known: few, so that every worker gets
+a range."""
 _MAX_CHUNKS_PER_RANGE = 16
-"""Up to which an extent of long chunks grows: the first one of an extent cannot be looked for ahead."""
+"""The maximum number of chunks in a key range of long chunks. Long ranges are better, because the first chunk
+of a range cannot be prefetched."""
 
 
 class LeaseLost(Exception):
-    """Somebody thought that we were dead and took over: what we have not committed is theirs."""
+    """Another worker took over this worker's lease; the uncommitted rows belong to the other worker now."""
 
 
 @dataclasses.dataclass(frozen=True)
 class KeyRange:
-    """A range of keys in a worker's hands: what is above *lower*, up to *upper*."""
+    """A range of keys that is assigned to a worker: keys above *lower*, up to and including *upper*."""
 
     number: int
     lower: Key | None
     upper: Key
     sweep: bool
-    """Only pending rows are looked for in it."""
+    """True if only the pending rows of the range are read."""
 
 
 class AcquireResult(enum.Enum):
-    """What came of asking for work."""
+    """The result of an attempt to acquire a key range; the value is a message about it."""
 
     CONFLICT = "somebody else was quicker"
     BUSY = "all is handed out, and others are still at it"
@@ -64,18 +67,24 @@ class AcquireResult(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class RangeCandidate:
-    """What a worker saw before it asked: nothing is locked while it looks."""
+    """The next key range to acquire, read without a lock. Valid only while the walk is unchanged."""
 
     walk: state.Walk
     upper: Key | None
     last: bool
-    """There is less than an extent above the frontier."""
+    """True if fewer rows than a whole range are above the walk's high watermark."""
     dead: frozenset[str] = frozenset()
-    """Workers whose session is gone, for certain."""
+    """Workers whose session has certainly ended."""
 
 
 class LeaseManager:
-    """Asks for ranges on behalf of one worker. Every method runs in a transaction that is open."""
+    """Acquires key ranges for one worker.
+
+    Every method except :meth:`lock_dead_workers` must be called in an open transaction.
+
+    *worker*: the worker's id; empty for the process itself. *lease*: seconds without a heartbeat after which
+    another worker counts as dead.
+    """
 
     def __init__(self, bound: BoundMigration, worker: str, lease: float) -> None:
         self._name = bound.name
@@ -87,16 +96,20 @@ class LeaseManager:
         self._epoch = bound.dialect.epoch()
         self._advance = state.Advance(self._epoch)
         self.blind = False
-        """``pending`` fails for a row: a sweep looks at every row, not at those that are pending."""
+        """True after ``pending`` failed for a row: a sweep then reads every row, not only pending rows."""
 
-    # --- coming and going ------------------------------------------------------------------------
+    # --- registration ----------------------------------------------------------------------------
 
     def register(self, connection: Connection) -> None:
-        """Writes the worker down."""
+        """Inserts the worker's row."""
         state.register(connection, self._worker, self._name, self._epoch)
 
     def unregister(self, connection: Connection, *, holds: bool) -> None:
-        """Takes the worker out; what it *holds* is left for others, at once."""
+        """Deletes the worker's row, and writes the checkpoint.
+
+        *holds*: the worker still holds a range. Then its row stays, with an expired heartbeat, so that
+        another worker can take the range over at once.
+        """
         if holds:
             state.update_heartbeat(connection, {self._worker: {}}, sa.literal(0))
             return
@@ -105,17 +118,23 @@ class LeaseManager:
         self._write_checkpoint(connection)
 
     def advance(self, connection: Connection, key_range: KeyRange, upper: Key, done: int) -> None:
-        """In the transaction of a chunk: everything up to *upper* is handled. Raises LeaseLost."""
+        """Advances the lease to *upper* and adds *done* rows, in the transaction of the chunk.
+
+        Raises :class:`LeaseLost` if another worker took over the lease.
+        """
         lower = None if upper == key_range.upper else encode_key(upper)
         before = None if key_range.lower is None else encode_key(key_range.lower)
         held = key_range.number
         if not self._advance(connection, self._worker, held, before=before, lower=lower, done=done):
             raise LeaseLost
 
-    # --- asking for work -------------------------------------------------------------------------
+    # --- acquisition -----------------------------------------------------------------------------
 
     def find_candidate(self, connection: Connection, rows: int) -> RangeCandidate:
-        """Looks where the next extent, of *rows* rows, would end."""
+        """Reads where the next key range, of *rows* rows, would end. Locks nothing.
+
+        Raises :class:`~online_migrate.exceptions.Failed` if the record does not exist any more.
+        """
         walk = state.get_walk(connection, self._name)
         if walk is None:
             raise exceptions.Failed(message=f"the record of {self._name!r} was deleted while it ran")
@@ -131,12 +150,17 @@ class LeaseManager:
         return RangeCandidate(walk, upper, last)
 
     def acquire(self, connection: Connection, seen: RangeCandidate) -> KeyRange | AcquireResult:
-        """Takes an extent if there is one; see :class:`Claim` for why there is none."""
+        """Acquires the range of a dead worker, or the next range.
+
+        *seen*: the candidate, read before. Returns the reason if there is no range; see
+        :class:`AcquireResult`.
+        """
         record = lock_record(connection, self._name)
         if record.status is not Status.RUNNING:
             return AcquireResult.NOT_RUNNING
-        # The lock of the record is of one node of a cluster. On another the same extent may be taken: what we
-        # then write of the walk is there already, which changes nothing and so collides with nothing.
+        # In a cluster the lock of the record is local to one node. On another node the same range may be
+        # acquired at the same time: the write of the walk is then identical to the existing row, changes
+        # nothing, and so would not cause a conflict. This comparison detects it.
         if state.get_walk(connection, self._name, for_update=True) != seen.walk:
             return AcquireResult.CONFLICT
         others = self._other_workers(connection)
@@ -158,7 +182,7 @@ class LeaseManager:
     def _take_over(
         self, connection: Connection, others: list[state.Worker], seen: RangeCandidate
     ) -> KeyRange | None:
-        """The lowest extent that a dead worker holds; the dead who hold nothing are buried on the way."""
+        """Takes over the lowest key range of a dead worker; deletes dead workers without a range."""
         for other in others:
             if not self._is_dead(other, seen.dead) or not state.lock_worker(connection, other.id):
                 continue
@@ -187,7 +211,8 @@ class LeaseManager:
         lower = None if walk.frontier is None else decode_key(walk.frontier)
         frontier = checked_key(self._name, self._chunker, lower, upper)
         key_range = KeyRange(walk.extents + 1, lower, upper, bool(walk.sweep))
-        # What an application appends from now on is for the next pass: this one could run after it forever.
+        # Rows that an application appends from now on belong to the next pass: otherwise this pass might
+        # never end.
         new = dataclasses.replace(walk, frontier=frontier, extents=key_range.number, handed_out=seen.last)
         state.put_walk(connection, new, known=True)
         self._assign(connection, key_range, new, others)
@@ -196,7 +221,10 @@ class LeaseManager:
     def _assign(
         self, connection: Connection, key_range: KeyRange, walk: state.Walk, others: Sequence[state.Worker]
     ) -> None:
-        """Puts *extent* into our hands; *others*: who else is written down, since the record is locked."""
+        """Assigns *key_range* to this worker, and sets the checkpoint.
+
+        *others*: the other registered workers, read while the record is locked.
+        """
         lower = None if key_range.lower is None else encode_key(key_range.lower)
         upper = encode_key(key_range.upper)
         done = state.assign_range(
@@ -217,13 +245,14 @@ class LeaseManager:
         over = walk.handed_out and all(worker.range_number is None for worker in workers)
         state.set_checkpoint(connection, self._name, checkpoint, walked=over)
 
-    # --- the dead --------------------------------------------------------------------------------
+    # --- dead workers ----------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def lock_dead_workers(self, connection: Connection, clock: Clock) -> Iterator[frozenset[str]]:
-        """The workers whose session has ended, kept from coming back inside the block.
+        """Returns the workers whose session has ended, and holds their named locks inside the block.
 
-        Their lock is free. Outside of a transaction, which taking such a lock would end.
+        A worker is dead if its named lock is free. Must be called outside a transaction, because such a lock
+        request would end it.
         """
         held: list[str] = []
         others = run_read_transaction(
@@ -242,9 +271,10 @@ class LeaseManager:
 
 
 def range_size(size: int, pace: Pace, fair_share: int | None) -> int:
-    """Rows for the next extent, in which chunks have *size* rows.
+    """Returns the number of rows of the next key range, whose chunks have *size* rows.
 
-    *fair_share*: what leaves enough for the other workers; None where nobody knows how much is left.
+    *fair_share*: the number of rows that leaves enough for the other workers; None where the number of
+    remaining rows is not known.
     """
     if pace.batch_size is not None:
         return size * _CHUNKS_PER_RANGE
@@ -253,12 +283,15 @@ def range_size(size: int, pace: Pace, fair_share: int | None) -> int:
 
 
 def worker_lock_name(worker: str) -> str:
-    """The named lock that a worker holds for as long as its session lasts."""
+    """Returns the name of the lock that a worker holds until its session ends."""
     return f"worker/{worker}"
 
 
 def lock_record(connection: Connection, name: str) -> state.Record:
-    """The record, which nobody else can change until the end of the transaction."""
+    """Returns the record, locked until the end of the transaction.
+
+    Raises :class:`~online_migrate.exceptions.Failed` if the record does not exist any more.
+    """
     record = state.get_record(connection, name, for_update=True)
     if record is None:
         raise exceptions.Failed(message=f"the record of {name!r} was deleted while it ran")
@@ -266,7 +299,11 @@ def lock_record(connection: Connection, name: str) -> state.Record:
 
 
 def checked_key(name: str, chunker: Chunker, lower: Key | None, upper: Key) -> str:
-    """*upper* as it is kept; refuses a step that goes nowhere, or back: it would have no end."""
+    """Returns *upper*, encoded for the state tables.
+
+    Raises :class:`~online_migrate.exceptions.DataMigrationBroken` if *upper* is not beyond *lower*, because
+    the walk would not end, or if the key cannot be encoded. *name*: of the data migration.
+    """
     if lower is not None and not is_beyond(lower, upper):
         raise exceptions.DataMigrationBroken(
             name=name,

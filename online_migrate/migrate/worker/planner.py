@@ -1,4 +1,4 @@
-"""What the next chunk of an extent is. Reads keys, locks nothing."""
+"""Plans the next chunk of a key range. Reads keys, locks nothing."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class ChunkPlan:
-    """What the next chunk is going to be."""
+    """The plan of the next chunk."""
 
     upper: Key
     chunk: Chunk | None
     """None: there is no pending row up to *upper*."""
     rows: int | None
-    """How many rows are examined, if the whole size of a chunk is."""
+    """The number of rows in the range of the chunk, if it has the full chunk size; else None."""
 
 
 class Planner:
@@ -37,16 +37,19 @@ class Planner:
         self._migration = bound
         self._bisector = bisector
         self.blind = False
-        """``pending`` fails for a row: keys are read without it, until that row stands alone."""
+        """True after ``pending`` failed for a row: keys are read without it, until that row is isolated."""
 
     def uses_key_list(self, key_range: KeyRange) -> bool:
-        """The rows are named one by one, because no other may be touched, instead of a range of keys."""
+        """Returns True if the next chunk is planned by a list of keys instead of a range of keys.
+
+        A list of keys is used where the chunk must not include any other row.
+        """
         return (
             key_range.sweep or self._run_state.context.budget.limited or self._bisector.active or self.blind
         )
 
     def plan(self, connection: Connection, key_range: KeyRange, size: int) -> ChunkPlan:
-        """The next *size* rows of the extent, or those up to its end."""
+        """Plans the next *size* rows of *key_range*, or the rows up to its end."""
         how = self._by_keys if self.uses_key_list(key_range) else self._by_range
         return how(connection, key_range, size)
 
@@ -60,7 +63,7 @@ class Planner:
         return ChunkPlan(upper, chunk, None if found is None else size)
 
     def _by_keys(self, connection: Connection, key_range: KeyRange, size: int) -> ChunkPlan:
-        """By name where no row more may be touched: one that is inserted just now would be too many."""
+        """Plans by a list of keys, so that the chunk includes no other row, such as a newly inserted one."""
         chunker, bound = self._migration.chunker, self._migration
         end = self._bisector.end if self._bisector.active else key_range.upper
         assert end is not None
@@ -89,7 +92,7 @@ class Planner:
         return ChunkPlan(upper, chunk, len(keys) if len(keys) == size else None)
 
     def _failed_in_this_run(self, connection: Connection, keys: Sequence[Key]) -> list[Key]:
-        """Those that failed in this run: they are not tried again in it."""
+        """Returns the keys that failed in this run; they are not tried again in it."""
         rows = state.failed_keys(connection, self._migration.name, run=self._run_state.run)
         failed = {key for key, _error, _run in rows}
         return [key for key in keys if encode_key(key) in failed]

@@ -1,4 +1,4 @@
-"""Connections for chunks, and transactions that are repeated when the server rolls them back."""
+"""Connections for chunks, and transactions that are retried when the server rolls them back."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _JITTER = random.Random()
 _MAX_ATTEMPTS = 10
-"""How often a transaction is tried that the server rolls back: a deadlock, a lock timeout."""
+"""The maximum number of attempts of a transaction that the server rolls back (deadlock, lock timeout)."""
 
 
 @contextlib.contextmanager
 def data_connection(engine: Engine, lease: float, *, lasting: bool = True) -> Iterator[Connection]:
-    """A connection for chunks: its isolation level, bounded lock waits, and an end if we stand still.
+    """Opens a connection for chunks, with its isolation level, a lock timeout and an idle timeout.
 
-    *lasting*: see :meth:`~online_migrate.dialects.Dialect.prepare_data_session`.
+    *lease*: the idle timeout in seconds, after which the server ends the session. *lasting*: see
+    :meth:`~online_migrate.dialects.Dialect.prepare_data_session`.
     """
     with private_connection(engine) as connection:
         dialect = dialect_of(connection)
@@ -41,7 +42,10 @@ def data_connection(engine: Engine, lease: float, *, lasting: bool = True) -> It
 
 
 def run_transaction(clock: Clock, dialect: Dialect, connection: Connection, work: Callable[[], T]) -> T:
-    """*work* in a transaction, again when the server rolled it back."""
+    """Runs *work* in a transaction and returns its result; retries when the server rolled it back.
+
+    Transient errors are retried with back-off, ten times at most. Raises any other error, and the last one.
+    """
     pauses = backoff(waited=0.05, attempts=_MAX_ATTEMPTS, longest=2.0, jitter=_JITTER)
     while True:
         try:
@@ -57,9 +61,9 @@ def run_transaction(clock: Clock, dialect: Dialect, connection: Connection, work
 
 
 def _end_failed_commit(dialect: Dialect, connection: Connection, error: BaseException) -> None:
-    """Rolls back what a COMMIT that failed left open: SQLite keeps the transaction, for a second attempt.
+    """Rolls back the transaction that a failed COMMIT left open: SQLite keeps it open for a second attempt.
 
-    SQLAlchemy takes a transaction whose COMMIT failed for ended.
+    SQLAlchemy treats a transaction as ended when its COMMIT has failed.
     """
     if connection.invalidated or connection.in_transaction() or dialect.is_connection_lost(error):
         return
@@ -68,11 +72,11 @@ def _end_failed_commit(dialect: Dialect, connection: Connection, error: BaseExce
         if driver is not None:
             driver.rollback()
     except connection.dialect.loaded_dbapi.Error as problem:
-        # The next statement says that the session is lost.
+        # The next statement raises the error of the lost session.
         _log.info("a failed transaction could not be rolled back: %s", problem)
 
 
 def run_read_transaction(clock: Clock, dialect: Dialect, connection: Connection, read: Callable[[], T]) -> T:
-    """*look* in a transaction that only reads."""
+    """Runs *read* in a read-only transaction and returns its result; retries like :func:`run_transaction`."""
     with dialect.read_transaction(connection):
         return run_transaction(clock, dialect, connection, read)

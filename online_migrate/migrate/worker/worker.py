@@ -1,10 +1,11 @@
-"""One worker: claims ranges of keys, and moves their rows chunk by chunk.
+"""A worker: acquires key ranges, and migrates their rows chunk by chunk.
 
 Invariants:
 
-* A chunk and the move of its lease commit together. A kill at any moment leaves both or neither.
-* A worker whose lease somebody took over finds out in the transaction of its chunk, which is rolled back.
-* A chunk that fails is split until the row that fails stands alone; the others go on.
+* A chunk and the advance of its lease commit together. After a kill at any moment both are committed, or
+  neither.
+* A worker whose lease was taken over detects that in the transaction of its chunk, which is rolled back.
+* A chunk that fails is bisected until the failing row is isolated; the other rows are migrated.
 """
 
 from __future__ import annotations
@@ -58,15 +59,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _UNLOCKED_IDLE_TIMEOUT = 86_400.0
-"""Seconds for which a session may be idle that locks nothing."""
+"""The idle timeout, in seconds, of a session that holds no locks."""
 _IDLE_POLL_INTERVAL = 0.1
-"""Seconds between two questions of a worker that has nothing to do, or that must wait."""
+"""Seconds between two polls of a worker that has nothing to do, or that must wait."""
 MAX_ERROR_LENGTH = 2_000
-"""Characters of an error that are kept: whoever raises may put a whole file into it."""
+"""The maximum number of characters of a recorded error: an exception may contain a whole file."""
 
 
 class Worker:
-    """Works on one data migration, on a connection of its own. Use :meth:`work`."""
+    """Executes one data migration on a connection of its own. Use :meth:`work`."""
 
     def __init__(
         self,
@@ -76,7 +77,10 @@ class Worker:
         heartbeat: Heartbeat,
         size: ChunkSize | None = None,
     ) -> None:
-        """*size*: the controller of the worker before it, whose connection was lost."""
+        """*size*: the chunk size controller of the previous worker, which lost its connection.
+
+        None: a new controller.
+        """
         self.id = secrets.token_hex(8)
         self._run_state = run_state
         self._migration = bound
@@ -92,18 +96,26 @@ class Worker:
             self._prepare, lambda: data_connection(run_state.context.engine, _UNLOCKED_IDLE_TIMEOUT)
         )
         self._scheduler: PipelineScheduler | None = None
-        """Two chunks at a time, where that is possible."""
+        """Processes two chunks at a time; None where only serial processing is possible."""
         self._key_range: KeyRange | None = None
         self._candidate: RangeCandidate | None = None
-        """What there is to claim next, if that was looked up already: it counts if nobody claimed since."""
+        """The next key range to acquire, if already looked up; valid if no range was acquired since."""
         self._session = 0
         self._plan: ChunkPlan | None = None
-        """Of the chunk in hand."""
+        """The plan of the current chunk."""
         self._too_large = 0
-        """Rows of the range that is bisected because it was too large; 0: none, or a row of it has failed."""
+        """The number of rows of a range that is bisected because it was too large.
+
+        0: there is no such range, or one of its rows has failed by itself.
+        """
 
     def work(self) -> AcquireResult | None:
-        """Works until all is done, or the crew is called off; gives why it left, None if it was told to."""
+        """Processes chunks until no work is left, or the run is stopped.
+
+        Returns the reason for the end: EXHAUSTED or NOT_RUNNING; None if the run is stopped. Raises
+        :class:`~online_migrate.migrate.worker.lease.LeaseLost`, :class:`TooManyFailures`, and errors that are
+        not those of single rows.
+        """
         self._register()
         try:
             answer = self._work()
@@ -114,12 +126,13 @@ class Worker:
                 self._unregister()
             raise
         self._close()
-        # Not when somebody wants us to leave at once: others see that our session has ended.
+        # Not after a KeyboardInterrupt or a SystemExit: other workers detect that the session has ended.
         self._unregister()
         return answer
 
     def _close(self) -> None:
-        # First what locks rows: who reads ahead may have to wait for somebody who waits for them.
+        # The scheduler first, because its chunks lock rows: the prefetcher may wait for a session that waits
+        # for these rows.
         if self._scheduler is not None:
             self._scheduler.close()
         self._prefetcher.close()
@@ -137,10 +150,10 @@ class Worker:
                 return answer
         return None
 
-    # --- coming and going ------------------------------------------------------------------------
+    # --- registration ----------------------------------------------------------------------------
 
     def _register(self) -> None:
-        # Before the record: whoever sees the worker written down and its lock free takes it for dead.
+        # Before the worker's row is inserted: a registered worker whose lock is free counts as dead.
         self._dialect.try_named_lock(self._connection, worker_lock_name(self.id))
         self._in_transaction(lambda: self._leases.register(self._connection))
         self._session = self._in_read_transaction(lambda: self._dialect.session_id(self._connection))
@@ -169,11 +182,11 @@ class Worker:
 
     @property
     def _on_one_server(self) -> bool:
-        """False where the next connection may lead to another node, which is not yet where this one is."""
+        """False where the next connection may be to another node, which may lag behind the current one."""
         return self._in_read_transaction(lambda: self._dialect.sees_all_sessions(self._connection))
 
     def _unregister(self) -> None:
-        """On every way out; where the connection is gone, others see that by themselves."""
+        """Unregisters the worker, on every exit. Other workers detect a lost connection by themselves."""
         self._run_state.remove_worker(self.id)
         self._run_state.context.throttling.sessions.remove(self._session)
         with contextlib.suppress(*CLEANUP_ERRORS, exceptions.Failed):
@@ -192,14 +205,14 @@ class Worker:
         return True
 
     def _discard_prefetched(self) -> None:
-        """Of all that was done ahead: while nobody works it grows old."""
+        """Discards all chunks written or read ahead, which become stale while the worker is paused."""
         if self._scheduler is not None:
             self._scheduler.rollback()
         self._prefetcher.clear(self._keepalive)
         self._candidate = None
 
     def _sleep(self, seconds: float) -> None:
-        """Waits, and keeps the session from being taken for an idle one."""
+        """Sleeps, and sends a keepalive so that the server's idle timeout does not end the session."""
         self._run_state.context.clock.wait(seconds, self._run_state.context.stop)
         self._heartbeat.keep_alive(self._connection)
 
@@ -246,7 +259,7 @@ class Worker:
     # --- chunks ----------------------------------------------------------------------------------
 
     def _next_chunk(self) -> None:
-        """The next chunk of the extent in hand."""
+        """Processes the next chunk of the current key range."""
         key_range = self._key_range
         assert key_range is not None
         with self._run_state.context.throttling.activity:
@@ -268,14 +281,14 @@ class Worker:
     def _chunk_committed(
         self, key_range: KeyRange, plan: ChunkPlan, done: int, *, prepared: float = 0.0
     ) -> None:
-        """After the commit; *prepared*: seconds for which its rows were read."""
+        """Updates the worker's state after the commit; *prepared*: seconds for which the rows were read."""
         self._resize(plan, prepared)
         self._advance(key_range, plan.upper)
         if done or plan.chunk is not None:
             self._run_state.chunk_committed(self.id, done, plan.chunk or "", self._size)
 
     def _process_serially(self, key_range: KeyRange) -> float:
-        """A chunk from its beginning to its end; gives the seconds from which there is to rest."""
+        """Processes one chunk without the pipeline. Returns the seconds of work, for the sleep after it."""
         context = self._run_state.context
         size = min(self._bisector.limit, self._largest) if self._bisector.active else self._size.size
         reserved = context.budget.reserve(size)
@@ -299,19 +312,20 @@ class Worker:
                 raise
         finally:
             context.budget.settle(reserved, migrated)
-        # After the last rows of a range there is nothing to rest from, and an old version writes the next.
+        # No sleep after the last rows of a range: the chunk was short, and an old version of the application
+        # writes further rows meanwhile.
         took = context.clock.monotonic() - began + hidden
         return took if self._plan is not None and self._plan.rows is not None else 0.0
 
     def _prepare(
         self, connection: Connection, key_range: KeyRange, size: int, keepalive: Callable[[], None]
     ) -> PreparedChunk:
-        """Plans a chunk, reads its rows, and asks the function what they become; locks none of them."""
+        """Plans a chunk, reads its rows, and calls the row function for them; locks no row."""
         plan, seconds = self._planned(connection, key_range, size)
         return self._read(connection, plan, seconds, keepalive)
 
     def _planned(self, connection: Connection, key_range: KeyRange, size: int) -> tuple[ChunkPlan, float]:
-        """Plans a chunk in a transaction of its own; gives the plan, and the time when that was done."""
+        """Plans a chunk in a transaction of its own. Returns the plan, and the time when that was done."""
         clock = self._run_state.context.clock
         with self._run_state.context.throttling.activity:
             work = lambda: self._planner.plan(connection, key_range, size)  # noqa: E731
@@ -320,7 +334,7 @@ class Worker:
     def _read(
         self, connection: Connection, plan: ChunkPlan, began: float, keepalive: Callable[[], None]
     ) -> PreparedChunk:
-        """Reads the rows of a chunk that is planned, and calls the function."""
+        """Reads the rows of a planned chunk, and calls the row function."""
         clock, bound, dialect = self._run_state.context.clock, self._migration, self._dialect
         with self._run_state.context.throttling.activity:
             prepared, chunk = None, plan.chunk
@@ -328,25 +342,25 @@ class Worker:
                 rows = run_read_transaction(
                     clock, dialect, connection, lambda: read(connection, bound, chunk)
                 )
-                # Between two transactions: whatever a function takes its time for, no row is locked.
+                # Between two transactions: no row is locked, however long the function takes.
                 prepared = with_writes(
                     connection, bound, chunk, transform_rows(bound, chunk, rows, keepalive)
                 )
             return PreparedChunk(plan, prepared, clock.monotonic() - began)
 
     def _prefetch(self, key_range: KeyRange, plan: ChunkPlan) -> None:
-        """Has the chunk after this one read, where one connection does not keep another waiting."""
+        """Starts the prefetch of the chunk after this one, where one connection does not block another."""
         alone = self._dialect.single_writer or self._planner.uses_key_list(key_range)
         if not alone and plan.upper != key_range.upper:
             self._prefetcher.submit(dataclasses.replace(key_range, lower=plan.upper), self._size.size)
 
     def _write(self, key_range: KeyRange, ready: PreparedChunk | None, size: int) -> int:
-        """Does a chunk; one that is not *ready* is planned in its own transaction, which saves another."""
+        """Writes a chunk. Without *ready* it is planned in the same transaction, which saves another one."""
         prepared = None if ready is None else ready.prepared
 
         def work(prepared: PreparedRows | None) -> tuple[int, int]:
             if ready is None:
-                # What was planned before the server rolled it back says nothing of an error in planning.
+                # An error in planning must not be attributed to the plan of an attempt that was rolled back.
                 self._plan = None
                 self._plan = self._planner.plan(self._connection, key_range, size)
             return self._apply_chunk(key_range, self._current_plan, prepared)
@@ -370,7 +384,7 @@ class Worker:
         return self._plan
 
     def _resize(self, plan: ChunkPlan, prepared: float) -> None:
-        """The size of the next chunk, from what this one took; *prepared*: seconds for reading it."""
+        """Adapts the size of the next chunk to the time of this one; *prepared*: seconds for its read."""
         if plan.rows is None or plan.chunk is None or self._bisector.active:
             return
         commit, target = self._run_state.context.throttling.commit_seconds, self._size.limits.target
@@ -380,7 +394,10 @@ class Worker:
     def _apply_chunk(
         self, key_range: KeyRange, plan: ChunkPlan, prepared: PreparedRows | None
     ) -> tuple[int, int]:
-        """The chunk, its failures and its lease: all in the transaction that is open."""
+        """Migrates the chunk, records its failures and advances the lease, all in the open transaction.
+
+        Returns the numbers of rows done and failed.
+        """
         if plan.chunk is None:
             self._leases.advance(self._connection, key_range, plan.upper, 0)
             return 0, 0
@@ -406,7 +423,7 @@ class Worker:
         if not self._bisector.active or self._key_range is None:
             self._planner.blind = False
         if self._too_large and not self._bisector.active:
-            # No row of it failed by itself: together they were too many.
+            # No row of the range failed by itself: the chunk was too large.
             self._size.limit(self._too_large // 2, patience=_PATIENCE)
             self._too_large = 0
 
@@ -429,7 +446,7 @@ class Worker:
         return self._dialect.blame(error)
 
     def _attribute(self, key_range: KeyRange, error: BaseException) -> bool:
-        """Does what an error of a chunk asks for; False: it ends this worker."""
+        """Handles an error of a chunk according to its cause. Returns False if it ends this worker."""
         blame = self._blame(error)
         if self._is_lost(error):
             self._run_state.suspect(key_range, self._plan, self._bisector, error)
@@ -447,9 +464,9 @@ class Worker:
         return not isinstance(error, UserError) and self._dialect.is_connection_lost(error)
 
     def _plan_by_range(self, error: BaseException) -> bool:
-        """``pending`` fails for a row while rows are looked for: chunks are ranges of keys instead.
+        """Plans chunks by key only, after ``pending`` failed for a row during planning.
 
-        False: they are that already.
+        Returns False if they are planned by key already.
         """
         if self._planner.blind:
             return False
@@ -458,7 +475,7 @@ class Worker:
         return True
 
     def _after_loss(self, key_range: KeyRange) -> None:
-        """What the loss of a connection says of the chunk with which *extent* begins."""
+        """Applies the consequences of a lost connection to the first chunk of *key_range*."""
         suspect = self._run_state.suspected(key_range)
         if suspect is None:
             return
@@ -466,8 +483,8 @@ class Worker:
             self._bisector.adopt(suspect.isolation)
             self._bisect(key_range, suspect.plan, suspect.error, Blame.SIZE)
             return
-        # It may be lost again: then a shorter chunk is done by that time, or is small enough for a limit of a
-        # proxy or of the server. A few chunks later it is as long as before.
+        # The connection may be lost again. A shorter chunk may be committed before that, or may be small
+        # enough for a limit of a proxy or of the server. After a few chunks the size is as before.
         size = self._size.limit(self._size.size // _AFTER_LOSS, patience=1)
         _log.info(
             "%s: the connection was lost %d time(s) at %s; on with %d rows",
@@ -477,12 +494,12 @@ class Worker:
     def _bisect(self, key_range: KeyRange, plan: ChunkPlan, error: BaseException, blame: Blame) -> None:
         chunk = plan.chunk
         assert chunk is not None
-        # Who reads ahead plans by ranges only, as long as no row is being isolated.
+        # A running prefetch must end before the bisection starts, because it plans by key ranges.
         self._prefetcher.wait(self._keepalive)
         self._run_state.progressed()
         keys = self._keys_of(chunk)
         if not keys:
-            # Whoever was the reason is gone by now, and everything else of the chunk is done.
+            # The row that caused the error no longer exists, and all other rows of the chunk are done.
             self._in_transaction(lambda: self._leases.advance(self._connection, key_range, plan.upper, 0))
             self._advance(key_range, plan.upper)
             return
@@ -498,7 +515,7 @@ class Worker:
         self._check_max_failures(1)
 
     def _keys_of(self, chunk: Chunk) -> list[Key]:
-        """The rows of a chunk that failed; all in its range where ``pending`` cannot be evaluated."""
+        """Returns the keys of the rows of a failed chunk; all in its range if ``pending`` fails for a row."""
 
         def keys(condition: sa.ColumnElement[bool]) -> list[Key]:
             chunker = self._migration.chunker
@@ -527,16 +544,16 @@ class Worker:
 
     @property
     def position(self) -> str:
-        """Where it was, for a person to read."""
+        """The current chunk, as text for an error message; empty if there is none."""
         chunk = None if self._plan is None else self._plan.chunk
         return "" if chunk is None else f" ({chunk})"
 
 
 _ALL = 2**31 - 1
 _PATIENCE = 32
-"""Chunks after which a size that was too large is tried again."""
+"""The number of chunks after which a chunk size that was too large is tried again."""
 _AFTER_LOSS = 8
-"""By this the chunk in which a connection was lost is divided."""
+"""The divisor of the chunk size after a connection was lost."""
 _log = logging.getLogger(__name__)
 
 
@@ -545,6 +562,6 @@ class TooManyFailures(exceptions.Failed):
 
 
 def truncate_error(error: Any) -> str:
-    """An error as it is kept: of a length, and of characters that every server stores."""
+    """Returns an error as text, of limited length, with characters that every server can store."""
     text = str(error).encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
     return text if len(text) <= MAX_ERROR_LENGTH else f"{text[:MAX_ERROR_LENGTH]} ..."
