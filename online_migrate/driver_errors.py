@@ -1,7 +1,8 @@
-"""What a server, its driver, SQLAlchemy or oslo.db raise, as one thing.
+"""One form for the errors that a server, its driver, SQLAlchemy and oslo.db raise.
 
-oslo.db turns some errors into classes of its own, others not, and not the same ones on every server. So
-whoever expects the server to say no catches :data:`ServerFault`, and asks the dialect what was meant.
+oslo.db converts some errors into classes of its own and leaves others as they are, and the set differs
+between servers. Code that expects an error of the server therefore catches :data:`DATABASE_ERRORS`. The
+dialect classifies the error by its code; see :meth:`~online_migrate.dialects.base.Dialect.blame`.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound=BaseException)
 
 DATABASE_ERRORS = (exc.DBAPIError, oslo.DBError)
-"""For ``except``: everything that a server, or the way to it, answers with."""
+"""For ``except``: every error that a server, its driver or the network causes."""
 
 
 def set_isolation(connection: Connection, level: IsolationLevel) -> None:
-    """Sets the isolation level of a session; raises :data:`ServerFault`.
+    """Sets the isolation level of the session of *connection*.
 
-    SQLAlchemy sends it past its own handling of errors: what came out is the driver's, which nobody expects.
+    Raises one of :data:`DATABASE_ERRORS`: SQLAlchemy sets the level without its own error handling, so the
+    driver's error would arrive unwrapped, and no caller catches that. It is wrapped here.
     """
     driver = connection.dialect.loaded_dbapi.Error
     try:
@@ -42,7 +44,10 @@ def set_isolation(connection: Connection, level: IsolationLevel) -> None:
 
 
 def driver_error_of(error: BaseException) -> BaseException | None:
-    """The DB-API exception inside what SQLAlchemy or oslo.db made of it: only that says what happened."""
+    """Returns the DB-API exception that SQLAlchemy or oslo.db wrapped: only that holds the server's code.
+
+    Returns *error* itself if it wraps nothing.
+    """
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
@@ -55,7 +60,11 @@ def driver_error_of(error: BaseException) -> BaseException | None:
 
 
 def find_cause(error: BaseException, kind: type[E]) -> E | None:
-    """The error of *kind* that *error* is, or that was raised inside a statement and wrapped by oslo.db."""
+    """Returns the error of class *kind* that *error* is or wraps; None if there is none.
+
+    Searches ``inner_exception`` (oslo.db), ``__cause__`` and ``__context__``: an error that was raised inside
+    a statement is wrapped by oslo.db.
+    """
     seen: set[int] = set()
     queue: list[BaseException | None] = [error]
     while queue:
@@ -70,13 +79,13 @@ def find_cause(error: BaseException, kind: type[E]) -> E | None:
 
 
 def statement_of(error: BaseException) -> str | None:
-    """The statement to which the server said no, if it is known."""
+    """Returns the SQL text of the statement that failed; None if it is not known."""
     found = find_cause(error, exc.StatementError)
     return None if found is None else found.statement
 
 
 def error_message(error: BaseException) -> str:
-    """What the server said, on one line."""
+    """Returns the server's message on one line, with its error number where the driver gives one."""
     inner = driver_error_of(error) or error
     arguments = inner.args
     if len(arguments) > 1 and isinstance(arguments[0], int):
@@ -85,4 +94,4 @@ def error_message(error: BaseException) -> str:
 
 
 CLEANUP_ERRORS = (exc.SQLAlchemyError, oslo.DBError)
-"""For tidying up, where a session that is gone has already done it."""
+"""For ``except`` during cleanup: a session that has ended needs no cleanup."""

@@ -1,7 +1,7 @@
-"""What only one server understands, behind capability names.
+"""The code that is specific to one server, behind capability names.
 
-:func:`dialect_of` gives the :class:`~online_migrate.dialects.base.Dialect` of an engine or connection;
-nothing outside this package asks for a server by its name.
+:func:`dialect_of` returns the :class:`~online_migrate.dialects.base.Dialect` of an engine or connection.
+No code outside this package tests for a server by its name.
 """
 
 from __future__ import annotations

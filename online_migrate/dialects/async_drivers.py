@@ -1,8 +1,9 @@
-"""The asynchronous drivers of an application, and the synchronous ones that take their place.
+"""The asynchronous drivers of an application, and the synchronous drivers that replace them.
 
 online-migrate connects synchronously. A URL of an asynchronous driver is rewritten for the synchronous
-driver that is installed. Arguments of the URL are translated by allow-lists: what both drivers know is
-kept, what only tunes the asynchronous driver is left out, and anything else is refused by its name.
+driver that is installed. Arguments of the URL are translated by allow-lists: an argument that both drivers
+have is kept, an argument that only tunes the asynchronous driver is left out, and any other argument is
+refused with its name in the error.
 """
 
 from __future__ import annotations
@@ -36,16 +37,16 @@ _SQLITE = frozenset(
 
 @dataclasses.dataclass(frozen=True)
 class AsyncDriver:
-    """What is known of one asynchronous driver."""
+    """One asynchronous driver, and the URL arguments that it takes."""
 
     module: str
-    """What is imported to use it."""
+    """The module that is imported to use the driver."""
     shared: frozenset[str]
-    """Arguments that the synchronous driver understands as well."""
+    """Arguments that the synchronous driver takes as well, under the same name."""
     renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """Arguments that the synchronous driver calls otherwise."""
+    """Arguments that the synchronous driver takes under another name: asynchronous -> synchronous."""
     tuning: frozenset[str] = frozenset()
-    """Arguments about caches, logs and time-outs of the application, without a meaning for us."""
+    """Arguments for caches, logs and timeouts of the application, which do not affect online-migrate."""
 
 
 _DRIVERS: dict[str, dict[str, AsyncDriver]] = {
@@ -77,17 +78,17 @@ _SYNCHRONOUS: dict[str, tuple[tuple[str, str], ...]] = {
     "sqlite": (("", "sqlite3"),),
 }
 _PSYCOPG = "psycopg"
-"""The driver that is both: SQLAlchemy takes its asynchronous half where an asynchronous engine is made."""
+"""The driver that is both: SQLAlchemy uses its asynchronous interface for an asynchronous engine."""
 
 
 def is_async(url: sa.URL) -> bool:
-    """True if SQLAlchemy knows the driver of *url* as an asynchronous one."""
+    """Returns True if the driver of *url* is an asynchronous driver of SQLAlchemy."""
     backend, _, driver = url.drivername.partition("+")
     return driver in _DRIVERS.get(backend, {})
 
 
 def synchronous(url: sa.URL) -> sa.URL:
-    """*url* for the synchronous driver that is installed; a URL of a synchronous driver stays as it is.
+    """Returns *url* for the synchronous driver that is installed; the URL of a synchronous driver unchanged.
 
     Raises :class:`~online_migrate.exceptions.BadURL` for an argument that has no synchronous equivalent,
     and :class:`~online_migrate.exceptions.DriverMissing` if no synchronous driver is installed.
@@ -125,9 +126,12 @@ def _is_installed(url: sa.URL) -> bool:
 
 
 def asynchronous(url: sa.URL, given: sa.URL | None) -> sa.URL:
-    """*url* for an asynchronous engine: that of *given*, if it is asynchronous, or one that is installed.
+    """Returns *url* for an asynchronous engine.
 
-    It is what env.py gets to see of a database, so arguments that the driver does not know are left out.
+    *given*: the URL from the application; it is returned if its driver is asynchronous and installed.
+    Otherwise an asynchronous driver that is installed is used, and *url* is returned unchanged if there is
+    none. env.py receives the result as the URL of its database, so arguments that the driver does not take
+    are left out.
     """
     backend, _, driver = url.drivername.partition("+")
     if is_async(url) or driver == _PSYCOPG or backend not in _DRIVERS:

@@ -1,4 +1,4 @@
-"""What an error of a chunk is attributed to, and how large a statement may be. Pure."""
+"""The causes to which an error of a chunk is attributed, and the size of a statement. Pure."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 
 class Blame(enum.Enum):
-    """The cause of an error, and with it the reaction to it."""
+    """The cause of an error, which determines the reaction to it."""
 
     ROW = "a row"
-    """The chunk is bisected; a single row that fails is recorded. Also everything that is not known."""
+    """The chunk is bisected; a single row that fails is recorded. Errors with an unknown code count here."""
     SIZE = "the size of the chunk"
     """The chunk is bisected, and the next chunks are smaller; a single row that fails is recorded."""
     REPEAT = "another transaction"
@@ -23,18 +23,22 @@ class Blame(enum.Enum):
 
 
 class StatementTooLarge(Exception):
-    """A statement that was not sent, because the server would have closed the connection.
+    """A statement was not sent, because the server would have closed the connection.
 
-    Its arguments are those of the error that the server would give.
+    Its arguments are those of the error that the server would have returned.
     """
 
 
 CERTAINLY_SMALL = 200_000
-"""Bytes that every server accepts in a statement: a smaller one is not measured exactly."""
+"""A statement size, in bytes, that every server accepts: a statement up to this size is not measured
+exactly."""
 
 
 def largest_size(statement: str, parameters: Any) -> int:
-    """An upper bound of the bytes that are sent for a statement; quick."""
+    """Returns an upper bound of the bytes that are sent for a statement; cheap to compute.
+
+    *parameters*: those of one execution, or the list of those of an executemany.
+    """
     sets = _sets(parameters)
     # A character has up to four bytes; an escaped byte has two, and up to four as hexadecimal digits.
     texts = max((sum(len(v) for v in _values(one) if isinstance(v, str | bytes)) for one in sets), default=0)
@@ -45,10 +49,12 @@ def largest_size(statement: str, parameters: Any) -> int:
 def statement_size(
     statement: str, parameters: Any, limit: int, literal: Callable[[object], str | bytes] | None = None
 ) -> tuple[int, int]:
-    """The bytes that are sent for a statement, and those of its largest value.
+    """Returns the bytes that are sent for a statement, and the bytes of its largest value.
 
-    *literal*: the driver's way to write a value into a statement, where it does that. It is asked only where
-    the values reach *limit* with what it adds: it takes its time.
+    *parameters*: those of one execution, or the list of those of an executemany; the largest counts.
+    *limit*: the server's limit, in bytes. *literal*: the driver's function that renders a value into the
+    statement, if the driver does that. It is slow, so it is called only where the plain values do not reach
+    *limit* by themselves.
     """
     plain = _size(statement, parameters, lambda value: len(_bytes(value)))
     if literal is None or plain[0] >= limit:
@@ -72,7 +78,7 @@ def _bytes(value: object) -> bytes:
 
 
 def _sets(parameters: Any) -> Sequence[Any]:
-    """The sets of parameters: one, or one for each execution of an executemany."""
+    """Returns the sets of parameters: one, or one for each execution of an executemany."""
     if not parameters:
         return []
     if isinstance(parameters, Mapping):

@@ -1,4 +1,4 @@
-"""What a server's catalog says of one object, for the effects of :mod:`online_migrate.sql.effect`."""
+"""Reads single objects of a server's catalog, for the effects of :mod:`online_migrate.sql.effect`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ Facts = dict[str, Any]
 
 
 class Unknown(LookupError):
-    """This catalog has no answer for this kind of object."""
+    """This catalog does not support this kind of object."""
 
 
 class Catalog:
-    """Reads objects by name. Subclasses give the method of each kind of object that the server has.
+    """Reads objects by name. Subclasses define the method of each kind of object that the server has.
 
-    A method gives what is known of the object, or None if there is none.
+    Such a method takes the effect that names the object, and returns the facts of the object, or None if the
+    object does not exist. It raises :class:`Unknown` where a subclass does not define it.
     """
 
     server: ClassVar[str]
@@ -31,7 +32,7 @@ class Catalog:
         self._connection = connection
 
     def holds(self, effect: Effect) -> bool | None:
-        """True if the effect holds now, False if not; None: the catalog does not tell."""
+        """Returns True if the effect holds now, False if not; None: the catalog cannot answer."""
         try:
             found = self.find(effect)
             if found is None and not effect.present and self._lost_its_table(effect):
@@ -41,7 +42,10 @@ class Catalog:
         return holds(effect, found, self.server)
 
     def find(self, effect: Effect) -> Facts | None:
-        """What is known of the object that the effect is about."""
+        """Returns the facts of the object of the effect; None if the object does not exist.
+
+        Raises :class:`Unknown` for a kind of object that this catalog does not support.
+        """
         readers: dict[str, Callable[[Effect], Facts | None]] = {
             "table": self.table,
             "view": self.view,
@@ -60,16 +64,17 @@ class Catalog:
         return readers[effect.object](effect)
 
     def _lost_its_table(self, effect: Effect) -> bool:
-        """True if nothing of its table is there: that it is gone proves nothing of the statement."""
+        """Returns True if the table of the object does not exist: then the absence of the object does not
+        prove that the statement was executed."""
         if effect.table is None or effect.object in ("trigger", "enum value"):
             return False
         return self.table(Effect("table", effect.table, None, effect.schema)) is None
 
     def rows(self, query: str, **parameters: Any) -> Sequence[Row[Any]]:
-        """All rows of a catalog query."""
+        """Returns all rows of a catalog query."""
         return self._connection.execute(sa.text(query), parameters).all()
 
-    # --- a method for each kind of object -----------------------------------------------------------
+    # --- one method for each kind of object ---------------------------------------------------------
 
     def table(self, effect: Effect) -> Facts | None:
         raise Unknown(effect.object)
@@ -112,7 +117,11 @@ class Catalog:
 
 
 def with_columns(groups: Mapping[str, Facts], columns: Sequence[Any]) -> Facts | None:
-    """The one of several keys that has these columns, in this order; for a key whose name is not known."""
+    """Returns the facts of the index or key that has these columns, in this order; None if there is none.
+
+    For a statement that does not name the index or key. *groups*: name -> facts. *columns*: (name, prefix
+    length) of each column; only the names are compared, without regard to case.
+    """
     wanted = [str(column[0]).lower() for column in columns]
     for facts in groups.values():
         if [str(column[0]).lower() for column in facts["columns"]] == wanted:

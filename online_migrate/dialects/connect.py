@@ -1,4 +1,4 @@
-"""From a URL to an engine and to the dialect that knows its server."""
+"""Creates an engine from a URL, and selects the dialect of its server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from online_migrate import exceptions
-from online_migrate.dialects import mariadb, mysql, postgresql, sqlite  # noqa: F401 - they register themselves
+from online_migrate.dialects import mariadb, mysql, postgresql, sqlite  # noqa: F401 - registers the dialects
 from online_migrate.dialects.async_drivers import synchronous
 from online_migrate.dialects.base import Dialect, registry
 
@@ -25,12 +25,14 @@ _PACKAGES = {
 
 
 def parse_url(url: str) -> sa.URL:
-    """The URL as SQLAlchemy reads it, ``mariadb://`` spelled as ``mysql://``.
+    """Returns the URL as parsed by SQLAlchemy, with ``mariadb://`` changed to ``mysql://``.
 
-    The driver is a synchronous one, whichever of the two kinds was given.
-    Raises :class:`~online_migrate.exceptions.BadURL`, or
-    :class:`~online_migrate.exceptions.UnsupportedServer`; neither shows the text, which may hold a
-    password.
+    The driver of the result is synchronous, also if *url* names an asynchronous one.
+
+    Raises :class:`~online_migrate.exceptions.BadURL` or
+    :class:`~online_migrate.exceptions.UnsupportedServer`; neither message contains the text, which may hold
+    a password. Raises :class:`~online_migrate.exceptions.DriverMissing` if *url* names an asynchronous
+    driver and no synchronous one is installed.
     """
     try:
         parsed = sa.make_url(url)
@@ -51,7 +53,7 @@ def parse_url(url: str) -> sa.URL:
 
 
 def safe_url(url: str | sa.URL) -> str:
-    """The URL for a person to read: without its password, and without the query, which may hold one."""
+    """Returns the URL for output: without its password, and without its query, which may hold one."""
     try:
         parsed = sa.make_url(url)
         return parsed.set(query={}).render_as_string(hide_password=True)
@@ -60,13 +62,14 @@ def safe_url(url: str | sa.URL) -> str:
 
 
 def create_engine(url: str, *, pooler: str | None = None) -> Engine:
-    """An engine for *url*; connects to nothing.
+    """Returns an engine for *url*; it is not connected.
 
-    *pooler*: ``session`` if the pooler in front of the server gives each client a session of its own; its
-    first connection raises :class:`~online_migrate.exceptions.SharedSessions` otherwise.
+    *pooler*: ``session`` declares that the pooler in front of the server keeps one session for each client.
+    Without it the first connection through a pooler raises
+    :class:`~online_migrate.exceptions.SharedSessions`; with it, only if two clients got the same session.
 
-    Raises the :class:`~online_migrate.exceptions.UsageError` that says what is wrong with the URL or
-    which driver to install.
+    Raises a :class:`~online_migrate.exceptions.UsageError` that names the error in the URL, or the driver to
+    install.
     """
     parsed = parse_url(url)
     dialect = registry[parsed.get_backend_name()]()
@@ -86,7 +89,10 @@ def create_engine(url: str, *, pooler: str | None = None) -> Engine:
 
 
 def dialect_of(bind: Engine | Connection) -> Dialect:
-    """The dialect of the server behind *bind*; an engine must have connected once to tell MariaDB."""
+    """Returns the dialect of the server of *bind*.
+
+    An engine must have connected once: only then is MariaDB distinguished from MySQL.
+    """
     name = bind.dialect.name
     if getattr(bind.dialect, "is_mariadb", False):
         name = "mariadb"

@@ -1,4 +1,4 @@
-"""MariaDB, 10.6 to 11.x: MySQL, but for what stands here."""
+"""MariaDB, 10.6 to 11.x: the differences from MySQL."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class MariaDB(MySQL):
-    """Bounds a query by max_statement_time, in seconds, for every kind of statement."""
+    """The dialect of MariaDB.
+
+    Its statement timeout is max_statement_time, in seconds, and applies to every kind of statement.
+    """
 
     name: ClassVar[str] = "mariadb"
     catalog: ClassVar[type[Catalog]] = MariaDBCatalog

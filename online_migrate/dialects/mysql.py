@@ -1,4 +1,4 @@
-"""MySQL, 8.4 and 9.x; MariaDB overrides what it does otherwise."""
+"""MySQL, 8.4 and 9.x; the dialect of MariaDB overrides the differences."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ _ENGINES = """
 """
 _LOCATION = "SELECT DATABASE() AS `database`, CURRENT_USER() AS user, CURRENT_ROLE() AS role"
 _BEING_CHANGED = 1684
-"""Somebody is creating, changing or dropping the table that DESCRIBE is about."""
+"""Another session is creating, changing or dropping the table of the DESCRIBE."""
 _HISTORY = "history_list_length"
 _HISTORY_LENGTH = """
     SELECT count FROM information_schema.innodb_metrics WHERE name = 'trx_rseg_history_len'
@@ -70,10 +70,10 @@ _HISTORY_LENGTH = """
 
 _TRANSACTIONAL = frozenset({"INNODB", "NDBCLUSTER", "ROCKSDB", "TOKUDB"})
 _NO_SUCH_KEY = 1176
-"""There is no index of that name, or it is invisible."""
+"""Error code: there is no index of that name, or the index is invisible."""
 _SYSTEMIC = frozenset(
-    # The disk is full; a table, column, function or right is missing; the server or the session is
-    # read-only; an operator has stopped the statement (1317).
+    # The disk is full; a table, column, function or privilege is missing; the server or the session is
+    # read-only; an operator has killed the statement (1317).
     {3, 1005, 1016, 1021, 1030, 1034, 1044, 1045, 1046, 1052, 1054, 1060, 1064, 1099, 1100}
     | {1109, 1114, 1142, 1143, 1146, 1149, 1193, 1210, 1227, 1235, 1290, 1305, 1317, 1318, 1356, 1370}
     | {_NO_SUCH_KEY}
@@ -81,27 +81,34 @@ _SYSTEMIC = frozenset(
 )
 _NOT_LOCKED = 1100
 _NO_LOCK = frozenset({_NOT_LOCKED, 1099, 1109, 1146, 1356})
-"""Not locked, locked for reading only, or not there."""
+"""Error codes: the table is not locked, is locked for reading only, or does not exist."""
 _NEVER_LOCKED = "online_migrate_never_locked"
 _TOO_LARGE = 1153
-"""A packet is larger than max_allowed_packet; the server closes the connection after it."""
+"""Error code: a packet is larger than max_allowed_packet; the server then closes the connection."""
 _SIZE = frozenset(
-    # The packet (2020 is the client's word), a string, the placeholders, memory, the lock table.
+    # The packet (2020 is the client's code), a string, the number of placeholders, memory, the lock table.
     {_TOO_LARGE, 2020, 1162, 1390, 5, 1037, 1038, 1041, 1206, 1436}
-    # The caches of the binary log, the write set of a group, the time of a statement.
+    # The caches of the binary log, the write set of a replication group, the statement timeout.
     | {1197, 1705, 3100, 1969, 3024}
 )
 _AT_COMMIT = 1180
-"""Got error NUMBER during COMMIT: the number is of the operating system, or of the storage engine."""
+"""Error code of "Got error NUMBER during COMMIT"; NUMBER is an error of the operating system, or of the
+storage engine."""
 _COMMIT_CAUSES = {90: Blame.SIZE, 139: Blame.SIZE, 149: Blame.REPEAT, 146: Blame.REPEAT}
-"""EMSGSIZE of Galera's largest write set, a row that is too long; a deadlock, a lock timeout."""
+"""NUMBER -> cause: 90 is EMSGSIZE for a write set above Galera's limit, 139 a row that is too long, 149 a
+deadlock, 146 a lock timeout."""
 _SESSION_TIMEOUT = "online_migrate_session_timeout"
 _IDLE = 3600
-"""Seconds for which a migrator that holds no table may be idle: while rows are counted elsewhere."""
+"""Seconds for which a migrator session that holds no table lock may be idle, for example while another
+session counts rows."""
 
 
 class MySQL(Dialect):
-    """DDL commits by itself; only LOCK TABLES keeps writers out between a look and an ALTER."""
+    """The dialect of MySQL.
+
+    A DDL statement commits implicitly. Only LOCK TABLES blocks writers between the verification of the rows
+    and an ALTER TABLE.
+    """
 
     name: ClassVar[str] = "mysql"
     catalog: ClassVar[type[Catalog]] = MySQLCatalog
@@ -117,12 +124,13 @@ class MySQL(Dialect):
     )
     lock_timeout_codes: ClassVar[frozenset[object]] = frozenset({1205, 3572})
     statement_timeout_codes: ClassVar[frozenset[object]] = frozenset({3024, 1317})
-    # A definition, or a row, changed since the transaction began; a group chose another transaction.
+    # A definition or a row changed since the transaction began; the replication group certified a
+    # conflicting transaction (3101).
     conflict_codes: ClassVar[frozenset[object]] = frozenset({1213, _BEING_CHANGED, 1020, 1412, 1615, 3101})
     existing_codes: ClassVar[frozenset[object]] = frozenset({1050, 1060, 1061, 1062})
     connection_codes: ClassVar[frozenset[object]] = frozenset(
         {1053, 2002, 2003, 2006, 2013, 2055, 4031, 1040, 1927}
-        # A node that is not in the cluster; too many sessions; network errors; a packet that is too large.
+        # The node is not in the cluster; too many sessions; network errors; the packet is too large.
         | {1047, 1203, 1226, 1080, 1152, 1158, 1159, 1160, 1161, 1184, 2014, 2027, _TOO_LARGE, 2020}
     )
     missing_codes: ClassVar[frozenset[object]] = frozenset({1049, 1054, 1109, 1146, 1305, 1356})
@@ -135,12 +143,13 @@ class MySQL(Dialect):
         JOIN performance_schema.threads r ON r.thread_id = w.requesting_thread_id
         WHERE b.processlist_id IN :sessions AND r.processlist_id NOT IN :sessions
     """
-    """How many sessions wait for row locks of :sessions."""
+    """The query that counts the other sessions that wait for row locks held by ``:sessions``."""
     refused_algorithm_codes: ClassVar[frozenset[object]] = frozenset({1845, 1846, 1221, 4092})
+    """The server cannot do the change with the requested ALGORITHM."""
 
     def __init__(self) -> None:
         self._other_charsets: dict[tuple[str | None, str], dict[str, str]] = {}
-        """Of tables that were looked at; see :mod:`.mysql_charsets`."""
+        """(schema, table) -> result of :func:`.mysql_charsets.others`, for the tables that were read."""
 
     def create_engine(self, url: sa.URL) -> Engine:
         if "connect_timeout" not in url.query:
@@ -213,7 +222,7 @@ class MySQL(Dialect):
         return found
 
     def _history_length(self, connection: Connection) -> float:
-        # Not in SHOW GLOBAL STATUS, as MariaDB has it.
+        # MySQL does not list it in SHOW GLOBAL STATUS; MariaDB does.
         return float(connection.scalar(sa.text(_HISTORY_LENGTH)) or 0)
 
     def session_id(self, connection: Connection) -> int:
@@ -257,7 +266,7 @@ class MySQL(Dialect):
 
     def lock_tables(self, connection: Connection, targets: Sequence[LockTarget]) -> None:
         listed = [f"{name} WRITE" for name in _named(connection, targets)]
-        # Before the lock, not after: from then on a host that vanishes holds it for no longer than this.
+        # Set before the lock is taken: if this host vanishes, the lock outlives it by no longer than this.
         seconds = connection.info.get(_SESSION_TIMEOUT, _IDLE)
         connection.execute(sa.text(f"SET SESSION wait_timeout = {seconds}"))
         try:
@@ -280,14 +289,17 @@ class MySQL(Dialect):
         connection.execute(sa.text(f"SET SESSION wait_timeout = {_IDLE}"))
 
     def lock_proof(self, connection: Connection, targets: Sequence[LockTarget]) -> object:
-        # LOCK TABLES is of the session, not of a transaction: there is nothing to compare with.
+        # LOCK TABLES belongs to the session, not to a transaction: there is nothing to compare with.
         return None
 
     def is_locked(self, connection: Connection, targets: Sequence[LockTarget], proof: object) -> bool:
-        """Not from performance_schema, which is off on MariaDB and need not be readable.
+        """Returns True if this session holds write locks on all *targets*, from the errors of test queries.
 
-        While a session holds LOCK TABLES, any name that is not among them gives error 1100, also one that
-        does not exist; and one that is locked for reading alone gives error 1099 to FOR UPDATE.
+        performance_schema is not used: it is off on MariaDB, and this user may lack the privilege to read it.
+
+        While a session holds LOCK TABLES, any table name that is not among the locked ones causes error 1100,
+        also the name of a table that does not exist. A table that is locked for reading only causes error
+        1099 for a FOR UPDATE.
         """
         if self._locked_code(connection, f"SELECT 1 FROM {_NEVER_LOCKED} LIMIT 0") != _NOT_LOCKED:
             return False
@@ -295,7 +307,10 @@ class MySQL(Dialect):
         return all(self._locked_code(connection, read) is None for read in reads)
 
     def _locked_code(self, connection: Connection, read: str) -> object:
-        """The server's error for *read*, if it is one of a name that is not there or not locked."""
+        """Runs the query *read*, and returns the error code if the table is missing or not locked.
+
+        Returns None if the query succeeds. Raises every other error.
+        """
         try:
             connection.execute(sa.text(read))
         except DATABASE_ERRORS as error:
@@ -313,7 +328,7 @@ class MySQL(Dialect):
     def blame(self, error: BaseException) -> Blame:
         if self._code(error) != _AT_COMMIT:
             return super().blame(error)
-        # The number stands in the message, whatever its language.
+        # The message contains the number in every language of the server.
         found = re.search(r"\b\d+\b", error_message(error))
         return _COMMIT_CAUSES.get(int(found.group()) if found else 0, Blame.MIGRATION)
 
@@ -323,7 +338,7 @@ class MySQL(Dialect):
         )
 
     def sees_all_sessions(self, connection: Connection) -> bool:
-        # GET_LOCK is of one node of a Galera cluster.
+        # GET_LOCK is local to one node of a Galera cluster.
         return self._variables(connection, "wsrep_on").get("wsrep_on") != "ON"
 
     def no_form(self, statement: str) -> Problem:
@@ -340,7 +355,7 @@ class MySQL(Dialect):
 
     def key_expression(self, column: sa.Column[Any], codec: Codec | None = None) -> sa.ColumnElement[Any]:
         if isinstance(column.type, sa.Enum | mysql.SET):
-            # ORDER BY sorts them by the number of their value, a comparison by its text.
+            # ORDER BY sorts an ENUM or SET by the number of its value, a comparison uses the text.
             return sa.cast(column, mysql.CHAR(charset="utf8mb4")).collate("utf8mb4_bin")
         return super().key_expression(column, codec)
 
@@ -348,7 +363,7 @@ class MySQL(Dialect):
         rows = self.rows(connection, _DATA_TYPES, table=table.name, schema=table.schema)
         types = {str(row.name): str(row.type) for row in rows}
         found = {key: mysql_values.codec_of(types.get(column.name, "")) for key, column in table.c.items()}
-        # A SET that has '' among its values is read by its number.
+        # SQLAlchemy reads a SET that has '' among its values by its number.
         by_number = {
             key for key, column in table.c.items() if getattr(column.type, "retrieve_as_bitwise", False)
         }
@@ -405,10 +420,13 @@ class MySQL(Dialect):
     def row_version(
         self, connection: Connection, table: sa.Table, columns: Sequence[sa.Column[Any]], name: str
     ) -> str | None:
-        """A digest of the values' bytes. NULL is not ''; a FLOAT is shown with all of its digits as a DOUBLE.
+        """Returns a digest of the bytes of the values.
 
-        Of bytes, because CONCAT_WS gives texts of different character sets a common one: some have none, and
-        a character that the common one lacks becomes a question mark, so that two values look the same.
+        NULL and '' have different digests. A FLOAT is converted to DOUBLE, which shows all of its digits.
+
+        The digest is computed from bytes, because CONCAT_WS converts texts of different character sets to a
+        common one. Some character sets have no common one, and a character that the common one lacks becomes
+        a question mark, so that different values would have the same digest.
         """
         place = (table.schema, table.name)
         if place not in self._other_charsets:
@@ -420,22 +438,28 @@ class MySQL(Dialect):
             if isinstance(column.type, sa.Float):
                 value = f"{value} + 0E0"
             if isinstance(column.type, sa.types.NullType):
-                # A VECTOR is no argument of most functions.
+                # Most functions do not accept a VECTOR as an argument.
                 value = f"HEX({value})"
             parts += [f"{value} IS NULL", f"LENGTH({value})", f"CAST({value} AS BINARY)"]
             if column.name in others:
                 conditions.append(charsets.survives(value, others[column.name]))
-        # MySQL 9 has no MD5 any more.
+        # MySQL 9 has removed MD5.
         return charsets.marked(f"SHA2(CONCAT_WS('/', {', '.join(parts)}), 256)", conditions)
 
     def unreadable(self, version: object) -> str | None:
         return charsets.lost(version)
 
     def index_hint(self, connection: Connection, table: sa.Table, index: str | None) -> str | None:
-        """Left to itself MySQL 8 and later may skip through a secondary index, all of it for every chunk,
-        and sort what it finds (seen on 9.7, whose estimates change while rows do)."""
+        """Returns FORCE INDEX for *index* or for the primary key.
+
+        Without the hint MySQL 8 and later may choose a skip scan of a secondary index, which reads the whole
+        index for every chunk and sorts the result (observed on 9.7, where the optimizer's estimates change
+        while rows change).
+
+        Returns None for an index that the optimizer cannot use, or whose name contains a percent sign.
+        """
         if index is not None and "%" in index:
-            # Such a name is a placeholder to SQLAlchemy, or to the driver, in some statements.
+            # SQLAlchemy, or the driver, reads such a name as a placeholder in some statements.
             return None
         quote = connection.dialect.identifier_preparer.quote_identifier
         hint = f"FORCE INDEX ({quote(index or 'PRIMARY')})"
@@ -448,7 +472,7 @@ class MySQL(Dialect):
             except DATABASE_ERRORS as error:
                 if self._code(error) != _NO_SUCH_KEY:
                     raise
-                # An index that the optimizer is told not to see cannot be asked for.
+                # FORCE INDEX is refused for an invisible index.
                 return None
         return hint
 
@@ -498,7 +522,7 @@ class MySQL(Dialect):
             return None
         quoted = connection.dialect.identifier_preparer.quote(name)
         row = connection.exec_driver_sql(f"SHOW CREATE TRIGGER {quoted}").one()
-        # A trigger runs under the sql_mode in which it was created.
+        # A trigger runs under the sql_mode with which it was created.
         return [f"SET SESSION sql_mode = '{row[1]}'", str(row[2])]
 
     def indexes_of_column(
@@ -529,7 +553,7 @@ class MySQL(Dialect):
 
 
 def _named(connection: Connection, targets: Sequence[LockTarget]) -> list[str]:
-    """The tables as LOCK TABLES and FROM take them, each once, with their aliases, sorted."""
+    """Returns the tables in the form of LOCK TABLES and FROM: each once, with its alias, sorted."""
     quote = connection.dialect.identifier_preparer.quote
     found = []
     for target in sorted(set(targets), key=lambda t: (t.schema or "", t.table, t.alias or "")):
@@ -545,21 +569,24 @@ def _is_number(text: str) -> bool:
 
 
 def _lock_name(connection: Connection, name: str) -> str:
-    # GET_LOCK's names are shared by all databases of the server, and at most 64 characters long.
+    # The names of GET_LOCK are global to the server, not to a database, and have at most 64 characters.
     database = connection.scalar(sa.text("SELECT DATABASE()"))
     return "online_migrate/" + hashlib.sha256(f"{database}/{name}".encode()).hexdigest()[:40]
 
 
 def _share_tls_context(engine: Engine) -> None:
-    """One TLS context for all connections: PyMySQL makes one for each, whether the server has TLS or not, and
-    OpenSSL reads all certificates of the machine for it, which takes much longer than to connect."""
+    """Makes all connections of *engine* share one TLS context.
+
+    PyMySQL creates a context for each connection, whether the server has TLS or not. OpenSSL then reads all
+    certificates of the machine, which takes much longer than the connect itself.
+    """
     base: Any = engine.dialect.dbapi.connections.Connection  # type: ignore[union-attr]
     shared: list[object] = []
 
     class Connection(base):  # type: ignore[misc]
         def _create_ssl_ctx(self, options: object) -> object:
             if options:
-                # A certificate that somebody names may be renewed while a run lasts for days.
+                # A certificate that the URL names may be renewed during a run, which may last for days.
                 return super()._create_ssl_ctx(options)
             if not shared:
                 shared.append(super()._create_ssl_ctx(options))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _ATTEMPTS = 10
 _UNREAD = frozenset({1205, 1213, 1317, 1969})
-"""A lock or a time limit kept the server from reading a definition."""
+"""Codes of the warnings that report a definition that was not read, because of a lock or a time limit."""
 
 _TABLE = """
     SELECT table_type AS kind, table_comment AS comment FROM information_schema.tables
@@ -62,7 +62,7 @@ _ROUTINE = """
 
 
 class MySQLCatalog(Catalog):
-    """MySQL; see :class:`MariaDBCatalog`."""
+    """The catalog of MySQL, and the base of :class:`MariaDBCatalog`."""
 
     server: ClassVar[str] = "mysql"
 
@@ -135,10 +135,11 @@ class MySQLCatalog(Catalog):
 
 
 class MariaDBCatalog(MySQLCatalog):
-    """MariaDB writes defaults as expressions, and JSON is a LONGTEXT there.
+    """The catalog of MariaDB, which stores defaults as expressions and JSON as LONGTEXT.
 
-    Its information_schema opens the table. While another session has locked it, no row comes, and a warning
-    instead of an error: as if the object were not there.
+    A query of its information_schema opens the table. While another session has locked the table, the query
+    returns no row and a warning instead of an error, as if the object did not exist. :meth:`rows` repeats
+    such a query, and raises :class:`~online_migrate.exceptions.LockGivenUp` after the last attempt.
     """
 
     server: ClassVar[str] = "mariadb"
@@ -155,7 +156,7 @@ class MariaDBCatalog(MySQLCatalog):
 
 
 def _text(value: object) -> str | None:
-    """Some columns of MySQL's dictionary come as bytes."""
+    """Returns the value as text: some columns of MySQL's data dictionary are returned as bytes."""
     if value is None:
         return None
     return value.decode() if isinstance(value, bytes) else str(value)

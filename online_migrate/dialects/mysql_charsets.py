@@ -1,7 +1,8 @@
-"""Character sets of MySQL and MariaDB of which not every character survives the way to a client and back.
+"""Character sets of MySQL and MariaDB that do not survive a round trip to the client.
 
-A client of today is spoken to in Unicode. Some bytes of older character sets are no character in it, and
-arrive as a question mark; some characters have two codes, of which the other one comes back.
+The connection of a client uses Unicode. Some bytes of older character sets have no Unicode character and
+arrive as a question mark. Some characters have two codes in their character set, and the other code is
+written back.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ _SURVIVE = (
     *("latin1", "latin2", "latin5", "latin7", "cp850", "cp852", "cp866", "koi8r", "koi8u"),
     *("macce", "macroman", "keybcs2"),
 )
-"""Those of which each of the characters survives. ASCII has no others than those that all have."""
+"""The character sets in which each character survives the round trip. ASCII qualifies, because every other
+character set contains its characters."""
 _OTHERS = """
     SELECT column_name AS name, character_set_name AS charset FROM information_schema.columns
     WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table
@@ -31,28 +33,34 @@ _KEYS = """
     WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table AND non_unique = 0
 """
 _LOST = "?"
-"""How the version of a row begins that has such a value; a digest does not."""
+"""The prefix of the version of a row that has a value that does not survive; a digest never begins so."""
 
 
 def others(connection: Connection, table: str, schema: str | None) -> dict[str, str]:
-    """The columns of such character sets: name -> character set."""
+    """Returns the columns whose character set does not survive the round trip: name -> character set."""
     query = sa.text(_OTHERS).bindparams(sa.bindparam("survive", _SURVIVE, expanding=True))
     return {row.name: row.charset for row in connection.execute(query, {"table": table, "schema": schema})}
 
 
 def survives(value: str, charset: str) -> str:
-    """SQL that is true if *value*, SQL of that character set, is what a client would read and write."""
+    """Returns the SQL condition that a text survives the round trip to a client unchanged.
+
+    *value*: the SQL expression of the text. *charset*: its character set.
+    """
     there_and_back = f"CONVERT(CONVERT({value} USING utf8mb4) USING {charset})"
     return f"CAST({there_and_back} AS BINARY) <=> CAST({value} AS BINARY)"
 
 
 def marked(version: str, conditions: list[str]) -> str:
-    """SQL of a row's *version* that tells whether all of *conditions* hold; see :func:`lost`."""
+    """Returns the SQL of a row's *version*, with a mark if one of *conditions* does not hold.
+
+    *conditions*: see :func:`survives`. :func:`lost` reads the mark.
+    """
     return f"CONCAT(IF({' AND '.join(conditions)}, '', '{_LOST}'), {version})" if conditions else version
 
 
 def lost(version: object) -> str | None:
-    """Why the row at that *version* cannot be read, if it cannot."""
+    """Returns why the values of the row with that *version* cannot be read exactly; None if they can."""
     if not str(version).startswith(_LOST):
         return None
     return (
@@ -62,7 +70,10 @@ def lost(version: object) -> str | None:
 
 
 def key_problem(connection: Connection, table: str, schema: str | None) -> Problem | None:
-    """Why the table cannot be walked by its key: a row would not be found again by what was read of it."""
+    """Returns why the table cannot be walked by its key; None if it can.
+
+    A row whose key does not survive the round trip would not be found again by the key that was read.
+    """
     columns = others(connection, table, schema)
     if not columns:
         return None

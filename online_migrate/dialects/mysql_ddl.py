@@ -1,8 +1,8 @@
-"""In which form MySQL and MariaDB are sent a statement, with LOCK TABLES and without. Pure.
+"""The forms in which a statement is sent to MySQL and MariaDB, with LOCK TABLES and without. Pure.
 
-Under the lock a plain SELECT of any other session waits, so only statements that change metadata belong
-there; without it only statements that convert no value. The server is the judge of both: the algorithm is
-written out, and it refuses what it cannot do that way.
+Under the lock a plain SELECT of any other session waits, so only statements that change nothing but metadata
+run under it. Without the lock only statements that convert no value run. The server checks both: the
+statement names the algorithm, and the server refuses a change that the algorithm cannot do.
 
 Sources: MySQL 9 Reference Manual, "Online DDL Operations"; MariaDB Knowledge Base, "InnoDB Online DDL".
 """
@@ -29,10 +29,13 @@ _DROPS_OF_METADATA = frozenset({"INDEX", "KEY", "FOREIGN", "CONSTRAINT", "CHECK"
 
 
 def forms_under_lock(statement: str, server: str) -> Sequence[str]:
-    """The forms of *statement* to try while its tables are locked, the cheapest first."""
+    """Returns the forms of *statement* to try while its tables are locked, the cheapest first.
+
+    *server*: the name of the dialect, ``mysql`` or ``mariadb``.
+    """
     altered = actions(_tokens(statement, server))
     if not altered or any(_drops_partition(action) for action in altered):
-        return [statement]  # dropping a partition takes no ALGORITHM, and copies nothing
+        return [statement]  # DROP PARTITION accepts no ALGORITHM, and copies nothing
     forms = [with_algorithm(statement, server, "INSTANT")]
     if all(_drops_metadata(action) for action in altered):
         forms.append(with_algorithm(statement, server, "INPLACE"))
@@ -42,9 +45,9 @@ def forms_under_lock(statement: str, server: str) -> Sequence[str]:
 
 
 def with_algorithm(statement: str, server: str, algorithm: str) -> str:
-    """The ALTER TABLE with an algorithm, which counts more than one that it names itself.
+    """Returns the ALTER TABLE with an ALGORITHM clause, which overrides one that the statement names itself.
 
-    It follows the last token: behind a comment the server would not see it.
+    The clause is inserted after the last token: after a trailing comment the server would not read it.
     """
     tokens = [token for token in _tokens(statement, server) if token.word != ";"]
     end = tokens[-1].end if tokens else len(statement)

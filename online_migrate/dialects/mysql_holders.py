@@ -1,8 +1,9 @@
-"""Which sessions hold what a DDL statement on MySQL or MariaDB waits for, and what ends them.
+"""Lists the sessions that hold the locks for which a DDL statement on MySQL or MariaDB waits.
 
-A transaction is in information_schema.innodb_trx. LOCK TABLES ... READ is none: only a table of metadata
-locks shows it, and a server without one says no more than that a table is in use. A prepared XA
-transaction has no session any more.
+Each line contains the statement that ends the session. A transaction is listed in
+information_schema.innodb_trx. LOCK TABLES ... READ is not a transaction: only a view of metadata locks lists
+it, and a server without such a view reports only that a table is in use. A prepared XA transaction no longer
+has a session.
 """
 
 from __future__ import annotations
@@ -54,7 +55,10 @@ _IDLE = """
 
 
 def holders(connection: Connection, tables: Sequence[str]) -> list[str]:
-    """A line for each session or prepared transaction that may hold a lock on *tables*."""
+    """Returns a line for each session or prepared transaction that may hold a lock on *tables*.
+
+    At most five sessions and five prepared transactions are listed.
+    """
     lines = {}
     for row in _rows(connection, _TRANSACTIONS):
         lines[row.id] = (
@@ -84,7 +88,7 @@ def _of_metadata_locks(connection: Connection, tables: Sequence[str]) -> list[Ro
         try:
             found = _rows(connection, query, names=list(tables) or [""])
         except DATABASE_ERRORS:
-            # This product has not that table, or this user may not read it.
+            # This server does not have that table, or this user may not read it.
             connection.rollback()
         else:
             if found:
@@ -98,12 +102,12 @@ def _in_use(connection: Connection, tables: Sequence[str]) -> bool:
 
 
 def _prepared(connection: Connection) -> list[str]:
-    """The XA transactions that were prepared: the end of their session does not end them."""
+    """Returns a line for each prepared XA transaction: the end of its session does not end it."""
     for query in ("XA RECOVER FORMAT='SQL'", "XA RECOVER CONVERT XID"):
         try:
             rows = connection.execute(sa.text(query)).all()
         except DATABASE_ERRORS:
-            # The other product's spelling; or this user may not see them.
+            # The syntax is that of the other server, or this user lacks the privilege.
             connection.rollback()
         else:
             names = [_xid(row) for row in rows]
@@ -115,7 +119,7 @@ def _prepared(connection: Connection) -> list[str]:
 
 
 def _xid(row: Row[Any]) -> str:
-    """The name of an XA transaction as XA ROLLBACK takes it."""
+    """Returns the identifier of an XA transaction in the form that XA ROLLBACK accepts."""
     data = row.data.decode() if isinstance(row.data, bytes) else str(row.data)
     if not data.startswith("0x"):
         return data

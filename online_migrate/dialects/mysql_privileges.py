@@ -1,4 +1,7 @@
-"""Whether this user may use LOCK TABLES, read from SHOW GRANTS: it lists what the active roles give, too."""
+"""Checks whether this user has the privilege LOCK TABLES.
+
+It is read from SHOW GRANTS, which also lists the privileges of the active roles.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +20,20 @@ if TYPE_CHECKING:
 _GRANT = re.compile(r"GRANT (?P<what>.+?) ON (?P<database>\*|`(?:[^`]|``)*`)\.\* TO ", re.DOTALL)
 _ENOUGH = frozenset({"ALL PRIVILEGES", "ALL", "LOCK TABLES"})
 DENIED = frozenset({1044, 1142, 1227})
-"""The server's errors for a missing privilege."""
+"""The server's error codes for a missing privilege."""
 
 
 def lock_problem(connection: Connection) -> Problem | None:
-    """Why LOCK TABLES would be refused in the current database; None also where it cannot be told."""
+    """Returns why the server would refuse LOCK TABLES in the current database; None if it would not.
+
+    Returns None also if the grants cannot be read.
+    """
     database = connection.scalar(sa.text("SELECT DATABASE()"))
     try:
         lines = [str(row[0]) for row in connection.execute(sa.text("SHOW GRANTS"))]
     except DATABASE_ERRORS:
-        # A server without privileges, or one that shows none: contract finds out, before it changes anything.
+        # The server has no privilege system, or does not list privileges. Contract then fails at LOCK TABLES,
+        # before it changes anything.
         connection.rollback()
         return None
     if database is None or may_lock(lines, str(database)):
@@ -39,13 +46,16 @@ def lock_problem(connection: Connection) -> Problem | None:
 
 
 def grant(database: str, user: str) -> str:
-    """The statement to type, as a user who may."""
+    """Returns the GRANT statement for an administrator to run.
+
+    *user*: ``name@host``, as CURRENT_USER() returns it.
+    """
     name, _, host = user.rpartition("@")
     return f"GRANT LOCK TABLES, SELECT ON `{database}`.* TO '{name}'@'{host}'"
 
 
 def may_lock(grants: Iterable[str], database: str) -> bool:
-    """True if one of the lines of SHOW GRANTS gives LOCK TABLES on *database*. Pure."""
+    """Returns True if one of the lines of SHOW GRANTS grants LOCK TABLES on *database*. Pure."""
     for line in grants:
         found = _GRANT.match(line)
         if found is not None and _covers(found["database"], database):
@@ -56,7 +66,8 @@ def may_lock(grants: Iterable[str], database: str) -> bool:
 
 
 def _covers(pattern: str, database: str) -> bool:
-    """True if a database of a GRANT, with its wildcards ``%`` and ``_``, means *database*."""
+    """Returns True if the database pattern of a GRANT, with its wildcards ``%`` and ``_``, matches
+    *database*."""
     if pattern == "*":
         return True
     text = pattern[1:-1].replace("``", "`")

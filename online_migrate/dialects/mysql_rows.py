@@ -1,4 +1,4 @@
-"""MySQL and MariaDB: what hides rows of a table from a query, and whether a lock covers all writers."""
+"""MySQL and MariaDB: checks whether a query returns every row of a table, and a lock blocks every writer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _VIEW = """
     WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table
 """
 _LOCAL = frozenset({"INNODB", "ROCKSDB", "TOKUDB", "MYISAM", "ARIA", "MEMORY", "CSV", "ARCHIVE"})
-"""The storage engines whose tables are on this server alone, so that LOCK TABLES keeps all writers out."""
+"""The storage engines whose tables exist on this server only, so that LOCK TABLES blocks all writers."""
 _ROUTINES = """
     SELECT DISTINCT routine_name FROM information_schema.routines
     WHERE routine_type = 'FUNCTION' AND LOWER(routine_name) IN :names
@@ -40,7 +40,10 @@ _STOP_WRITERS = (
 
 
 def visibility_problem(connection: Connection, table: str, schema: str | None) -> Problem | None:
-    """Why a query may not see every row of *table*, or reads another table of that name."""
+    """Returns why a query may not return every row of *table*, or reads another table of that name.
+
+    None: the query returns every row, and LOCK TABLES blocks every writer of the table.
+    """
     name = plain_name(connection, schema, table)
     found = connection.execute(sa.text(_TABLE), {"table": table, "schema": schema}).first()
     if found is not None and found.kind in ("VIEW", "SYSTEM VIEW"):
@@ -66,9 +69,10 @@ def visibility_problem(connection: Connection, table: str, schema: str | None) -
 
 
 def period_key_problem(connection: Connection, name: str) -> Problem | None:
-    """Why *name*, a quoted name, cannot be walked by its key: a part of the key is a period of two columns.
+    """Returns why the table cannot be walked by its key, if the key contains a period of two columns.
 
-    SQLAlchemy reflects such a key without the period, and what is left of it is not unique.
+    *name*: the quoted name of the table. SQLAlchemy reflects such a key without the period, and the remaining
+    columns are not unique. None: no key that would be walked contains a period.
     """
     keys = [line.strip() for line in _definition(connection, name).splitlines() if "KEY " in line]
     primary = [line for line in keys if line.startswith("PRIMARY KEY ")]
@@ -82,7 +86,10 @@ def period_key_problem(connection: Connection, name: str) -> Problem | None:
 
 
 def _is_temporary(connection: Connection, name: str) -> bool:
-    """Temporary tables hide those of the same name, and are in no catalog."""
+    """Returns True if the name refers to a temporary table.
+
+    A temporary table hides the permanent table of the same name, and is listed in no catalog.
+    """
     return _definition(connection, name).upper().startswith("CREATE TEMPORARY ")
 
 
@@ -103,7 +110,10 @@ def _base_tables(connection: Connection, table: str, schema: str | None) -> list
 
 
 def functions_problem(connection: Connection, called: Iterable[str]) -> Problem | None:
-    """Why an expression may read tables that its text does not name: it calls a stored function."""
+    """Returns why an expression may read tables that its text does not name, if it calls a stored function.
+
+    *called*: the names of the functions that it calls. None: none of them is a stored function.
+    """
     names = sorted({name.lower() for name in called})
     statement = sa.text(_ROUTINES).bindparams(sa.bindparam("names", expanding=True))
     found = connection.scalars(statement, {"names": names or [""]}).first()
@@ -116,7 +126,10 @@ def functions_problem(connection: Connection, called: Iterable[str]) -> Problem 
 
 
 def group_problem(connection: Connection) -> Problem | None:
-    """Why a lock on this server keeps no writer out: the group has more than one primary."""
+    """Returns why a table lock on this server does not block every writer, in a multi-primary group.
+
+    None: the server is in no group, or the group has a single primary.
+    """
     rows = connection.exec_driver_sql(
         "SHOW GLOBAL VARIABLES LIKE 'group_replication_single_primary_mode'"
     ).all()

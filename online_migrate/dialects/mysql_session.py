@@ -1,11 +1,13 @@
-"""What a session on MySQL or MariaDB must be set to, so that a value survives being read and written.
+"""Session settings on MySQL and MariaDB under which values are read and written unchanged.
 
-The application's session may lose values on the way: TIMESTAMP in a zone with summer time, characters in a
-character set that has fewer of them, whatever is too long where ``sql_mode`` is not strict. Each session of
-the engine is set up when it is connected, and so when it is connected again; see :func:`install`.
+A session with the application's settings may lose values: a TIMESTAMP in a time zone with daylight saving
+time, a character that the connection's character set lacks, a value that is too long where ``sql_mode`` is
+not strict. Each session of the engine is configured when it is connected, and so also after a reconnect; see
+:func:`install`.
 
-Scripts of revisions mean what they mean in the application's session. A session that runs them is given the
-application's settings back, except for what loses data silently; see :func:`for_scripts`.
+The scripts of revisions must have the same meaning as in a session of the application. In a session that
+runs them the application's settings are restored, except for those that lose data silently; see
+:func:`for_scripts`.
 """
 
 from __future__ import annotations
@@ -31,21 +33,21 @@ _LENIENT = "online_migrate_session_lenient"
 _STRICT = ("STRICT_ALL_TABLES",)
 _STRICT_ALREADY = frozenset({"STRICT_ALL_TABLES", "TRADITIONAL"})
 _CHANGES_VALUES = frozenset(
-    # A CHAR is read with blanks that it does not have; '' is taken for NULL.
+    # The first pads a CHAR with blanks that are not stored, the second converts '' to NULL.
     {"PAD_CHAR_TO_FULL_LENGTH", "EMPTY_STRING_IS_NULL"}
 )
 _UTF8 = "utf8mb4"
 _ONLY_OURS = ("charset", "use_unicode")
-"""Options of the drivers for what a text is on its way."""
+"""Driver options for the encoding of texts on the connection: the engine sets them itself."""
 _FIND = "SELECT @@SESSION.time_zone, @@SESSION.sql_mode, @@SESSION.collation_connection"
 _PROGRAMS = frozenset({"TRIGGER", "PROCEDURE", "FUNCTION", "EVENT", "PACKAGE"})
-"""What keeps the sql_mode of the session that created it."""
+"""The kinds of objects that keep the ``sql_mode`` of the session that created them."""
 _NO_PROGRAMS = frozenset({"TABLE", "VIEW", "INDEX", "DATABASE", "SCHEMA", "USER", "ROLE", "AS", "SELECT"})
 
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """The settings with which a session began: those of the server, of ``init_connect`` and of the URL."""
+    """The settings with which a session started: from the server, from ``init_connect`` and from the URL."""
 
     time_zone: str
     sql_mode: str
@@ -53,7 +55,10 @@ class Found:
 
 
 def url_of(url: sa.URL) -> sa.URL:
-    """*url*, whatever it says of character sets: a text reaches the driver as UTF-8, of up to four bytes."""
+    """Returns *url* with the connection character set utf8mb4 (UTF-8 of up to four bytes).
+
+    The character set options of *url* are removed, and its collation if that is not one of utf8mb4.
+    """
     unwanted = [name for name in _ONLY_OURS if name in url.query]
     if not str(url.query.get("collation", _UTF8)).startswith(_UTF8):
         unwanted.append("collation")
@@ -62,19 +67,25 @@ def url_of(url: sa.URL) -> sa.URL:
 
 
 def install(engine: Engine) -> None:
-    """Sets up each session of *engine* when it is connected, after whatever the URL says."""
-    # The first time before oslo.db looks at the session, and complains to the operator.
+    """Configures each session of *engine* when it is connected, after the options of the URL are applied."""
+    # The first session is configured before oslo.db checks it: oslo.db would log warnings otherwise.
     event.listen(engine, "first_connect", _connected, insert=True)
     event.listen(engine, "connect", _connected)
 
 
 def exact_mode(sql_mode: str) -> str:
-    """*sql_mode* for our own reading and writing: strict, and without what changes a value on its way."""
+    """Returns the ``sql_mode`` for the engine's own reads and writes.
+
+    It is *sql_mode*, strict and without the modes that change a value when it is read or written.
+    """
     return strict_mode(",".join(mode for mode in _modes(sql_mode) if mode not in _CHANGES_VALUES))
 
 
 def strict_mode(sql_mode: str) -> str:
-    """*sql_mode* under which a value that does not fit is an error: it is cut otherwise, with a warning."""
+    """Returns *sql_mode* with a strict mode, under which a value that does not fit is an error.
+
+    Without a strict mode the server truncates the value, with a warning.
+    """
     modes = _modes(sql_mode)
     return ",".join(modes if _STRICT_ALREADY & set(modes) else (*modes, *_STRICT))
 
@@ -107,13 +118,13 @@ def _set_up(found: Found) -> str:
     settings = {
         "time_zone": "'+00:00'",
         "sql_mode": f"'{exact_mode(found.sql_mode)}'",
-        # A result that is cut is a table of which rows are missing.
+        # A limit on the result of a SELECT would hide rows.
         "sql_select_limit": "18446744073709551615",
-        # A query of many rows is not refused.
+        # The server does not refuse a query that reads many rows.
         "sql_big_selects": "1",
         # IS NULL finds NULL, and not the row that was inserted last.
         "sql_auto_is_null": "0",
-        # Without a bound of its own a plain SELECT waits for a year behind LOCK TABLES.
+        # With the default timeout a plain SELECT waits for a year for LOCK TABLES of another session.
         "lock_wait_timeout": "5",
     }
     listed = ", ".join(f"SESSION {name} = {value}" for name, value in settings.items())
@@ -121,16 +132,17 @@ def _set_up(found: Found) -> str:
 
 
 def for_scripts(connection: Connection) -> None:
-    """Gives a session back what the statements of a revision depend on: time zone and ``sql_mode``.
+    """Restores the application's settings on which the statements of a revision depend.
 
-    With one difference: it is strict, because an ALTER TABLE that shortens a column cuts values otherwise.
+    These are the time zone and ``sql_mode``, with one difference: ``sql_mode`` is made strict, because an
+    ALTER TABLE that shortens a column would truncate values otherwise.
     """
     found = _found(connection)
     _assign(connection, found.time_zone, strict_mode(found.sql_mode))
 
 
 def _found(connection: Connection) -> Found:
-    """The application's settings; what is set now, where the connection is the application's own."""
+    """Returns the application's settings; the current ones, if the application passed the connection."""
     found: Found | None = connection.info.get(_FOUND)
     return found or _now(connection)
 
@@ -141,7 +153,7 @@ def _now(connection: Connection) -> Found:
 
 @contextlib.contextmanager
 def exact(connection: Connection) -> Iterator[None]:
-    """Inside the block a session for scripts reads as all other sessions of the engine do."""
+    """Inside the block a session for scripts has the settings of all other sessions of the engine."""
     before = _now(connection)
     _assign(connection, "+00:00", exact_mode(_found(connection).sql_mode))
     try:
@@ -152,8 +164,12 @@ def exact(connection: Connection) -> Iterator[None]:
 
 
 def before_script_statement(connection: Connection, statement: str) -> None:
-    """A trigger or a routine keeps the ``sql_mode`` of the session that creates it, and the application meets
-    it: so it is created under the server's own, unless the script has set another."""
+    """Sets the ``sql_mode`` under which *statement*, of a script, is executed.
+
+    A trigger or a routine keeps the ``sql_mode`` of the session that creates it, and runs under it for the
+    application. It is therefore created under the application's ``sql_mode``, unless the script has set
+    another one.
+    """
     found: Found | None = connection.info.get(_FOUND)
     if found is None:
         return
@@ -166,7 +182,7 @@ def before_script_statement(connection: Connection, statement: str) -> None:
 
 
 def creates_program(statement: str) -> bool:
-    """Whether *statement* makes a trigger, a routine or an event."""
+    """Returns True if *statement* creates or alters a trigger, a routine or an event."""
     words = [token.word for token in tokens(statement)]
     if not words or words[0] not in ("CREATE", "ALTER"):
         return False
@@ -175,7 +191,7 @@ def creates_program(statement: str) -> bool:
 
 
 def _exchange(connection: Connection, expected: str, wanted: str) -> bool:
-    """Sets ``sql_mode`` to *wanted* where it is *expected*, in whatever order; True if it did."""
+    """Sets ``sql_mode`` to *wanted* if it is *expected*, in any order of the modes; returns True if set."""
     if set(_modes(expected)) == set(_modes(wanted)):
         return False
     current = str(connection.exec_driver_sql("SELECT @@SESSION.sql_mode").scalar())

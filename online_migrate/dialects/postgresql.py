@@ -1,4 +1,4 @@
-"""PostgreSQL, 14 to 18."""
+"""The dialect of PostgreSQL, 14 to 18."""
 
 from __future__ import annotations
 
@@ -95,7 +95,8 @@ _REPLICAS = """
     FROM pg_stat_replication r LEFT JOIN pg_replication_slots s ON s.active_pid = r.pid
     WHERE s.slot_type IS DISTINCT FROM 'logical'
 """
-"""Who has a state and no place only keeps the log (pg_receivewal, a backup); no state: we may not see it."""
+"""A row with a state and no position is a client that only stores the log (pg_receivewal, a backup). A row
+without a state: this user may not read it."""
 _LOCATION = """
     SELECT current_database() AS database, current_user AS role,
            replace(replace(current_setting('search_path'), '"', ''), ' ', '') AS search_path
@@ -105,21 +106,24 @@ _BLOCKED = """
     WHERE NOT granted AND pid <> ALL(:sessions) AND pg_blocking_pids(pid) && CAST(:sessions AS int[])
 """
 _SYSTEMIC = frozenset({"0A", "25", "28", "3D", "3F", "42", "53", "57", "58", "F0"})
-"""Classes of SQLSTATE: syntax and access, resources, the operator, the system, features that are missing."""
+"""SQLSTATE classes of errors that no row causes: syntax and access rules, resources, operator intervention,
+system errors, missing features."""
 _OF_VALUES = frozenset({"42804", "42846"})
-"""A value of a type that the column does not take; psycopg2 writes values into the statement."""
+"""SQLSTATE codes of a value whose type the column does not accept: psycopg2 renders values into the
+statement, so the class is that of a syntax error."""
 _LIMITS = "54"
-"""A class of SQLSTATE: an index entry, a row, a text or a statement that is too large for the server."""
+"""The SQLSTATE class of an index entry, a row, a text or a statement that is too large for the server."""
 _BY_USER = "user request"
-"""What pg_cancel_backend says; every other 57014 is of a timeout."""
+"""A part of the message after pg_cancel_backend; every other error 57014 is a timeout."""
 _OF_A_ROW = frozenset({"ExecWithCheckOptions"})
-"""The server's functions that refuse a row by a policy, with the code of a missing right."""
+"""The functions of the server that refuse a row by a policy, with the code of a missing privilege."""
 _OF_THE_TABLE = frozenset({"CheckCmdReplicaIdentity"})
-"""Those that refuse every UPDATE of a table: it is published, and has no replica identity."""
+"""The functions of the server that refuse every UPDATE of a table, because the table is published and has no
+replica identity."""
 _LARGEST_MESSAGE = 0x3FFFFFFE
-"""Bytes; at a larger one the server closes the connection."""
+"""The largest message of the protocol, in bytes; the server closes the connection at a larger one."""
 _CONCURRENTLY = 1800.0
-"""Seconds that a CONCURRENTLY statement may wait for transactions that are older than it."""
+"""Seconds for which a CONCURRENTLY statement may wait for older transactions."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,13 +133,13 @@ class _LockProof:
 
 
 class PostgreSQL(Dialect):
-    """DDL is transactional; locks are taken and freed with the transaction."""
+    """The dialect of PostgreSQL. DDL is transactional, and the end of the transaction releases its locks."""
 
     name: ClassVar[str] = "postgresql"
     catalog: ClassVar[type[Catalog]] = PostgreSQLCatalog
     streams: ClassVar[bool] = True
     extra: ClassVar[str] = "postgresql"
-    # Under REPEATABLE READ the look after LOCK TABLE would see the rows of before it.
+    # Under REPEATABLE READ the verification after LOCK TABLE would read a snapshot from before the lock.
     ddl_isolation: ClassVar[IsolationLevel | None] = "READ COMMITTED"
     update_returning: ClassVar[bool] = True
     location_hint: ClassVar[str] = (
@@ -148,10 +152,10 @@ class PostgreSQL(Dialect):
     missing_codes: ClassVar[frozenset[object]] = frozenset({"42703", "42P01", "42883", "42704", "3F000"})
     connection_codes: ClassVar[frozenset[object]] = frozenset(
         {"57P01", "57P02", "57P03", "57P05", "08000", "08001", "08003", "08004", "08006", "08007", "08P01"}
-        # An idle transaction, or a long one, that the server ends; no session is left; PgBouncer's own.
+        # The server ended an idle or a long transaction; no connection slot is free; PgBouncer's code.
         | {"25P03", "25P04", "53300"}
     )
-    # Memory, temporary files; the other limits are a class of their own.
+    # Memory, temporary files; the other limits have an SQLSTATE class of their own, see _LIMITS.
     size_codes: ClassVar[frozenset[object]] = frozenset({"53200", "53400"})
 
     def create_engine(self, url: sa.URL) -> Engine:
@@ -173,7 +177,7 @@ class PostgreSQL(Dialect):
     def prepare_ddl_session(
         self, connection: Connection, *, lock_timeout: float, session_timeout: float
     ) -> None:
-        # A setting lasts only if the transaction that made it commits.
+        # A setting persists only if the transaction that made it commits.
         sessions.for_scripts(connection)
         connection.execute(sa.text(f"SET lock_timeout = {_ms(lock_timeout)}"))
         connection.execute(sa.text(f"SET idle_in_transaction_session_timeout = {_ms(session_timeout)}"))
@@ -198,7 +202,7 @@ class PostgreSQL(Dialect):
         found = [row for row in rows if row.state is None or row.place is not None]
         if not found:
             return 0, {}
-        # After the replicas: nobody is then ahead of the primary.
+        # Read after the positions of the replicas, so that no replica is ahead of the primary.
         here = connection.scalar(sa.text("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn"))
         return int(here or 0), {row.name: None if row.place is None else int(row.place) for row in found}
 
@@ -214,7 +218,7 @@ class PostgreSQL(Dialect):
         return sa.cast(sa.func.floor(sa.extract("epoch", sa.func.clock_timestamp())), sa.BigInteger)
 
     def read_only(self, connection: Connection) -> None:
-        # BEGIN READ ONLY, each time: a setting of the session would be the next client's behind PgBouncer.
+        # BEGIN READ ONLY for each transaction: behind PgBouncer the next client would get a session setting.
         connection.execution_options(postgresql_readonly=True)
 
     @contextlib.contextmanager
@@ -222,7 +226,8 @@ class PostgreSQL(Dialect):
         before = connection.scalar(sa.text("SELECT current_setting('statement_timeout')"))
         connection.execute(sa.text(f"SET LOCAL statement_timeout = {_ms(seconds)}"))
         yield
-        # Not in a ``finally``: after an error the transaction takes no statement, and its end resets this.
+        # Not in a ``finally``: after an error the transaction accepts no statement, and its rollback resets
+        # this.
         connection.execute(sa.text(f"SET LOCAL statement_timeout = '{before}'"))
 
     def try_named_lock(self, connection: Connection, name: str) -> bool:
@@ -239,10 +244,14 @@ class PostgreSQL(Dialect):
         connection.execute(sa.text(f"LOCK TABLE {listed} IN ACCESS EXCLUSIVE MODE"))
 
     def lock_proof(self, connection: Connection, targets: Sequence[LockTarget]) -> object:
-        """The transaction, and the number of each table: that stays when our own statement drops it."""
+        """Returns the id of the transaction, and the OIDs of the tables.
+
+        The lock on an OID remains listed also after a statement of this transaction drops the table. Raises
+        :class:`~online_migrate.exceptions.NotUnderLock` if the isolation level is not READ COMMITTED.
+        """
         transaction, isolation = connection.execute(sa.text(_TRANSACTION)).one()
         if isolation != "read committed":
-            # What is read under the lock would be as old as the transaction.
+            # A query under the lock would read the snapshot of the begin of the transaction.
             raise exceptions.NotUnderLock(
                 statement=f"SET TRANSACTION ISOLATION LEVEL {isolation}".upper(),
                 reason="rows that were written before the lock was taken would not be seen",
@@ -274,7 +283,7 @@ class PostgreSQL(Dialect):
         if not _is_concurrent(statement):
             yield
             return
-        # It waits for every transaction that is older, and nobody who reads or writes waits for it.
+        # It waits for every older transaction, and no session that reads or writes rows waits for it.
         before = connection.scalar(sa.text("SELECT current_setting('lock_timeout')"))
         connection.execute(sa.text(f"SET lock_timeout = {_ms(_CONCURRENTLY)}"))
         try:
@@ -283,7 +292,10 @@ class PostgreSQL(Dialect):
             connection.execute(sa.text(f"SET lock_timeout = '{before}'"))
 
     def clean_up(self, connection: Connection, statement: str) -> None:
-        """Drops the invalid index of a CREATE INDEX CONCURRENTLY that failed; IF NOT EXISTS would take it."""
+        """Drops the invalid index that a failed CREATE INDEX CONCURRENTLY leaves.
+
+        A repeated CREATE INDEX ... IF NOT EXISTS would otherwise accept the invalid index.
+        """
         if not _is_concurrent(statement) or first_word(statement) != "CREATE":
             return
         for row in self.rows(connection, _INVALID_INDEXES, names=identifiers(statement)):
@@ -314,7 +326,7 @@ class PostgreSQL(Dialect):
     def is_connection_lost(self, error: BaseException) -> bool:
         if super().is_connection_lost(error):
             return True
-        # A connection that never came about has no SQLSTATE.
+        # The error of a connection that could not be opened has no SQLSTATE.
         module = type(error).__module__
         code = self._code(error)
         return code is None and "DBConnectionError" in type(error).__name__ and "oslo_db" in module
@@ -332,7 +344,7 @@ class PostgreSQL(Dialect):
     def row_version(
         self, connection: Connection, table: sa.Table, columns: Sequence[sa.Column[Any]], name: str
     ) -> str | None:
-        # Every version of a row has the number of the transaction that wrote it.
+        # xmin is the id of the transaction that wrote this version of the row.
         return f"CAST({name}.xmin AS text)"
 
     def check_table(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
@@ -379,7 +391,7 @@ def _is_concurrent(statement: str) -> bool:
 
 
 def _quoted(connection: Connection, targets: Sequence[LockTarget]) -> list[str]:
-    """The names of the tables, each once, sorted."""
+    """Returns the quoted names of the tables, each once, sorted."""
     quote = connection.dialect.identifier_preparer.quote
     tables = sorted({(target.schema or "", target.table) for target in targets})
     return [".".join(quote(part) for part in table if part) for table in tables]

@@ -73,7 +73,7 @@ _LABEL = "SELECT 1 FROM pg_enum WHERE enumtypid = :oid AND enumlabel = :name"
 
 
 class PostgreSQLCatalog(Catalog):
-    """Names are compared as they are: the effects have folded those without quotes."""
+    """The catalog of PostgreSQL. Names are compared exactly: the effects contain unquoted names folded."""
 
     server: ClassVar[str] = "postgresql"
 

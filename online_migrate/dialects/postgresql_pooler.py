@@ -1,9 +1,10 @@
-"""Recognises a connection pooler in front of PostgreSQL, before a session is changed through it.
+"""Detects a connection pooler in front of PostgreSQL, before any session setting is changed through it.
 
-A pooler that gives a session to another client after every transaction (PgBouncer: ``pool_mode =
-transaction``) hands over what our sessions set, such as a read-only default or a lock timeout, and breaks the
-migrator's advisory lock. libpq learns the process id of the server when it connects; a pooler sends an id of
-its own there (measured: PgBouncer 1.18, psycopg2 2.9, psycopg 3.3), so the two ids differ.
+A pooler that assigns a server session to another client after every transaction (PgBouncer: ``pool_mode =
+transaction``) also passes on the settings of this engine's sessions, such as a read-only default or a lock
+timeout, and breaks the migrator's advisory lock. libpq receives the process id of the server session when it
+connects. A pooler sends an id of its own instead (measured: PgBouncer 1.18, psycopg2 2.9, psycopg 3.3), so
+that id differs from pg_backend_pid().
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ Connect = Callable[[], Any]
 def install(engine: Engine, *, sessions_declared: bool) -> None:
     """Checks the first connection of *engine*.
 
-    *sessions_declared*: the settings say that the pooler gives each client a session of its own. The connect
-    then raises :class:`~online_migrate.exceptions.SharedSessions` only where two clients are seen to share
-    one; without the declaration it raises whenever there is a pooler.
+    *sessions_declared*: True if the settings declare that the pooler keeps one session for each client. The
+    connect then raises :class:`~online_migrate.exceptions.SharedSessions` only if two clients got the same
+    session. Without the declaration it raises whenever there is a pooler.
     """
     checked = False
 
@@ -42,12 +43,16 @@ def install(engine: Engine, *, sessions_declared: bool) -> None:
             check(connection, another, sessions_declared=sessions_declared)
             checked = True
 
-    # First: before any listener that changes the session.
+    # Inserted first: it runs before any listener that changes the session.
     event.listen(engine, "connect", check_once, insert=True)
 
 
 def check(connection: Any, connect: Connect, *, sessions_declared: bool) -> None:
-    """Raises :class:`~online_migrate.exceptions.SharedSessions`; see :func:`install`."""
+    """Raises :class:`~online_migrate.exceptions.SharedSessions` if a pooler may share the session.
+
+    *connection*: a DBAPI connection. *connect*: opens a second one, which is closed again. For
+    *sessions_declared* see :func:`install`.
+    """
     with _autocommit(connection):
         server = _server_process(connection)
         if server == connection.info.backend_pid:
@@ -67,7 +72,7 @@ def check(connection: Any, connect: Connect, *, sessions_declared: bool) -> None
 
 @contextlib.contextmanager
 def _autocommit(connection: Any) -> Iterator[None]:
-    """Outside of a transaction, as a pooler may give the session away."""
+    """Inside the block statements run outside of a transaction, where a pooler may reassign the session."""
     before = connection.autocommit
     connection.autocommit = True
     try:

@@ -1,4 +1,4 @@
-"""Published tables that refuse every UPDATE, because their rows have no replica identity."""
+"""Finds published tables that refuse every UPDATE, because they have no replica identity."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ _USABLE_INDEX = """
 
 
 def publication_problem(connection: Connection, table: str) -> Problem | None:
-    """Why an UPDATE of *table*, a name as SQL has it, would be refused: error 55000."""
+    """Returns why the server would refuse an UPDATE of *table* with error 55000; None if it would not.
+
+    *table*: the name as written in SQL, quoted where necessary.
+    """
     rows = connection.execute(sa.text(_WITHOUT_IDENTITY), {"table": table}).all()
     if not rows:
         return None

@@ -1,4 +1,4 @@
-"""PostgreSQL: what hides rows of a table from a query, or keeps an UPDATE from reaching them."""
+"""PostgreSQL: checks whether a query returns every row of a table, and an UPDATE reaches every row."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _INVALID_KEYS = """
       AND NOT EXISTS (SELECT 1 FROM pg_index p WHERE p.indrelid = :oid AND p.indisprimary)
     ORDER BY 1
 """
-"""Unique indexes that were not built to their end, where there is no primary key to walk by."""
+"""The unique indexes that were not built completely, of a table that has no primary key to walk by."""
 _FUNCTIONS = """
     SELECT DISTINCT p.proname AS name,
            n.nspname = 'pg_catalog' AS is_builtin,
@@ -75,14 +75,17 @@ _OPERATORS = """
 
 
 _VOLATILE = frozenset({"pg_sleep", "random", "clock_timestamp", "timeofday", "gen_random_uuid"})
-"""Functions of pg_catalog that give another answer each time, and read no table."""
+"""Functions of pg_catalog that return another value with each call, and read no table."""
 
 
 def visibility_problem(connection: Connection, name: str) -> Problem | None:
-    """Why a query may not see every row of the relation *name*, a quoted name."""
+    """Returns why a query may not return every row of the relation *name*; None if it does.
+
+    *name*: the quoted name.
+    """
     relation = _relation(connection, name)
     if relation is None:
-        return None  # a query of it fails
+        return None  # the relation does not exist, so a query of it fails
     if relation.kind not in _ORDINARY:
         return _not_a_table(connection, name, relation)
     if relation.persistence not in _PERMANENT:
@@ -96,7 +99,10 @@ def visibility_problem(connection: Connection, name: str) -> Problem | None:
 
 
 def walk_problem(connection: Connection, name: str) -> Problem | None:
-    """Why the rows of the table *name* cannot be told apart by its key, or cannot be updated."""
+    """Returns why the key of a table does not identify its rows, or why its rows cannot be updated.
+
+    *name*: the quoted name. None: the table can be walked, and its rows can be updated.
+    """
     relation = _relation(connection, name)
     if relation is None:
         return None
@@ -125,11 +131,11 @@ def walk_problem(connection: Connection, name: str) -> Problem | None:
 def functions_problem(
     connection: Connection, called: Iterable[str], words: Iterable[str], text: str
 ) -> Problem | None:
-    """Why an expression may read tables that its text does not name.
+    """Returns why an expression may read tables that its text does not name; None if it does not.
 
-    *called*: the names that are followed by a parenthesis; *words*: all names. A function outside of
-    pg_catalog must be IMMUTABLE: then it promises to read no table. A word that is no function at all is a
-    part of the grammar.
+    *called*: the names in *text* that are followed by a parenthesis; *words*: all names in it. A function
+    outside of pg_catalog must be IMMUTABLE, which promises that it reads no table. A name that is not a
+    function belongs to the SQL grammar.
     """
     found = _rows(connection, _FUNCTIONS, names=sorted(set(called)))
     unknown = {row.name: bool(row.is_builtin) for row in found if not _reads_nothing(row)}
@@ -151,7 +157,7 @@ def functions_problem(
 def _reads_nothing(function: Row[Any]) -> bool:
     if not function.is_builtin:
         return bool(function.volatility == "i")
-    # table_to_xml() and its like read the table whose name they are given.
+    # table_to_xml() and similar functions read the table that their argument names.
     if function.name in _VOLATILE:
         return True
     return function.volatility in ("i", "s") and not function.gives_xml

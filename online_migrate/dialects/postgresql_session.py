@@ -1,11 +1,11 @@
-"""What a session on PostgreSQL must be set to, so that a value survives being read and written.
+"""Session settings on PostgreSQL under which values are read and written unchanged.
 
-Roles, databases, the environment of the client and the URL change how the server writes a value as text and
-how it reads one. Each session of the engine is set up when it is connected, and so when it is connected
-again; see :func:`install`.
+Settings of the role, of the database, of the client's environment and of the URL change how the server
+converts a value to text and how it parses one. Each session of the engine is configured when it is connected,
+and so also after a reconnect; see :func:`install`.
 
-Scripts of revisions mean what they mean in the application's session. A session that runs them is given the
-application's settings back; see :func:`for_scripts`.
+The scripts of revisions must have the same meaning as in a session of the application. In a session that
+runs them the application's settings are restored; see :func:`for_scripts`.
 """
 
 from __future__ import annotations
@@ -24,21 +24,22 @@ if TYPE_CHECKING:
 _FOUND = "online_migrate_session_found"
 _UTF8 = "UTF8"
 _EXACT = {
-    # The drivers read no other form of dates and intervals. The order of day and month stays as it is.
+    # The drivers parse only this form of dates and intervals. The order of day and month is not changed.
     "DateStyle": "ISO",
     "IntervalStyle": "postgres",
     "TimeZone": "UTC",
     # All digits of a float.
     "extra_float_digits": "1",
-    # NULL inside of an array is NULL, and not the text.
+    # An unquoted NULL in an array is the value NULL, and not the text.
     "array_nulls": "on",
 }
 
 _FOR_SCRIPTS = ("IntervalStyle", "TimeZone", "extra_float_digits", "array_nulls")
-"""What the application's settings are taken for; not the form of dates, which the engine reads as well."""
+"""The settings that are restored for scripts. DateStyle is not among them, because the engine reads dates in
+these sessions as well."""
 _FIND = "SELECT " + ", ".join(f"current_setting('{name}')" for name in _FOR_SCRIPTS)
 _ENCODINGS = {
-    # A database in SQL_ASCII takes any bytes.
+    # A database in SQL_ASCII accepts any bytes.
     **dict.fromkeys(("UTF8", "SQL_ASCII"), "utf-8"),
     **{f"LATIN{n}": f"latin{n}" for n in range(1, 11)},
     **{f"ISO_8859_{n}": f"iso8859_{n}" for n in range(5, 9)},
@@ -49,28 +50,28 @@ _ENCODINGS = {
 
 
 def url_of(url: sa.URL) -> sa.URL:
-    """*url*, whatever it says of the encoding: a text reaches the driver as UTF-8."""
+    """Returns *url* with the client encoding UTF-8, whatever encoding it names."""
     return url.update_query_dict({"client_encoding": "utf8"})
 
 
 def install(engine: Engine) -> None:
-    """Sets up each session of *engine* when it is connected, after whatever the URL says."""
+    """Configures each session of *engine* when it is connected, after the options of the URL are applied."""
     event.listen(engine, "connect", _connected)
 
 
 def _connected(connection: Any, record: ConnectionPoolEntry) -> None:
-    # A setting lasts only if the transaction that made it commits.
+    # A setting persists only if the transaction that made it commits.
     connection.autocommit = True
     set_encoding = getattr(connection, "set_client_encoding", None)
     if set_encoding is not None:
-        # psycopg2 must be told: it does not look at what the server says later on.
+        # psycopg2 needs this call: it does not read the encoding that the server reports later.
         set_encoding(_UTF8)
     cursor = connection.cursor()
     try:
         cursor.execute(_FIND)
         found = dict(zip(_FOR_SCRIPTS, cursor.fetchone(), strict=True))
-        # Nothing waits for a lock without an end; a session for DDL waits for less.
-        # A query that a row-level policy would restrict fails, instead of answering from some of the rows.
+        # No statement waits for a lock without a limit; a DDL session has a shorter one.
+        # A query that a row-level policy would restrict fails, instead of returning some of the rows.
         own = {"lock_timeout": "5s", "row_security": "off"}
         settings = {"client_encoding": _UTF8, **own, **_EXACT}
         cursor.execute("; ".join(f"SET {name} = '{value}'" for name, value in settings.items()))
@@ -81,19 +82,19 @@ def _connected(connection: Any, record: ConnectionPoolEntry) -> None:
 
 
 def for_scripts(connection: Connection) -> None:
-    """Gives a session back what the statements of a revision depend on."""
-    # Nothing where the connection is the application's own.
+    """Restores the application's settings on which the statements of a revision depend."""
+    # A connection that the application passed has none to restore.
     found: Mapping[str, str] = connection.info.get(_FOUND, {})
     _assign(connection, found)
 
 
 @contextlib.contextmanager
 def exact(connection: Connection) -> Iterator[None]:
-    """Inside the block a session for scripts reads as all other sessions of the engine do."""
+    """Inside the block a session for scripts has the settings of all other sessions of the engine."""
     before = dict(zip(_FOR_SCRIPTS, connection.execute(sa.text(_FIND)).one(), strict=True))
     _assign(connection, _EXACT)
     yield
-    # Not in a ``finally``: after an error the transaction takes no statement, and its end resets this.
+    # Not in a ``finally``: after an error the transaction accepts no statement, and its rollback resets this.
     _assign(connection, before)
 
 
@@ -104,5 +105,9 @@ def _assign(connection: Connection, settings: Mapping[str, str]) -> None:
 
 
 def python_encoding(server_encoding: str) -> str:
-    """The encoding of a database, by its name in Python; ASCII, which all have in common, for all others."""
+    """Returns Python's name of the encoding of a database.
+
+    *server_encoding*: PostgreSQL's name. For an encoding that is not listed here it is ASCII, a subset of all
+    of them.
+    """
     return _ENCODINGS.get(server_encoding, "ascii")

@@ -10,7 +10,10 @@ _NAME = re.compile(r"[^\W\d]")
 
 
 def qualified_names(statement: str) -> list[tuple[str, str]]:
-    """Every ``a.b`` of the statement, which may be a table in a schema or a column of a table; sorted."""
+    """Returns every ``a.b`` of the statement as (a, b), sorted.
+
+    Each may be a table in a schema or a column of a table.
+    """
     found = tokens(statement)
     return sorted(
         {
@@ -22,7 +25,7 @@ def qualified_names(statement: str) -> list[tuple[str, str]]:
 
 
 def altered_schema(statement: str) -> str | None:
-    """The schema that an ``ALTER TABLE`` names before its table."""
+    """Returns the schema that an ``ALTER TABLE`` names before its table; None if it names none."""
     table = altered_table(statement)
     return next((schema for schema, name in qualified_names(statement) if name == table), None)
 

@@ -1,4 +1,4 @@
-"""Compares the tables that Alembic's batch mode copies on SQLite, and refuses what a copy has lost.
+"""Compares the tables that Alembic's batch mode copies on SQLite, and refuses a copy with losses.
 
 Batch mode creates ``_alembic_tmp_t``, copies the rows, drops ``t`` and renames the copy. The definition of
 ``t`` before the first copy of a revision and its definition at the end of the revision are compared.
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 TEMPORARY_PREFIX = "_alembic_tmp_"
-"""How Alembic names a copy."""
+"""The prefix of the name that Alembic gives a copy."""
 
 
 @dataclasses.dataclass(frozen=True)
 class OriginalTable:
-    """A table before batch mode drops it for its copy."""
+    """The definition of a table before batch mode drops it and renames its copy."""
 
     name: str
     sql: str
     columns: frozenset[str]
     indexes: Mapping[str, str]
-    """Name -> CREATE INDEX."""
+    """Name -> CREATE INDEX statement."""
     triggers: tuple[str, ...]
-    """Their CREATE TRIGGER, in the order of their creation."""
+    """The CREATE TRIGGER statements, in the order of their creation."""
 
 
 class BatchGuard:
-    """The copies of one revision."""
+    """Records the tables that one revision copies, and finds what the copies have lost."""
 
     def __init__(self) -> None:
         self._originals: dict[str, OriginalTable] = {}
@@ -44,7 +44,10 @@ class BatchGuard:
         self._dropped_indexes: set[str] = set()
 
     def before_statement(self, connection: Connection, words: Sequence[str], statement: str) -> None:
-        """Remembers a table that is about to be dropped for its copy; *words*: the words of the statement."""
+        """Stores the definition of a table that *statement* drops in favour of its copy.
+
+        *words*: the words of *statement*. Renamed columns and dropped indexes are recorded as well.
+        """
         verb = [word.upper() for word in words[:2]]
         if verb == ["INSERT", "INTO"] and words[2].startswith(TEMPORARY_PREFIX):
             self._note_renames(
@@ -58,12 +61,12 @@ class BatchGuard:
                 self._originals[words[2]] = _read(connection, words[2])
 
     def triggers_of(self, table: str) -> tuple[str, ...]:
-        """The triggers of a table that was dropped for its copy."""
+        """Returns the CREATE TRIGGER statements of a table that was dropped in favour of its copy."""
         original = self._originals.get(table)
         return () if original is None else original.triggers
 
     def refuse_losses(self, connection: Connection, accepted: Collection[str]) -> None:
-        """Raises :class:`~online_migrate.exceptions.BatchLosses` for what a copy has lost.
+        """Raises :class:`~online_migrate.exceptions.BatchLosses` if a copy has losses that are not declared.
 
         *accepted*: the losses that the script declares, each as the error lists it.
         """
@@ -92,7 +95,10 @@ class BatchGuard:
             return [f"unknown: its definition cannot be read ({error})"]
 
     def _lost_indexes(self, connection: Connection, original: OriginalTable, gone: set[str]) -> list[str]:
-        """Indexes on expressions. Others are reflected: one that is missing was dropped by the script."""
+        """Returns the lost indexes on expressions.
+
+        Other indexes are reflected and copied: a missing one was dropped by the script.
+        """
         here = _indexes(connection, original.name)
         return [
             f"index {name}"

@@ -1,6 +1,6 @@
 """The catalog of SQLite: sqlite_master.
 
-It is read for statements in an autocommit block only; all others are transactional.
+It is read only for statements in an autocommit block; all others are transactional.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _COLUMNS = "SELECT name FROM pragma_table_info(:table)"
 
 
 class SQLiteCatalog(Catalog):
-    """Objects and columns by their names; what a column looks like is not read."""
+    """Finds objects and columns by their names; the definition of a column is not read."""
 
     server: ClassVar[str] = "sqlite"
 

@@ -1,8 +1,8 @@
-"""The foreign keys of a SQLite file before and after a revision.
+"""Checks the foreign keys of a SQLite database before and after a revision.
 
-A file may have been broken long before: a foreign key whose parent has no unique key ("foreign key
-mismatch"), or whose parent table is not there. SQLite cannot check the rows of such a table, and no
-revision is to blame for it. So each table is checked by itself, and only what is new counts.
+A database may contain invalid foreign keys from before the revision: a foreign key whose parent has no unique
+key ("foreign key mismatch"), or whose parent table does not exist. SQLite cannot check the rows of such a
+table, and the revision is not the cause. So each table is checked separately, and only new problems count.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ _MISMATCH = "foreign key mismatch"
 
 @dataclasses.dataclass(frozen=True)
 class ForeignKeys:
-    """What a check of every table found."""
+    """The result of a check of every table."""
 
     orphans: frozenset[tuple[Any, ...]]
-    """(table, rowid, parent, number of the foreign key) of each row without its parent."""
+    """(table, rowid, parent table, number of the foreign key) of each row that has no parent row."""
     unchecked: dict[str, str]
-    """The tables whose rows cannot be checked, and what SQLite says of them."""
+    """The tables whose rows cannot be checked -> SQLite's message."""
 
 
 def check(connection: Connection) -> ForeignKeys:
-    """Checks every table by itself."""
+    """Checks every table separately, and logs a warning for each table that cannot be checked."""
     orphans: set[tuple[Any, ...]] = set()
     unchecked: dict[str, str] = {}
     quote = connection.dialect.identifier_preparer.quote_identifier
@@ -54,9 +54,10 @@ def check(connection: Connection) -> ForeignKeys:
 
 
 def refuse_new(before: ForeignKeys, after: ForeignKeys) -> None:
-    """Refuses a revision that leaves a row without its parent, or a table whose rows cannot be checked.
+    """Refuses a revision that leaves a row without its parent row, or a table that cannot be checked.
 
-    The rows of a table that could not be checked before are not the revision's.
+    Raises :class:`~online_migrate.exceptions.ServerError`. Problems that *before* contains do not count, nor
+    do the rows of a table that could not be checked before the revision: the revision is not their cause.
     """
     added = {row for row in after.orphans - before.orphans if row[0] not in before.unchecked}
     if added:

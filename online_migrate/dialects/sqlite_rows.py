@@ -1,4 +1,4 @@
-"""SQLite: what hides rows of a table from a query."""
+"""SQLite: checks whether a query returns every row of a table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ _OBJECT = "SELECT type, sql FROM {catalog} WHERE name = :name COLLATE NOCASE AND
 
 
 def visibility_problem(connection: Connection, table: str, schema: str | None) -> Problem | None:
-    """Why a query may not see every row of *table*, or reads another table of that name."""
+    """Returns why a query may not return every row of *table*, or reads another table of that name.
+
+    None: the query returns every row of the table.
+    """
     name = plain_name(connection, schema, table)
     if schema is None and _object(connection, "sqlite_temp_master", table) is not None:
         return Problem(
@@ -26,7 +29,7 @@ def visibility_problem(connection: Connection, table: str, schema: str | None) -
         )
     found = _object(connection, plain_name(connection, schema, "sqlite_master"), table)
     if found is None:
-        return None  # a query of it fails
+        return None  # the table does not exist, so a query of it fails
     kind, text = found
     if kind == "view":
         return of_a_view(name, "a view", _base_tables(text))
