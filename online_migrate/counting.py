@@ -137,8 +137,8 @@ def count_pending(connection: Connection, migration: DataMigration, subject: Sub
 def still_failing(connection: Connection, migration: DataMigration, subject: Subject) -> dict[str, str]:
     """Returns the rows recorded as failed that are still pending, or still fail ``verify``.
 
-    The result is encoded key -> error. A recorded row that the application has corrected or deleted since then is left out. Raises
-    :class:`~online_migrate.exceptions.PendingUnreadable`, or
+    The result is encoded key -> error. A recorded row that the application has since corrected or deleted is
+    left out. Raises :class:`~online_migrate.exceptions.PendingUnreadable`, or
     :class:`~online_migrate.exceptions.ServerDown` if the connection was lost.
     """
     try:
