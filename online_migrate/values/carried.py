@@ -22,7 +22,7 @@ class Carried:
     """A mixin for values whose stored form is in *stored*."""
 
     stored: Any
-    """The stored form; missing in an instance that Python derived from another, for example by ``replace``."""
+    """The stored form; missing in an instance that Python derived from another, such as by ``replace``."""
 
 
 def _moment(cls: Any, value: Any) -> Any:

@@ -294,7 +294,10 @@ class Chunker:
         *,
         sparse: bool = False,
     ) -> Key | None:
-        """Returns the key of the *n*-th row above *lower* that satisfies *condition*; None: there are fewer."""
+        """Returns the *n*-th key above *lower*, of the rows that satisfy *condition*.
+
+        Returns None if there are fewer than *n* such rows.
+        """
         query = self._keys_above(lower, condition, sparse).limit(1).offset(n - 1)
         found = self._read(connection, query)
         return found[0] if found else None
@@ -317,7 +320,7 @@ class Chunker:
         *,
         sparse: bool = False,
     ) -> list[Key]:
-        """Returns the keys of the next *size* rows above *lower*; only of rows that satisfy *condition*."""
+        """Returns the keys of the next *size* rows above *lower*; if given, only rows satisfying *condition*."""
         return self._read(connection, self._keys_above(lower, condition, sparse).limit(size))
 
     def _read(self, connection: Connection, query: sa.Select[Any]) -> list[Key]:

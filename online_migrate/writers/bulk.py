@@ -41,7 +41,7 @@ class Write:
     parameters: Any
 
     def execute(self, connection: Connection) -> int:
-        """Executes the statement; returns the number of rows written, below 0 if the driver does not count."""
+        """Executes the statement; returns the number of written rows, below 0 if the driver has none."""
         if isinstance(self.statement, str):
             return int(connection.exec_driver_sql(self.statement, self.parameters).rowcount)
         return int(connection.execute(self.statement, self.parameters).rowcount)
@@ -339,7 +339,7 @@ class UnionWriter(BulkWriter):
 
     most_rows = 1_000
     most_bytes: ClassVar[int] = 1_000_000
-    """The largest total length of texts and bytes in a statement; servers refuse packets that are too large."""
+    """The largest total length of texts and bytes in a statement; servers refuse packets that are too big."""
     safe_keys: ClassVar[tuple[type[sa.types.TypeEngine[Any]], ...]] = (
         sa.Integer,
         sa.Numeric,
