@@ -320,7 +320,7 @@ class Chunker:
         *,
         sparse: bool = False,
     ) -> list[Key]:
-        """Returns the keys of the next *size* rows above *lower*; if given, only rows satisfying *condition*."""
+        """Returns the keys of the next *size* rows above *lower*, of those that satisfy *condition*."""
         return self._read(connection, self._keys_above(lower, condition, sparse).limit(size))
 
     def _read(self, connection: Connection, query: sa.Select[Any]) -> list[Key]:
