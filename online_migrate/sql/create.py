@@ -1,4 +1,4 @@
-"""Classifies CREATE and DROP statements. Pure."""
+"""Classifies CREATE and DROP statements: which of them only add objects and lose nothing. Pure."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def record_failures(connection: Connection, name: str, run: str, failures: Mappi
 
 
 def reset_failures(connection: Connection, name: str) -> None:
-    """Makes the failed rows of data migration *name* belong to no run, so that every run retries them."""
+    """Removes the run from the failed rows of data migration *name*, so that any run of it retries them."""
     connection.execute(sa.update(failure).where(failure.c.name == name).values(run=""))
 
 

@@ -21,7 +21,7 @@ _BEAT = sa.update(canary).where(canary.c.id == sa.bindparam("canary"))
 
 
 def insert(connection: Connection, id: str, epoch: Epoch) -> None:
-    """Creates the probe row of this process, and deletes the rows of processes that died a day ago.
+    """Creates the probe row of this process, and deletes rows whose last write is more than a day old.
 
     *epoch*: the server's clock, in seconds.
     """

@@ -24,7 +24,8 @@ def pending(t: sa.Table) -> sa.ColumnElement[bool]:
 
 
 def verify(t: sa.Table) -> sa.ColumnElement[bool]:
-    """Returns the condition that the timestamps match the clock times, and arrival is not before departure."""
+    """Returns the condition that the timestamps match the clock times and the arrival is not earlier than
+    the departure."""
     return sa.and_(
         shows(t.c.departed_at, t.c.dep_time),
         shows(t.c.arrived_at, t.c.arr_time),
