@@ -57,6 +57,7 @@ class Measured:
 
 
 def main() -> int:
+    """Runs the benchmarks, and prints the report as Markdown."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--url", required=True, help="an empty database; its table volumes is replaced")
     parser.add_argument("--rows", type=int, default=1_000_000)

@@ -39,6 +39,7 @@ class Altered:
         self._found = Found()
 
     def read(self) -> Found:
+        """Returns the effects of the statement; incomplete if an action or option is not recognised."""
         kind = str(self._tree.args.get("kind") or "").upper()
         if kind == "INDEX":
             return self._index()

@@ -33,6 +33,7 @@ class Entry:
 
     @property
     def done(self) -> bool:
+        """True if the statement, or the revision, is recorded as completed."""
         return self.state == "done"
 
     @property
