@@ -1,1 +1,1 @@
-"""What moving rows costs, beside what a user would do instead: ``python -m benchmarks --url URL``."""
+"""Benchmarks of this engine against the alternatives for moving rows: ``python -m benchmarks --url URL``."""

@@ -1,7 +1,7 @@
-"""Side by side in one run: ``python -m benchmarks --url URL [--rows N] [--rounds 3] [--load 200] [--curve]``.
+"""Compares all contenders: ``python -m benchmarks --url URL [--rows N] [--rounds 3] [--load 200] [--curve]``.
 
-Every round copies the table anew for every contender, one after the other, so that whatever else the
-machine does meets all of them. What counts are the medians of the rounds, and their ratios.
+Every round runs the contenders one after the other, each on a fresh copy of the table, so that other load on
+the machine affects all of them. The results are the medians of the rounds, and their ratios.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SETTINGS = {
 
 @dataclasses.dataclass(frozen=True)
 class Latency:
-    """What the application felt, in milliseconds."""
+    """The latency of the application's statements, in milliseconds."""
 
     p50: float
     p99: float
@@ -47,16 +47,17 @@ class Latency:
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """One contender in one round."""
+    """The measurements of one contender in one round."""
 
     run: Run
     rows: int
-    """That have a value where it fills one, when it is done, or out of patience."""
+    """The rows with a value in the contender's column when it has finished or has reached its time limit."""
     select: Latency | None
     update: Latency | None
 
 
 def main() -> int:
+    """Runs the benchmarks, and prints the report as Markdown."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--url", required=True, help="an empty database; its table volumes is replaced")
     parser.add_argument("--rows", type=int, default=1_000_000)
@@ -69,7 +70,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write every single run to this file")
     options = parser.parse_args()
     engine = sa.create_engine(options.url)
-    # As what is installed is, whatever this environment says of byte code.
+    # An installed package is compiled; this environment may suppress the writing of byte code.
     for package in (online_migrate, benchmarks):
         compileall.compile_dir(Path(str(package.__file__)).parent, quiet=1)
     fill(engine, options.rows)
@@ -145,7 +146,7 @@ def _latency(felt: dict[str, list[tuple[float, float]]], kind: str, began: float
 def report(
     engine: sa.Engine, rows: int, load: float, idle: Measured | None, found: dict[str, list[Measured]]
 ) -> str:
-    """A table in Markdown: medians, and how many times as fast as the first contender."""
+    """Returns a Markdown table: the medians, and the speed relative to the first contender."""
     with engine.connect() as connection:
         version = connection.scalar(sa.text("SELECT version()"))
         settings = [tuple(row) for row in connection.execute(sa.text(_SETTINGS[_server(engine)]))]
@@ -173,7 +174,7 @@ def report(
 
 
 def _server(engine: sa.Engine) -> str:
-    # SQLAlchemy calls it as the URL does: mysql:// or mariadb:// lead to the same server.
+    # SQLAlchemy's dialect name follows the URL: mysql:// and mariadb:// may refer to the same server.
     return "postgresql" if engine.dialect.name == "postgresql" else "mysql"
 
 

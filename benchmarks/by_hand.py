@@ -1,8 +1,8 @@
-"""What a user would write instead of using this engine: ``python -m benchmarks.by_hand WHAT URL SECONDS``.
+"""Hand-written alternatives to this engine: ``python -m benchmarks.by_hand WHAT URL SECONDS``.
 
-It fills ``size_bytes``, or ``label``. *SECONDS*: after so long a slow one may stop, its rate is known by
-then. How many rows are filled is looked up in the table afterwards: with a trigger the application
-fills some of them itself.
+They fill ``size_bytes`` or ``label``. *SECONDS*: the time after which a slow alternative may stop, because
+its rate is known by then. The number of filled rows is counted in the table afterwards, because with a
+trigger the application fills some of them itself.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ GB = 1024**3
 
 
 def single_update(url: str, patience: float) -> None:
-    """One UPDATE of the whole table."""
+    """Fills the column with one UPDATE of the whole table."""
     engine = sa.create_engine(url)
     with engine.begin() as connection:
         connection.execute(sa.text(f"UPDATE volumes SET size_bytes = size_gb * CAST({GB} AS {_big(engine)})"))
@@ -32,7 +32,7 @@ def _big(engine: sa.Engine) -> str:
 
 
 def keyset(size: int) -> Callable[[str, float], None]:
-    """A loop over ranges of the key, as anybody writes it first."""
+    """Returns a loop over key ranges of *size* rows, the usual first implementation of a backfill."""
 
     def run(url: str, patience: float) -> None:
         engine = sa.create_engine(url)
@@ -57,8 +57,11 @@ def keyset(size: int) -> Callable[[str, float], None]:
 
 
 def _trigger() -> str:
-    """What pgroll installs, in effect: every column is copied into a variable for the expression to
-    use, the schema version of the session is looked at, and the row is marked as filled."""
+    """Returns a trigger equivalent to the one that pgroll installs.
+
+    It copies every column into a variable for use in the expression, checks the schema version of the
+    session, and marks the row as filled.
+    """
     copies = " ".join(f'"{c.name}" volumes."{c.name}"%%TYPE := NEW."{c.name}";' for c in volumes().columns)
     return f"""
         ALTER TABLE volumes ADD COLUMN unfilled boolean DEFAULT true;
@@ -87,9 +90,9 @@ _TOUCH = """
 
 
 def touch(url: str, patience: float) -> None:
-    """As pgroll fills a column: a trigger computes it, and every row is touched, a thousand at a time.
+    """Fills the column in the way of pgroll: a trigger computes it, and 1,000 rows at a time are updated.
 
-    Read in its source, pkg/backfill.
+    Source: pgroll, pkg/backfill.
     """
     engine = sa.create_engine(url)
     last = ""
@@ -102,7 +105,10 @@ def touch(url: str, patience: float) -> None:
 
 
 def cinder(url: str, patience: float) -> None:
-    """Cinder's loop: count what is left, load 50 objects that are not migrated, change them, commit."""
+    """Runs Cinder's loop: count the remaining rows, load 50 unmigrated objects, change them, commit.
+
+    Stops after *patience* seconds.
+    """
     engine = sa.create_engine(url)
     model = type("Volume", (), {})
     registry().map_imperatively(model, volumes())
@@ -117,7 +123,10 @@ def cinder(url: str, patience: float) -> None:
 
 
 def orm(url: str, patience: float) -> None:
-    """An ORM loop without counting: 1,000 objects at a time, in the order of their key."""
+    """Runs an ORM loop without counting: 1,000 objects at a time, in the order of their key.
+
+    Stops after *patience* seconds.
+    """
     engine = sa.create_engine(url)
     model = type("Volume", (), {})
     registry().map_imperatively(model, volumes())

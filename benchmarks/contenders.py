@@ -1,4 +1,4 @@
-"""What fills ``size_bytes``, or ``label``: this engine, and what a user would do instead."""
+"""The contenders that fill ``size_bytes`` or ``label``: this engine, and its alternatives."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from benchmarks.by_hand import GB
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What one run cost."""
+    """The cost of one run."""
 
     seconds: float
     cpu: float | None = None
-    """Seconds of CPU that the client used."""
+    """CPU time of the client, in seconds."""
     memory: int | None = None
-    """Most memory that it held, in bytes."""
+    """Peak memory of the client, in bytes."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Contender:
-    """Somebody who moves the rows."""
+    """A way to fill the column."""
 
     name: str
     run: Callable[[str, float], Run]
-    """URL, and the seconds after which a slow one may stop: its rate is known by then."""
+    """Takes the URL, and the seconds after which a slow contender may stop: its rate is known by then."""
     column: str = "size_bytes"
-    """A row with a value in it is done, whoever put it there."""
+    """The column that is filled; a row with a value in it is done, even if the application wrote it."""
 
 
 # --- by hand -------------------------------------------------------------------------------------
 
 
 def by_hand(what: str) -> Callable[[str, float], Run]:
-    """What a user would write: a process as well, which has to import SQLAlchemy as well."""
+    """Returns the run of an alternative in its own process, which also has to import SQLAlchemy."""
 
     def run(url: str, patience: float) -> Run:
         command = [sys.executable, "-m", "benchmarks.by_hand", what, url, f"{patience}"]
@@ -71,7 +71,7 @@ def label(row):
 
 
 def ours(migration: str, *options: str) -> Callable[[str, float], Run]:
-    """``online-migrate migrate``, with options."""
+    """Returns the run of ``online-migrate migrate`` with *options*."""
 
     def run(url: str, patience: float) -> Run:
         with _project() as folder:
@@ -104,12 +104,12 @@ class _project:
 
 
 def _measured(command: list[str], folder: Path) -> Run:
-    """What it cost."""
+    """Runs *command* and returns its cost; raises :class:`RuntimeError` if it fails."""
     began, memory = time.monotonic(), 0
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output)
         while True:
-            # Not ru_maxrss, which begins with what this process held when it forked.
+            # ru_maxrss would include the memory of this process at the time of the fork.
             memory = max(memory, _most_memory(process.pid))
             pid, status, usage = os.wait4(process.pid, os.WNOHANG)
             if pid:
@@ -132,7 +132,7 @@ def _most_memory(pid: int) -> int:
 
 
 def percona(url: str, patience: float) -> Run:
-    """pt-online-schema-change, rebuilding the table: it moves no values, but every row that is there."""
+    """Runs pt-online-schema-change to rebuild the table: it computes no values, but copies every row."""
     parsed = sa.make_url(url)
     dsn = f"h={parsed.host},P={parsed.port},u={parsed.username},D={parsed.database},t=volumes"
     command = ["pt-online-schema-change", "--alter", "ENGINE=InnoDB", "--execute", "--no-version-check"]
@@ -141,7 +141,7 @@ def percona(url: str, patience: float) -> Run:
 
 
 def curve() -> Iterator[Contender]:
-    """The same chunks with more and more rest between them: what each share of the time costs users."""
+    """Yields the same chunks with increasing pauses: the effect of each duty cycle on user latency."""
     yield Contender("single UPDATE", by_hand("single"))
     for chunk_time in ("0.003", "0.007", "0.015", "0.05"):
         for share in (1.0, 0.67, 0.5, 0.33, 0.2):
@@ -151,7 +151,7 @@ def curve() -> Iterator[Contender]:
 
 
 def contenders(engine: sa.Engine) -> Iterator[Contender]:
-    """All that can run here."""
+    """Yields all contenders that can run on this server and machine."""
     yield Contender("single UPDATE", by_hand("single"))
     yield Contender("keyset loop, 5,000 rows", by_hand("keyset"))
     yield Contender("Backfill, --pace full", ours("bytes", "--pace", "full"))

@@ -1,6 +1,6 @@
-"""The application: selects and updates by key, a fixed number a second, each of them timed.
+"""The simulated application: timed selects and updates by key, at a fixed rate.
 
-A process of its own, so that nothing of what is measured runs in it. It works until its stdin is closed.
+It is a separate process, so that no contender runs in it. It runs until its stdin is closed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ _THREADS = 4
 
 
 def main(url: str, rate: float) -> None:
-    """Prints one JSON document: the latencies of each kind of statement, in milliseconds."""
+    """Runs *rate* statements per second until stdin is closed; prints the latencies as one JSON document.
+
+    For each kind of statement: [start on the monotonic clock in seconds, latency in milliseconds].
+    """
     engine = sa.create_engine(url, pool_size=_THREADS, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         ids = list(connection.scalars(sa.text("SELECT id FROM volumes ORDER BY id")))

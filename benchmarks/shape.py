@@ -1,4 +1,4 @@
-"""The table that is walked: Cinder's volumes, its ids, its columns, its width."""
+"""The benchmark table: Cinder's volumes, with its ids, its columns and its row width."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import sqlalchemy as sa
 metadata = sa.MetaData()
 
 TEMPLATE = "volumes_template"
-"""Filled once; every run starts from a copy of it."""
+"""The name of the table that is filled once; every run starts from a copy of it."""
 
 
 def volumes(name: str = "volumes", meta: sa.MetaData | None = None) -> sa.Table:
-    """The table under a name."""
+    """Returns the table definition under *name*."""
     return sa.Table(
         name,
         sa.MetaData() if meta is None else meta,
@@ -52,7 +52,7 @@ _SPACE = uuid.UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
 
 
 def rows(count: int) -> Iterator[dict[str, Any]]:
-    """The same rows every time; ids in no order, as uuid4 gives them."""
+    """Yields *count* deterministic rows; the ids are unordered, like those of uuid4."""
     import datetime
 
     start = datetime.datetime(2024, 1, 1)
@@ -77,9 +77,9 @@ def rows(count: int) -> Iterator[dict[str, Any]]:
 
 
 def fill(engine: sa.Engine, count: int) -> None:
-    """Makes the template, unless it is there with that many rows.
+    """Creates the template table, unless it already exists with *count* rows.
 
-    A few rows come from here; the server doubles them until there are enough, which is much faster.
+    The client inserts up to 5,000 rows; the server doubles them until there are enough, which is much faster.
     """
     template, seed = volumes(TEMPLATE), volumes("volumes_seed")
     with engine.connect() as connection:
@@ -103,7 +103,7 @@ def fill(engine: sa.Engine, count: int) -> None:
 
 
 def _other_id(engine: sa.Engine, id: sa.Column[str], made: int) -> sa.ColumnElement[str]:
-    """Another id, of the same form, which depends on nothing but *id* and the number of rows so far."""
+    """Returns another id of the same form, which depends only on *id* and the number of rows so far."""
     if engine.dialect.name == "postgresql":
         digest = sa.func.md5(id + str(made))
         return sa.cast(sa.cast(digest, sa.Uuid()), sa.String(36))
@@ -114,7 +114,10 @@ def _other_id(engine: sa.Engine, id: sa.Column[str], made: int) -> sa.ColumnElem
 
 
 def copy(engine: sa.Engine) -> None:
-    """A fresh ``volumes``, as it was before anything was migrated, on the disk, with nothing to tidy up."""
+    """Creates a fresh, unmigrated ``volumes`` from the template.
+
+    The table is flushed to disk, and no cleanup work of the server is left (VACUUM, ANALYZE, CHECKPOINT).
+    """
     table, template = volumes(), volumes(TEMPLATE)
     indexes = set(table.indexes)
     before, after = _CARE.get(engine.dialect.name, _CARE["mysql"])
@@ -130,16 +133,16 @@ def copy(engine: sa.Engine) -> None:
             index.create(connection)
         for statement in after:
             connection.exec_driver_sql(statement)
-        # It has settings of its own by now.
+        # Its session settings were changed, so the connection must not return to the pool.
         connection.invalidate()
 
 
 _CARE: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     "postgresql": ((), ("VACUUM ANALYZE volumes", "CHECKPOINT")),
-    # What is not written yet would be written while the first contender runs.
+    # Otherwise the server would write dirty pages while the first contender runs.
     "mysql": (
         ("SET SESSION sql_log_bin = 0",),
         ("ANALYZE TABLE volumes", "FLUSH TABLES volumes FOR EXPORT", "UNLOCK TABLES"),
     ),
 }
-"""What a copy begins and ends with."""
+"""The statements before and after a copy, by dialect."""

@@ -1,4 +1,4 @@
-"""A thread with a connection that is replaced when it is lost: for what runs beside the workers."""
+"""A background thread with its own database connection, which is replaced when it is lost."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _JOIN_TIMEOUT = 5.0
-"""Seconds that :meth:`ConnectionLoop.stop` waits for the thread."""
+"""Seconds that :meth:`ConnectionLoop.stop` waits for the thread to end."""
 
 
 class ConnectionLoop:
-    """A daemon thread that calls *work* with a connection of its own, until it is stopped.
+    """A daemon thread that calls *work* with its own connection until it is stopped.
 
-    *work* returns when :attr:`stopping` is set. When it raises a database error, the error is logged, the
-    connection is replaced after *interval* seconds, and *work* is called again; *on_lost* is called before.
+    *work* returns when :attr:`stopping` is set. When it raises a database error, *on_lost* is called, the
+    error is logged, the connection is replaced after *interval* seconds, and *work* is called again.
     The first connection is opened after *delay* seconds.
     Any other exception ends the thread and is logged with its traceback.
     """
@@ -52,7 +52,7 @@ class ConnectionLoop:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stops the thread, and waits for it for some seconds."""
+        """Stops the thread, and waits up to 5 seconds for it to end."""
         self.stopping.set()
         if self._thread.is_alive():
             self._thread.join(timeout=_JOIN_TIMEOUT)

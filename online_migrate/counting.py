@@ -20,26 +20,26 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 SHOWN_KEYS = 5
-"""How many keys of pending rows are shown as examples."""
+"""The number of keys of pending rows that are shown as examples."""
 COUNTED_AT_MOST = 1_000_000
-"""Pending rows are counted up to here; beyond it the answer is "at least"."""
+"""Pending rows are counted up to this number; above it the result is reported as "at least"."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Remaining:
-    """Rows that stand before a gate."""
+    """Rows that keep a gate closed."""
 
     count: int
     at_least: bool
     keys: tuple[str, ...]
-    """Some of their keys, for a person to look them up."""
+    """Examples of their keys, formatted for display, with which an operator can find the rows."""
 
     def __str__(self) -> str:
         return f"{'at least ' if self.at_least else ''}{self.count:,}"
 
 
 def find(connection: Connection, subject: Subject, condition: sa.ColumnElement[bool]) -> Remaining:
-    """How many rows satisfy *condition*, counted in the data now, and some of their keys."""
+    """Counts the rows that satisfy *condition* in the current data; returns the count and example keys."""
     some: sa.Select[Any] = (
         sa.select(sa.literal_column("1").label("one")).select_from(subject.table).where(condition)
     )
@@ -59,7 +59,7 @@ def _some_keys(
     try:
         columns = key_columns(connection, subject.table)
     except exceptions.NoKey:
-        # It cannot be walked, but the rows stand before the gate all the same.
+        # The table cannot be walked without a key, but its rows keep the gate closed nevertheless.
         return ()
     dialect = dialect_of(connection)
     codecs = dialect.value_codecs(connection, subject.table)
@@ -69,7 +69,7 @@ def _some_keys(
 
 
 def any_row(connection: Connection, subject: Subject, condition: sa.ColumnElement[bool]) -> bool:
-    """True if at least one row satisfies *condition*; reads no further than the first."""
+    """Returns True if at least one row satisfies *condition*; stops reading at the first such row."""
     query: sa.Select[Any] = (
         sa.select(sa.literal_column("1")).select_from(subject.table).where(condition).limit(1)
     )
@@ -89,10 +89,14 @@ class RowCounts:
 def count_rows(
     connection: Connection, migration: DataMigration, *, recorded_done: int, subject: Subject | None = None
 ) -> RowCounts:
-    """Counts the rows of a data migration; *subject*: what it works on, where that is known already.
+    """Counts the rows of a data migration.
 
-    Where it moved rows away or deleted them, so that they cannot be counted any more, the *recorded_done*
-    rows are added to those that are there. Raises :class:`~online_migrate.exceptions.PendingUnreadable`.
+    *recorded_done*: rows that the data migration moved to another table or deleted, which can no longer be
+    counted; they are added to the rows that the table still has.
+    *subject*: the subject of the data migration, if the caller has resolved it already.
+
+    Raises :class:`~online_migrate.exceptions.PendingUnreadable`, or
+    :class:`~online_migrate.exceptions.ServerDown` if the connection was lost.
     """
     subject = subject or migration.subject(connection)
     if subject.pending is None:
@@ -113,10 +117,11 @@ def count_rows(
 
 
 def count_pending(connection: Connection, migration: DataMigration, subject: Subject) -> int:
-    """How many rows are pending now, those that are recorded as failed not among them.
+    """Counts the rows that are pending now, without the rows that are recorded as failed.
 
-    The same as ``take_census(...).pending``, from a query for which a server need not count all rows. Raises
-    :class:`~online_migrate.exceptions.PendingUnreadable`.
+    Returns the same number as ``count_rows(...).pending``, with a query for which the server need not count
+    all rows. Raises :class:`~online_migrate.exceptions.PendingUnreadable`, or
+    :class:`~online_migrate.exceptions.ServerDown` if the connection was lost.
     """
     assert subject.pending is not None
     try:
@@ -130,10 +135,11 @@ def count_pending(connection: Connection, migration: DataMigration, subject: Sub
 
 
 def still_failing(connection: Connection, migration: DataMigration, subject: Subject) -> dict[str, str]:
-    """The rows recorded as failed that are pending, or fail ``verify``, still: encoded key -> error.
+    """Returns the rows recorded as failed that are still pending, or still fail ``verify``.
 
-    A row that was recorded and that the application has mended or deleted since is not among them. Raises
-    :class:`~online_migrate.exceptions.PendingUnreadable`.
+    The result is encoded key -> error. A recorded row that the application has since corrected or deleted is
+    left out. Raises :class:`~online_migrate.exceptions.PendingUnreadable`, or
+    :class:`~online_migrate.exceptions.ServerDown` if the connection was lost.
     """
     try:
         return {key: row.error for key, row in _failing(connection, migration, subject).items()}
@@ -145,7 +151,7 @@ def still_failing(connection: Connection, migration: DataMigration, subject: Sub
 class _FailedRow:
     error: str
     pending: bool
-    """False: it counts as migrated, but ``verify`` does not hold."""
+    """False: the row counts as migrated, but ``verify`` is not true for it."""
 
 
 def _failing(connection: Connection, migration: DataMigration, subject: Subject) -> dict[str, _FailedRow]:
@@ -158,7 +164,7 @@ def _failing(connection: Connection, migration: DataMigration, subject: Subject)
     if subject.pending is not None:
         pending = is_pending(subject.pending)
     else:
-        # Nothing in the data tells that such a row was mended, but for verify.
+        # Without a pending expression only verify can show that such a row was corrected.
         pending = sa.true() if wrong is None else sa.false()
     condition = pending if wrong is None else sa.or_(pending, wrong)
     chunker = Chunker(connection, subject.table)
@@ -168,7 +174,7 @@ def _failing(connection: Connection, migration: DataMigration, subject: Subject)
         part = {decode_key(key): (key, error) for key, error, _run in recorded[start : start + 200]}
         query = sa.select(*chunker.key, flag).where(chunker.key_in(part), condition)
         for *values, is_still_pending in connection.execute(query):
-            # Where 'a' = 'A', the row may have another spelling of the key by now: another row to us.
+            # In a collation with 'a' = 'A' the key may be spelled differently by now: another row here.
             if tuple(values) in part:
                 key, error = part[tuple(values)]
                 found[key] = _FailedRow(error, bool(is_still_pending))

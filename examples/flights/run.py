@@ -1,9 +1,9 @@
-"""Takes the flights through two releases, with the commands that an operator types.
+"""Migrates the flights through two releases, with the commands that an operator types.
 
     python examples/flights/run.py --url URL [--rows N]
 
-The database must be empty. What you see is what `online-migrate` prints; exit code 0 says that every
-command did its work and that the independent check of every row found nothing wrong.
+The database must be empty. The output is that of `online-migrate`. Exit code 0 means that every command
+succeeded, and that the independent check of every row found no difference.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HERE = Path(__file__).resolve().parent
 
 @dataclasses.dataclass(frozen=True)
 class Release:
-    """What an operator needs to know of a release: how far to go, and which rows to move."""
+    """The target revisions of a release, and the data migrations to run."""
 
     name: str
     expand: str
@@ -39,7 +39,7 @@ RELEASES = (
 
 
 class Journey:
-    """One database on its way; keeps the time that every step took."""
+    """The migration of one database; records the duration of every step."""
 
     def __init__(self, url: str, rows: int | None) -> None:
         self._url = url
@@ -47,7 +47,7 @@ class Journey:
         self._times: list[tuple[str, float]] = []
 
     def go(self) -> None:
-        """The whole way."""
+        """Loads the rows, runs every release, checks the result, and prints the durations."""
         loaded = self._timed("load", lambda: load.load(self._url, self._rows))
         print(f"loaded {loaded:,} flights", flush=True)
         for release in RELEASES:
@@ -71,7 +71,7 @@ class Journey:
         self._run(f"online-migrate {' '.join(arguments)}", "-m", "online_migrate", *arguments, *config)
 
     def _run(self, label: str, *arguments: str) -> None:
-        """Runs Python; the URL goes by the environment, so that no list of processes shows the password."""
+        """Runs Python; the URL is passed in the environment, so that no process list shows the password."""
         print(f"\n$ {label}", flush=True)
         environment = os.environ | {"ONLINE_MIGRATE_URL": self._url}
         command = [sys.executable, *arguments]
@@ -92,7 +92,7 @@ class Journey:
 
 
 def main() -> None:
-    """The command line."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(description="Take the flights of 2013 through two releases.")
     parser.add_argument("--url", required=True, help="an empty database, as a SQLAlchemy URL")
     parser.add_argument("--rows", type=int, help="a sample of so many rows [default: all 336,776]")

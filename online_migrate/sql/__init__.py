@@ -1,1 +1,1 @@
-"""Reading SQL: a statement's syntax tree, and what can be decided from it. Pure."""
+"""Parsing of SQL: tokens and syntax trees of statements, and the decisions that follow from them. Pure."""

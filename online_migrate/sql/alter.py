@@ -1,4 +1,4 @@
-"""The actions of ALTER TABLE: which add, which take away, which convert values. Pure.
+"""Classifies the actions of ALTER TABLE: additive, destructive, or converting values. Pure.
 
 Sources: MySQL 9 Reference Manual and MariaDB Knowledge Base, "ALTER TABLE"; PostgreSQL 18, "ALTER TABLE".
 """
@@ -23,7 +23,7 @@ from online_migrate.sql.verdict import (
 
 
 def alter_table(words: Words, server: str) -> Classification:
-    """Judges an ALTER TABLE of which the verb was read already."""
+    """Returns the classification of an ALTER TABLE; *words* begin after the verb."""
     while words.take("IF", "EXISTS") or words.take("ONLY"):
         pass
     if not words.name():
@@ -32,14 +32,14 @@ def alter_table(words: Words, server: str) -> Classification:
     if server in MYSQL and not words.take("NOWAIT") and words.take("WAIT"):
         words.number()
     if server in MYSQL and _is_about_partitions(words.rest):
-        return _mysql_action(Words(words.rest), server)  # stands alone; its commas divide names
+        return _mysql_action(Words(words.rest), server)  # the only action: its commas separate names
     judge = _mysql_action if server in MYSQL else _standard_action
     verdicts = [judge(Words(action), server) for action in by_commas(words.rest)]
     return worst(verdicts)
 
 
 def worst(verdicts: Sequence[Classification]) -> Classification:
-    """The verdict of a statement that does all of this at once."""
+    """Returns the classification of a statement that consists of actions with these classifications."""
     order = (Impact.REFUSED, Impact.ROWS, Impact.DESTRUCTIVE)
     for effect in order:
         for verdict in verdicts:
@@ -48,7 +48,7 @@ def worst(verdicts: Sequence[Classification]) -> Classification:
     return IN_PLACE if IN_PLACE in verdicts else ADDITIVE
 
 
-# --- PostgreSQL and SQLite: in a transaction everything else runs under the lock -------------------
+# --- PostgreSQL and SQLite: any other action runs in the transaction that holds the lock -----------
 
 _CONSTRAINTS = ("CONSTRAINT", "CHECK", "UNIQUE", "PRIMARY", "FOREIGN", "EXCLUDE", "NOT")
 
@@ -91,7 +91,7 @@ _FOREIGN = frozenset(
     {"DROP", "MODIFY", "CHANGE", "RENAME", "DISCARD", "IMPORT", "EXCHANGE", "TRUNCATE", "COALESCE", "ENGINE"}
     | {"REORGANIZE", "REPAIR", "CONVERT"}
 )
-"""Verbs of other actions, which cannot follow inside the definition of a column or a key."""
+"""Verbs of other actions, which cannot appear inside the definition of a column or a key."""
 _OPTION_NAMES = """
     ROW_FORMAT KEY_BLOCK_SIZE COMMENT AUTO_INCREMENT STATS_PERSISTENT STATS_AUTO_RECALC STATS_SAMPLE_PAGES
     CHARSET COLLATE MAX_ROWS MIN_ROWS AVG_ROW_LENGTH CHECKSUM PACK_KEYS DELAY_KEY_WRITE PAGE_COMPRESSED
@@ -155,7 +155,7 @@ def _alter(words: Words) -> Classification:
 
 def _drop(words: Words) -> Classification:
     if words.take("PRIMARY", "KEY"):
-        return ADDITIVE if not words else _unknown("what follows PRIMARY KEY")  # no row and no value goes
+        return ADDITIVE if not words else _unknown("what follows PRIMARY KEY")  # removes no row and no value
     if words.take("SYSTEM") or words.take("PERIOD"):
         return _unknown("DROP SYSTEM VERSIONING, which deletes the history of all rows,")
     if words.take("PARTITION"):
@@ -198,7 +198,7 @@ def _convert(words: Words) -> Classification:
 
 
 def _partitions_kept(words: Words) -> Classification:
-    """All rows are kept, or the server refuses: those that fit in no partition any more are an error."""
+    """Classifies actions that keep all rows: the server raises an error if a row fits in no partition."""
     return ADDITIVE if words.take("PARTITION") else _unknown("this action")
 
 
@@ -231,7 +231,7 @@ def _validation(words: Words) -> Classification:
 
 
 def _options(words: Words) -> Classification:
-    """Options of the table: ``ROW_FORMAT = DYNAMIC COMMENT 'x'``; an empty action is none."""
+    """Classifies table options such as ``ROW_FORMAT = DYNAMIC COMMENT 'x'``; an empty action is refused."""
     if not words:
         return _unknown("an empty action")
     while words:
@@ -282,7 +282,7 @@ _BY_VERB = {
 
 
 def actions(tokens: Sequence[Token]) -> list[Sequence[Token]]:
-    """The actions of an ALTER TABLE of MySQL or MariaDB; empty for another statement."""
+    """Returns the actions of an ALTER TABLE of MySQL or MariaDB; empty for any other statement."""
     words = Words(tokens)
     words.take("ALTER")
     words.take("ONLINE")

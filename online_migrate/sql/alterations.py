@@ -1,4 +1,4 @@
-"""The effects of an ALTER, action by action. Pure."""
+"""Derives the effects of an ALTER statement, action by action. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DROPPED_ACTIONS = {
 
 
 class Altered:
-    """Reads an ALTER TABLE, action by action."""
+    """Derives the effects of an ALTER TABLE, or of an ALTER INDEX ... RENAME, action by action."""
 
     def __init__(self, server: str, tree: exp.Alter) -> None:
         from sqlglot import exp
@@ -34,11 +34,12 @@ class Altered:
         self._old = name_of(tree.this, server)
         actions = tree.args.get("actions") or []
         renames = [action for action in actions if isinstance(action, exp.AlterRename)]
-        # The columns are to be found in the table as it is called afterwards.
+        # The effects on columns are checked in the table under its name after the statement.
         self._table = name_of(renames[-1].this, server) if renames else self._old
         self._found = Found()
 
     def read(self) -> Found:
+        """Returns the effects of the statement; incomplete if an action or option is not recognised."""
         kind = str(self._tree.args.get("kind") or "").upper()
         if kind == "INDEX":
             return self._index()
@@ -116,7 +117,7 @@ class Altered:
     def _renamed_table(self, action: Any) -> Iterator[Effect]:
         schema = schema_of(action.this, self._server)
         yield Effect("table", self._old, None, self._schema, present=False)
-        # MySQL: a name without a schema is in the current one; PostgreSQL: in the table's own.
+        # An unqualified new name: MySQL puts it in the current schema, PostgreSQL in the table's schema.
         own = self._schema if READERS[self._server] == "postgres" else None
         yield Effect("table", name_of(action.this, self._server), None, schema or own)
 
@@ -181,7 +182,7 @@ class Altered:
 
 
 def _column_facts(column: Any, server: str) -> dict[str, Any]:
-    """What a column's definition says of it."""
+    """Returns the facts that a column definition states."""
     from sqlglot import exp
 
     facts: dict[str, Any] = {}
@@ -212,7 +213,7 @@ def _column_facts(column: Any, server: str) -> dict[str, Any]:
 
 
 def _texts(kinds: Sequence[Any], server: str) -> dict[str, Any]:
-    """The comment and the collation of a column."""
+    """Returns the comment, the collation and the character set of a column."""
     from sqlglot import exp
 
     facts: dict[str, Any] = {}
@@ -229,7 +230,7 @@ def _texts(kinds: Sequence[Any], server: str) -> dict[str, Any]:
 
 
 def _default_facts(default: Any) -> dict[str, Any]:
-    """The default as a text, where it is a plain value."""
+    """Returns the default as text if it is a plain value; otherwise no fact."""
     from sqlglot import exp
 
     if isinstance(default, exp.Paren):

@@ -1,12 +1,12 @@
-"""What a statement of a contract revision does, so far as its text tells: an allow-list per server. Pure.
+"""Classifies the statements of a contract revision by their text, with one allow-list per server. Pure.
 
-The text is read as tokens (:mod:`.lexer`) and not as a syntax tree: sqlglot drops comments that MySQL and
-MariaDB execute, fails on some of their valid ALTER TABLE, knows functions of all servers under one name, and
-cannot read the placeholders of drivers.
+The text is read as tokens (:mod:`.lexer`) and not as a syntax tree. sqlglot drops comments that MySQL and
+MariaDB execute, fails on some of their valid ALTER TABLE statements, maps functions of all servers to one
+name, and cannot parse the placeholders of drivers.
 
-READ and ADDITIVE are given only to what is known to be so. On PostgreSQL and SQLite, where a revision is one
-transaction, the other statements run under its lock; on MySQL and MariaDB only those that were tried under
-LOCK TABLES do, and what is left is REFUSED.
+Only statements that are known to be reads or additive are classified as READ or ADDITIVE. On PostgreSQL and
+SQLite, where a revision is one transaction, all other statements run under its lock. On MySQL and MariaDB
+only statements that were tested under LOCK TABLES run under the lock; the remaining ones are REFUSED.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _SESSION = control(
 
 
 def classify(text: str, server: str) -> Classification:
-    """The verdict on a text that is sent to *server*: postgresql, mysql, mariadb or sqlite."""
+    """Returns the classification of a text that is sent to *server*: postgresql, mysql, mariadb or sqlite."""
     try:
         verdicts = [_of_text(tokens, server) for tokens in readings(text, server)]
     except Unreadable as error:
@@ -113,7 +113,7 @@ def _query(tokens: Sequence[Token], server: str) -> Classification:
 
 
 def _first(tokens: Sequence[Token]) -> str:
-    """The verb; a WITH that contains a write is recorded like the write."""
+    """Returns the verb of a query; a WITH that contains a write is recorded like the write."""
     first = next((token.word for token in tokens if token.word != "("), "")
     return "SELECT" if first in ("VALUES", "TABLE") else first
 
@@ -123,7 +123,7 @@ def _opaque(why: str, *, recorded: bool = True) -> Classification:
 
 
 def _explain(words: Words, server: str) -> Classification:
-    """EXPLAIN of a statement that it executes is what the statement is."""
+    """Classifies EXPLAIN; an EXPLAIN that executes its statement is classified like that statement."""
     executes = False
     while words and words.next not in (*_QUERIES[:-1], *_WRITES, "CALL", "CREATE", "EXECUTE", "DECLARE"):
         executes |= words.next in ("ANALYZE", "ANALYSE")
@@ -174,18 +174,18 @@ def _rollback(words: Words, server: str) -> Classification:
     words.any_of("WORK", "TRANSACTION")
     if words.next == "TO":
         return Classification(Impact.READ, recorded=False, rewinds=server not in MYSQL)
-    return READ if server in MYSQL else _ENDS  # LOCK TABLES outlives COMMIT and ROLLBACK
+    return READ if server in MYSQL else _ENDS  # LOCK TABLES stays in force after COMMIT and ROLLBACK
 
 
 def _begin(words: Words, server: str) -> Classification:
-    """``BEGIN NOT ATOMIC`` of MariaDB is a block of statements."""
+    """Classifies BEGIN; MariaDB's ``BEGIN NOT ATOMIC`` starts a block of statements."""
     return refused("it is a block of statements", _ONE_BY_ONE) if words.next == "NOT" else _ENDS
 
 
 def _prepare(words: Words, server: str) -> Classification:
     if words.next == "TRANSACTION":
         return _ENDS
-    return READ if server in MYSQL else DESTRUCTIVE  # it is EXECUTE that does something
+    return READ if server in MYSQL else DESTRUCTIVE  # only EXECUTE has an effect
 
 
 def _set(words: Words, server: str) -> Classification:
@@ -213,12 +213,12 @@ def _assigns_harmless(words: Words, server: str) -> bool:
     for prefix in ("@@session.", "@@local.", "@@"):
         if variable.startswith(prefix):
             return variable.removeprefix(prefix).upper() in settings.HARMLESS[server]
-    # A variable of the session's user, @x or @`x`, is read by nothing but the script.
+    # A user-defined variable, @x or @`x`, is read only by the script.
     return bool(variable) or words.next == "@" or words.name().upper() in settings.HARMLESS[server]
 
 
 def _set_statement(words: Words, server: str) -> Classification:
-    """MariaDB: ``SET STATEMENT lock_wait_timeout = 5 FOR`` another statement."""
+    """Classifies MariaDB's ``SET STATEMENT lock_wait_timeout = 5 FOR`` another statement."""
     tokens = words.rest
     at = next((at for at, token in enumerate(tokens) if token.word == "FOR"), len(tokens))
     if not all(_assigns_harmless(Words(part), server) for part in by_commas(tokens[:at])):
@@ -245,7 +245,7 @@ _WRITES = ("INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE")
 
 
 def _rows(words: Words, server: str) -> Classification:
-    # INSERT OR ROLLBACK of SQLite ends the transaction when a row is in conflict.
+    # SQLite's INSERT OR ROLLBACK ends the transaction if a row violates a constraint.
     ends = server == "sqlite" and any(token.word == "ROLLBACK" for token in words.rest)
     return _ENDS if ends else ROWS
 
@@ -259,7 +259,10 @@ def _call(words: Words, server: str) -> Classification:
 
 
 def _do(words: Words, server: str) -> Classification:
-    """MySQL and MariaDB: expressions; PostgreSQL's DO runs under the lock."""
+    """Classifies DO of MySQL and MariaDB, which evaluates expressions.
+
+    PostgreSQL's DO is not classified here: it runs under the lock.
+    """
     why = why_not_read(words.rest, server)
     return READ if why is None else _opaque(why)
 
@@ -292,7 +295,7 @@ def _mysql_analyze(words: Words, server: str) -> Classification:
 
 
 def _analyze(words: Words, server: str) -> Classification:
-    """Statistics; a write behind the word is no statement of these servers."""
+    """Classifies ANALYZE, which collects statistics; these servers have no ANALYZE of a write."""
     return READ if words.next not in _WRITES else ROWS
 
 
@@ -368,4 +371,4 @@ _UNDER_LOCK: dict[str, frozenset[str]] = {
     ),
     "sqlite": frozenset({"VACUUM", "ATTACH", "DETACH"}),
 }
-"""Statements whose effect is not known, and that cannot end the transaction in which the lock is held."""
+"""Verbs of statements whose effect is unknown, and which cannot end the transaction that holds the lock."""

@@ -1,4 +1,4 @@
-"""CREATE and DROP: which of them add and lose nothing. Pure."""
+"""Classifies CREATE and DROP statements: which of them only add objects and lose nothing. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SIMPLE = frozenset({"SEQUENCE", "DATABASE", "SCHEMA", "USER", "ROLE", "STATISTI
 
 
 def create(words: Words, server: str) -> Classification:
-    """Judges a CREATE of which the verb was read already."""
+    """Returns the classification of a CREATE; *words* begin after the verb."""
     head: list[str] = []
     while words and (words.next in _BEFORE_OBJECT or _names_a_user(words, head)):
         head.append(words.next)
@@ -37,7 +37,7 @@ def create(words: Words, server: str) -> Classification:
 
 
 def _names_a_user(words: Words, head: Sequence[str]) -> bool:
-    """``DEFINER = `root`@`localhost` ``: names and texts that follow the equals sign or the at sign."""
+    """Returns True for a part of a user name, as in ``DEFINER = `root`@`localhost` ``."""
     if "DEFINER" not in head:
         return False
     token = words.rest[0]
@@ -51,7 +51,7 @@ def _table(words: Words, server: str, replaces: bool) -> Classification:
 
 
 def _filled_by(tokens: Sequence[Token], server: str) -> Classification:
-    """A new table, and the query that fills it, if there is one."""
+    """Classifies CREATE TABLE, including the query that fills the table, if there is one."""
     query = _mysql_query(tokens) if server in MYSQL else _query_after_as(tokens)
     verb = next((f"there is {verb} in it" for verb in written(tokens)), None)
     why = verb or (why_not_read(query, server) if query else None)
@@ -72,7 +72,7 @@ def _query_after_as(tokens: Sequence[Token]) -> Sequence[Token]:
 
 
 def _mysql_query(tokens: Sequence[Token]) -> Sequence[Token]:
-    """From the first SELECT, or VALUES ROW; a partition's VALUES IN is none."""
+    """Returns the tokens from the first SELECT or VALUES ROW on; VALUES IN of a partition is no query."""
     words = [token.word for token in tokens]
     for at, word in enumerate(words):
         if word == "SELECT" or words[at : at + 2] == ["VALUES", "ROW"]:
@@ -144,7 +144,7 @@ _DROPPED_UNDER_LOCK = ("TABLE", "TABLES", "TRIGGER", "INDEX")
 
 
 def drop(words: Words, server: str) -> Classification:
-    """Judges a DROP of which the verb was read already."""
+    """Returns the classification of a DROP; *words* begin after the verb."""
     if server not in MYSQL:
         concurrently = words.take("INDEX", "CONCURRENTLY")
         cascades = any(token.word == "CASCADE" for token in words.rest)

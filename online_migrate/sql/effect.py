@@ -1,7 +1,7 @@
-"""An effect of a DDL statement: an object of the catalog that is there afterwards, or is gone. Pure.
+"""The effects of a DDL statement: catalog objects that exist, or no longer exist, afterwards. Pure.
 
-Effects are data: the journal stores them before a statement is sent, with what the catalog said of each.
-After an interruption the catalog is read again, and :func:`judge` compares.
+Effects are data. Before a statement is sent, the journal stores its effects, and for each of them whether the
+catalog already satisfies it. After an interruption the catalog is read again, and :func:`judge` compares.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from online_migrate.sql.parse import READERS
 
 @dataclasses.dataclass(frozen=True)
 class Effect:
-    """One object, as it is after the statement."""
+    """The state of one catalog object after the statement."""
 
     object: str
     """``table``, ``view``, ``column``, ``index``, ``constraint``, ``foreign key``, ``check``,
@@ -29,11 +29,11 @@ class Effect:
     schema: str | None = None
     present: bool = True
     changed: bool = False
-    """It was there before; *facts* say what changes."""
+    """True: the object existed before; *facts* are what the statement changes."""
     guarded: bool = False
-    """IF EXISTS or IF NOT EXISTS: where the effect holds, the statement does nothing."""
+    """True: IF EXISTS or IF NOT EXISTS was given; the statement does nothing if the effect already holds."""
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """What is known of the object; only values that JSON has."""
+    """Properties of the object after the statement; only JSON values."""
 
     def __str__(self) -> str:
         place = f" of {self.table}" if self.table and self.object != "table" else ""
@@ -42,27 +42,27 @@ class Effect:
 
 @dataclasses.dataclass(frozen=True)
 class Expected:
-    """What a statement does to the catalog, as far as it is read."""
+    """The recognised effects of a statement on the catalog."""
 
     effects: tuple[Effect, ...] = ()
     atomic: bool = False
-    """A server that answers with an error has done nothing of it."""
+    """True: if the server returns an error, the statement had no effect."""
     repeatable: bool = False
-    """Sending it twice is the same as sending it once."""
+    """True: executing the statement twice has the same effect as executing it once."""
 
     def to_data(self) -> dict[str, Any]:
-        """For the journal."""
+        """Returns the JSON data that the journal stores."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Expected:
-        """What :meth:`to_data` gave."""
+        """Returns the object for the data that :meth:`to_data` returned."""
         effects = tuple(Effect(**effect) for effect in data["effects"])
         return cls(effects, bool(data["atomic"]), bool(data["repeatable"]))
 
 
 class Verdict(enum.Enum):
-    """What the catalog shows of a statement that was begun."""
+    """Whether a started statement was applied, according to the catalog."""
 
     DONE = "done"
     NOT_DONE = "not done"
@@ -70,10 +70,11 @@ class Verdict(enum.Enum):
 
 
 def judge(before: Sequence[bool | None], now: Sequence[bool | None]) -> Verdict:
-    """The verdict on a statement whose effects held as *before* when it was sent, and hold as *now*.
+    """Returns whether a started statement was applied.
 
-    None: could not be read. Only effects that did not hold before prove anything. A statement is applied
-    whole or not at all, so they must agree.
+    *before*: for each effect, whether it held before the statement was sent. *now*: whether it holds now.
+    None: the catalog could not be read. Only effects that did not hold before are evidence. A statement is
+    applied completely or not at all, so these effects must agree; otherwise the result is UNDECIDED.
     """
     proofs = {after for earlier, after in zip(before, now, strict=True) if earlier is False}
     if proofs == {True}:
@@ -82,7 +83,10 @@ def judge(before: Sequence[bool | None], now: Sequence[bool | None]) -> Verdict:
 
 
 def holds(effect: Effect, found: Mapping[str, Any] | None, server: str) -> bool | None:
-    """True if the object that was *found* (None: there is none) is as *effect* says; None: undecidable."""
+    """Returns True if the catalog satisfies *effect*; None if that cannot be decided.
+
+    *found*: the properties of the object in the catalog; None: the object does not exist.
+    """
     if not effect.present:
         return found is None
     if found is None:
@@ -94,7 +98,7 @@ def holds(effect: Effect, found: Mapping[str, Any] | None, server: str) -> bool 
         if False in answers:
             return False
         return True if True in answers else None
-    # A new object that looks otherwise was made by something else.
+    # A new object with other properties was created by another statement.
     return None if False in answers else True
 
 
@@ -120,7 +124,7 @@ def _same(name: str, wanted: Any, found: Mapping[str, Any], server: str) -> bool
 
 
 def _same_columns(wanted: Sequence[Any], found: Sequence[Any]) -> bool | None:
-    """Columns of a key: a name, or a name and the length of its prefix; None is an expression."""
+    """Compares the columns of a key: (name, prefix length or None); a name of None is an expression."""
     if len(wanted) != len(found):
         return False
     for one, other in zip(wanted, found, strict=True):
@@ -146,7 +150,7 @@ _TEXTS = frozenset({"CHAR", "VARCHAR", "ENUM", "TINYTEXT", "TEXT", "MEDIUMTEXT",
 
 
 def same_type(wanted: str, found: str, server: str) -> bool | None:
-    """True if both are names of one type; None where that is not known."""
+    """Returns True if both texts name the same type; None if that is not known."""
     one, other = _plain_type(wanted, server), _plain_type(found, server)
     if one is None or other is None:
         return None
@@ -154,7 +158,7 @@ def same_type(wanted: str, found: str, server: str) -> bool | None:
 
 
 def _plain_type(text: str, server: str) -> tuple[str, ...] | None:
-    """A type without what its name may leave out: ``int(11)`` is ``integer``."""
+    """Returns the normalised form of a type, without optional parts: ``int(11)`` is ``integer``."""
     from sqlglot import exp
     from sqlglot.errors import SqlglotError
 
@@ -162,7 +166,7 @@ def _plain_type(text: str, server: str) -> tuple[str, ...] | None:
         kind = exp.DataType.build(text, dialect=READERS[server])
     except (SqlglotError, ValueError):
         return None
-    # Older versions of sqlglot call the class of its names otherwise; the names are the same.
+    # Older versions of sqlglot use another class for the names of types; the names are the same.
     name = str(getattr(kind.this, "name", kind.this))
     parameters = tuple(str(parameter.name) for parameter in kind.expressions)
     return _shortest(name, parameters, server)
@@ -194,13 +198,13 @@ _NOW = frozenset({"CURRENT_TIMESTAMP", "CURRENT_TIMESTAMP()", "NOW()"})
 
 
 def same_default(wanted: str | None, found: str | None, column_type: str | None, server: str) -> bool | None:
-    """True if both are texts of one default; None where that is not known."""
+    """Returns True if both texts express the same default; None if that is not known."""
     one, other = _plain_default(wanted), _plain_default(found)
     if one == other:
         return True
     kind = _plain_type(column_type, server) if column_type else None
     if one is None or other is None:
-        # Some servers give a TIMESTAMP a default that its definition does not say.
+        # Some servers give a TIMESTAMP column an implicit default that its definition does not contain.
         return None if kind is None or kind[0] in ("TIMESTAMPTZ", "TIMESTAMP") else False
     both_numbers = isinstance(one, Decimal) and isinstance(other, Decimal)
     return False if both_numbers or (kind is not None and kind[0] in _TEXTS) else None

@@ -1,7 +1,8 @@
-"""What a DDL statement does to the catalog, read off its syntax tree. Pure.
+"""Derives the effects of a DDL statement on the catalog from its syntax tree. Pure.
 
-What is not recognised gives no effect: whether it was done can then not be read from a catalog. An ALTER is
-applied whole or not at all on the supported servers, so the effects that are recognised stand for the others.
+A part of a statement that is not recognised yields no effect; the catalog then cannot show whether it was
+applied. The supported servers apply an ALTER completely or not at all, so the recognised effects also prove
+the others.
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ if TYPE_CHECKING:
     from sqlglot import exp
 
 _ATOMIC = frozenset({"ALTER", "CREATE", "RENAME", "TRUNCATE", "COMMENT", "GRANT", "REVOKE"})
-"""The verbs of statements that have done nothing if the server answers with an error. A DROP has, too, if it
-drops one object."""
+"""The verbs of statements that had no effect if the server returns an error. This also applies to a DROP of a
+single object."""
 _REPEATABLE = frozenset({"REINDEX", "VACUUM", "OPTIMIZE", "REFRESH"})
-"""The verbs of statements that change nothing that can be seen, and may run again."""
+"""The verbs of statements that have no visible effect and may be executed again."""
 _CREATED = {"TABLE": "table", "VIEW": "view", "SEQUENCE": "sequence", "TYPE": "type"}
 _DROPPED = _CREATED | {"TRIGGER": "trigger", "INDEX": "index", "PROCEDURE": "routine", "FUNCTION": "routine"}
 
 
 def derive(statement: str, server: str) -> Expected:
-    """The effects of *statement*; *server*: a key of :data:`~online_migrate.sql.parse.READERS`."""
+    """Returns the effects of *statement*; *server*: a key of :data:`~online_migrate.sql.parse.READERS`."""
     words = Words(statement, server)
     found = words.effects()
     if found is None:
@@ -45,9 +46,9 @@ def derive(statement: str, server: str) -> Expected:
 
 
 def _net(effects: Sequence[Effect], *, in_turn: bool) -> tuple[Effect, ...]:
-    """One effect for each object: a name that is taken away and given anew is there afterwards.
+    """Returns one effect for each object: a name that is removed and used again exists afterwards.
 
-    *in_turn*: the parts of the statement are done one after the other; else all at once.
+    *in_turn*: the parts of the statement are applied one after the other; otherwise all at once.
     """
     net: dict[tuple[str, ...], Effect] = {}
     for number, effect in enumerate(effects):

@@ -1,9 +1,10 @@
 """The built-in functions of each server that are known to have no side effects. Pure data.
 
-A call of any other function may change rows: a statement with one does not count as a read. A name is here
-only if every overload of the built-in is harmless. Missing on purpose: what takes or frees a lock by name
-(``pg_advisory_unlock``, ``RELEASE_LOCK``), what runs SQL that it is given (``query_to_xml``), what changes
-a sequence, a setting or a session (``setval``, ``set_config``, ``pg_terminate_backend``).
+A call of any other function may change rows, so a statement with such a call does not count as a read. A name
+is listed only if every overload of the built-in function is harmless. Left out on purpose: functions that
+acquire or release a named lock (``pg_advisory_unlock``, ``RELEASE_LOCK``), that execute SQL from an argument
+(``query_to_xml``), or that change a sequence, a setting or a session (``setval``, ``set_config``,
+``pg_terminate_backend``).
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ _NAMES: dict[str, str] = {
 HARMLESS: dict[str, frozenset[str]] = {
     server: frozenset((_SHARED + names).upper().split()) for server, names in _NAMES.items()
 }
-"""By server: the names, in upper case."""
+"""The names in upper case, by server."""
 
 _RESERVED = """
     ALL AND ANY AS ASC BETWEEN CASE CROSS DESC DISTINCT ELSE EXCEPT EXISTS FROM GROUP HAVING IN INNER
@@ -110,7 +111,7 @@ KEYWORDS: dict[str, frozenset[str]] = {
     "mariadb": frozenset(f"{_RESERVED} KEY INDEX REGEXP RLIKE DIV XOR MATCH BY FULLTEXT".split()),
     "sqlite": frozenset(f"{_RESERVED} MATCH REGEXP GLOB BY MATERIALIZED OFFSET".split()),
 }
-"""By server: the keywords after which a parenthesis is no call. No function can have such a name."""
+"""Keywords after which a parenthesis is not a call, by server. No function can have such a name."""
 
 AFTER = {
     "OVER": (")",),
@@ -123,4 +124,4 @@ AFTER = {
     "EXCLUDE": ("ADD",),
     "MATERIALIZED": ("AS", "NOT"),
 }
-"""Words that are keywords only after one of these tokens; elsewhere they may be the name of a function."""
+"""Words that are keywords only after one of these tokens; elsewhere they may be function names."""

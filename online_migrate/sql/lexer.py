@@ -1,7 +1,7 @@
-"""The tokens of a SQL text as each server reads them. Pure.
+"""Splits a SQL text into tokens as each server reads them. Pure.
 
-sqlglot's tokenizer is made for many servers and drops what some of them execute. Whether a statement may
-run without a lock depends on these tokens, so what is ambiguous raises :class:`Unreadable` here.
+sqlglot's tokenizer supports many servers and drops comments that some of them execute. These tokens decide
+whether a statement may run without a lock, so an ambiguous text raises :class:`Unreadable`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PREFIX = re.compile(r"[eEnNxXbB]|_[A-Za-z0-9]+")
 
 
 class Sort(enum.Enum):
-    """What a token is."""
+    """The kind of a token."""
 
     WORD = "a keyword or a name without quotes"
     NAME = "a quoted name; on MySQL and MariaDB also a text in double quotes"
@@ -42,7 +42,7 @@ class Sort(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Token:
-    """A token, and where it ends in the text."""
+    """A token, and the position in the text at which it ends."""
 
     sort: Sort
     text: str
@@ -50,24 +50,24 @@ class Token:
 
     @property
     def word(self) -> str:
-        """A word in upper case or a mark; empty for everything that cannot be a keyword."""
+        """The word in upper case, or the mark; empty for a token that cannot be a keyword."""
         if self.sort is Sort.MARK:
             return self.text
         return self.text.upper() if self.sort is Sort.WORD and self.text.isascii() else ""
 
     @property
     def names(self) -> bool:
-        """True if it can be a name."""
+        """True if the token can be a name."""
         return self.sort in (Sort.WORD, Sort.NAME)
 
 
 @functools.lru_cache(maxsize=512)
 def readings(text: str, server: str) -> tuple[tuple[Token, ...], ...]:
-    """The different ways in which servers of this product may read *text*, without those that are empty.
+    """Returns the different ways in which a server of this kind may read *text*, without empty readings.
 
-    MySQL and MariaDB skip or execute ``/*! ... */`` depending on their version, and take a backslash in a
-    text as an escape depending on ``sql_mode``; PostgreSQL does so depending on
-    ``standard_conforming_strings``. Raises :class:`Unreadable`.
+    MySQL and MariaDB skip or execute ``/*! ... */`` depending on their version, and treat a backslash in a
+    string as an escape depending on ``sql_mode``; PostgreSQL depending on ``standard_conforming_strings``.
+    Raises :class:`Unreadable`.
     """
     if server == "sqlite":
         return (tuple(_Reader(text, server).tokens()),)
@@ -228,7 +228,7 @@ _BEFORE_STATEMENT = frozenset({";", ":", "THEN", "ELSE", "DO", "BEGIN", "LOOP", 
 
 
 def split(tokens: Sequence[Token]) -> list[list[Token]]:
-    """The statements of a text; a semicolon in the body of a trigger or a routine does not end one.
+    """Splits tokens into statements; a semicolon in the body of a trigger or a routine does not end one.
 
     Raises :class:`Unreadable` for a body that does not end.
     """
@@ -253,7 +253,7 @@ def _has_body(part: Sequence[Token]) -> bool:
 
 
 def _change_of_depth(part: Sequence[Token], word: str) -> int:
-    """How a word of a body opens or closes blocks."""
+    """Returns the change of the block depth that a word of a body causes."""
     before = part[-1].word
     if word == "END":
         return -1

@@ -1,7 +1,8 @@
-"""A SQL text as syntax trees. Pure.
+"""Parses a SQL text into syntax trees. Pure.
 
-The parser is sqlglot, imported when used. A text that it cannot read raises :class:`Unreadable`. A statement
-of which it recognises only the verb is returned as ``exp.Command``; callers must treat it as unknown.
+The parser is sqlglot, which is imported on first use. A text that it cannot parse raises :class:`Unreadable`.
+A statement of which it recognises only the verb is returned as ``exp.Command``; callers must treat it as
+unknown.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ READERS = {"postgresql": "postgres", "mysql": "mysql", "mariadb": "mysql", "sqli
 
 
 class Unreadable(ValueError):
-    """The text has no syntax tree; the message says where reading stopped."""
+    """The text has no syntax tree; the message gives the position at which parsing stopped."""
 
 
 @functools.lru_cache(maxsize=512)
 def parse(text: str, server: str) -> tuple[exp.Expr, ...]:
-    """The syntax trees of the statements in *text*, in order; comments are dropped, also executable ones.
+    """Returns the syntax trees of the statements in *text*, in order; drops comments, also executable ones.
 
     *server*: a key of :data:`READERS`. Raises :class:`Unreadable`. Trees are cached: do not change them.
     """
@@ -36,9 +37,10 @@ def parse(text: str, server: str) -> tuple[exp.Expr, ...]:
 
 
 def executable_comments(text: str, server: str) -> list[str]:
-    """The contents of comments that MySQL and MariaDB execute: ``/*! ... */``, ``/*M! ... */``.
+    """Returns the contents of comments that MySQL and MariaDB execute: ``/*! ... */``, ``/*M! ... */``.
 
-    The version number after the mark is left out, as if every server met it. Raises :class:`Unreadable`.
+    The version number after the mark is left out, as if every server had at least this version. Raises
+    :class:`Unreadable`.
     """
     import sqlglot
     from sqlglot.errors import SqlglotError
@@ -57,9 +59,9 @@ def executable_comments(text: str, server: str) -> list[str]:
 
 
 def words_and_calls(text: str, server: str) -> list[tuple[str, bool, bool]]:
-    """The words of *text*, in order: each with whether it is quoted, and whether a parenthesis follows it.
+    """Returns the words of *text*, in order: (word, is quoted, is followed by an opening parenthesis).
 
-    Key words are among them. Raises :class:`Unreadable`.
+    Keywords are included. Raises :class:`Unreadable`.
     """
     import sqlglot
     from sqlglot import TokenType
@@ -79,7 +81,7 @@ def words_and_calls(text: str, server: str) -> list[tuple[str, bool, bool]]:
 
 
 def _quietly(read: object, text: str, reader: str) -> list[exp.Expr | None]:
-    """Calls sqlglot without its warning for statements that it returns as a Command."""
+    """Calls sqlglot and suppresses its warning about statements that it returns as a Command."""
     import logging
 
     logger = logging.getLogger("sqlglot")
@@ -91,6 +93,6 @@ def _quietly(read: object, text: str, reader: str) -> list[exp.Expr | None]:
 
 
 def _place_of(error: BaseException) -> str:
-    """The first line of sqlglot's message, without its terminal colours."""
+    """Returns the first line of sqlglot's message; only the later lines have terminal colours."""
     lines = str(error).splitlines()
     return lines[0] if lines else type(error).__name__

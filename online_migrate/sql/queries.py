@@ -1,4 +1,4 @@
-"""Whether a part of a statement can change anything when it is evaluated: calls, and writes inside. Pure."""
+"""Decides whether evaluating a part of a statement can change data: calls and nested writes. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _QUERIES = frozenset({"SELECT", "WITH", "VALUES", "TABLE"})
 
 
 def why_not_read(tokens: Sequence[Token], server: str) -> str | None:
-    """Why evaluating *tokens*, a query or an expression, may change something; None: it cannot."""
+    """Returns why evaluating *tokens*, a query or an expression, may change data; None if it cannot."""
     writes = next(written(tokens), None)
     if writes is not None:
         return f"there is {writes} in it"
@@ -26,7 +26,7 @@ def why_not_read(tokens: Sequence[Token], server: str) -> str | None:
 
 
 def written(tokens: Sequence[Token]) -> Iterator[str]:
-    """The verbs of writes inside a query: those of common table expressions."""
+    """Yields the verbs of writes inside a query, as in common table expressions."""
     for before, token, after in _neighbours(tokens):
         if token.word not in _WRITES or before.word == "." or (before.word, token.word) in _NO_WRITES:
             continue
@@ -36,17 +36,17 @@ def written(tokens: Sequence[Token]) -> Iterator[str]:
 
 
 def _into_variables(tokens: Sequence[Token], server: str) -> bool:
-    """True if every INTO is MySQL's assignment to variables of the session."""
+    """Returns True if every INTO is MySQL's assignment to user-defined variables."""
     return server in MYSQL and all(
         after.sort is Sort.VARIABLE for _, token, after in _neighbours(tokens) if token.word == "INTO"
     )
 
 
 def unknown_calls(tokens: Sequence[Token], server: str, *, index: bool = False) -> Iterator[str]:
-    """The functions that are called and not known to be harmless.
+    """Yields the functions that are called and not known to be harmless.
 
-    *index*: the tokens follow CREATE INDEX or define a constraint, where ``USING gist (`` is a method and
-    ``REFERENCES t (`` a table.
+    *index*: the tokens follow CREATE INDEX or define a constraint, where ``USING gist (`` is an access method
+    and ``REFERENCES t (`` is a table.
     """
     names = _names_of_lists(tokens)
     for at, (before, token, after) in enumerate(_neighbours(tokens)):
@@ -77,7 +77,7 @@ def _is_referenced(tokens: Sequence[Token], at: int) -> bool:
 
 
 def _names_of_lists(tokens: Sequence[Token]) -> set[int]:
-    """Where a name before a parenthesis names a common table expression or an alias with its columns."""
+    """Returns the positions of names that are followed by a column list: of CTEs and of aliases."""
     found = set()
     for at, (before, token, after) in enumerate(_neighbours(tokens)):
         if not token.names or after.word != "(":
@@ -92,7 +92,7 @@ def _names_of_lists(tokens: Sequence[Token]) -> set[int]:
 
 
 def closing(tokens: Sequence[Token], at: int) -> int:
-    """The position of the parenthesis that closes the one at *at*, or of the last token."""
+    """Returns the position of the parenthesis that closes the one at *at*, or of the last token."""
     depth = 0
     for position in range(at, len(tokens)):
         depth += {"(": 1, ")": -1}.get(tokens[position].word, 0)

@@ -1,4 +1,4 @@
-"""What the readers of statements share: names as the catalog has them, and what was found. Pure."""
+"""Shared parts of the statement readers: names as the catalog stores them, and the result. Pure."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from online_migrate.sql.parse import READERS
 
 @dataclasses.dataclass
 class Found:
-    """The effects of a statement, and whether each of its parts has given one."""
+    """The effects of a statement; *complete*: every part of the statement was recognised."""
 
     effects: list[Effect] = dataclasses.field(default_factory=list)
     complete: bool = True
     single: bool = True
-    """It is one statement."""
+    """True: the text is a single statement."""
 
 
 def folded(name: str, quoted: bool, server: str) -> str:
-    """A name as the catalog has it."""
+    """Returns a name as the catalog stores it: PostgreSQL folds unquoted names to lower case."""
     return name.lower() if READERS[server] == "postgres" and not quoted else name
 
 
 def name_of(node: Any, server: str) -> str:
-    """The name that an identifier, a column or a table carries."""
+    """Returns the name of an identifier, a column or a table; empty if *node* has none."""
     from sqlglot import exp
 
     while isinstance(node, exp.Column | exp.Table | exp.Schema | exp.ColumnPrefix | exp.Ordered):
@@ -37,13 +37,13 @@ def name_of(node: Any, server: str) -> str:
 
 
 def schema_of(node: Any, server: str) -> str | None:
-    """The schema that the name of a table is given with."""
+    """Returns the schema that qualifies the name of a table, or None."""
     db = node.args.get("db") if node is not None else None
     return name_of(db, server) if db is not None else None
 
 
 def key_of(columns: Sequence[Any], server: str) -> list[list[Any]]:
-    """The columns of a key: name and length of the prefix; a name of None is an expression."""
+    """Returns the columns of a key: [name, prefix length or None]; a name of None is an expression."""
     from sqlglot import exp
 
     found: list[list[Any]] = []
@@ -53,7 +53,7 @@ def key_of(columns: Sequence[Any], server: str) -> list[list[Any]]:
         if isinstance(inner, exp.ColumnPrefix):
             prefix = int(inner.expression.name)
         elif READERS[server] == "mysql" and _length_of(inner) is not None:
-            # ``name(10)`` in CREATE INDEX is read as a call.
+            # sqlglot parses ``name(10)`` in CREATE INDEX as a function call.
             found.append([str(inner.this), _length_of(inner)])
             continue
         found.append([name_of(inner, server) or None, prefix])
@@ -61,7 +61,7 @@ def key_of(columns: Sequence[Any], server: str) -> list[list[Any]]:
 
 
 def _length_of(call: Any) -> int | None:
-    """The length of a prefix, in what was read as a call with one number."""
+    """Returns the prefix length in a key column that sqlglot parsed as a call with one number, or None."""
     from sqlglot import exp
 
     if not isinstance(call, exp.Anonymous) or len(call.expressions) != 1 or not call.expressions[0].is_int:

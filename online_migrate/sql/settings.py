@@ -1,7 +1,7 @@
-"""The settings of a session that change neither what a count reads nor how long a lock lasts. Pure data.
+"""The session settings that change neither which rows a count reads nor how long a lock is held. Pure data.
 
-A setting that is missing here may do that: ``search_path`` and ``role`` change which rows are counted,
-``autocommit`` and the isolation level change what a transaction sees.
+A setting that is not listed may change that: ``search_path`` and ``role`` change which rows are counted,
+``autocommit`` and the isolation level change which rows are visible to a transaction.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _NAMES: dict[str, str] = {
 HARMLESS: dict[str, frozenset[str]] = {
     server: frozenset(names.upper().split()) for server, names in _NAMES.items()
 }
-"""By server: the names, in upper case."""
+"""The names in upper case, by server."""
 
 _PRAGMAS = """
     TABLE_INFO TABLE_XINFO TABLE_LIST INDEX_LIST INDEX_INFO INDEX_XINFO FOREIGN_KEY_LIST FOREIGN_KEY_CHECK
@@ -49,4 +49,4 @@ PRAGMAS = frozenset(_PRAGMAS.split())
 READABLE_PRAGMAS = frozenset(
     {"USER_VERSION", "APPLICATION_ID", "SCHEMA_VERSION", "JOURNAL_MODE", "QUERY_ONLY"}
 )
-"""SQLite's pragmas that may be read, and not set."""
+"""SQLite's pragmas that may be read but not set."""

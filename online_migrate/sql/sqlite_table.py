@@ -1,8 +1,9 @@
-"""What a CREATE TABLE or CREATE INDEX of SQLite says that Alembic's batch mode cannot carry over. Pure.
+"""Features of a SQLite CREATE TABLE or CREATE INDEX that Alembic's batch mode does not preserve. Pure.
 
-Batch mode reflects a table, creates a copy, moves the rows and drops the original. SQLAlchemy reflects no
-collations, CHECK constraints, AUTOINCREMENT, conflict clauses, deferrable foreign keys, table options, or an
-index on an expression (SQLAlchemy 2.1, Alembic 1.20), so the copy lacks them, and no error is raised.
+Batch mode reflects a table, creates a copy, moves the rows and drops the original. SQLAlchemy does not
+reflect collations, CHECK constraints, AUTOINCREMENT, conflict clauses, deferrable foreign keys, table
+options, or an index on an expression (SQLAlchemy 2.1, Alembic 1.20). The copy lacks them, and no error is
+raised.
 """
 
 from __future__ import annotations
@@ -16,26 +17,27 @@ _TABLE_CONSTRAINTS = frozenset({"CONSTRAINT", "PRIMARY", "UNIQUE", "CHECK", "FOR
 
 @dataclasses.dataclass(frozen=True)
 class Feature:
-    """A part of a definition that may be lost."""
+    """A part of a definition that batch mode may lose."""
 
     text: str
-    """As a person reads it, and as two definitions are compared."""
+    """The text of the feature, for messages and for the comparison of two definitions."""
     columns: frozenset[str]
-    """The columns that it names; without one of them it has no meaning."""
+    """The columns that the feature refers to; it does not apply once one of them is removed."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Word:
-    """A token: *text* is lower case outside of strings, *name* says whether it can name a column."""
+    """A token; *text*: in lower case, except strings; *name*: the token can be the name of a column."""
 
     text: str
     name: bool
 
 
 def features_of_table(sql: str, renamed: Mapping[str, str] | None = None) -> list[Feature]:
-    """The features in a CREATE TABLE as ``sqlite_master`` holds it; ValueError if it cannot be read.
+    """Returns the features in a CREATE TABLE statement from ``sqlite_master``.
 
-    *renamed*: old name -> new name of columns, in lower case; the features are given with the new names.
+    *renamed*: old column name -> new column name, in lower case; the features contain the new names.
+    Raises :class:`ValueError` if the statement cannot be parsed.
     """
     words = [
         dataclasses.replace(word, text=(renamed or {}).get(word.text, word.text)) for word in _words(sql)
@@ -53,7 +55,7 @@ def features_of_table(sql: str, renamed: Mapping[str, str] | None = None) -> lis
 
 
 def index_on_expression(sql: str) -> bool:
-    """True if an index is on an expression, which SQLAlchemy does not reflect."""
+    """Returns True if an index is on an expression, which SQLAlchemy does not reflect."""
     words = _words(sql)
     start, end = _outer_parentheses(words)
     return any(
@@ -64,14 +66,14 @@ def index_on_expression(sql: str) -> bool:
 
 
 def names_in(sql: str) -> frozenset[str]:
-    """The words of a definition that can name a column, in lower case."""
+    """Returns the words of a definition that can be column names, in lower case."""
     return frozenset(word.text for word in _words(sql) if word.name)
 
 
 def copied_columns(insert: str) -> Mapping[str, str]:
-    """old column -> new column, of batch mode's ``INSERT INTO _alembic_tmp_t (...) SELECT ...``.
+    """Returns old column -> new column from batch mode's ``INSERT INTO _alembic_tmp_t (...) SELECT ...``.
 
-    Empty if it cannot be read: then no column is known to have been renamed.
+    Empty if the statement cannot be parsed: then no column is known to have been renamed.
     """
     from sqlglot import exp
 
@@ -128,7 +130,7 @@ def _words(sql: str) -> list[Word]:
         elif token.token_type.name == "IDENTIFIER":
             found.append(Word(token.text.lower(), name=True))
         else:
-            # Some pairs of words, such as PRIMARY KEY, are one token.
+            # sqlglot returns some pairs of words, such as PRIMARY KEY, as one token.
             found += [Word(word.lower(), name=_is_name(word)) for word in token.text.split()]
     return found
 

@@ -1,4 +1,4 @@
-"""What can be said of a SQL statement by reading its words. Pure."""
+"""Properties of a SQL statement that can be derived from its tokens. Pure."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 _OF_MYSQL = re.compile(r"`|^\s*#(?![>#=-])", re.MULTILINE)
-"""A name in backticks, or a line that is a comment on MySQL and MariaDB alone."""
+"""A name in backticks, or a line that is a comment only on MySQL and MariaDB."""
 _EXECUTABLE_COMMENT = re.compile(r"/\*M?!\d*(.*?)\*/", re.DOTALL)
 
 
 class Kind(enum.Enum):
-    """What a statement of a contract revision has to do with the lock under which rows were counted."""
+    """How a statement of a contract revision relates to the lock under which rows were counted."""
 
     READ = "changes nothing: never recorded, never skipped"
     CONTROL = "changes the transaction, the lock or the session: never recorded, never skipped"
@@ -28,7 +28,7 @@ class Kind(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Token:
-    """A word, an identifier (quotes taken off) or a punctuation mark of a statement."""
+    """A word, an identifier (without its quotes) or a punctuation mark of a statement."""
 
     text: str
     quoted: bool = False
@@ -41,16 +41,17 @@ class Token:
 
 @functools.lru_cache(maxsize=512)
 def tokens(statement: str) -> tuple[Token, ...]:
-    """The tokens of *statement* without comments and without the contents of strings.
+    """Returns the tokens of *statement* without comments and without the contents of strings.
 
-    What MySQL and MariaDB execute although it looks like a comment, ``/*! ... */``, is no comment here.
+    The contents of executable comments of MySQL and MariaDB, ``/*! ... */``, are included.
     """
-    # Imported when used: moving rows needs none of it, and it takes a while.
+    # Imported on first use: the import is slow, and the migration of rows does not need it.
     from sqlglot import tokenize
     from sqlglot.errors import TokenError
 
     text = _EXECUTABLE_COMMENT.sub(r" \1 ", statement)
-    # Nobody says by which server a statement is meant; backticks do, and so do backslashes in strings.
+    # The server is not known here. Backticks and # comments indicate MySQL, and a text that the first
+    # tokenizer cannot read, because of backslashes in strings for example, is read by the other one.
     for reader in ("mysql", "postgres") if _OF_MYSQL.search(text) else ("postgres", "mysql"):
         with contextlib.suppress(TokenError):
             return tuple(token for found in tokenize(text, read=reader) for token in _plain(found))
@@ -63,17 +64,17 @@ def _plain(found: Any) -> Iterator[Token]:
     elif found.token_type.name == "IDENTIFIER":
         yield Token(found.text, quoted=True)
     else:
-        # Some pairs of words, such as PRIMARY KEY, are one token there.
+        # sqlglot returns some pairs of words, such as PRIMARY KEY, as one token.
         yield from (Token(word) for word in found.text.split())
 
 
 def identifiers(statement: str) -> list[str]:
-    """Every word of *statement* that could name a table, an index, a column or a trigger, sorted."""
+    """Returns every word of *statement* that could name a table, index, column or trigger, sorted."""
     return sorted({token.text for token in tokens(statement) if re.match(r"[^\W\d]", token.text)})
 
 
 def first_word(statement: str) -> str:
-    """The verb of the statement, in upper case."""
+    """Returns the verb of the statement, in upper case."""
     return _verb(tokens(statement))
 
 
@@ -82,7 +83,7 @@ def _verb(words: Sequence[Token]) -> str:
 
 
 def actions(statement: str) -> list[tuple[Token, ...]]:
-    """The comma-separated actions of an ``ALTER TABLE``, without its head."""
+    """Returns the comma-separated actions of an ``ALTER TABLE``, without the table name before them."""
     rest = list(tokens(statement))[2:]
     while rest and rest[0].word in ("IF", "EXISTS", "ONLY"):
         rest.pop(0)
@@ -102,7 +103,7 @@ def actions(statement: str) -> list[tuple[Token, ...]]:
 
 
 def altered_table(statement: str) -> str | None:
-    """The table that an ``ALTER TABLE`` alters, without its schema."""
+    """Returns the table that an ``ALTER TABLE`` alters, without its schema; None for another statement."""
     found = tokens(statement)
     if [token.word for token in found[:2]] != ["ALTER", "TABLE"]:
         return None
@@ -115,7 +116,7 @@ def altered_table(statement: str) -> str | None:
 
 
 def dropped_columns(statement: str) -> list[tuple[str, str]]:
-    """(table, column) of every column that the statement drops."""
+    """Returns (table, column) of every column that the statement drops."""
     table = altered_table(statement)
     if table is None:
         return []
@@ -133,7 +134,7 @@ _DROP_OTHERS = frozenset(
 
 
 def dropped_column(action: Sequence[Token]) -> str | None:
-    """The column that an action of an ALTER TABLE drops, if it is that."""
+    """Returns the column that an action of an ALTER TABLE drops; None for another action."""
     if len(action) < 2 or action[0].word != "DROP" or action[1].word in _DROP_OTHERS:
         return None
     rest = [token for token in action[1:] if token.word not in ("COLUMN", "IF", "EXISTS")]
@@ -141,7 +142,7 @@ def dropped_column(action: Sequence[Token]) -> str | None:
 
 
 def removed_names(statement: str) -> list[str]:
-    """The columns and tables that are not there under their old name once the statement is done."""
+    """Returns the columns and tables that no longer exist under their old name after the statement."""
     found = [column for _table, column in dropped_columns(statement)]
     words = tokens(statement)
     if [token.word for token in words[:2]] == ["DROP", "TABLE"]:
@@ -159,7 +160,7 @@ def removed_names(statement: str) -> list[str]:
 
 
 def dropped_indexes(statement: str) -> list[str]:
-    """The indexes that the statement drops by name."""
+    """Returns the indexes that the statement drops by name."""
     found = tokens(statement)
     if [token.word for token in found[:2]] == ["DROP", "INDEX"]:
         names = [t for t in found[2:] if t.word not in ("IF", "EXISTS", "CONCURRENTLY")]
@@ -174,7 +175,10 @@ def dropped_indexes(statement: str) -> list[str]:
 
 
 def dropped(statement: str, what: str) -> str | None:
-    """The name of the *what* (``TRIGGER``, ``FUNCTION``) that the statement drops, without its schema."""
+    """Returns the name of the object that the statement drops, without its schema, or None.
+
+    *what*: the kind of the object, ``TRIGGER`` or ``FUNCTION``.
+    """
     found = [t for t in tokens(statement) if t.word not in ("IF", "EXISTS")]
     if [token.word for token in found[:2]] != ["DROP", what] or len(found) < 3:
         return None
@@ -182,6 +186,6 @@ def dropped(statement: str, what: str) -> str | None:
 
 
 def shorten(statement: str, width: int = 120) -> str:
-    """The statement on one line, cut to *width* characters."""
+    """Returns the statement on one line, truncated to *width* characters."""
     line = " ".join(statement.split())
     return line if len(line) <= width else line[: width - 1] + "…"

@@ -1,4 +1,4 @@
-"""What a statement does to the rows and the schema, as far as its text tells. Pure."""
+"""The classification of a statement by its impact on rows and schema, derived from its text. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from online_migrate.sql.lexer import Sort, Token
 
 
 class Impact(enum.Enum):
-    """What a statement does."""
+    """The impact of a statement."""
 
     READ = "changes nothing"
     ROWS = "writes rows"
@@ -22,17 +22,17 @@ class Impact(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Classification:
-    """The impact of a statement; *reason* and *hint* are for a refusal."""
+    """The impact of a statement; *reason* and *hint* are used when it is refused."""
 
     impact: Impact
     reason: str = ""
     hint: str = ""
     recorded: bool = True
-    """False: a query or a setting. The journal neither records nor skips it."""
+    """False: a query or a setting, which the journal neither records nor skips."""
     in_place: bool = False
-    """ADDITIVE only if the server converts no value, which ``ALGORITHM=INPLACE`` makes it say."""
+    """ADDITIVE only if the server converts no value; with ``ALGORITHM=INPLACE`` it refuses a conversion."""
     rewinds: bool = False
-    """It rolls back to a savepoint, and with it a lock that was taken later."""
+    """It rolls back to a savepoint, which releases the locks acquired after the savepoint."""
 
 
 READ = Classification(Impact.READ, recorded=False)
@@ -45,17 +45,17 @@ LATER = "move it into a contract revision after this one, with requires = (): it
 
 
 def refused(reason: str, hint: str = LATER, *, recorded: bool = True) -> Classification:
-    """REFUSED, with the reason and what to write instead."""
+    """Returns REFUSED with the reason, and with the safe form as the hint."""
     return Classification(Impact.REFUSED, reason, hint, recorded=recorded)
 
 
 def control(reason: str, hint: str) -> Classification:
-    """CONTROL, with the reason for which a script with a lock is refused."""
+    """Returns CONTROL with the reason for which it is refused in a script that holds a lock."""
     return Classification(Impact.CONTROL, reason, hint, recorded=False)
 
 
 class Words:
-    """The tokens of a statement, read from the left."""
+    """The tokens of a statement, consumed from left to right."""
 
     def __init__(self, tokens: Sequence[Token]) -> None:
         self._tokens = tokens
@@ -66,29 +66,29 @@ class Words:
 
     @property
     def rest(self) -> Sequence[Token]:
-        """The tokens that are not read yet."""
+        """The tokens that are not consumed yet."""
         return self._tokens[self._at :]
 
     @property
     def next(self) -> str:
-        """The next word or mark."""
+        """The next word or mark; empty at the end."""
         return self._tokens[self._at].word if self else ""
 
     def take(self, *words: str) -> bool:
-        """Reads these words if they come next, all of them."""
+        """Consumes *words* if all of them come next; returns whether they did."""
         if tuple(token.word for token in self.rest[: len(words)]) != words:
             return False
         self._at += len(words)
         return True
 
     def any_of(self, *words: str) -> str:
-        """Reads the next word if it is one of these, and gives it."""
+        """Consumes and returns the next word if it is one of *words*; otherwise returns an empty text."""
         found = self.next if self.next in words else ""
         self._at += bool(found)
         return found
 
     def name(self) -> str:
-        """Reads a name with its qualifiers and gives its last part; empty: there is none."""
+        """Consumes a name with its qualifiers and returns its last part; empty if there is no name."""
         if not self or not self.rest[0].names:
             return ""
         found = self.rest[0].text
@@ -99,26 +99,26 @@ class Words:
         return found
 
     def value(self) -> bool:
-        """Reads one name, number, text or variable."""
+        """Consumes one name, number, text or variable; returns whether there was one."""
         if not self or self.rest[0].sort is Sort.MARK:
             return False
         self._at += 1
         return True
 
     def number(self) -> bool:
-        """Reads a number."""
+        """Consumes a number; returns whether there was one."""
         if not self or self.rest[0].sort is not Sort.NUMBER:
             return False
         self._at += 1
         return True
 
     def any_(self) -> None:
-        """Reads one token, whatever it is."""
+        """Consumes one token of any kind."""
         self._at += bool(self)
 
 
 def by_commas(tokens: Sequence[Token]) -> list[Sequence[Token]]:
-    """The parts between the commas that stand in no parenthesis."""
+    """Returns the parts between the commas that are not inside parentheses or brackets."""
     parts: list[list[Token]] = [[]]
     depth = 0
     for token in tokens:

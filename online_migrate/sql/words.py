@@ -1,6 +1,6 @@
-"""Statements that are read word by word. Pure.
+"""Derives the effects of statements that sqlglot does not parse, token by token. Pure.
 
-sqlglot gives some statements back as they are, and takes the body of a trigger for several statements.
+sqlglot returns some statements unparsed, and splits the body of a trigger into several statements.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from online_migrate.sql.reading import Found, folded
 
 _ROUTINES = frozenset({"PROCEDURE", "FUNCTION", "EVENT"})
 _HEAD = 8000
-"""So many characters are read word by word: the names are at the beginning, and a body may be long."""
+"""The number of characters that are tokenized: the names are at the beginning, and a body may be long."""
 
 
 class Words:
-    """Statements that sqlglot gives back as they are, and bodies that it takes for several statements."""
+    """The tokens of a statement that sqlglot does not parse, or whose body it splits into statements."""
 
     def __init__(self, statement: str, server: str) -> None:
         import sqlglot
@@ -32,7 +32,7 @@ class Words:
             self._tokens = sqlglot.tokenize(statement[:_HEAD], read)
         self.verb = self._word(0)
         if self.verb == "RENAME":
-            # To sqlglot the rest is one word.
+            # sqlglot returns the rest of the statement as one token.
             with contextlib.suppress(SqlglotError):
                 rest = [token for text in self._tokens[1:2] for token in sqlglot.tokenize(text.text, read)]
                 self._tokens = [*self._tokens[:1], *rest]
@@ -43,7 +43,7 @@ class Words:
         return str(self._tokens[at].text).upper()
 
     def effects(self) -> Found | None:
-        """None: its tree is to be read."""
+        """Returns the effects; None if the syntax tree of the statement must be read instead."""
         if self.verb == "CREATE":
             return self._created()
         if self.verb == "RENAME" and self._word(1) in ("TABLE", "TABLES"):
@@ -117,7 +117,7 @@ class Words:
         return Found([Effect("constraint", name, table, schema, changed=True, facts=facts)])
 
     def _name(self, at: int) -> tuple[str | None, str, int]:
-        """(schema, name, where the next word stands) of what is named at a place."""
+        """Returns (schema, name, position of the next word) of the object named at position *at*."""
         if at >= len(self._tokens):
             return None, "", at
         first = self._plain(at)

@@ -1,8 +1,8 @@
-"""The bookkeeping tables, and every query on them.
+"""The engine's bookkeeping tables, and every query on them.
 
-The tables are created and changed by the engine's own expand and contract scripts; what stands here is
-how this version of the engine reads and writes them. Times are UTC without a zone. Keys of rows and the
-like are kept as JSON text, which every server stores alike.
+The engine's own expand and contract scripts create and change the tables. This package defines how this
+version of the engine reads and writes them. Times are stored in UTC without a time zone. Row keys and
+similar values are stored as JSON text, which every server stores in the same way.
 """
 
 from online_migrate.state import latency_probe

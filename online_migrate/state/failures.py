@@ -13,12 +13,15 @@ from online_migrate.state.told import storable
 
 
 def key_hash(encoded_key: str) -> str:
-    """What a key is found by: a key can be longer than any index entry."""
+    """Returns the hash by which a key is found: a key can be longer than an index entry may be."""
     return hashlib.sha256(encoded_key.encode()).hexdigest()
 
 
 def record_failures(connection: Connection, name: str, run: str, failures: Mapping[str, str]) -> None:
-    """Records rows (encoded key: error) as failed in this *run*, in the transaction of their chunk."""
+    """Records rows as failed in this *run*, in the transaction of their chunk.
+
+    *failures*: encoded key -> error.
+    """
     if not failures:
         return
     forget_failures(connection, name, failures)
@@ -39,12 +42,12 @@ def record_failures(connection: Connection, name: str, run: str, failures: Mappi
 
 
 def reset_failures(connection: Connection, name: str) -> None:
-    """The rows that failed are tried again, by whoever is at *name*: they belong to no run any more."""
+    """Removes the run from the failed rows of data migration *name*, so that any run of it retries them."""
     connection.execute(sa.update(failure).where(failure.c.name == name).values(run=""))
 
 
 def forget_failures(connection: Connection, name: str, encoded_keys: Iterable[str]) -> None:
-    """Takes rows out of the list of failed ones: they are migrated, or gone."""
+    """Deletes the failure records of rows that have been migrated or no longer exist."""
     hashes = [key_hash(key) for key in encoded_keys]
     for start in range(0, len(hashes), 500):
         connection.execute(
@@ -55,7 +58,7 @@ def forget_failures(connection: Connection, name: str, encoded_keys: Iterable[st
 
 
 def failed_keys(connection: Connection, name: str, *, run: str | None = None) -> list[tuple[str, str, str]]:
-    """(encoded key, error, run) of the rows recorded as failed, only those of *run* if given."""
+    """Returns (encoded key, error, run) of the rows recorded as failed; only those of *run*, if given."""
     query = sa.select(failure.c.row_key, failure.c.error, failure.c.run).where(failure.c.name == name)
     if run is not None:
         query = query.where(failure.c.run == run)

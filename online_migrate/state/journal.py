@@ -1,4 +1,4 @@
-"""The journal of a revision whose statements commit by themselves."""
+"""The journal of a revision whose statements commit implicitly."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from sqlalchemy.engine import Connection
 from online_migrate.state.tables import journal
 
 INTENT = "*"
-"""The digest of the row that stands for the revision itself; the other rows are its statements."""
+"""The digest of the row that represents the revision itself; the other rows are its statements."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A statement of a revision that was begun, or done; or, with digest ``*``, the revision itself."""
+    """A statement of a revision that was started or completed; with digest ``*``, the revision itself."""
 
     revision: str
     digest: str
@@ -33,17 +33,18 @@ class Entry:
 
     @property
     def done(self) -> bool:
+        """True if the statement, or the revision, is recorded as completed."""
         return self.state == "done"
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What was noted with the intent."""
+        """The facts that were recorded with the intent."""
         facts: dict[str, Any] = json.loads(self.undo or "{}")
         return facts
 
 
 def journal_entries(connection: Connection, revision: str) -> list[Entry]:
-    """The entries of *revision*, in the order in which they were begun."""
+    """Returns the entries of *revision*, in the order in which they were started."""
     rows = connection.execute(
         sa.select(journal).where(journal.c.revision == revision).order_by(journal.c.position)
     )
@@ -51,15 +52,15 @@ def journal_entries(connection: Connection, revision: str) -> list[Entry]:
 
 
 def open_revisions(connection: Connection) -> list[str]:
-    """The revisions that were begun and not finished."""
+    """Returns the revisions that were started and not finished, sorted."""
     query = sa.select(journal.c.revision).where(journal.c.digest == INTENT, journal.c.state == "started")
     return sorted(connection.scalars(query))
 
 
 def put_entry(connection: Connection, entry: Entry, *, known: bool) -> None:
-    """Writes an entry; *known*: over the one with the same identity.
+    """Inserts an entry; *known*: updates the entry with the same revision, digest and occurrence instead.
 
-    Never a DELETE of what may not be there: MySQL would lock the gap, and with it the other connection
+    Never deletes an entry that may not exist: MySQL would take a gap lock, which blocks the other connection
     that writes entries.
     """
     values = dataclasses.asdict(entry)
@@ -71,7 +72,7 @@ def put_entry(connection: Connection, entry: Entry, *, known: bool) -> None:
 
 
 def remove_entry(connection: Connection, entry: Entry) -> None:
-    """Forgets an entry: the server said that the statement was not applied, or it was undone."""
+    """Deletes an entry, after the server reported that its statement was not applied, or it was undone."""
     connection.execute(
         sa.delete(journal).where(
             journal.c.revision == entry.revision,
@@ -82,5 +83,5 @@ def remove_entry(connection: Connection, entry: Entry) -> None:
 
 
 def close_journal(connection: Connection, revision: str) -> None:
-    """Ends the journal of a revision; called in the transaction that writes the version row."""
+    """Deletes the journal of a revision; called in the transaction that writes the version row."""
     connection.execute(sa.delete(journal).where(journal.c.revision == revision))

@@ -1,4 +1,4 @@
-"""The record of each data migration: how far it is, and what came of it."""
+"""The record of each data migration: its progress and its result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from online_migrate.state.told import storable
 
 
 class Status(enum.StrEnum):
-    """Where a data migration stands."""
+    """The status of a data migration."""
 
     RUNNING = "running"
     PAUSED = "paused"
@@ -28,7 +28,7 @@ class Status(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """What is recorded of a data migration."""
+    """The record of a data migration."""
 
     name: str
     status: Status
@@ -50,19 +50,22 @@ def _record(row: sa.Row[Any]) -> Record:
 
 
 def get_record(connection: Connection, name: str, *, for_update: bool = False) -> Record | None:
-    """The record of data migration *name*; *for_update* makes other runners wait until the commit."""
+    """Returns the record of data migration *name*, or None.
+
+    *for_update*: locks the record, so that other runners wait until the commit.
+    """
     query = sa.select(data_migration).where(data_migration.c.name == name)
     row = connection.execute(query.with_for_update() if for_update else query).one_or_none()
     return None if row is None else _record(row)
 
 
 def all_records(connection: Connection) -> dict[str, Record]:
-    """Every record, by name."""
+    """Returns every record, by name."""
     return {row.name: _record(row) for row in connection.execute(sa.select(data_migration))}
 
 
 def start_record(connection: Connection, name: str) -> None:
-    """Records that data migration *name* is being run, for the first time or again."""
+    """Records that data migration *name* is running, for the first time or again."""
     changed = connection.execute(
         sa.update(data_migration)
         .where(data_migration.c.name == name)
@@ -83,7 +86,7 @@ def start_record(connection: Connection, name: str) -> None:
 
 
 def add_done(connection: Connection, name: str, done: int) -> None:
-    """Adds migrated rows to the record."""
+    """Adds *done* migrated rows to the record."""
     connection.execute(
         sa.update(data_migration)
         .where(data_migration.c.name == name)
@@ -92,7 +95,7 @@ def add_done(connection: Connection, name: str, done: int) -> None:
 
 
 def set_checkpoint(connection: Connection, name: str, checkpoint: str | None, *, walked: bool) -> None:
-    """Writes down up to which key every row has been handled; *walked*: up to the end of the table."""
+    """Records the encoded key up to which every row was processed; *walked*: up to the end of the table."""
     connection.execute(
         sa.update(data_migration)
         .where(data_migration.c.name == name)
@@ -101,7 +104,7 @@ def set_checkpoint(connection: Connection, name: str, checkpoint: str | None, *,
 
 
 def set_status(connection: Connection, name: str, status: Status, *, error: str | None = None) -> None:
-    """Ends a run of data migration *name*."""
+    """Sets the status, and the error, with which a run of data migration *name* ended."""
     connection.execute(
         sa.update(data_migration)
         .where(data_migration.c.name == name)
@@ -115,7 +118,7 @@ def set_status(connection: Connection, name: str, status: Status, *, error: str 
 
 
 def set_verified(connection: Connection, names: Iterable[str], revision: str) -> None:
-    """Records that contract revision *revision* saw no pending row of these data migrations."""
+    """Records that contract revision *revision* found no pending row of these data migrations."""
     names = list(names)
     if names:
         connection.execute(

@@ -101,27 +101,27 @@ canary = sa.Table(
 
 TABLES = frozenset({*metadata.tables, VERSION_TABLE})
 _OLDEST = (data_migration, failure, journal)
-"""The tables of the engine's first revision: what is there as soon as any state is."""
+"""The tables of the engine's first revision: they exist in every state, also in that of an older engine."""
 
 
 def now() -> datetime.datetime:
-    """The time as it is kept in the tables: UTC, whole seconds, without a zone."""
+    """Returns the current time as the tables store it: UTC, whole seconds, without a time zone."""
     return datetime.datetime.now(datetime.UTC).replace(tzinfo=None, microsecond=0)
 
 
 def this_runner() -> str:
-    """This process, for a person to find it: ``host:pid``."""
+    """Returns the identity of this process for display: ``host:pid``."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def exists(connection: Connection) -> bool:
-    """True if the bookkeeping tables are there."""
+    """Returns True if the bookkeeping tables exist."""
     dialect = dialect_of(connection)
     return all(dialect.has_table(connection, table.name) for table in _OLDEST)
 
 
 def version_rows(connection: Connection, table: str, schema: str | None) -> tuple[str, ...]:
-    """What an Alembic version table holds; nothing if it does not exist."""
+    """Returns the revisions in an Alembic version table, sorted; empty if the table does not exist."""
     if not dialect_of(connection).has_table(connection, table, schema):
         return ()
     version = sa.table(table, sa.column("version_num"), schema=schema)
@@ -129,6 +129,6 @@ def version_rows(connection: Connection, table: str, schema: str | None) -> tupl
 
 
 def partition_known(rows: Sequence[str], known: Iterable[str]) -> tuple[list[str], list[str]]:
-    """(known, unknown) revisions among *rows*."""
+    """Splits *rows* into the revisions that are in *known* and the others: (known, unknown)."""
     names = set(known)
     return [row for row in rows if row in names], [row for row in rows if row not in names]

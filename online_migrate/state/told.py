@@ -1,4 +1,4 @@
-"""Texts that come from anywhere, an error message for one, as the bookkeeping tables can hold them."""
+"""Converts arbitrary text, such as an error message, to text that the bookkeeping tables can store."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def storable(connection: Connection, text: str) -> str: ...
 @overload
 def storable(connection: Connection, text: None) -> None: ...
 def storable(connection: Connection, text: str | None) -> str | None:
-    r"""*text* with an escape such as ``\u0436`` for each character that the database cannot hold.
+    r"""Returns *text* with an escape such as ``\u0436`` for each character that the database cannot store.
 
-    To record why a row failed must not fail itself.
+    This keeps the recording of a row's error from failing itself.
     """
     if text is None or (text.isascii() and "\0" not in text):
         return text

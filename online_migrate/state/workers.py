@@ -1,9 +1,10 @@
-"""Who works on a data migration, on which keys, and how far the ranges of keys were handed out.
+"""The workers of a data migration, the key ranges that they hold, and the progress of assigning ranges.
 
-A walk hands out *extents*, ranges of some chunks each, in the order of the key. A worker holds one extent
-at a time; its row here is its lease: it says from where on the extent is still to be done, and it moves in
-the transaction of each chunk. Whoever takes over the extent of a dead worker deletes the dead one's row,
-so that a worker that was only frozen finds out before it commits.
+A walk assigns key ranges of several chunks each, in the order of the key. A worker holds one key range at a
+time. Its row in this table is its lease: the row contains the key after which the range is still to be
+processed, and it is updated in the transaction of each chunk. A worker that takes over the key range of a
+dead worker deletes the row of the dead worker, so that a worker that was only suspended detects the loss of
+its lease before it commits. (The column ``extent`` holds the number of the key range.)
 """
 
 from __future__ import annotations
@@ -21,39 +22,39 @@ from online_migrate.state.tables import now, this_runner, walk, worker
 from online_migrate.state.told import storable
 
 Epoch = sa.ColumnElement[int]
-"""The server's own clock in SQL, in whole seconds: the clocks of several machines never agree."""
+"""The server's clock as a SQL expression, in whole seconds: the clocks of several hosts never agree."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Walk:
-    """How far the ranges of one data migration were handed out."""
+    """How far the key ranges of one data migration have been assigned."""
 
     name: str
     run: str
-    """Rows that fail are tried once in a run."""
+    """The id of the run; a row that fails is tried once in a run."""
     sweep: int
-    """0: the walk over the whole table; above: how often we went back for pending rows."""
+    """0: the walk over the whole table; above 0: the number of the sweep for rows that are pending again."""
     frontier: str | None
-    """The encoded key up to which ranges were handed out."""
+    """The encoded key up to which ranges have been assigned."""
     handed_out: bool
-    """There is nothing above the frontier."""
+    """True: no rows are left above the frontier."""
     extents: int
-    """How many were handed out, which is the number of the last one."""
+    """The number of key ranges assigned so far, which is also the number of the last one."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Worker:
-    """A worker, and the range of keys that it holds."""
+    """A worker, and the key range that it holds."""
 
     id: str
     name: str
     runner: str
     range_number: int | None
-    """Number of the extent in its hands; a lower number is a lower range."""
+    """The number of the key range that it holds; a lower number is a lower key range."""
     lower_key: str | None
     upper_key: str | None
     done: int
-    """Rows that are not yet added to the record."""
+    """Migrated rows that are not yet added to the record."""
     seconds_since_heartbeat: int
     """Seconds since its last heartbeat."""
     started_at: datetime.datetime
@@ -61,21 +62,27 @@ class Worker:
     rate: float | None
     waits_for: str | None
     released: bool = False
-    """It has ended, and left its range to the other workers: its heartbeat is taken back."""
+    """True: the worker has ended and released its key range to the other workers; its heartbeat is 0."""
 
 
 # --- the walk ------------------------------------------------------------------------------------
 
 
 def get_walk(connection: Connection, name: str, *, for_update: bool = False) -> Walk | None:
-    """How far the walk of data migration *name* is; *for_update*: and nobody moves it until we have."""
+    """Returns the walk of data migration *name*, or None.
+
+    *for_update*: locks the row, so that no other session advances the walk before this transaction ends.
+    """
     query = sa.select(walk).where(walk.c.name == name)
     row = connection.execute(query.with_for_update() if for_update else query).one_or_none()
     return None if row is None else Walk(**(dict(row._mapping) | {"handed_out": bool(row.handed_out)}))
 
 
 def put_walk(connection: Connection, new: Walk, *, known: bool) -> None:
-    """Writes how far it is; whoever calls this holds the lock of the data migration's record."""
+    """Writes the progress of a walk; the caller must hold the lock on the record of the data migration.
+
+    *known*: the row exists and is updated; otherwise it is inserted.
+    """
     values = dataclasses.asdict(new)
     if not known:
         connection.execute(sa.insert(walk).values(**values))
@@ -83,11 +90,11 @@ def put_walk(connection: Connection, new: Walk, *, known: bool) -> None:
     connection.execute(sa.update(walk).where(walk.c.name == values.pop("name")).values(**values))
 
 
-# --- its workers ---------------------------------------------------------------------------------
+# --- the workers ---------------------------------------------------------------------------------
 
 
 def workers_of(connection: Connection, name: str, epoch: Epoch) -> list[Worker]:
-    """Everybody who is written down as working on *name*, the lowest range first."""
+    """Returns the registered workers of data migration *name*, the one with the lowest key range first."""
     as_they_are = [column for column in worker.c if column.name not in ("heartbeat", "extent")]
     rows = connection.execute(
         sa.select(
@@ -105,12 +112,12 @@ def workers_of(connection: Connection, name: str, epoch: Epoch) -> list[Worker]:
 
 
 def has_workers(connection: Connection) -> bool:
-    """False for the state of an older engine, which commands that only read leave as it is."""
+    """Returns False if the state was made by an older engine; commands that only read do not upgrade it."""
     return dialect_of(connection).has_table(connection, worker.name)
 
 
 def register(connection: Connection, id: str, name: str, epoch: Epoch) -> None:
-    """A new worker, with nothing in its hands."""
+    """Registers a new worker, which holds no key range yet."""
     connection.execute(
         sa.insert(worker).values(
             id=id, name=name, runner=this_runner(), done=0, heartbeat=epoch, started_at=now()
@@ -121,9 +128,9 @@ def register(connection: Connection, id: str, name: str, epoch: Epoch) -> None:
 def assign_range(
     connection: Connection, id: str, name: str, key_range: int, lower: str | None, upper: str, epoch: Epoch
 ) -> int:
-    """Gives an extent to worker *id*, who is written down again if somebody took it for dead.
+    """Assigns a key range to worker *id*; registers the worker again if it was removed as dead.
 
-    Gives the rows that it had done and that no record has.
+    Returns the number of rows that the worker has migrated and that are not in the record yet.
     """
     done = connection.scalar(sa.select(worker.c.done).where(worker.c.id == id).with_for_update())
     if done is None:
@@ -134,7 +141,10 @@ def assign_range(
 
 
 class Advance:
-    """Moves the beginning of what a worker holds; in the transaction of each chunk, so it is built once."""
+    """Advances the lower bound of a worker's lease in the transaction of each chunk.
+
+    The statements are built once, because they are executed for every chunk.
+    """
 
     def __init__(self, epoch: Epoch) -> None:
         mine = sa.and_(worker.c.id == sa.bindparam("worker"), worker.c.extent == sa.bindparam("held"))
@@ -160,9 +170,13 @@ class Advance:
         lower: str | None,
         done: int,
     ) -> bool:
-        """From *before*, None at the start of the table, up to *lower*; None: the extent is finished.
+        """Advances the lease from *before* to *lower*.
 
-        False: roll back. It is not its own any more, or does not begin there: that chunk is done already.
+        *before*: the encoded key at which the lease begins; None: the start of the table.
+        *lower*: the encoded key up to which the rows are done; None: the key range is finished.
+
+        Returns False if the caller must roll back: the worker no longer holds the key range, or the lease
+        does not begin at *before*, because that chunk is committed already.
         """
         values: dict[str, Any] = {"worker": id, "held": key_range, "more": done}
         known = before is not None
@@ -174,34 +188,43 @@ class Advance:
 
 
 def update_heartbeat(connection: Connection, facts: Mapping[str, Mapping[str, Any]], epoch: Epoch) -> None:
-    """Says that workers are alive; *facts*: id -> chunk_size, rate, waits_for."""
+    """Updates the heartbeats of workers.
+
+    *facts*: worker id -> the values of ``chunk_size``, ``rate`` and ``waits_for``, as far as they are known.
+    """
     for id, values in facts.items():
         said = {"waits_for": storable(connection, values["waits_for"])} if "waits_for" in values else {}
         _update(connection, worker.c.id == id, heartbeat=epoch, **{**values, **said})
 
 
 def lock_worker(connection: Connection, id: str) -> bool:
-    """Makes the chunk of worker *id* wait before its commit; False if it is just about to commit, or gone."""
+    """Locks the row of worker *id*, so that its chunk has to wait before it commits.
+
+    Returns False if the row is locked, because the worker is about to commit, or does not exist.
+    """
     query = sa.select(worker.c.id).where(worker.c.id == id).with_for_update(skip_locked=True)
     return connection.execute(query).one_or_none() is not None
 
 
 def delete_worker(connection: Connection, id: str) -> int:
-    """Deletes worker *id*; gives the rows that it had done and that no record has."""
+    """Deletes worker *id*; returns the number of its migrated rows that are not in the record yet."""
     done = connection.scalar(sa.select(worker.c.done).where(worker.c.id == id).with_for_update())
     connection.execute(sa.delete(worker).where(worker.c.id == id))
     return int(done or 0)
 
 
 def unrecorded_done(connection: Connection, name: str) -> int:
-    """Rows that workers have done and that the record of *name* does not hold yet."""
+    """Returns the number of rows that the workers of *name* have migrated and its record does not contain."""
     if not has_workers(connection):
         return 0
     return int(connection.scalar(sa.select(sa.func.sum(worker.c.done)).where(worker.c.name == name)) or 0)
 
 
 def watermark(walk: Walk | None, workers: Sequence[Worker]) -> str | None:
-    """The encoded key up to which every row has been handled, whatever order chunks are finished in."""
+    """Returns the encoded key up to which every row has been processed.
+
+    It is correct in whatever order chunks are finished; None: the start of the table.
+    """
     held = [one for one in workers if one.range_number is not None]
     if held:
         return min(held, key=lambda one: one.range_number or 0).lower_key

@@ -1,1 +1,1 @@
-"""Values that are written exactly as they were read."""
+"""Codecs that write values exactly as they were read."""

@@ -1,8 +1,8 @@
-"""Python values that remember what the server stores, because they do not say it by themselves.
+"""Python values that carry the stored form of a value that their Python type cannot represent.
 
-An interval of one month is a timedelta of 30 days, which would be written back as another interval. So it is
-read as an instance of a subclass of timedelta that keeps the text of the server. A value that was computed
-from it is a plain one.
+An interval of one month is read as a timedelta of 30 days, which would be written back as another interval.
+It is therefore read as an instance of a subclass of timedelta that keeps the server's text. A value that is
+computed from it is a plain value.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ V = TypeVar("V")
 
 
 class Carried:
-    """A mixin: the value that the server stores is in *stored*."""
+    """A mixin for values whose stored form is in *stored*."""
 
     stored: Any
-    """Missing in an instance that Python made of another one, by ``replace`` for example."""
+    """The stored form; missing in an instance that Python derived from another, such as by ``replace``."""
 
 
 def _moment(cls: Any, value: Any) -> Any:
@@ -56,18 +56,18 @@ _COPIES: dict[type, Callable[[Any, Any], Any]] = {
     **{base: lambda cls, value: cls(value) for base in (str, int, float, decimal.Decimal, dict, list)},
     MultiRange: lambda cls, value: cls(value),
 }
-"""How an instance of a class is made of one of its base class, or the other way round."""
+"""Functions that convert an instance of the base class to the carrying subclass, or the other way round."""
 _CLASSES = {base: type(base.__name__, (Carried, base), {"__module__": __name__}) for base in _COPIES}
 _BASES = {carrying: base for base, carrying in _CLASSES.items()}
 
 
 def can_carry(value: object) -> bool:
-    """False for what has no subclass: True, False, None, bytes."""
+    """Returns False for a value whose type has no carrying subclass: True, False, None, bytes."""
     return type(value) in _CLASSES
 
 
 def carry(value: V, stored: object) -> V:
-    """*value*, which remembers what is *stored*."""
+    """Returns *value* as an instance of the carrying subclass, with its stored form *stored*."""
     base = type(value)
     carried = _COPIES[base](_CLASSES[base], value)
     object.__setattr__(carried, "stored", stored)
@@ -76,7 +76,7 @@ def carry(value: V, stored: object) -> V:
 
 
 def plain(value: V) -> V:
-    """*value* as an instance of the class that it stands for, which every driver knows."""
+    """Returns *value* as an instance of its base class, which every driver supports."""
     base = _BASES.get(type(value))
     if base is None:
         return value

@@ -1,4 +1,4 @@
-"""JSON that is written back as it was read: with numbers that no float holds, and as the same text."""
+"""JSON documents that are written back as they were read: with exact numbers, and as the same text."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from online_migrate.values.exact import Codec
 
 
 class JSONNull:
-    """The document ``null``, which is a value; a column without a value is None.
+    """The JSON document ``null``, which is a value; a column that is NULL in SQL is None.
 
-    It is false, and equal to None.
+    An instance is false, and equal to None.
     """
 
     def __init__(self, stored: str = "null") -> None:
@@ -43,17 +43,17 @@ def _integer(text: str) -> float:
     try:
         return int(text)
     except ValueError:
-        # Python reads no integer of more than some thousand digits.
+        # Python refuses to parse an integer of more than some thousand digits.
         return carry(float(text), text)
 
 
 def loads(text: str) -> Any:
-    """A document, whose numbers remember their text where a float says less."""
+    """Parses a document; a number that a float cannot represent exactly carries its text."""
     return json.loads(text, parse_float=_number, parse_int=_integer)
 
 
 def dumps(value: Any) -> str:
-    """The text of a document."""
+    """Returns the text of a document."""
     return _written(value) if _remembers(value) else json.dumps(value)
 
 
@@ -67,7 +67,7 @@ def _remembers(value: Any) -> bool:
 
 def _written(value: Any) -> str:
     if isinstance(value, dict):
-        # A key is written as the standard library writes it: true, 1 and null are keys as well.
+        # Keys are serialized by the standard library, because true, 1 and null are keys as well.
         return f"{{{', '.join(f'{_key(key)}: {_written(inner)}' for key, inner in value.items())}}}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_written, value))}]"
@@ -84,11 +84,11 @@ def _key(key: Any) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class JSONCodec(Codec):
-    """JSON; *as_text*: the server keeps the text, not only what it says."""
+    """JSON; *as_text*: the server stores the text itself and not only the parsed document."""
 
     as_text: bool = False
     cast: bool = False
-    """The driver has to be kept from reading it."""
+    """The column is selected as text, so that the driver does not parse it."""
 
     def select(self, column: Any) -> Any:
         return sa.cast(column, sa.Text()) if self.cast else column

@@ -1,7 +1,7 @@
-"""A column's type under which a value is read, and written back, exactly.
+"""Column types under which a value is read and written back exactly.
 
-The user's own expressions keep SQLAlchemy's types. These are for the statements of the engine: they read the
-rows for a function of a row, and write what it gave.
+User expressions keep SQLAlchemy's types. The types of this module are used in the statements of the engine
+that read the rows for a row function and write the values that the function returned.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ _INFO = "online_migrate_exact"
 
 @dataclasses.dataclass(frozen=True)
 class Codec:
-    """What the driver gives <-> what a function of a row sees."""
+    """Converts between the driver's values and the values that are passed to a row function."""
 
     def select(self, column: Any) -> Any:
-        """How the column is read, in SQL."""
+        """Returns the SQL expression with which the column is read."""
         return column
 
     def decode(self, stored: Any) -> Any:
-        """A natural Python value; *stored* itself if there is none."""
+        """Returns the natural Python value for *stored*; *stored* itself if there is none."""
         return stored
 
     def decode_key(self, stored: Any) -> Any:
-        """The same for a part of a key, which is only found again, shown, and kept in a checkpoint."""
+        """Returns the value of a part of a key, which is only used in queries, messages and checkpoints."""
         return self.decode(stored)
 
     def encode(self, value: Any) -> Any:
-        """What the driver is given; *value* itself where the driver knows better."""
+        """Returns the value that is passed to the driver; *value* itself where the driver converts it."""
         return value
 
     def is_changed(self, value: Any) -> bool:
-        """True if *value*, which remembers what was stored, was changed since it was read."""
+        """Returns True if *value*, which carries its stored form, was changed after it was read."""
         return False
 
 
 class Exact(sa.types.UserDefinedType[Any]):
-    """The type of a column, *plain* to SQLAlchemy, in the statements of the engine."""
+    """The type of a column in the statements of the engine; *plain*: SQLAlchemy's type of the column."""
 
     cache_ok = True
 
@@ -64,7 +64,7 @@ class Exact(sa.types.UserDefinedType[Any]):
 
         def process(value: Any) -> Any:
             if value is None or (is_key and isinstance(value, str)):
-                # The text of a key is what the server wrote itself.
+                # The text of a key was produced by the server itself.
                 return value
             if isinstance(value, Carried) and hasattr(value, "stored") and not is_changed(value):
                 return value.stored
@@ -78,35 +78,35 @@ class Exact(sa.types.UserDefinedType[Any]):
 
 
 def mark(column: sa.Column[Any], codec: Codec | None) -> None:
-    """Says how a reflected column is read and written exactly; None: as SQLAlchemy does it."""
+    """Sets the codec with which a reflected column is read and written exactly; None: SQLAlchemy's type."""
     if codec is not None:
         column.info[_INFO] = codec
 
 
 def exact_type(column: sa.Column[Any]) -> sa.types.TypeEngine[Any]:
-    """The type under which a column is written."""
+    """Returns the type under which a column is written."""
     codec = column.info.get(_INFO)
     return column.type if codec is None else Exact(column.type, codec)
 
 
 def exact_column(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
-    """A column as it is read for a function of a row."""
+    """Returns the expression with which a column is read for a row function."""
     codec = column.info.get(_INFO)
     return column if codec is None else sa.type_coerce(column, Exact(column.type, codec))
 
 
 def exact_key(column: sa.Column[Any], codec: Codec | None) -> sa.ColumnElement[Any]:
-    """A column of a key as it is read and compared."""
+    """Returns the expression with which a key column is read and compared."""
     return column if codec is None else sa.type_coerce(column, Exact(column.type, codec, key=True))
 
 
 def column_of(expression: sa.ColumnElement[Any]) -> sa.Column[Any] | None:
-    """The column that *expression* is but for its type; None if it is another expression."""
+    """Returns the column of which *expression* is at most a type coercion; None for any other expression."""
     if isinstance(expression, sa.TypeCoerce):
         expression = expression.clause
     return expression if isinstance(expression, sa.Column) else None
 
 
 def plain_type(type_: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:
-    """SQLAlchemy's own type."""
+    """Returns SQLAlchemy's own type for *type_*."""
     return type_.plain if isinstance(type_, Exact) else type_

@@ -1,4 +1,4 @@
-"""Values of MySQL and MariaDB, read so that nothing of them is lost on the way."""
+"""Codecs that read values of MySQL and MariaDB without loss."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ from online_migrate.values.exact import Codec
 
 
 class Unknown(sa.types.NullType):
-    """A type that SQLAlchemy does not know, with its arguments: VECTOR(3)."""
+    """A type that SQLAlchemy does not support, with its arguments: VECTOR(3)."""
 
     def __init__(self, *_arguments: Any, **_options: Any) -> None:
         super().__init__()
 
 
 class TypeNames(dict[str, Any]):
-    """SQLAlchemy's types by their names. One with arguments that it does not know is an error there."""
+    """SQLAlchemy's types by name, with :class:`Unknown` for the others.
+
+    SQLAlchemy raises an error for an unsupported type name with arguments.
+    """
 
     def __missing__(self, name: str) -> Any:
         return Unknown
@@ -32,7 +35,10 @@ class TypeNames(dict[str, Any]):
 
 @dataclasses.dataclass(frozen=True)
 class MomentCodec(Codec):
-    """Dates and times, as text: mysqlclient reads 0000-00-00 as NULL. What no date is comes as its text."""
+    """Dates and times, read as text, because mysqlclient returns 0000-00-00 as None.
+
+    A value that is no valid date is returned as its text.
+    """
 
     parse: Callable[[str], Any]
 
@@ -67,7 +73,10 @@ def _time(stored: str) -> datetime.time | datetime.timedelta:
 
 
 class TimeCodec(MomentCodec):
-    """Times: a ``time`` within a day, a ``timedelta`` beyond it. PyMySQL writes -00:30 as -01:30."""
+    """Times: a ``time`` within a day, a ``timedelta`` otherwise.
+
+    A ``timedelta`` is written as text, because PyMySQL writes -00:30 as -01:30.
+    """
 
     def encode(self, value: Any) -> Any:
         if not isinstance(value, datetime.timedelta):
@@ -80,18 +89,21 @@ class TimeCodec(MomentCodec):
 
 
 class FloatCodec(Codec):
-    """Numbers that the server shows with fewer digits than they have."""
+    """Floating-point numbers, which the server returns with fewer digits than it stores."""
 
     def select(self, column: Any) -> Any:
         return column + sa.literal_column("0E0")
 
 
 class EnumCodec(Codec):
-    """The text. MySQL says ? for some characters in a definition, so that SQLAlchemy refuses them."""
+    """Enum values, as text.
+
+    MySQL returns ``?`` for some characters of an enum definition, so SQLAlchemy refuses the stored values.
+    """
 
 
 class SetCodec(Codec):
-    """The same, as a set of texts."""
+    """Values of a SET column, as a set of texts; read as text for the same reason as enums."""
 
     def decode(self, stored: Any) -> Any:
         return set(filter(None, stored.split(",")))
@@ -101,7 +113,7 @@ class SetCodec(Codec):
 
 
 class BytesCodec(Codec):
-    """Types that no driver knows."""
+    """Types that no driver supports, read as bytes through ``HEX()``."""
 
     def select(self, column: Any) -> Any:
         return sa.func.hex(column)
@@ -139,5 +151,5 @@ _BY_NAME: dict[str, Codec] = {
 
 
 def codec_of(name: str) -> Codec | None:
-    """How values of a type, called as in information_schema, are read and written; None: as by the driver."""
+    """Returns the codec of type *name*, as in information_schema; None: the driver's conversion is exact."""
     return _BY_NAME.get(name.lower())

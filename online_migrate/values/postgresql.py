@@ -1,4 +1,4 @@
-"""Values of PostgreSQL, read as its own text where Python's type, or the driver, says less than that."""
+"""Codecs that read values of PostgreSQL as text where the Python type or the driver loses information."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from online_migrate.values.exact import Codec
 
 
 def codec_of(type_: sa.types.TypeEngine[Any]) -> Codec | None:
-    """How values of a column of *type_* are read and written; None: the driver does it exactly."""
+    """Returns the codec for a column of *type_*; None: the driver's conversion is exact."""
     if isinstance(type_, postgresql.DOMAIN):
         return codec_of(type_.data_type)
     if isinstance(type_, sa.ARRAY):
@@ -37,7 +37,7 @@ def codec_of(type_: sa.types.TypeEngine[Any]) -> Codec | None:
 
 
 class _AsText(Codec):
-    """Read as text, so that no driver makes something of it."""
+    """Values that are read as text, so that the driver does not convert them."""
 
     def select(self, column: Any) -> Any:
         return sa.cast(column, sa.Text())
@@ -45,11 +45,14 @@ class _AsText(Codec):
 
 @dataclasses.dataclass(frozen=True)
 class MomentCodec(_AsText):
-    """Dates and times. What Python's type does not hold comes as its text: infinity, 44 BC, 24:00."""
+    """Dates and times.
+
+    A value that Python's type cannot represent is returned as its text: infinity, 44 BC, 24:00.
+    """
 
     parse: Callable[[str], Any]
     digits: int
-    """Before the first separator: Python would read other forms of a date as well."""
+    """The number of digits before the first separator, checked because Python parses other forms as well."""
     separator: str
 
     def decode(self, stored: Any) -> Any:
@@ -75,7 +78,7 @@ _INTERVAL = re.compile(
 
 
 class IntervalCodec(_AsText):
-    """Intervals. Months and days of 25 hours are kept, though a timedelta knows neither."""
+    """Intervals. Months and days of 25 hours are preserved, although a timedelta represents neither."""
 
     def decode(self, stored: Any) -> Any:
         found = _INTERVAL.fullmatch(stored)
@@ -107,10 +110,13 @@ class IntervalCodec(_AsText):
 
 
 class NumberCodec(Codec):
-    """Numbers, which drivers read exactly. Written as text: psycopg2 writes -0.0 as 0, infinity as NaN."""
+    """Numbers, which the drivers read exactly.
+
+    They are written as text, because psycopg2 writes -0.0 as 0 and infinity as NaN.
+    """
 
     def decode_key(self, stored: Any) -> Any:
-        # To Python NaN is not the same key as NaN.
+        # In Python NaN is not equal to NaN, so as a key it is kept as text.
         return stored if stored == stored else "NaN"
 
     def encode(self, value: Any) -> Any:
@@ -119,12 +125,12 @@ class NumberCodec(Codec):
         return str(value) if isinstance(value, decimal.Decimal) else value
 
 
-# --- values inside of values ---------------------------------------------------------------------
+# --- elements and bounds -------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """Elements of arrays, and bounds of ranges: text <-> value."""
+    """Converts between text and value for an element of an array or a bound of a range."""
 
     read: Callable[[str], Any]
     write: Callable[[Any], Any]
@@ -209,7 +215,7 @@ _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 @dataclasses.dataclass(frozen=True)
 class ArrayCodec(_AsText):
-    """Arrays, of any dimensions, as lists."""
+    """Arrays of any number of dimensions, as lists."""
 
     item: Item
 
@@ -260,7 +266,7 @@ _RANGE = re.compile(r'empty|([\[(])("(?:[^"\\]|\\.|"")*"|[^,"]*),("(?:[^"\\]|\\.
 
 @dataclasses.dataclass(frozen=True)
 class RangeCodec(_AsText):
-    """Ranges. A bound that Python's type does not hold is its text: infinity."""
+    """Ranges. A bound that Python's type cannot represent is its text: infinity."""
 
     bound: Item
 
@@ -272,7 +278,7 @@ class RangeCodec(_AsText):
         return value if self.encode(value) == stored else carry(value, stored)
 
     def range_of(self, found: re.Match[str]) -> Range[Any]:
-        """What was found in a text."""
+        """Returns the range for a match of the range pattern."""
         opening, lower, upper, closing = found.groups()
         if opening is None:
             return Range(empty=True)
@@ -301,7 +307,7 @@ class RangeCodec(_AsText):
 
 
 class MultiRangeCodec(RangeCodec):
-    """Several ranges."""
+    """Multiranges."""
 
     def decode(self, stored: Any) -> Any:
         value = MultiRange([self.range_of(found) for found in _RANGE.finditer(stored)])

@@ -1,7 +1,7 @@
-"""Values of SQLite, where a column holds a value of any storage class, whatever its type is called.
+"""Codecs for SQLite, where a column stores a value of any storage class, whatever its declared type is.
 
-A value that is not what SQLAlchemy would have stored in such a column is read as it is; one that is, in
-another form, remembers that form.
+A value that SQLAlchemy would not have stored in such a column is returned as it is stored. A value that
+SQLAlchemy would have stored in another form carries its stored form.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from online_migrate.values.exact import Codec
 
 @dataclasses.dataclass(frozen=True)
 class MomentCodec(Codec):
-    """Dates and times, which are texts here."""
+    """Dates and times, which SQLite stores as text."""
 
     parse: Callable[[str], Any]
     write: Callable[[Any], str]
@@ -43,13 +43,13 @@ class MomentCodec(Codec):
         if isinstance(value, bytes):
             return value
         if not isinstance(value, datetime.date | datetime.time):
-            # As SQLAlchemy: a text that was made by a program may be no date at all.
+            # As in SQLAlchemy: a text that a program produced may not be a date.
             raise TypeError(f"{value!r} is no date or time")
         return self.write(value)
 
 
 def _moment(value: datetime.date) -> str:
-    """As SQLAlchemy writes it: without its zone."""
+    """Returns the text that SQLAlchemy stores: without the time zone."""
     if not isinstance(value, datetime.datetime):
         value = datetime.datetime(value.year, value.month, value.day)
     return value.replace(tzinfo=None).isoformat(" ", "microseconds")
@@ -65,14 +65,14 @@ def _time(value: Any) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class NumberCodec(Codec):
-    """Numbers with a scale: Decimals that remember the float or the integer that is stored."""
+    """Numbers with a scale, as Decimals that carry the stored float or integer."""
 
     scale: int
 
     def decode(self, stored: Any) -> Any:
         if not isinstance(stored, int | float):
             return stored
-        # As SQLAlchemy reads it, unless that is another number.
+        # As SQLAlchemy reads it, unless rounding to the scale gives another number.
         text = f"{stored:.{self.scale}f}"
         return carry(decimal.Decimal(text if float(text) == stored else repr(stored)), stored)
 
@@ -81,7 +81,7 @@ class NumberCodec(Codec):
 
 
 class BooleanCodec(Codec):
-    """0 and 1; anything else is no boolean."""
+    """Booleans, stored as 0 and 1; any other value is returned as it is stored."""
 
     def decode(self, stored: Any) -> Any:
         return bool(stored) if isinstance(stored, int) and stored in (0, 1) else stored
@@ -91,7 +91,7 @@ class BooleanCodec(Codec):
 
 
 class DocumentCodec(JSONCodec):
-    """JSON in a text. The name JSON is a numeric one: numbers are stored as such."""
+    """JSON, stored as text. The declared type JSON has NUMERIC affinity: a number is stored as a number."""
 
     def encode(self, value: Any) -> Any:
         return value if isinstance(value, bytes) else super().encode(value)
@@ -109,7 +109,7 @@ _CODECS: list[tuple[Any, Codec]] = [
 
 
 def codec_of(type_: sa.types.TypeEngine[Any]) -> Codec | None:
-    """How values of a column of *type_* are read and written; None: as they are stored."""
+    """Returns the codec for a column of *type_*; None: values are read and written as they are stored."""
     if isinstance(type_, sa.Numeric) and not isinstance(type_, sa.Float):
         return NumberCodec(type_._effective_decimal_return_scale)
     return next((codec for kind, codec in _CODECS if isinstance(type_, kind)), None)

@@ -1,1 +1,1 @@
-"""How a table is walked in chunks, by whoever needs it: to move rows, or to verify them."""
+"""Keyset walk of a table in chunks, used to migrate rows and to verify them."""

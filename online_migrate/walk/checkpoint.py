@@ -1,4 +1,4 @@
-"""Keys of rows as text, exactly, so that a walk can go on where it stopped. Pure."""
+"""Exact text encoding of row keys, with which a walk resumes after its checkpoint. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TAG = "$"
 
 
 def encode_key(key: Sequence[Any]) -> str:
-    """The values of a key as JSON text; the same key always gives the same text.
+    """Returns the values of a key as JSON text; the same key always gives the same text.
 
     Raises :class:`TypeError` for a type that no key of the supported servers has.
     """
@@ -22,12 +22,12 @@ def encode_key(key: Sequence[Any]) -> str:
 
 
 def decode_key(text: str) -> tuple[Any, ...]:
-    """What :func:`encode_key` was given."""
+    """Returns the key that :func:`encode_key` was given."""
     return tuple(_decode(value) for value in json.loads(text))
 
 
 def show_key(key: Sequence[Any]) -> str:
-    """The key for a person to read: ``42``, or ``(7, 'a')``."""
+    """Returns the key formatted for display: ``42``, or ``(7, 'a')``."""
     values = [repr(value) if isinstance(value, str | bytes | int | float) else str(value) for value in key]
     return values[0] if len(values) == 1 else f"({', '.join(values)})"
 

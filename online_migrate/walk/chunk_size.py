@@ -1,15 +1,15 @@
-"""How many rows the next chunk gets, so that a chunk takes about as long as it was meant to. Pure.
+"""Controls the number of rows of the next chunk, so that a chunk takes about its target time. Pure.
 
-The time of a chunk is what it holds locks for, what a second writer of the same rows waits, and what a
-kill undoes. Its cost per row is not known beforehand and changes on the way: other rows, other load. So
-the size follows the times that were measured:
+The duration of a chunk is the time for which it holds row locks, the longest wait of another writer of the
+same rows, and the amount of work that a kill undoes. The cost per row is not known in advance and changes
+during the run with the rows and the load. The size therefore follows the measured durations:
 
-* at first it doubles, as long as a chunk takes less than a third of its time;
-* then it grows by half at most, and only when the slower ones of the last chunks leave room for it;
-* a chunk that takes twice its time shrinks the next one at once, in proportion;
-* it stays between a smallest and a largest size;
-* a size that the server refused, or at which connections were lost, is not exceeded for some chunks; after
-  them the limit doubles, until it is none any more.
+* at first the size doubles, as long as a chunk takes less than a third of the target time;
+* afterwards it grows by at most half, and only if the slower ones of the last chunks stay below the target;
+* a chunk that takes more than twice the target time shrinks the next chunk immediately, in proportion;
+* the size stays between a smallest and a largest size;
+* a size that the server refused, or at which connections were lost, is not exceeded for a number of chunks;
+  afterwards the limit doubles repeatedly until it is above the wanted size and is removed.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ import math
 
 @dataclasses.dataclass(frozen=True)
 class SizeLimits:
-    """What the controller may do."""
+    """The parameters of the chunk size controller. Sizes are in rows."""
 
     target: float
-    """Seconds that a chunk should take."""
+    """The target duration of a chunk, in seconds."""
     smallest: int = 10
     largest: int = 50_000
     growth: float = 1.5
-    """By how much the size may grow in one step."""
+    """The largest factor by which the size grows in one step."""
     first_growth: float = 2.0
-    """The same, chunk by chunk, until the first one took about a third of its time."""
+    """The growth factor after each chunk, until a chunk has taken a third of the target time."""
     overshoot: float = 2.0
-    """How many times the target shrinks the next chunk at once."""
+    """A chunk that takes longer than this multiple of the target shrinks the next chunk immediately."""
     memory: int = 8
-    """How many chunks are looked at before the size grows or is corrected."""
+    """The number of recent chunks whose durations are evaluated."""
 
 
 class ResizeReason(enum.StrEnum):
-    """Why the size is what it is."""
+    """The reason for the current chunk size."""
 
     START = "not measured yet"
     KEPT = "as long as it should take"
@@ -50,7 +50,7 @@ class ResizeReason(enum.StrEnum):
 
 
 class ChunkSize:
-    """Follows the times of one worker's chunks."""
+    """The chunk size of one worker, derived from the durations of its chunks."""
 
     def __init__(self, bounds: SizeLimits, start: int) -> None:
         self.limits = bounds
@@ -64,18 +64,19 @@ class ChunkSize:
 
     @property
     def size(self) -> int:
-        """The rows of the next chunk."""
+        """The number of rows of the next chunk."""
         return self._wanted if self._ceiling is None else min(self._wanted, self._ceiling)
 
     @property
     def resize_reason(self) -> ResizeReason:
-        """The reason for that size."""
+        """The reason for the current size."""
         return self._why if self._ceiling is None else ResizeReason.REFUSED
 
     def limit(self, rows: int, *, patience: int) -> int:
-        """No more than *rows* from now on; gives the size of the next chunk.
+        """Limits the next chunks to *rows*; returns the size of the next chunk.
 
-        *patience*: after so many chunks the limit doubles, and so on until it is none any more.
+        *patience*: the number of accepted chunks after which the limit doubles. It doubles again after each
+        *patience* chunks, and is removed when it reaches the wanted size.
         """
         self._ceiling = max(1, rows)
         self._patience, self._accepted = patience, 0
@@ -91,12 +92,12 @@ class ChunkSize:
                 self._ceiling = None
 
     def observe(self, rows: int, seconds: float) -> int:
-        """Takes note of a chunk of *rows* that took *seconds*; gives the size of the next one."""
+        """Records that a chunk of *rows* rows took *seconds*; returns the size of the next chunk."""
         bounds = self.limits
         if rows <= 0 or not math.isfinite(seconds) or seconds < 0:
             return self.size
         if self._ceiling is not None:
-            # Its time says nothing of larger ones, but that it is not too long.
+            # A limited chunk gives no information about larger chunks, unless it took too long itself.
             self._accept()
             if seconds <= bounds.target * bounds.overshoot:
                 return self.size
@@ -104,7 +105,7 @@ class ChunkSize:
         self._since += 1
         if seconds > bounds.target * bounds.overshoot:
             self._ramping_up = False
-            # In proportion to what took so long, which may have been less than a whole chunk.
+            # In proportion to the rows that were measured, which may be fewer than a whole chunk.
             return self._set(rows * bounds.target / seconds, ResizeReason.OVERSHOT)
         self._ramping_up = self._ramping_up and seconds * 3 < bounds.target
         if self._ramping_up:
@@ -120,14 +121,14 @@ class ChunkSize:
         return self.size
 
     def _slow_cost(self) -> float:
-        """Seconds a row in the slower ones of the last chunks: one that was lucky says nothing."""
+        """Returns the 75th percentile of the seconds per row, because a single fast chunk proves nothing."""
         ordered = sorted(self._costs)
         return max(ordered[math.ceil(0.75 * len(ordered)) - 1], 1e-9)
 
     def _set(self, size: float, why: ResizeReason) -> int:
         new = self._bounded(int(size))
         if why is ResizeReason.OVERSHOT or new < self._wanted:
-            # What was measured at another size counts no more: short chunks cost more a row.
+            # Costs measured at another size no longer apply: short chunks cost more per row.
             self._costs.clear()
         self._why = why if new != self._wanted else ResizeReason.KEPT
         self._wanted = new

@@ -1,8 +1,8 @@
 """Keyset ranges: the next rows after a key, in the order of a unique key.
 
-A chunk is the rows whose key is above *lower* and not above *upper*. Finding *upper* reads the key's
-index only, from where the last chunk ended, so a chunk costs the same at the end of a table as at its
-start, however sparse the keys are.
+A chunk consists of the rows whose key is greater than *lower* and not greater than *upper*. The query for
+*upper* reads only the index of the key, from the end of the previous chunk. Therefore a chunk costs the same
+at the end of a table as at its start, however sparse the keys are.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class KeyUnreadable(exceptions.Failed):
 
 @dataclasses.dataclass(frozen=True)
 class Chunk:
-    """The rows of *table* with *lower* < key <= *upper*; *lower* None: from the start."""
+    """The rows of *table* with *lower* < key <= *upper*; *lower* None: from the start of the table."""
 
     table: sa.Table
     key_columns: tuple[sa.Column[Any], ...]
@@ -44,11 +44,11 @@ class Chunk:
     build: Callable[[], tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]] = dataclasses.field(
         repr=False, compare=False
     )
-    """Puts together *range* and *where*, which most chunks are never asked for."""
+    """Builds *range* and *where* on first use, because most chunks need neither."""
     bounds: Mapping[str, Any] | None = dataclasses.field(default=None, repr=False)
-    """The parameters of a statement :class:`ForChunks`; None where rows are named one by one."""
+    """The parameters of a :class:`CompiledChunkStatement`; None if the chunk lists individual rows."""
     sparse: bool = dataclasses.field(default=False, repr=False, compare=False)
-    """Few of its rows are pending, and another index may find them sooner than the key's."""
+    """Few rows of the chunk are pending, and another index may find them faster than the index of the key."""
 
     @functools.cached_property
     def _conditions(self) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
@@ -56,12 +56,12 @@ class Chunk:
 
     @property
     def range(self) -> sa.ColumnElement[bool]:
-        """The condition of the range alone."""
+        """The condition for all rows of the key range."""
         return self._conditions[0]
 
     @property
     def where(self) -> sa.ColumnElement[bool]:
-        """The condition of the range's pending rows: what a data migration works on."""
+        """The condition for the pending rows of the key range, which a data migration processes."""
         return self._conditions[1]
 
     def __str__(self) -> str:
@@ -70,16 +70,17 @@ class Chunk:
 
 
 def key_columns(connection: Connection, table: sa.Table) -> tuple[sa.Column[Any], ...]:
-    """The columns to walk by: the primary key, or else a unique key of NOT NULL columns.
+    """Returns the columns of the walk key: the primary key, or else a unique key of NOT NULL columns.
 
-    What the database says counts, not what a typed ``sa.Table`` says: half of a key is not a key. Raises
-    :class:`~online_migrate.exceptions.NoKey` where there is none.
+    The key is read from the database and not from a user's ``sa.Table``, which may declare only a part of it.
+    Raises :class:`~online_migrate.exceptions.NoKey` if the table has no such key, if the ``sa.Table`` lacks
+    one of its columns, or if a column of the primary key is NULL in some rows.
     """
     return _key(connection, table)[0]
 
 
 def _key(connection: Connection, table: sa.Table) -> tuple[tuple[sa.Column[Any], ...], str | None]:
-    """The same, and the name of the index; None if it is the primary key's."""
+    """Returns the columns of the walk key and the name of its index; None for the primary key."""
     inspector = sa.inspect(connection)
     columns = inspector.get_columns(table.name, schema=table.schema)
     nullable = {column["name"] for column in columns if column["nullable"]}
@@ -102,7 +103,7 @@ def _key(connection: Connection, table: sa.Table) -> tuple[tuple[sa.Column[Any],
 
 
 def _unique_keys(inspector: sa.Inspector, table: sa.Table) -> list[tuple[list[str], str]]:
-    """The columns and the name of each."""
+    """Returns the columns and the name of each unique key, except partial and expression indexes."""
     indexes = inspector.get_indexes(table.name, schema=table.schema)
     constraints = inspector.get_unique_constraints(table.name, schema=table.schema)
     keys = [
@@ -115,7 +116,7 @@ def _unique_keys(inspector: sa.Inspector, table: sa.Table) -> list[tuple[list[st
 
 
 def _refuse_null(connection: Connection, table: sa.Table, columns: Sequence[sa.Column[Any]]) -> None:
-    """SQLite lets a primary key be NULL; such a row is nowhere between two keys."""
+    """Raises NoKey if a key column is NULL: SQLite allows it, but such a row is in no key range."""
     for column in columns:
         null = column.is_(None)
         query: sa.Select[Any] = sa.select(sa.literal_column("1")).select_from(table).where(null).limit(1)
@@ -142,10 +143,11 @@ _PYTHON_ORDERED_TYPES = (int, float, decimal.Decimal, datetime.date, datetime.ti
 
 
 def is_beyond(lower: Key, upper: Key) -> bool:
-    """False if *upper*, read as the key of a row above *lower*, is certainly not above it. Pure.
+    """Returns False if *upper*, read as the key of a row above *lower*, is certainly not above it. Pure.
 
-    That is so for values that the driver does not give back as they are stored: a 24:00 that comes as
-    00:00, a float that comes rounded. Texts are in the server's order, of which nothing is known here.
+    This happens with values that the driver does not return as they are stored: 24:00 returned as 00:00, or
+    a rounded float. Texts are ordered by the server's collation, which is not known here; for them the result
+    is True if they differ.
     """
     for before, after in zip(lower, upper, strict=True):
         if before == after:
@@ -157,26 +159,26 @@ def is_beyond(lower: Key, upper: Key) -> bool:
 
 
 class Chunker:
-    """Walks one table. Holds no position: that is the checkpoint's."""
+    """Builds the key range queries of one table. It holds no position; the position is in the checkpoint."""
 
     def __init__(self, connection: Connection, table: sa.Table) -> None:
         self.table = table
         self._dialect: Dialect = dialect_of(connection)
         self.columns, index = _key(connection, table)
-        """The columns of the key, as the user sees them."""
+        """The columns of the key, with SQLAlchemy's types, as user expressions use them."""
         codecs = self._dialect.value_codecs(connection, table)
         self.key = tuple(
             self._dialect.key_expression(column, codecs.get(column.key)) for column in self.columns
         )
-        """The key as it is read and compared: what was read is found again."""
+        """The expressions with which a key is read and compared; a key that was read is found again."""
         self._ours = our_prefix(table)
         self.by_primary_key = index is None
-        """The walk goes by the primary key, in whose index MySQL's rows are."""
+        """True if the walk uses the primary key, which is the clustered index on MySQL."""
         self.hint = self._dialect.index_hint(connection, table, index)
-        """What makes the server use the key's index, if it needs to be told."""
+        """The hint that makes the server use the index of the key; None if the server needs none."""
 
     def by_key(self, statement: S) -> S:
-        """*statement*, on a range of keys, with what it takes for the server to use the key."""
+        """Returns *statement*, which works on a key range, with the hint to use the index of the key."""
         if self.hint is None:
             return statement
         if isinstance(statement, sa.Select):
@@ -184,11 +186,11 @@ class Chunker:
         return statement.with_hint(self.hint) if isinstance(statement, sa.Update) else statement
 
     def above(self, key: Key) -> sa.ColumnElement[bool]:
-        """The rows whose key is greater than *key*."""
+        """Returns the condition for the rows whose key is greater than *key*."""
         return self._above(self._binds(key))
 
     def up_to(self, key: Key) -> sa.ColumnElement[bool]:
-        """The rows whose key is not greater than *key*."""
+        """Returns the condition for the rows whose key is not greater than *key*."""
         return self._up_to(self._binds(key))
 
     def _above(self, binds: Binds) -> sa.ColumnElement[bool]:
@@ -210,9 +212,11 @@ class Chunker:
         return sa.and_(self.key[0] <= binds[0], sa.or_(*steps))
 
     def _step(self, i: int, binds: Binds, comparison: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
-        """``a = x AND b > y``: one alternative of a comparison of keys that is spelled out, because
-        MySQL reads the whole table for ``(a, b) > (x, y)``. The bound on the first column stands in
-        front of the alternatives for the optimizer to start from."""
+        """Returns ``a = x AND b > y``, one alternative of a spelled-out comparison of keys.
+
+        The comparison is spelled out because MySQL reads the whole table for ``(a, b) > (x, y)``. The bound
+        on the first column precedes the alternatives, so that the optimizer starts a range scan from it.
+        """
         return sa.and_(*[self.key[j] == binds[j] for j in range(i)], comparison)
 
     def _binds(self, key: Sequence[Any]) -> Binds:
@@ -221,7 +225,7 @@ class Chunker:
             for part, value in zip(self.key, key, strict=True)
         ]
 
-    # --- put together once, for whatever bounds --------------------------------------------------
+    # --- statements built once, with the bounds as parameters -------------------------------------
 
     def _named(self, bound: str) -> Binds:
         return [
@@ -230,17 +234,20 @@ class Chunker:
         ]
 
     def _bounds(self, lower: Key | None, upper: Key) -> dict[str, Any]:
-        """The parameters of :meth:`between`."""
+        """Returns the parameters of :meth:`between`."""
         values = {f"{self._ours}upper_{i}": value for i, value in enumerate(upper)}
         return values | {f"{self._ours}lower_{i}": value for i, value in enumerate(lower or ())}
 
     def between(self, *, from_start: bool) -> sa.ColumnElement[bool]:
-        """The rows of any plain chunk, whose :attr:`Chunk.bounds` are its parameters."""
+        """Returns the condition for the rows of a plain chunk; its parameters are :attr:`Chunk.bounds`.
+
+        *from_start*: the chunk has no lower bound.
+        """
         upper = self._up_to(self._named("upper"))
         return upper if from_start else sa.and_(self._above(self._named("lower")), upper)
 
     def end_of(self, connection: Connection, lower: Key | None, upper: Key, n: int) -> Key | None:
-        """The key of the *n*-th row above *lower*; None if there are fewer up to *upper*."""
+        """Returns the key of the *n*-th row above *lower*; None if there are fewer rows up to *upper*."""
         query = self._ends[lower is None]
         parameters = self._bounds(lower, upper) | {f"{self._ours}skipped": n - 1}
         found = self.keys(lambda: connection.execute(query, parameters))
@@ -268,9 +275,10 @@ class Chunker:
         *,
         sparse: bool = False,
     ) -> Key | None:
-        """The highest key above *lower* (of a row that satisfies *condition*); None if there is none.
+        """Returns the highest key above *lower* of a row that satisfies *condition*; None if there is none.
 
-        *sparse*, here and below: few rows satisfy it, and another index may find them sooner than the key's.
+        *sparse*, here and in the next methods: few rows satisfy *condition*, and another index may find them
+        faster than the index of the key, so no index hint is given.
         """
         highest_first = [part.desc() for part in self.key]
         query = self._keys_above(lower, condition, sparse).order_by(None).order_by(*highest_first).limit(1)
@@ -286,7 +294,10 @@ class Chunker:
         *,
         sparse: bool = False,
     ) -> Key | None:
-        """The key of the *n*-th row above *lower* (that satisfies *condition*); None if there are fewer."""
+        """Returns the *n*-th key above *lower*, of the rows that satisfy *condition*.
+
+        Returns None if there are fewer than *n* such rows.
+        """
         query = self._keys_above(lower, condition, sparse).limit(1).offset(n - 1)
         found = self._read(connection, query)
         return found[0] if found else None
@@ -309,24 +320,27 @@ class Chunker:
         *,
         sparse: bool = False,
     ) -> list[Key]:
-        """The keys of the next *size* rows above *lower*, only those that satisfy *condition* if given."""
+        """Returns the keys of the next *size* rows above *lower*, of those that satisfy *condition*."""
         return self._read(connection, self._keys_above(lower, condition, sparse).limit(size))
 
     def _read(self, connection: Connection, query: sa.Select[Any]) -> list[Key]:
         return self.keys(lambda: connection.execute(query))
 
     def keys(self, ask: Callable[[], Iterable[sa.Row[Any]]]) -> list[Key]:
-        """The keys that a query gives; raises :class:`KeyUnreadable`."""
+        """Returns the keys that the query *ask* reads.
+
+        Raises :class:`KeyUnreadable` if the driver cannot represent one of them.
+        """
         try:
             keys = [tuple(row) for row in ask()]
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-            # The year 44 BC, or a value that is no member of an enum: Python has nothing for it.
+            # Python cannot represent the value: the year 44 BC, or a value that is no member of an enum.
             raise KeyUnreadable(table=self.table.name, error=f"{type(error).__name__}: {error}") from error
         if any(part is None for key in keys for part in key):
-            # No column of the key is NULL: so mysqlclient reads the date 0000-00-00.
+            # No column of the key is NULL, so this is the date 0000-00-00, which mysqlclient returns as None.
             raise KeyUnreadable(table=self.table.name, error="it comes as NULL")
         if any(isinstance(part, str) and not _is_unicode(part) for key in keys for part in key):
-            # SQLite keeps such a text, and Python's driver cannot ask for it.
+            # SQLite stores such a text, but Python's driver cannot send it as a parameter.
             raise KeyUnreadable(
                 table=self.table.name,
                 error="it is no valid UTF-8",
@@ -344,7 +358,10 @@ class Chunker:
         only: Sequence[Key] | None = None,
         sparse: bool = False,
     ) -> Chunk:
-        """The chunk between two keys: without the rows of *excluding*, of those of *only* if given."""
+        """Returns the chunk between two keys.
+
+        *excluding*: keys of rows to leave out. *only*: keys of the rows to which the chunk is restricted.
+        """
 
         def build() -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
             bounds = [self.up_to(upper)] if lower is None else [self.above(lower), self.up_to(upper)]
@@ -361,7 +378,7 @@ class Chunker:
         return Chunk(self.table, self.columns, lower, upper, build, bounds, sparse)
 
     def single(self, key: Key) -> Chunk:
-        """One row by itself, pending or not."""
+        """Returns a chunk of one row, whether it is pending or not."""
 
         def build() -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
             this = self.key_in([key])
@@ -370,18 +387,18 @@ class Chunker:
         return Chunk(self.table, self.columns, None, key, build)
 
     def key_in(self, keys: Iterable[Key]) -> sa.ColumnElement[bool]:
-        """The rows with one of these keys."""
+        """Returns the condition for the rows with one of these keys."""
         if len(self.key) == 1:
             return self.key[0].in_([self._binds(key)[0] for key in keys])
-        # Not OR: SQLite takes no more than a thousand of those.
+        # IN and not OR, because SQLite limits the depth of an expression to 1000.
         return sa.tuple_(*self.key).in_([sa.tuple_(*self._binds(key)) for key in keys])
 
 
 class CompiledChunkStatement:
-    """A statement on the pending rows of a chunk: put together once, for as long as chunks are plain ranges.
+    """A statement on the pending rows of a chunk, built once and reused for every plain key range.
 
-    To put it together takes a client longer than to send it. *build*: makes the statement, of the
-    condition of the rows.
+    Building a statement takes the client longer than sending it. *build*: returns the statement for a
+    condition on the rows. For a chunk that lists individual rows the statement is built each time.
     """
 
     def __init__(
@@ -396,7 +413,7 @@ class CompiledChunkStatement:
         self._built: dict[tuple[bool, bool], sa.Executable] = {}
 
     def execute(self, connection: Connection, chunk: Chunk) -> sa.CursorResult[Any]:
-        """Runs it on the rows of *chunk*."""
+        """Executes the statement on the rows of *chunk*."""
         if chunk.bounds is None:
             return connection.execute(self._statement(chunk.where, chunk.sparse))
         kind = (chunk.lower is None, chunk.sparse)

@@ -1,1 +1,1 @@
-"""Many rows written by one statement."""
+"""Bulk writers: one statement updates many rows."""

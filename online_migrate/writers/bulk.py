@@ -1,8 +1,9 @@
-"""One statement that writes different values into many rows.
+"""Writes different values into many rows with one statement.
 
-A table of new values goes to the server with the statement and is joined to the table by its key. Each
-server has its own fastest form of that; the plain one, an UPDATE for each row, is right everywhere and is
-used wherever another could change what is stored: for types that do not survive the way.
+The statement contains a table of new values, which is joined to the target table by its key. Each server has
+a different fastest form of this statement. The plain form, one UPDATE for each row, is correct on every
+server. It is used wherever a faster form could change the stored value, because the type does not survive
+the conversion.
 """
 
 from __future__ import annotations
@@ -25,22 +26,22 @@ Rows = Sequence[tuple[Any, ...]]
 
 @dataclasses.dataclass(frozen=True)
 class Versions:
-    """What the rows that are written must still be."""
+    """The versions at which the rows must still be when they are written."""
 
     expression: Callable[[str], str]
-    """The version of a row, in SQL, of the table that is called so."""
+    """Returns the SQL expression of a row's version; the argument is the name or alias of the table."""
     expected: Sequence[str]
 
 
 @dataclasses.dataclass(frozen=True)
 class Write:
-    """A statement that writes rows, with their values."""
+    """A statement that writes rows, and its parameters."""
 
     statement: sa.Executable | str
     parameters: Any
 
     def execute(self, connection: Connection) -> int:
-        """Gives the rows written; below 0 where the driver does not count."""
+        """Executes the statement; returns the number of written rows, below 0 if the driver has none."""
         if isinstance(self.statement, str):
             return int(connection.exec_driver_sql(self.statement, self.parameters).rowcount)
         return int(connection.execute(self.statement, self.parameters).rowcount)
@@ -52,10 +53,11 @@ _ZERO_MODES = frozenset({"NO_ZERO_DATE", "NO_ZERO_IN_DATE", "TRADITIONAL"})
 
 @dataclasses.dataclass(frozen=True)
 class WriteOfZeroDates(Write):
-    """MySQL: writes a date such as 0000-00-00 as well, which was stored before the server refused them.
+    """MySQL: a write that also accepts stored zero dates such as 0000-00-00.
 
-    An UPDATE of a join refuses it also where a column is set to itself. Everything else that is refused
-    is refused again.
+    Such dates were stored before the server's ``sql_mode`` refused them. An UPDATE of a join refuses them
+    even if the column is set to itself. After such an error the statement is repeated once with a
+    ``sql_mode`` that allows zero dates; any other invalid value is refused again.
     """
 
     def execute(self, connection: Connection) -> int:
@@ -76,7 +78,7 @@ class WriteOfZeroDates(Write):
 
 
 def execute(connection: Connection, writes: Iterable[Write]) -> int:
-    """Gives the rows written; below 0 where the driver does not count."""
+    """Executes the writes; returns the number of rows written, below 0 if the driver does not count."""
     written = 0
     for write in writes:
         count = write.execute(connection)
@@ -87,14 +89,14 @@ def execute(connection: Connection, writes: Iterable[Write]) -> int:
 
 
 class BulkWriter:
-    """Writes rows of one table, found by their key: an UPDATE for each row, prepared once.
+    """Writes rows of one table, found by their key, with one prepared UPDATE executed for each row.
 
-    *key*: the key as it is read and compared. *constant*: columns that are set to themselves, so that
-    the server does not change them.
+    *key*: the key expressions with which keys are read and compared.
+    *constant*: columns that are set to themselves, so that the server does not change them automatically.
     """
 
     most_rows: ClassVar[int] = 10_000
-    """Rows in a statement."""
+    """The largest number of rows in a statement."""
 
     def __init__(
         self, table: sa.Table, key: Sequence[sa.ColumnElement[Any]], constant: Sequence[str] = ()
@@ -111,10 +113,12 @@ class BulkWriter:
         rows: Rows,
         versions: Versions | None = None,
     ) -> list[Write]:
-        """What sets *columns* of each row, which is its key and then its values; nothing is sent yet.
+        """Returns the writes that set *columns* of each row; sends nothing.
 
-        *connection*: any to the same server. *rows*: in the order of their key, as the server sorts it.
-        *versions*: a row that is not at its version any more is left alone.
+        *connection*: any connection to the same server.
+        *rows*: each row is its key followed by its values; the rows are in the order of the key, as the
+        server sorts it.
+        *versions*: a row that is no longer at its version is not written.
         """
         writes: list[Write] = []
         for start in range(0, len(rows), self.most_rows):
@@ -153,7 +157,11 @@ class BulkWriter:
         yield Write(update, [dict(zip(names, row, strict=True)) for row in rows])
 
     def _plain(self, columns: Sequence[str], rows: Rows) -> Rows:
-        """What was read of one column, and is written to one of another type, is no more than a value."""
+        """Returns *rows* with plain values in the columns whose type is not exact.
+
+        A value that carries its stored form and is written to a column of another type is written as a plain
+        value.
+        """
         parts = len(self.key)
         exact = [isinstance(exact_type(self.table.c[name]), Exact) for name in columns]
         if not any(
@@ -176,14 +184,14 @@ class BulkWriter:
 
     @property
     def _key_names(self) -> list[str]:
-        """The names of the columns of the key that are compared as they are."""
+        """The names of the key columns that are compared without a conversion in SQL."""
         columns = [column_of(part) for part in self.key]
         return [str(column.name) for column in columns if column is not None]
 
     # --- for the subclasses ----------------------------------------------------------------------
 
     def _processed(self, connection: Connection, columns: Sequence[str], rows: Rows) -> list[Sequence[Any]]:
-        """The values column by column, as SQLAlchemy gives them to the driver."""
+        """Returns the values column by column, as SQLAlchemy's bind processors pass them to the driver."""
         types = [*(part.type for part in self.key), *(exact_type(self.table.c[name]) for name in columns)]
         rows = self._plain(columns, rows)
         processors = [_processor(type_, connection) for type_ in types]
@@ -195,7 +203,10 @@ class BulkWriter:
     def _set(
         self, connection: Connection, columns: Sequence[str], values: str, table: str
     ) -> list[tuple[str, str]]:
-        """What is set: quoted column, expression. *values*, *table*: how the two are called."""
+        """Returns the assignments of the SET clause: (quoted column, expression).
+
+        *values*, *table*: the aliases of the table of new values and of the target table.
+        """
         parts = len(self.key)
         own = [(self.table.c[name], f"{values}.c{parts + i}") for i, name in enumerate(columns)]
         own += [
@@ -206,7 +217,7 @@ class BulkWriter:
 
 
 def our_prefix(table: sa.Table) -> str:
-    """How the names of our parameters begin: SQLAlchemy forbids those that are names of columns."""
+    """Returns the prefix of the engine's parameter names: SQLAlchemy refuses names that are column names."""
     ours = "online_migrate_"
     while any(column.key.startswith(ours) for column in table.c):
         ours += "_"
@@ -214,14 +225,14 @@ def our_prefix(table: sa.Table) -> str:
 
 
 def plain_name(connection: Connection, *parts: str | None) -> str:
-    """A quoted name as the server reads it, in which nothing is doubled for a driver yet."""
+    """Returns a quoted name as the server reads it, without the percent signs doubled for the driver."""
     preparer = connection.dialect.identifier_preparer
     name = ".".join(preparer.quote(part) for part in parts if part)
     return name.replace("%%", "%") if preparer._double_percents else name
 
 
 def _escaped(text: str) -> str:
-    """SQL in which SQLAlchemy sees no parameter."""
+    """Returns *text* with colons escaped, so that ``sa.text`` finds no parameter in it."""
     return text.replace(":", r"\:")
 
 
@@ -233,8 +244,11 @@ _QUOTED = str.maketrans({'"': r"\"", "\\": r"\\"})
 
 
 def _array(values: Sequence[Any]) -> object:
-    """An array for PostgreSQL: as one text where all values are texts or whole numbers, which it reads much
-    faster than an expression for each of them."""
+    """Returns an array parameter for PostgreSQL.
+
+    If all values are texts, integers or NULL, it is one array literal, which the server parses much faster
+    than an expression for each element; otherwise it is a list for the driver.
+    """
     parts: list[str] = []
     for value in values:
         if type(value) is str:
@@ -250,11 +264,11 @@ def _array(values: Sequence[Any]) -> object:
 
 
 class ArrayWriter(BulkWriter):
-    """PostgreSQL: an array for each column, unnested side by side.
+    """PostgreSQL: one array parameter for each column; the arrays are unnested in parallel.
 
-    *types*: column -> its type without a length, to which the array is cast: a cast to ``varchar(3)``
-    would cut what does not fit, where an assignment refuses it. A column that is not in it has a type
-    whose arrays cannot be unnested row by row: an array, for one.
+    *types*: column -> its type without a length, to which the array is cast. A cast to ``varchar(3)`` would
+    truncate a value that is too long, while an assignment refuses it. A column that is missing in *types* has
+    a type whose arrays cannot be unnested row by row, such as an array type.
     """
 
     def __init__(
@@ -276,7 +290,7 @@ class ArrayWriter(BulkWriter):
             return self._one_by_one(connection, columns, rows, versions)
         arrays = self._processed(connection, columns, rows)
         if any(isinstance(value, list | tuple) for values in arrays for value in values):
-            # It would be taken for a part of the array, and every row behind it would get another's value.
+            # unnest() would flatten it, so every row after it would get the value of another row.
             return self._one_by_one(connection, columns, rows, versions)
         types = [self._types[name] for name in (*names, *written)]
         where = [f"t.{plain_name(connection, name)} = v.c{i}" for i, name in enumerate(names)]
@@ -301,9 +315,9 @@ class ArrayWriter(BulkWriter):
     def _within(
         self, connection: Connection, names: Sequence[str], arrays: Sequence[Sequence[Any]]
     ) -> tuple[str, dict[str, Any]]:
-        """The range of the keys, as a condition with parameters, and these.
+        """Returns a condition on the key range of the rows, and its parameters.
 
-        Without it thousands of rows are looked for in a hash of the whole table.
+        Without this condition the planner hashes the whole table to find thousands of rows.
         """
         key = _escaped(", ".join(f"t.{plain_name(connection, name)}" for name in names))
         ends = {
@@ -317,15 +331,15 @@ class ArrayWriter(BulkWriter):
 
 
 class UnionWriter(BulkWriter):
-    """MySQL: a SELECT for each row, all of them united and joined to the table.
+    """MySQL: a UNION ALL of one SELECT for each row, joined to the table.
 
-    *collations*: column of text -> (character set, collation): the two sides of a comparison must agree.
-    *hint*: what makes the server use the key's index.
+    *collations*: text column -> (character set, collation), because both sides of a comparison must agree.
+    *hint*: the index hint that makes the server use the index of the key.
     """
 
     most_rows = 1_000
     most_bytes: ClassVar[int] = 1_000_000
-    """Text and bytes in a statement; servers refuse packets that are too large."""
+    """The largest total length of texts and bytes in a statement; servers refuse packets that are too big."""
     safe_keys: ClassVar[tuple[type[sa.types.TypeEngine[Any]], ...]] = (
         sa.Integer,
         sa.Numeric,
@@ -333,7 +347,7 @@ class UnionWriter(BulkWriter):
         sa.LargeBinary,
         sa.types._Binary,
     )
-    """What is compared as it is stored; a date would be compared as text, without the key's index."""
+    """Types that are compared as they are stored; a date is compared as text, without the key's index."""
     safe: ClassVar[tuple[type[sa.types.TypeEngine[Any]], ...]] = (
         sa.Integer,
         sa.Numeric,
@@ -400,7 +414,7 @@ class UnionWriter(BulkWriter):
             width += 1
         first = ", ".join(f"%s AS c{i}" for i in range(width))
         others = self._others(", ".join(["%s"] * width), len(rows) - 1)
-        # The driver reads this text for its own placeholders, so that every other % stands doubled.
+        # The driver parses this text for its placeholders, so every other % is doubled.
         on = " AND ".join(
             f"t.{preparer.quote(name)} = {self._compared(name, f'v.c{i}')}" for i, name in enumerate(names)
         )
@@ -408,8 +422,8 @@ class UnionWriter(BulkWriter):
             on += f" AND {version.replace('%', '%%')} = v.c{width - 1}"
         changes = self._set(connection, columns, "v", "t")
         sets = ", ".join(f"t.{column} = {value}" for column, value in changes).replace("%", "%%")
-        # The rows first, and each found by its key: with statistics that are out of date MySQL would read
-        # the whole table, and look for each of its rows among ours.
+        # STRAIGHT_JOIN reads the new values first and finds each row by its key: with outdated statistics
+        # MySQL would scan the whole table and look up each of its rows in the new values.
         statement = (
             f"UPDATE (SELECT {first}{others}) AS v "
             f"STRAIGHT_JOIN {preparer.format_table(self.table)} AS t {self._hint} ON {on} SET {sets}"
@@ -417,7 +431,7 @@ class UnionWriter(BulkWriter):
         return Write(statement, tuple(value for row in rows for value in row))
 
     def _others(self, row: str, count: int) -> str:
-        """The rows after the first, which gives the columns their names."""
+        """Returns the SQL of the rows after the first row; the first row names the columns."""
         return f" UNION ALL SELECT {row}" * count
 
     def _compared(self, name: str, value: str) -> str:
@@ -439,7 +453,7 @@ class UnionWriter(BulkWriter):
 
 
 class ValuesWriter(UnionWriter):
-    """MariaDB: the rows after the first are a list, which it reads faster than so many SELECTs."""
+    """MariaDB: the rows after the first are one VALUES list, which is parsed faster than many SELECTs."""
 
     most_rows = 4_000
 

@@ -1,4 +1,4 @@
-"""Flights lose the clock times and the miles
+"""Drop the clock times and the miles of flights
 
 Revision ID: contract_2026_1
 Revises:

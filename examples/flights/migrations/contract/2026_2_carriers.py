@@ -1,4 +1,4 @@
-"""Flights lose the code of their carrier
+"""Drop the carrier code of flights
 
 Revision ID: contract_2026_2
 Revises: contract_2026_1

@@ -1,4 +1,4 @@
-"""Carriers move into a table of their own: any SQL, once for each chunk, in the chunk's transaction."""
+"""Moves carriers into a separate table: any SQL, once for each chunk, in the chunk's transaction."""
 
 import nycflights
 import sqlalchemy as sa
@@ -22,7 +22,7 @@ carriers = sa.Table(
     release="2026.2",
 )
 def move_carriers(connection: sa.Connection, chunk: Chunk) -> int:
-    """Adds the carriers that the chunk is the first to name, and lets its flights point to theirs."""
+    """Inserts the carriers of the chunk that are missing, and sets ``carrier_id`` of its flights."""
     add_missing(connection, chunk)
     code = chunk.table.c.carrier
     its_carrier = sa.select(carriers.c.id).where(carriers.c.code == code).scalar_subquery()
@@ -31,7 +31,7 @@ def move_carriers(connection: sa.Connection, chunk: Chunk) -> int:
 
 
 def add_missing(connection: sa.Connection, chunk: Chunk) -> None:
-    """A row in carriers for every code of the chunk that has none."""
+    """Inserts a row into carriers for every code of the chunk that has none."""
     known = sa.select(carriers.c.code)
     code = chunk.table.c.carrier
     missing = connection.scalars(sa.select(code).where(chunk.where, code.not_in(known)).distinct()).all()

@@ -1,4 +1,4 @@
-"""Miles become kilometres: one UPDATE in the server for each chunk."""
+"""Converts miles to kilometres: one UPDATE on the server for each chunk."""
 
 import sqlalchemy as sa
 

@@ -1,4 +1,4 @@
-"""Flights get timestamps and kilometres
+"""Add timestamps and kilometres to flights
 
 Revision ID: expand_2026_1
 Revises:
@@ -18,10 +18,10 @@ release = "2026.1"
 
 
 def upgrade() -> None:
-    # Nullable and without a default, so each is a change of metadata alone on every server.
+    # Nullable and without a default, so each is a metadata-only change on every server.
     op.add_column("flights", sa.Column("departed_at", sa.DateTime))
     op.add_column("flights", sa.Column("arrived_at", sa.DateTime))
-    # Whole miles times 1.609344: six digits after the point are exact.
+    # Whole miles times 1.609344: six decimal places are exact.
     op.add_column("flights", sa.Column("distance_km", sa.Numeric(12, 6)))
 
 

@@ -1,4 +1,4 @@
-"""Carriers get a table of their own
+"""Create a table of carriers
 
 Revision ID: expand_2026_2
 Revises: expand_2026_1
@@ -27,8 +27,8 @@ def upgrade() -> None:
         sa.Column("name", sa.String(100)),
         sa.UniqueConstraint("code", name="carriers_code_key"),
     )
-    # The foreign key comes now, while the column is new and every row of it NULL: there is nothing to
-    # check, so nobody has to wait while it is checked.
+    # The foreign key is added while the column is new and NULL in every row: no row has to be checked, so no
+    # session waits for a check.
     if op.get_context().dialect.name in ("mysql", "mariadb"):
         add_carrier_id_without_a_check()
     else:
@@ -36,13 +36,20 @@ def upgrade() -> None:
 
 
 def add_carrier_id_in_one_statement() -> None:
-    """PostgreSQL then sees that the column is new, and does not read the table; SQLite has no other form."""
+    """Adds the column with its foreign key.
+
+    In this form PostgreSQL detects that the column is new, and does not scan the table; SQLite has no other
+    form.
+    """
     foreign_key = sa.ForeignKey("carriers.id", name=FOREIGN_KEY)
     op.add_column("flights", sa.Column("carrier_id", sa.Integer, foreign_key), inline_references=True)
 
 
 def add_carrier_id_without_a_check() -> None:
-    """MySQL and MariaDB copy the table for a foreign key that they check, and stop its writers meanwhile."""
+    """Adds the column, and then its foreign key without a check of the rows.
+
+    MySQL and MariaDB copy the table for a foreign key that they check, and block its writers meanwhile.
+    """
     op.add_column("flights", sa.Column("carrier_id", sa.Integer))
     op.execute("SET SESSION foreign_key_checks = 0")
     op.execute(
