@@ -1,17 +1,17 @@
 """Change the schema of a live database while the old and the new version of an application both run.
 
-A migration has four stages, and so has this package:
+A migration has four stages. The package has one part for each:
 
-1. It is written (:mod:`online_migrate.revision`): an Alembic script on the *expand* branch, one on the
+1. Write the scripts (:mod:`online_migrate.script`): an Alembic script on the *expand* branch, one on the
    *contract* branch, and a data migration: :class:`Backfill`, :func:`row_migration`,
-   :func:`batch_migration`, or :func:`counted` for an OpenStack function as it is.
-2. The schema expands (:mod:`online_migrate.expand`): what is added disturbs no code that runs.
-3. Rows move (:mod:`online_migrate.migrate`): in chunks, each committed together with its checkpoint,
+   :func:`batch_migration`, or :func:`counted` for an unchanged OpenStack function.
+2. Expand the schema (:mod:`online_migrate.expand`): additive changes, which do not affect running code.
+3. Migrate the rows (:mod:`online_migrate.migrate`): in chunks, each committed together with its checkpoint,
    while the old and the new version of the application both write.
-4. The gate opens and the schema contracts (:mod:`online_migrate.contract`): not before it is counted,
-   under the lock of the destructive statement, that no row needs the old shape.
+4. Contract the schema (:mod:`online_migrate.contract`): the gate opens only after a count, under the lock of
+   the destructive statement, has shown that no row needs the old shape.
 
-``env.py`` calls :func:`run_environment`, or :func:`guard` where the project had an env.py before.
+``env.py`` calls :func:`run_environment`, or :func:`guard` where the project already had an env.py.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Stage 4: the gate opens and the schema contracts. Also the home of the engine's own contract scripts."""
+"""Stage 4: the gate and the contract branch. Also contains the engine's own contract scripts."""

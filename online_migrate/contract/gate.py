@@ -1,7 +1,8 @@
-"""The gate: every reason why contract is refused. An empty list means open.
+"""The gate: every reason why contract is refused. An empty list means that the gate is open.
 
-It fails closed: no record, an unreadable table, an unknown name, a count that takes too long are all
-reasons. What is counted is the data, now; what is recorded is only asked for the rest.
+The gate fails closed: a missing record, an unreadable table, an unknown name and a count that takes too long
+are all reasons. Pending rows are counted in the data at the time of the check; the record is only read for
+what the data does not show.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 
 
 def to_contract(graph: Graph, applied: frozenset[str], target: str | None = None) -> list[str]:
-    """The contract revisions to apply, in order, up to *target* or the end of the branch. Pure."""
+    """Returns the contract revisions to apply, in order, up to *target* or the end of the branch. Pure.
+
+    Raises :class:`~online_migrate.exceptions.UnknownRevision` if *target* is not a contract revision.
+    """
     head = target if target is not None else graph.heads.get(Phase.CONTRACT)
     if head is None:
         return []
@@ -38,14 +42,14 @@ def to_contract(graph: Graph, applied: frozenset[str], target: str | None = None
 
 
 def expand_hint(graph: Graph, revision: str) -> str:
-    """The command that applies an expand revision, and no later one. Pure."""
+    """Returns the command that applies an expand revision and no later one. Pure."""
     if graph.heads.get(Phase.EXPAND) == revision:
         return "online-migrate expand"
     return f"online-migrate expand {revision}"
 
 
 def schema_blockers(graph: Graph, applied: frozenset[str], revisions: Sequence[str]) -> list[Blocker]:
-    """What the revision graph alone says against *revisions*. Pure."""
+    """Returns the blockers of *revisions* that the revision graph shows, without the database. Pure."""
     found: list[Blocker] = []
     for revision in revisions:
         if graph.revisions[revision].requires is UNDECLARED:
@@ -72,17 +76,17 @@ def schema_blockers(graph: Graph, applied: frozenset[str], revisions: Sequence[s
 
 @dataclasses.dataclass(frozen=True)
 class Gate:
-    """Looks at a database for the blockers of contract revisions. Locks nothing, changes nothing."""
+    """Checks a database for the blockers of contract revisions. Locks nothing and changes nothing."""
 
     graph: Graph
     migrations: Mapping[str, DataMigration]
     connection: Connection
     applied: frozenset[str]
     timeout: float
-    """Seconds that counting may take for each data migration."""
+    """Seconds that a count may take for each data migration; set as the statement timeout."""
 
     def blockers(self, revisions: Sequence[str]) -> list[Blocker]:
-        """Every blocker that stands before *revisions*."""
+        """Returns every blocker of *revisions*."""
         found = schema_blockers(self.graph, self.applied, revisions)
         names: dict[str, str] = {}
         for revision in revisions:
@@ -124,7 +128,7 @@ class Gate:
         return rows
 
     def _without_record(self, migration: DataMigration) -> list[Blocker]:
-        """It never ran; and, if its expand is applied, how many rows that leaves."""
+        """Returns the blocker of a data migration that never ran; with a count if its expand is applied."""
         name = migration.name
         blocker = Blocker(
             "no-record", name, "there is no record that it ever ran", f"online-migrate migrate {name}"
@@ -143,7 +147,10 @@ class Gate:
         return [blocker]
 
     def _of_rows(self, migration: DataMigration, record: state.Record) -> list[Blocker] | None:
-        """None: they cannot be read any more, and an earlier verification under a lock counts."""
+        """Returns the blockers found in the rows.
+
+        None: the rows can no longer be read, and an earlier verification under a lock counts instead.
+        """
         try:
             subject = migration.subject(self.connection)
             reason = missing_in(self.connection, subject)
@@ -179,7 +186,7 @@ class Gate:
 
 
 _NO_PROOF = ("rows-hidden", "reads-unknown")
-"""A count would prove nothing."""
+"""Blockers which mean that a count would prove nothing."""
 _UNCOUNTED = ("pending-unreadable", "not-counted", *_NO_PROOF)
 
 
@@ -196,9 +203,9 @@ def _with_failures(blocker: Blocker, failed: int) -> Blocker:
 def counts_as_verified(
     record: state.Record | None, applied: frozenset[str], half_applied: Sequence[str]
 ) -> bool:
-    """True if what was seen under the lock of an earlier contract revision stands for the rows. Pure.
+    """Returns True if the verification under the lock of an earlier contract revision replaces a count. Pure.
 
-    Once that revision has taken away a column that ``pending`` reads, the rows cannot be asked again.
+    Once that revision has removed a column that ``pending`` reads, the rows cannot be counted again.
     """
     if record is None or record.verified_by is None:
         return False
@@ -208,9 +215,10 @@ def counts_as_verified(
 def find_blocking_rows(
     connection: Connection, migration: DataMigration, subject: Subject, *, timeout: float, brief: bool = False
 ) -> list[Blocker]:
-    """Looks at the rows: those that are pending, and those of which ``verify`` does not hold.
+    """Returns the blockers found in the rows: pending rows, and rows that fail ``verify``.
 
-    *brief*: under a lock, where a first row is enough and is counted only if it is there.
+    *timeout*: the statement timeout in seconds. *brief*: for a check under a lock: first reads a single row,
+    and counts only if it exists. Database errors are returned as blockers; only a lost connection is raised.
     """
     dialect = dialect_of(connection)
     if subject.pending is None:
@@ -240,7 +248,7 @@ def find_blocking_rows(
 
 
 def _no_proof(connection: Connection, migration: DataMigration, subject: Subject) -> list[Blocker]:
-    """Why a count of the rows would prove nothing."""
+    """Returns the blocker that explains why a count of the rows would prove nothing, if there is one."""
     reads = reads_of(connection, subject)
     hidden = visibility_problem(connection, migration, subject, reads.targets)
     if hidden is not None:
@@ -254,7 +262,7 @@ def _blocking_sessions(dialect: Dialect, connection: Connection, tables: Sequenc
     try:
         return dialect.blocking_sessions(connection, tables)
     except DATABASE_ERRORS:
-        # Only a help for the person who reads it; not everybody may look at other sessions.
+        # The list is additional information; the user may lack the privilege to read other sessions.
         return []
     finally:
         connection.rollback()

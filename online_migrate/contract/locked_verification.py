@@ -1,13 +1,13 @@
-"""What a contract revision has verified under its lock, and what counts when the rows cannot be read again.
+"""Records what a contract revision has verified under its lock, for the case that the rows become unreadable.
 
 Once a statement of the revision has removed a column that ``pending`` reads, the rows of that data
-migration cannot be looked at any more, whether its table is reflected or declared. Its verification counts
-then, because the statement ran under the lock under which the rows were looked at. All of this is recorded
-with the intent of the revision, in the journal, before the next statement is sent: after a kill the next
-run reads it there.
+migration can no longer be counted, whether its table is reflected or declared. The earlier verification
+counts then, because the statement ran under the same lock as the verification. The verification is recorded
+with the intent of the revision, in the journal, before the next statement is sent: after a kill the next run
+reads it there.
 
-The record says what the expression *read*. An expression that fails for another reason, such as a wrong name
-in an edited script, proves nothing, and is refused.
+The record contains the columns that the expression *read*. An expression that fails for another reason, such
+as a wrong name in an edited script, proves nothing, and is refused.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ Column = tuple[str | None, str, str]
 
 @dataclasses.dataclass(frozen=True)
 class Verified:
-    """A data migration of which the rows were looked at under a lock of a revision: none was pending."""
+    """A data migration whose rows were verified under a lock of a revision: none was pending."""
 
     reads: tuple[Column, ...]
-    """The columns that its expressions read; where they read several tables, those of that name in each."""
+    """The columns that its expressions read; where they read several tables, a name counts in each one."""
     removed: bool = False
-    """A statement under that lock has made its expressions unreadable."""
+    """True if a statement under that lock has made its expressions unreadable."""
 
     def as_fact(self) -> dict[str, Any]:
-        """For the journal."""
+        """Returns the value that the journal stores."""
         return dataclasses.asdict(self)
 
     @classmethod
     def of_fact(cls, fact: Mapping[str, Any]) -> Verified:
-        """What :meth:`as_fact` gave."""
+        """Returns the object from the value that :meth:`as_fact` returned."""
         return cls(tuple((one[0], one[1], one[2]) for one in fact["reads"]), bool(fact["removed"]))
 
 
 def verified_facts(connection: Connection, revision: str) -> dict[str, Verified]:
-    """What the journal of a revision that is half applied says was verified, by the name of its migration."""
+    """Returns what the journal of a half-applied revision records as verified, by name of data migration."""
     entries = state.journal_entries(connection, revision)
     facts = next((entry.facts for entry in entries if entry.digest == state.INTENT), {})
     return {name: Verified.of_fact(fact) for name, fact in facts.get("verified", {}).items()}
@@ -65,12 +65,13 @@ def verified_facts(connection: Connection, revision: str) -> dict[str, Verified]
 
 
 def missing_in(connection: Connection, subject: Subject) -> str | None:
-    """The server's words if a table, a column or a function that the expressions name is missing.
+    """Returns the server's message if a table, a column or a function that the expressions name is missing.
 
-    Reads no row. Raises :data:`ServerFault` where the server says no for another reason.
+    Reads no row. Raises :data:`~online_migrate.driver_errors.DATABASE_ERRORS` where the server refuses the
+    query for another reason.
     """
     try:
-        # PostgreSQL takes no statement after one that failed, but for the end of a savepoint.
+        # After a failed statement PostgreSQL accepts only the rollback of a savepoint or of the transaction.
         with connection.begin_nested():
             connection.execute(_query(subject).limit(0)).all()
     except DATABASE_ERRORS as error:
@@ -81,7 +82,7 @@ def missing_in(connection: Connection, subject: Subject) -> str | None:
 
 
 def reads_of(connection: Connection, subject: Subject) -> tuple[Column, ...]:
-    """The columns of the tables that the expressions read whose names occur in them, sorted."""
+    """Returns the columns whose names occur in the expressions, of all tables that these read, sorted."""
     text = str(_query(subject).compile(dialect=connection.dialect))
     words = {word.lower() for word in identifiers(text)}
     tables = {(target.schema, target.table) for target in subject.lock_targets}
@@ -106,7 +107,10 @@ def _columns(connection: Connection, schema: str | None, table: str) -> list[str
 
 
 def counts(connection: Connection, verified: Verified | None) -> bool:
-    """True if the rows of a data migration that is unreadable now were looked at before it became so."""
+    """Returns True if the rows of a now unreadable data migration were verified before it became unreadable.
+
+    It counts if a statement under the lock made it unreadable, or if one of the columns that it read is gone.
+    """
     if verified is None:
         return False
     if verified.removed:
@@ -117,7 +121,7 @@ def counts(connection: Connection, verified: Verified | None) -> bool:
 
 
 def is_removed(connection: Connection, migration: DataMigration, verified: Verified) -> bool:
-    """True if the rows of *migration* cannot be read any more, and what was seen of them counts."""
+    """Returns True if the rows of *migration* can no longer be read, and their verification counts."""
     with contextlib.suppress(exceptions.PendingUnreadable):
         if missing_in(connection, migration.subject(connection)) is None:
             return False
@@ -128,10 +132,11 @@ def is_removed(connection: Connection, migration: DataMigration, verified: Verif
 
 
 class LockedVerification:
-    """Which of the data migrations that a contract revision requires are verified, and by what record.
+    """The verification, in one run of a contract revision, of the data migrations that it requires.
 
-    *records*: the connection that the journal is written on. *applied*: the revisions that the database has;
-    what an earlier contract revision has verified, and removed, counts as well.
+    *records*: the connection that the journal is written on. *required*: names of data migrations.
+    *applied*: the revisions that the database has; a verification by an earlier contract revision, which then
+    removed the columns, counts as well.
     """
 
     def __init__(
@@ -151,7 +156,7 @@ class LockedVerification:
         self._subjects: dict[str, Subject] = {}
 
     def open(self) -> None:
-        """Reads what an earlier run recorded, or records the intent of the first."""
+        """Reads what an earlier run recorded; records the intent if no earlier run has begun a statement."""
         self._verified = verified_facts(self._records, self._journal.revision)
         if not self._journal.begun:
             self._verified = {}
@@ -159,9 +164,10 @@ class LockedVerification:
         self._commit()
 
     def subject(self, migration: DataMigration) -> Subject | None:
-        """The rows to look at; None if they cannot be read any more, and what was seen of them counts.
+        """Returns the rows to verify; None if they can no longer be read, and their verification counts.
 
-        Raises :class:`~online_migrate.exceptions.PendingUnreadable` otherwise.
+        Raises :class:`~online_migrate.exceptions.PendingUnreadable` if they cannot be read and no
+        verification counts.
         """
         try:
             subject = migration.subject(self._connection)
@@ -182,7 +188,7 @@ class LockedVerification:
         return counts(self._connection, self._verified.get(name))
 
     def reads(self, subjects: Mapping[str, Subject]) -> dict[str, tuple[Column, ...]]:
-        """What each of the subjects reads; asked before their tables are locked."""
+        """Returns the columns that each subject reads; to be called before their tables are locked."""
         return {name: reads_of(self._connection, subject) for name, subject in subjects.items()}
 
     def record(self, subjects: Mapping[str, Subject], reads: Mapping[str, tuple[Column, ...]]) -> None:
@@ -194,7 +200,7 @@ class LockedVerification:
         self._commit()
 
     def after_statement(self) -> None:
-        """Records which data migrations the statement that was sent last made unreadable, or readable."""
+        """Records which data migrations the last statement has made unreadable, or readable."""
         before = dict(self._verified)
         for name, subject in self._subjects.items():
             removed = missing_in(self._connection, subject) is not None
@@ -207,7 +213,7 @@ class LockedVerification:
         facts = {name: verified.as_fact() for name, verified in self._verified.items()}
         text = json.dumps({"requires": self._required, "verified": facts}, sort_keys=True)
         entries = state.journal_entries(self._records, self._journal.revision)
-        # Looked for, not remembered: a script may have rolled back the transaction in which it was written.
+        # Read each time, not cached: a script may have rolled back the transaction in which it was written.
         known = next((entry for entry in entries if entry.digest == state.INTENT), None)
         entry = dataclasses.replace(known or _intent(self._journal.revision), undo=text)
         state.put_entry(self._records, entry, known=known is not None)

@@ -1,12 +1,13 @@
-"""Applies contract revisions, each after a last look at the rows under the lock of its statements.
+"""Applies contract revisions, each after a verification of the rows under the lock of its statements.
 
 Invariants:
 
-* Between the last look, which saw no pending row, and the destructive statement nobody else writes.
-* The intent, and what was seen, are recorded before the first statement.
-* A revision that was half applied when its run was killed is finished by the next run. Triggers that it
-  had dropped are put back first, as long as nothing else of it is done, so that the old version's rows
-  are in step again while those written meanwhile are migrated.
+* No other session writes between the verification under the lock, which found no pending row, and the
+  destructive statement.
+* The intent and the result of the verification are recorded before the first statement.
+* A revision that was half applied when its run was killed is completed by the next run. The triggers that it
+  had dropped are recreated first, unless they use a column or a table that is gone. They keep the rows of the
+  old version in step while the rows that were written in between are migrated.
 """
 
 from __future__ import annotations
@@ -50,9 +51,11 @@ if TYPE_CHECKING:
 
 
 def run(runner: RevisionRunner, revision: str) -> None:
-    """Applies one contract revision; the gate has looked at the whole range before.
+    """Applies one contract revision; the gate has already checked the whole range of revisions.
 
-    Raises :class:`~online_migrate.exceptions.GateClosed` if the last look finds a pending row.
+    Raises :class:`~online_migrate.exceptions.GateClosed` if the verification under the lock finds a pending
+    row, :class:`~online_migrate.exceptions.Refused` if the script does not declare what it requires, and what
+    :meth:`~online_migrate.runtime.apply.RevisionRunner.apply` raises.
     """
     graph = runner.project.graph
     required = graph.revisions[revision].requires
@@ -83,7 +86,7 @@ def _what_is_done(runner: RevisionRunner, revision: str) -> str:
 
 
 class _Targets:
-    """The tables that a contract revision is about, learned before anything is locked."""
+    """The tables that a contract revision concerns, determined before anything is locked."""
 
     def __init__(self, runner: RevisionRunner, revision: str, required: Sequence[str]) -> None:
         self.named: tuple[LockTarget, ...] = ()
@@ -127,13 +130,16 @@ def _rendered(runner: RevisionRunner, revision: str) -> list[str]:
         engine = runner.session.connection.engine
         return render(runner.project, runner.environment, engine, revision)
     except NotRendered as error:
-        # A script that asks the database what to do; its ``locks = (...)`` says which tables.
+        # The script reads the database to decide what to do; its ``locks = (...)`` names the tables.
         statements: list[str] = error.statements
         return statements
 
 
 def refuse_unknown(runner: RevisionRunner, statements: Sequence[str]) -> None:
-    """Refuses, before anything is done, what is not known to be safe."""
+    """Refuses, before anything is executed, statements that are not known to be safe.
+
+    Raises :class:`~online_migrate.exceptions.StatementRefused`.
+    """
     for statement in statements:
         verdict = runner.session.dialect.classify(statement)
         if verdict.impact in (Impact.REFUSED, Impact.CONTROL):
@@ -145,7 +151,11 @@ def _refusal(statement: str, verdict: Classification) -> exceptions.StatementRef
 
 
 def refuse_what_rebuilds(runner: RevisionRunner, statements: Sequence[str]) -> None:
-    """Refuses, before anything is done, what could not be done while readers wait."""
+    """Refuses, before anything is executed, statements that must not run while readers wait.
+
+    Raises :class:`~online_migrate.exceptions.NotUnderLock` for a statement that changes rows, and for one
+    that drops an indexed column and so rebuilds the table.
+    """
     connection, dialect = runner.session.connection, runner.session.dialect
     dropped: set[str] = set()
     for statement in statements:
@@ -170,7 +180,7 @@ _ROWS_HINT = "move it into a data migration, or into a contract revision with re
 
 
 class ContractGuard:
-    """The guard of one run of one contract revision."""
+    """The guard of one run of one contract revision: destructive statements run under a proved lock only."""
 
     confines = True
 
@@ -213,16 +223,25 @@ class ContractGuard:
             self._lock = None
 
     def observe(self, statement: str) -> None:
-        """Refuses a script that ends our transaction, or frees our lock, by hand."""
+        """Refuses a statement of the script that ends the engine's transaction or releases its lock.
+
+        Raises :class:`~online_migrate.exceptions.StatementRefused`.
+        """
         verdict = self._dialect.classify(statement)
         if self._required and verdict.impact is Impact.CONTROL:
             raise _refusal(statement, verdict)
         if verdict.rewinds:
-            # What was locked, and what was recorded, inside of the savepoint is gone.
+            # The locks and the records that were made inside the savepoint are gone.
             self._look_again = True
 
     def authorize(self, statement: str, kind: Kind) -> Sequence[str]:
-        """Lets a destructive statement through only under the lock, after a look that saw nothing."""
+        """Returns the forms of a statement. A destructive one needs the lock and a verification under it.
+
+        If the lock is no longer proved, the tables are locked and verified again. Raises
+        :class:`~online_migrate.exceptions.GateClosed`,
+        :class:`~online_migrate.exceptions.StatementRefused` or
+        :class:`~online_migrate.exceptions.NotUnderLock`.
+        """
         if not self._required:
             return [statement]
         if kind is Kind.UNLOCKED:
@@ -244,7 +263,7 @@ class ContractGuard:
         return self._forms(statement)
 
     def _forms(self, statement: str) -> Sequence[str]:
-        """The forms to try, at last the one that rebuilds the table, if the script says that it may."""
+        """Returns the forms to try, in order; the last one rebuilds the table, if ``rebuilds`` permits it."""
         forms = self._dialect.metadata_only_forms(statement)
         table = altered_table(statement)
         if statement in forms or table not in self._stepper.project.graph.revisions[self._revision].rebuilds:
@@ -255,7 +274,7 @@ class ContractGuard:
         return [*forms, statement]
 
     def done(self, statement: str, kind: Kind) -> None:
-        """Notices what a statement under the lock has taken away, or written."""
+        """Records what a statement under the lock removed; requires a new verification if it wrote rows."""
         if not self._required or self._is_autocommit():
             return
         verdict = self._dialect.classify(statement)
@@ -269,14 +288,14 @@ class ContractGuard:
     def _is_autocommit(self) -> bool:
         return self._connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
 
-    # --- the last look ---------------------------------------------------------------------------
+    # --- verification under the lock -------------------------------------------------------------
 
     def _lock_and_verify(self) -> None:
         if not self._required:
             return
         self._refuse_server()
         if self._dialect.metadata_only_under_lock:
-            # A table that is not among the locked ones could not be read.
+            # Under the old lock, a table that is not among the locked ones could not be read.
             self._release()
         subjects = self._subjects()
         targets = {t for subject in subjects.values() for t in reads_of(self._connection, subject).targets}
@@ -299,13 +318,17 @@ class ContractGuard:
         self._look_again = False
 
     def _refuse_server(self) -> None:
-        """Refuses a server that has become the member of a cluster since the gate counted the rows."""
+        """Refuses a server that has become a member of a cluster since the gate counted the rows."""
         problem = self._dialect.check_contract_server(self._connection)
         if problem is not None:
             raise exceptions.GateClosed([Blocker("server", self._dialect.name, problem.reason, problem.hint)])
 
     def _subjects(self) -> Mapping[str, Subject]:
-        """The rows to look at, without those that cannot be read any more and whose verification counts."""
+        """Returns the rows to verify, without unreadable ones whose earlier verification counts.
+
+        Raises :class:`~online_migrate.exceptions.GateClosed` if rows are unreadable and no verification
+        counts.
+        """
         found = {}
         for name in self._required:
             try:
@@ -332,21 +355,21 @@ class ContractGuard:
 
 
 def half_applied(runner: RevisionRunner, revisions: Sequence[str]) -> list[str]:
-    """Those of *revisions* that an earlier run began and did not finish."""
+    """Returns those of *revisions* that an earlier run began and did not finish."""
     return [revision for revision in revisions if runner.journal(revision).begun]
 
 
 def restore_dropped(runner: RevisionRunner, revision: str) -> list[str]:
-    """Puts back the triggers that a half-applied revision had dropped; gives the statements undone.
+    """Recreates the triggers that a half-applied revision dropped; returns the statements that were undone.
 
-    But for those that use a column or a table which is gone: they would make every write of the
+    A trigger that uses a column or a table which is gone is not recreated: it would make every write of the
     application fail.
     """
     journal = runner.journal(revision)
     applied = [e for e in journal.statements if e.done or journal.was_applied(e)]
     gone = {name for e in applied for name in {*removed_names(e.statement), *journal.taken_away(e)}}
     undone = []
-    # What was dropped last comes back first: a trigger needs its function.
+    # Recreated in reverse order: a trigger needs its function.
     for entry in reversed(applied):
         definition: list[str] = json.loads(entry.undo) if entry.undo else []
         if not definition or gone & set(identifiers(" ".join(definition))):
@@ -364,7 +387,7 @@ def restore_dropped(runner: RevisionRunner, revision: str) -> list[str]:
 def _recreate(runner: RevisionRunner, drop: str, definition: Sequence[str]) -> None:
     with private_connection(runner.session.connection.engine) as connection:
         if runner.session.dialect.undo_of_drop(connection, drop) is None:
-            connection.execution_options(no_parameters=True)  # a percent sign is a percent sign
+            connection.execution_options(no_parameters=True)  # a percent sign is not a placeholder
             for statement in definition:
                 connection.exec_driver_sql(statement)
             connection.commit()

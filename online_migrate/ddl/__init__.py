@@ -1,1 +1,1 @@
-"""How a DDL statement reaches the server: bounded, recorded, resumed."""
+"""Execution of DDL statements: bounded lock waits, a journal, resumption."""

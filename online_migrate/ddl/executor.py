@@ -1,7 +1,7 @@
-"""Every statement of a revision on its way to the server.
+"""Intercepts every statement of a revision before it is sent to the server.
 
-What counts is what reaches the driver, not which Python function was called: ``op.execute``,
-``batch_alter_table`` and ``op.get_bind().execute`` all come through here.
+The interception is at the driver, independent of the Python function that was called: the statements of
+``op.execute``, ``batch_alter_table`` and ``op.get_bind().execute`` all pass through here.
 """
 
 from __future__ import annotations
@@ -24,47 +24,50 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
 _active: weakref.WeakKeyDictionary[Connection, Executor] = weakref.WeakKeyDictionary()
-"""Which executor a connection's statements pass by. Not in ``connection.info``: a lost session has none."""
+"""The executor of each connection. Not in ``connection.info``: a lost session has none."""
 _instrumented: weakref.WeakSet[sa.Dialect] = weakref.WeakSet()
-"""The dialects that have our listeners; those of an engine are its dialect's."""
+"""The dialects that have the listeners; the listeners of an engine belong to its dialect."""
 
 
 class Guard(Protocol):
-    """What stands between a statement of a revision and the server; see contract."""
+    """Authorizes the statements of a revision; see :class:`~online_migrate.contract.runner.ContractGuard`."""
 
     @property
     def confines(self) -> bool:
-        """True if a script may reach the server by its own connection only."""
+        """True if a script may use only its own connection to the server."""
 
     def authorize(self, statement: str, kind: Kind) -> Sequence[str]:
-        """The forms in which the statement may be sent, the first that the server takes; or raises."""
+        """Returns the forms in which the statement may be sent; the first that the server accepts is used.
+
+        Raises an :class:`~online_migrate.exceptions.OnlineMigrateError` if the statement is refused.
+        """
 
     def observe(self, statement: str) -> None:
-        """Sees a statement that changes nothing; raises if it would take the guard's lock away."""
+        """Is called for a statement that changes nothing; raises if it would release the guard's lock."""
 
     def done(self, statement: str, kind: Kind) -> None:
-        """Sees a statement that was admitted and has been sent."""
+        """Is called after an authorized statement has been sent."""
 
 
 class AllowAll:
-    """The guard of expand: whatever adds is let through."""
+    """The guard of expand: authorizes every statement as it is."""
 
     confines = False
 
     def observe(self, statement: str) -> None:
-        """Expand holds no lock of its own."""
+        """Does nothing: expand holds no lock of its own."""
 
     def authorize(self, statement: str, kind: Kind) -> Sequence[str]:
         return [statement]
 
     def done(self, statement: str, kind: Kind) -> None:
-        """Expand has nothing to look at again."""
+        """Does nothing: expand has nothing to verify again."""
 
 
 def install(engine: Engine) -> None:
-    """Makes the statements of *engine*'s connections pass by their executor, where they have one."""
-    # Not event.contains(), which knows an engine by its address: where the dialect of an engine that is gone
-    # lives on, and another engine gets that address, it says yes, and nothing passes by anybody.
+    """Passes the statements of *engine*'s connections to their executor, where they have one."""
+    # Not event.contains(), which identifies an engine by its address: if the dialect of a deleted engine is
+    # still in use, and another engine gets that address, it returns True, and nothing is intercepted.
     if engine.dialect in _instrumented:
         return
     _instrumented.add(engine.dialect)
@@ -95,7 +98,7 @@ def _through_executor(
 
 
 class Executor:
-    """Takes the statements of one run of one revision to the server."""
+    """Executes the statements of one run of one revision, checked by a guard and recorded in a journal."""
 
     def __init__(self, dialect: Dialect, connection: Connection, journal: Journal, guard: Guard) -> None:
         self._dialect = dialect
@@ -107,10 +110,10 @@ class Executor:
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
-        """Inside the block, the statements of the connection pass by this executor.
+        """Intercepts the statements of the connection while the block lasts.
 
-        What was refused is raised again at its end, if the script caught it: else the revision would count as
-        applied without the statement.
+        A refusal that the script caught is raised again at the end of the block: otherwise the revision would
+        count as applied without the statement.
         """
         confined = self._access.confined() if self._guard.confines else contextlib.nullcontext()
         with confined:
@@ -125,7 +128,7 @@ class Executor:
 
     @contextlib.contextmanager
     def _bypassed(self) -> Iterator[None]:
-        """Inside the block, statements are our own and go straight to the server."""
+        """Sends the engine's own statements without interception while the block lasts."""
         _active.pop(self._connection, None)
         try:
             with self._access.admitted():
@@ -135,7 +138,7 @@ class Executor:
 
     @contextlib.contextmanager
     def _remembered(self) -> Iterator[None]:
-        """Remembers what the guard raises; see :meth:`active`."""
+        """Stores the first exception of the guard; see :meth:`active`."""
         try:
             yield
         except Exception as error:
@@ -143,7 +146,7 @@ class Executor:
             raise
 
     def handle(self, statement: str, parameters: Any, send: Callable[[str], Any]) -> bool | None:
-        """True if the statement was sent, or was done by an earlier run; None: send it as it is."""
+        """Returns True if the statement was sent, or was done by an earlier run; None: send it as it is."""
         autocommit = self._connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
         kind = self._dialect.kind(statement, autocommit=autocommit)
         if kind in (Kind.READ, Kind.CONTROL):
@@ -158,7 +161,7 @@ class Executor:
             with self._remembered():
                 forms = self._guard.authorize(statement, kind)
             if not self._dialect.classify(statement).recorded:
-                # A query: its rows are asked for each time, and its functions may have written.
+                # A query: its rows are needed in each run, and its functions may have written.
                 send(statement)
                 with self._remembered():
                     self._guard.done(statement, kind)

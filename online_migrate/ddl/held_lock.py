@@ -1,4 +1,4 @@
-"""A lock on tables, and the proof that it has been held ever since it was taken."""
+"""A lock on tables, and the proof that it has been held without interruption."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class HeldLock:
-    """The lock of :meth:`~online_migrate.dialects.Dialect.lock_tables`, taken when this is made.
+    """The lock of :meth:`~online_migrate.dialects.Dialect.lock_tables`, taken by the constructor.
 
-    A script can lose it in more ways than a client can see: by a commit, by a savepoint that is rolled back,
-    by a procedure. So before each statement that relies on it the server is asked.
+    A script can lose the lock in more ways than a client can detect: by a commit, by a savepoint that is
+    rolled back, by a procedure. Therefore the server is asked before each statement that relies on the lock.
     """
 
     def __init__(self, dialect: Dialect, connection: Connection, targets: Sequence[LockTarget]) -> None:
@@ -29,18 +29,21 @@ class HeldLock:
         self._proof = dialect.lock_proof(connection, targets)
 
     def is_held(self) -> bool:
-        """True if the server says that no other session could have written to the tables since."""
+        """Returns True if the server confirms that no other session can have written to the tables since."""
         ends_with_transaction = not self._dialect.metadata_only_under_lock
         if ends_with_transaction and self._transaction is not self._connection.get_transaction():
             return False
         return self._dialect.is_locked(self._connection, self._targets, self._proof)
 
     def forget_missing(self, exists: Callable[[LockTarget], bool]) -> None:
-        """No more proof is asked for tables that the statement sent last, under this lock, has removed."""
+        """Requires no proof any more for tables that the last statement, under this lock, has removed.
+
+        *exists*: returns True if a table exists.
+        """
         self._targets = tuple(target for target in self._targets if exists(target))
 
     def free(self) -> None:
-        """Ends the lock, where the end of the transaction does not."""
+        """Releases the lock, where the end of the transaction does not."""
         with contextlib.suppress(*CLEANUP_ERRORS):
-            # A session that is gone has already freed its locks.
+            # The locks of a lost session are already released.
             self._dialect.unlock_tables(self._connection)

@@ -1,18 +1,18 @@
-"""Which statements of a revision are done, so that a killed run can be continued.
+"""The journal: which statements of a revision are done, so that a killed run can be resumed.
 
 Invariants:
 
-* Intent is recorded before the first statement of a revision, and on servers where DDL commits by itself
+* The intent is recorded before the first statement of a revision. On servers where DDL commits implicitly,
   every statement is recorded before it is sent.
-* A statement recorded as begun and not as done is done if the catalog shows the effects of that statement,
-  and only those count that it did not show before. What other sessions changed meanwhile proves nothing.
+* A statement that is recorded as begun and not as done is done if the catalog shows its effects. Only effects
+  that the catalog did not show before count. Changes that other sessions made in between prove nothing.
   (A DDL statement of the supported servers is applied whole or not at all.)
-* Where the catalog does not decide it, nothing is assumed: the operator is asked, by a refusal, about
+* Where the catalog does not decide it, nothing is assumed: the command refuses and asks the operator about
   exactly one statement.
-* Where DDL is transactional the records are in the transaction of the statements, so both are there or
-  neither.
-* A statement is recognised by its text, so a script that was mended after it failed continues: what was
-  done is not repeated, what is new is done.
+* Where DDL is transactional, the records are written in the transaction of the statements, so both are
+  committed or neither.
+* A statement is recognised by its text. A script that was corrected after a failure is resumed: statements
+  that are done are not repeated, new ones are executed.
 """
 
 from __future__ import annotations
@@ -35,22 +35,23 @@ from online_migrate.state import Entry
 Execute = Callable[[], None]
 
 _TEXT = 16_000
-"""Characters of a statement that are stored; a TEXT of MySQL has room for no more of four bytes each."""
+"""Characters of a statement that are stored; a TEXT of MySQL has no room for more, at four bytes each."""
 _EFFECTS = 60_000
-"""Characters of the effects that are stored, in JSON, which is ASCII."""
+"""Characters of the effects that are stored, as JSON in ASCII."""
 
 
 def digest_of(statement: str, parameters: Any) -> str:
-    """What a statement is recognised by when its revision is run again."""
+    """Returns the digest by which a statement is recognised when its revision is run again."""
     text = " ".join(statement.split())
     return hashlib.sha256(f"{text}\0{parameters!r}".encode()).hexdigest()
 
 
 class Journal:
-    """The journal of one revision. *side*: a connection of its own for the records, where DDL commits.
+    """The journal of one revision.
 
-    *connection* is the one on which the revision runs; without *side* the records are written on it.
-    *command*: the command that applies the revision, for hints.
+    *connection*: the connection on which the revision runs. *side*: a separate connection for the records,
+    on servers where DDL commits implicitly; without it the records are written on *connection*. *command*:
+    the command that applies the revision, for hints.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Journal:
             self._journal_connection.commit()
 
     def open(self) -> None:
-        """Reads what an earlier run left; a run of the script starts from its first statement."""
+        """Reads the entries of earlier runs; occurrences are counted from the first statement again."""
         entries = state.journal_entries(self._records, self.revision)
         self._commit()
         self._entries = {(entry.digest, entry.occurrence): entry for entry in entries}
@@ -89,31 +90,31 @@ class Journal:
 
     @property
     def statements(self) -> list[Entry]:
-        """The statements that an earlier run began, in their order."""
+        """The statements that were begun, in their order."""
         found = [entry for entry in self._entries.values() if entry.digest != state.INTENT]
         return sorted(found, key=lambda entry: entry.position)
 
     @property
     def begun(self) -> bool:
-        """True if a statement was begun, so that the schema may be half changed."""
+        """True if a statement was begun, so that the schema may be partly changed."""
         return bool(self.statements)
 
     def record_intent(self, **facts: Any) -> None:
-        """Writes down that the revision is about to run, and what was seen before."""
+        """Records that the revision is about to run. *facts*: JSON values that were determined before."""
         entry = self._new_entry(state.INTENT, 0, f"revision {self.revision}", None)
         entry = dataclasses.replace(entry, undo=json.dumps(facts, sort_keys=True), position=0)
         self._put(entry)
 
     def close(self, connection: Connection) -> None:
-        """Ends the journal on *connection*, in the transaction of the version row."""
+        """Deletes the journal of the revision on *connection*, in the transaction of the version row."""
         state.close_journal(connection, self.revision)
 
     def run(self, statement: str, parameters: Any, *, transactional: bool, execute: Execute) -> bool:
-        """Runs *execute* unless an earlier run has done the same; True if it was run.
+        """Calls *execute* unless an earlier run has done the statement; returns True if it was called.
 
         *transactional*: the record is committed with the statement. Raises
-        :class:`~online_migrate.exceptions.StatementUndecided` if it cannot be known whether an earlier run
-        has done it.
+        :class:`~online_migrate.exceptions.StatementUndecided` if it cannot be determined whether an earlier
+        run has done the statement.
         """
         if transactional and self._dialect.commits_by_itself(self._records, statement):
             transactional = False
@@ -135,7 +136,7 @@ class Journal:
         return True
 
     def _is_done(self, known: Entry, statement: str, *, transactional: bool) -> bool:
-        """True if an earlier run has done the statement; recorded, where only the catalog said so."""
+        """Returns True if an earlier run has done the statement; records it if only the catalog shows it."""
         if known.done:
             return True
         if not transactional:
@@ -146,7 +147,7 @@ class Journal:
         return True
 
     def _run_recorded(self, digest: str, occurrence: int, statement: str, execute: Execute) -> None:
-        """Runs a statement that commits by itself, between two records."""
+        """Runs a statement that commits implicitly, between two writes of its record."""
         expected = self._dialect.expected(statement)
         before = _stored(expected, self._held(expected))
         entry = self._new_entry(digest, occurrence, statement, before)
@@ -161,22 +162,25 @@ class Journal:
         self._put(dataclasses.replace(entry, state="done", done_at=state.now()))
 
     def _forget_if_not_done(self, entry: Entry, expected: Expected) -> None:
-        """After an error of the server: a statement that is atomic has done nothing, unless it shows."""
+        """Deletes the record after an error of the server, if the statement had no effect.
+
+        An atomic statement that failed had no effect, unless the catalog shows one.
+        """
         verdict = self.verdict(entry)
         if verdict is Verdict.NOT_DONE or (verdict is Verdict.UNDECIDED and expected.atomic):
             self._forget(entry)
 
     def forget(self, entry: Entry) -> None:
-        """Takes back the record of a statement that was undone, for good; not inside a revision."""
+        """Deletes the record of a statement that was undone, and commits. Not to be called in a revision."""
         self._forget(entry)
         self._records.commit()
 
-    # --- what the catalog says of statements that were begun ----------------------------------------
+    # --- the catalog and statements that were begun -------------------------------------------------
 
     def was_applied(self, entry: Entry) -> bool:
-        """True if a statement that was begun is done.
+        """Returns True if a statement that was begun is done.
 
-        Raises :class:`~online_migrate.exceptions.StatementUndecided` where that cannot be known.
+        Raises :class:`~online_migrate.exceptions.StatementUndecided` if that cannot be determined.
         """
         verdict = self.verdict(entry)
         if verdict is Verdict.UNDECIDED:
@@ -190,7 +194,7 @@ class Journal:
         return verdict is Verdict.DONE
 
     def verdict(self, entry: Entry) -> Verdict:
-        """What the catalog shows of a statement that was begun."""
+        """Returns what the catalog shows of a statement that was begun."""
         if entry.before_text is None:
             return Verdict.NOT_DONE
         expected, before = self._recorded(entry)
@@ -200,16 +204,17 @@ class Journal:
         return verdict
 
     def taken_away(self, entry: Entry) -> set[str]:
-        """The columns and tables that are gone once the statement is done."""
+        """Returns the names of the columns and tables that are gone once the statement is done."""
         if entry.before_text is None:
             return set()
         expected, _before = self._recorded(entry)
         return {e.name for e in expected.effects if not e.present and e.object in ("column", "table")}
 
     def answer(self, *, done: bool) -> Entry | None:
-        """Records the operator's answer for the statement that was asked about, if there is one.
+        """Records the operator's answer for the statement that was asked about, and returns its entry.
 
-        Not inside a revision.
+        *done*: the statement was executed. Returns None if there is no such statement, or more than one. Not
+        to be called inside a revision.
         """
         open_ones = [e for e in self.statements if not e.done and self.verdict(e) is Verdict.UNDECIDED]
         asked = [entry for entry in open_ones if entry.state == "asked"] or open_ones
@@ -228,18 +233,18 @@ class Journal:
             if not other.done and other.state != wanted:
                 self._put(dataclasses.replace(other, state=wanted))
         if not self._seen:
-            self._records.commit()  # not inside a revision
+            self._records.commit()  # no revision is running
 
     def _recorded(self, entry: Entry) -> tuple[Expected, list[bool | None]]:
-        """The effects of a statement, and which of them held before it was sent."""
+        """Returns the effects of a statement, and which of them held before it was sent."""
         try:
             data = json.loads(entry.before_text or "")
         except ValueError:
             data = None
         if isinstance(data, dict):
             return Expected.from_data(data["expected"]), data["before"]
-        # An entry of an older version, which did not look: what it adds or takes away would not have been
-        # sent with success otherwise, and of what it changes nothing is known.
+        # An entry of an older version of the engine, which did not record them. A statement that adds or
+        # removes an object succeeds only if the effect did not hold before; for a change nothing is known.
         expected = self._dialect.expected(entry.statement)
         return expected, [None if effect.changed else False for effect in expected.effects]
 
@@ -249,7 +254,7 @@ class Journal:
         return held
 
     def _reason(self, entry: Entry) -> str:
-        """What the catalog shows, for a person."""
+        """Returns what the catalog shows, as text for the operator."""
         expected, before = self._recorded(entry)
         if not expected.effects:
             return "what it does cannot be read from the catalog"
@@ -295,7 +300,7 @@ class Journal:
 
 
 def _stored(expected: Expected, held: Sequence[bool | None]) -> str:
-    """The effects and which of them hold, as they are stored; the first ones, if there are too many."""
+    """Returns the effects and which of them hold, as stored; only the first ones if there are too many."""
     for count in (len(held), 100, 20, 0):
         part = dataclasses.replace(expected, effects=expected.effects[:count])
         text = json.dumps({"expected": part.to_data(), "before": list(held[:count])})

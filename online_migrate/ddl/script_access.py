@@ -1,14 +1,14 @@
-"""Refuses what a contract script would do past its own SQLAlchemy connection.
+"""Confines a contract script to its own SQLAlchemy connection.
 
-The table lock belongs to one session, and the executor sees the statements that SQLAlchemy sends on it. A
-second connection, of whatever engine, and a raw DBAPI cursor are seen by neither. Inside of
-:meth:`ScriptAccess.confined` they raise :class:`~online_migrate.exceptions.PastTheLock`, in the context
+The table lock belongs to one session, and the executor intercepts the statements that SQLAlchemy sends on it.
+Neither covers a second connection, of whatever engine, or a raw DBAPI cursor. Inside
+:meth:`ScriptAccess.confined` these raise :class:`~online_migrate.exceptions.PastTheLock`, in the context
 (``contextvars``) of the script.
 
 Covered: connections checked out of any SQLAlchemy pool, statements on connections opened before, cursors
 and methods of the DBAPI connection below ``op.get_bind()``, and ``connect()`` of the driver's module. Not
-covered: another process, a thread that the script starts, and a driver's function that was imported by its
-own name before. What these do to the lock itself is still found by :mod:`.held_lock`.
+covered: another process, a thread that the script starts, and a function of the driver that was imported by
+name before. If these end the lock, :mod:`.held_lock` still detects it.
 """
 
 from __future__ import annotations
@@ -34,37 +34,37 @@ _current: ContextVar[ScriptAccess | None] = ContextVar("online_migrate_script_ac
 _CURSOR_METHODS = frozenset(
     {"close", "fetchone", "fetchmany", "fetchall", "nextset", "setinputsizes", "scroll"}
 )
-"""What reads the result of a statement that was sent already."""
+"""Methods that read the result of a statement that was already sent."""
 _CONNECTION_NAMES = frozenset(
     {"closed", "broken", "notices", "encoding", "status", "server_version", "info", "in_transaction", "open"}
     | {"get_backend_pid", "thread_id", "get_server_info", "character_set_name", "get_transaction_status"}
     | {"autocommit", "isolation_level", "total_changes", "get_parameter_status", "insert_id"}
 )
-"""What tells something about a connection and sends nothing that changes its transaction."""
+"""Attributes that describe a connection and send nothing that changes its transaction."""
 _DIALECT_METHODS = (
     *("do_begin", "do_commit", "do_rollback", "do_close", "do_terminate", "do_ping"),
     *("set_isolation_level", "reset_isolation_level", "get_isolation_level"),
 )
-"""The methods by which SQLAlchemy itself uses a DBAPI connection other than by a cursor of its own."""
+"""The methods by which SQLAlchemy itself uses a DBAPI connection, other than through its own cursors."""
 
 
 class ScriptAccess:
-    """The one connection by which a contract script may reach the server."""
+    """The one connection that a contract script may use; None: the script may use no connection."""
 
     def __init__(self, connection: Connection | None) -> None:
         self._connection = connection
         self._admitted = 0
         self.refusal: exceptions.PastTheLock | None = None
-        """The first refusal. A script may catch it; its revision must fail all the same."""
+        """The first refusal. A script may catch it; its revision must fail nevertheless."""
 
     @property
     def is_admitted(self) -> bool:
-        """True while a statement is on its way that the executor has seen, or one of our own."""
+        """True while a statement is sent that the executor has authorized, or one of the engine's own."""
         return self._admitted > 0
 
     @contextlib.contextmanager
     def admitted(self) -> Iterator[None]:
-        """Inside the block nothing is refused."""
+        """Refuses nothing while the block lasts."""
         self._admitted += 1
         try:
             yield
@@ -73,7 +73,7 @@ class ScriptAccess:
 
     @contextlib.contextmanager
     def confined(self) -> Iterator[None]:
-        """Inside the block, which runs the script, only the given connection may be used."""
+        """Refuses every connection but the given one while the block, which runs the script, lasts."""
         _listen()
         with contextlib.ExitStack() as stack:
             if self._connection is not None:
@@ -85,13 +85,16 @@ class ScriptAccess:
             yield
 
     def refuse(self, what: str, hint: str | None = None) -> NoReturn:
-        """Raises, and remembers, why this way to the server is closed."""
+        """Raises :class:`~online_migrate.exceptions.PastTheLock`, and stores it if it is the first refusal.
+
+        *what*: the access that is refused.
+        """
         refusal = exceptions.PastTheLock(what=what, hint=hint)
         self.refusal = self.refusal or refusal
         raise refusal
 
     def owns(self, connection: Connection) -> bool:
-        """True for the script's own connection."""
+        """Returns True for the script's own connection."""
         return connection is self._connection
 
     @contextlib.contextmanager
@@ -114,13 +117,13 @@ class ScriptAccess:
 
 
 def without_connection() -> contextlib.AbstractContextManager[None]:
-    """Inside the block, which calls a script to learn its SQL, no connection may be used at all."""
+    """Refuses every connection while the block, which calls a script to render its SQL, lasts."""
     return ScriptAccess(None).confined()
 
 
 @contextlib.contextmanager
 def _guarded_driver_connection(connection: Connection, access: ScriptAccess) -> Iterator[None]:
-    # SQLAlchemy and the script get the driver's connection from these two places.
+    # SQLAlchemy and the script get the driver's connection from these two objects.
     fairy: Any = connection.connection
     places = [fairy, fairy._connection_record]
     real = fairy.dbapi_connection
@@ -142,13 +145,13 @@ _RAW_HINT = "send the statement by op.execute(...) or op.get_bind().execute(...)
 
 
 class GuardedConnection:
-    """A driver's connection; only SQLAlchemy may use what is not among :data:`_CONNECTION_NAMES`."""
+    """A driver's connection; only SQLAlchemy may use attributes outside of :data:`_CONNECTION_NAMES`."""
 
     def __init__(self, real: Any, access: ScriptAccess) -> None:
         self.__dict__.update(_real=real, _access=access)
 
     def cursor(self, *arguments: Any, **keywords: Any) -> GuardedCursor:
-        """A cursor; what it may send depends on the moment."""
+        """Returns a guarded cursor; it sends only while access is admitted."""
         return GuardedCursor(self.__dict__["_real"].cursor(*arguments, **keywords), self)
 
     def __getattr__(self, name: str) -> Any:
@@ -165,7 +168,7 @@ class GuardedConnection:
 
 
 class GuardedCursor:
-    """A driver's cursor that sends nothing which the executor has not seen."""
+    """A driver's cursor that sends only statements that the executor has authorized."""
 
     def __init__(self, real: Any, connection: GuardedConnection) -> None:
         self.__dict__.update(_real=real, connection=connection)
@@ -214,14 +217,14 @@ def _on_execute(connection: Connection, *_: object) -> None:
 
 @functools.cache
 def _listen() -> None:
-    """Listens to all engines of the process, once: to remove a listener would race with other threads."""
+    """Adds listeners to all engines of the process, once: removing them would race with other threads."""
     event.listen(Pool, "checkout", _on_checkout)
     event.listen(sa.Engine, "before_cursor_execute", _on_execute)
 
 
 @contextlib.contextmanager
 def _guarded_connect(driver: Any) -> Iterator[None]:
-    """Refuses ``connect()`` of the driver's module, and of the package that it is a part of."""
+    """Refuses ``connect()`` of the driver's module, and of the package that contains it."""
     modules = {driver.__name__, driver.__name__.partition(".")[0]} & sys.modules.keys()
     before = {name: getattr(sys.modules[name], "connect", None) for name in modules}
     for name, connect in before.items():

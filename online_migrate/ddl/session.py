@@ -1,4 +1,4 @@
-"""The connection on which schema changes run: one migrator at a time, every wait with an end."""
+"""The session on which schema changes run: one migrator at a time, every wait bounded."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ if TYPE_CHECKING:
 
 MIGRATOR = "migrator"
 _LOCK_PATIENCE = 15.0
-"""Seconds to wait for another migrator: a server needs a moment to see that a killed client is gone."""
+"""Seconds to wait for another migrator: a server needs some time to notice that a killed client is gone."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """A connection of its own for DDL, never pooled, that holds the migrator's lock.
+    """A private connection for DDL, never pooled, that holds the migrator's lock.
 
-    *side*: a second connection for records, on servers where DDL commits whatever is open.
+    *journal_connection*: a second connection for the journal, on servers where DDL commits implicitly and so
+    ends any open transaction; None elsewhere.
     """
 
     connection: Connection
@@ -38,7 +39,7 @@ class Session:
 
 
 def connect(engine: Engine) -> Connection:
-    """A connection, or :class:`~online_migrate.exceptions.ServerDown`."""
+    """Returns a connection of *engine*. Raises :class:`~online_migrate.exceptions.ServerDown`."""
     try:
         return engine.connect()
     except (*CLEANUP_ERRORS, OSError) as error:
@@ -46,14 +47,16 @@ def connect(engine: Engine) -> Connection:
 
 
 def server_down(url: sa.URL, error: BaseException) -> exceptions.ServerDown:
-    """What a failed connection says to a person, on one line and without the password."""
+    """Returns the error for a failed connection, with a message on one line and without the password."""
     return exceptions.ServerDown(url=safe_url(url), reason=error_message(error))
 
 
 def require_connections(engine: Engine, needed: int, command: str, *, fewer: str = "") -> None:
-    """Refuses a command for which the server, or the user, allows too few connections, before it begins.
+    """Refuses a command, before it begins, if the server or the user is allowed too few connections.
 
-    *fewer*: how to use fewer of them. The connections are kept in the pool, for the command.
+    *needed*: the number of connections. *fewer*: a hint how to use fewer of them. The connections are kept in
+    the pool for the command. Raises :class:`~online_migrate.exceptions.TooFewConnections`, or
+    :class:`~online_migrate.exceptions.ServerDown` if not even one can be opened.
     """
     with contextlib.ExitStack() as stack:
         for given in range(needed):
@@ -69,22 +72,23 @@ def require_connections(engine: Engine, needed: int, command: str, *, fewer: str
 
 @contextlib.contextmanager
 def private_connection(engine: Engine) -> Iterator[Connection]:
-    """A connection that does not come back to the pool, whatever locks and settings it has by then."""
+    """Yields a connection that is not returned to the pool, so its locks and settings end with it."""
     connection = connect(engine)
     try:
         yield connection
     finally:
         with contextlib.suppress(*CLEANUP_ERRORS):
-            # A session that is gone has already freed what it held.
+            # The locks of a lost session are already released.
             connection.invalidate()
             connection.close()
 
 
 @contextlib.contextmanager
 def ddl_session(engine: Engine, settings: Settings, *, clock: Clock, stop: Stop) -> Iterator[Session]:
-    """The session for schema changes.
+    """Yields the session for schema changes.
 
-    Raises :class:`~online_migrate.exceptions.OtherMigrator` if somebody else is at it for long.
+    Raises :class:`~online_migrate.exceptions.OtherMigrator` if another migrator holds the lock for more than
+    15 seconds.
     """
     install(engine)
     with contextlib.ExitStack() as stack:
@@ -100,7 +104,7 @@ def ddl_session(engine: Engine, settings: Settings, *, clock: Clock, stop: Stop)
         side = None
         if not dialect.transactional_ddl:
             side = stack.enter_context(private_connection(engine))
-            # Who waits for our table locks must not keep us waiting, for our records, in turn.
+            # A session that waits for the table locks may block the journal: that wait is bounded too.
             dialect.prepare_ddl_session(
                 side, lock_timeout=settings.lock_timeout, session_timeout=settings.session_timeout
             )
@@ -118,7 +122,10 @@ def take_named_lock(
     stop: Stop,
     patience: float = _LOCK_PATIENCE,
 ) -> None:
-    """Takes a named lock within *patience* seconds, or raises OtherMigrator."""
+    """Takes a named lock within *patience* seconds, or raises OtherMigrator.
+
+    It raises :class:`~online_migrate.exceptions.OtherMigrator` earlier if *stop* is requested.
+    """
     end = clock.monotonic() + patience
     while not dialect.try_named_lock(connection, name):
         if clock.monotonic() >= end or clock.wait(0.2, stop):
@@ -127,6 +134,6 @@ def take_named_lock(
 
 def _free(dialect: Dialect, connection: Connection) -> None:
     with contextlib.suppress(*CLEANUP_ERRORS):
-        # The end of the session frees the lock as well; this makes it certain on SQLite.
+        # The end of the session releases the lock as well; on SQLite only this makes it certain.
         connection.rollback()
         dialect.free_named_lock(connection, MIGRATOR)

@@ -1,1 +1,1 @@
-"""Stage 2: the schema expands. Also the home of the engine's own expand scripts."""
+"""Stage 2: the expand branch. Also contains the engine's own expand scripts."""

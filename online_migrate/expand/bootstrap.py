@@ -1,7 +1,7 @@
-"""Brings the bookkeeping tables to what this engine needs, by the engine's own scripts.
+"""Creates and migrates the bookkeeping tables of the engine with the engine's own scripts.
 
-The first of them runs where no table of ours exists yet, so what keeps two of us apart is a lock of the
-server that needs none. Each of them is written so that it can be repeated.
+The first script runs before any of these tables exists, so two processes are kept apart by a lock of the
+server that needs no table. Each script can be repeated.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _CONTRACT = "contract_"
 
 @functools.cache
 def scripts() -> ScriptDirectory:
-    """The engine's own scripts."""
+    """Returns the engine's own scripts."""
     package = Path(str(online_migrate.__file__)).parent
     return ScriptDirectory(
         str(package / "expand"),
@@ -43,15 +43,15 @@ def scripts() -> ScriptDirectory:
 
 @functools.cache
 def graph() -> Graph:
-    """The engine's own revisions."""
+    """Returns the graph of the engine's own revisions."""
     return from_scripts(list(scripts().walk_revisions()))
 
 
 def is_current(connection: Connection) -> bool:
-    """True if the bookkeeping tables are as this engine needs them.
+    """Returns True if the bookkeeping tables are as this engine needs them.
 
-    Raises :class:`~online_migrate.exceptions.NewerState` if a newer engine has taken something away.
-    Revisions of a newer engine that only add are no hindrance.
+    Raises :class:`~online_migrate.exceptions.NewerState` if a newer engine has applied a contract revision.
+    Expand revisions of a newer engine are accepted, because they only add.
     """
     rows = state.version_rows(connection, state.VERSION_TABLE, None)
     return not _missing(rows)
@@ -63,14 +63,18 @@ def _missing(rows: tuple[str, ...]) -> list[str]:
     if newer:
         raise exceptions.NewerState(revision=newer[0])
     if unknown:
-        # A newer engine has added something on top of all that this one knows of that branch.
+        # A newer engine has applied expand revisions after all those that are known here.
         known = [*known, *graph().heads.values()]
     applied = graph().applied(known)
     return [revision for revision in graph().revisions if revision not in applied]
 
 
 def ensure(engine: Engine, settings: Settings, *, clock: Clock, stop: Stop) -> None:
-    """Creates or changes the bookkeeping tables, if they are not as this engine needs them."""
+    """Creates or changes the bookkeeping tables, if they are not as this engine needs them.
+
+    Raises :class:`~online_migrate.exceptions.NewerState` and
+    :class:`~online_migrate.exceptions.OtherMigrator`.
+    """
     with connect(engine) as connection:
         if is_current(connection):
             return
@@ -86,9 +90,11 @@ def ensure(engine: Engine, settings: Settings, *, clock: Clock, stop: Stop) -> N
 def _apply_patiently(
     session: Session, revision: str, settings: Settings, *, clock: Clock, stop: Stop
 ) -> None:
-    """Again, when somebody holds a lock that it needs; InnoDB's statistics of tables are such, too.
+    """Applies *revision*, and tries again after a transient error, such as a lock timeout.
 
-    And when somebody did the same: on a cluster the migrator's lock keeps out only who is on the same node.
+    Another session may hold a lock that the script needs; locks on InnoDB's table statistics are included. On
+    a cluster the migrator's lock excludes only processes on the same node, so it also tries again if another
+    process did the same at the same time.
     """
     alone = session.dialect.sees_all_sessions(session.connection)
     session.connection.rollback()
@@ -109,12 +115,12 @@ def _apply_patiently(
 
 
 def _is_done_by_another(session: Session, error: BaseException) -> bool:
-    # Alembic complains when the version row is not any more what it has just read.
+    # Alembic raises CommandError if the version row is no longer the one that it has just read.
     return isinstance(error, CommandError) or session.dialect.is_already_there(error)
 
 
 def _apply(connection: Connection, revision: str) -> None:
-    """Applies *revision*, unless somebody did meanwhile."""
+    """Applies *revision*, unless another process has applied it in the meantime."""
     context = MigrationContext.configure(
         connection, opts={"version_table": state.VERSION_TABLE, "transactional_ddl": True}
     )
@@ -131,7 +137,7 @@ def _apply(connection: Connection, revision: str) -> None:
 
 
 def _forget_overtaken(connection: Connection) -> None:
-    """Takes back a version row that was written when somebody on another node was already beyond it."""
+    """Deletes a version row that was written after a process on another node had applied a later revision."""
     version = sa.table(state.VERSION_TABLE, sa.column("version_num"))
     with connection.begin():
         rows = state.version_rows(connection, state.VERSION_TABLE, None)
@@ -142,6 +148,6 @@ def _forget_overtaken(connection: Connection) -> None:
 
 
 def drop_all(connection: Connection) -> None:
-    """Takes the bookkeeping tables away; for tests, and for who stops using online-migrate."""
+    """Drops the bookkeeping tables; for tests, and for a project that stops using online-migrate."""
     state.metadata.drop_all(connection)
     sa.Table(state.VERSION_TABLE, sa.MetaData()).drop(connection, checkfirst=True)

@@ -1,6 +1,6 @@
 """Alembic's environment for the engine's own tables; used by developers of the engine.
 
-A user's database gets them by online_migrate.expand.bootstrap.
+In a user's database :mod:`online_migrate.expand.bootstrap` creates them.
 """
 
 from online_migrate import state

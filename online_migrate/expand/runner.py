@@ -12,10 +12,10 @@ from online_migrate.script.graph import Graph, Phase
 def plan(
     graph: Graph, applied: frozenset[str], target: str | None = None, *, with_base: bool = False
 ) -> list[str]:
-    """The expand revisions to apply, in order, up to *target* or the end of the branch. Pure.
+    """Returns the expand revisions to apply, in order, up to *target* or the end of the branch. Pure.
 
-    Raises :class:`~online_migrate.exceptions.BaseBehind` if a revision from before the branches is
-    missing, unless *with_base* says that those are to be applied too.
+    *with_base*: missing revisions of the linear base are applied too; without it they raise
+    :class:`~online_migrate.exceptions.BaseBehind`.
     """
     head = target if target is not None else graph.heads.get(Phase.EXPAND)
     if head is None:
@@ -34,7 +34,11 @@ def _some(revisions: Sequence[str]) -> str:
 
 
 def run(runner: RevisionRunner, revisions: Sequence[str]) -> None:
-    """Applies *revisions*, each on its own; those before one that fails stay applied."""
+    """Applies *revisions*, each one separately; those before one that fails remain applied.
+
+    Raises :class:`~online_migrate.exceptions.ContractNotPermitted` for a contract revision, and what
+    :meth:`~online_migrate.runtime.apply.RevisionRunner.apply` raises.
+    """
     for revision in revisions:
         if runner.project.graph.phase(revision) is Phase.CONTRACT:
             raise exceptions.ContractNotPermitted(revisions=revision)

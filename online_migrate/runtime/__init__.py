@@ -1,1 +1,1 @@
-"""Running a project's Alembic environment: the veto, applying one revision, stamping."""
+"""Runs a project's Alembic environment: the veto on contract steps, applying one revision, stamping."""

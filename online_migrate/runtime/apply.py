@@ -1,4 +1,4 @@
-"""Applies one revision, resumably; what expand and contract have in common."""
+"""Applies one revision, resumably; used by expand and by contract."""
 
 from __future__ import annotations
 
@@ -39,16 +39,22 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
 LONGEST_PAUSE = 10.0
-"""Seconds; below the session timeout, so that the server does not end a session that is waiting."""
+"""The longest pause between two attempts, in seconds.
+
+It is below the session timeout, so that the server does not end the session during a pause.
+"""
 
 
 class GuardFactory(contextlib.AbstractContextManager[Guard], Protocol):
-    """A guard that is set up before the first statement of a revision and taken down after the last."""
+    """A context manager that sets up a guard before the first statement of a revision.
+
+    It releases the guard's locks after the last statement.
+    """
 
 
 @dataclasses.dataclass(frozen=True)
 class RevisionRunner:
-    """What applying revisions needs, put together once for a command."""
+    """Applies revisions with the project, the session and the environment of one command."""
 
     project: Project
     environment: Environment
@@ -58,13 +64,13 @@ class RevisionRunner:
     say: Callable[[str], None]
 
     def applied(self) -> frozenset[str]:
-        """The revisions that the database has now."""
+        """Returns the revisions that are applied to the database now."""
         applied = applied_revisions(self.session.connection, self.project, self.environment)
         self.session.connection.rollback()
         return applied
 
     def journal(self, revision: str) -> Journal:
-        """The journal of a revision, as an earlier run left it."""
+        """Returns the journal of a revision, with the entries of earlier runs."""
         journal = self._journal(revision, self.session.journal_connection)
         journal.open()
         if self.session.journal_connection is None:
@@ -79,7 +85,8 @@ class RevisionRunner:
     def answer(self, revisions: Sequence[str], *, done: bool, command: str) -> None:
         """Records the operator's answer for the one statement of *revisions* that was asked about.
 
-        Raises :class:`~online_migrate.exceptions.NothingAsked` if there is none.
+        *done*: the statement was executed. *command*: the command for the error message. Raises
+        :class:`~online_migrate.exceptions.NothingAsked` if there is no such statement.
         """
         for revision in revisions:
             entry = self.journal(revision).answer(done=done)
@@ -97,12 +104,14 @@ class RevisionRunner:
         finish: Callable[[], None] | None = None,
         tables: Sequence[str] = (),
     ) -> None:
-        """Applies *revision*, and tries again when it does not get its locks.
+        """Applies *revision*, and tries again after a lock timeout.
 
-        *watch* makes the guard of its statements; *finish* is called in the transaction that writes the
-        version row; *tables* are asked for whoever blocks us. Raises
-        :class:`~online_migrate.exceptions.LockGivenUp`,
-        :class:`~online_migrate.exceptions.RevisionFailed`, or what the guard raises.
+        *watch*: makes the guard of its statements; None: every statement is authorized. *finish*: called in
+        the transaction that writes the version row. *tables*: the tables whose blocking sessions are listed
+        after a lock timeout; without it, the names in the statement that failed. Raises
+        :class:`~online_migrate.exceptions.LockGivenUp`, :class:`~online_migrate.exceptions.RevisionFailed`,
+        :class:`~online_migrate.exceptions.ServerDown`, :class:`~online_migrate.exceptions.Stopped` if a stop
+        was requested before the start, or what the guard raises.
         """
         if self.stop.requested:
             raise exceptions.Stopped(reason=self.stop.reason, revision=revision)
@@ -153,7 +162,7 @@ class RevisionRunner:
                 finish()
             journal.close(connection)
 
-        run.__name__ = upgrade.__name__  # Alembic's log says "Running upgrade"
+        run.__name__ = upgrade.__name__  # for Alembic's log line "Running upgrade"
         step.migration_fn = run
         with dialect.write_transaction(connection):
             with self._context(lambda heads, context: [step]) as context:
@@ -174,7 +183,7 @@ class RevisionRunner:
             yield context
 
     def _forget_intent(self, revision: str) -> None:
-        """An intent that came to nothing is taken back, so that nobody believes in half a revision."""
+        """Deletes an intent without a begun statement: the revision must not count as half applied."""
         side = self.session.journal_connection
         if side is None:
             return
@@ -215,12 +224,12 @@ class RevisionRunner:
         self.clock.wait(pause, self.stop)
 
     def _blockers(self, tables: Sequence[str]) -> list[str]:
-        # The records are read on a connection of ours, whose transaction must not be listed.
+        # The journal connection may have an open transaction, which must not be listed.
         self._reset()
         try:
             return self.session.dialect.blocking_sessions(self.session.connection, tables)
         except CLEANUP_ERRORS:
-            # Only a help for the person who reads it; not everybody may look at other sessions.
+            # The list is additional information; the user may lack the privilege to read other sessions.
             return []
         finally:
             self._reset()
@@ -241,7 +250,7 @@ class RevisionRunner:
 def applied_revisions(
     connection: sa.Connection, project: Project, environment: Environment
 ) -> frozenset[str]:
-    """The revisions that the database has, by ancestry."""
+    """Returns the revisions that are applied to the database, by ancestry of its version rows."""
     rows = state.version_rows(connection, environment.version_table, environment.version_schema)
     return project.graph.applied(rows)
 
@@ -251,10 +260,10 @@ class NotRendered(exceptions.Failed):
 
 
 def render(project: Project, environment: Environment, engine: Engine, revision: str) -> list[str]:
-    """The SQL of a revision, as Alembic's offline mode gives it; nothing is executed.
+    """Returns the SQL of a revision, as Alembic's offline mode renders it; nothing is executed.
 
-    Raises :class:`NotRendered` for a script that asks the database what to do; its ``statements`` are
-    those that came before.
+    Raises :class:`NotRendered` for a script that reads the database to decide what to do; ``statements`` of
+    the exception are those that were rendered before.
     """
     written: list[str] = []
     try:
@@ -278,16 +287,16 @@ def _render_into(
         context.configure(dialect_name=dialect.name, **keywords)
         migration = context.get_context()
         _write_what_has_no_literal(migration.impl)
-        # Not what is in the buffer: a semicolon in the body of a trigger does not end a statement.
+        # Not from the buffer: a semicolon in the body of a trigger does not end a statement.
         impl: Any = migration.impl
         impl.static_output = written.append
-        # The script is called, so what it would do on connections of its own must not be done here.
+        # The script is called, and connections that it opens itself must not execute anything here.
         with Operations.context(migration), without_connection():
             step.migration_fn()
 
 
 def _write_what_has_no_literal(impl: Any) -> None:
-    """Names at least the table of a statement whose values have no literal form: of untyped columns."""
+    """Renders at least the table of a statement whose values have no literal form (untyped columns)."""
     execute = impl._exec
 
     def tolerant(construct: Any, *arguments: Any, **keywords: Any) -> Any:
@@ -303,6 +312,6 @@ def _write_what_has_no_literal(impl: Any) -> None:
 
 
 def _statements(written: Sequence[str]) -> list[str]:
-    """What an offline script wrote, one statement each, without the ends of its transactions."""
+    """Returns what an offline script wrote, one statement each, without BEGIN and COMMIT."""
     statements = [text.strip().removesuffix(";").strip() for text in written]
     return [s for s in statements if s and s.upper() not in ("BEGIN", "COMMIT")]

@@ -1,8 +1,9 @@
-"""What env.py does to its connection, compared with a connection of ours.
+"""Compares the settings of env.py's connection with those of a connection of the engine.
 
-Our commands use connections of their own: of workers, of the gate, of the journal. What env.py sets on the
-connection that it gives to ``context.configure`` (a search path, a role, another database, a translation of
-schemas) does not hold on them. Any such difference is refused, with the way to set it for every connection.
+The commands open their own connections: for the workers, the gate and the journal. Settings that env.py makes
+on the connection that it passes to ``context.configure`` (a search path, a role, another database, a
+``schema_translate_map``) do not apply to those. Any such difference is refused, with a hint how to set it for
+every connection.
 """
 
 from __future__ import annotations
@@ -25,23 +26,27 @@ _EVERY_CONNECTION = "set it for every connection: in the URL, or as a setting of
 
 
 class ConnectionWatch:
-    """Compares the connection of a probed env.py with one of ours, each time env.py hands it over."""
+    """Compares the connection of a probed env.py with a new one, each time env.py passes it to Alembic."""
 
     def __init__(self, path: str, url: str | None) -> None:
-        """*path*: of env.py. *url*: the database that was asked for; None: env.py says which one it is."""
+        """*path*: the path of env.py. *url*: the requested database; None: env.py decides which one it is."""
         self._path = path
         self._url = url
         self._connection: Any = None
         self._configured = 0
 
     def attach(self, environment: EnvironmentContext) -> None:
-        """Takes the place of the functions by which env.py reaches a database after ``configure``."""
+        """Replaces the functions by which env.py uses a database after ``configure``."""
         environment.run_migrations = self._run_migrations  # type: ignore[method-assign]
         environment.execute = self._execute  # type: ignore[method-assign]
         environment.get_bind = self._bind  # type: ignore[method-assign]
 
     def configured(self, connection: Any) -> None:
-        """env.py called ``context.configure`` with *connection*, or with None."""
+        """Is called when env.py calls ``context.configure`` with *connection*, or with None.
+
+        Raises :class:`~online_migrate.exceptions.SeveralDatabases` for the second call, and
+        :class:`~online_migrate.exceptions.ConnectionChanged` for a connection with other settings.
+        """
         self._configured += 1
         if self._configured > 1:
             raise exceptions.SeveralDatabases(
@@ -58,7 +63,7 @@ class ConnectionWatch:
                 reason=f"calls context.run_migrations({names}), and upgrade() gets no argument from us",
                 hint=f"{exceptions.SeveralDatabases.default_hint} and no argument of run_migrations()",
             )
-        # Between the two calls env.py may have set something in its transaction.
+        # env.py may have changed a setting in its transaction since configure().
         self._compare()
 
     def _execute(self, sql: Any, execution_options: Any = None) -> None:
@@ -92,12 +97,12 @@ class ConnectionWatch:
 
 
 def settings_of(connection: sa.Connection) -> Mapping[str, object]:
-    """What decides which tables a statement of *connection* means, and which rows it sees."""
+    """Returns the settings that decide which tables a statement refers to, and which rows are visible."""
     translated = connection.get_execution_options().get(_TRANSLATED) or {}
     in_transaction = connection.in_transaction()
     location = dialect_of(connection).location(connection)
     if not in_transaction:
-        connection.rollback()  # env.py may begin one of its own
+        connection.rollback()  # env.py may begin its own transaction
     return {
         **location,
         _TRANSLATED: {str(key): str(value) for key, value in translated.items()},

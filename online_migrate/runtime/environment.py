@@ -1,8 +1,8 @@
-"""Alembic's environment: what env.py calls, what it says, and the veto that plain Alembic meets.
+"""Alembic's environment: the functions for env.py, reading its configuration, and the veto for plain Alembic.
 
-The veto sits below the gate. Whoever runs steps, Alembic's own commands included, gets them from the
-function that is wrapped here, and a contract step comes out of it only with a permit, which the contract
-runner puts into the configuration after the gate has looked.
+The veto is below the gate. Every command that runs steps, Alembic's own included, gets them from the function
+that is wrapped here. It returns a contract step only with a permit, which the contract runner puts into the
+configuration after the check of the gate.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ StepsFunction = Callable[[Any, Any], Iterable[Any]]
 
 @dataclasses.dataclass(frozen=True)
 class Environment:
-    """What a project's env.py says to Alembic."""
+    """What a project's env.py configures."""
 
     options: dict[str, Any]
-    """The keyword arguments of its ``context.configure(...)``, but for the connection."""
+    """The keyword arguments of its ``context.configure(...)``, without the connection."""
     guarded: bool
     """True if it calls :func:`guard` (or :func:`run_environment`)."""
     url: str | None = None
-    """The database that it connects to, password included; None: it leaves that to online-migrate."""
+    """The URL of the database that it connects to, with the password; None: online-migrate decides."""
     writes: tuple[str, ...] = ()
-    """The statements by which it changes the database whenever it is run; they were not sent."""
+    """The statements by which it would change the database in each run; they were not sent."""
 
     @property
     def version_table(self) -> str:
@@ -68,13 +68,14 @@ class Environment:
         return schema
 
 
-# --- what a user's env.py calls ------------------------------------------------------------------
+# --- functions for env.py ------------------------------------------------------------------------
 
 
 def guard() -> None:
-    """Makes plain Alembic commands meet the gate, and keeps our tables out of autogenerate.
+    """Enforces the gate for plain Alembic commands, and excludes the engine's tables from autogenerate.
 
-    To be called in env.py before ``context.configure(...)``.
+    To be called in env.py before ``context.configure(...)``. Raises
+    :class:`~online_migrate.exceptions.UsageError` outside of an env.py that Alembic runs.
     """
     environment = _current_environment()
     probe: Probe | None = environment.config.attributes.get(_PROBE)
@@ -95,11 +96,11 @@ def guard() -> None:
 
 
 def run_environment(target_metadata: Any = None, **options: Any) -> None:
-    """All that an env.py has to do, in one call.
+    """Does everything that an env.py has to do, in one call.
 
     *target_metadata*: the application's ``MetaData``, for autogenerate. *options*: further arguments of
-    Alembic's ``context.configure``. The URL is that of the command line, of ``ONLINE_MIGRATE_URL`` or of
-    alembic.ini. Lock waits are bounded, and on SQLite foreign keys are off while tables are copied.
+    Alembic's ``context.configure``. The URL is taken from the command line, from ``ONLINE_MIGRATE_URL`` or
+    from alembic.ini. Lock waits are bounded, and on SQLite foreign keys are off while tables are copied.
     """
     environment = _current_environment()
     guard()
@@ -146,7 +147,7 @@ def _run_online(environment: EnvironmentContext, url: str, options: dict[str, An
 
 @contextlib.contextmanager
 def _guarded_engine(dialect: Dialect, connection: sa.Connection) -> Iterator[None]:
-    """What a dialect does around revisions and their statements, where Alembic alone runs them."""
+    """Calls the dialect's hooks for revisions and their statements when plain Alembic runs them."""
 
     def before(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         dialect.before_statement(connection, statement)
@@ -164,7 +165,7 @@ def _guarded_engine(dialect: Dialect, connection: sa.Connection) -> Iterator[Non
 
 
 def _as_command_error(error: exceptions.OnlineMigrateError) -> util.CommandError:
-    """The error as Alembic's own command line shows it: one line without a traceback."""
+    """Returns the error in the form that Alembic's command line prints as one line without a traceback."""
     return util.CommandError(f"{error} {error.hint}".rstrip())
 
 
@@ -190,7 +191,10 @@ def _without_our_tables(users: Callable[..., bool] | None) -> Callable[..., bool
 
 
 def refuse_contract_steps(function: StepsFunction, config: Config, script: ScriptDirectory) -> StepsFunction:
-    """*function*, with every step looked at before the first is run."""
+    """Returns *function* with a check of every step before the first one is run.
+
+    The returned function raises :class:`VetoError` for a contract step without a permit.
+    """
 
     def checked(heads: Any, context: Any) -> Sequence[Any]:
         steps = list(function(heads, context))
@@ -233,7 +237,7 @@ def _revisions_of(step: Any) -> Iterable[str]:
 class VetoError(util.CommandError, exceptions.ContractNotPermitted):
     """Not without the gate, because it is destructive: contract revision {revisions}."""
 
-    # Also a CommandError, which Alembic's own command line shows as one line without a traceback.
+    # Also a CommandError, which Alembic's command line prints as one line without a traceback.
 
     def __init__(self, revisions: Sequence[str], hint: str) -> None:
         exceptions.ContractNotPermitted.__init__(self, revisions=", ".join(revisions), hint=hint)
@@ -241,14 +245,14 @@ class VetoError(util.CommandError, exceptions.ContractNotPermitted):
 
 
 def permitted(config: Config) -> frozenset[str]:
-    """The contract revisions for which the gate has given a permit."""
+    """Returns the contract revisions that have a permit."""
     permit: frozenset[str] = config.attributes.get(_PERMIT, frozenset())
     return permit
 
 
 @contextlib.contextmanager
 def permit(config: Config, revisions: Iterable[str]) -> Iterator[None]:
-    """Inside the block these contract revisions may be applied: the gate has looked."""
+    """Permits these contract revisions, which the gate has checked, while the block lasts."""
     before = permitted(config)
     config.attributes[_PERMIT] = before | frozenset(revisions)
     try:
@@ -257,7 +261,7 @@ def permit(config: Config, revisions: Iterable[str]) -> Iterator[None]:
         config.attributes[_PERMIT] = before
 
 
-# --- what env.py says ----------------------------------------------------------------------------
+# --- reading env.py ------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -272,10 +276,13 @@ def _loggers_kept() -> Iterator[None]:
 
 
 def read_environment(project: Project, url: str | None) -> Environment:
-    """Runs the project's env.py without letting it do anything, to learn what it configures.
+    """Runs the project's env.py without any effect on the database, and returns what it configures.
 
-    *url*: the database that was asked for; None: env.py is to say which one it is.
-    Raises :class:`~online_migrate.exceptions.GuardMissing` if plain Alembic would walk around the gate.
+    *url*: the requested database; None: env.py decides which one it is. Raises
+    :class:`~online_migrate.exceptions.GuardMissing` if plain Alembic would bypass the gate,
+    :class:`~online_migrate.exceptions.ServerDown` if the server cannot be reached, and
+    :class:`~online_migrate.exceptions.URLMissing` or :class:`~online_migrate.exceptions.ScriptBroken` for
+    another error in env.py.
     """
     probe = _probe(project, url, may_write=False)
     if not probe.guarded:
@@ -293,10 +300,10 @@ def read_environment(project: Project, url: str | None) -> Environment:
 
 
 def run_writes(project: Project, url: str | None, environment: Environment) -> None:
-    """Runs env.py once more, and lets it create what it wants to be there.
+    """Runs env.py again, and sends the statements by which it creates missing objects.
 
     Raises :class:`~online_migrate.exceptions.EnvironmentWrites`, before anything is sent, if it would do
-    more than that.
+    more than create objects.
     """
     if environment.writes:
         refuse_what_old_code_notices(_env_py(project), list(environment.writes))
@@ -347,7 +354,10 @@ def _probe(project: Project, url: str | None, *, may_write: bool) -> Probe:
 
 
 def _handed_out(config: Config, url: str | None) -> sa.URL | None:
-    """The URL that env.py is going to find in the configuration, as it was given, if it is there."""
+    """Puts the URL into the configuration, where env.py finds it; returns it as it was given.
+
+    Returns None if there is no URL.
+    """
     if url is None:
         url = configuration.url_in(config)
         if url is None:
@@ -357,14 +367,14 @@ def _handed_out(config: Config, url: str | None) -> sa.URL | None:
 
 
 def _plain_url(url: str) -> str:
-    """The URL of a synchronous driver, which every env.py can use: see :mod:`~.probe`."""
+    """Returns the URL with a synchronous driver, which every env.py can use; see :mod:`~.probe`."""
     return parse_url(url).render_as_string(hide_password=False)
 
 
 def _env_py_broken(
     project: Project, url: str | None, probe: Probe, error: BaseException
 ) -> exceptions.OnlineMigrateError:
-    """The error for what env.py raised: it finds no database, or it has a fault of its own."""
+    """Returns the error for an exception of env.py: it has no URL, or its code is faulty."""
     env_py = _env_py(project)
     reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
     if probe.writes:

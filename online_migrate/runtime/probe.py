@@ -1,9 +1,9 @@
-"""Runs a project's env.py to learn what it configures, and holds back what it would write.
+"""Intercepts the statements of env.py while it is run to read what it configures; withholds those that write.
 
-env.py is Python of the user: it may connect, ask the server something, and create the schema that its
-version table is in. A command that only reads must not write because env.py does. So while env.py is
-probed, the statements of every engine of this thread pass by here; those that write are not sent, and the
-server is told to keep the session from writing, for what does not come through SQLAlchemy.
+env.py is Python code of the user: it may connect, query the server, and create the schema of its version
+table. A command that only reads must not write because env.py does. So while env.py is probed, the statements
+of every engine in this thread are intercepted here. Those that write are not sent. The session is also set to
+read only on the server, for statements that do not go through SQLAlchemy.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from online_migrate.sql.statement import shorten, tokens
 from online_migrate.sql.verdict import Impact
 
 _MAKES = frozenset({"SCHEMA", "DATABASE", "EXTENSION", "TABLE", "TYPE", "DOMAIN", "SEQUENCE", "COLLATION"})
-"""What env.py may create, by the second word of the statement: old code does not notice any of it."""
+"""The objects that env.py may create, by the second word of the statement: they do not affect old code."""
 _SHARED_POOLS = (pool.StaticPool, pool.SingletonThreadPool)
-"""Their one connection is the database itself, where that is in memory: it cannot be given up."""
+"""Pools whose one connection is an in-memory database itself, so that it must not be detached."""
 
 
 @dataclasses.dataclass
 class Probe:
-    """What one run of env.py said and did."""
+    """What one run of env.py configured and tried to write."""
 
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     guarded: bool = False
     writes: list[str] = dataclasses.field(default_factory=list)
-    """The statements that would have changed something, in their order."""
+    """The statements that change something, in their order; they were not sent unless writing was allowed."""
 
     @property
     def url(self) -> str | None:
-        """The database of the connection, or the URL, with which env.py called ``context.configure``."""
+        """The URL, or that of the connection, with which env.py called ``context.configure``."""
         connection, url = self.options.get("connection"), self.options.get("url")
         engine = getattr(connection, "engine", None)
         if engine is not None:
@@ -55,7 +55,10 @@ class Probe:
 
 
 def refuse_what_old_code_notices(path: Path, statements: list[str]) -> None:
-    """Refuses the first statement of env.py that does more than create what is missing."""
+    """Refuses the first statement of env.py that does more than create a missing object.
+
+    Raises :class:`~online_migrate.exceptions.EnvironmentWrites`.
+    """
     for statement in statements:
         if not _only_creates(statement):
             raise exceptions.EnvironmentWrites(
@@ -66,7 +69,7 @@ def refuse_what_old_code_notices(path: Path, statements: list[str]) -> None:
 
 
 def _changes_nothing(statement: str, connection: sa.Connection) -> bool:
-    """True for a query, and for a setting of the session."""
+    """Returns True for a query, and for a statement that sets something in the session."""
     if connection.dialect.name not in registry:
         return False
     return dialect_of(connection).classify(statement).impact in (Impact.READ, Impact.CONTROL)
@@ -79,9 +82,9 @@ def _only_creates(statement: str) -> bool:
 
 @contextlib.contextmanager
 def observed(probe: Probe, env_py: Path, *, given: sa.URL | None, may_write: bool) -> Iterator[None]:
-    """Inside the block, what this thread sends by any engine is seen by *probe*.
+    """Records in *probe* what this thread sends through any engine while the block lasts.
 
-    *given*: the URL as the user gave it. *may_write*: statements that create what is missing are sent.
+    *given*: the URL as the user gave it. *may_write*: statements that create missing objects are sent.
     """
     guard = _StatementGuard(probe, env_py, may_write)
     with contextlib.ExitStack() as stack:
@@ -106,8 +109,11 @@ def _listening(name: str, function: Callable[..., Any]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _async_drivers(given: sa.URL | None) -> Iterator[None]:
-    """Inside the block an asynchronous engine gets an asynchronous driver: env.py was given our URL."""
-    # create_async_engine() and async_engine_from_config() look this name up when they are called.
+    """Gives an asynchronous engine an asynchronous driver while the block lasts.
+
+    The URL that env.py finds in the configuration names a synchronous one.
+    """
+    # create_async_engine() and async_engine_from_config() resolve this name when they are called.
     module: Any = importlib.import_module("sqlalchemy.ext.asyncio.engine")
     create = module._create_engine
 
@@ -122,7 +128,7 @@ def _async_drivers(given: sa.URL | None) -> Iterator[None]:
 
 
 class _StatementGuard:
-    """What stands between env.py and the server, for one thread."""
+    """Intercepts the statements of env.py, in one thread."""
 
     def __init__(self, probe: Probe, env_py: Path, may_write: bool) -> None:
         self._probe = probe
@@ -131,7 +137,7 @@ class _StatementGuard:
         self._thread = threading.get_ident()
 
     def do_execute(self, _cursor: Any, statement: str, _parameters: Any, context: Any) -> bool | None:
-        """True, to SQLAlchemy: it is done, and not to be sent."""
+        """Returns True if the statement is withheld; SQLAlchemy does not send it then."""
         return self._withheld(statement, context.root_connection)
 
     def do_execute_no_params(self, _cursor: Any, statement: str, context: Any) -> bool | None:
@@ -147,13 +153,16 @@ class _StatementGuard:
         return None
 
     def engine_connect(self, connection: sa.Connection) -> None:
-        """Makes the server refuse what does not come through SQLAlchemy, and keeps that out of the pool."""
+        """Sets the session to read only, and detaches it from the pool.
+
+        The server then refuses writes that do not go through SQLAlchemy.
+        """
         if threading.get_ident() != self._thread or connection.dialect.name not in registry:
             return
         if isinstance(connection.engine.pool, _SHARED_POOLS):
             return
         dialect: Dialect = dialect_of(connection)
         dialect.read_only(connection)
-        # env.py may begin a transaction of its own.
+        # env.py may begin its own transaction.
         connection.rollback()
         connection.detach()

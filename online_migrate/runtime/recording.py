@@ -1,7 +1,7 @@
-"""Whether a revision can be recorded, found out before its first statement is sent.
+"""Checks that a revision can be recorded, before its first statement is sent.
 
-Where DDL commits by itself, a version row or a journal entry that cannot be written would leave the schema
-changed and no record of it. So the writes are made in advance, in a transaction that is rolled back.
+Where DDL commits implicitly, a version row or a journal entry that cannot be written would leave the schema
+changed without a record. So these writes are rehearsed in a transaction that is rolled back.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 ALEMBIC_WIDTH = 32
-"""Characters of ``version_num`` where Alembic makes the version table."""
+"""Characters of ``version_num`` if Alembic creates the version table."""
 _CREATE = "CREATE TABLE {table} (version_num VARCHAR(255) NOT NULL PRIMARY KEY)"
 _ENTRY = state.Entry(
     revision="",
@@ -42,7 +42,7 @@ _ENTRY = state.Entry(
 
 
 def refuse_long_ids(connection: Connection, environment: Environment, revisions: Sequence[str]) -> None:
-    """Raises :class:`~online_migrate.exceptions.RevisionIdTooLong` for the first id without room."""
+    """Raises :class:`~online_migrate.exceptions.RevisionIdTooLong` for the first id that does not fit."""
     dialect = dialect_of(connection)
     if not revisions or not dialect.enforces_length:
         return
@@ -61,7 +61,7 @@ def refuse_long_ids(connection: Connection, environment: Environment, revisions:
 
 
 def _width(connection: Connection, environment: Environment) -> int | None:
-    """How many characters the version table takes; None: any number."""
+    """Returns the number of characters that the version table can hold; None: any number."""
     columns = sa.inspect(connection).get_columns(environment.version_table, schema=environment.version_schema)
     lengths = [
         getattr(column["type"], "length", None) for column in columns if column["name"] == "version_num"
@@ -74,10 +74,10 @@ def _qualified(environment: Environment) -> str:
 
 
 def rehearse(session: Session, environment: Environment, step: Any, revision: str) -> None:
-    """Writes what the end of the revision is going to write, and rolls it back.
+    """Writes the records that the end of the revision is going to write, and rolls them back.
 
-    Raises :class:`~online_migrate.exceptions.CannotRecord`; an error that a repetition may not meet is raised
-    as it is.
+    *step*: Alembic's step of the revision. Raises :class:`~online_migrate.exceptions.CannotRecord`. A
+    transient error, or a lost connection, is raised as it is, because a repetition may succeed.
     """
     records = session.journal_connection or session.connection
     problem = session.dialect.check_table(records, environment.version_table, environment.version_schema)
@@ -85,7 +85,7 @@ def rehearse(session: Session, environment: Environment, step: Any, revision: st
         with _rolled_back(records, own=session.journal_connection is not None):
             _write_entry(records, revision)
             if problem is None:
-                # A table without transactions would keep the row.
+                # A table of a non-transactional storage engine would keep the row.
                 _write_version(records, environment, step)
     except (*DATABASE_ERRORS, CommandError) as error:
         dialect = session.dialect
@@ -98,7 +98,11 @@ def rehearse(session: Session, environment: Environment, step: Any, revision: st
 
 @contextlib.contextmanager
 def _rolled_back(connection: Connection, *, own: bool) -> Iterator[None]:
-    """*own*: the connection has no other use; its whole transaction is rolled back, and no lock is left."""
+    """Rolls back the writes of the block.
+
+    *own*: the connection has no other use, so its whole transaction is rolled back and no lock is left.
+    Otherwise a savepoint is rolled back.
+    """
     if own:
         try:
             yield

@@ -1,4 +1,4 @@
-"""Writes version rows by hand, so that both branches are in them."""
+"""Writes version rows without running scripts, and keeps both branches in them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 
 def rows_after(graph: Graph, applied: frozenset[str], targets: Sequence[str]) -> tuple[str, ...]:
-    """The version rows of a database that is put at *targets*. Pure.
+    """Returns the version rows of a database that is stamped with *targets*. Pure.
 
-    A target moves the position on its own branch only, forward or back; ``heads`` and ``base`` move all.
-    Alembic's own stamp would forget that later expand revisions are applied. Raises
-    :class:`~online_migrate.exceptions.UsageError` where a contract revision would be left without the
-    expand revision that it needs.
+    *applied*: the revisions that the database has. A target moves the position on its own branch only,
+    forward or back; ``heads`` and ``base`` move all branches. Alembic's own stamp would lose the fact that
+    later expand revisions are applied. Raises :class:`~online_migrate.exceptions.UsageError` if a contract
+    revision would be left without the expand revision that it needs, or if a target would not be the position
+    of its branch.
     """
     if list(targets) == ["base"]:
         return ()
@@ -53,7 +54,7 @@ def rows_after(graph: Graph, applied: frozenset[str], targets: Sequence[str]) ->
 
 
 def write(connection: Connection, project: Project, environment: Environment, rows: Sequence[str]) -> None:
-    """Makes *rows* the content of Alembic's version table, in one transaction."""
+    """Replaces the content of Alembic's version table by *rows*, in one transaction."""
     options = {
         name: environment.options[name]
         for name in ("version_table", "version_table_schema", "version_table_pk")

@@ -1,1 +1,1 @@
-"""A project on disk: its script graph, its data migrations, and the commands that write files."""
+"""A project on disk: its revision graph, its data migrations, and the functions that write its files."""

@@ -1,4 +1,4 @@
-"""Where Alembic's own settings are: alembic.ini, ``[tool.alembic]`` of pyproject.toml, or both."""
+"""Reads Alembic's own settings: from alembic.ini, ``[tool.alembic]`` of pyproject.toml, or both."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _LOCATIONS = re.compile(r"(?ms)^version_locations\s*=\s*\[.*?\][^\n]*\n")
 
 
 def load_config(path: Path) -> Config:
-    """Alembic's configuration of the project whose alembic.ini or pyproject.toml is *path*.
+    """Returns Alembic's configuration of the project whose alembic.ini or pyproject.toml is *path*.
 
-    The other file of the two is read as well if it is in the same folder, as Alembic does. Raises
+    The other one of the two files is read as well if it is in the same folder, as Alembic does. Raises
     :class:`~online_migrate.exceptions.ConfigMissing` or :class:`~online_migrate.exceptions.ConfigBroken`.
     """
     ini, toml = _files(path)
@@ -42,7 +42,7 @@ def load_config(path: Path) -> Config:
 
 
 def _files(path: Path) -> tuple[Path | None, Path | None]:
-    """(alembic.ini, pyproject.toml), where they are and say something of Alembic."""
+    """Returns (alembic.ini, pyproject.toml); None for a file that is missing or has no Alembic settings."""
     if path.suffix == ".toml":
         ini, toml = path.with_name("alembic.ini"), path
         if not alembic_settings(toml):
@@ -56,7 +56,11 @@ def _files(path: Path) -> tuple[Path | None, Path | None]:
 
 
 def alembic_settings(pyproject: Path) -> dict[str, Any]:
-    """``[tool.alembic]`` of a pyproject.toml."""
+    """Returns the section ``[tool.alembic]`` of a pyproject.toml; empty if there is none.
+
+    Raises :class:`~online_migrate.exceptions.ConfigMissing` or
+    :class:`~online_migrate.exceptions.ConfigBroken`.
+    """
     try:
         text = pyproject.read_text(encoding="utf-8")
         settings: dict[str, Any] = tomllib.loads(text).get("tool", {}).get("alembic", {})
@@ -68,7 +72,7 @@ def alembic_settings(pyproject: Path) -> dict[str, Any]:
 
 
 def _take_own_folder(config: Config, path: Path) -> None:
-    """Flask-Migrate's alembic.ini names no script_location: the scripts are beside it."""
+    """Sets script_location to the folder of alembic.ini: Flask-Migrate's alembic.ini does not name one."""
     folder = path.absolute().parent
     if not (folder / "env.py").is_file():
         raise exceptions.ConfigBroken(
@@ -78,10 +82,10 @@ def _take_own_folder(config: Config, path: Path) -> None:
 
 
 def with_toml_locations(text: str, locations: Sequence[str]) -> str:
-    """The text of a pyproject.toml with *locations* as version_locations, everything else as it was.
+    """Returns the text of a pyproject.toml with *locations* as version_locations, otherwise unchanged.
 
-    Raises :class:`~online_migrate.exceptions.ConfigBroken`, with the lines to write, if the text is laid
-    out in a way that is not understood.
+    Raises :class:`~online_migrate.exceptions.ConfigBroken`, with the lines to write, if the layout of the
+    text is not supported.
     """
     listed = "".join(f'    "{location}",\n' for location in locations)
     lines = f"version_locations = [\n{listed}]\n"

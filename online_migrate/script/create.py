@@ -1,4 +1,4 @@
-"""Writes a pair of scripts: one on the expand branch, and the contract that depends on it."""
+"""Writes a pair of scripts: an expand revision, and the contract revision that depends on it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from online_migrate.script.project import Project
 def write_pair(
     project: Project, message: str, *, release: str | None = None, rev_ids: Sequence[str] = ()
 ) -> list[Path]:
-    """An expand and a contract script with the right down_revision, branch_labels and depends_on.
+    """Writes an expand and a contract script with the right down_revision, branch_labels and depends_on.
 
-    Contract ``depends_on`` its expand, so that even plain Alembic never contracts before it expands.
-    *rev_ids*: the ids of the two, instead of random ones.
+    The contract revision ``depends_on`` its expand revision, so that plain Alembic, too, never contracts
+    before it expands. *release*: the release label of both. *rev_ids*: the ids of the two, instead of random
+    ones. Returns the paths. Raises :class:`~online_migrate.exceptions.UsageError` for an id that is taken,
+    and :class:`~online_migrate.exceptions.ConfigBroken`.
     """
     graph = project.graph  # a broken graph is refused before a file is written
     expand_id, contract_id = rev_ids or (util.rev_id(), util.rev_id())
@@ -44,7 +46,7 @@ def _write(
     generator = copy.copy(project.script)
     generator.messaging_opts = {"quiet": True}
     if "phase" not in _own_template(project):
-        # The template of an adopted project does not know what a contract script has to say.
+        # The template of an adopted project does not write ``requires`` into a contract script.
         generator.dir = str(TEMPLATES)
     try:
         script = generator.generate_revision(

@@ -1,4 +1,4 @@
-"""Finds the data migrations of a project and puts them in order."""
+"""Finds the data migrations of a project and sorts them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from online_migrate.script.graph import Graph, Phase
 
 
 def discover(folder: Path, graph: Graph) -> Mapping[str, DataMigration]:
-    """The data migrations in *folder*, by name, each after those it waits for.
+    """Returns the data migrations in *folder*, by name, each after those in its ``after``.
 
-    Raises the :class:`~online_migrate.exceptions.UsageError` that says what is wrong: a module that does
-    not import, a name given twice, an unknown ``after`` or ``revision``, a circle.
+    Raises a :class:`~online_migrate.exceptions.UsageError` for a module that cannot be imported, a duplicate
+    name, an unknown ``after`` or ``revision``, a ``revision`` on the contract branch, or a cycle.
     """
     found: dict[str, DataMigration] = {}
     spelled: dict[str, DataMigration] = {}
     for migration in _all_in(folder):
-        # MySQL and MariaDB would take the record of ``Fill`` for that of ``fill``.
+        # MySQL and MariaDB compare without case: ``Fill`` and ``fill`` would share one record.
         other = spelled.setdefault(migration.name.casefold(), migration)
         if other is not migration:
             raise exceptions.DuplicateName(name=migration.name, first=other.path, second=migration.path)
@@ -33,7 +33,7 @@ def discover(folder: Path, graph: Graph) -> Mapping[str, DataMigration]:
 
 
 def in_order(migrations: Iterable[DataMigration]) -> Sequence[str]:
-    """The names, each after those it waits for; in the order of their modules otherwise.
+    """Returns the names, each after those in its ``after``, otherwise in the order of the modules.
 
     Raises :class:`~online_migrate.exceptions.CyclicOrder`.
     """
@@ -82,7 +82,7 @@ def _all_in(folder: Path) -> Iterable[DataMigration]:
 
 
 def _load(path: Path) -> types.ModuleType:
-    # Not under the plain stem: a file called ``json.py`` must not take the place of the library's.
+    # Not under the plain stem: a file called ``json.py`` must not replace the module of the library.
     name = f"online_migrate_project_data.{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None

@@ -1,7 +1,8 @@
-"""The revision graph: which revision belongs to which phase, and what a database has of it. Pure.
+"""The revision graph: the phase of each revision, and the revisions that a database has. Pure.
 
-Alembic's version table forgets: after a contract revision that ``depends_on`` its expand revision, the
-expand's row vanishes. So nothing here compares rows; a revision is applied if it is an ancestor of a row.
+Alembic's version table does not keep every head: after a contract revision that ``depends_on`` its expand
+revision, the row of the expand revision is deleted. So version rows are never compared directly; a revision
+is applied if it is an ancestor of a row.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from online_migrate import exceptions
 
 
 class Phase(enum.StrEnum):
-    """Where a revision stands in the life of a migration."""
+    """The phase of a migration that a revision belongs to."""
 
     BASE = "base"
     """The linear history of an adopted project, from before the two branches."""
@@ -28,12 +29,12 @@ class _Undeclared(enum.Enum):
 
 
 UNDECLARED = _Undeclared.UNDECLARED
-"""A contract script that does not say what it requires; not the same as requiring nothing."""
+"""The value for a contract script without ``requires``; not the same as an empty ``requires``."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Revision:
-    """One Alembic script, as far as the phases are concerned."""
+    """The data of one Alembic script that the phases depend on."""
 
     id: str
     down: tuple[str, ...] = ()
@@ -43,9 +44,9 @@ class Revision:
     requires: tuple[str, ...] | _Undeclared = UNDECLARED
     """Names of the data migrations that must be complete before this contract revision."""
     locks: tuple[str, ...] = ()
-    """Tables that a contract revision names because its SQL cannot be rendered beforehand."""
+    """Tables to lock, declared by a contract revision whose SQL cannot be rendered beforehand."""
     batch_losses: tuple[str, ...] = ()
-    """What a table of SQLite may lose when batch mode copies it, as the refusal lists it."""
+    """What a SQLite table may lose when batch mode copies it, in the form in which the refusal lists it."""
     rebuilds: tuple[str, ...] = ()
     """Tables that a contract revision may rebuild under the lock, while their readers wait."""
     release: str | None = None
@@ -58,10 +59,10 @@ class Revision:
 
 
 class Graph:
-    """All revisions of a project. *revisions* must come with parents before children.
+    """All revisions of a project. *revisions*: with parents before children.
 
-    Raises :class:`~online_migrate.exceptions.GraphBroken` where the two branches are not kept apart:
-    a revision on both, an expand revision that needs a contract one, a branch with two heads.
+    Raises :class:`~online_migrate.exceptions.GraphBroken` if the two branches are not separate: for a
+    revision on both, an expand revision that depends on a contract revision, or a branch with two heads.
     """
 
     def __init__(self, revisions: Iterable[Revision]) -> None:
@@ -118,15 +119,15 @@ class Graph:
         return revision in self.revisions
 
     def phase(self, revision: str) -> Phase:
-        """The phase of a revision."""
+        """Returns the phase of a revision."""
         return self._phases[revision]
 
     def of(self, phase: Phase) -> list[str]:
-        """The revisions of a phase, parents before children."""
+        """Returns the revisions of a phase, parents before children."""
         return [revision for revision in self.revisions if self._phases[revision] is phase]
 
     def ancestors(self, revision: str) -> frozenset[str]:
-        """The revision and all that it needs, through ``down_revision`` and ``depends_on``."""
+        """Returns the revision and all its ancestors, through ``down_revision`` and ``depends_on``."""
         if revision not in self._ancestors:
             found: set[str] = set()
             to_visit = [revision]
@@ -139,12 +140,12 @@ class Graph:
         return self._ancestors[revision]
 
     def order(self, revisions: Iterable[str]) -> list[str]:
-        """The revisions, parents before children."""
+        """Returns *revisions* sorted, parents before children."""
         wanted = set(revisions)
         return [revision for revision in self.revisions if revision in wanted]
 
     def applied(self, rows: Iterable[str]) -> frozenset[str]:
-        """All revisions that a database with these version rows has.
+        """Returns all revisions that are applied to a database with these version rows.
 
         Raises :class:`~online_migrate.exceptions.UnknownRevision` for a row that is not in the project.
         """
@@ -158,16 +159,16 @@ class Graph:
         return frozenset(found)
 
     def position(self, applied: Iterable[str], phase: Phase) -> str | None:
-        """The last applied revision of a phase."""
+        """Returns the last revision of a phase among *applied*; None: there is none."""
         members = [revision for revision in self.order(applied) if self._phases[revision] is phase]
         return members[-1] if members else None
 
     def expand_of(self, contract: str) -> str | None:
-        """The last expand revision that a contract revision needs although it does not depend on it.
+        """Returns the last expand revision that a contract revision needs although it does not depend on it.
 
-        A script without a ``depends_on`` that reaches the expand branch says nothing of what it needs. So it
-        needs the branch up to its own release, or all of it where it names no release, or one that no expand
-        revision has. None: it does depend on the branch, or there is none.
+        A script without a ``depends_on`` that reaches the expand branch does not declare what it needs. So it
+        needs the branch up to its own release, or the whole branch if it names no release, or one that no
+        expand revision has. None: it depends on the branch, or there is no expand revision.
         """
         revision = self.revisions[contract]
         stated = {found for parent in revision.depends_on for found in self.ancestors(parent)}
@@ -178,8 +179,11 @@ class Graph:
         return same[-1] if release is not None and same else self.heads.get(Phase.EXPAND)
 
     def needed(self, contract: str) -> frozenset[str]:
-        """All that must be applied before a contract revision, and itself: its ancestors, and what each
-        contract revision among them needs without depending on it."""
+        """Returns a contract revision and all revisions that must be applied before it.
+
+        These are its ancestors, and those that each contract revision among them needs without depending on
+        them; see :meth:`expand_of`.
+        """
         found = set(self.ancestors(contract))
         for revision in self.ancestors(contract):
             expand = self.expand_of(revision) if self._phases[revision] is Phase.CONTRACT else None
@@ -188,14 +192,14 @@ class Graph:
         return frozenset(found)
 
     def missing(self, applied: Iterable[str], target: str) -> list[str]:
-        """What has to be applied to reach *target*, in order."""
+        """Returns the revisions to apply to reach *target*, in order."""
         return self.order(self.ancestors(target) - set(applied))
 
     def resolve(self, text: str) -> str:
-        """The revision that *text* means: an id, an unambiguous beginning of one, ``expand@head``,
-        ``contract@head``.
+        """Returns the revision that *text* names.
 
-        Raises :class:`~online_migrate.exceptions.UnknownRevision`.
+        *text*: an id, an unambiguous prefix of one, ``expand@head`` or ``contract@head`` (also ``expand`` and
+        ``contract``). Raises :class:`~online_migrate.exceptions.UnknownRevision`.
         """
         if text in self.revisions:
             return text
@@ -209,7 +213,10 @@ class Graph:
         raise exceptions.UnknownRevision(revision=text, hint=hint)
 
     def requirements(self, applied: Iterable[str]) -> Mapping[str, str]:
-        """Data migration -> the applied contract revision that required it: its work is over."""
+        """Returns, for each required data migration, the first applied contract revision that requires it.
+
+        Such a data migration is finished.
+        """
         found: dict[str, str] = {}
         for revision in self.order(applied):
             required = self.revisions[revision].requires
@@ -220,7 +227,7 @@ class Graph:
 
 
 def from_scripts(scripts: Sequence[Any]) -> Graph:
-    """The graph of Alembic scripts that come with children before parents (``walk_revisions``)."""
+    """Returns the graph of Alembic scripts, given with children before parents (``walk_revisions``)."""
     by_label = {
         label: script.revision for script in scripts for label in _labels(script) if label not in ("", None)
     }
@@ -239,7 +246,7 @@ def _names(value: Any) -> tuple[str, ...]:
 
 
 def _names_in(script: Any, variable: str) -> tuple[str, ...]:
-    """The names that a script gives in *variable*."""
+    """Returns the names that a script declares in *variable*."""
     value = getattr(script.module, variable, None)
     if not isinstance(value, str | tuple | list | set | frozenset | None) or not all(
         isinstance(name, str) for name in value or ()

@@ -1,4 +1,4 @@
-"""Writes a project, or takes over an existing linear one."""
+"""Writes a new project, or adopts an existing linear one."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ FOLDERS = ("expand", "contract", "data")
 
 @dataclasses.dataclass(frozen=True)
 class Written:
-    """What was written, and what is left to do for the user."""
+    """The paths that were written, and the remaining steps for the user."""
 
     paths: tuple[Path, ...]
     to_do: tuple[str, ...] = ()
 
 
 def init(config_file: Path, folder: str = "migrations") -> Written:
-    """Writes alembic.ini and the folder of the scripts beside it. Overwrites nothing.
+    """Writes alembic.ini and, in the same folder, the folder of the scripts. Overwrites nothing.
 
-    Raises :class:`~online_migrate.exceptions.ConfigBroken` if something is there already.
+    Raises :class:`~online_migrate.exceptions.ConfigBroken` if one of them already exists.
     """
     root = config_file.absolute().parent / folder
     pyproject = config_file.with_name(PYPROJECT)
@@ -68,11 +68,12 @@ def _template(name: str) -> str:
 
 
 def adopt(config_file: Path) -> Written:
-    """Takes over an Alembic project: its linear history becomes the base of the two branches.
+    """Adopts an Alembic project: its linear history becomes the base of the two branches.
 
-    Its folder and env.py stay; ``expand/`` and ``contract/`` are added to version_locations, which keeps
-    comments and everything else in alembic.ini. Raises
-    :class:`~online_migrate.exceptions.GraphBroken` if the history is not linear.
+    Its folder and env.py are not changed. ``expand/`` and ``contract/`` are added to version_locations;
+    comments and everything else in alembic.ini are kept. Raises
+    :class:`~online_migrate.exceptions.GraphBroken` if the history is not linear, and
+    :class:`~online_migrate.exceptions.ConfigBroken` if the project already has the branches.
     """
     project = Project.load(config_file)
     graph = project.graph
@@ -99,7 +100,7 @@ def adopt(config_file: Path) -> Written:
 
 
 def _add_locations(project: Project) -> Path:
-    """Adds the two folders to version_locations, in the file that has Alembic's settings; gives that file."""
+    """Adds the two folders to version_locations in the file with Alembic's settings; returns that file."""
     toml = project.config.toml_file_name
     if toml is None or project.config.file_config.has_option("alembic", "version_locations"):
         config_file = project.config_file
@@ -121,7 +122,7 @@ def _relative(path: Path) -> str:
 
 
 def _with_locations(text: str, script: ScriptDirectory, config_file: Path) -> str:
-    """The text of alembic.ini with the two folders among its version_locations."""
+    """Returns the text of alembic.ini with the two folders added to version_locations."""
     locations = ";".join(_locations(script, config_file))
     text = _set_option(text, "version_locations", locations)
     text = _set_option(text, "path_separator", ";")
@@ -133,7 +134,7 @@ def _with_locations(text: str, script: ScriptDirectory, config_file: Path) -> st
 
 
 def _locations(script: ScriptDirectory, config_file: Path) -> list[str]:
-    """The folders of the scripts, with the two new ones, as a file beside them spells their paths."""
+    """Returns the folders of the scripts and the two new ones, as paths relative to *config_file*."""
     here = config_file.absolute().parent
     folder = Path(script.dir).absolute()
     present = [Path(location) for location in script._version_locations]
@@ -142,7 +143,7 @@ def _locations(script: ScriptDirectory, config_file: Path) -> list[str]:
 
 
 def _respell_sys_path(text: str) -> str:
-    """prepend_sys_path is split by path_separator as well, once that is there."""
+    """Rewrites prepend_sys_path with ``;``: once path_separator is set, it splits this option, too."""
 
     def respell(match: re.Match[str]) -> str:
         parts = [part for part in re.split(r"[\s,:;]+", match.group(2)) if part]
@@ -157,7 +158,7 @@ def _from_here(path: Path, here: Path) -> str:
 
 
 def _set_option(text: str, name: str, value: str) -> str:
-    """Sets an option of [alembic] in place, or adds it at the top of the section."""
+    """Returns *text* with an option of [alembic] replaced in place, or added at the top of the section."""
     pattern = re.compile(rf"(?m)^{name}[ \t]*=.*(?:\n[ \t]+\S.*)*$")
     line = f"{name} = {value}"
     if pattern.search(text):
@@ -166,5 +167,5 @@ def _set_option(text: str, name: str, value: str) -> str:
 
 
 def describe(paths: Sequence[Path]) -> list[str]:
-    """The paths as a person would type them."""
+    """Returns the paths as a user would type them: relative to the current folder where possible."""
     return [_relative(path) + ("/" if path.is_dir() else "") for path in paths]

@@ -28,16 +28,17 @@ GUARD_LINES = """\
 
 @dataclasses.dataclass(frozen=True)
 class Project:
-    """What a command works on. Nothing is read before it is asked for."""
+    """The project that a command uses. Scripts and data migrations are read on first use."""
 
     config: Config
     settings: configuration.Settings
 
     @classmethod
     def load(cls, config_file: str | Path, *, x_arguments: Sequence[str] = ()) -> Project:
-        """The project of an alembic.ini, of a pyproject.toml, or of both.
+        """Returns the project of an alembic.ini, of a pyproject.toml, or of both.
 
-        Raises :class:`~online_migrate.exceptions.ConfigMissing` or
+        *x_arguments*: the values of ``-x``, for env.py. Raises
+        :class:`~online_migrate.exceptions.ConfigMissing` or
         :class:`~online_migrate.exceptions.ConfigBroken`.
         """
         config = load_config(Path(config_file))
@@ -46,12 +47,16 @@ class Project:
 
     @property
     def config_file(self) -> Path:
-        """Its alembic.ini, or the pyproject.toml where there is no alembic.ini."""
+        """The alembic.ini, or the pyproject.toml if there is no alembic.ini."""
         return _file_of(self.config)
 
     @functools.cached_property
     def script(self) -> ScriptDirectory:
-        """Alembic's view of the scripts, every one of them imported."""
+        """Alembic's script directory; every script is imported.
+
+        Raises :class:`~online_migrate.exceptions.ConfigBroken` or
+        :class:`~online_migrate.exceptions.ScriptBroken`.
+        """
         try:
             script = ScriptDirectory.from_config(self.config)
             script.get_heads()
@@ -63,7 +68,7 @@ class Project:
 
     @functools.cached_property
     def graph(self) -> Graph:
-        """The phases of all revisions."""
+        """The revision graph. Raises :class:`~online_migrate.exceptions.GraphBroken`."""
         try:
             scripts = list(self.script.walk_revisions())
         except util.CommandError as error:
@@ -72,7 +77,7 @@ class Project:
 
     @functools.cached_property
     def migrations_dir(self) -> Path:
-        """The folder that holds env.py."""
+        """The folder that contains env.py."""
         return Path(self.script.dir)
 
     @property
@@ -83,11 +88,14 @@ class Project:
 
     @functools.cached_property
     def data_migrations(self) -> Mapping[str, DataMigration]:
-        """All data migrations by name, in an order in which they can be run."""
+        """All data migrations by name, in an order in which they can run."""
         return discover(self.data_dir, self.graph)
 
     def data_migration(self, name: str) -> DataMigration:
-        """The data migration *name*, or :class:`~online_migrate.exceptions.UnknownDataMigration`."""
+        """Returns the data migration *name*.
+
+        Raises :class:`~online_migrate.exceptions.UnknownDataMigration`.
+        """
         try:
             return self.data_migrations[name]
         except KeyError:
@@ -97,7 +105,7 @@ class Project:
 
 @dataclasses.dataclass
 class _CommandOptions:
-    """What Alembic reads of its own command line: ``context.get_x_argument()``."""
+    """The part of Alembic's command line that ``context.get_x_argument()`` reads."""
 
     x: list[str]
 
@@ -115,7 +123,7 @@ def _one_line(error: BaseException) -> str:
 
 
 def _failing_file(error: BaseException) -> str:
-    """The file in which the error arose."""
+    """Returns the file and line in which the error was raised."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
     trace = error.__traceback__

@@ -1,4 +1,4 @@
-"""In which legs a database is taken the whole way. Pure."""
+"""The steps, one for each release, in which ``upgrade`` migrates a database completely. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from online_migrate.script.graph import Graph, Phase
 
 @dataclasses.dataclass(frozen=True)
 class ReleaseStep:
-    """Expand up to here, then these data migrations, then contract up to here."""
+    """Expand up to a revision, then run data migrations, then contract up to a revision."""
 
     release: str | None
     expand: str | None
@@ -20,10 +20,10 @@ class ReleaseStep:
 
 
 def release_steps(graph: Graph, migrations: Mapping[str, DataMigration]) -> list[ReleaseStep]:
-    """A leg for each release, in the order in which the scripts name them, and one for what is left.
+    """Returns a step for each release, in the order in which the scripts name them, and one for the rest.
 
-    A data migration belongs to the leg of its release, or else to the first leg that has applied the
-    revision it needs.
+    A data migration belongs to the step of its release, or else to the first step that has applied the
+    revision that the data migration needs.
     """
     found: list[ReleaseStep] = []
     placed: set[str] = set()
@@ -56,7 +56,7 @@ def _needed_by(graph: Graph, contract: str | None) -> str | None:
 
 
 def _later(graph: Graph, *revisions: str | None) -> str | None:
-    """The last of some revisions of a branch."""
+    """Returns the last one of several revisions of a branch; None if there is none."""
     found = graph.order(revision for revision in revisions if revision is not None)
     return found[-1] if found else None
 

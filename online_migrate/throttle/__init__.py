@@ -1,12 +1,13 @@
-"""What says "wait", and how much of the server's time is taken while nothing says it.
+"""Throttlers, which pause a run, and the duty cycle, which limits its share of time between pauses.
 
-signals   the throttlers that anybody can ask for: a file, a query, a function, a counter of the server
-server    those that look at what we do to the server: replication lag, flow control, locks, history
-monitor   who looks, beside the work and over and over
-canary    what users feel: a tiny read and a tiny write of our own, timed
-activity  whether we are at work meanwhile
-steering  from what is felt to a share of time (pure)
-parse     from what an operator writes to throttlers
+throttlers         throttlers that the operator can configure: a file, a query, a function, a server counter
+server_throttlers  throttlers on the effects of the run: replication lag, flow control, lock waiters, history
+monitor            samples the throttlers periodically, in the background
+latency_probe      the latency that users see: a small read and a small write, timed
+activity           whether chunks run at the time of a measurement
+duty_cycle         from the measured latency to a share of time (pure)
+factory            makes throttlers from the settings of the operator
+opening            opens all of them together for one run
 """
 
 from __future__ import annotations
@@ -22,18 +23,18 @@ from online_migrate.throttle.throttlers import NoThrottle, Throttle
 
 @dataclasses.dataclass(frozen=True)
 class Throttling:
-    """Who is asked before every chunk, and how long to rest after it; by itself: nobody, and not at all."""
+    """The throttle to ask before every chunk, and the pause after it. The default has neither."""
 
     throttle: Throttle = dataclasses.field(default_factory=NoThrottle)
     duty_cycle: DutyCycle = dataclasses.field(default_factory=FixedDutyCycle)
     sessions: WorkerSessions = dataclasses.field(default_factory=WorkerSessions)
-    """The sessions of our workers, which they write down here."""
+    """The sessions of the workers; each worker adds and removes its own."""
     latency_probe: LatencyProbe | None = None
     activity: Activity = dataclasses.field(default_factory=Activity)
-    """Where our workers work."""
+    """Records when the workers run chunks."""
 
     @property
     def commit_seconds(self) -> float:
-        """Seconds that a committed tiny write takes while nobody works; 0 as long as nobody knows."""
+        """Seconds that a small committed write takes while no chunk runs; 0 as long as it is not measured."""
         rest = None if self.latency_probe is None else self.latency_probe.baseline
         return 0.0 if rest is None else rest.write

@@ -1,4 +1,4 @@
-"""Whether we are at work: what users feel meanwhile may be our doing, what they feel while we rest is not."""
+"""Whether chunks run: latency measured during a chunk may be its effect, latency without one is not."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 
 class Activity:
-    """Who of this process is at work on the server, or was a moment ago. For several threads.
+    """Whether a thread of this process runs a chunk on the server, or did recently. Thread-safe.
 
-    Each of them works inside a ``with`` block. *now*: gives seconds.
+    Each thread runs its chunks inside a ``with`` block. *now*: returns the time in seconds.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -29,6 +29,6 @@ class Activity:
             self._ended = self._now()
 
     def active_since(self, moment: float) -> bool:
-        """True if anybody works now, or ended at *moment* or later, in seconds of *now*."""
+        """Returns True if a chunk runs now, or ended at *moment* or later, in seconds of *now*."""
         with self._lock:
             return self._working > 0 or self._ended >= moment

@@ -1,10 +1,10 @@
-"""How much of its time a worker works, so that users do not feel it. Pure.
+"""The duty cycle: the share of its time in which a worker runs chunks, so that users see no slowdown. Pure.
 
-What users feel is measured a few times a second, and compared with what it was while we stood still. While
-it is as it was, the share of time grows by a little each time; when it is worse, the share shrinks at once,
-by a third. So it settles where less than two measurements in a hundred are worse than they should be, with
-a large share or a small one. One that is worse while we rest is not our doing, and changes nothing: whoever
-shares a machine with a noisy neighbour would stand still almost for ever.
+Latency is measured a few times a second, and compared with the baseline, which is measured while no chunk
+runs. A measurement within the tolerance of the baseline increases the duty cycle slightly. A worse one
+reduces it at once, by a third. So it converges to a value, large or small, at which less than two
+measurements in a hundred are outside of the tolerance. A worse measurement while no chunk runs is not caused
+by the run and changes nothing: otherwise a run on a machine with noisy neighbours would hardly progress.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from typing import Protocol
 
 
 class DutyCycle(Protocol):
-    """Says how long a worker rests."""
+    """Determines how long a worker sleeps after a chunk."""
 
     @property
     def sleep_ratio(self) -> float:
-        """Seconds of rest for each second of work."""
+        """Seconds of sleep for each second of work."""
 
 
 @dataclasses.dataclass(frozen=True)
 class FixedDutyCycle:
-    """The same rest, whatever anybody feels."""
+    """A constant sleep ratio, independent of latency."""
 
     sleep_ratio: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Latency:
-    """Seconds that a tiny read and a tiny write took."""
+    """The latency of a small read and a small committed write, in seconds."""
 
     read: float
     write: float
@@ -42,14 +42,14 @@ class Latency:
 
 @dataclasses.dataclass(frozen=True)
 class Tolerance:
-    """How much worse than at rest it may be: *factor* times as slow, and *slack* seconds more."""
+    """How much worse than the baseline a latency may be: *factor* times the baseline plus *slack* seconds."""
 
     factor: float = 2.0
     slack: float = 0.008
 
 
 def baseline_of(samples: Sequence[Latency]) -> Latency:
-    """What is usual while we stand still: nine in ten of the samples were quicker.
+    """Returns the baseline: the 90th percentile of *samples*, which are measured while no chunk runs.
 
     Raises :class:`ValueError` without samples.
     """
@@ -62,7 +62,7 @@ def baseline_of(samples: Sequence[Latency]) -> Latency:
 
 
 def is_worse(latency: Latency, rest: Latency, tolerance: Tolerance) -> bool:
-    """True if users feel more than they should."""
+    """Returns True if the read or the write of *latency* exceeds the tolerance. *rest*: the baseline."""
     return any(
         now > usual * tolerance.factor + tolerance.slack
         for now, usual in ((latency.read, rest.read), (latency.write, rest.write))
@@ -70,21 +70,22 @@ def is_worse(latency: Latency, rest: Latency, tolerance: Tolerance) -> bool:
 
 
 class AdaptiveDutyCycle:
-    """Follows what is felt.
+    """Adapts the duty cycle to the measured latency.
 
-    *most*, *start*, *least*: shares of a worker's time, above 0 and at most 1.
+    *most*, *start*, *least*: the maximum, initial and minimum shares of a worker's time, above 0 and at
+    most 1. Without *start* the maximum is used.
     """
 
     growth = 1.007
     first_growth = 1.05
-    """The growth until something was worse for the first time."""
+    """The growth factor until the first worse measurement; *growth* is used after it."""
     shrink = 2 / 3
 
     def __init__(self, *, most: float, start: float | None = None, least: float = 0.02) -> None:
         self._maximum = most
         self._minimum = min(least, most)
         self.duty_cycle = most if start is None else min(start, most)
-        """Of the time, what a worker works."""
+        """The share of its time in which a worker runs chunks."""
         self._growth = self.first_growth
 
     @property
@@ -92,9 +93,9 @@ class AdaptiveDutyCycle:
         return 1.0 / self.duty_cycle - 1.0
 
     def observe(self, *, worse: bool, ours: bool = True) -> float:
-        """Takes note of one measurement; gives the share from now on.
+        """Adapts the duty cycle to one measurement, and returns the new value.
 
-        *ours*: we were at work, and may be the reason.
+        *worse*: the latency was outside of the tolerance. *ours*: a chunk ran, and may be the cause.
         """
         if worse and not ours:
             return self.duty_cycle

@@ -14,9 +14,10 @@ from online_migrate.throttle.throttlers import Callback, File, Load, Query, Thro
 
 
 def make_throttlers(settings: Settings, folder: Path) -> list[Throttler]:
-    """The throttlers that are set; *folder*: where a function's module may be.
+    """Returns the throttlers that are configured.
 
-    Raises :class:`~online_migrate.exceptions.ThrottlerBroken`.
+    *folder*: the folder that relative paths refer to, and that may contain the module of a function. Raises
+    :class:`~online_migrate.exceptions.ThrottlerBroken`.
     """
     found: list[Throttler] = []
     if settings.throttle_file:
@@ -31,14 +32,20 @@ def make_throttlers(settings: Settings, folder: Path) -> list[Throttler]:
 
 
 def make_critical_throttlers(critical_load: str | None) -> list[Throttler]:
-    """The throttlers of ``critical_load``, which end a run."""
+    """Returns the throttlers of ``critical_load``, which end a run.
+
+    Raises :class:`~online_migrate.exceptions.ThrottlerBroken`.
+    """
     if not critical_load:
         return []
     return [Load(parse_load("critical-load", critical_load), name="critical-load")]
 
 
 def parse_load(name: str, text: str) -> Mapping[str, float]:
-    """``Threads_running=50,Threads_connected=500``, as gh-ost spells it."""
+    """Returns the limits in *text*, in gh-ost's syntax: ``Threads_running=50,Threads_connected=500``.
+
+    *name*: the setting, for messages. Raises :class:`~online_migrate.exceptions.ThrottlerBroken`.
+    """
     limits: dict[str, float] = {}
     for part in text.split(","):
         counter, separator, value = part.partition("=")

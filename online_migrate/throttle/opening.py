@@ -1,4 +1,4 @@
-"""Everything that can pause a run, opened together: throttlers, monitors, the latency probe."""
+"""Opens everything that can pause a run: throttlers, monitors, the latency probe."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
 DEFAULT_MAX_LAG = 10.0
-"""Seconds that a replica may be behind while ``max_lag`` is not set."""
+"""Seconds that a replica may be behind if ``max_lag`` is not set."""
 DEFAULT_MAX_HISTORY = 1_000_000
-"""Old transactions that InnoDB may keep while ``max_history`` is not set."""
+"""The limit of InnoDB's history list length if ``max_history`` is not set."""
 
 
 @contextlib.contextmanager
@@ -50,11 +50,12 @@ def open_throttling(
 ) -> Iterator[Throttling]:
     """Opens everything that can pause a run, while the block lasts.
 
-    *folder*: paths in the settings are relative to it, and a user's module may be in it. *share*: the part
-    of the time that a worker may work, above 0 and at most 1. *adaptive*: less than that, when the latency
-    probe slows down. *abort*: called with the critical load that was exceeded. *echo*: called with what
-    cannot be watched. Raises :class:`~online_migrate.exceptions.ThrottlerBroken` for a throttler that was
-    set explicitly and cannot be read.
+    *folder*: paths in the settings are relative to it, and a user's module may be in it. *share*: the maximum
+    duty cycle of a worker, above 0 and at most 1. *adaptive*: the duty cycle is reduced while the latency
+    probe measures a higher latency. *abort*: called with the critical load that was exceeded. *echo*: called
+    with a message for each throttler that cannot be read. Raises
+    :class:`~online_migrate.exceptions.ThrottlerBroken` for a throttler that was set explicitly and cannot be
+    read.
     """
     policy = SamplingPolicy(unreadable_waits=settings.if_unreadable == "wait")
     sessions = WorkerSessions()
@@ -127,7 +128,10 @@ def _urls(settings: Settings) -> list[str]:
 def _latency_probe(
     engine: Engine, settings: Settings, activity: Activity, *, share: float, adaptive: bool
 ) -> tuple[LatencyProbe | None, DutyCycle]:
-    """No latency is measured where one writer blocks all others, or at a pace that is not adaptive."""
+    """Returns the latency probe, if one is needed, and the duty cycle.
+
+    No latency is measured on a server where one writer blocks all others, or at a pace that is not adaptive.
+    """
     with connect(engine) as connection:
         single_writer = dialect_of(connection).single_writer
     if adaptive and not single_writer:

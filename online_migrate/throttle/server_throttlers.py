@@ -1,8 +1,9 @@
-"""Throttlers that look at what our work does to the servers.
+"""Throttlers on the effects of the run on the servers.
 
-Lag is measured with one clock, ours. Of a replica that streams from a PostgreSQL primary, the primary says
-how far it has replayed its log, and we remember when the primary itself was there. Of any other replica
-we ask for the last beat of our canary that has arrived there, and we remember when we wrote it.
+Replication lag is measured with one clock, that of this process. For a replica that streams from a PostgreSQL
+primary, the primary reports the WAL position that the replica has replayed, and the throttler has recorded
+when the primary itself was at that position. On any other replica the throttler reads the last number of the
+latency probe that was replicated, and the probe has recorded when it wrote that number.
 """
 
 from __future__ import annotations
@@ -22,20 +23,26 @@ if TYPE_CHECKING:
 
 
 class PositionHistory:
-    """When something that only grows was where: how old a place is that somebody else has reached."""
+    """The times at which a growing position was recorded, to determine the age of a replica's position.
+
+    *memory*: the number of positions that are kept. Thread-safe.
+    """
 
     def __init__(self, memory: int = 20_000) -> None:
         self._marks: collections.deque[tuple[float, float]] = collections.deque(maxlen=memory)
         self._lock = threading.Lock()
 
     def mark(self, position: float, at: float) -> None:
-        """It is at *place* now."""
+        """Records that the primary is at *position* at the time *at*, in seconds."""
         with self._lock:
             if not self._marks or position > self._marks[-1][0]:
                 self._marks.append((position, at))
 
     def age(self, position: float, now: float) -> float:
-        """Seconds since it left *place*; 0 if it is still there."""
+        """Returns the seconds since the primary left *position*; 0 if it is still there.
+
+        *now*: in seconds of the same clock as for :meth:`mark`.
+        """
         with self._lock:
             return next((now - at for there, at in self._marks if there > position), 0.0)
 
@@ -47,7 +54,7 @@ def _lag_reason(name: str, seconds: float, limit: float) -> str:
 class StreamingLag:
     """Waits while a replica that streams from this PostgreSQL server is behind.
 
-    *limit*: seconds. *ignored*: application names of replicas that are late on purpose.
+    *limit*: the maximum lag in seconds. *ignored*: application names of replicas that are delayed on purpose.
     """
 
     name = "lag"
@@ -77,14 +84,17 @@ class StreamingLag:
 
 
 class ReplicationMarker(Protocol):
-    """A row that is written again and again."""
+    """A row that is written periodically with growing numbers."""
 
     id: str
     positions: PositionHistory
 
 
 class ReplicaLag:
-    """Waits while what our canary wrote takes long to arrive on a replica, to which it is connected."""
+    """Waits while the numbers of *marker* arrive late on a replica, to which this throttler is connected.
+
+    *replica*: the name of the replica. *limit*: the maximum lag in seconds.
+    """
 
     def __init__(self, replica: str, limit: float, clock: Clock, marker: ReplicationMarker) -> None:
         self.name = "lag"
@@ -100,13 +110,16 @@ class ReplicaLag:
 
 
 class RateOfChange:
-    """How fast something grows."""
+    """The rate of change of a counter."""
 
     def __init__(self) -> None:
         self._last: tuple[float, float] | None = None
 
     def per_second(self, value: float, now: float) -> float:
-        """Since the last call; 0 at the first one, and where it was set back."""
+        """Returns the growth per second since the last call; 0 at the first call, and after a reset.
+
+        *now*: in seconds.
+        """
         last, self._last = self._last, (value, now)
         if last is None or now <= last[1]:
             return 0.0
@@ -114,9 +127,9 @@ class RateOfChange:
 
 
 class FlowControl:
-    """Waits while a Galera cluster holds back its writers because a node cannot keep up.
+    """Waits while flow control pauses the writers of a Galera cluster because a node cannot keep up.
 
-    *limit*: the part of the time since the last look for which it did.
+    *limit*: the maximum share of the time since the last sample in which writers were paused.
     """
 
     name = "flow-control"
@@ -135,31 +148,31 @@ class FlowControl:
 
 
 class WorkerSessions:
-    """The sessions of our workers, by the server's number."""
+    """The sessions of the workers, by the server's session number. Thread-safe."""
 
     def __init__(self) -> None:
         self._numbers: set[int] = set()
         self._lock = threading.Lock()
 
     def add(self, number: int) -> None:
-        """A worker has begun."""
+        """Adds the session of a worker that starts."""
         with self._lock:
             self._numbers.add(number)
 
     def remove(self, number: int) -> None:
-        """A worker has left."""
+        """Removes the session of a worker that ended."""
         with self._lock:
             self._numbers.discard(number)
 
     @property
     def numbers(self) -> list[int]:
-        """All of them."""
+        """The numbers of all sessions, sorted."""
         with self._lock:
             return sorted(self._numbers)
 
 
 class LockWaiters:
-    """Waits while other sessions wait for locks of ours."""
+    """Waits while other sessions wait for locks of the workers."""
 
     name = "blocked"
 
@@ -175,7 +188,10 @@ _HISTORY = "history_list_length"
 
 
 class HistoryLength:
-    """Waits while old versions of rows pile up in InnoDB, because a long transaction keeps them alive."""
+    """Waits while InnoDB's history list is too long.
+
+    It grows while a long transaction prevents the purge of old row versions. *limit*: the maximum length.
+    """
 
     name = "history"
 

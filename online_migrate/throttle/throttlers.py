@@ -1,4 +1,4 @@
-"""What says "wait": no chunk is begun while it does. Here: what anybody can ask for."""
+"""The interface of throttlers, and those that the operator can configure. No chunk starts while one waits."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ class Throttler(Protocol):
         """Shown in front of the reason."""
 
     def sample(self, connection: Connection) -> str | None:
-        """Why no chunk may be begun just now; None: one may. May raise: that counts as a reason."""
+        """Returns why no chunk may start now; None: one may. An exception counts as a reason to wait."""
 
 
 class Throttle(Protocol):
-    """Who is asked before every chunk."""
+    """Is asked for a reason to wait before every chunk."""
 
     def reason(self) -> str | None:
-        """Why not, with the throttler's name in front; None: it may."""
+        """Returns why no chunk may start, with the throttler's name in front; None: one may."""
 
 
 class NoThrottle:
-    """Never says wait."""
+    """Never has a reason to wait."""
 
     def reason(self) -> str | None:
         return None
 
 
 class AnyThrottle:
-    """The first reason of any of several."""
+    """Waits while any of several throttles has a reason. *gates*: the throttles, in the order of checks."""
 
     def __init__(self, gates: Sequence[Throttle]) -> None:
         self._throttles = tuple(gates)
@@ -50,12 +50,12 @@ class AnyThrottle:
         return next((reason for gate in self._throttles if (reason := gate.reason()) is not None), None)
 
 
-# --- the kinds -----------------------------------------------------------------------------------
+# --- throttlers that the operator configures -----------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
 class File:
-    """Waits while a file is there; ``touch`` and ``rm`` are the quickest way to stop and to go on."""
+    """Waits while a file exists; ``touch`` and ``rm`` are the quickest way to pause and to resume."""
 
     path: Path
     name: str = "file"
@@ -66,7 +66,7 @@ class File:
 
 @dataclasses.dataclass(frozen=True)
 class Query:
-    """Waits while the first value that a query gives is true: above 0, or a text."""
+    """Waits while the first value that a query returns is true: a number other than 0, a non-empty text."""
 
     sql: str
     name: str = "query"
@@ -80,7 +80,7 @@ class Query:
 class Load:
     """Waits while a counter of the server is above its limit.
 
-    *limits*: ``Threads_running`` and whatever else SHOW GLOBAL STATUS names; on PostgreSQL
+    *limits*: ``Threads_running`` and any other name of SHOW GLOBAL STATUS; on PostgreSQL
     ``active_backends``, ``waiting_backends``, ``idle_in_transaction`` or ``dead_tuples``; on MySQL and
     MariaDB ``history_list_length`` as well.
     """
@@ -100,7 +100,7 @@ class Load:
 
 @dataclasses.dataclass(frozen=True)
 class Callback:
-    """Waits while a function says so: by True, or by a text that says why."""
+    """Waits while a function returns True, or a text with the reason."""
 
     function: Callable[[], object]
     name: str = "callable"

@@ -1,4 +1,4 @@
-"""The start of the engine's own contract branch; there is nothing to take away yet."""
+"""The first revision of the engine's own contract branch; it removes nothing yet."""
 
 revision = "contract_0001"
 down_revision = None

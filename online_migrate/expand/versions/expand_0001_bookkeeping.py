@@ -1,6 +1,6 @@
 """The bookkeeping tables.
 
-Written so that it can be repeated: it is the bootstrap, and there is no journal before it.
+The script can be repeated, because it is the bootstrap: there is no journal before it.
 """
 
 import sqlalchemy as sa

@@ -1,6 +1,6 @@
-"""Workers that share a data migration, and how far its walk was handed out to them.
+"""The workers that share a data migration, and the part of its walk that was assigned to them.
 
-Written so that it can be repeated. A walk that an older engine left in its middle goes on from there.
+The script can be repeated. A walk that an older engine left unfinished continues from its checkpoint.
 """
 
 import sqlalchemy as sa

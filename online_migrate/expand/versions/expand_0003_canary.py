@@ -1,6 +1,6 @@
-"""The rows by which a running migration feels what users feel.
+"""The rows of the latency probe, by which a running data migration measures the latency that users see.
 
-Written so that it can be repeated.
+The script can be repeated.
 """
 
 import sqlalchemy as sa
