@@ -126,7 +126,8 @@ def items(database: Database, count: int) -> None:
 
 @contextlib.contextmanager
 def engine_on(node: Server, database: Database) -> Iterator[sa.Engine]:
-    """An engine for the same database on *node*. Its reads wait until earlier writes have been applied there."""
+    """An engine for the same database on *node*. Its reads wait until earlier writes
+    have been applied there."""
     engine = sa.create_engine(url_on(node, database.name), poolclass=sa.NullPool)
     sa.event.listen(engine, "connect", lambda raw, _: raw.cursor().execute("SET SESSION wsrep_sync_wait = 1"))
     yield engine
@@ -193,20 +194,20 @@ def test_flow_control_is_reported_while_it_lasts(slow: int, cluster: Cluster, da
         for node in cluster.nodes:
             engine = stack.enter_context(engine_on(node, database))
             found.append((FlowControl(Clock()), stack.enter_context(engine.connect())))
-        look = lambda: [throttler.look(connection) for throttler, connection in found]  # noqa: E731
-        look()
+        sample = lambda: [throttler.look(connection) for throttler, connection in found]  # noqa: E731
+        sample()
         writer = Database(other, database.name, database.folder)
         stack.callback(lambda: writer.engine.dispose())
         with Letters(writer):
-            assert look() == [None, None]
+            assert sample() == [None, None]
             with cluster.held(database.name, "letters", cluster.nodes[slow]):
                 eventually(lambda: status_of(other, "wsrep_flow_control_active") == "true", "a pause")
-                look()
+                sample()
                 time.sleep(0.3)
-                for reason in look():
+                for reason in sample():
                     assert (reason or "").startswith("the cluster held back its writers for ")
                     assert (reason or "").endswith("% of the time")
-            eventually(lambda: look() == [None, None], "the end of the pause")
+            eventually(lambda: sample() == [None, None], "the end of the pause")
 
 
 def test_run_waits_during_flow_control(cluster: Cluster, database: Database, project: Project) -> None:

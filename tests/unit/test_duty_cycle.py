@@ -58,7 +58,8 @@ def test_adaptive_duty_cycle_shrinks_fast_and_grows_slowly() -> None:
 
 
 def test_adaptive_duty_cycle_grows_fast_before_first_worse_measurement() -> None:
-    """Before the first worse measurement it grows by first_growth, so an idle server is used within a minute."""
+    """Before the first worse measurement it grows by first_growth, so an idle server
+    is used within a minute."""
     adaptive = AdaptiveDutyCycle(most=0.6, start=0.3)
     assert adaptive.observe(worse=False) == pytest.approx(0.3 * AdaptiveDutyCycle.first_growth)
 
@@ -77,19 +78,20 @@ def test_adaptive_duty_cycle_settles_below_limit(limit: float) -> None:
     """A server on which latency rises as soon as the duty cycle exceeds a certain share."""
     chance = random.Random(1)
     adaptive = AdaptiveDutyCycle(most=0.67)
-    shares, latency = [], 0
+    shares, worse_count = [], 0
     for i in range(20_000):
         worse = chance.random() < (0.5 if adaptive.duty_cycle > limit else 0.001)
         adaptive.observe(worse=worse)
         if i >= 1_000:
             shares.append(adaptive.duty_cycle)
-            latency += worse
+            worse_count += worse
     assert 0.7 * limit < sum(shares) / len(shares) <= limit
-    assert latency / len(shares) < 0.03
+    assert worse_count / len(shares) < 0.03
 
 
 def test_worse_measurement_without_activity_is_ignored() -> None:
-    """Neither the duty cycle nor its growth changes; a good measurement while the workers sleep does count."""
+    """Neither the duty cycle nor its growth changes; a good measurement while the
+    workers sleep does count."""
     adaptive = AdaptiveDutyCycle(most=0.6, start=0.3)
     assert adaptive.observe(worse=True, ours=False) == 0.3
     assert adaptive.observe(worse=False, ours=False) == pytest.approx(0.3 * AdaptiveDutyCycle.first_growth)
