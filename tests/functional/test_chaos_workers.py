@@ -152,11 +152,11 @@ def _taken_over(crowd: Crowd, process: int) -> bool:
     """Waits until other workers have the key range of the frozen *process*; False if it had none."""
     held = crowd.holders().get(process, set())
 
-    def gone() -> bool:
+    def released() -> bool:
         crowd.fill()
         return not held & crowd.holders().get(process, set())
 
-    wait_until(gone, "a frozen worker's rows taken over")
+    wait_until(released, "a frozen worker's rows taken over")
     return bool(held)
 
 

@@ -342,7 +342,8 @@ def test_dropped_trigger_is_restored_before_refusal(database: Database, tmp_path
 
 @pytest.mark.needs("lock_tables")
 def test_dropped_trigger_of_dropped_table_is_not_restored(database: Database, tmp_path: Path) -> None:
-    """If it were restored, every write of the application would fail. The other dropped trigger is restored."""
+    """If it were restored, every write of the application would fail. The other
+    dropped trigger is restored."""
     audit = "CREATE TRIGGER volumes_audit AFTER INSERT ON volumes FOR EACH ROW "
     contract = schema.executed(["DROP TRIGGER volumes_audit", "DROP TABLE audit"]) + "\n"
     contract += schema.drop_in_step(database.server.product) + 'op.drop_column("volumes", "legacy")\n'
@@ -577,7 +578,8 @@ def test_trigger_dropped_before_autocommit_block_is_restored(database: Database,
 
 @pytest.mark.needs("transactional_ddl", "many_writers")
 def test_invalid_index_is_built_again(database: Database, tmp_path: Path) -> None:
-    """A unique index fails on duplicates and remains INVALID; after the duplicates are removed it is built."""
+    """A unique index fails on duplicates and remains INVALID; after the duplicates are
+    removed it is built."""
     unique = "CREATE UNIQUE INDEX CONCURRENTLY ix_note ON volumes (note)"
     with schema.volumes(tmp_path / "project", database) as project:
         project.expand(_BLOCK.format(unique), "e3")
@@ -617,7 +619,7 @@ def test_revision_without_requirements_needs_no_data_migration(database: Databas
 # --- tables that the final check reads ------------------------------------------------------------
 
 _OTHER_TABLE = {
-    "by its name": """
+    "by name": """
         kept = sa.table("kept", sa.column("volume"))
         PENDING = lambda t: sa.exists().where(kept.c.volume == t.c.id)
     """,
@@ -741,11 +743,11 @@ _AWKWARD_GONE = {
 def test_trigger_body_is_restored_verbatim(database: Database, tmp_path: Path) -> None:
     """Percent signs, colons, quotes, semicolons and backslashes in the trigger body are unchanged."""
     product = database.server.product
-    gone = schema.executed(_AWKWARD_GONE[product]) + "\n" + schema.drop_in_step(product)
+    drops = schema.executed(_AWKWARD_GONE[product]) + "\n" + schema.drop_in_step(product)
     if database.server.has("transactional_ddl"):
-        gone += _BLOCK.format(_CONCURRENT)
+        drops += _BLOCK.format(_CONCURRENT)
     last = 'op.drop_column("volumes", "legacy")\n'
-    with schema.volumes(tmp_path / "project", database, contract=gone + last) as project:
+    with schema.volumes(tmp_path / "project", database, contract=drops + last) as project:
         schema.ready(project, database)
         schema.run_all(database, *_AWKWARD[product])
         before = schema.catalog(database)
@@ -784,7 +786,8 @@ def assert_lock_release_is_refused(database: Database, tmp_path: Path, statement
 @pytest.mark.needs("transactional_ddl")
 @pytest.mark.parametrize("statement", ["COMMIT", "END", "ROLLBACK", "commit;"])
 def test_script_that_ends_transaction_is_refused(database: Database, tmp_path: Path, statement: str) -> None:
-    """``op.execute("COMMIT")`` before CONCURRENTLY is a common habit: it releases the lock without a notice."""
+    """``op.execute("COMMIT")`` before CONCURRENTLY is a common habit: it releases the
+    lock without a notice."""
     assert_lock_release_is_refused(database, tmp_path, statement)
 
 

@@ -164,8 +164,8 @@ _BYPASSES = {
         'with op.get_bind().engine.connect() as other:\n    other.exec_driver_sql("SELECT 1").all()\n'
     ),
     "a raw connection of the pool": "op.get_bind().engine.raw_connection().close()\n",
-    "an engine of its own": "sa.create_engine(op.get_bind().engine.url).connect().close()\n",
-    "the driver": "op.get_bind().dialect.loaded_dbapi.connect()\n",
+    "a second engine": "sa.create_engine(op.get_bind().engine.url).connect().close()\n",
+    "a second driver connection": "op.get_bind().dialect.loaded_dbapi.connect()\n",
     "a connection that is replaced": "op.get_bind().invalidate()\nop.get_bind().rollback()\n",
 }
 

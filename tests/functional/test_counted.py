@@ -80,10 +80,10 @@ def _volumes(engine: sa.Engine, count: int) -> None:
 
 RESULTS: dict[str, tuple[str, Outcome, int, str]] = {
     "nothing to do": ("[(0, 0)]", Outcome.COMPLETE, 0, ""),
-    "all, then nothing": ("[(7, 7), (0, 0)]", Outcome.COMPLETE, 7, ""),
+    "all, then no rows": ("[(7, 7), (0, 0)]", Outcome.COMPLETE, 7, ""),
     "some, then the others": ("[(9, 4), (5, 5), (0, 0)]", Outcome.COMPLETE, 9, ""),
     "no progress": ("[(5, 3), (2, 0)]", Outcome.FAILED, 3, "found 2 row(s)"),
-    "an exception at once": ("[ValueError('odd')]", Outcome.FAILED, 0, "ValueError: odd"),
+    "an exception in the first call": ("[ValueError('odd')]", Outcome.FAILED, 0, "ValueError: odd"),
     "an exception after some": ("[(5, 3), KeyError('x')]", Outcome.FAILED, 3, "KeyError"),
     "numbers as text": ("[('3', '3'), ('0', '0')]", Outcome.COMPLETE, 3, ""),
     "None": ("[None]", Outcome.FAILED, 0, "not (found, done)"),
@@ -179,7 +179,7 @@ def test_pending_overrides_function_result(database: Database, project: Project)
 
 
 def test_function_with_its_own_engine(database: Database, project: Project) -> None:
-    """It commits by itself, while the engine holds no lock that it needs."""
+    """The function commits by itself, while the engine holds no lock that it needs."""
     _volumes(database.engine, 25)
     project.data("plain", PLAIN.format(url=database.url))
     result = project.migrate(batch_size=10)["plain"]

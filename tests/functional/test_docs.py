@@ -1,7 +1,7 @@
 """Every command and snippet in README.md and docs/ is run, top to bottom, in an empty directory per page.
 
 ``<!-- file: PATH -->`` before a block writes it to PATH; a ``console`` block is run line by line, and its
-output must match the page, where ``...`` stands for any lines; ``# exit code N`` after a command gives its
+output must match the page, where ``...`` matches any lines; ``# exit code N`` after a command gives its
 exit code; ``<!-- not run: WHY -->`` before a block gives the reason why it is not run.
 """
 

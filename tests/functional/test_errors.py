@@ -74,7 +74,7 @@ _URLS = {
     "only a scheme": ("postgresql", 127),
     "unknown database": (f"oracle://me:{ENCODED}@127.0.0.1/x", 127),
     "unknown driver": (f"postgresql+nodriver://me:{ENCODED}@127.0.0.1/x", 127),
-    "a port that is no number": (f"postgresql://me:{ENCODED}@127.0.0.1:port/x", 127),
+    "a port that is not a number": (f"postgresql://me:{ENCODED}@127.0.0.1:port/x", 127),
     "an unquoted password": (f"postgresql://me:{PASSWORD}@127.0.0.1:1/x", None),
     "postgresql is down": (f"postgresql://me:{ENCODED}@127.0.0.1:1/x", 2),
     "mysql is down": (f"mysql://me:{ENCODED}@127.0.0.1:1/x", 2),
@@ -156,7 +156,8 @@ def test_driver_not_installed(project: Project, module: str, url: str, extra: st
 
 @pytest.mark.needs("many_writers")
 def test_output_never_contains_password(database: Database, tmp_path: Path) -> None:
-    """All commands on a server, when they succeed and when they fail: a wrong name, password, port, database."""
+    """All commands on a server, when they succeed and when they fail: a wrong name,
+    password, port, database."""
     assert sa.make_url(database.url).password == PASSWORD
     with schema.volumes(tmp_path / "project", database) as project:
         for arguments in COMMANDS:

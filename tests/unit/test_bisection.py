@@ -32,9 +32,9 @@ def walk(
 ) -> Walk:
     """Walks in chunks of *size*, as a worker does; *vanish*: rows are deleted between two transactions."""
     bisector: FailureBisector[int] = FailureBisector()
-    rows, seen, at = list(range(1, count + 1)), Walk(), 0
+    rows, result, at = list(range(1, count + 1)), Walk(), 0
     while at < count:
-        assert len(seen.sizes) < limit, "it does not end"
+        assert len(result.sizes) < limit, "it does not end"
         if vanish is not None and rows and vanish.random() < 0.3:
             rows.remove(vanish.choice(rows))
         end = bisector.end if bisector.active else count
@@ -43,18 +43,18 @@ def walk(
         assert take >= 1
         keys = [row for row in rows if at < row <= end][:take]
         upper = keys[-1] if len(keys) == take else end
-        seen.sizes.append(len(keys))
-        seen.isolated.append(bisector.active)
+        result.sizes.append(len(keys))
+        result.isolated.append(bisector.active)
         if bad.isdisjoint(keys):
-            seen.done += keys
+            result.done += keys
             bisector.passed(upper)
             at = upper
         elif bisector.failed(len(keys), upper):
-            seen.failed += keys
+            result.failed += keys
             bisector.passed(upper)
             at = upper
-    seen.left = rows
-    return seen
+    result.left = rows
+    return result
 
 
 @given(
@@ -65,11 +65,11 @@ def walk(
 def test_bisection_records_bad_rows_and_does_good_rows(count: int, size: int, shares: set[float]) -> None:
     """Each row once, in key order, in a bounded number of transactions."""
     bad = {1 + int(share * count) for share in shares}
-    seen = walk(count, bad, size)
-    assert seen.failed == sorted(bad)
-    assert seen.done == [row for row in range(1, count + 1) if row not in bad]
+    result = walk(count, bad, size)
+    assert result.failed == sorted(bad)
+    assert result.done == [row for row in range(1, count + 1) if row not in bad]
     depth = math.ceil(math.log2(min(size, count))) + 1
-    assert len(seen.sizes) <= math.ceil(count / size) + len(bad) * 4 * depth
+    assert len(result.sizes) <= math.ceil(count / size) + len(bad) * 4 * depth
 
 
 @given(
@@ -84,38 +84,38 @@ def test_bisection_with_concurrently_deleted_rows(
     """The walk ends; no good row is recorded as bad, none is done twice, and none is left out."""
     bad = {1 + int(share * count) for share in shares}
     vanish = random.Random(seed)
-    seen = walk(count, bad, size, vanish=vanish, limit=10 * count + 10)
-    assert set(seen.failed) <= bad
-    assert bad.isdisjoint(seen.done)
-    handled = seen.done + seen.failed
+    result = walk(count, bad, size, vanish=vanish, limit=10 * count + 10)
+    assert set(result.failed) <= bad
+    assert bad.isdisjoint(result.done)
+    handled = result.done + result.failed
     assert len(handled) == len(set(handled))
-    assert set(seen.left) <= set(handled)
+    assert set(result.left) <= set(handled)
 
 
 def test_bisection_of_sixty_bad_rows_before_forty_good_rows() -> None:
     """Adjacent bad rows cost a few transactions each; the good rows after them share transactions again."""
-    seen = walk(100, set(range(1, 61)), 100)
-    assert (seen.failed, seen.done) == (list(range(1, 61)), list(range(61, 101)))
-    assert len(seen.sizes) <= 60 * 2 + 2 * 7
-    good = [size for size, row in zip(seen.sizes, seen.isolated, strict=True) if row][-3:]
+    result = walk(100, set(range(1, 61)), 100)
+    assert (result.failed, result.done) == (list(range(1, 61)), list(range(61, 101)))
+    assert len(result.sizes) <= 60 * 2 + 2 * 7
+    good = [size for size, row in zip(result.sizes, result.isolated, strict=True) if row][-3:]
     assert max(good) >= 8
 
 
 @pytest.mark.parametrize("bad", [1, 500, 777, 1_000])
 def test_one_bad_row_costs_logarithmic_transactions(bad: int) -> None:
     """At any position."""
-    seen = walk(1_000, {bad}, 1_000)
-    assert (seen.failed, len(seen.done)) == ([bad], 999)
-    assert len(seen.sizes) <= 3 * 11
+    result = walk(1_000, {bad}, 1_000)
+    assert (result.failed, len(result.done)) == ([bad], 999)
+    assert len(result.sizes) <= 3 * 11
 
 
 def test_bisector_is_inactive_without_failures() -> None:
     """And chunks after the range that failed have their full size again."""
-    seen = walk(1_000, set(), 100)
-    assert (seen.sizes, any(seen.isolated)) == ([100] * 10, False)
-    seen = walk(1_000, {150}, 100)
-    assert seen.sizes[-8:] == [100] * 8
-    assert not any(seen.isolated[-8:])
+    result = walk(1_000, set(), 100)
+    assert (result.sizes, any(result.isolated)) == ([100] * 10, False)
+    result = walk(1_000, {150}, 100)
+    assert result.sizes[-8:] == [100] * 8
+    assert not any(result.isolated[-8:])
 
 
 def test_single_row_chunk_fails_immediately() -> None:

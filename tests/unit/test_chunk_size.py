@@ -192,7 +192,7 @@ def test_size_settles_for_any_steady_cost(overhead: float, cost: float, start: i
 
 
 def test_limit_doubles_with_each_chunk() -> None:
-    """Starting at a single row, the limit is gone after twelve chunks."""
+    """Starting at a single row, the limit no longer applies after twelve chunks."""
     size = ChunkSize(SizeLimits(1.0, largest=50_000), 4_000)
     assert size.limit(1, patience=1) == 1
     trace = []

@@ -57,7 +57,7 @@ def test_repeated_transaction_is_measured_once() -> None:
 
 
 def test_row_function_time_has_its_own_target() -> None:
-    """They block no session: up to half a second they are no reason for smaller chunks."""
+    """Row functions block no session: up to half a second they are no reason for smaller chunks."""
     clock = ManualClock()
     timer = ChunkTimer(clock)
     assert chunk(clock, timer, work=0.02, single=0.0, commit=0.0, prepared=0.05) == 0.02

@@ -69,11 +69,11 @@ BROKEN: dict[str, tuple[dict[str, str], str]] = {
         "TextClause",
     ),
     "pending is a bool": ({"a": 'x = Backfill(table="items", values={"size": 1}, pending=True)'}, "bool"),
-    "pending gives a bool": (
+    "pending returns a bool": (
         {"a": 'x = Backfill(table="items", values={"size": 1}, pending=lambda t: t.c.size is None)'},
         "bool",
     ),
-    "pending gives a string": (
+    "pending returns a string": (
         {"a": 'x = Backfill(table="items", values={"size": 1}, pending=lambda t: "size IS NULL")'},
         "str",
     ),
@@ -83,7 +83,7 @@ BROKEN: dict[str, tuple[dict[str, str], str]] = {
     ),
     "verify is a string": ({"a": f'x = {FILL}, verify="size > 0")'}, "verify is a str"),
     "values sets an unknown column": ({"a": 'x = Backfill(table="items", values={"sice": 1})'}, "'sice'"),
-    "values gives an unknown column": (
+    "values returns an unknown column": (
         {"a": 'x = Backfill(table="items", values=lambda t: {"sice": 1})'},
         "'sice'",
     ),
@@ -95,7 +95,7 @@ BROKEN: dict[str, tuple[dict[str, str], str]] = {
         {"a": f"{OTHERS}{PENDING}others.c.size == sa.column('size'))"},
         "pending joins table 'others'",
     ),
-    "pending gives a join": (
+    "pending returns a join": (
         {"a": f"{OTHERS}{PENDING}lambda t: t.c.size.is_(None) & (others.c.size == t.c.size))"},
         "pending joins table 'others'",
     ),
@@ -108,7 +108,7 @@ BROKEN: dict[str, tuple[dict[str, str], str]] = {
         "pending is of another sa.Table 'items' than its own",
     ),
     "values is a list": ({"a": 'x = Backfill(table="items", values=["size"])'}, "values is a list"),
-    "values gives nothing": (
+    "values returns nothing": (
         {"a": 'x = Backfill(table="items", values=lambda t: None)'},
         "values is a NoneType",
     ),

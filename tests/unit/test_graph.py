@@ -64,7 +64,7 @@ APPLIED = (
 
 @pytest.mark.parametrize(("rows", "applied"), APPLIED)
 def test_applied_revisions_are_found_by_ancestry(rows: list[str], applied: set[str]) -> None:
-    """Not by version rows: after a contract the row of the expand revision is gone."""
+    """Not by version rows: a contract deletes the row of its expand revision."""
     graph = Graph(pairs(2))
     assert graph.applied(rows) == applied
     assert set(graph.missing(applied, "c2")) == set(graph.revisions) - applied
