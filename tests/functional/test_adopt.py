@@ -262,8 +262,7 @@ def test_adopt_keeps_prepend_sys_path(tmp_path: Path) -> None:
 
 
 def test_adopt_with_connection_in_config_attributes(database: Database, tmp_path: Path) -> None:
-    """The engine's commands and its owner both use an env.py that takes
-    ``config.attributes["connection"]``."""
+    """An env.py that takes ``config.attributes["connection"]`` works for the engine and for its owner."""
     import sqlalchemy as sa
     from alembic import command
     from alembic.config import Config

@@ -200,7 +200,7 @@ def test_retry_keeps_failed_rows_without_pending_expression(database: Database, 
 
 
 def test_status_lists_failed_rows_without_pending_expression(database: Database, project: Project) -> None:
-    """The result of the run points to it."""
+    """The result of the run points to status, which lists the failed rows."""
     _items(database.engine, bad=(7,))
     project.data("fill", SOURCES["a function of a row that raises"].format(pending=""))
     ran = project.run("migrate")
@@ -259,8 +259,8 @@ def test_bad_rows_with_composite_and_text_keys(key: str, database: Database, pro
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_max_failures_ends_run(source: str, database: Database, project: Project) -> None:
-    """At least eleven failures where ten are allowed, at most those of one chunk; the
-    next run does the good rows."""
+    """Eleven failures where ten are allowed, or all those of one chunk; the good rows
+    are left to the next run."""
     _items(database.engine, range(1, 41), range(1, 31))
     _insert_taken_code(database.engine)
     project.data("fill", SOURCES[source].format(pending=PENDING))

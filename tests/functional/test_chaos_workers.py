@@ -166,8 +166,8 @@ def _taken_over(crowd: Crowd, process: int) -> bool:
 @pytest.mark.needs("many_writers")
 @pytest.mark.parametrize("kills", [2, pytest.param(50, marks=LONG)])
 def test_workers_with_writing_application(kills: int, seed: int, database: Database, tmp_path: Path) -> None:
-    """The application inserts, reverts and deletes rows, while four workers in two
-    processes migrate; some are killed."""
+    """An application inserts, reverts and deletes rows; four workers in two processes
+    migrate; some are killed."""
     moments = random.Random(seed)
     with _project(tmp_path, database, SHORT_LEASE) as project:
         application = Application(database, 1_500, seed)

@@ -223,8 +223,7 @@ def test_env_py_without_session_changes_is_accepted(project: Project, database: 
 @pytest.mark.each_product
 @pytest.mark.parametrize("names", ["one, two", "one"])
 def test_multidb_template_is_refused(project: Project, database: Database, names: str) -> None:
-    """``alembic init -t multidb``: no revision is applied to one of the databases and
-    left out on the other."""
+    """``alembic init -t multidb``: no revision is applied to one database and left out on the other."""
     folder = project.folder / "several"
     init(Config(str(project.folder / "unused.ini")), str(folder), template="multidb")
     source = (folder / "env.py").read_text().replace("fileConfig(config.config_file_name)", "pass")

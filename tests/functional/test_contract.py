@@ -30,7 +30,7 @@ def project(database: Database, tmp_path: Path) -> Iterator[Project]:
         yield project
 
 
-def unmigrate(database: Database, row: int = 7) -> None:
+def make_row_pending(database: Database, row: int = 7) -> None:
     """Makes a row pending, as a writer of the old application version can at any moment."""
     schema.run_all(database, f"UPDATE volumes SET size_bytes = NULL WHERE id = {row}")
 
@@ -51,8 +51,7 @@ def assert_free(database: Database) -> None:
 
 
 def assert_refused_then_applied(project: Project, database: Database) -> None:
-    """Asserts that contract is refused because of row 7, changes nothing else, and is
-    applied after a migrate run."""
+    """Asserts that row 7 blocks contract, nothing else changes, and contract is applied after migrate."""
     before = Snapshot.of(database)
     site = project.site()
     with pytest.raises(GateClosed) as refusal:
@@ -80,7 +79,7 @@ def test_final_check_finds_row_committed_after_gate(
     def commit_row_and_apply(stepper: object, revision: str) -> None:
         if not committed:
             committed.append(revision)
-            unmigrate(database)
+            make_row_pending(database)
         apply(stepper, revision)  # type: ignore[arg-type]
 
     monkeypatch.setattr(runner, "run", commit_row_and_apply)
@@ -93,7 +92,7 @@ def test_final_check_finds_row_committed_after_gate(
 def test_final_check_finds_row_committed_before_lock_statement(project: Project, database: Database) -> None:
     """The row is committed at the last possible moment: immediately before the LOCK statement is sent."""
     schema.ready(project, database)
-    with schema.happens("before", "LOCK TABLE", lambda _: unmigrate(database)):
+    with schema.happens("before", "LOCK TABLE", lambda _: make_row_pending(database)):
         assert_refused_then_applied(project, database)
 
 
@@ -103,7 +102,7 @@ def test_final_check_does_not_read_an_old_snapshot(project: Project, database: D
     schema.ready(project, database)
     name = database.engine.url.database
     schema.run_all(database, f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'")
-    with schema.happens("before", "LOCK TABLE", lambda _: unmigrate(database)):
+    with schema.happens("before", "LOCK TABLE", lambda _: make_row_pending(database)):
         assert_refused_then_applied(project, database)
 
 
@@ -152,8 +151,8 @@ def test_contract_loses_no_acknowledged_write_of_old_writers(project: Project, d
 
 
 def test_final_check_timeout_refuses_contract(database: Database, tmp_path: Path) -> None:
-    """The check has a time limit: on a timeout contract is refused, nothing is
-    changed, and the lock is released."""
+    """The check has a time limit: on a timeout, contract is refused, nothing changes,
+    the lock is released."""
     with schema.volumes(tmp_path / "project", database, look_timeout=0.1) as project:
         slow = schema.SLOW[database.server.product]
         schema.ready(project, database)
@@ -194,8 +193,8 @@ def hold(connection: Connection) -> None:
 def test_held_lock_is_given_up_after_attempts(
     short_lock_timeout: Project, database: Database, verb: str
 ) -> None:
-    """Exit 1 after the attempts, the holder is named, nothing is changed, and no
-    session queues behind the migrator."""
+    """Exit 1 after all attempts, the holder is named, nothing changes, no session
+    queues behind the migrator."""
     if verb == "expand":
         short_lock_timeout.expand('op.add_column("volumes", sa.Column("third", sa.Integer))\n', "e3")
     before = Snapshot.of(database)
@@ -265,8 +264,7 @@ _STATEMENTS = ("LOCK TABLE", "DROP TRIGGER", "DROP INDEX", "ALTER TABLE volumes 
 @pytest.mark.needs("kill_session")
 @pytest.mark.parametrize("statement", [*_STATEMENTS, "UPDATE alembic_version"])
 def test_contract_resumes_after_killed_session(project: Project, database: Database, statement: str) -> None:
-    """KILL of the migrator's session before a statement: exit 2, and the next run
-    completes the contract phase."""
+    """KILL of the migrator's session before a statement: exit 2, and the next run applies the revision."""
     schema.ready(project, database)
     ended = schema.happens("before", statement, lambda c: schema.end_session(database, c))
     with ended, pytest.raises(OnlineMigrateError) as failure:
@@ -287,8 +285,7 @@ def assert_free_or_contracted(database: Database) -> None:
 
 
 def test_failed_statement_releases_locks(project: Project, database: Database) -> None:
-    """Exit 2; the lock is free; with transactional DDL nothing is changed; after the
-    script is corrected, it is applied."""
+    """Exit 2; the lock is free; with transactional DDL nothing changes; the corrected script is applied."""
     script = next((project.scripts / "contract").glob("*.py"))
     text = script.read_text()
     script.write_text(text.replace('op.drop_column("volumes", "legacy")', 'op.drop_column("volumes", "no")'))
@@ -342,8 +339,7 @@ def test_dropped_trigger_is_restored_before_refusal(database: Database, tmp_path
 
 @pytest.mark.needs("lock_tables")
 def test_dropped_trigger_of_dropped_table_is_not_restored(database: Database, tmp_path: Path) -> None:
-    """If it were restored, every write of the application would fail. The other
-    dropped trigger is restored."""
+    """Restored, it would make every write of the application fail. The other dropped trigger is restored."""
     audit = "CREATE TRIGGER volumes_audit AFTER INSERT ON volumes FOR EACH ROW "
     contract = schema.executed(["DROP TRIGGER volumes_audit", "DROP TABLE audit"]) + "\n"
     contract += schema.drop_in_step(database.server.product) + 'op.drop_column("volumes", "legacy")\n'
@@ -427,8 +423,7 @@ def test_statement_not_allowed_under_lock_is_refused_when_script_is_not_readable
 
 @pytest.mark.needs("lock_tables")
 def test_rows_are_counted_again_after_section_outside_lock(database: Database, tmp_path: Path) -> None:
-    """SET NOT NULL runs without the lock; a row inserted there is found before the
-    next destructive statement."""
+    """SET NOT NULL runs without the lock; a row that becomes pending there is found before the next DROP."""
     product = database.server.product
     contract = (
         schema.drop_in_step(product)
@@ -437,7 +432,7 @@ def test_rows_are_counted_again_after_section_outside_lock(database: Database, t
     )
     with schema.volumes(tmp_path / "project", database, contract=contract) as project:
         schema.ready(project, database)
-        with schema.happens("after", "UNLOCK TABLES", lambda _: unmigrate(database)):
+        with schema.happens("after", "UNLOCK TABLES", lambda _: make_row_pending(database)):
             with pytest.raises(GateClosed):
                 command.contract(project.site())
             assert "legacy" in schema.shape(database)["volumes"]["columns"]
@@ -503,7 +498,7 @@ def test_rows_are_counted_again_after_autocommit_block(database: Database, tmp_p
     contract = _BLOCK.format(_CONCURRENT) + 'op.drop_column("volumes", "legacy")\n'
     with schema.volumes(tmp_path / "project", database, contract=contract) as project:
         schema.ready(project, database)
-        with schema.happens("before", _CONCURRENT, lambda _: unmigrate(database)):
+        with schema.happens("before", _CONCURRENT, lambda _: make_row_pending(database)):
             with pytest.raises(GateClosed):
                 command.contract(project.site())
             assert "legacy" in schema.shape(database)["volumes"]["columns"]
@@ -552,8 +547,8 @@ def test_revision_with_autocommit_block_is_resumed(database: Database, tmp_path:
 
 @pytest.mark.needs("transactional_ddl", "many_writers")
 def test_trigger_dropped_before_autocommit_block_is_restored(database: Database, tmp_path: Path) -> None:
-    """The block commits the DROP TRIGGER; after a kill there, the next run restores
-    the trigger before it counts."""
+    """The block commits the DROP TRIGGER; after a kill there, the trigger is restored
+    before rows are counted."""
     contract = (
         schema.drop_in_step(database.server.product)
         + _BLOCK.format(_CONCURRENT)
@@ -578,8 +573,7 @@ def test_trigger_dropped_before_autocommit_block_is_restored(database: Database,
 
 @pytest.mark.needs("transactional_ddl", "many_writers")
 def test_invalid_index_is_built_again(database: Database, tmp_path: Path) -> None:
-    """A unique index fails on duplicates and remains INVALID; after the duplicates are
-    removed it is built."""
+    """A unique index fails on duplicates and remains INVALID; without the duplicates it is built."""
     unique = "CREATE UNIQUE INDEX CONCURRENTLY ix_note ON volumes (note)"
     with schema.volumes(tmp_path / "project", database) as project:
         project.expand(_BLOCK.format(unique), "e3")
@@ -684,8 +678,7 @@ def test_final_check_locks_every_table_that_pending_reads(
 
 @pytest.mark.needs("transactional_ddl", "many_writers")
 def test_final_check_locks_table_in_its_own_schema(database: Database, tmp_path: Path) -> None:
-    """The check and the lock apply to the table that the data migration names, not to
-    the one of the same name."""
+    """The check and the lock apply to the table that the data migration names, not to its namesake."""
     schema.run_all(
         database,
         "CREATE SCHEMA elsewhere",
@@ -770,7 +763,7 @@ def test_trigger_body_is_restored_verbatim(database: Database, tmp_path: Path) -
 
 
 def assert_lock_release_is_refused(database: Database, tmp_path: Path, statement: str) -> None:
-    """Asserts that a script that ends the transaction or the lock, and then drops, is
+    """Asserts that a script that ends the transaction or the lock before a DROP is
     refused and drops nothing."""
     contract = f"op.execute({statement!r})\nop.drop_column('volumes', 'legacy')\n"
     with schema.volumes(tmp_path / "project", database, contract=contract) as project:
@@ -786,8 +779,7 @@ def assert_lock_release_is_refused(database: Database, tmp_path: Path, statement
 @pytest.mark.needs("transactional_ddl")
 @pytest.mark.parametrize("statement", ["COMMIT", "END", "ROLLBACK", "commit;"])
 def test_script_that_ends_transaction_is_refused(database: Database, tmp_path: Path, statement: str) -> None:
-    """``op.execute("COMMIT")`` before CONCURRENTLY is a common habit: it releases the
-    lock without a notice."""
+    """``op.execute("COMMIT")`` before CONCURRENTLY is a common habit: it releases the lock silently."""
     assert_lock_release_is_refused(database, tmp_path, statement)
 
 

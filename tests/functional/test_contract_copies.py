@@ -142,7 +142,7 @@ def test_dropped_column_is_restored_when_revision_fails(project: Project, embedd
 @pytest.mark.parametrize("moment", range(1, 14))
 def test_table_copy_killed_at_any_statement(project: Project, embedded: Database, moment: int) -> None:
     """kill -9 at any statement of the copy: children, parents and trigger exist, and
-    the next run completes."""
+    the next run succeeds."""
     project.contract(f'with op.batch_alter_table("parents") as batch:\n    {COPIES["several"]}', "c1")
     killed = schema.run(project, "contract", die_at=moment)
     assert killed.code in (-9, 0), killed.output

@@ -25,7 +25,7 @@ _SHORT_LOCK_TIMEOUT = {
 }
 
 
-def try_to_unmigrate(database: Database) -> bool:
+def try_to_make_row_pending(database: Database) -> bool:
     """Makes row 7 pending, if its table is not locked. Returns whether it did."""
     lock_timeout = _SHORT_LOCK_TIMEOUT.get(
         database.server.product, "SET SESSION lock_wait_timeout = 1, innodb_lock_wait_timeout = 1"
@@ -69,11 +69,13 @@ def assert_nothing_lost(database: Database, error: OnlineMigrateError | None, *,
     assert rows == {row: schema.size_of(row) * GIB for row in range(1, 21)}
 
 
-def contract_meanwhile(project: Project, database: Database) -> OnlineMigrateError | None:
+def contract_with_concurrent_write(project: Project, database: Database) -> OnlineMigrateError | None:
     """Runs contract. At the mark in its script another session makes row 7 pending, if it can."""
     unmigrated: list[bool] = []
     error: OnlineMigrateError | None = None
-    with schema.happens("before", "SELECT 'now'", lambda _: unmigrated.append(try_to_unmigrate(database))):
+    with schema.happens(
+        "before", "SELECT 'now'", lambda _: unmigrated.append(try_to_make_row_pending(database))
+    ):
         try:
             command.contract(project.site())
         except OnlineMigrateError as refusal:
@@ -136,7 +138,7 @@ def contract_after_release(database: Database, tmp_path: Path, release: str) -> 
     """Runs contract, with the mark between *release* and the destructive statements."""
     script = textwrap.dedent(release) + "\n" + MARK + drop(database.server.product)
     with contracting(database, tmp_path, script) as project:
-        contract_meanwhile(project, database)
+        contract_with_concurrent_write(project, database)
         if "size_gb" in schema.shape(database)["volumes"]["columns"]:
             assert_contracts_after_rewrite(project, database, drop(database.server.product))
 

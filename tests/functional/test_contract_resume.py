@@ -1,5 +1,4 @@
-"""contract: a revision that removes the columns of its data migrations one by one
-is resumable at any point."""
+"""contract: a revision that drops the columns of its data migrations one by one is resumable anywhere."""
 
 from __future__ import annotations
 
@@ -122,8 +121,7 @@ def expected(*, changed_a: bool, changed_b: bool) -> list[tuple[int, int, int]]:
 
 
 def assert_resumes(project: Project, database: Database, where: str) -> None:
-    """Rows become pending; a second ``contract``, after ``migrate`` where the gate
-    requires it, is applied."""
+    """Rows become pending; the next ``contract``, after ``migrate`` if the gate requires it, is applied."""
     before = schema.shape(database)["pairs"]["columns"]
     write_as_old_version(database)
     try:
@@ -154,8 +152,7 @@ class Failing(RuntimeError):
 
 @contextlib.contextmanager
 def statements_sent(at: int | None, error: type[BaseException] = Stopped) -> Iterator[list[str]]:
-    """Inside the block, lists the statements that are sent, except reads; number *at*
-    (from 1) is not sent."""
+    """Lists the statements sent inside the block, except reads; number *at* (from 1) is not sent."""
     sent: list[str] = []
 
     def send(statement: str) -> None:

@@ -28,8 +28,7 @@ def make_pending(database: Database) -> None:
 
 @contextlib.contextmanager
 def row_becomes_pending(database: Database, moment: str, beginning: str) -> Iterator[None]:
-    """Makes row 7 pending "before" or "after" the first statement that starts with
-    *beginning*, if there is one."""
+    """Makes row 7 pending "before" or "after" the first statement, if any, that starts with *beginning*."""
     matched: list[str] = []
 
     def listen(connection: Connection, cursor: object, statement: str, *_: object) -> None:
@@ -134,8 +133,7 @@ CHECKED_UNDER_LOCK = (
 
 @pytest.mark.needs("lock_tables")
 def test_statement_that_removes_data_runs_after_check_under_lock(database: Database, tmp_path: Path) -> None:
-    """A row that became pending while the lock was not held is found; without such a
-    row the statement runs."""
+    """A row that became pending without the lock is found; without such a row the statement runs."""
     with schema.volumes(tmp_path / "project", database) as project:
         schema.ready(project, database)
         schema.run_all(database, *PARTITIONED[:2])
@@ -323,8 +321,7 @@ def test_allowed_statements_run(database: Database, tmp_path: Path) -> None:
 
 @pytest.mark.needs("transactional_ddl", "many_writers")
 def test_harmless_functions_match_server_catalog(database: Database) -> None:
-    """Each is part of the grammar, or declared STABLE or IMMUTABLE; those that are
-    neither are listed here."""
+    """Each is a keyword of the grammar, or STABLE or IMMUTABLE; those that are neither are listed here."""
     from online_migrate.sql.functions import HARMLESS
 
     query = "SELECT upper(proname) FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace "

@@ -55,7 +55,7 @@ REACTION_TIME = 2.0
 SLACK = 2.0
 """Seconds that a loaded machine and the polling of the test may add to that."""
 IDLE_TIME = 2.0
-"""Seconds without a row after which the run is stopped: the baseline measurement alone takes 1.2 s."""
+"""Seconds without a row that count as idle; during the baseline measurement no row is done for 1.2 s."""
 FULL = ("--pace", "full")
 """For a run that only completes the remaining rows, in a test of what came before it."""
 
@@ -215,8 +215,8 @@ def test_record_created_by_cancel_is_complete(database: Database, project: Proje
 
 
 def test_cancel_ends_process_and_prevents_next_run(database: Database, project: Project) -> None:
-    """The process ends with 1 after its chunk; the next run does not start, and names
-    the command that allows it."""
+    """The process exits with 1 after its chunk; the next run does not start, and names
+    the command to resume."""
     _items(database.engine)
     project.data("fill", SLOW)
     process = _started(project)

@@ -1,5 +1,4 @@
-"""The engine's own tables: created once, upgraded automatically, refused when
-newer; and the migrator's lock."""
+"""The engine's own tables: created once, upgraded automatically, refused if newer; the migrator's lock."""
 
 from __future__ import annotations
 
@@ -27,8 +26,7 @@ def project(database: Database, tmp_path: Path) -> Iterator[Project]:
 
 
 def test_engine_tables_created_by_first_writing_command(project: Project, database: Database) -> None:
-    """expand creates all of them and records that in their version table; Alembic's
-    own is not changed by it."""
+    """expand creates all of them and records their version; Alembic's version table is not changed by it."""
     schema.as_before(project, database, 1)
     assert set(schema.tables(database)) == state.TABLES | {"volumes", "alembic_version"}
     assert schema.version_rows(database, state.VERSION_TABLE) == ENGINE
@@ -102,8 +100,7 @@ def test_newer_expand_state_is_accepted(project: Project, database: Database) ->
 
 
 def test_concurrent_contracts_apply_revision_once(project: Project, database: Database) -> None:
-    """Several contracts at once: one applies the revision, the others wait and find
-    nothing to do, or exit with 1."""
+    """Several contracts at once: one applies the revision, the others find nothing to do, or exit with 1."""
     schema.ready(project, database)
     runs = [schema.start(project, "contract") for _ in range(3)]
     ends = [schema.finished(*started) for started in runs]
@@ -114,8 +111,7 @@ def test_concurrent_contracts_apply_revision_once(project: Project, database: Da
 
 
 def test_second_migrator_is_refused(project: Project, database: Database) -> None:
-    """The migrator's lock is held: exit 1 with the reason; the lock is free again
-    after its holder has ended."""
+    """The migrator's lock is held: exit 1 with the reason; the lock is free after its holder has ended."""
     from online_migrate.ddl.session import ddl_session
     from online_migrate.exceptions import OtherMigrator
     from online_migrate.waiting import Clock, Stop

@@ -125,7 +125,7 @@ LARGEST_INDEX_ENTRY = {"postgresql": 1}
 
 def test_value_too_large_for_index_fails_only_its_row(database: Database, project: Project) -> None:
     """PostgreSQL reports the error class of its own limits; where the index accepts
-    every value, none fails."""
+    all values, none fails."""
     _items(database.engine, sa.Column("name", sa.String(60_000).with_variant(sa.Text(), "mysql", "mariadb")))
     prefix = "(500)" if database.server.has("lock_tables") else ""
     execute(database.engine, f"CREATE INDEX ix_name ON items (name{prefix})")

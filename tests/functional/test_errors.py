@@ -90,8 +90,7 @@ _URLS = {
 
 @pytest.mark.parametrize("name", list(_URLS))
 def test_invalid_or_unreachable_url(project: Project, name: str) -> None:
-    """127 for a malformed URL, 2 for an unreachable server: from --url, from the
-    variable, and from alembic.ini."""
+    """127 for a malformed URL, 2 for an unreachable server: with --url, the variable, and alembic.ini."""
     url, code = _URLS[name]
     for ran in (
         schema.run(project, "status", "--url", url),
@@ -156,8 +155,7 @@ def test_driver_not_installed(project: Project, module: str, url: str, extra: st
 
 @pytest.mark.needs("many_writers")
 def test_output_never_contains_password(database: Database, tmp_path: Path) -> None:
-    """All commands on a server, when they succeed and when they fail: a wrong name,
-    password, port, database."""
+    """All commands, with the right URL and with a wrong name, password, port or database."""
     assert sa.make_url(database.url).password == PASSWORD
     with schema.volumes(tmp_path / "project", database) as project:
         for arguments in COMMANDS:
@@ -376,8 +374,8 @@ def test_every_command_works_under_db(project: Project) -> None:
 
 
 def test_help_does_not_import_sqlalchemy(tmp_path: Path) -> None:
-    """--help, -h, --version and the help of each command: 0, on stdout, without an
-    import of Alembic or SQLAlchemy."""
+    """--help, -h and --version, also of each command: 0, on stdout, without Alembic or
+    SQLAlchemy imported."""
     source = (
         "import sys\nfrom online_migrate.cli.main import run\n"
         "codes = [run(a.split()) for a in sys.argv[1:]]\n"
@@ -415,7 +413,7 @@ def test_python_m_online_migrate(project: Project) -> None:
 # --- sources of settings -----------------------------------------------------------------------------
 
 
-def test_the_url_comes_from_oslo_config(project: Project, embedded: Database, tmp_path: Path) -> None:
+def test_url_from_oslo_config(project: Project, embedded: Database, tmp_path: Path) -> None:
     """--config-file with [database] connection; an error in the file is 127."""
     good = tmp_path / "service.conf"
     good.write_text(f"[DEFAULT]\ndebug = true\n[database]\nconnection = {embedded.url}\n")

@@ -72,8 +72,7 @@ def test_expand_stops_at_its_target(project: Project, database: Database) -> Non
 
 
 def test_failed_revision_keeps_earlier_ones(project: Project, database: Database) -> None:
-    """e1 stays applied, e2 failed; after the script is corrected, expand continues
-    with e2 and repeats nothing."""
+    """e1 stays applied, e2 failed; with a corrected script, expand continues with e2 and repeats nothing."""
     project.expand('op.create_table("t1", sa.Column("id", sa.Integer, primary_key=True))', "e1")
     create = 'op.create_table("t2", sa.Column("id", sa.Integer, primary_key=True))\n'
     project.expand(create + 'op.add_column("nowhere", sa.Column("n", sa.Integer))', "e2")

@@ -126,8 +126,7 @@ def items(database: Database, count: int) -> None:
 
 @contextlib.contextmanager
 def engine_on(node: Server, database: Database) -> Iterator[sa.Engine]:
-    """An engine for the same database on *node*. Its reads wait until earlier writes
-    have been applied there."""
+    """An engine for the same database on *node*. Its reads wait for all earlier writes to be applied."""
     engine = sa.create_engine(url_on(node, database.name), poolclass=sa.NullPool)
     sa.event.listen(engine, "connect", lambda raw, _: raw.cursor().execute("SET SESSION wsrep_sync_wait = 1"))
     yield engine
@@ -257,7 +256,7 @@ def test_run_does_not_wait_without_flow_control(
 def test_engine_tables_created_on_both_nodes_at_once(
     moment: str, cluster: Cluster, database: Database, project: Project
 ) -> None:
-    """The migrator's lock covers one node only. A node that finds the change already
+    """The migrator's lock covers one node only. A node that finds a change already
     made continues from there."""
     first, other = (
         dataclasses.replace(project.site(), given_url=url_on(node, database.name)) for node in cluster.nodes

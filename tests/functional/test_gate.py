@@ -235,8 +235,7 @@ def test_migrate_before_expand_is_refused(project: Project, database: Database) 
 
 
 def test_cli_contract_before_migrate_is_refused(project: Project, database: Database) -> None:
-    """Exit 3, no traceback, the blocker and its remedy on stderr, nothing on stdout;
-    --json prints one document."""
+    """Exit 3, no traceback, blocker and remedy on stderr, nothing on stdout; --json prints one document."""
     expanded(project, database)
     before = Snapshot.of(database)
     refused = schema.run(project, "contract")
@@ -304,8 +303,7 @@ def test_contract_up_to_revision_ignores_later_revisions(
 
 
 def test_available_applies_up_to_first_closed_gate(three_contracts: Project, database: Database) -> None:
-    """Exit 1 with what was applied and the blockers of the next; then nothing more,
-    until they are resolved."""
+    """Exit 1 with the revisions applied and the next blockers; then nothing more until they are resolved."""
     first = schema.run(three_contracts, "contract", "--available", "--json")
     assert (first.code, first.json["applied"]) == (1, ["c2"])
     assert {blocker["object"] for blocker in first.json["blockers"]} == {"other"}

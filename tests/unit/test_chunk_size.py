@@ -38,8 +38,7 @@ def of_times(chunks: Iterable[tuple[int, float]]) -> list[float]:
 
 @pytest.mark.parametrize("start", [10, 100, 500, 50_000])
 def test_steady_cost_is_reached_from_any_start(start: int) -> None:
-    """One millisecond a row: chunks settle at about a hundred rows, and none after the
-    first takes too long."""
+    """One millisecond a row: chunks settle at about a hundred rows; none after the first takes too long."""
     trace = follow(ChunkSize(SizeLimits(TARGET), start), lambda _n, rows: rows * 0.001, 40)
     assert all(90 <= rows <= 110 for rows, _seconds in trace[-10:])
     assert all(seconds <= TARGET * 1.2 for seconds in of_times(trace[1:]))
@@ -99,7 +98,7 @@ def test_noise_does_not_make_chunks_too_long(seed: int) -> None:
 
 
 def test_zero_rows_and_invalid_times() -> None:
-    """Zero rows, zero time, or an invalid time: the size does not change and no error is raised."""
+    """Zero rows and invalid times do not change the size; zero times let it grow to its largest value."""
     controller = ChunkSize(SizeLimits(TARGET), 500)
     for rows, seconds in ((0, 0.0), (0, 9.0), (-1, 1.0), (5, -1.0), (5, math.nan), (5, math.inf)):
         assert controller.observe(rows, seconds) == 500

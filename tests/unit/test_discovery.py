@@ -156,7 +156,7 @@ def test_cli_reports_syntax_error_in_two_lines(project: Project) -> None:
 def test_invalid_number_is_refused(
     command: str, option: str, number: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit 127, also for online_data_migrations; an option that it does not have is a
+    """Exit 127, also for online_data_migrations, where an option that it lacks is a
     wrong argument as well."""
     assert run([command, option, number]) == 127
     captured = capsys.readouterr()

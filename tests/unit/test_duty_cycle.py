@@ -58,8 +58,8 @@ def test_adaptive_duty_cycle_shrinks_fast_and_grows_slowly() -> None:
 
 
 def test_adaptive_duty_cycle_grows_fast_before_first_worse_measurement() -> None:
-    """Before the first worse measurement it grows by first_growth, so an idle server
-    is used within a minute."""
+    """Growth is faster before the first worse measurement, so an idle server is used
+    in less than a minute."""
     adaptive = AdaptiveDutyCycle(most=0.6, start=0.3)
     assert adaptive.observe(worse=False) == pytest.approx(0.3 * AdaptiveDutyCycle.first_growth)
 
@@ -90,8 +90,7 @@ def test_adaptive_duty_cycle_settles_below_limit(limit: float) -> None:
 
 
 def test_worse_measurement_without_activity_is_ignored() -> None:
-    """Neither the duty cycle nor its growth changes; a good measurement while the
-    workers sleep does count."""
+    """Neither the duty cycle nor its growth changes; a good measurement during a sleep does count."""
     adaptive = AdaptiveDutyCycle(most=0.6, start=0.3)
     assert adaptive.observe(worse=True, ours=False) == 0.3
     assert adaptive.observe(worse=False, ours=False) == pytest.approx(0.3 * AdaptiveDutyCycle.first_growth)
@@ -100,8 +99,7 @@ def test_worse_measurement_without_activity_is_ignored() -> None:
 
 @pytest.mark.parametrize("noise", [0.02, 0.05, 0.1])
 def test_noise_does_not_stop_adaptive_duty_cycle(noise: float) -> None:
-    """A server that is slow at random, independent of the workers: the duty cycle settles where less than
-    about 1.7 % of the measurements are worse while a worker is active."""
+    """A server that is slow at random: about 1.7 % of the measurements are worse while a worker is active."""
     chance = random.Random(1)
     adaptive = AdaptiveDutyCycle(most=1.0)
     shares = []

@@ -92,8 +92,7 @@ def test_contract_without_depends_on_requires_expand_branch_up_to_its_release(
 
 
 def test_depends_on_of_expand_branch_suffices() -> None:
-    """Later expand revisions are then not required; a depends_on within the contract
-    branch does not suffice."""
+    """Later expand revisions are then not required; a depends_on within the contract branch is not enough."""
     base = [Revision("e1", labels=EXPAND), Revision("e2", down=("e1",))]
     first = Revision("c1", labels=CONTRACT, depends_on=("e1",), requires=())
     graph = Graph([*base, first, Revision("c2", down=("c1",), requires=())])
