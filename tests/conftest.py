@@ -1,9 +1,10 @@
-"""Options of the test run, and the database servers it needs: started once, stopped at its end.
+"""Options of the test run, and its database servers: started once, stopped at the end of the run.
 
-Without pytest-xdist the servers are started after collection, exactly those that collected tests use.
-With it the process that controls the workers starts all selected ones before there are workers, unless it
-was only asked for unit tests; the workers find them in their environment.
-A server that cannot be had ends the run with an error.  No test is skipped for want of one.
+Without pytest-xdist the servers are started after collection, exactly those that the collected tests use.
+With it, the controller starts all selected servers before the workers exist, unless only unit tests were
+requested; the workers find the servers in their environment.
+
+A server that is not available ends the run with an error.  No test is skipped for lack of a server.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # A module of a project that is written anew within a second would be taken for the one that it was.
+    # A project module rewritten within a second would be loaded from the stale bytecode of its old version.
     sys.dont_write_bytecode = True
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     needs = "needs(*capabilities): run on the servers which have all of these (tests/servers/catalog.py)"
@@ -44,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "each_product: without --server, on one version of each product; the suite has to end"
     )
     config.addinivalue_line("markers", "long: takes minutes; only run with --long")
-    # A busy machine is no failure: no test asserts a time.
+    # A busy machine must not cause a failure: no test asserts a time.
     hypothesis.settings.register_profile("no deadline", deadline=None)
     hypothesis.settings.load_profile("no deadline")
     config.stash[FLEET] = Fleet()
@@ -58,7 +59,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_sessionstart(session: pytest.Session) -> None:
     config = session.config
     if config.pluginmanager.hasplugin("dsession") and not _only_unit_tests(config):
-        _have(config, config.getoption("server") or CATALOG)
+        _ensure(config, config.getoption("server") or CATALOG)
         config.stash[FLEET].export()
 
 
@@ -72,9 +73,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     if not session.config.getoption("collectonly"):
-        _have(session.config, _used_by(session.items))
+        _ensure(session.config, _used_by(session.items))
     gc.collect()
-    gc.freeze()  # thousands of tests that stay until the end need not be looked at again and again
+    gc.freeze()  # thousands of tests live until the end; the garbage collector need not scan them repeatedly
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -108,7 +109,7 @@ def _used_by(items: Iterable[pytest.Item]) -> Iterator[str]:
                 yield name
 
 
-def _have(config: pytest.Config, names: Iterable[str]) -> None:
+def _ensure(config: pytest.Config, names: Iterable[str]) -> None:
     try:
         config.stash[FLEET].need(names)
     except ServerError as error:

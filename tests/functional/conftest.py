@@ -15,19 +15,19 @@ from tests.servers.group import grouped
 from tests.servers.replication import REPLICATED, Pair, replicated
 
 _NO_SERVER = "none-selected"
-_OF_A_CLUSTER = frozenset({"galera", "mariadb"})
-"""The servers with whose selection the tests of a cluster are meant as well."""
+_CLUSTER_SERVERS = frozenset({"galera", "mariadb"})
+"""Servers whose selection also selects the tests of a cluster."""
 
 
 @pytest.fixture(scope="session")
 def server(request: pytest.FixtureRequest) -> Server:
-    """A server that runs; the test is repeated for each that was selected and has what the test needs."""
+    """A running server; the test is repeated for each selected server with the capabilities it needs."""
     return request.config.stash[FLEET].get(request.param)
 
 
 @pytest.fixture
 def database(server: Server, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Database]:
-    """An empty database for this test alone."""
+    """An empty database for this test only."""
     function = getattr(request.node, "originalname", None) or request.node.name
     with server.fresh_database(tmp_path, function.removeprefix("test_")) as fresh:
         yield fresh
@@ -35,21 +35,21 @@ def database(server: Server, tmp_path: Path, request: pytest.FixtureRequest) -> 
 
 @pytest.fixture(scope="module")
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """A primary and a replica of it, of each product that can; the tests of a module share them."""
+    """A primary and its replica, for each product that supports it; shared by the tests of a module."""
     with replicated(request.param, tmp_path_factory.mktemp("pair")) as pair:
         yield pair
 
 
 @pytest.fixture(scope="module")
 def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Two nodes of a Galera cluster; the tests of a module share them."""
+    """Two nodes of a Galera cluster; shared by the tests of a module."""
     with clustered(tmp_path_factory.mktemp("cluster")) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="module")
 def group(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The only member of a multi-primary group of MySQL; the tests of a module share it."""
+    """The only member of a multi-primary group of MySQL; shared by the tests of a module."""
     with grouped(tmp_path_factory.mktemp("group"), single_primary=False) as member:
         yield member
 
@@ -58,13 +58,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "server" in metafunc.fixturenames:
         names = _names_for(metafunc.definition) or [_NO_SERVER]
         metafunc.parametrize("server", names, indirect=True, scope="session")
-    if "pair" in metafunc.fixturenames and not _says_which_pair(metafunc.definition):
+    if "pair" in metafunc.fixturenames and not _parametrizes_pair(metafunc.definition):
         selected = metafunc.config.getoption("server")
         pairs = [name for name in REPLICATED if not selected or name in selected]
         metafunc.parametrize("pair", pairs or [_NO_SERVER], indirect=True, scope="module")
     if "cluster" in metafunc.fixturenames:
         selected = metafunc.config.getoption("server")
-        wanted = not selected or not _OF_A_CLUSTER.isdisjoint(selected)
+        wanted = not selected or not _CLUSTER_SERVERS.isdisjoint(selected)
         metafunc.parametrize("cluster", ["galera" if wanted else _NO_SERVER], indirect=True, scope="module")
     if "group" in metafunc.fixturenames:
         selected = metafunc.config.getoption("server")
@@ -73,17 +73,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what the selected servers cannot do; with no selection there is nothing to leave out."""
-    hopeless = {item for item in items if _server_parameter(item) == _NO_SERVER}
-    if hopeless:
-        config.hook.pytest_deselected(items=list(hopeless))
-        items[:] = [item for item in items if item not in hopeless]
+    """Deselects tests that the selected servers cannot run; without a selection there are none."""
+    unsupported = {item for item in items if _server_parameter(item) == _NO_SERVER}
+    if unsupported:
+        config.hook.pytest_deselected(items=list(unsupported))
+        items[:] = [item for item in items if item not in unsupported]
 
 
 def _names_for(test: pytest.Item) -> Sequence[str]:
-    """The servers a test runs on: the selected ones which have what its `needs` marks say.
+    """The servers a test runs on: the selected ones that have the capabilities of its `needs` marks.
 
-    Servers that are not among the default ones are for the tests that no default one is enough for.
+    Servers outside of the default ones are used for tests that no default server can run.
     """
     needed = [capability for mark in test.iter_markers("needs") for capability in mark.args]
     selected = test.config.getoption("server")
@@ -103,5 +103,5 @@ def _server_parameter(item: pytest.Item) -> object:
     return next((params[name] for name in ("server", "pair", "cluster", "group") if name in params), None)
 
 
-def _says_which_pair(test: pytest.Item) -> bool:
+def _parametrizes_pair(test: pytest.Item) -> bool:
     return any(mark.args[0] == "pair" for mark in test.iter_markers("parametrize"))

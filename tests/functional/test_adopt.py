@@ -1,4 +1,4 @@
-"""An Alembic project that was there before: it works as it did, and then it expands and contracts."""
+"""An existing Alembic project: it works as before after adoption, and can then expand and contract."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def downgrade():
 def existing(
     folder: Path, url: str, *, length: int = LENGTH, extra: str = "", options: str = "", guard: bool = False
 ) -> Project:
-    """A project as a user of Alembic has it: linear, its scripts in ``db/versions``."""
+    """An ordinary Alembic project: linear, with its scripts in ``db/versions``."""
     versions = folder / "db" / "versions"
     versions.mkdir(parents=True)
     section = extra if extra.startswith("[") else ""
@@ -127,8 +127,8 @@ def protect(project: Project, options: str = "") -> None:
     (project.scripts / "env.py").write_text(ENV.format(guard=GUARD, options=options))
 
 
-def with_a_change(project: Project) -> tuple[str, str]:
-    """A pair by ``revision -m``, filled in; gives the two revisions."""
+def create_change(project: Project) -> tuple[str, str]:
+    """Creates a pair with ``revision -m`` and fills it in. Returns the two revisions."""
     made = schema.run(project, "revision", "-m", "a change")
     assert made.code == 0, made.output
     expand, contract = (project.folder / line for line in made.out.split())
@@ -144,8 +144,8 @@ def with_a_change(project: Project) -> tuple[str, str]:
     return names[0], names[1]
 
 
-def test_an_adopted_project_of_300_revisions_works_as_before(database: Database, tmp_path: Path) -> None:
-    """adopt -> plain Alembic as before -> expand refuses behind the tip -> the whole life of a change."""
+def test_adopted_project_of_300_revisions_works_as_before(database: Database, tmp_path: Path) -> None:
+    """adopt, then plain Alembic as before, then expand refuses behind the tip, then a full change."""
     project = existing(tmp_path / "project", database.url)
     before = project.config_file.read_text()
     adopted = schema.run(project, "init", "--adopt")
@@ -157,7 +157,7 @@ def test_an_adopted_project_of_300_revisions_works_as_before(database: Database,
         assert line in after, f"{line!r} was lost"
     assert (project.scripts / "env.py").read_text() == ENV.format(guard="", options="")
 
-    # Alembic goes on as it did, with and without the two lines.
+    # Alembic works as before, with and without the two lines.
     assert schema.alembic(project, "upgrade", "r100").code == 0
     refused = schema.run(project, "expand")
     assert refused.code == 3
@@ -168,7 +168,7 @@ def test_an_adopted_project_of_300_revisions_works_as_before(database: Database,
     assert schema.alembic(project, "downgrade", "-1").code == 0
     assert schema.version_rows(database) == ["r199"]
 
-    names = with_a_change(project)
+    names = create_change(project)
     behind = schema.run(project, "expand")
     assert behind.code == 3
     assert f"alembic upgrade {TIP}" in behind.err
@@ -184,12 +184,12 @@ def test_an_adopted_project_of_300_revisions_works_as_before(database: Database,
     assert schema.run(project, "current", "--check-heads").code == 0
 
 
-def test_upgrade_takes_an_adopted_project_all_the_way(database: Database, tmp_path: Path) -> None:
-    """A fresh database goes through the base, the expand branch, the data and the contract branch."""
+def test_upgrade_of_adopted_project(database: Database, tmp_path: Path) -> None:
+    """A fresh database passes through the base, the expand branch, the data and the contract branch."""
     project = existing(tmp_path / "project", database.url, length=301)
     assert schema.run(project, "init", "--adopt").code == 0
     protect(project)
-    _, contract = with_a_change(project)
+    _, contract = create_change(project)
     done = schema.run(project, "upgrade")
     assert done.code == 0, done.output
     assert schema.version_rows(database) == [contract]
@@ -197,7 +197,7 @@ def test_upgrade_takes_an_adopted_project_all_the_way(database: Database, tmp_pa
     assert "c300" not in schema.shape(database)["t"]["columns"]
 
 
-# --- the variants of alembic.ini, which have nothing to do with a server ---------------------------
+# --- variants of alembic.ini, independent of the server --------------------------------------------
 
 
 _INI = {
@@ -213,14 +213,14 @@ _INI = {
     "colons": "path_separator = :\nversion_locations = %(here)s/db/versions:%(here)s/db/more",
     "file_template": "file_template = %%(year)d_%%(rev)s_%%(slug)s",
     "timezone and more": "timezone = UTC\ntruncate_slug_length = 40\noutput_encoding = utf-8",
-    "our section": "[online_migrate]\nlock_timeout = 3",
+    "section online_migrate": "[online_migrate]\nlock_timeout = 3",
     "defaults": "[DEFAULT]\nsome_default = value",
 }
 
 
 @pytest.mark.parametrize("extra", list(_INI.values()), ids=list(_INI))
-def test_adopt_understands_any_alembic_ini(tmp_path: Path, extra: str) -> None:
-    """Every setting and comment is kept, and both Alembic and our commands find all scripts afterwards."""
+def test_adopt_keeps_alembic_ini_settings(tmp_path: Path, extra: str) -> None:
+    """Every setting and comment is kept, and both Alembic and the engine's commands then find all scripts."""
     with schema.embedded().fresh_database(tmp_path) as database:
         project = existing(tmp_path / "project", database.url, length=3, extra=extra, guard=True)
         (project.scripts / "more").mkdir()
@@ -243,8 +243,8 @@ def test_adopt_understands_any_alembic_ini(tmp_path: Path, extra: str) -> None:
         assert "Traceback" not in again.err
 
 
-def test_prepend_sys_path_still_finds_the_users_modules(tmp_path: Path) -> None:
-    """Several folders in prepend_sys_path, as Alembic splits them: by spaces, commas or colons."""
+def test_adopt_keeps_prepend_sys_path(tmp_path: Path) -> None:
+    """Several directories in prepend_sys_path, split as Alembic splits them: by spaces, commas or colons."""
     with schema.embedded().fresh_database(tmp_path) as database:
         project = existing(tmp_path / "project", database.url, length=2, guard=True)
         text = project.config_file.read_text()
@@ -257,12 +257,12 @@ def test_prepend_sys_path_still_finds_the_users_modules(tmp_path: Path) -> None:
         assert schema.run(project, "init", "--adopt").code == 0
         ran = schema.alembic(project, "current")
         assert ran.code == 0, ran.output
-        ours = schema.run(project, "current")
-        assert ours.code == 0, ours.output
+        engine_run = schema.run(project, "current")
+        assert engine_run.code == 0, engine_run.output
 
 
-def test_adopt_in_a_process_of_anybody_who_gives_a_connection(database: Database, tmp_path: Path) -> None:
-    """An env.py that takes ``config.attributes["connection"]`` is used by our commands and by its owner."""
+def test_adopt_with_connection_in_config_attributes(database: Database, tmp_path: Path) -> None:
+    """An env.py that takes ``config.attributes["connection"]`` works for the engine and for its owner."""
     import sqlalchemy as sa
     from alembic import command
     from alembic.config import Config
@@ -280,13 +280,13 @@ def test_adopt_in_a_process_of_anybody_who_gives_a_connection(database: Database
     assert schema.version_rows(database) == ["r003"]
 
 
-def test_a_version_table_of_another_name_is_used(database: Database, tmp_path: Path) -> None:
-    """What env.py says to context.configure holds for every command of ours too."""
+def test_adopt_with_version_table_option(database: Database, tmp_path: Path) -> None:
+    """The arguments of context.configure in env.py apply to the engine's commands too."""
     options = ', version_table="our_versions"'
     project = existing(tmp_path / "project", database.url, length=300, options=options)
     assert schema.run(project, "init", "--adopt").code == 0
     protect(project, options)
-    names = with_a_change(project)
+    names = create_change(project)
     assert schema.alembic(project, "upgrade", TIP).code == 0
     for verb in ("expand", "migrate", "contract"):
         ran = schema.run(project, verb)
@@ -298,22 +298,22 @@ def test_a_version_table_of_another_name_is_used(database: Database, tmp_path: P
 
 
 @pytest.mark.needs("transactional_ddl", "many_writers")
-def test_a_version_table_in_another_schema_is_used(database: Database, tmp_path: Path) -> None:
+def test_adopt_with_version_table_schema_option(database: Database, tmp_path: Path) -> None:
     """version_table_schema, on a server that has schemas."""
     schema.run_all(database, "CREATE SCHEMA bookkeeping")
     options = ', version_table_schema="bookkeeping"'
     project = existing(tmp_path / "project", database.url, length=300, options=options)
     assert schema.run(project, "init", "--adopt").code == 0
     protect(project, options)
-    names = with_a_change(project)
+    names = create_change(project)
     done = schema.run(project, "upgrade")
     assert done.code == 0, done.output
     assert schema.query_all(database, "SELECT version_num FROM bookkeeping.alembic_version") == [(names[1],)]
     assert schema.version_rows(database) == []
 
 
-def test_a_history_that_is_not_linear_is_refused(tmp_path: Path) -> None:
-    """Two heads in the history: 127, both named, and alembic.ini as it was."""
+def test_adopt_refuses_branched_history(tmp_path: Path) -> None:
+    """Two heads in the history: 127, both are named, and alembic.ini is unchanged."""
     with schema.embedded().fresh_database(tmp_path) as database:
         project = existing(tmp_path / "project", database.url, length=3)
         fork = project.scripts / "versions" / "fork.py"
@@ -327,8 +327,8 @@ def test_a_history_that_is_not_linear_is_refused(tmp_path: Path) -> None:
         assert project.config_file.read_text() == before
 
 
-def test_adopt_of_nothing_is_refused(tmp_path: Path) -> None:
-    """No alembic.ini: 127, one or two lines."""
+def test_adopt_without_alembic_ini_is_refused(tmp_path: Path) -> None:
+    """No alembic.ini: 127, one to three lines."""
     with schema.embedded().fresh_database(tmp_path) as database:
         project = Project(tmp_path / "nothing", database.url)
         project.folder.mkdir()

@@ -1,4 +1,4 @@
-"""The benchmarks run, and measure what they say; how long anything takes is not asserted."""
+"""The benchmarks run and report their measurements; no duration is asserted."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ pytestmark = pytest.mark.each_product
 
 
 @pytest.mark.needs("many_writers")
-def test_a_round_of_everything(database: Database, tmp_path: Path) -> None:
+def test_one_round_of_all_contenders(database: Database, tmp_path: Path) -> None:
     """Every contender moves every row, beside an application; the table has a line for each."""
     rows, single_runs = 300, tmp_path / "runs.json"
-    # So many that some of them fall between the trigger and the chunk that touches their row.
+    # High enough that some writes fall between the trigger and the chunk that touches their row.
     options = f"--rows {rows} --rounds 1 --load 400 --idle 1 --patience 60".split()
     ran = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--url", database.url, *options, "--json", str(single_runs)],

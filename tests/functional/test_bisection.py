@@ -1,4 +1,4 @@
-"""Rows that cannot be migrated stand alone: they are recorded, and every other one is migrated."""
+"""Rows that cannot be migrated are isolated and recorded, and every other row is migrated."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.each_product
 MANY_BAD, MANY_GOOD = 60, 40
 BAD, GOOD = 12, 8
 TAKEN = 5_000
-"""The code of a row that is there already; its key is the last one."""
+"""The code of a row that exists already; its key is the last one."""
 
 SOURCES = {
     "a backfill that violates a CHECK": """
@@ -52,7 +52,7 @@ def fill(connection, chunk):
     t = chunk.table
     return connection.execute(sa.update(t).where(chunk.where).values(size=t.c.gb * 10)).rowcount
 """,
-    "a batch that raises after it wrote": """
+    "a batch that raises after its UPDATE": """
 @batch_migration(table="items"{pending})
 def fill(connection, chunk):
     t = chunk.table
@@ -63,7 +63,7 @@ def fill(connection, chunk):
 """,
 }
 WORDS = ("small_enough", "uq_code", "items.code", "no: 500")
-"""What tells the reasons: a constraint or its column, or what a function said."""
+"""Texts that identify the reason: a constraint or its column, or the message of a function."""
 
 TOO_LONG = """
 @row_migration(table="items"{pending})
@@ -111,37 +111,39 @@ def _many_items(engine: sa.Engine) -> None:
     _items(engine, range(1, MANY_BAD + MANY_GOOD + 1), range(1, MANY_BAD + 1))
 
 
-def _taken(engine: sa.Engine) -> None:
+def _insert_taken_code(engine: sa.Engine) -> None:
     execute(
         engine,
         f"INSERT INTO items (id, gb, wanted, size, code) VALUES (900, 90, {TAKEN}, 900, {TAKEN})",
     )
 
 
-def _mend(engine: sa.Engine) -> None:
+def _correct(engine: sa.Engine) -> None:
     execute(engine, "UPDATE items SET gb = 1, wanted = id WHERE gb = 500")
 
 
-def _is_clean(engine: sa.Engine) -> bool:
-    """No bad row was changed in any column."""
+def _bad_rows_unchanged(engine: sa.Engine) -> bool:
+    """True if no column of a bad row was changed."""
     untouched = "SELECT count(*) FROM items WHERE gb = 500 AND size IS NULL AND code IS NULL AND note IS NULL"
     return bool(scalar(engine, untouched) == scalar(engine, "SELECT count(*) FROM items WHERE gb = 500"))
 
 
-# --- sixty before forty --------------------------------------------------------------------------
+# --- sixty bad rows before forty good rows -------------------------------------------------------
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_sixty_bad_rows_before_forty_good_ones(source: str, database: Database, project: Project) -> None:
-    """All good ones are migrated, all bad ones are recorded with their reason, and retry takes them up."""
+def test_bisection_isolates_sixty_bad_rows_before_forty_good_rows(
+    source: str, database: Database, project: Project
+) -> None:
+    """All good rows are migrated, all bad rows are recorded with their reason, and retry resets them."""
     _many_items(database.engine)
-    _taken(database.engine)
+    _insert_taken_code(database.engine)
     project.data("fill", SOURCES[source].format(pending=PENDING))
     result = project.migrate(batch_size=50)["fill"]
     assert (result.outcome, result.done, result.failed) == (Outcome.FAILED, MANY_GOOD, MANY_BAD)
     assert exit_code([result]) == 2
     assert "60 row(s) could not be migrated" in (result.error or "")
-    assert _is_clean(database.engine)
+    assert _bad_rows_unchanged(database.engine)
     found = project.status("fill")
     assert (found.status, found.total) == ("failed", 101)
     assert (found.done, found.pending, found.failed) == (41, 0, MANY_BAD)
@@ -152,7 +154,7 @@ def test_sixty_bad_rows_before_forty_good_ones(source: str, database: Database, 
     command.retry(project.site(), "fill")
     assert project.counts("fill") == (41, MANY_BAD, 0)
     assert project.status("fill").status == "stopped"
-    _mend(database.engine)
+    _correct(database.engine)
     result = project.migrate(batch_size=50)["fill"]
     assert (result.outcome, result.done, result.failed) == (Outcome.COMPLETE, MANY_BAD, 0)
     assert project.counts("fill") == (101, 0, 0)
@@ -161,50 +163,44 @@ def test_sixty_bad_rows_before_forty_good_ones(source: str, database: Database, 
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_bad_rows_where_nobody_said_what_is_pending(
-    source: str, database: Database, project: Project
-) -> None:
-    """The rows that failed are all that is known of what is left: the next run tries them, and only them."""
+def test_bad_rows_without_pending_expression(source: str, database: Database, project: Project) -> None:
+    """Only the recorded failures tell which rows are left: the next run tries those rows, and no others."""
     _items(database.engine)
-    _taken(database.engine)
+    _insert_taken_code(database.engine)
     project.data("fill", SOURCES[source].format(pending=""))
     result = project.migrate()["fill"]
     assert (result.outcome, result.done, result.failed) == (Outcome.FAILED, GOOD + 1, BAD)
-    assert _is_clean(database.engine)
+    assert _bad_rows_unchanged(database.engine)
     assert project.status("fill").status == "failed"
     execute(
         database.engine, f"UPDATE items SET size = 0, code = NULL WHERE id BETWEEN {BAD + 1} AND {BAD + GOOD}"
     )
     result = project.migrate()["fill"]
     assert (result.outcome, result.done, result.failed) == (Outcome.FAILED, 0, BAD)
-    _mend(database.engine)
+    _correct(database.engine)
     result = project.migrate()["fill"]
     assert (result.outcome, result.done, result.failed) == (Outcome.COMPLETE, BAD, 0)
     assert rows(database.engine, "SELECT id FROM items WHERE size IS NULL") == []
     assert scalar(database.engine, "SELECT count(*) FROM items WHERE size = 0") == GOOD
 
 
-def test_retry_does_not_forget_rows_that_only_the_list_of_failures_knows(
-    database: Database, project: Project
-) -> None:
-    """Without ``pending`` a row that is taken from the list, and never tried again, is lost."""
+def test_retry_keeps_failed_rows_without_pending_expression(database: Database, project: Project) -> None:
+    """Without ``pending``, a row that is removed from the list and never tried again is lost."""
     _items(database.engine)
     project.data("fill", SOURCES["a function of a row that raises"].format(pending=""))
     assert project.migrate()["fill"].failed == BAD
     command.retry(project.site(), "fill")
     result = project.migrate()["fill"]
     assert (result.outcome, result.failed) == (Outcome.FAILED, BAD)
-    _mend(database.engine)
+    _correct(database.engine)
     command.retry(project.site(), "fill")
     result = project.migrate()["fill"]
     assert (result.outcome, result.done) == (Outcome.COMPLETE, BAD)
     assert rows(database.engine, "SELECT id FROM items WHERE size IS NULL") == []
 
 
-def test_status_shows_what_failed_where_nobody_said_what_is_pending(
-    database: Database, project: Project
-) -> None:
-    """The result of the run points to it."""
+def test_status_lists_failed_rows_without_pending_expression(database: Database, project: Project) -> None:
+    """The result of the run points to status, which lists the failed rows."""
     _items(database.engine, bad=(7,))
     project.data("fill", SOURCES["a function of a row that raises"].format(pending=""))
     ran = project.run("migrate")
@@ -215,23 +211,23 @@ def test_status_shows_what_failed_where_nobody_said_what_is_pending(
 
 @pytest.mark.needs("typed_columns")
 @pytest.mark.parametrize("pending", [PENDING, ""], ids=["with pending", "without pending"])
-def test_values_that_are_too_long_fail_their_rows_and_are_not_cut(
+def test_too_long_values_fail_rows_without_truncation(
     pending: str, database: Database, project: Project
 ) -> None:
-    """Not one character of them is stored, and their neighbours in the same statement are."""
+    """No character of them is stored, and the other rows of the same statement are stored."""
     _items(database.engine)
     project.data("fill", TOO_LONG.format(pending=pending))
     result = project.migrate(batch_size=50)["fill"]
     assert (result.outcome, result.done, result.failed) == (Outcome.FAILED, GOOD, BAD)
-    assert _is_clean(database.engine)
+    assert _bad_rows_unchanged(database.engine)
     assert rows(database.engine, f"SELECT DISTINCT note FROM items WHERE id > {BAD}") == [("abc",)]
-    _mend(database.engine)
+    _correct(database.engine)
     assert project.migrate()["fill"].outcome is Outcome.COMPLETE
 
 
 @pytest.mark.parametrize("key", ["integer and text", "text"])
-def test_bad_rows_of_other_keys(key: str, database: Database, project: Project) -> None:
-    """Bad rows here and there, in chunks of a composite key and of a key of text."""
+def test_bad_rows_with_composite_and_text_keys(key: str, database: Database, project: Project) -> None:
+    """Scattered bad rows, in chunks of a composite key and of a text key."""
     columns = [sa.Column("b", sa.String(20), primary_key=True)]
     if key != "text":
         columns.insert(0, sa.Column("a", sa.Integer, primary_key=True, autoincrement=False))
@@ -262,10 +258,11 @@ def test_bad_rows_of_other_keys(key: str, database: Database, project: Project) 
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_a_limit_of_failures_ends_it(source: str, database: Database, project: Project) -> None:
-    """Eleven where ten are allowed, or what one chunk had of them; the good rows wait for the next run."""
+def test_max_failures_ends_run(source: str, database: Database, project: Project) -> None:
+    """Eleven failures where ten are allowed, or all those of one chunk; the good rows
+    are left to the next run."""
     _items(database.engine, range(1, 41), range(1, 31))
-    _taken(database.engine)
+    _insert_taken_code(database.engine)
     project.data("fill", SOURCES[source].format(pending=PENDING))
     result = project.migrate(batch_size=20, max_failures=10)["fill"]
     assert result.outcome is Outcome.FAILED
@@ -280,7 +277,7 @@ def test_a_limit_of_failures_ends_it(source: str, database: Database, project: P
     assert "limit" not in (result.error or "")
 
 
-def test_not_one_row_may_fail_if_somebody_says_so(database: Database, project: Project) -> None:
+def test_max_failures_zero_on_command_line(database: Database, project: Project) -> None:
     """--max-failures 0, on the command line: exit 2 after the first of them."""
     _items(database.engine, range(1, 101), bad=(33, 77))
     project.data("fill", SOURCES["a row that violates a CHECK"].format(pending=PENDING))
@@ -290,21 +287,21 @@ def test_not_one_row_may_fail_if_somebody_says_so(database: Database, project: P
     assert project.counts("fill") == (32, 67, 1)
 
 
-def test_bad_rows_cost_no_budget_and_a_budget_hides_none(database: Database, project: Project) -> None:
-    """--max-count counts rows that were migrated, also while bad ones are being isolated."""
+def test_bad_rows_do_not_count_against_max_count(database: Database, project: Project) -> None:
+    """--max-count counts migrated rows, also during bisection."""
     _many_items(database.engine)
     project.data("fill", SOURCES["a backfill that violates a CHECK"].format(pending=PENDING))
     result = project.migrate(max_count=15, batch_size=20)["fill"]
     assert result.done == 15
     assert scalar(database.engine, "SELECT count(*) FROM items WHERE size IS NOT NULL") == 15
     result = project.migrate(max_count=25, batch_size=20)["fill"]
-    # The budget ended before those that failed in the first run were tried again.
+    # The budget ended before the rows that failed in the first run were retried.
     assert (result.outcome, result.done, result.failed) == (Outcome.REMAINING, 25, MANY_BAD)
     assert project.migrate(max_count=1)["fill"].outcome is Outcome.FAILED
     assert project.counts("fill") == (MANY_GOOD, 0, MANY_BAD)
 
 
-# --- what else happens meanwhile -----------------------------------------------------------------
+# --- concurrent changes and unusual errors -------------------------------------------------------
 
 MEANWHILE = """
 other = sa.create_engine({url!r}, poolclass=sa.NullPool)
@@ -333,10 +330,10 @@ def fill(connection, chunk):
     ],
     ids=["deleted", "deleted, without pending", "migrated", "moved"],
 )
-def test_a_row_that_is_gone_by_the_time_it_would_be_recorded(
+def test_bad_row_removed_before_it_is_recorded(
     statement: str, pending: str, database: Database, project: Project
 ) -> None:
-    """The application takes the bad row away before it stands alone: then there is nothing to record."""
+    """The application removes the bad row before it is isolated: then there is nothing to record."""
     _items(database.engine, ids=range(1, 41), bad=())
     project.data("fill", MEANWHILE.format(url=database.url, statement=statement, pending=pending))
     result = project.migrate(batch_size=10)["fill"]
@@ -347,8 +344,8 @@ def test_a_row_that_is_gone_by_the_time_it_would_be_recorded(
 @pytest.mark.parametrize(
     "text", ["a\\x00b", "\\udcff", "\\U0001f418" * 3_000, "", "%s %(x)s :x {x}"], ids=ascii
 )
-def test_whatever_an_error_says_is_kept(text: str, database: Database, project: Project) -> None:
-    """Characters that a server does not store, a text of many bytes, or none: the row is recorded."""
+def test_failure_with_any_error_text_is_recorded(text: str, database: Database, project: Project) -> None:
+    """Characters that a server does not store, a text of many bytes, or an empty one: the row is recorded."""
     _items(database.engine, ids=range(1, 11), bad=())
     project.data(
         "fill",
@@ -372,10 +369,8 @@ def test_whatever_an_error_says_is_kept(text: str, database: Database, project: 
 
 @pytest.mark.needs("typed_columns")
 @pytest.mark.parametrize("value", ['"a\\x00b"', '"\\udcff"', "2**40", '"x"', "[1]", "[1, 2]", "float('nan')"])
-def test_values_that_a_plain_update_cannot_store_fail_their_row_alone(
-    value: str, database: Database, project: Project
-) -> None:
-    """Whether the driver refuses them or the server does: never the others, and never the run."""
+def test_rejected_value_fails_only_its_row(value: str, database: Database, project: Project) -> None:
+    """Whether the driver or the server rejects them: the other rows and the run do not fail."""
     _items(database.engine, ids=range(1, 11), bad=())
     column = "note" if value in ('"a\\x00b"', '"\\udcff"') else "gb"
     stored = _stored_by_an_update(database.engine, column, eval(value))
@@ -392,13 +387,13 @@ def test_values_that_a_plain_update_cannot_store_fail_their_row_alone(
         assert (result.outcome, result.done, result.failed) == (Outcome.FAILED, 8, 2)
         assert {failure["key"] for failure in project.status("fill").failures} == {"7", "8"}
         return
-    # The driver of this server makes something of it: then the same as always.
+    # This driver converts the value: then the result is the same as that of a plain UPDATE.
     assert result.outcome is Outcome.COMPLETE
     assert rows(database.engine, f"SELECT {column} FROM items WHERE id IN (7, 8)") == [stored, stored]
 
 
 def _stored_by_an_update(engine: sa.Engine, column: str, value: Any) -> tuple[Any, ...] | None:
-    """What becomes of *value*; None if it is refused."""
+    """The stored form of *value*; None if it is rejected."""
     table = sa.Table("items", sa.MetaData(), autoload_with=engine)
     with engine.connect() as connection:
         if connection.dialect.name in ("mysql", "mariadb"):
@@ -412,10 +407,8 @@ def _stored_by_an_update(engine: sa.Engine, column: str, value: Any) -> tuple[An
         return tuple(found)
 
 
-def test_a_failed_row_does_not_come_back_for_those_behind_the_walk(
-    database: Database, project: Project
-) -> None:
-    """Sweeps for what became pending behind the walk try a failed row no second time in the same run."""
+def test_sweep_does_not_retry_failed_rows(database: Database, project: Project) -> None:
+    """Sweeps for rows that became pending behind the walk do not retry a failed row in the same run."""
     _items(database.engine, ids=range(1, 31), bad=())
     project.data(
         "fill",

@@ -1,4 +1,4 @@
-"""What a function of a row gives arrives as a plain UPDATE would store it, and never over what is newer."""
+"""A row function's values are stored as by a plain UPDATE, and never overwrite a newer row."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ TYPES: dict[str, dict[str, tuple[str, list[Any]]]] = {
         "large": ("BIGINT", LARGE),
         "decimal": ("NUMERIC(40, 15)", DECIMALS),
         "numeric": ("NUMERIC", [*DECIMALS, D("NaN"), D("1E+400"), D("1.10"), D("-1E-300")]),
-        # psycopg2 writes -0.0 as 0, which is no example to follow: see test_exact_values.py.
+        # psycopg2 writes -0.0 as 0, so a plain UPDATE is no reference here: see test_exact_values.py.
         "double": (
             "DOUBLE PRECISION",
             [*(f for f in FLOATS if f != 0), 5e-324, math.inf, -math.inf, math.nan],
@@ -177,9 +177,9 @@ BEFORE = {
     )
 }
 READ = {"postgresql": "CAST({} AS TEXT)", "sqlite": "typeof({0}) || quote({0})"}
-"""How a value is read so that nothing of it is lost on its way."""
+"""How a value is read without a loss in the driver."""
 
-GIVES = """
+RETURNS_VALUES = """
 from tests.functional.test_bulk import TYPES
 
 VALUES = TYPES[{product!r}][{type!r}][1]
@@ -201,8 +201,8 @@ def project(database: Database, tmp_path: Path) -> Iterator[Project]:
 
 @pytest.mark.filterwarnings("ignore:Dialect sqlite:sqlalchemy.exc.SAWarning")
 @pytest.mark.filterwarnings("ignore:Did not recognize type:sqlalchemy.exc.SAWarning")
-def test_values_of_every_type_are_stored_as_by_a_plain_update(database: Database, project: Project) -> None:
-    """Many different ones in one statement: each row holds what an UPDATE of its own would have stored."""
+def test_bulk_update_stores_values_like_plain_update(database: Database, project: Project) -> None:
+    """Many different values in one statement: each row holds what an UPDATE of that row would have stored."""
     product = database.server.product
     schema.run_all(database, *BEFORE.get(product, ()))
     wrong: dict[str, Any] = {}
@@ -220,9 +220,9 @@ def test_values_of_every_type_are_stored_as_by_a_plain_update(database: Database
             for i in range(count):
                 update = sa.update(twin).where(twin.c.id == i)
                 value = values[i % len(values)]
-                # None is no value, also in a column of JSON: there SQLAlchemy makes the document null of it.
+                # None means no value, also in a JSON column: there SQLAlchemy would store the document null.
                 connection.execute(update.values(value=sa.null() if value is None else value))
-        project.data("fill", GIVES.format(product=product, type=name))
+        project.data("fill", RETURNS_VALUES.format(product=product, type=name))
         result = project.migrate()["fill"]
         read = READ.get(product, "{}").format("value")
         found, expected = (
@@ -243,8 +243,8 @@ def test_values_of_every_type_are_stored_as_by_a_plain_update(database: Database
 
 
 @pytest.mark.needs("typed_columns")
-def test_a_value_that_is_too_long_fails_its_row_and_is_not_cut(database: Database, project: Project) -> None:
-    """Not even by spaces that nobody sees the loss of."""
+def test_too_long_value_fails_row_without_truncation(database: Database, project: Project) -> None:
+    """Not even trailing spaces are cut silently."""
     execute(
         database.engine,
         "CREATE TABLE items (id INTEGER PRIMARY KEY, value VARCHAR(3), raw CHAR(3), done INTEGER)",
@@ -290,10 +290,10 @@ MORE_KEYS: dict[str, tuple[Any, list[tuple[Any, ...]]]] = {
 
 @pytest.mark.parametrize("key", MORE_KEYS)
 @pytest.mark.filterwarnings("ignore:Dialect sqlite:sqlalchemy.exc.SAWarning")
-def test_every_row_is_found_again_by_its_key(key: str, database: Database, project: Project) -> None:
-    """Each row gets the value that was made for it, whatever its key is made of.
+def test_bulk_update_matches_rows_by_key(key: str, database: Database, project: Project) -> None:
+    """Each row gets the value that was computed for it, whatever the type of its key.
 
-    Whether or not somebody said what is pending.
+    With and without a ``pending`` expression.
     """
     columns, keys = MORE_KEYS[key]
     notes = [sa.Column(name, sa.String(200)) for name in ("note_all", "note_some")]
@@ -352,8 +352,8 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_names_that_need_quoting(name: str, database: Database, project: Project) -> None:
-    """Of tables, of keys and of columns, also where they look like placeholders, or like names of ours."""
+def test_bulk_update_quotes_names(name: str, database: Database, project: Project) -> None:
+    """Names of tables, keys and columns, also when they resemble placeholders or the engine's own names."""
     named = {
         "a_table": (name, "id", "size"),
         "a_key": ("with_key", name, "size"),
@@ -388,7 +388,7 @@ def _called(table: str, key: str, column: str) -> sa.Table:
     )
 
 
-# --- what is newer -------------------------------------------------------------------------------
+# --- concurrent changes --------------------------------------------------------------------------
 
 STALE = """
 other = sa.create_engine({url!r}, poolclass=sa.NullPool)
@@ -403,11 +403,11 @@ def fill(row):
 """
 PENDING = ", pending=lambda t: t.c.size.is_(None)"
 CHANGES = {
-    "what the value is made of": ("UPDATE items SET gb = 77 WHERE id = 5", (5, 77, 770, 1)),
-    "the value itself": ("UPDATE items SET size = 123 WHERE id = 5", (5, 5, 123, 0)),
+    "the input column": ("UPDATE items SET gb = 77 WHERE id = 5", (5, 77, 770, 1)),
+    "the target column": ("UPDATE items SET size = 123 WHERE id = 5", (5, 5, 123, 0)),
     "another column": ("UPDATE items SET hits = 40 WHERE id = 5", (5, 5, 50, 41)),
-    "its key": ("UPDATE items SET id = 500 WHERE id = 5", (500, 5, 50, 1)),
-    "everything, and back": (
+    "the key": ("UPDATE items SET id = 500 WHERE id = 5", (500, 5, 50, 1)),
+    "no effective change": (
         "UPDATE items SET gb = gb WHERE id = 5",
         (5, 5, 50, 1),
     ),
@@ -431,12 +431,12 @@ def _items(database: Database) -> None:
         "lambda t: sa.literal_column('size IS NULL', sa.Boolean())",
         "lambda t: sa.and_(sa.text('size IS NULL'), t.c.gb >= 0)",
     ],
-    ids=["of the table", "of an untyped column", "in a query of its own", "a literal", "partly a text"],
+    ids=["column of the table", "untyped column", "subquery", "literal column", "partly text"],
 )
-def test_a_row_that_the_application_migrated_meanwhile_is_left_alone(
+def test_row_migrated_by_application_is_not_changed(
     pending: str, database: Database, project: Project
 ) -> None:
-    """Also if the function reads another column only, which has not changed."""
+    """Also if the function reads only another column, which has not changed."""
     _items(database)
     execute(database.engine, "CREATE TABLE one (n INTEGER)", "INSERT INTO one VALUES (1)")
     source = STALE.replace("row.hits + 1", "7").replace(
@@ -452,10 +452,10 @@ def test_a_row_that_the_application_migrated_meanwhile_is_left_alone(
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_row_that_the_application_changes_meanwhile_is_not_written_over(
+def test_row_changed_by_application_is_not_overwritten(
     change: str, database: Database, project: Project
 ) -> None:
-    """It is read again, and the function is called again: nothing of what it gave before is kept."""
+    """The row is read again and the function is called again: no part of its first result is kept."""
     _items(database)
     statement, expected = CHANGES[change]
     project.data("fill", STALE.format(url=database.url, statement=statement, pending=PENDING))
@@ -477,10 +477,10 @@ def test_a_row_that_the_application_changes_meanwhile_is_not_written_over(
     ],
     ids=["deleted", "changed"],
 )
-def test_a_row_that_is_deleted_or_changed_meanwhile(
+def test_row_deleted_or_changed_before_write(
     statement: str, left: list[Any], pending: str, database: Database, project: Project
 ) -> None:
-    """One that is gone is nobody's error, with or without pending."""
+    """A deleted row is not an error, with or without pending."""
     _items(database)
     project.data("fill", STALE.format(url=database.url, statement=statement, pending=pending))
     result = project.migrate()["fill"]
@@ -490,13 +490,11 @@ def test_a_row_that_is_deleted_or_changed_meanwhile(
 
 
 @pytest.mark.needs("many_writers", "row_locks")
-@pytest.mark.parametrize("change", ["what the value is made of", "the value itself"])
-def test_a_row_that_is_changed_just_before_it_is_written(
-    change: str, database: Database, project: Project
-) -> None:
-    """After everything was read and the function was called; the statement itself must not write over it.
+@pytest.mark.parametrize("change", ["the input column", "the target column"])
+def test_row_changed_immediately_before_write(change: str, database: Database, project: Project) -> None:
+    """After the rows were read and the function was called, the statement must not overwrite the change.
 
-    Where the row is locked by then, the application waits and comes after us.
+    Where the row is already locked at that point, the application waits, and its change comes later.
     """
     _items(database)
     statement, expected = CHANGES[change]
@@ -505,7 +503,7 @@ def test_a_row_that_is_changed_just_before_it_is_written(
     waits = {"postgresql": "SET lock_timeout = '1s'"}.get(
         database.server.product, "SET SESSION innodb_lock_wait_timeout = 1"
     )
-    came_first = []
+    committed_first = []
 
     def act(_connection: Any) -> None:
         with application.connect() as connection:
@@ -515,16 +513,16 @@ def test_a_row_that_is_changed_just_before_it_is_written(
             except sa.exc.DBAPIError:
                 return
             connection.commit()
-            came_first.append(True)
+            committed_first.append(True)
 
     written = "UPDATE (SELECT" if database.server.has("lock_tables") else "UPDATE items"
     with schema.happens("before", written, act):
         assert project.migrate()["fill"].outcome is Outcome.COMPLETE
-    wanted = expected if came_first else (5, 5, 50, 1)
+    wanted = expected if committed_first else (5, 5, 50, 1)
     assert rows(database.engine, "SELECT id, gb, size, hits FROM items WHERE id = 5") == [wanted]
 
 
-# --- columns that change by themselves -----------------------------------------------------------
+# --- columns that the server updates -------------------------------------------------------------
 
 KINDS = {
     "backfill": """
@@ -535,7 +533,7 @@ fill = Backfill(table={table}, values={{"size": 1}}, pending=lambda t: t.c.size.
 def fill(row):
     return {{"size": 1}}
 """,
-    "row, in two groups of columns": """
+    "row, two sets of columns": """
 @row_migration(table={table}, pending=lambda t: t.c.size.is_(None){touch})
 def fill(row):
     return {{"size": 1}} if row.id % 2 else {{"size": 1, "note": "x"}}
@@ -547,10 +545,10 @@ OLD = "2001-02-03 04:05:06"
 @pytest.mark.needs("self_updating")
 @pytest.mark.parametrize("touch", [False, True], ids=["untouched", "touched"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_columns_that_the_server_updates_stay_as_they_are(
+def test_on_update_columns_are_preserved(
     kind: str, touch: bool, database: Database, project: Project
 ) -> None:
-    """A migration is no change of the row to the application, unless somebody says touch=True."""
+    """The migration does not count as a change of the row to the application, except with touch=True."""
     execute(
         database.engine,
         "CREATE TABLE items (id INTEGER PRIMARY KEY, size INTEGER, note VARCHAR(9), "
@@ -575,7 +573,7 @@ TYPED = """sa.Table("items", sa.MetaData(), sa.Column("id", sa.Integer, primary_
 
 @pytest.mark.parametrize("touch", [False, True], ids=["untouched", "touched"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_columns_that_a_typed_table_updates_stay_as_they_are(
+def test_onupdate_columns_of_typed_table_are_preserved(
     kind: str, touch: bool, database: Database, project: Project
 ) -> None:
     """The same for an onupdate= of the application's own table."""
@@ -589,8 +587,8 @@ def test_columns_that_a_typed_table_updates_stay_as_they_are(
     assert rows(database.engine, "SELECT DISTINCT changed FROM items") == [("touched" if touch else "old",)]
 
 
-def test_a_column_that_changes_by_itself_can_be_migrated(database: Database, project: Project) -> None:
-    """What the function gives for it counts, and not what it would become."""
+def test_onupdate_column_can_be_migrated(database: Database, project: Project) -> None:
+    """The value of the function is stored, and not the onupdate value."""
     execute(
         database.engine,
         "CREATE TABLE items (id INTEGER PRIMARY KEY, size INTEGER, note VARCHAR(9), changed VARCHAR(20))",
@@ -621,8 +619,8 @@ TRIGGERS = {
 TRIGGERS["mariadb"] = TRIGGERS["mysql"]
 
 
-def test_triggers_fire_once_for_each_row(database: Database, project: Project) -> None:
-    """With the new values, also where many rows are written by one statement."""
+def test_triggers_fire_once_per_row(database: Database, project: Project) -> None:
+    """With the new values, also where one statement writes many rows."""
     _items(database)
     schema.run_all(
         database,

@@ -1,4 +1,4 @@
-"""kill -9 between any two statements of a revision, while the old version goes on writing."""
+"""kill -9 between any two statements of a revision, while the old application version writes."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Check = Callable[[Database, OldVersion | None], None]
 
 
 def moments(statements: Sequence[str], *, every: bool, transactional: bool) -> list[int]:
-    """The numbers of the statements before which to die.
+    """The numbers of the statements before which the process is killed.
 
-    All of them; or, for a short run, those of the revision itself and what comes right after each. Where
-    the revision is one transaction, every third of these has to do.
+    All of them; or, for a short run, those of the revision itself and the statement after each. Where the
+    revision is one transaction, every third of these.
     """
     if every:
         return list(range(1, len(statements) + 1))
@@ -34,8 +34,10 @@ def moments(statements: Sequence[str], *, every: bool, transactional: bool) -> l
 
 
 @contextlib.contextmanager
-def life(server: Server, folder: Path, number: int, prepare: Prepare) -> Iterator[tuple[Project, Database]]:
-    """A database and a project of its own, prepared."""
+def prepared_project(
+    server: Server, folder: Path, number: int, prepare: Prepare
+) -> Iterator[tuple[Project, Database]]:
+    """A new database and project, prepared by *prepare*."""
     with (
         server.fresh_database(folder, "chaos") as database,
         schema.volumes(folder / f"project{number}", database) as project,
@@ -44,21 +46,21 @@ def life(server: Server, folder: Path, number: int, prepare: Prepare) -> Iterato
         yield project, database
 
 
-def endures(
+def assert_resumes_after_kills(
     server: Server, folder: Path, command: str, prepare: Prepare, check: Check, *, every: bool
 ) -> int:
-    """Runs *command* once undisturbed, then once for each moment, dies there and runs it again."""
-    with life(server, folder, 0, prepare) as (project, database):
-        undisturbed = schema.run(project, command)
-        assert undisturbed.code == 0, undisturbed.output
+    """Runs *command* once without a kill, then once for each moment: kills it there and runs it again."""
+    with prepared_project(server, folder, 0, prepare) as (project, database):
+        reference = schema.run(project, command)
+        assert reference.code == 0, reference.output
         shape, triggers = schema.shape(database), schema.triggers(database)
         versions = schema.version_rows(database)
         check(database, None)
     transactional = server.has("transactional_ddl")
-    deaths = moments(undisturbed.statements, every=every, transactional=transactional)
-    for at in deaths:
-        where = f"killed before statement {at}: {undisturbed.statements[at - 1]}"
-        with life(server, folder, at, prepare) as (project, database):
+    kills = moments(reference.statements, every=every, transactional=transactional)
+    for at in kills:
+        where = f"killed before statement {at}: {reference.statements[at - 1]}"
+        with prepared_project(server, folder, at, prepare) as (project, database):
             with OldVersion(database) as old:
                 killed = schema.run(project, command, die_at=at)
                 assert killed.code == -9, f"{where}\n{killed.output}"
@@ -69,49 +71,63 @@ def endures(
             assert schema.version_rows(database) == versions, where
             assert schema.journal(database) == [], where
             check(database, old)
-    return len(deaths)
+    return len(kills)
 
 
-def every_row_is_right(database: Database, old: OldVersion | None) -> None:
-    """What was there, and what the old version was told is there, is there; with its size in bytes."""
+def assert_rows_migrated(database: Database, old: OldVersion | None) -> None:
+    """Asserts that initial rows and rows acknowledged to the old version exist, with their size in bytes."""
     rows = dict(schema.query_all(database, "SELECT id, size_bytes FROM volumes"))
     expected = [*range(1, 21), *(old.acknowledged if old else ())]
     assert [row for row in expected if row not in rows] == []
     assert {row: rows[row] for row in expected} == {row: schema.size_of(row) * GIB for row in expected}
 
 
-def test_a_contract_killed_between_any_two_statements_ends_contracted(server: Server, tmp_path: Path) -> None:
+def test_contract_killed_between_statements_is_resumed(server: Server, tmp_path: Path) -> None:
     """The next run ends in the contracted schema, without the trigger, and no row is lost."""
-    assert endures(server, tmp_path, "contract", schema.ready, every_row_is_right, every=False) >= 3
+    assert (
+        assert_resumes_after_kills(
+            server, tmp_path, "contract", schema.ready, assert_rows_migrated, every=False
+        )
+        >= 3
+    )
 
 
 @pytest.mark.long
-def test_a_contract_killed_at_every_moment_ends_contracted(server: Server, tmp_path: Path) -> None:
-    """The same, at every statement that reaches the driver, those of the journal and COMMIT too."""
-    assert endures(server, tmp_path, "contract", schema.ready, every_row_is_right, every=True) >= 20
+def test_contract_killed_at_every_statement_is_resumed(server: Server, tmp_path: Path) -> None:
+    """The same, at every statement that reaches the driver, including those of the journal and COMMIT."""
+    assert (
+        assert_resumes_after_kills(
+            server, tmp_path, "contract", schema.ready, assert_rows_migrated, every=True
+        )
+        >= 20
+    )
 
 
-def nothing_is_lost(database: Database, old: OldVersion | None) -> None:
-    """Expand leaves every row of the old version as it was written."""
+def assert_rows_unchanged(database: Database, old: OldVersion | None) -> None:
+    """Asserts that expand leaves every row of the old version unchanged."""
     rows = dict(schema.query_all(database, "SELECT id, size_gb FROM volumes"))
     expected = [*range(1, 21), *(old.acknowledged if old else ())]
     assert {row: rows.get(row) for row in expected} == {row: schema.size_of(row) for row in expected}
 
 
 @pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.long)], ids=["short", "every"])
-def test_an_expand_killed_between_any_two_statements_ends_expanded(
-    server: Server, tmp_path: Path, every: bool
-) -> None:
+def test_expand_killed_between_statements_is_resumed(server: Server, tmp_path: Path, every: bool) -> None:
     """The next run ends in the expanded schema, and the old version loses no row."""
-    assert endures(server, tmp_path, "expand", schema.as_before, nothing_is_lost, every=every) >= 2
+    assert (
+        assert_resumes_after_kills(
+            server, tmp_path, "expand", schema.as_before, assert_rows_unchanged, every=every
+        )
+        >= 2
+    )
 
 
-def test_a_contract_killed_again_and_again_ends_contracted(server: Server, tmp_path: Path) -> None:
+def test_contract_killed_repeatedly_is_resumed(server: Server, tmp_path: Path) -> None:
     """A run that is killed while it resumes a killed run leaves nothing behind either."""
-    with life(server, tmp_path, 0, schema.ready) as (project, database):
+    with prepared_project(server, tmp_path, 0, schema.ready) as (project, database):
         with OldVersion(database) as old:
             for attempt in range(1, 100):
-                # Later and later: what was done is not repeated, so a fixed number would never be reached.
+                # Later each time: completed statements are not repeated, so a fixed number
+                # would never be reached.
                 ran = schema.run(project, "contract", die_at=3 + 4 * attempt)
                 if ran.code != -9:
                     break
@@ -119,4 +135,4 @@ def test_a_contract_killed_again_and_again_ends_contracted(server: Server, tmp_p
         assert attempt > 1
         assert schema.triggers(database) == []
         assert schema.journal(database) == []
-        every_row_is_right(database, old)
+        assert_rows_migrated(database, old)

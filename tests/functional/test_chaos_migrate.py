@@ -1,4 +1,4 @@
-"""kill -9 at random moments, while the application writes: nothing is lost and nothing is done twice."""
+"""kill -9 at random moments, while the application writes: no row is lost and none is done twice."""
 
 from __future__ import annotations
 
@@ -24,10 +24,8 @@ def project(database: Database, tmp_path: Path) -> Iterator[Project]:
 
 
 @pytest.mark.parametrize("kills", [5, pytest.param(50, marks=[pytest.mark.long, pytest.mark.timeout(1800)])])
-def test_kills_at_random_moments_lose_nothing_and_do_nothing_twice(
-    kills: int, database: Database, project: Project
-) -> None:
-    """The end state is that of an undisturbed run: each row is there, migrated, exactly once."""
+def test_migrate_killed_at_random_moments(kills: int, database: Database, project: Project) -> None:
+    """The end state is that of a run without kills: each row exists and was migrated exactly once."""
     seed = new_seed()
     moments = random.Random(seed)
     killed = 0

@@ -1,6 +1,6 @@
 """Workers, servers and applications that disturb each other at random moments.
 
-Whatever happens, nothing is lost, nothing is done twice, and the totals add up.
+In every case no row is lost, none is done twice, and the totals add up.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LONG = [pytest.mark.long, pytest.mark.timeout(1800)]
 
 @pytest.fixture
 def seed() -> int:
-    """What the random moments come from."""
+    """The seed of the random moments."""
     return new_seed()
 
 
@@ -36,17 +36,17 @@ def _project(folder: Path, database: Database, lease: float) -> Project:
     return Project.create(folder / "project", database.url, batch_size=10, pace="full", lease=lease)
 
 
-# --- workers that are killed ---------------------------------------------------------------------
+# --- killed workers ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kills", [10, pytest.param(200, marks=LONG)])
-def test_workers_that_are_killed_lose_nothing_and_do_nothing_twice(
+def test_killed_workers_lose_and_repeat_nothing(
     kills: int, seed: int, database: Database, tmp_path: Path
 ) -> None:
-    """kill -9 of one of three processes, again and again; another one comes in its place.
+    """kill -9 of one of three processes, repeatedly; another one is started in its place.
 
-    What a dead one held is taken over at once, although its lease is of an hour: its session is gone.
-    Only where a session may be one of another node it is the lease that ends.
+    The key range of a killed worker is taken over at once, although its lease is an hour: its session has
+    ended. Only where a session may belong to another node, the takeover waits for the lease.
     """
     moments = random.Random(seed)
     lease = SHORT_LEASE if database.server.has("cluster") else 3600
@@ -64,15 +64,15 @@ def test_workers_that_are_killed_lose_nothing_and_do_nothing_twice(
         print(f"{books.count} rows; of {crowd.started} processes ended by themselves: {sorted(crowd.ended)}")
 
 
-# --- a server that is killed ---------------------------------------------------------------------
+# --- a killed server -----------------------------------------------------------------------------
 
 
 @pytest.mark.needs("many_writers")
 @pytest.mark.parametrize("kills", [2, pytest.param(20, marks=LONG)])
-def test_a_server_that_is_killed_loses_nothing_and_does_nothing_twice(
+def test_killed_server_loses_and_repeats_nothing(
     kills: int, seed: int, server: Server, tmp_path: Path
 ) -> None:
-    """kill -9 of the server, and a start with the same data: its workers come back, or are run again."""
+    """kill -9 of the server, and a start with the same data: its workers reconnect, or are run again."""
     moments = random.Random(seed)
     with (
         Throwaway(server.name) as throwaway,
@@ -96,8 +96,8 @@ def test_a_server_that_is_killed_loses_nothing_and_does_nothing_twice(
 
 
 @pytest.mark.needs("many_writers")
-def test_what_a_run_says_is_done_survives_the_server(server: Server, tmp_path: Path) -> None:
-    """Killed as soon as the run has ended: chunks need not wait for the disk, the end of a run does."""
+def test_reported_completion_survives_server_kill(server: Server, tmp_path: Path) -> None:
+    """Killed as soon as the run has ended: chunks need not be flushed to disk, the end of a run must be."""
     with Throwaway(server.name) as throwaway:
         engine = throwaway.database.engine
         with _project(tmp_path, throwaway.database, SHORT_LEASE) as project:
@@ -118,14 +118,14 @@ def test_what_a_run_says_is_done_survives_the_server(server: Server, tmp_path: P
             assert project.status("fill").status == "complete"
 
 
-# --- workers that are frozen ---------------------------------------------------------------------
+# --- frozen workers ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("times", [2, pytest.param(20, marks=LONG)])
-def test_workers_that_are_frozen_past_their_lease_write_over_nothing(
+def test_workers_frozen_past_their_lease_overwrite_nothing(
     times: int, seed: int, database: Database, tmp_path: Path
 ) -> None:
-    """SIGSTOP in the middle of something, until others have taken over what it held; then SIGCONT."""
+    """SIGSTOP at a random moment, until other workers have taken over its key range; then SIGCONT."""
     moments = random.Random(seed)
     with _project(tmp_path, database, SHORT_LEASE) as project:
         books = Books(database, project)
@@ -138,7 +138,7 @@ def test_workers_that_are_frozen_past_their_lease_write_over_nothing(
             if database.server.has("many_writers"):
                 done += _taken_over(crowd, victim.pid)
             else:
-                # It may hold the lock of the whole file, which no server takes away from it: others wait.
+                # It may hold the lock of the whole file, which cannot be taken over: the others wait.
                 time.sleep(2 * SHORT_LEASE)
                 done += 1
             victim.signal(signal.SIGCONT)
@@ -149,33 +149,32 @@ def test_workers_that_are_frozen_past_their_lease_write_over_nothing(
 
 
 def _taken_over(crowd: Crowd, process: int) -> bool:
-    """Waits until others have what the frozen *process* held; False if it held nothing."""
+    """Waits until other workers have the key range of the frozen *process*; False if it had none."""
     held = crowd.holders().get(process, set())
 
-    def gone() -> bool:
+    def released() -> bool:
         crowd.fill()
         return not held & crowd.holders().get(process, set())
 
-    wait_until(gone, "a frozen worker's rows taken over")
+    wait_until(released, "a frozen worker's rows taken over")
     return bool(held)
 
 
-# --- workers beside an application ---------------------------------------------------------------
+# --- workers and an application ------------------------------------------------------------------
 
 
 @pytest.mark.needs("many_writers")
 @pytest.mark.parametrize("kills", [2, pytest.param(50, marks=LONG)])
-def test_workers_beside_an_application_do_every_row_as_often_as_it_must_be(
-    kills: int, seed: int, database: Database, tmp_path: Path
-) -> None:
-    """It inserts, undoes and deletes rows, and four workers in two processes move them; some are killed."""
+def test_workers_with_writing_application(kills: int, seed: int, database: Database, tmp_path: Path) -> None:
+    """An application inserts, reverts and deletes rows; four workers in two processes
+    migrate; some are killed."""
     moments = random.Random(seed)
     with _project(tmp_path, database, SHORT_LEASE) as project:
         application = Application(database, 1_500, seed)
         project.data("paced", PACED)
         project.site().ensure_state_tables()
         environment = {"PACE": "0.002"}
-        # What the application has undone and "paced" not done again is a failure of "doubled", for now.
+        # A row that the application reverted and "paced" has not redone is a failure of "doubled", for now.
         codes = (0, 1, 2)
         crowd = Crowd(
             project, application.engine, moments, "paced", "doubled", codes=codes, environment=environment

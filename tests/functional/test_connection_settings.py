@@ -1,4 +1,4 @@
-"""What env.py does to its connection holds for every connection of ours, or is refused by name."""
+"""Connection settings made by env.py apply to every connection of the engine, or are refused by name."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Change:
     """What an env.py does: to its engine, to its connection, inside of its transaction."""
 
     words: str
-    """Of the refusal."""
+    """Expected in the refusal."""
     engine: str = ""
     before: str = ""
     inside: str = ""
@@ -102,7 +102,7 @@ CHANGES = {
 
 
 def with_env(project: Project, change: Change) -> None:
-    """Writes an env.py that does this."""
+    """Writes an env.py that applies *change*."""
     source = ENV.format(
         engine=textwrap.dedent(change.engine),
         before=textwrap.indent(textwrap.dedent(change.before), "    "),
@@ -113,7 +113,7 @@ def with_env(project: Project, change: Change) -> None:
 
 @pytest.fixture
 def project(database: Database, tmp_path: Path) -> Iterator[Project]:
-    """A project that moves column a to b, on a table of three rows."""
+    """A project that copies column a to b, on a table of three rows."""
     execute(
         database.engine,
         "CREATE TABLE t (id int PRIMARY KEY, a int)",
@@ -130,7 +130,7 @@ def project(database: Database, tmp_path: Path) -> Iterator[Project]:
 
 
 def assert_refused(project: Project, database: Database, words: str) -> None:
-    """Every command says what env.py does and how to do it instead, and changes nothing."""
+    """Asserts that every command names what env.py does and the alternative, and changes nothing."""
     before = Snapshot.of(database, "t")
     for arguments in COMMANDS:
         ran = project.run(*arguments)
@@ -145,10 +145,8 @@ def assert_refused(project: Project, database: Database, words: str) -> None:
 @pytest.mark.needs("row_security")
 @pytest.mark.each_product
 @pytest.mark.parametrize("name", list(CHANGES))
-def test_an_env_py_that_changes_its_session_is_refused(
-    project: Project, database: Database, name: str
-) -> None:
-    """Our connections would act on the schema public, as another role, or on another database."""
+def test_env_py_that_changes_session_is_refused(project: Project, database: Database, name: str) -> None:
+    """The engine's connections would use the schema public, another role, or another database."""
     execute(database.engine, "CREATE SCHEMA tenant", "CREATE TABLE tenant.t (id int PRIMARY KEY, a int)")
     with_env(project, CHANGES[name])
     assert_refused(project, database, CHANGES[name].words)
@@ -156,9 +154,7 @@ def test_an_env_py_that_changes_its_session_is_refused(
 
 @pytest.mark.each_product
 @pytest.mark.parametrize("name", list(TRANSLATED))
-def test_an_env_py_that_translates_schemas_is_refused(
-    project: Project, database: Database, name: str
-) -> None:
+def test_env_py_with_schema_translate_map_is_refused(project: Project, database: Database, name: str) -> None:
     """On every server: it is an option of SQLAlchemy."""
     with_env(project, TRANSLATED[name])
     assert_refused(project, database, TRANSLATED[name].words)
@@ -166,16 +162,16 @@ def test_an_env_py_that_translates_schemas_is_refused(
 
 @pytest.mark.needs("lock_tables")
 @pytest.mark.parametrize("statement", ["USE mysql", "USE information_schema"])
-def test_an_env_py_that_uses_another_database_is_refused(
-    project: Project, database: Database, statement: str
-) -> None:
-    """Our connections would act on the database of the URL."""
+def test_env_py_with_use_statement_is_refused(project: Project, database: Database, statement: str) -> None:
+    """The engine's connections would use the database of the URL."""
     with_env(project, Change("", before=f"connection.execute(sa.text({statement!r}))"))
     assert_refused(project, database, f"database is {statement.split()[1]!r}")
 
 
 @pytest.mark.needs("virtual_tables")
-def test_an_env_py_of_another_file_is_refused(project: Project, database: Database, tmp_path: Path) -> None:
+def test_env_py_with_another_sqlite_file_is_refused(
+    project: Project, database: Database, tmp_path: Path
+) -> None:
     """On SQLite a database is a file."""
     other = tmp_path / "other.sqlite"
     with_env(project, Change("", engine=f"engine = sa.create_engine('sqlite:///{other}')"))
@@ -183,8 +179,8 @@ def test_an_env_py_of_another_file_is_refused(project: Project, database: Databa
 
 
 @pytest.mark.needs("row_security")
-def test_a_search_path_in_the_url_holds_on_every_connection(project: Project, database: Database) -> None:
-    """The way out: the same env.py, and everything happens in the tenant's schema, our tables included."""
+def test_search_path_in_url_applies_to_every_connection(project: Project, database: Database) -> None:
+    """The remedy: with the same env.py, all changes happen in the tenant's schema, engine tables included."""
     execute(
         database.engine,
         "CREATE SCHEMA tenant",
@@ -202,13 +198,15 @@ def test_a_search_path_in_the_url_holds_on_every_connection(project: Project, da
     columns = "SELECT column_name FROM information_schema.columns WHERE table_schema = 'tenant' "
     assert schema.query_all(database, f"{columns} AND table_name = 't' ORDER BY 1") == [("b",), ("id",)]
     assert schema.query_all(database, "SELECT * FROM public.t") == before
-    ours = "SELECT DISTINCT table_schema FROM information_schema.tables WHERE table_name LIKE 'online%'"
-    assert schema.query_all(database, ours) == [("tenant",)]
+    engine_schemas = (
+        "SELECT DISTINCT table_schema FROM information_schema.tables WHERE table_name LIKE 'online%'"
+    )
+    assert schema.query_all(database, engine_schemas) == [("tenant",)]
 
 
 @pytest.mark.each_product
-def test_an_env_py_that_leaves_its_connection_alone_is_accepted(project: Project, database: Database) -> None:
-    """It may begin its transaction itself, and set what has no part in which rows are meant."""
+def test_env_py_without_session_changes_is_accepted(project: Project, database: Database) -> None:
+    """It may begin its transaction itself, and change settings that do not affect which rows are read."""
     execute(database.engine, "UPDATE t SET a = a + 1")
     with_env(
         project,
@@ -224,10 +222,8 @@ def test_an_env_py_that_leaves_its_connection_alone_is_accepted(project: Project
 
 @pytest.mark.each_product
 @pytest.mark.parametrize("names", ["one, two", "one"])
-def test_alembics_template_for_several_databases_is_refused(
-    project: Project, database: Database, names: str
-) -> None:
-    """``alembic init -t multidb``: nothing is applied to one of them and left out on the other."""
+def test_multidb_template_is_refused(project: Project, database: Database, names: str) -> None:
+    """``alembic init -t multidb``: no revision is applied to one database and left out on the other."""
     folder = project.folder / "several"
     init(Config(str(project.folder / "unused.ini")), str(folder), template="multidb")
     source = (folder / "env.py").read_text().replace("fileConfig(config.config_file_name)", "pass")
@@ -241,7 +237,7 @@ def test_alembics_template_for_several_databases_is_refused(
 
 
 @pytest.mark.each_product
-def test_an_env_py_that_configures_twice_is_refused(project: Project, database: Database) -> None:
-    """Each tenant in turn, as many projects do: today's commands would serve one of them."""
+def test_env_py_that_configures_twice_is_refused(project: Project, database: Database) -> None:
+    """Each tenant in turn, as many projects do: the commands would serve only one of them."""
     with_env(project, Change("", inside="context.run_migrations(); context.configure(connection=connection)"))
     assert_refused(project, database, "more than once, for several databases")

@@ -1,4 +1,4 @@
-"""What it costs to connect, and what is safe on the way."""
+"""The cost of a connection, and the security of its certificates."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ from tests.support.project import execute
 pytestmark = pytest.mark.needs("lock_tables")  # the servers of the MySQL family
 
 
-def test_the_certificates_of_the_machine_are_read_once_and_not_for_each_connection(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_system_certificates_are_read_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[object] = []
     original = ssl.SSLContext.set_default_verify_paths
 
@@ -41,11 +39,11 @@ def test_the_certificates_of_the_machine_are_read_once_and_not_for_each_connecti
         connection.close()
     engine.dispose()
     assert len(read) == 1
-    # MySQL makes itself a certificate; this MariaDB has none.
+    # MySQL creates a certificate for itself; this MariaDB has none.
     assert [bool(cipher) for cipher in ciphers] == [database.server.product == "mysql"] * 4
 
 
-def test_what_the_url_says_of_certificates_counts(database: Database, tmp_path: Path) -> None:
+def test_certificate_in_url_is_used(database: Database, tmp_path: Path) -> None:
     missing = tmp_path / "no-such-authority.pem"
     url = sa.make_url(database.url).update_query_dict({"ssl_ca": str(missing)})
     engine = create_engine(url.render_as_string(hide_password=False))
@@ -54,10 +52,10 @@ def test_what_the_url_says_of_certificates_counts(database: Database, tmp_path: 
     engine.dispose()
 
 
-def test_a_certificate_that_is_named_is_read_for_each_connection(
+def test_named_certificate_is_read_for_each_connection(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may have been renewed since the last one, in a run that lasts for days."""
+    """It may have been renewed since the last connection, in a run that lasts for days."""
     read: list[dict[str, object]] = []
 
     def counted(connection: object, options: dict[str, object]) -> object:
@@ -68,7 +66,7 @@ def test_a_certificate_that_is_named_is_read_for_each_connection(
     url = sa.make_url(database.url).update_query_dict({"ssl_ca": "named.pem"})
     engine = create_engine(url.render_as_string(hide_password=False))
     for _ in range(2):
-        # This MariaDB has no certificate, and so no way to answer who asks for one.
+        # This MariaDB has no certificate, so it cannot answer a client that requires one.
         with contextlib.suppress(sa.exc.DBAPIError, DBError):
             engine.connect().invalidate()
     engine.dispose()
@@ -76,10 +74,10 @@ def test_a_certificate_that_is_named_is_read_for_each_connection(
 
 
 @pytest.mark.parametrize("level", ["READ COMMITTED", "AUTOCOMMIT"])
-def test_a_server_that_goes_away_while_a_session_is_set_up_is_said_as_always(
+def test_connection_lost_during_session_setup(
     level: Literal["READ COMMITTED", "AUTOCOMMIT"], database: Database
 ) -> None:
-    """SQLAlchemy lets the driver's own error through there: it would end a thread instead of a session."""
+    """SQLAlchemy passes on the driver's own error there: it would end a thread instead of a session."""
     engine = create_engine(database.url)
     with engine.connect() as connection:
         number = connection.scalar(sa.text("SELECT CONNECTION_ID()"))

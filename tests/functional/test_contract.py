@@ -1,4 +1,4 @@
-"""contract: the last look under the lock, lock waits, and what each server does besides."""
+"""contract: the final check under the lock, lock timeouts, and behaviour that is specific to a server."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ def project(database: Database, tmp_path: Path) -> Iterator[Project]:
         yield project
 
 
-def unmigrate(database: Database, row: int = 7) -> None:
-    """What an old writer can do at any moment: a row that needs the old shape."""
+def make_row_pending(database: Database, row: int = 7) -> None:
+    """Makes a row pending, as a writer of the old application version can at any moment."""
     schema.run_all(database, f"UPDATE volumes SET size_bytes = NULL WHERE id = {row}")
 
 
 def assert_free(database: Database) -> None:
-    """Another session can read and write at once, and nobody waits."""
-    impatience = {
+    """Asserts that another session can read and write without waiting for a lock."""
+    timeouts = {
         "sqlite": "PRAGMA busy_timeout = 200",
         "postgresql": "SET lock_timeout = '200ms'",
     }.get(database.server.product, "SET SESSION lock_wait_timeout = 1, innodb_lock_wait_timeout = 1")
     with schema.session(database) as other:
-        other.exec_driver_sql(impatience)
+        other.exec_driver_sql(timeouts)
         other.exec_driver_sql("UPDATE volumes SET note = 'written' WHERE id = 1")
         other.exec_driver_sql("SELECT * FROM volumes").all()
 
 
-# --- the last look -------------------------------------------------------------------------------
+# --- the final check under the lock --------------------------------------------------------------
 
 
-def refused_after_slip(project: Project, database: Database) -> None:
-    """contract is refused for row 7; but for that row everything is as before; then it goes through."""
+def assert_refused_then_applied(project: Project, database: Database) -> None:
+    """Asserts that row 7 blocks contract, nothing else changes, and contract is applied after migrate."""
     before = Snapshot.of(database)
     site = project.site()
     with pytest.raises(GateClosed) as refusal:
@@ -67,46 +67,46 @@ def refused_after_slip(project: Project, database: Database) -> None:
     assert command.contract(project.site()).revisions == ("c2",)
 
 
-def test_a_row_slipped_in_after_the_gate_is_found_under_the_lock(
+def test_final_check_finds_row_committed_after_gate(
     project: Project, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A second session commits a pending row after the gate has looked: refused, nothing is dropped."""
+    """A second session commits a pending row after the gate was evaluated: refused, nothing is dropped."""
     from online_migrate.contract import runner
 
     apply = runner.run
-    slipped: list[str] = []
+    committed: list[str] = []
 
-    def slip_and_apply(stepper: object, revision: str) -> None:
-        if not slipped:
-            slipped.append(revision)
-            unmigrate(database)
+    def commit_row_and_apply(stepper: object, revision: str) -> None:
+        if not committed:
+            committed.append(revision)
+            make_row_pending(database)
         apply(stepper, revision)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(runner, "run", slip_and_apply)
+    monkeypatch.setattr(runner, "run", commit_row_and_apply)
     schema.ready(project, database)
-    refused_after_slip(project, database)
-    assert slipped == ["c2"]
+    assert_refused_then_applied(project, database)
+    assert committed == ["c2"]
 
 
 @pytest.mark.needs("many_writers")
-def test_a_row_slipped_in_right_before_the_lock_is_found(project: Project, database: Database) -> None:
-    """The last moment there is: the LOCK statement is about to be sent."""
+def test_final_check_finds_row_committed_before_lock_statement(project: Project, database: Database) -> None:
+    """The row is committed at the last possible moment: immediately before the LOCK statement is sent."""
     schema.ready(project, database)
-    with schema.happens("before", "LOCK TABLE", lambda _: unmigrate(database)):
-        refused_after_slip(project, database)
+    with schema.happens("before", "LOCK TABLE", lambda _: make_row_pending(database)):
+        assert_refused_then_applied(project, database)
 
 
 @pytest.mark.needs("transactional_ddl", "many_writers")
-def test_the_last_look_does_not_see_an_old_snapshot(project: Project, database: Database) -> None:
-    """A database whose transactions are REPEATABLE READ by default changes nothing about that."""
+def test_final_check_does_not_read_an_old_snapshot(project: Project, database: Database) -> None:
+    """The check finds the row although the database has REPEATABLE READ as its default isolation level."""
     schema.ready(project, database)
     name = database.engine.url.database
     schema.run_all(database, f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'")
-    with schema.happens("before", "LOCK TABLE", lambda _: unmigrate(database)):
-        refused_after_slip(project, database)
+    with schema.happens("before", "LOCK TABLE", lambda _: make_row_pending(database)):
+        assert_refused_then_applied(project, database)
 
 
-def test_an_unknown_row_slipped_in_is_found_too(
+def test_final_check_counts_null_as_pending(
     project: Project, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Under the lock NULL counts as pending, as it does for the gate."""
@@ -114,11 +114,11 @@ def test_an_unknown_row_slipped_in_is_found_too(
 
     apply = runner.run
 
-    def slip_and_apply(stepper: object, revision: str) -> None:
+    def commit_row_and_apply(stepper: object, revision: str) -> None:
         schema.run_all(database, "UPDATE volumes SET size_gb = NULL WHERE id = 7")
         apply(stepper, revision)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(runner, "run", slip_and_apply)
+    monkeypatch.setattr(runner, "run", commit_row_and_apply)
     project.data(
         "volume_bytes",
         schema.BACKFILL.replace(
@@ -134,10 +134,8 @@ def test_an_unknown_row_slipped_in_is_found_too(
     assert schema.catalog(database) == before
 
 
-def test_writers_see_the_old_schema_or_an_error_and_lose_nothing(
-    project: Project, database: Database
-) -> None:
-    """Old writers during contract: what they were told is written is there, and is migrated."""
+def test_contract_loses_no_acknowledged_write_of_old_writers(project: Project, database: Database) -> None:
+    """Every write that was acknowledged to an old writer during contract is stored and migrated."""
     schema.ready(project, database)
     with OldVersion(database) as old:
         while not old.acknowledged:
@@ -152,8 +150,9 @@ def test_writers_see_the_old_schema_or_an_error_and_lose_nothing(
     }
 
 
-def test_a_look_that_takes_too_long_refuses(database: Database, tmp_path: Path) -> None:
-    """The look is bounded: refused, nothing changed, and the lock is free again."""
+def test_final_check_timeout_refuses_contract(database: Database, tmp_path: Path) -> None:
+    """The check has a time limit: on a timeout, contract is refused, nothing changes,
+    the lock is released."""
     with schema.volumes(tmp_path / "project", database, look_timeout=0.1) as project:
         slow = schema.SLOW[database.server.product]
         schema.ready(project, database)
@@ -174,32 +173,35 @@ def test_a_look_that_takes_too_long_refuses(database: Database, tmp_path: Path) 
         assert schema.journal(database) == []
 
 
-# --- lock waits ----------------------------------------------------------------------------------
+# --- lock timeouts -------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def impatient(database: Database, tmp_path: Path) -> Iterator[Project]:
-    """The sample project, ready for contract, which tries twice to get a lock."""
+def short_lock_timeout(database: Database, tmp_path: Path) -> Iterator[Project]:
+    """The sample project, ready for contract, with two attempts for each lock."""
     with schema.volumes(tmp_path / "project", database, lock_timeout=0.2, lock_attempts=2) as project:
         schema.ready(project, database)
         yield project
 
 
 def hold(connection: Connection) -> None:
-    """What a transaction of the application holds that was forgotten."""
+    """Holds the row lock of an application transaction that was left open."""
     connection.exec_driver_sql("UPDATE volumes SET note = 'held' WHERE id = 1")
 
 
 @pytest.mark.parametrize("verb", ["contract", "expand"])
-def test_a_lock_that_is_held_is_given_up(impatient: Project, database: Database, verb: str) -> None:
-    """Exit 1 after the tries, who holds it is named, nothing is changed, and nobody waits behind us."""
+def test_held_lock_is_given_up_after_attempts(
+    short_lock_timeout: Project, database: Database, verb: str
+) -> None:
+    """Exit 1 after all attempts, the holder is named, nothing changes, no session
+    queues behind the migrator."""
     if verb == "expand":
-        impatient.expand('op.add_column("volumes", sa.Column("third", sa.Integer))\n', "e3")
+        short_lock_timeout.expand('op.add_column("volumes", sa.Column("third", sa.Integer))\n', "e3")
     before = Snapshot.of(database)
     with schema.session(database) as holder:
         hold(holder)
         with pytest.raises(LockGivenUp) as given_up:
-            getattr(command, verb)(impatient.site())
+            getattr(command, verb)(short_lock_timeout.site())
         assert given_up.value.exit_code == 1
         assert given_up.value.facts["attempts"] == 2
         if database.server.has("kill_session"):
@@ -211,8 +213,8 @@ def test_a_lock_that_is_held_is_given_up(impatient: Project, database: Database,
     assert schema.journal(database) == []
 
 
-class Freeing(Clock):
-    """A clock with which waiting means that whoever holds the lock lets go."""
+class ReleasingClock(Clock):
+    """A clock whose wait() rolls back the transaction that holds the lock."""
 
     def __init__(self, holder: Connection) -> None:
         self._holder = holder
@@ -224,12 +226,14 @@ class Freeing(Clock):
         return False
 
 
-def test_a_lock_that_is_freed_between_two_tries_is_taken(impatient: Project, database: Database) -> None:
-    """A try that fails leaves everything so that the next one succeeds."""
+def test_lock_released_between_two_attempts_is_acquired(
+    short_lock_timeout: Project, database: Database
+) -> None:
+    """A failed attempt leaves a state in which the next attempt succeeds."""
     with schema.session(database) as holder:
         hold(holder)
-        clock = Freeing(holder)
-        assert command.contract(impatient.site(clock=clock)).revisions == ("c2",)
+        clock = ReleasingClock(holder)
+        assert command.contract(short_lock_timeout.site(clock=clock)).revisions == ("c2",)
         assert clock.waits == 1
     assert schema.triggers(database) == []
     assert schema.version_rows(database) == ["c2"]
@@ -237,8 +241,8 @@ def test_a_lock_that_is_freed_between_two_tries_is_taken(impatient: Project, dat
 
 
 @pytest.mark.needs("lock_tables")
-def test_a_lock_given_up_in_the_middle_keeps_what_is_done(database: Database, tmp_path: Path) -> None:
-    """SET NOT NULL runs after the lock was freed; if it gets none, the next run begins there."""
+def test_lock_given_up_midway_keeps_completed_statements(database: Database, tmp_path: Path) -> None:
+    """SET NOT NULL runs after the lock was released. If it gets no lock, the next run continues there."""
     with schema.volumes(tmp_path / "project", database, lock_timeout=0.2, lock_attempts=2) as project:
         schema.ready(project, database)
         with schema.session(database) as holder:
@@ -259,10 +263,8 @@ _STATEMENTS = ("LOCK TABLE", "DROP TRIGGER", "DROP INDEX", "ALTER TABLE volumes 
 
 @pytest.mark.needs("kill_session")
 @pytest.mark.parametrize("statement", [*_STATEMENTS, "UPDATE alembic_version"])
-def test_a_session_that_the_server_ends_is_resumed(
-    project: Project, database: Database, statement: str
-) -> None:
-    """KILL of our session before a statement: exit 2, and the next run ends contracted."""
+def test_contract_resumes_after_killed_session(project: Project, database: Database, statement: str) -> None:
+    """KILL of the migrator's session before a statement: exit 2, and the next run applies the revision."""
     schema.ready(project, database)
     ended = schema.happens("before", statement, lambda c: schema.end_session(database, c))
     with ended, pytest.raises(OnlineMigrateError) as failure:
@@ -277,13 +279,13 @@ def test_a_session_that_the_server_ends_is_resumed(
 
 
 def assert_free_or_contracted(database: Database) -> None:
-    """Whatever is left, nobody is locked out."""
+    """Asserts that no session is locked out, whatever state was left."""
     with schema.session(database) as other:
         other.exec_driver_sql("UPDATE volumes SET note = 'written' WHERE id = 1")
 
 
-def test_a_statement_that_fails_leaves_nobody_locked_out(project: Project, database: Database) -> None:
-    """Exit 2; the lock is free; where DDL is transactional nothing is changed; mended, it goes through."""
+def test_failed_statement_releases_locks(project: Project, database: Database) -> None:
+    """Exit 2; the lock is free; with transactional DDL nothing changes; the corrected script is applied."""
     script = next((project.scripts / "contract").glob("*.py"))
     text = script.read_text()
     script.write_text(text.replace('op.drop_column("volumes", "legacy")', 'op.drop_column("volumes", "no")'))
@@ -306,24 +308,24 @@ def test_a_statement_that_fails_leaves_nobody_locked_out(project: Project, datab
     assert schema.journal(database) == []
 
 
-# --- servers where DDL commits by itself ---------------------------------------------------------
+# --- servers where DDL commits implicitly --------------------------------------------------------
 
 
 @pytest.mark.needs("lock_tables")
-def test_a_dropped_trigger_is_put_back_while_nothing_else_is_done(database: Database, tmp_path: Path) -> None:
-    """Killed after DROP TRIGGER; the next run puts it back as it was, in its own sql_mode."""
+def test_dropped_trigger_is_restored_before_refusal(database: Database, tmp_path: Path) -> None:
+    """Killed after DROP TRIGGER; the next run restores the trigger as it was, with its own sql_mode."""
     with schema.volumes(tmp_path / "project", database) as project:
         script = sorted((project.scripts / "expand").glob("*.py"))[-1]
         mode = "    op.execute(\"SET SESSION sql_mode = 'ANSI_QUOTES,PIPES_AS_CONCAT'\")\n"
         script.write_text(script.read_text().replace("    op.execute(", f"{mode}    op.execute(", 1))
-        stubborn = "sa.case((t.c.id == 999, None), else_=1) * sa.cast(t.c.size_gb"
-        project.data("volume_bytes", schema.BACKFILL.replace("sa.cast(t.c.size_gb", stubborn))
+        skips_a_row = "sa.case((t.c.id == 999, None), else_=1) * sa.cast(t.c.size_gb"
+        project.data("volume_bytes", schema.BACKFILL.replace("sa.cast(t.c.size_gb", skips_a_row))
         schema.ready(project, database)
         before = schema.catalog(database)
         assert "ANSI_QUOTES" in before
         assert schema.run(project, "contract", die_at="DROP INDEX").code == -9
         assert schema.triggers(database) == []
-        schema.fill(database, 999, 1000)  # without the trigger, nobody keeps these in step
+        schema.fill(database, 999, 1000)  # without the trigger, new rows are not kept in step
         refused = schema.run(project, "contract")
         assert refused.code == 3, refused.output
         assert "999" in refused.err
@@ -336,8 +338,8 @@ def test_a_dropped_trigger_is_put_back_while_nothing_else_is_done(database: Data
 
 
 @pytest.mark.needs("lock_tables")
-def test_a_dropped_trigger_whose_table_is_gone_stays_away(database: Database, tmp_path: Path) -> None:
-    """Put back, it would make every write of the application fail; the one beside it is put back."""
+def test_dropped_trigger_of_dropped_table_is_not_restored(database: Database, tmp_path: Path) -> None:
+    """Restored, it would make every write of the application fail. The other dropped trigger is restored."""
     audit = "CREATE TRIGGER volumes_audit AFTER INSERT ON volumes FOR EACH ROW "
     contract = schema.executed(["DROP TRIGGER volumes_audit", "DROP TABLE audit"]) + "\n"
     contract += schema.drop_in_step(database.server.product) + 'op.drop_column("volumes", "legacy")\n'
@@ -347,8 +349,8 @@ def test_a_dropped_trigger_whose_table_is_gone_stays_away(database: Database, tm
         assert schema.run(project, "contract", die_at="ALTER TABLE volumes DROP COLUMN").code == -9
         assert schema.triggers(database) == []
         schema.fill(database, 999, 999)
-        stubborn = "sa.case((t.c.id == 999, None), else_=1) * sa.cast(t.c.size_gb"
-        project.data("volume_bytes", schema.BACKFILL.replace("sa.cast(t.c.size_gb", stubborn))
+        skips_a_row = "sa.case((t.c.id == 999, None), else_=1) * sa.cast(t.c.size_gb"
+        project.data("volume_bytes", schema.BACKFILL.replace("sa.cast(t.c.size_gb", skips_a_row))
         refused = schema.run(project, "contract")
         assert refused.code == 3, refused.output
         assert schema.triggers(database) == ["volumes_in_step"]
@@ -362,7 +364,7 @@ def test_a_dropped_trigger_whose_table_is_gone_stays_away(database: Database, tm
     assert [rows[row] for row in (999, 1000)] == [schema.size_of(row) * GIB for row in (999, 1000)]
 
 
-_IN_THE_WAY = {
+_NOT_UNDER_LOCK = {
     "an indexed column": (
         'op.drop_column("volumes", "size_gb")',
         "op.drop_index('ix_volumes_size_gb', 'volumes')",
@@ -370,7 +372,7 @@ _IN_THE_WAY = {
     "an UPDATE": ("op.execute(\"UPDATE volumes SET note = 'x'\")", "data migration"),
     "a DELETE": ('op.execute("DELETE FROM volumes WHERE id > 5")', "data migration"),
     "an INSERT": ('op.execute("INSERT INTO volumes (id) VALUES (5000)")', "data migration"),
-    "many at once": (
+    "a bulk insert": (
         'op.bulk_insert(sa.table("volumes", sa.column("id")), [{"id": 5000}])',
         "data migration",
     ),
@@ -378,12 +380,12 @@ _IN_THE_WAY = {
 
 
 @pytest.mark.needs("lock_tables")
-@pytest.mark.parametrize("name", list(_IN_THE_WAY))
-def test_what_cannot_run_under_the_lock_is_refused_before_anything_is_done(
+@pytest.mark.parametrize("name", list(_NOT_UNDER_LOCK))
+def test_statement_not_allowed_under_lock_is_refused_before_any_change(
     database: Database, tmp_path: Path, name: str
 ) -> None:
-    """Exit 3 with the way out, although the harmless statements before it could have run."""
-    statement, hint = _IN_THE_WAY[name]
+    """Exit 3 with the remedy, although the harmless statements before it could have run."""
+    statement, hint = _NOT_UNDER_LOCK[name]
     first = schema.drop_in_step(database.server.product) + 'op.drop_column("volumes", "legacy")\n'
     with schema.volumes(tmp_path / "project", database, contract=first + statement) as project:
         schema.ready(project, database)
@@ -398,10 +400,10 @@ def test_what_cannot_run_under_the_lock_is_refused_before_anything_is_done(
 
 
 @pytest.mark.needs("lock_tables")
-def test_what_cannot_run_under_the_lock_is_refused_where_a_script_cannot_be_read_before(
+def test_statement_not_allowed_under_lock_is_refused_when_script_is_not_readable_in_advance(
     database: Database, tmp_path: Path
 ) -> None:
-    """It asks the database what to do, so its statements are seen only as they come."""
+    """The script queries the database, so its statements are known only when they are executed."""
     contract = (
         'op.get_bind().execute(sa.text("SELECT count(*) FROM volumes")).scalar()\n'
         "op.execute(\"UPDATE volumes SET note = 'x'\")\n"
@@ -420,10 +422,8 @@ def test_what_cannot_run_under_the_lock_is_refused_where_a_script_cannot_be_read
 
 
 @pytest.mark.needs("lock_tables")
-def test_after_a_section_outside_the_lock_the_rows_are_counted_again(
-    database: Database, tmp_path: Path
-) -> None:
-    """SET NOT NULL runs without the lock; a row slipped in there is found before the next destructive one."""
+def test_rows_are_counted_again_after_section_outside_lock(database: Database, tmp_path: Path) -> None:
+    """SET NOT NULL runs without the lock; a row that becomes pending there is found before the next DROP."""
     product = database.server.product
     contract = (
         schema.drop_in_step(product)
@@ -432,7 +432,7 @@ def test_after_a_section_outside_the_lock_the_rows_are_counted_again(
     )
     with schema.volumes(tmp_path / "project", database, contract=contract) as project:
         schema.ready(project, database)
-        with schema.happens("after", "UNLOCK TABLES", lambda _: unmigrate(database)):
+        with schema.happens("after", "UNLOCK TABLES", lambda _: make_row_pending(database)):
             with pytest.raises(GateClosed):
                 command.contract(project.site())
             assert "legacy" in schema.shape(database)["volumes"]["columns"]
@@ -452,10 +452,10 @@ def test_after_a_section_outside_the_lock_the_rows_are_counted_again(
         'op.drop_constraint("fk_child", "child", type_="foreignkey")',
     ],
 )
-def test_other_destructive_statements_run_under_the_lock(
+def test_destructive_statements_without_rebuild_run_under_lock(
     database: Database, tmp_path: Path, statement: str
 ) -> None:
-    """DROP TABLE, a renamed column and a dropped foreign key are no rebuild."""
+    """DROP TABLE, a renamed column and a dropped foreign key do not rebuild the table."""
     contract = schema.drop_in_step(database.server.product) + statement
     with schema.volumes(tmp_path / "project", database, contract=contract) as project:
         schema.ready(project, database)
@@ -476,8 +476,8 @@ _CONCURRENT = "CREATE INDEX CONCURRENTLY ix_note ON volumes (note)"
 
 
 @pytest.mark.needs("transactional_ddl", "many_writers")
-def test_an_index_is_built_concurrently_and_the_rest_is_locked(database: Database, tmp_path: Path) -> None:
-    """A destructive statement before the block and one after it: both run, the index is there and valid."""
+def test_concurrent_index_build_between_locked_statements(database: Database, tmp_path: Path) -> None:
+    """A destructive statement before the block and one after it: both run, the index exists and is valid."""
     contract = (
         schema.drop_in_step(database.server.product)
         + _BLOCK.format(_CONCURRENT)
@@ -493,12 +493,12 @@ def test_an_index_is_built_concurrently_and_the_rest_is_locked(database: Databas
 
 
 @pytest.mark.needs("transactional_ddl", "many_writers")
-def test_after_an_autocommit_block_the_rows_are_counted_again(database: Database, tmp_path: Path) -> None:
-    """A row slipped in while the index is built is found before the next destructive statement."""
+def test_rows_are_counted_again_after_autocommit_block(database: Database, tmp_path: Path) -> None:
+    """A row that becomes pending while the index is built is found before the next destructive statement."""
     contract = _BLOCK.format(_CONCURRENT) + 'op.drop_column("volumes", "legacy")\n'
     with schema.volumes(tmp_path / "project", database, contract=contract) as project:
         schema.ready(project, database)
-        with schema.happens("before", _CONCURRENT, lambda _: unmigrate(database)):
+        with schema.happens("before", _CONCURRENT, lambda _: make_row_pending(database)):
             with pytest.raises(GateClosed):
                 command.contract(project.site())
             assert "legacy" in schema.shape(database)["volumes"]["columns"]
@@ -509,10 +509,8 @@ def test_after_an_autocommit_block_the_rows_are_counted_again(database: Database
 
 
 @pytest.mark.needs("transactional_ddl", "many_writers")
-def test_a_destructive_statement_in_an_autocommit_block_is_refused(
-    database: Database, tmp_path: Path
-) -> None:
-    """No lock lasts there: exit 3, and nothing is dropped."""
+def test_destructive_statement_in_autocommit_block_is_refused(database: Database, tmp_path: Path) -> None:
+    """No lock lasts across the block: exit 3, and nothing is dropped."""
     contract = _BLOCK.format("ALTER TABLE volumes DROP COLUMN legacy")
     with schema.volumes(tmp_path / "project", database, contract=contract) as project:
         schema.ready(project, database)
@@ -527,9 +525,7 @@ def test_a_destructive_statement_in_an_autocommit_block_is_refused(
 
 @pytest.mark.needs("transactional_ddl", "many_writers")
 @pytest.mark.parametrize("moment", [_CONCURRENT, "DROP TRIGGER", "ALTER TABLE", "UPDATE alembic_version"])
-def test_a_revision_with_an_autocommit_block_is_resumed(
-    database: Database, tmp_path: Path, moment: str
-) -> None:
+def test_revision_with_autocommit_block_is_resumed(database: Database, tmp_path: Path, moment: str) -> None:
     """kill -9 in and after the block: the next run ends with a valid index and without the old column."""
     contract = (
         _BLOCK.format(_CONCURRENT)
@@ -550,8 +546,9 @@ def test_a_revision_with_an_autocommit_block_is_resumed(
 
 
 @pytest.mark.needs("transactional_ddl", "many_writers")
-def test_a_trigger_dropped_before_an_autocommit_block_is_put_back(database: Database, tmp_path: Path) -> None:
-    """The block commits the DROP TRIGGER; killed there, the next run must put it back before it counts."""
+def test_trigger_dropped_before_autocommit_block_is_restored(database: Database, tmp_path: Path) -> None:
+    """The block commits the DROP TRIGGER; after a kill there, the trigger is restored
+    before rows are counted."""
     contract = (
         schema.drop_in_step(database.server.product)
         + _BLOCK.format(_CONCURRENT)
@@ -561,8 +558,8 @@ def test_a_trigger_dropped_before_an_autocommit_block_is_put_back(database: Data
         schema.ready(project, database)
         assert schema.run(project, "contract", die_at=_CONCURRENT).code == -9
         schema.fill(database, 1000, 1000)
-        stubborn = "sa.case((t.c.id == 1000, None), else_=1) * sa.cast(t.c.size_gb"
-        project.data("volume_bytes", schema.BACKFILL.replace("sa.cast(t.c.size_gb", stubborn))
+        skips_a_row = "sa.case((t.c.id == 1000, None), else_=1) * sa.cast(t.c.size_gb"
+        project.data("volume_bytes", schema.BACKFILL.replace("sa.cast(t.c.size_gb", skips_a_row))
         refused = schema.run(project, "contract")
         assert refused.code == 3, refused.output
         assert schema.triggers(database) == ["volumes_in_step"]
@@ -575,8 +572,8 @@ def test_a_trigger_dropped_before_an_autocommit_block_is_put_back(database: Data
 
 
 @pytest.mark.needs("transactional_ddl", "many_writers")
-def test_an_invalid_index_is_not_taken_for_a_built_one(database: Database, tmp_path: Path) -> None:
-    """A unique index fails on duplicates and stays behind, INVALID; once they are gone it is built."""
+def test_invalid_index_is_built_again(database: Database, tmp_path: Path) -> None:
+    """A unique index fails on duplicates and remains INVALID; without the duplicates it is built."""
     unique = "CREATE UNIQUE INDEX CONCURRENTLY ix_note ON volumes (note)"
     with schema.volumes(tmp_path / "project", database) as project:
         project.expand(_BLOCK.format(unique), "e3")
@@ -591,8 +588,8 @@ def test_an_invalid_index_is_not_taken_for_a_built_one(database: Database, tmp_p
 
 
 @pytest.mark.needs("transactional_ddl")
-def test_a_revision_that_raises_in_its_middle_changes_nothing(database: Database, tmp_path: Path) -> None:
-    """DROP COLUMN, then an exception of the script: the column is still there, and so are its values."""
+def test_revision_that_raises_midway_changes_nothing(database: Database, tmp_path: Path) -> None:
+    """DROP COLUMN, then an exception of the script: the column and its values are still there."""
     contract = schema.drop_in_step(database.server.product) + 'op.drop_column("volumes", "legacy")\n'
     contract += 'raise RuntimeError("of the script")'
     with schema.volumes(tmp_path / "project", database, contract=contract) as project:
@@ -604,8 +601,8 @@ def test_a_revision_that_raises_in_its_middle_changes_nothing(database: Database
         assert schema.journal(database) == []
 
 
-def test_a_revision_that_requires_nothing_needs_no_data_migration(database: Database, tmp_path: Path) -> None:
-    """``requires = ()``: the sample's columns go without any row having been looked at."""
+def test_revision_without_requirements_needs_no_data_migration(database: Database, tmp_path: Path) -> None:
+    """``requires = ()``: the columns of the sample are dropped without a check of any row."""
     with schema.volumes(tmp_path / "project", database, contract="pass") as project:
         project.contract('op.drop_column("volumes", "legacy")', "c3", depends_on="e2")
         schema.ready(project, database)
@@ -613,10 +610,10 @@ def test_a_revision_that_requires_nothing_needs_no_data_migration(database: Data
     assert "legacy" not in schema.shape(database)["volumes"]["columns"]
 
 
-# --- what the look reads --------------------------------------------------------------------------
+# --- tables that the final check reads ------------------------------------------------------------
 
 _OTHER_TABLE = {
-    "by its name": """
+    "by name": """
         kept = sa.table("kept", sa.column("volume"))
         PENDING = lambda t: sa.exists().where(kept.c.volume == t.c.id)
     """,
@@ -643,10 +640,10 @@ _OTHER_TABLE = {
 
 
 @pytest.mark.parametrize("name", list(_OTHER_TABLE))
-def test_a_pending_that_reads_other_tables_is_looked_at_under_the_lock(
+def test_final_check_locks_every_table_that_pending_reads(
     project: Project, database: Database, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every table and alias that it reads is locked: a row slipped into the *other* table is found too."""
+    """Every table and alias that it reads is locked: a row inserted into the *other* table is found too."""
     from online_migrate.contract import runner
 
     schema.ready(project, database)
@@ -660,15 +657,15 @@ def test_a_pending_that_reads_other_tables_is_looked_at_under_the_lock(
     )
     assert command.gate(project.site()) == []
     apply = runner.run
-    slip = "INSERT INTO kept (volume) VALUES (7)"
+    make_pending = "INSERT INTO kept (volume) VALUES (7)"
     if name == "itself":
-        slip = "UPDATE volumes SET size_bytes = NULL WHERE id = 7"
+        make_pending = "UPDATE volumes SET size_bytes = NULL WHERE id = 7"
 
-    def slip_and_apply(stepper: object, revision: str) -> None:
-        schema.run_all(database, slip)
+    def commit_row_and_apply(stepper: object, revision: str) -> None:
+        schema.run_all(database, make_pending)
         apply(stepper, revision)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(runner, "run", slip_and_apply)
+    monkeypatch.setattr(runner, "run", commit_row_and_apply)
     before = schema.catalog(database)
     with pytest.raises(GateClosed) as refusal:
         command.contract(project.site())
@@ -680,8 +677,8 @@ def test_a_pending_that_reads_other_tables_is_looked_at_under_the_lock(
 
 
 @pytest.mark.needs("transactional_ddl", "many_writers")
-def test_a_table_in_another_schema_is_locked_there(database: Database, tmp_path: Path) -> None:
-    """The look and the lock are about the table that the data migration names, not its namesake."""
+def test_final_check_locks_table_in_its_own_schema(database: Database, tmp_path: Path) -> None:
+    """The check and the lock apply to the table that the data migration names, not to its namesake."""
     schema.run_all(
         database,
         "CREATE SCHEMA elsewhere",
@@ -704,9 +701,9 @@ def test_a_table_in_another_schema_is_locked_there(database: Database, tmp_path:
         )
         project.apply_expand()
         project.migrate()
-        slip = "INSERT INTO elsewhere.things VALUES (2, 2, NULL)"
-        slipped = schema.happens("before", "LOCK TABLE", lambda _: schema.run_all(database, slip))
-        with slipped, pytest.raises(GateClosed) as refusal:
+        make_pending = "INSERT INTO elsewhere.things VALUES (2, 2, NULL)"
+        committed = schema.happens("before", "LOCK TABLE", lambda _: schema.run_all(database, make_pending))
+        with committed, pytest.raises(GateClosed) as refusal:
             command.contract(project.site())
         assert refusal.value.blockers[0].keys == ("2",)
         project.migrate()
@@ -736,14 +733,14 @@ _AWKWARD_GONE = {
 
 
 @pytest.mark.needs("many_writers")
-def test_a_trigger_is_put_back_to_the_letter(database: Database, tmp_path: Path) -> None:
-    """Percent signs, colons, quotes, semicolons and backslashes in its body are what they were."""
+def test_trigger_body_is_restored_verbatim(database: Database, tmp_path: Path) -> None:
+    """Percent signs, colons, quotes, semicolons and backslashes in the trigger body are unchanged."""
     product = database.server.product
-    gone = schema.executed(_AWKWARD_GONE[product]) + "\n" + schema.drop_in_step(product)
+    drops = schema.executed(_AWKWARD_GONE[product]) + "\n" + schema.drop_in_step(product)
     if database.server.has("transactional_ddl"):
-        gone += _BLOCK.format(_CONCURRENT)
+        drops += _BLOCK.format(_CONCURRENT)
     last = 'op.drop_column("volumes", "legacy")\n'
-    with schema.volumes(tmp_path / "project", database, contract=gone + last) as project:
+    with schema.volumes(tmp_path / "project", database, contract=drops + last) as project:
         schema.ready(project, database)
         schema.run_all(database, *_AWKWARD[product])
         before = schema.catalog(database)
@@ -751,8 +748,8 @@ def test_a_trigger_is_put_back_to_the_letter(database: Database, tmp_path: Path)
         assert schema.run(project, "contract", die_at=moment).code == -9
         assert schema.triggers(database) == []
         schema.fill(database, 1000, 1000)
-        stubborn = "sa.case((t.c.id == 1000, None), else_=1) * sa.cast(t.c.size_gb"
-        project.data("volume_bytes", schema.BACKFILL.replace("sa.cast(t.c.size_gb", stubborn))
+        skips_a_row = "sa.case((t.c.id == 1000, None), else_=1) * sa.cast(t.c.size_gb"
+        project.data("volume_bytes", schema.BACKFILL.replace("sa.cast(t.c.size_gb", skips_a_row))
         refused = schema.run(project, "contract")
         assert refused.code == 3, refused.output
         assert schema.catalog(database) == before
@@ -762,11 +759,12 @@ def test_a_trigger_is_put_back_to_the_letter(database: Database, tmp_path: Path)
         assert schema.triggers(database) == []
 
 
-# --- scripts that end the lock by hand ------------------------------------------------------------
+# --- scripts that release the lock ----------------------------------------------------------------
 
 
-def assert_letting_go_is_refused(database: Database, tmp_path: Path, statement: str) -> None:
-    """A script that ends our transaction or lock, and then drops: refused, the column is still there."""
+def assert_lock_release_is_refused(database: Database, tmp_path: Path, statement: str) -> None:
+    """Asserts that a script that ends the transaction or the lock before a DROP is
+    refused and drops nothing."""
     contract = f"op.execute({statement!r})\nop.drop_column('volumes', 'legacy')\n"
     with schema.volumes(tmp_path / "project", database, contract=contract) as project:
         schema.ready(project, database)
@@ -780,19 +778,17 @@ def assert_letting_go_is_refused(database: Database, tmp_path: Path, statement: 
 
 @pytest.mark.needs("transactional_ddl")
 @pytest.mark.parametrize("statement", ["COMMIT", "END", "ROLLBACK", "commit;"])
-def test_a_script_that_ends_the_transaction_does_not_drop(
-    database: Database, tmp_path: Path, statement: str
-) -> None:
-    """``op.execute("COMMIT")`` before CONCURRENTLY is an old habit: with it the lock is gone, unseen."""
-    assert_letting_go_is_refused(database, tmp_path, statement)
+def test_script_that_ends_transaction_is_refused(database: Database, tmp_path: Path, statement: str) -> None:
+    """``op.execute("COMMIT")`` before CONCURRENTLY is a common habit: it releases the lock silently."""
+    assert_lock_release_is_refused(database, tmp_path, statement)
 
 
 @pytest.mark.needs("lock_tables")
 @pytest.mark.parametrize(
     "statement", ["UNLOCK TABLES", "START TRANSACTION", "BEGIN", "LOCK TABLES alembic_version READ"]
 )
-def test_a_script_that_frees_the_lock_does_not_drop(
+def test_script_that_releases_table_lock_is_refused(
     database: Database, tmp_path: Path, statement: str
 ) -> None:
-    """Each of these frees LOCK TABLES, whatever we believe to hold."""
-    assert_letting_go_is_refused(database, tmp_path, statement)
+    """Each of these releases LOCK TABLES, although the engine believes that it holds the lock."""
+    assert_lock_release_is_refused(database, tmp_path, statement)

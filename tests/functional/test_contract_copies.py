@@ -1,4 +1,4 @@
-"""Where an ALTER copies the table (Alembic's batch mode on SQLite), children and triggers survive it."""
+"""Where an ALTER copies the table (Alembic's batch mode on SQLite), child rows and triggers are kept."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ COPIES = {
 
 @pytest.fixture
 def embedded(tmp_path: Path) -> Iterator[Database]:
-    """A database file, which every connection of the application opens with foreign_keys=ON."""
+    """An SQLite file, which every connection of the application opens with foreign_keys=ON."""
     with schema.embedded().fresh_database(tmp_path) as database:
         yield database
 
 
 @pytest.fixture
 def project(embedded: Database, tmp_path: Path) -> Iterator[Project]:
-    """Two parents with two children each, as an application wrote them."""
+    """Two parents with two children each, written by an application."""
     with Project.create(tmp_path / "project", embedded.url) as project:
         project.expand(PARENTS, "e1")
         project.apply_expand()
@@ -54,18 +54,18 @@ def project(embedded: Database, tmp_path: Path) -> Iterator[Project]:
 
 
 def application(database: Database) -> sqlite3.Connection:
-    """A connection of the application, with the foreign keys on."""
+    """A connection of the application, with foreign keys enabled."""
     connection = sqlite3.connect(str(database.engine.url.database))
     connection.execute("PRAGMA foreign_keys = ON")
     return connection
 
 
-def contracted(project: Project, change: str) -> Run:
+def by_contract(project: Project, change: str) -> Run:
     project.contract(f'with op.batch_alter_table("parents") as batch:\n    {change}', "c1")
     return schema.run(project, "contract")
 
 
-def expanded(project: Project, change: str) -> Run:
+def by_expand(project: Project, change: str) -> Run:
     project.expand(f'with op.batch_alter_table("parents") as batch:\n    {change}', "e2")
     return schema.run(project, "expand")
 
@@ -75,15 +75,15 @@ def by_plain_alembic(project: Project, change: str) -> Run:
     return schema.alembic(project, "upgrade", "expand@head")
 
 
-WAYS = (contracted, expanded, by_plain_alembic)
+WAYS = (by_contract, by_expand, by_plain_alembic)
 
 
 @pytest.mark.parametrize("change", list(COPIES))
 @pytest.mark.parametrize("way", WAYS, ids=[way.__name__ for way in WAYS])
-def test_no_child_disappears_and_the_trigger_works(
+def test_table_copy_keeps_children_and_trigger(
     project: Project, embedded: Database, way: Callable[[Project, str], Run], change: str
 ) -> None:
-    """The parent is dropped and made again, and no ON DELETE CASCADE comes of it."""
+    """The parent table is dropped and created again, without triggering ON DELETE CASCADE."""
     ran = way(project, COPIES[change])
     assert ran.code == 0, ran.output
     assert schema.query_all(embedded, "SELECT id, name FROM parents") == [(1, "one"), (2, "two")]
@@ -102,18 +102,18 @@ def test_no_child_disappears_and_the_trigger_works(
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
 
 
-def test_the_veto_keeps_plain_alembic_from_a_copying_contract(project: Project, embedded: Database) -> None:
-    """``alembic upgrade heads`` does not even begin."""
+def test_plain_alembic_cannot_apply_copying_contract(project: Project, embedded: Database) -> None:
+    """``alembic upgrade heads`` does not even start."""
     project.contract('with op.batch_alter_table("parents") as batch:\n    batch.drop_column("old")', "c1")
     assert schema.alembic(project, "upgrade", "heads").code != 0
     assert "old" in schema.shape(embedded)["parents"]["columns"]
 
 
 @pytest.mark.parametrize("way", WAYS, ids=[way.__name__ for way in WAYS])
-def test_rows_that_would_be_left_without_a_parent_are_refused(
+def test_revision_that_orphans_rows_is_refused(
     project: Project, embedded: Database, way: Callable[[Project, str], Run]
 ) -> None:
-    """A revision after which a foreign key points nowhere: refused, and nothing is changed."""
+    """A revision that leaves orphaned rows: refused, and nothing is changed."""
     before = schema.catalog(embedded)
     refused = way(project, 'op.execute("DELETE FROM parents WHERE id = 2")')
     assert refused.code in (2, 3, 255), refused.output
@@ -123,14 +123,14 @@ def test_rows_that_would_be_left_without_a_parent_are_refused(
     assert (schema.catalog(embedded), schema.version_rows(embedded)) == (before, ["e1"])
 
 
-def test_an_orphan_of_before_is_no_hindrance(project: Project, embedded: Database) -> None:
-    """Only what the revision itself would orphan is refused."""
+def test_existing_orphan_does_not_refuse_contract(project: Project, embedded: Database) -> None:
+    """Only rows that the revision itself would orphan are a reason to refuse."""
     with sqlite3.connect(str(embedded.engine.url.database)) as connection:
         connection.execute("INSERT INTO children VALUES (99, 99)")
-    assert contracted(project, COPIES["nullability"]).code == 0
+    assert by_contract(project, COPIES["nullability"]).code == 0
 
 
-def test_a_dropped_column_comes_back_when_the_revision_fails(project: Project, embedded: Database) -> None:
+def test_dropped_column_is_restored_when_revision_fails(project: Project, embedded: Database) -> None:
     """pysqlite's own transactions would have committed the DROP COLUMN."""
     project.contract('op.drop_column("parents", "old")\nraise RuntimeError("later")', "c1")
     failed = schema.run(project, "contract")
@@ -140,8 +140,9 @@ def test_a_dropped_column_comes_back_when_the_revision_fails(project: Project, e
 
 
 @pytest.mark.parametrize("moment", range(1, 14))
-def test_a_copy_killed_anywhere_loses_nothing(project: Project, embedded: Database, moment: int) -> None:
-    """kill -9 at any statement of the copy: children, parents and trigger are there, and it goes on."""
+def test_table_copy_killed_at_any_statement(project: Project, embedded: Database, moment: int) -> None:
+    """kill -9 at any statement of the copy: children, parents and trigger exist, and
+    the next run succeeds."""
     project.contract(f'with op.batch_alter_table("parents") as batch:\n    {COPIES["several"]}', "c1")
     killed = schema.run(project, "contract", die_at=moment)
     assert killed.code in (-9, 0), killed.output

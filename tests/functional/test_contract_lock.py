@@ -18,20 +18,20 @@ from tests.support.project import Project
 from tests.support.schema import GIB
 
 MARK = "op.execute(\"SELECT 'now'\")\n"
-"""The moment in a script at which another session tries to make a row pending."""
-_IMPATIENT = {
+"""The point in a script at which another session tries to make a row pending."""
+_SHORT_LOCK_TIMEOUT = {
     "sqlite": "PRAGMA busy_timeout = 200",
     "postgresql": "SET lock_timeout = '200ms'",
 }
 
 
-def try_to_unmigrate(database: Database) -> bool:
-    """Makes row 7 pending, if its table is not locked; says whether it did."""
-    impatience = _IMPATIENT.get(
+def try_to_make_row_pending(database: Database) -> bool:
+    """Makes row 7 pending, if its table is not locked. Returns whether it did."""
+    lock_timeout = _SHORT_LOCK_TIMEOUT.get(
         database.server.product, "SET SESSION lock_wait_timeout = 1, innodb_lock_wait_timeout = 1"
     )
     with schema.session(database) as other:
-        other.exec_driver_sql(impatience)
+        other.exec_driver_sql(lock_timeout)
         try:
             other.exec_driver_sql("UPDATE volumes SET size_bytes = NULL WHERE id = 7")
             other.commit()
@@ -41,7 +41,7 @@ def try_to_unmigrate(database: Database) -> bool:
 
 
 def drop(product: str) -> str:
-    """The lines that take away what the sample's data migration reads."""
+    """The lines that drop what the sample's data migration reads."""
     lines = 'op.drop_index("ix_volumes_size_gb", "volumes")\nop.drop_column("volumes", "size_gb")\n'
     return schema.drop_in_step(product) + lines
 
@@ -55,7 +55,7 @@ def contracting(database: Database, folder: Path, script: str) -> Iterator[Proje
 
 
 def assert_nothing_lost(database: Database, error: OnlineMigrateError | None, *, unmigrated: bool) -> None:
-    """Refused, and the old column is there; or applied, and no row was pending when it went."""
+    """Asserts that contract was refused and the old column exists, or was applied without a pending row."""
     if error is not None:
         assert error.exit_code == 3, error
         assert error.hint
@@ -69,11 +69,13 @@ def assert_nothing_lost(database: Database, error: OnlineMigrateError | None, *,
     assert rows == {row: schema.size_of(row) * GIB for row in range(1, 21)}
 
 
-def contract_meanwhile(project: Project, database: Database) -> OnlineMigrateError | None:
-    """Runs contract; at the mark of its script another session makes row 7 pending, if it can."""
+def contract_with_concurrent_write(project: Project, database: Database) -> OnlineMigrateError | None:
+    """Runs contract. At the mark in its script another session makes row 7 pending, if it can."""
     unmigrated: list[bool] = []
     error: OnlineMigrateError | None = None
-    with schema.happens("before", "SELECT 'now'", lambda _: unmigrated.append(try_to_unmigrate(database))):
+    with schema.happens(
+        "before", "SELECT 'now'", lambda _: unmigrated.append(try_to_make_row_pending(database))
+    ):
         try:
             command.contract(project.site())
         except OnlineMigrateError as refusal:
@@ -82,8 +84,8 @@ def contract_meanwhile(project: Project, database: Database) -> OnlineMigrateErr
     return error
 
 
-def ends_contracted(project: Project, database: Database, script: str) -> None:
-    """Once the script is rewritten, and the rows are migrated, contract goes through."""
+def assert_contracts_after_rewrite(project: Project, database: Database, script: str) -> None:
+    """Asserts that contract is applied after the script is rewritten and the rows are migrated."""
     [path] = (project.scripts / "contract").glob("*.py")
     head, _, _ = path.read_text().partition("def upgrade():\n")
     path.write_text(f"{head}def upgrade():\n{textwrap.indent(script, '    ')}")
@@ -94,7 +96,7 @@ def ends_contracted(project: Project, database: Database, script: str) -> None:
     assert schema.journal(database) == []
 
 
-_LETTING_GO = {
+_RELEASES = {
     "commit": "op.get_bind().commit()",
     "rollback": "op.get_bind().rollback()",
     "an autocommit block": """
@@ -103,7 +105,7 @@ _LETTING_GO = {
     """,
 }
 _SAVEPOINTS = {
-    "a savepoint in which the lock was taken": """
+    "a savepoint that acquired the lock": """
         op.get_bind().commit()
         savepoint = op.get_bind().begin_nested()
         op.execute("ALTER TABLE volumes ADD COLUMN extra INTEGER")
@@ -119,31 +121,29 @@ _SAVEPOINTS = {
 }
 
 
-@pytest.mark.parametrize("name", list(_LETTING_GO))
-def test_a_lock_that_was_lost_is_taken_again_before_the_next_statement(
-    database: Database, tmp_path: Path, name: str
-) -> None:
-    """The rows are looked at again under it: one that became pending meanwhile is found."""
-    looks_again(database, tmp_path, _LETTING_GO[name])
+@pytest.mark.parametrize("name", list(_RELEASES))
+def test_lost_lock_is_reacquired_before_next_statement(database: Database, tmp_path: Path, name: str) -> None:
+    """The rows are checked again under the new lock: one that became pending in between is found."""
+    contract_after_release(database, tmp_path, _RELEASES[name])
 
 
 @pytest.mark.needs("transactional_ddl")
 @pytest.mark.parametrize("name", list(_SAVEPOINTS))
-def test_a_lock_that_was_rolled_back_is_taken_again(database: Database, tmp_path: Path, name: str) -> None:
-    """PostgreSQL frees what was locked inside of a savepoint when that is rolled back."""
-    looks_again(database, tmp_path, _SAVEPOINTS[name])
+def test_rolled_back_lock_is_reacquired(database: Database, tmp_path: Path, name: str) -> None:
+    """PostgreSQL releases locks acquired inside of a savepoint when it is rolled back."""
+    contract_after_release(database, tmp_path, _SAVEPOINTS[name])
 
 
-def looks_again(database: Database, tmp_path: Path, letting_go: str) -> None:
-    """Contracts, with a moment between *letting_go* and the destructive statements."""
-    script = textwrap.dedent(letting_go) + "\n" + MARK + drop(database.server.product)
+def contract_after_release(database: Database, tmp_path: Path, release: str) -> None:
+    """Runs contract, with the mark between *release* and the destructive statements."""
+    script = textwrap.dedent(release) + "\n" + MARK + drop(database.server.product)
     with contracting(database, tmp_path, script) as project:
-        contract_meanwhile(project, database)
+        contract_with_concurrent_write(project, database)
         if "size_gb" in schema.shape(database)["volumes"]["columns"]:
-            ends_contracted(project, database, drop(database.server.product))
+            assert_contracts_after_rewrite(project, database, drop(database.server.product))
 
 
-_ANOTHER_WAY = {
+_BYPASSES = {
     "a raw cursor's COMMIT": 'op.get_bind().connection.cursor().execute("COMMIT")\n',
     "a raw cursor's ROLLBACK": 'op.get_bind().connection.cursor().execute("ROLLBACK")\n',
     "the driver connection's commit": "op.get_bind().connection.driver_connection.commit()\n",
@@ -166,18 +166,16 @@ _ANOTHER_WAY = {
         'with op.get_bind().engine.connect() as other:\n    other.exec_driver_sql("SELECT 1").all()\n'
     ),
     "a raw connection of the pool": "op.get_bind().engine.raw_connection().close()\n",
-    "an engine of its own": "sa.create_engine(op.get_bind().engine.url).connect().close()\n",
-    "the driver": "op.get_bind().dialect.loaded_dbapi.connect()\n",
+    "a second engine": "sa.create_engine(op.get_bind().engine.url).connect().close()\n",
+    "a second driver connection": "op.get_bind().dialect.loaded_dbapi.connect()\n",
     "a connection that is replaced": "op.get_bind().invalidate()\nop.get_bind().rollback()\n",
 }
 
 
-@pytest.mark.parametrize("name", list(_ANOTHER_WAY))
-def test_what_goes_past_the_lock_is_refused(database: Database, tmp_path: Path, name: str) -> None:
-    """Exit 3 with a way out, nothing is dropped; without that line it goes through."""
-    with contracting(
-        database, tmp_path, _ANOTHER_WAY[name] + MARK + drop(database.server.product)
-    ) as project:
+@pytest.mark.parametrize("name", list(_BYPASSES))
+def test_statement_that_bypasses_lock_is_refused(database: Database, tmp_path: Path, name: str) -> None:
+    """Exit 3 with a hint, nothing is dropped; without that line contract is applied."""
+    with contracting(database, tmp_path, _BYPASSES[name] + MARK + drop(database.server.product)) as project:
         before = schema.catalog(database)
         with pytest.raises(OnlineMigrateError) as refusal:
             command.contract(project.site())
@@ -185,25 +183,23 @@ def test_what_goes_past_the_lock_is_refused(database: Database, tmp_path: Path, 
         assert refusal.value.hint
         assert schema.catalog(database) == before
         assert schema.journal(database) == []
-        ends_contracted(project, database, drop(database.server.product))
+        assert_contracts_after_rewrite(project, database, drop(database.server.product))
 
 
 @pytest.mark.parametrize("name", ["a raw cursor's COMMIT", "a second connection"])
-def test_a_refusal_that_the_script_catches_is_no_success(
-    database: Database, tmp_path: Path, name: str
-) -> None:
+def test_refusal_caught_by_script_still_fails_revision(database: Database, tmp_path: Path, name: str) -> None:
     """``except Exception: pass`` around it does not make the revision applied."""
-    script = f"try:\n{textwrap.indent(_ANOTHER_WAY[name], '    ')}except Exception:\n    pass\n"
+    script = f"try:\n{textwrap.indent(_BYPASSES[name], '    ')}except Exception:\n    pass\n"
     with contracting(database, tmp_path, script) as project:
         with pytest.raises(OnlineMigrateError) as refusal:
             command.contract(project.site())
         assert refusal.value.exit_code == 3, refusal.value
         assert schema.version_rows(database) == ["e2"]
-        ends_contracted(project, database, drop(database.server.product))
+        assert_contracts_after_rewrite(project, database, drop(database.server.product))
 
 
-def test_a_connection_opened_before_the_script_is_refused(database: Database, tmp_path: Path) -> None:
-    """A module of the project may hold one: its statements would bypass the lock and the journal."""
+def test_connection_opened_by_module_is_refused(database: Database, tmp_path: Path) -> None:
+    """A module of the project may hold a connection: its statements would bypass the lock and the journal."""
     script = "other.exec_driver_sql('SELECT 1')\n" + MARK + drop(database.server.product)
     with contracting(database, tmp_path, script) as project:
         [path] = (project.scripts / "contract").glob("*.py")
@@ -215,7 +211,7 @@ def test_a_connection_opened_before_the_script_is_refused(database: Database, tm
         assert "size_gb" in schema.shape(database)["volumes"]["columns"]
 
 
-def test_a_script_that_reads_on_its_own_connection_is_let_through(database: Database, tmp_path: Path) -> None:
+def test_script_that_reads_on_bind_is_allowed(database: Database, tmp_path: Path) -> None:
     """Inspection, a query and a savepoint on ``op.get_bind()`` are no reason to refuse."""
     script = """
         assert "size_gb" in [c["name"] for c in sa.inspect(op.get_bind()).get_columns("volumes")]
@@ -228,12 +224,12 @@ def test_a_script_that_reads_on_its_own_connection_is_let_through(database: Data
 
 
 @pytest.mark.needs("transactional_ddl")
-def test_rows_that_the_script_itself_makes_pending_are_found(database: Database, tmp_path: Path) -> None:
-    """An UPDATE of the script is followed by another look before the next destructive statement."""
+def test_rows_made_pending_by_script_are_found(database: Database, tmp_path: Path) -> None:
+    """An UPDATE of the script is followed by another check before the next destructive statement."""
     script = 'op.execute("UPDATE volumes SET size_bytes = NULL WHERE id = 7")\n'
     with contracting(database, tmp_path, script + drop(database.server.product)) as project:
         with pytest.raises(OnlineMigrateError) as refusal:
             command.contract(project.site())
         assert refusal.value.exit_code == 3
         assert "size_gb" in schema.shape(database)["volumes"]["columns"]
-        ends_contracted(project, database, drop(database.server.product))
+        assert_contracts_after_rewrite(project, database, drop(database.server.product))

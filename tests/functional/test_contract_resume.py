@@ -1,4 +1,4 @@
-"""contract: a revision that removes the columns of its data migrations one by one can be stopped anywhere."""
+"""contract: a revision that drops the columns of its data migrations one by one is resumable anywhere."""
 
 from __future__ import annotations
 
@@ -60,30 +60,32 @@ _NOT_NULL = """
     with op.batch_alter_table("pairs") as batch:
         batch.alter_column("na", existing_type=sa.Integer(), nullable=False)
 """
-_APART = {
+_END_OF_TRANSACTION = {
     "sqlite": 'with op.get_context().autocommit_block():\n    op.execute("SELECT 1")\n',
     "postgresql": (
         "with op.get_context().autocommit_block():\n"
         '    op.execute("CREATE INDEX CONCURRENTLY ix_nb ON pairs (nb)")\n'
     ),
 }
-"""What ends the transaction, and with it the lock, where a revision would be one transaction."""
+"""Ends the transaction, and with it the lock, where a revision would be one transaction."""
 
 
 def parts(product: str) -> list[str]:
     """The script, in parts between which it can be stopped."""
-    apart = _APART.get(product, "")
+    separator = _END_OF_TRANSACTION.get(product, "")
     return [
         'op.drop_column("pairs", "a")\n',
-        apart,
+        separator,
         textwrap.dedent(_NOT_NULL),
         'op.drop_column("pairs", "b")\n',
     ]
 
 
 @contextlib.contextmanager
-def life(server: Server, folder: Path, number: int, form: str) -> Iterator[tuple[Project, Database]]:
-    """A database of its own, ready for contract."""
+def prepared_project(
+    server: Server, folder: Path, number: int, form: str
+) -> Iterator[tuple[Project, Database]]:
+    """A new database, ready for contract."""
     with (
         server.fresh_database(folder, "resume") as database,
         Project.create(folder / f"project{number}", database.url, lock_attempts=20) as project,
@@ -100,8 +102,8 @@ def life(server: Server, folder: Path, number: int, form: str) -> Iterator[tuple
         yield project, database
 
 
-def write_as_before(database: Database) -> None:
-    """What the old version does meanwhile: it changes a row of each column that is still there."""
+def write_as_old_version(database: Database) -> None:
+    """Writes as the old version does: changes a row of each column that still exists."""
     columns = schema.shape(database)["pairs"]["columns"]
     if "a" in columns:
         schema.run_all(database, "UPDATE pairs SET a = 1003, na = NULL WHERE id = 3")
@@ -118,20 +120,20 @@ def expected(*, changed_a: bool, changed_b: bool) -> list[tuple[int, int, int]]:
     return [(row[0], row[1], row[2]) for row in rows.values()]
 
 
-def goes_on(project: Project, database: Database, where: str) -> None:
-    """Rows become pending; ``contract`` again, after ``migrate`` where it asks for that, ends contracted."""
+def assert_resumes(project: Project, database: Database, where: str) -> None:
+    """Rows become pending; the next ``contract``, after ``migrate`` if the gate requires it, is applied."""
     before = schema.shape(database)["pairs"]["columns"]
-    write_as_before(database)
+    write_as_old_version(database)
     try:
         command.contract(project.site())
     except GateClosed as closed:
-        # What is wrong is a row, and is removed by the command that the blocker names.
+        # The blocker is a row, and is resolved by the command that the blocker names.
         project.migrate(*{blocker.object for blocker in closed.blockers if blocker.id == "pending-rows"})
         command.contract(project.site())
-    ends_right(database, expected(changed_a="a" in before, changed_b="b" in before), where)
+    assert_contracted(database, expected(changed_a="a" in before, changed_b="b" in before), where)
 
 
-def ends_right(database: Database, rows: list[tuple[int, int, int]], where: str) -> None:
+def assert_contracted(database: Database, rows: list[tuple[int, int, int]], where: str) -> None:
     columns = schema.shape(database)["pairs"]["columns"]
     assert set(columns) == {"id", "na", "nb"}, where
     assert columns["na"][1] is False, where
@@ -141,16 +143,16 @@ def ends_right(database: Database, rows: list[tuple[int, int, int]], where: str)
 
 
 class Stopped(BaseException):
-    """The process is at its end: not an error that anything but its end may handle."""
+    """Simulates the end of the process: no handler of errors may catch it."""
 
 
 class Failing(RuntimeError):
-    """An error that is no server's; where DDL is transactional it leaves what a kill leaves."""
+    """An error that no server raised; where DDL is transactional it leaves the same state as a kill."""
 
 
 @contextlib.contextmanager
-def stopping(at: int | None, error: type[BaseException] = Stopped) -> Iterator[list[str]]:
-    """Inside the block, what is sent is listed, mere reads left out; *at* (from 1) is not sent any more."""
+def statements_sent(at: int | None, error: type[BaseException] = Stopped) -> Iterator[list[str]]:
+    """Lists the statements sent inside the block, except reads; number *at* (from 1) is not sent."""
     sent: list[str] = []
 
     def send(statement: str) -> None:
@@ -176,47 +178,41 @@ def stopping(at: int | None, error: type[BaseException] = Stopped) -> Iterator[l
 
 @pytest.mark.timeout(1200)
 @_EACH_FORM
-def test_a_contract_that_removes_what_it_verified_can_be_stopped_anywhere(
-    server: Server, tmp_path: Path, form: str
-) -> None:
-    """What is gone counts as verified; what is left is migrated and looked at again."""
-    with life(server, tmp_path, 0, form) as (project, database):
-        with stopping(None) as sent:
+def test_contract_stopped_at_any_statement_is_resumed(server: Server, tmp_path: Path, form: str) -> None:
+    """Removed columns count as verified; the others are migrated and checked again."""
+    with prepared_project(server, tmp_path, 0, form) as (project, database):
+        with statements_sent(None) as sent:
             command.contract(project.site())
-        ends_right(database, expected(changed_a=False, changed_b=False), "undisturbed")
+        assert_contracted(database, expected(changed_a=False, changed_b=False), "undisturbed")
     for at in moments(sent, every=False, transactional=False):
         where = f"stopped before statement {at}: {sent[at - 1]}"
-        with life(server, tmp_path, at, form) as (project, database):
+        with prepared_project(server, tmp_path, at, form) as (project, database):
             error = Failing if server.has("transactional_ddl") else Stopped
-            with stopping(at, error), pytest.raises((error, OnlineMigrateError)):
+            with statements_sent(at, error), pytest.raises((error, OnlineMigrateError)):
                 command.contract(project.site())
-            goes_on(project, database, where)
+            assert_resumes(project, database, where)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("form", list(FORMS))
-def test_a_contract_that_removes_what_it_verified_can_be_killed_anywhere(
-    server: Server, tmp_path: Path, form: str
-) -> None:
-    """The same by kill -9, at every statement that reaches the driver."""
-    with life(server, tmp_path, 0, form) as (project, database):
-        undisturbed = schema.run(project, "contract")
-        assert undisturbed.code == 0, undisturbed.output
-    for at, statement in enumerate(undisturbed.statements, start=1):
-        with life(server, tmp_path, at, form) as (project, database):
+def test_contract_killed_at_any_statement_is_resumed(server: Server, tmp_path: Path, form: str) -> None:
+    """The same with kill -9, at every statement that reaches the driver."""
+    with prepared_project(server, tmp_path, 0, form) as (project, database):
+        reference = schema.run(project, "contract")
+        assert reference.code == 0, reference.output
+    for at, statement in enumerate(reference.statements, start=1):
+        with prepared_project(server, tmp_path, at, form) as (project, database):
             killed = schema.run(project, "contract", die_at=at)
             assert killed.code == -9, killed.output
-            goes_on(project, database, f"killed before statement {at}: {statement}")
+            assert_resumes(project, database, f"killed before statement {at}: {statement}")
 
 
 @_EACH_FORM
-def test_a_contract_that_removes_what_it_verified_can_fail_anywhere(
-    server: Server, tmp_path: Path, form: str
-) -> None:
-    """An exception of the script between two statements; without it the next run ends contracted."""
+def test_contract_with_script_error_anywhere_is_resumed(server: Server, tmp_path: Path, form: str) -> None:
+    """An exception of the script between two statements; without it the next run is applied."""
     for position in range(1, len(parts(server.product)) + 1):
-        with life(server, tmp_path, position, form) as (project, database):
+        with prepared_project(server, tmp_path, position, form) as (project, database):
             [path] = (project.scripts / "contract").glob("*.py")
             text = path.read_text()
             lines = parts(server.product)
@@ -227,17 +223,15 @@ def test_a_contract_that_removes_what_it_verified_can_fail_anywhere(
                 command.contract(project.site())
             assert failure.value.exit_code == 2, failure.value
             path.write_text(text)
-            goes_on(project, database, f"an exception after part {position}")
+            assert_resumes(project, database, f"an exception after part {position}")
 
 
-def test_an_expression_that_is_broken_meanwhile_does_not_count_as_verified(
-    server: Server, tmp_path: Path
-) -> None:
-    """Its column is still there: refused, and nothing more is removed."""
-    with life(server, tmp_path, 0, "a sa.Table") as (project, database):
+def test_invalid_expression_does_not_count_as_verified(server: Server, tmp_path: Path) -> None:
+    """Its column still exists: refused, and nothing more is removed."""
+    with prepared_project(server, tmp_path, 0, "a sa.Table") as (project, database):
         last = "ALTER TABLE pairs DROP COLUMN b"
         assert schema.run(project, "contract", die_at=last).code == -9
-        write_as_before(database)
+        write_as_old_version(database)
         project.data("pairs", FORMS["a name"].replace("t.c.nb.is_(None)", "t.c.bn.is_(None)"))
         refused = schema.run(project, "contract")
         assert refused.code == 3, refused.output
@@ -248,9 +242,9 @@ def test_an_expression_that_is_broken_meanwhile_does_not_count_as_verified(
         assert schema.run(project, "contract").code == 0
 
 
-def test_a_later_revision_may_require_what_an_earlier_one_removed(server: Server, tmp_path: Path) -> None:
-    """The verification of the earlier one counts, also for a declared table."""
-    with life(server, tmp_path, 0, "a sa.Table") as (project, database):
+def test_later_revision_may_require_removed_columns(server: Server, tmp_path: Path) -> None:
+    """The verification of the earlier revision counts, also for a declared table."""
+    with prepared_project(server, tmp_path, 0, "a sa.Table") as (project, database):
         project.contract("pass", "c2", requires=("first", "second"))
         assert command.contract(project.site(), "c1").revisions == ("c1",)
         assert command.gate(project.site()) == []
@@ -258,11 +252,12 @@ def test_a_later_revision_may_require_what_an_earlier_one_removed(server: Server
         assert schema.version_rows(database) == ["c2"]
 
 
-def test_the_gate_of_a_half_applied_revision_names_what_is_left(server: Server, tmp_path: Path) -> None:
-    """A row of the second is pending, the first is gone: one blocker, which ``migrate second`` removes."""
-    with life(server, tmp_path, 0, "a sa.Table") as (project, database):
+def test_gate_of_half_applied_revision(server: Server, tmp_path: Path) -> None:
+    """A row of the second is pending, the first is removed: one blocker, which
+    ``migrate second`` resolves."""
+    with prepared_project(server, tmp_path, 0, "a sa.Table") as (project, database):
         assert schema.run(project, "contract", die_at="ALTER TABLE pairs DROP COLUMN b").code == -9
-        write_as_before(database)
+        write_as_old_version(database)
         assert "a" not in schema.shape(database)["pairs"]["columns"]
         [blocker] = command.gate(project.site())
         assert (blocker.id, blocker.object) == ("pending-rows", "second")
@@ -270,4 +265,4 @@ def test_the_gate_of_a_half_applied_revision_names_what_is_left(server: Server, 
         assert outcomes == {"first": Outcome.CONTRACTED, "second": Outcome.COMPLETE}
         assert command.gate(project.site()) == []
         assert command.contract(project.site()).revisions == ("c1",)
-        ends_right(database, expected(changed_a=False, changed_b=True), "half applied")
+        assert_contracted(database, expected(changed_a=False, changed_b=True), "half applied")

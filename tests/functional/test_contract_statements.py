@@ -1,4 +1,4 @@
-"""contract: statements that take data away without the words for it do not run where a row may be pending."""
+"""contract: statements that remove data implicitly do not run where a row may be pending."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ CONCURRENT = "CREATE INDEX CONCURRENTLY ix_note ON volumes (note)"
 WIDEN = "op.execute('ALTER TABLE volumes MODIFY note VARCHAR(41)')\n"
 
 
-def unmigrate(database: Database) -> None:
-    """What an old writer can do at any moment: row 7 needs the old shape."""
+def make_pending(database: Database) -> None:
+    """Makes row 7 pending, as a writer of the old application version can at any moment."""
     schema.run_all(database, "UPDATE volumes SET size_bytes = NULL WHERE id = 7")
 
 
 @contextlib.contextmanager
-def slips_in(database: Database, moment: str, beginning: str) -> Iterator[None]:
-    """Row 7 becomes pending "before" or "after" the first statement that begins so, if one comes."""
-    came: list[str] = []
+def row_becomes_pending(database: Database, moment: str, beginning: str) -> Iterator[None]:
+    """Makes row 7 pending "before" or "after" the first statement, if any, that starts with *beginning*."""
+    matched: list[str] = []
 
     def listen(connection: Connection, cursor: object, statement: str, *_: object) -> None:
-        if not came and " ".join(statement.split()).startswith(beginning):
-            came.append(statement)
-            unmigrate(database)
+        if not matched and " ".join(statement.split()).startswith(beginning):
+            matched.append(statement)
+            make_pending(database)
 
     event.listen(Engine, f"{moment}_cursor_execute", listen)
     try:
@@ -52,12 +52,12 @@ def rewrite(project: Project, upgrade: str) -> None:
 
 
 def state_of(database: Database) -> tuple[object, ...]:
-    """The schema without the version, and each old value of each row."""
+    """The schema without the version, and the old values of each row."""
     rows = schema.query_all(database, "SELECT id, size_gb, legacy, note FROM volumes ORDER BY id")
     return (schema.catalog(database), rows)
 
 
-# --- MySQL and MariaDB: what cannot run under LOCK TABLES, or says nothing about what it does ------
+# --- MySQL and MariaDB: statements not possible under LOCK TABLES, or with unknown effects ---------
 
 PARTITIONED = (
     "ALTER TABLE volumes ADD price DECIMAL(10, 2) NOT NULL DEFAULT 1.55",
@@ -70,7 +70,7 @@ PARTITIONED = (
     "BEGIN DELETE FROM volumes WHERE id = 7; RETURN 1; END",
     "CREATE VIEW seen AS SELECT id FROM volumes",
 )
-REFUSED_OUTRIGHT = (
+REFUSED = (
     "ALTER TABLE volumes TRUNCATE PARTITION p0",
     "ALTER TABLE volumes EXCHANGE PARTITION p0 WITH TABLE plain",
     "ALTER TABLE volumes ENGINE=BLACKHOLE",
@@ -97,7 +97,7 @@ REFUSED_OUTRIGHT = (
 
 
 @pytest.mark.needs("lock_tables")
-def test_what_is_not_known_to_be_safe_is_refused_before_anything_is_done(
+def test_statement_not_known_to_be_safe_is_refused_before_any_change(
     database: Database, tmp_path: Path
 ) -> None:
     """Exit 3 with a reason and a hint, and not even the harmless statement before it was sent."""
@@ -107,11 +107,11 @@ def test_what_is_not_known_to_be_safe_is_refused_before_anything_is_done(
         schema.run_all(database, *PARTITIONED, f"CREATE DATABASE {other}")
         try:
             before = state_of(database)
-            for statement in REFUSED_OUTRIGHT:
+            for statement in REFUSED:
                 text = statement.format(other=other)
                 rewrite(project, f"{WIDEN}op.execute({text!r})\n")
-                slipped = slips_in(database, "after", "UNLOCK TABLES")
-                with slipped, pytest.raises(OnlineMigrateError) as refusal:
+                committed = row_becomes_pending(database, "after", "UNLOCK TABLES")
+                with committed, pytest.raises(OnlineMigrateError) as refusal:
                     command.contract(project.site())
                 assert refusal.value.exit_code == 3, statement
                 assert refusal.value.hint, statement
@@ -122,7 +122,7 @@ def test_what_is_not_known_to_be_safe_is_refused_before_anything_is_done(
             schema.run_all(database, f"DROP DATABASE IF EXISTS {other}")
 
 
-LOOKED_AT_AGAIN = (
+CHECKED_UNDER_LOCK = (
     "ALTER TABLE volumes DROP PARTITION p0",
     "# it goes\nALTER TABLE volumes DROP COLUMN legacy",
     "ALTER TABLE volumes DROP COLUMN legacy -- it goes",
@@ -132,21 +132,21 @@ LOOKED_AT_AGAIN = (
 
 
 @pytest.mark.needs("lock_tables")
-def test_what_takes_away_runs_only_after_a_look_under_the_lock(database: Database, tmp_path: Path) -> None:
-    """A row that became pending while the lock was not held is found; without one the statement runs."""
+def test_statement_that_removes_data_runs_after_check_under_lock(database: Database, tmp_path: Path) -> None:
+    """A row that became pending without the lock is found; without such a row the statement runs."""
     with schema.volumes(tmp_path / "project", database) as project:
         schema.ready(project, database)
         schema.run_all(database, *PARTITIONED[:2])
-        for length, statement in enumerate(LOOKED_AT_AGAIN, 41):
-            # A statement that an earlier run did is not sent again.
+        for length, statement in enumerate(CHECKED_UNDER_LOCK, 41):
+            # A statement that an earlier run has executed is not sent again.
             widen = WIDEN.replace("41", str(length))
             rewrite(project, f"{widen}op.execute({statement!r})\n")
-            with slips_in(database, "after", "UNLOCK TABLES"), pytest.raises(GateClosed):
+            with row_becomes_pending(database, "after", "UNLOCK TABLES"), pytest.raises(GateClosed):
                 command.contract(project.site())
             rows = dict(schema.query_all(database, "SELECT id, legacy FROM volumes"))
             assert 7 in rows, statement
             project.migrate()
-        rewrite(project, f"op.execute({LOOKED_AT_AGAIN[0]!r})\nop.execute({LOOKED_AT_AGAIN[1]!r})\n")
+        rewrite(project, f"op.execute({CHECKED_UNDER_LOCK[0]!r})\nop.execute({CHECKED_UNDER_LOCK[1]!r})\n")
         assert command.contract(project.site()).revisions == ("c2",)
     assert "legacy" not in schema.shape(database)["volumes"]["columns"]
     assert schema.query_all(database, "SELECT min(id) FROM volumes") == [(10,)]
@@ -156,14 +156,14 @@ def test_what_takes_away_runs_only_after_a_look_under_the_lock(database: Databas
 @pytest.mark.parametrize(
     "change", ["MODIFY price INT", "CHANGE price price INT # shorter", "MODIFY note INT"]
 )
-def test_values_are_not_converted_without_the_lock(database: Database, tmp_path: Path, change: str) -> None:
-    """DECIMAL to INT rounds: the server is asked to convert nothing, and refuses."""
+def test_value_conversion_without_lock_is_refused(database: Database, tmp_path: Path, change: str) -> None:
+    """DECIMAL to INT rounds: the server is asked to convert no value, and refuses."""
     script = f"op.execute('ALTER TABLE volumes {change}')\n"
     with schema.volumes(tmp_path / "project", database, contract=script) as project:
         schema.ready(project, database)
         schema.run_all(database, PARTITIONED[0], "UPDATE volumes SET note = '5.7'")
-        slipped = slips_in(database, "after", "UNLOCK TABLES")
-        with slipped, pytest.raises(StatementRefused) as refusal:
+        committed = row_becomes_pending(database, "after", "UNLOCK TABLES")
+        with committed, pytest.raises(StatementRefused) as refusal:
             command.contract(project.site())
         assert "data migration" in refusal.value.hint
         prices = schema.query_all(database, "SELECT DISTINCT CAST(price AS CHAR), note FROM volumes")
@@ -171,7 +171,7 @@ def test_values_are_not_converted_without_the_lock(database: Database, tmp_path:
         assert schema.version_rows(database) == ["e2"]
 
 
-# --- PostgreSQL: what no lock covers --------------------------------------------------------------
+# --- PostgreSQL: statements that no lock covers ---------------------------------------------------
 
 SUBJECTS = (
     "CREATE FUNCTION drop_it() RETURNS int LANGUAGE plpgsql AS "
@@ -207,8 +207,8 @@ IN_A_TRANSACTION = (
 
 
 @pytest.mark.needs("transactional_ddl", "many_writers")
-def test_what_no_lock_covers_is_refused(database: Database, tmp_path: Path) -> None:
-    """In an autocommit_block, or at the end of the transaction: exit 3, and everything is as before."""
+def test_statement_that_no_lock_covers_is_refused(database: Database, tmp_path: Path) -> None:
+    """In an autocommit_block, or at the end of the transaction: exit 3, and nothing is changed."""
     with schema.volumes(tmp_path / "project", database) as project:
         schema.ready(project, database)
         schema.run_all(database, *SUBJECTS)
@@ -217,7 +217,10 @@ def test_what_no_lock_covers_is_refused(database: Database, tmp_path: Path) -> N
         scripts |= {s: f"op.execute({s!r})\nop.drop_column('volumes', 'legacy')\n" for s in IN_A_TRANSACTION}
         for statement, script in scripts.items():
             rewrite(project, script)
-            with slips_in(database, "before", statement), pytest.raises(OnlineMigrateError) as refusal:
+            with (
+                row_becomes_pending(database, "before", statement),
+                pytest.raises(OnlineMigrateError) as refusal,
+            ):
                 command.contract(project.site())
             assert refusal.value.exit_code == 3, statement
             assert refusal.value.hint, statement
@@ -228,7 +231,7 @@ def test_what_no_lock_covers_is_refused(database: Database, tmp_path: Path) -> N
 
 @pytest.mark.needs("transactional_ddl", "many_writers")
 @pytest.mark.parametrize("statement", ["SELECT drop_it()", "EXPLAIN ANALYZE DELETE FROM volumes"])
-def test_after_an_autocommit_block_a_query_that_may_write_is_locked(
+def test_query_that_may_write_is_locked_after_autocommit_block(
     database: Database, tmp_path: Path, statement: str
 ) -> None:
     """A row that became pending while the index was built is found before the query is sent."""
@@ -236,14 +239,14 @@ def test_after_an_autocommit_block_a_query_that_may_write_is_locked(
     with schema.volumes(tmp_path / "project", database, contract=script) as project:
         schema.ready(project, database)
         schema.run_all(database, SUBJECTS[0])
-        with slips_in(database, "before", CONCURRENT), pytest.raises(GateClosed):
+        with row_becomes_pending(database, "before", CONCURRENT), pytest.raises(GateClosed):
             command.contract(project.site())
         assert schema.query_all(database, "SELECT count(*) FROM volumes") == [(20,)]
 
 
 @pytest.mark.needs("transactional_ddl", "many_writers")
-def test_a_lock_that_a_savepoint_gives_back_is_taken_again(database: Database, tmp_path: Path) -> None:
-    """ROLLBACK TO SAVEPOINT frees what was locked after it; the rows are counted again."""
+def test_lock_released_by_savepoint_rollback_is_reacquired(database: Database, tmp_path: Path) -> None:
+    """ROLLBACK TO SAVEPOINT releases locks acquired after it; the rows are counted again."""
     script = (
         BLOCK.format(CONCURRENT)
         + "nested = op.get_bind().begin_nested()\n"
@@ -254,15 +257,15 @@ def test_a_lock_that_a_savepoint_gives_back_is_taken_again(database: Database, t
     with schema.volumes(tmp_path / "project", database, contract=script) as project:
         schema.ready(project, database)
         schema.run_all(database, "UPDATE volumes SET note = 'x'")
-        slipped = schema.happens("after", "ROLLBACK TO", lambda _: unmigrate(database))
-        with slipped, pytest.raises(GateClosed):
+        committed = schema.happens("after", "ROLLBACK TO", lambda _: make_pending(database))
+        with committed, pytest.raises(GateClosed):
             command.contract(project.site())
         assert "legacy" in schema.shape(database)["volumes"]["columns"]
 
 
-# --- what is legitimate goes on working -----------------------------------------------------------
+# --- allowed statements ---------------------------------------------------------------------------
 
-LEGITIMATE = {
+ALLOWED = {
     "postgresql": [
         "SET lock_timeout = '2s'",
         "SET LOCAL statement_timeout = 0",
@@ -296,12 +299,12 @@ LEGITIMATE = {
         "ANALYZE TABLE volumes",
     ],
 }
-LEGITIMATE["mariadb"] = LEGITIMATE["mysql"]
+ALLOWED["mariadb"] = ALLOWED["mysql"]
 
 
-def test_legitimate_statements_run(database: Database, tmp_path: Path) -> None:
-    """Settings, comments, constraints, additions, queries, and destructive statements after a look."""
-    script = schema.executed(LEGITIMATE[database.server.product]) + "\n"
+def test_allowed_statements_run(database: Database, tmp_path: Path) -> None:
+    """Settings, comments, constraints, additions, queries, and destructive statements after a check."""
+    script = schema.executed(ALLOWED[database.server.product]) + "\n"
     if database.server.has("transactional_ddl") and database.server.has("many_writers"):
         script += BLOCK.format(CONCURRENT)
         script += "assert op.get_bind().execute(sa.text('SELECT drop_it()')).scalar() == 1\n"
@@ -317,8 +320,8 @@ def test_legitimate_statements_run(database: Database, tmp_path: Path) -> None:
 
 
 @pytest.mark.needs("transactional_ddl", "many_writers")
-def test_the_list_of_harmless_functions_is_what_the_server_says(database: Database) -> None:
-    """Each is of the grammar, or declared STABLE or IMMUTABLE; those that are neither are named here."""
+def test_harmless_functions_match_server_catalog(database: Database) -> None:
+    """Each is a keyword of the grammar, or STABLE or IMMUTABLE; those that are neither are listed here."""
     from online_migrate.sql.functions import HARMLESS
 
     query = "SELECT upper(proname) FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace "

@@ -1,4 +1,4 @@
-"""What an operator says to a data migration that runs, or does not: pause, resume, cancel, retry, limits."""
+"""Operator commands for a data migration, running or not: pause, resume, cancel, retry; and time limits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.project import PATIENCE, Process, Project, create, execute, i
 pytestmark = pytest.mark.each_product
 
 ROWS = 1_000
-"""Too many for :data:`SLOW` before anybody is heard: it takes twenty seconds."""
+"""Too many rows for :data:`SLOW` to complete before a command takes effect: a run takes twenty seconds."""
 SLOW = """
 @row_migration(table="items", pending=lambda t: t.c.size.is_(None))
 def fill(row):
@@ -50,14 +50,14 @@ def fill(context, max_count):
     time.sleep(0.02)
     return 5, 5
 """
-HEARD = 2.0
-"""Seconds within which an operator is heard; promised by the documentation."""
+REACTION_TIME = 2.0
+"""Seconds within which an operator command takes effect; promised by the documentation."""
 SLACK = 2.0
-"""What a machine under load, and a look from outside, may add to that."""
-STILL = 2.0
-"""Seconds without a row after which it stands still; while the canary listens, none is done for 1.2 s."""
+"""Seconds that a loaded machine and the polling of the test may add to that."""
+IDLE_TIME = 2.0
+"""Seconds without a row that count as idle; during the baseline measurement no row is done for 1.2 s."""
 FULL = ("--pace", "full")
-"""For a run that only does what is left, in a test of what came before it."""
+"""For a run that only completes the remaining rows, in a test of what came before it."""
 
 
 @pytest.fixture
@@ -89,11 +89,11 @@ def _calls(project: Project) -> int:
     return len((project.folder / "calls").read_text().split())
 
 
-def _assert_stands_still(count: Callable[[], int]) -> None:
-    """From two seconds after it was told on, nothing is done any more."""
-    time.sleep(HEARD + SLACK)
+def _assert_idle(count: Callable[[], int]) -> None:
+    """Asserts that no row is done from two seconds after the command on."""
+    time.sleep(REACTION_TIME + SLACK)
     before = count()
-    time.sleep(STILL)
+    time.sleep(IDLE_TIME)
     assert count() == before
 
 
@@ -113,17 +113,15 @@ def _started(project: Project, *options: str) -> Process:
 # --- pause, resume -------------------------------------------------------------------------------
 
 
-def test_a_pause_is_heard_and_resume_lets_the_same_process_go_on(
-    database: Database, project: Project
-) -> None:
-    """Within two seconds nothing is done any more; after resume it completes, each row once, exit 0."""
+def test_pause_and_resume_of_running_process(database: Database, project: Project) -> None:
+    """No row is done two seconds later; after resume the process completes, each row once, exit 0."""
     _items(database.engine)
     project.data("fill", SLOW)
     process = _started(project)
     ran = project.run("pause", "fill", "--json")
     assert ran.code == 0, ran
     assert ran.json == {"name": "fill", "status": "paused", "workers": 1}
-    _assert_stands_still(lambda: _done(database.engine))
+    _assert_idle(lambda: _done(database.engine))
     assert 0 < _done(database.engine) < ROWS
     assert process.running
     assert project.status("fill").status == "paused"
@@ -139,14 +137,14 @@ def test_a_pause_is_heard_and_resume_lets_the_same_process_go_on(
 
 
 @pytest.mark.needs("many_writers")
-def test_all_workers_of_all_processes_hear_it(database: Database, project: Project) -> None:
-    """Two processes with two workers each hold on, and go on."""
+def test_pause_stops_all_workers_of_all_processes(database: Database, project: Project) -> None:
+    """Two processes with two workers each pause and continue."""
     _items(database.engine)
     project.data("fill", SLOW)
     processes = [_started(project, "--workers", "2"), _started(project, "--workers", "2")]
     _wait_until(lambda: scalar(database.engine, "SELECT count(*) FROM online_migrate_worker") == 4)
     assert command.pause(project.site(), "fill").workers == 4
-    _assert_stands_still(lambda: _done(database.engine))
+    _assert_idle(lambda: _done(database.engine))
     assert [process.running for process in processes] == [True, True]
     (project.folder / "hurry").touch()
     command.resume(project.site(), "fill")
@@ -154,13 +152,13 @@ def test_all_workers_of_all_processes_hear_it(database: Database, project: Proje
     assert rows(database.engine, "SELECT DISTINCT hits FROM items") == [(1,)]
 
 
-def test_a_paused_one_that_is_stopped_stays_paused(database: Database, project: Project) -> None:
-    """SIGTERM while it holds on: it leaves with 1; nobody starts it before somebody says resume."""
+def test_paused_migration_stays_paused_after_sigterm(database: Database, project: Project) -> None:
+    """SIGTERM while it is paused: exit 1, and it is not started again before a resume."""
     _items(database.engine)
     project.data("fill", SLOW)
     process = _started(project)
     project.run("pause", "fill")
-    _assert_stands_still(lambda: _done(database.engine))
+    _assert_idle(lambda: _done(database.engine))
     process.signal(signal.SIGTERM)
     ran = process.wait()
     assert ran.code == 1, ran
@@ -171,17 +169,15 @@ def test_a_paused_one_that_is_stopped_stays_paused(database: Database, project: 
     assert ran.code == 1, ran
     assert "it is paused; online-migrate resume fill lets it go on" in ran.out
     assert _done(database.engine) == done
-    said = command.resume(project.site(), "fill")
-    assert (said.status, said.workers) == (Status.STOPPED, 0)
+    control = command.resume(project.site(), "fill")
+    assert (control.status, control.workers) == (Status.STOPPED, 0)
     (project.folder / "hurry").touch()
     assert project.migrate(pace="full")["fill"].outcome is Outcome.COMPLETE
     assert rows(database.engine, "SELECT DISTINCT hits FROM items") == [(1,)]
 
 
-def test_what_was_never_run_can_be_paused_and_keeps_its_dependents_waiting(
-    database: Database, project: Project
-) -> None:
-    """The others run; the one that comes after it waits: exit 1, and no row of either is touched."""
+def test_pause_before_first_run_makes_dependents_wait(database: Database, project: Project) -> None:
+    """The others run; the one that depends on it waits: exit 1, and no row of either is changed."""
     _items(database.engine, 20)
     project.data("fill", BROKEN)
     project.data(
@@ -202,10 +198,8 @@ def test_what_was_never_run_can_be_paused_and_keeps_its_dependents_waiting(
     assert project.migrate("fill")["fill"].outcome is Outcome.COMPLETE
 
 
-def test_the_record_of_what_was_paused_before_it_ran_is_a_whole_one(
-    database: Database, project: Project
-) -> None:
-    """status, gate and a run read it as any other."""
+def test_record_created_by_cancel_is_complete(database: Database, project: Project) -> None:
+    """status, gate and a run read it like any other record."""
     _items(database.engine, 20)
     project.data("fill", BROKEN)
     command.cancel(project.site(), "fill")
@@ -220,8 +214,9 @@ def test_the_record_of_what_was_paused_before_it_ran_is_a_whole_one(
 # --- cancel --------------------------------------------------------------------------------------
 
 
-def test_cancel_makes_it_leave_and_keeps_it_from_starting(database: Database, project: Project) -> None:
-    """The process ends with 1 after its chunk; the next one does not begin, and says what lets it."""
+def test_cancel_ends_process_and_prevents_next_run(database: Database, project: Project) -> None:
+    """The process exits with 1 after its chunk; the next run does not start, and names
+    the command to resume."""
     _items(database.engine)
     project.data("fill", SLOW)
     process = _started(project)
@@ -245,13 +240,13 @@ def test_cancel_makes_it_leave_and_keeps_it_from_starting(database: Database, pr
     assert rows(database.engine, "SELECT DISTINCT hits FROM items") == [(1,)]
 
 
-def test_a_paused_one_hears_cancel(database: Database, project: Project) -> None:
-    """A process that holds on leaves when somebody says cancel."""
+def test_cancel_ends_paused_process(database: Database, project: Project) -> None:
+    """A paused process exits when the data migration is cancelled."""
     _items(database.engine)
     project.data("fill", SLOW)
     process = _started(project)
     command.pause(project.site(), "fill")
-    _assert_stands_still(lambda: _done(database.engine))
+    _assert_idle(lambda: _done(database.engine))
     command.cancel(project.site(), "fill")
     ran = process.wait()
     assert ran.code == 1, ran
@@ -261,10 +256,8 @@ def test_a_paused_one_hears_cancel(database: Database, project: Project) -> None
 # --- retry ---------------------------------------------------------------------------------------
 
 
-def test_retry_tries_the_failed_rows_again_here_if_nobody_is_at_it(
-    database: Database, project: Project
-) -> None:
-    """On the command line it is one step: exit 2 while they fail, 0 when they are mended."""
+def test_retry_runs_failed_rows_without_active_worker(database: Database, project: Project) -> None:
+    """One step on the command line: exit 2 while the rows fail, 0 after they are corrected."""
     _items(database.engine, 30)
     execute(database.engine, "UPDATE items SET gb = 500 WHERE id IN (3, 9, 27)")
     project.data("fill", BROKEN)
@@ -279,8 +272,8 @@ def test_retry_tries_the_failed_rows_again_here_if_nobody_is_at_it(
     assert rows(database.engine, "SELECT DISTINCT hits FROM items") == [(1,)]
 
 
-def test_retry_lets_workers_that_are_at_it_try_them_again(database: Database, project: Project) -> None:
-    """The running process does it before it ends; the command says so and leaves with 0."""
+def test_retry_is_done_by_active_workers(database: Database, project: Project) -> None:
+    """The running process retries them before it ends; the command reports that and exits with 0."""
     _items(database.engine)
     execute(database.engine, "UPDATE items SET gb = 500 WHERE id IN (3, 9)")
     source = SLOW.replace(
@@ -302,10 +295,10 @@ def test_retry_lets_workers_that_are_at_it_try_them_again(database: Database, pr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-def test_a_signal_stops_it_after_its_chunk(
+def test_signal_stops_run_after_current_chunk(
     number: signal.Signals, database: Database, project: Project
 ) -> None:
-    """Exit 1, the next command is named, no worker is left written down, and the rest is done once."""
+    """Exit 1, the next command is named, no worker stays registered, and the remaining rows are done once."""
     _items(database.engine)
     project.data("fill", SLOW)
     process = _started(project)
@@ -316,7 +309,7 @@ def test_a_signal_stops_it_after_its_chunk(
     assert ran.complaint
     assert project.status("fill").status == "stopped"
     assert 0 < _done(database.engine) < ROWS
-    # Whole chunks: not one row of another was begun.
+    # Whole chunks only: no row of the next chunk is done.
     assert _done(database.engine) % 10 == 0
     (project.folder / "hurry").touch()
     assert project.run("migrate", *FULL).code == 0
@@ -325,8 +318,8 @@ def test_a_signal_stops_it_after_its_chunk(
 
 
 @pytest.mark.parametrize("workers", ["1", "3"])
-def test_a_second_ctrl_c_leaves_at_once(workers: str, database: Database, project: Project) -> None:
-    """Also with several workers, whose chunks are undone; exit 1, no traceback."""
+def test_second_sigint_ends_process_immediately(workers: str, database: Database, project: Project) -> None:
+    """Also with several workers, whose chunks are rolled back; exit 1, no traceback."""
     _items(database.engine, 400)
     source = SLOW.replace("time.sleep(0.02)", "time.sleep(3600 if row.id % 10 == 5 else 0)")
     project.data("fill", source.replace("row.id == 30", "row.id == 5"))
@@ -343,11 +336,11 @@ def test_a_second_ctrl_c_leaves_at_once(workers: str, database: Database, projec
     assert rows(database.engine, "SELECT hits, count(*) FROM items GROUP BY hits") == [(1, 400)]
 
 
-# --- limits of time ------------------------------------------------------------------------------
+# --- time limits ---------------------------------------------------------------------------------
 
 
-def test_a_limit_of_time_stops_it_and_the_next_run_goes_on(database: Database, project: Project) -> None:
-    """--max-time 3s: exit 1, some rows are done, and the rest by the next command."""
+def test_max_time_stops_run_and_next_run_continues(database: Database, project: Project) -> None:
+    """--max-time 3s: exit 1, some rows are done, and the next run does the others."""
     _items(database.engine)
     project.data("fill", SLOW)
     ran = project.run("migrate", "--max-time", "3s")
@@ -364,8 +357,8 @@ def test_a_limit_of_time_stops_it_and_the_next_run_goes_on(database: Database, p
 MINUTE = datetime.timedelta(minutes=1)
 
 
-def test_a_time_of_day_is_the_next_one() -> None:
-    """Today if it is yet to come, otherwise tomorrow; never now, which would be a limit of nothing."""
+def test_time_of_day_is_next_occurrence() -> None:
+    """Today if it is still to come, otherwise tomorrow; never now, which would be a limit of zero."""
     now = datetime.datetime.now()
     for minutes in (-600, -1, 0, 2, 600):
         text = (now + minutes * MINUTE).strftime("%H:%M")
@@ -375,10 +368,8 @@ def test_a_time_of_day_is_the_next_one() -> None:
         assert then.strftime("%H:%M") == text
 
 
-def test_a_limit_of_time_of_nothing_is_said_to_all_that_would_come_after(
-    database: Database, project: Project
-) -> None:
-    """A deadline that is reached in the first data migration leaves the second one not begun: exit 1."""
+def test_expired_deadline_applies_to_all_later_migrations(database: Database, project: Project) -> None:
+    """A deadline reached in the first data migration means that the second is not started: exit 1."""
     _items(database.engine)
     project.data("a_fill", SLOW)
     project.data(
@@ -414,24 +405,24 @@ def test_a_limit_of_time_of_nothing_is_said_to_all_that_would_come_after(
     ],
     ids=" ".join,
 )
-def test_values_that_make_no_sense_are_wrong_arguments(
+def test_invalid_option_values(
     options: tuple[str, ...], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit 127 with the name of the option, and no database is asked for."""
+    """Exit 127 with the name of the option, without a connection to a database."""
     from online_migrate.cli.main import run
 
     assert run(["-c", str(tmp_path / "nowhere.ini"), "migrate", *options]) == 127
     assert options[0] in capfd.readouterr().err
 
 
-# --- what means nothing --------------------------------------------------------------------------
+# --- commands that do not apply ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("verb", ["pause", "cancel", "resume"])
-def test_what_is_complete_can_be_neither_paused_nor_cancelled_nor_resumed(
+def test_complete_migration_cannot_be_paused_cancelled_or_resumed(
     verb: str, database: Database, project: Project
 ) -> None:
-    """Exit 3, and the record is what it was."""
+    """Exit 3, and the record is unchanged."""
     _items(database.engine, 10)
     project.data("fill", BROKEN)
     project.migrate()
@@ -445,10 +436,10 @@ def test_what_is_complete_can_be_neither_paused_nor_cancelled_nor_resumed(
 
 
 @pytest.mark.parametrize("verb", ["resume", "retry"])
-def test_what_was_never_run_can_be_neither_resumed_nor_retried(
+def test_migration_without_record_cannot_be_resumed_or_retried(
     verb: str, database: Database, project: Project
 ) -> None:
-    """Exit 3, and no record is made of it."""
+    """Exit 3, and no record is created."""
     _items(database.engine, 10)
     project.data("fill", BROKEN)
     with pytest.raises(exceptions.Refused) as caught:
@@ -459,10 +450,8 @@ def test_what_was_never_run_can_be_neither_resumed_nor_retried(
     assert _done(database.engine) == 0
 
 
-def test_resume_does_not_make_a_failed_one_look_as_if_nothing_had_failed(
-    database: Database, project: Project
-) -> None:
-    """Its error and its failed rows stay where they are, or it is refused; retry is the word for it."""
+def test_resume_of_failed_migration_is_refused(database: Database, project: Project) -> None:
+    """Resume is refused, and its error and its failed rows are kept; the command for it is retry."""
     _items(database.engine, 10)
     execute(database.engine, "UPDATE items SET gb = 500 WHERE id = 3")
     project.data("fill", BROKEN)
@@ -475,7 +464,7 @@ def test_resume_does_not_make_a_failed_one_look_as_if_nothing_had_failed(
 
 
 @pytest.mark.parametrize("verb", ["pause", "cancel", "resume", "retry"])
-def test_an_unknown_name_is_a_wrong_argument(verb: str, database: Database, project: Project) -> None:
+def test_unknown_name(verb: str, database: Database, project: Project) -> None:
     """Exit 127, as for migrate; nothing is written."""
     _items(database.engine, 10)
     project.data("fill", BROKEN)
@@ -488,13 +477,13 @@ def test_an_unknown_name_is_a_wrong_argument(verb: str, database: Database, proj
 # --- counted functions ---------------------------------------------------------------------------
 
 
-def test_a_counted_function_obeys_pause_and_resume(database: Database, project: Project) -> None:
-    """Its process holds on between two calls, and goes on."""
+def test_counted_function_pause_and_resume(database: Database, project: Project) -> None:
+    """Its process pauses between two calls, and continues."""
     project.data("fill", COUNTED)
     process = _started(project)
     ran = project.run("pause", "fill")
     assert ran.code == 0, ran
-    _assert_stands_still(lambda: _calls(project))
+    _assert_idle(lambda: _calls(project))
     assert process.running
     (project.folder / "hurry").touch()
     calls = _calls(project)
@@ -505,8 +494,8 @@ def test_a_counted_function_obeys_pause_and_resume(database: Database, project: 
     assert project.status("fill").status == "complete"
 
 
-def test_a_counted_function_obeys_cancel(database: Database, project: Project) -> None:
-    """Its process leaves with 1, and does not call it again before resume."""
+def test_counted_function_cancel(database: Database, project: Project) -> None:
+    """Its process exits with 1, and the function is not called again before a resume."""
     project.data("fill", COUNTED)
     process = _started(project)
     assert project.run("cancel", "fill").code == 0
@@ -523,10 +512,8 @@ def test_a_counted_function_obeys_cancel(database: Database, project: Project) -
     assert project.run("migrate").code == 0
 
 
-def test_a_counted_function_that_is_done_while_it_is_cancelled_does_not_overrule_it(
-    database: Database, project: Project
-) -> None:
-    """What an operator says during the last call is not written over by its end."""
+def test_counted_function_cancelled_during_last_call(database: Database, project: Project) -> None:
+    """A cancel during the last call is not overwritten when the call returns."""
     project.data(
         "fill",
         """
@@ -545,12 +532,12 @@ def test_a_counted_function_that_is_done_while_it_is_cancelled_does_not_overrule
     assert project.status("fill").status == "cancelled"
 
 
-def test_a_paused_counted_function_that_is_stopped_stays_paused(database: Database, project: Project) -> None:
-    """SIGTERM while it holds on does not undo what the operator said."""
+def test_paused_counted_function_stays_paused_after_sigterm(database: Database, project: Project) -> None:
+    """SIGTERM while it is paused does not undo the pause."""
     project.data("fill", COUNTED)
     process = _started(project)
     assert project.run("pause", "fill").code == 0
-    _assert_stands_still(lambda: _calls(project))
+    _assert_idle(lambda: _calls(project))
     process.signal(signal.SIGTERM)
     assert process.wait().code == 1
     assert project.status("fill").status == "paused"

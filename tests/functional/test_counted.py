@@ -1,4 +1,4 @@
-"""OpenStack's online data migrations run as they are: ``(context, max_count) -> (found, done)``."""
+"""OpenStack's online data migrations run unmodified: ``(context, max_count) -> (found, done)``."""
 
 from __future__ import annotations
 
@@ -78,28 +78,28 @@ def _volumes(engine: sa.Engine, count: int) -> None:
     )
 
 
-ANSWERS: dict[str, tuple[str, Outcome, int, str]] = {
+RESULTS: dict[str, tuple[str, Outcome, int, str]] = {
     "nothing to do": ("[(0, 0)]", Outcome.COMPLETE, 0, ""),
-    "all, then nothing": ("[(7, 7), (0, 0)]", Outcome.COMPLETE, 7, ""),
-    "part of them, then the rest": ("[(9, 4), (5, 5), (0, 0)]", Outcome.COMPLETE, 9, ""),
-    "none of those that it found": ("[(5, 3), (2, 0)]", Outcome.FAILED, 3, "found 2 row(s)"),
-    "an exception at once": ("[ValueError('odd')]", Outcome.FAILED, 0, "ValueError: odd"),
+    "all, then no rows": ("[(7, 7), (0, 0)]", Outcome.COMPLETE, 7, ""),
+    "some, then the others": ("[(9, 4), (5, 5), (0, 0)]", Outcome.COMPLETE, 9, ""),
+    "no progress": ("[(5, 3), (2, 0)]", Outcome.FAILED, 3, "found 2 row(s)"),
+    "an exception in the first call": ("[ValueError('odd')]", Outcome.FAILED, 0, "ValueError: odd"),
     "an exception after some": ("[(5, 3), KeyError('x')]", Outcome.FAILED, 3, "KeyError"),
     "numbers as text": ("[('3', '3'), ('0', '0')]", Outcome.COMPLETE, 3, ""),
-    "nothing given": ("[None]", Outcome.FAILED, 0, "not (found, done)"),
+    "None": ("[None]", Outcome.FAILED, 0, "not (found, done)"),
     "one number": ("[7]", Outcome.FAILED, 0, "not (found, done)"),
     "three numbers": ("[(1, 2, 3)]", Outcome.FAILED, 0, "not (found, done)"),
     "no numbers": ("[('a', 'b')]", Outcome.FAILED, 0, "not (found, done)"),
-    "half of it": ("[(4, None)]", Outcome.FAILED, 0, "not (found, done)"),
-    "fewer than none done": ("[(4, -2), (0, 0)]", Outcome.FAILED, 0, "not (found, done)"),
-    "fewer than none found": ("[(-4, 0), (0, 0)]", Outcome.FAILED, 0, "not (found, done)"),
+    "one number missing": ("[(4, None)]", Outcome.FAILED, 0, "not (found, done)"),
+    "a negative done": ("[(4, -2), (0, 0)]", Outcome.FAILED, 0, "not (found, done)"),
+    "a negative found": ("[(-4, 0), (0, 0)]", Outcome.FAILED, 0, "not (found, done)"),
 }
 
 
-@pytest.mark.parametrize("case", ANSWERS)
-def test_what_the_function_answers_decides(case: str, database: Database, project: Project) -> None:
-    """The last answer counts, an error is kept and never overwritten, and no progress is not success."""
-    answers, outcome, done, words = ANSWERS[case]
+@pytest.mark.parametrize("case", RESULTS)
+def test_outcome_follows_function_result(case: str, database: Database, project: Project) -> None:
+    """The last result counts, an error is kept and never overwritten, and no progress is a failure."""
+    answers, outcome, done, words = RESULTS[case]
     project.data("scripted", SCRIPTED.format(answers=answers))
     project.data("b_other", SCRIPTED.format(answers="[(0, 0)]").replace("scripted", "other"))
     results = project.migrate(batch_size=50)
@@ -112,8 +112,8 @@ def test_what_the_function_answers_decides(case: str, database: Database, projec
     assert words in (found.error or "")
 
 
-def test_an_error_is_kept_until_the_function_succeeds(database: Database, project: Project) -> None:
-    """Cinder's runner overwrites errors with each pass; here it is 2 until a run is without one."""
+def test_error_is_kept_until_function_succeeds(database: Database, project: Project) -> None:
+    """Cinder's runner overwrites errors with each pass; here the exit code is 2 until a run has no error."""
     project.data("scripted", SCRIPTED.format(answers="[(3, 1), OSError('disk')]"))
     assert exit_code(project.migrate().values()) == 2
     project.data("scripted", SCRIPTED.format(answers="[(2, 2), (0, 0)]"))
@@ -122,8 +122,8 @@ def test_an_error_is_kept_until_the_function_succeeds(database: Database, projec
     assert (found.status, found.done, found.error) == ("complete", 3, None)
 
 
-def test_the_function_is_asked_for_no_more_than_is_left(database: Database, project: Project) -> None:
-    """``--max-count`` is what the calls add up to; each is asked for a batch at most."""
+def test_max_count_limits_calls(database: Database, project: Project) -> None:
+    """``--max-count`` limits the sum over all calls; each call gets at most the batch size."""
     project.data(
         "asked",
         """
@@ -139,7 +139,7 @@ def test_the_function_is_asked_for_no_more_than_is_left(database: Database, proj
     assert (project.folder / "asked").read_text().split() == ["5", "5", "2"]
 
 
-def test_cinders_function_runs_as_it_is(database: Database, project: Project) -> None:
+def test_cinder_function_runs_unmodified(database: Database, project: Project) -> None:
     """Exit codes 0, 1 and 2 of ``online_data_migrations``, with a function on oslo.db's enginefacade."""
     _volumes(database.engine, 10)
     project.data("cinder", CINDER.format(url=database.url, options=""))
@@ -157,8 +157,8 @@ def test_cinders_function_runs_as_it_is(database: Database, project: Project) ->
     assert ran.complaint
 
 
-def test_pending_beside_the_function_has_the_last_word(database: Database, project: Project) -> None:
-    """Who says when a row is pending opens gates; a function that overlooks rows is found out."""
+def test_pending_overrides_function_result(database: Database, project: Project) -> None:
+    """With a ``pending`` expression it can open a gate; a function that overlooks rows is detected."""
     _volumes(database.engine, 6)
     options = ', table="volumes", pending=lambda t: t.c.size.is_(None)'
     project.data("cinder", CINDER.format(url=database.url, options=options))
@@ -178,8 +178,8 @@ def test_pending_beside_the_function_has_the_last_word(database: Database, proje
     assert "1 row(s) are pending" in (result.error or "")
 
 
-def test_a_function_on_an_engine_of_its_own(database: Database, project: Project) -> None:
-    """It commits by itself, while we hold no lock that it needs."""
+def test_function_with_its_own_engine(database: Database, project: Project) -> None:
+    """The function commits by itself, while the engine holds no lock that it needs."""
     _volumes(database.engine, 25)
     project.data("plain", PLAIN.format(url=database.url))
     result = project.migrate(batch_size=10)["plain"]
@@ -187,15 +187,15 @@ def test_a_function_on_an_engine_of_its_own(database: Database, project: Project
     assert rows(database.engine, "SELECT id FROM volumes WHERE size IS NULL") == []
 
 
-def test_the_limit_that_was_just_enough(database: Database, project: Project) -> None:
-    """0 means that nothing is pending: also where the limit was reached with the last row."""
+def test_max_count_equal_to_row_count(database: Database, project: Project) -> None:
+    """0 means that no row is pending: also where the limit was reached with the last row."""
     _volumes(database.engine, 10)
     project.data("plain", PLAIN.format(url=database.url))
     assert project.migrate(max_count=10)["plain"].outcome is Outcome.COMPLETE
 
 
-def test_the_context_may_be_the_users(database: Database, project: Project) -> None:
-    """``context=`` gives the first argument; by default one that says is_admin."""
+def test_context_argument(database: Database, project: Project) -> None:
+    """``context=`` gives the first argument; the default one has is_admin set."""
     project.data(
         "contexts",
         """
@@ -216,10 +216,8 @@ def test_the_context_may_be_the_users(database: Database, project: Project) -> N
 
 
 @pytest.mark.parametrize("context", ["lambda: 1 / 0", "lambda: (_ for _ in ()).throw(OSError('x'))"])
-def test_a_context_that_cannot_be_made_fails_its_migration_alone(
-    context: str, database: Database, project: Project
-) -> None:
-    """The user's context function is the user's: its exception is an error of that migration."""
+def test_failing_context_fails_only_its_migration(context: str, database: Database, project: Project) -> None:
+    """An exception of the user's context function is an error of that data migration."""
     project.data("a_bad", f"bad = counted(lambda c, m: (0, 0), name='bad', context={context})")
     project.data("b_good", "good = counted(lambda c, m: (0, 0), name='good')")
     results = project.migrate()
@@ -227,8 +225,8 @@ def test_a_context_that_cannot_be_made_fails_its_migration_alone(
     assert results["good"].outcome is Outcome.COMPLETE
 
 
-def test_only_one_runner_at_a_time_calls_it(database: Database, project: Project) -> None:
-    """A second runner does not call the function while the first does; it answers 1 and says why."""
+def test_function_is_called_by_one_runner_at_a_time(database: Database, project: Project) -> None:
+    """A second runner does not call the function while the first one does; it exits with 1 and the reason."""
     project.data(
         "slow",
         """

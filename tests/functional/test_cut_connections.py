@@ -1,4 +1,4 @@
-"""Connections that are cut, at a COMMIT above all: the client cannot know whether the server has it.
+"""Cut connections, mainly at a COMMIT: the client cannot know whether the server has committed.
 
 A command succeeds over a new connection, or ends with exit code 2; it never shows a traceback, and no row
 is lost or done twice.
@@ -51,7 +51,7 @@ def proxy(database: Database) -> Iterator[Proxy]:
 
 @pytest.fixture
 def project(proxy: Proxy, tmp_path: Path) -> Iterator[Project]:
-    """Its commands reach the server through the proxy."""
+    """A project whose commands reach the server through the proxy."""
     with Project.create(tmp_path / "project", proxy.url, batch_size=10) as written:
         yield written
 
@@ -67,8 +67,8 @@ def _items(database: Database) -> None:
     insert(database.engine, table, [{"id": i} for i in range(COUNT)])
 
 
-def _assert_quiet(ran: Ran, *codes: int) -> None:
-    """An exit code, and words instead of a traceback."""
+def _assert_no_traceback(ran: Ran, *codes: int) -> None:
+    """Asserts the exit code, and a message instead of a traceback."""
     assert "Traceback" not in ran.out + ran.err, ran
     assert "this is a bug" not in ran.err, ran
     assert ran.code in codes, ran
@@ -79,60 +79,60 @@ def _assert_quiet(ran: Ran, *codes: int) -> None:
 
 @pytest.mark.parametrize("answered", [True, False], ids=["after the COMMIT", "before the COMMIT"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_commit_of_a_chunk(
+def test_connection_cut_at_chunk_commit(
     kind: str, answered: bool, database: Database, proxy: Proxy, project: Project
 ) -> None:
-    """The first one of them, one in the middle, and two in a row: the run goes on over new connections."""
+    """The first commit, one in the middle, and two in a row: the run continues over new connections."""
     _items(database)
     project.data("fill", KINDS[kind])
     for number, times in ((1, 1), (3, 1), (2, 2)):
         before = proxy.cuts
         proxy.cut_at_commit(number, answered=answered, after=CHUNK, times=times)
         ran = project.run("migrate")
-        _assert_quiet(ran, 0)
+        _assert_no_traceback(ran, 0)
         assert proxy.cuts == before + times
         assert rows(database.engine, "SELECT hits, count(*) FROM items GROUP BY hits") == [(1, COUNT)]
         proxy.stop_cutting()
-        # Again from the start: what there is no pending for would otherwise be complete for good.
+        # Start again: without a ``pending`` expression the migration would otherwise stay complete.
         execute(database.engine, "UPDATE items SET hits = 0")
         execute(database.engine, "DELETE FROM online_migrate_walk")
         execute(database.engine, "DELETE FROM online_migrate_data_migration")
 
 
 @pytest.mark.parametrize("answered", [True, False], ids=["after the COMMIT", "before the COMMIT"])
-def test_any_commit_of_a_run(answered: bool, database: Database, proxy: Proxy, project: Project) -> None:
-    """Of its tables, its records, its workers and its end: the same command is repeated until it succeeds."""
+def test_connection_cut_at_any_commit_of_migrate(
+    answered: bool, database: Database, proxy: Proxy, project: Project
+) -> None:
+    """Commits of the tables, records, workers and end: the same command is repeated until it succeeds."""
     _items(database)
     project.data("fill", KINDS["a Backfill"])
     codes = []
     for number in range(1, 40, 3):
         proxy.cut_at_commit(number, answered=answered)
         ran = project.run("migrate")
-        _assert_quiet(ran, 0, 1, 2)
+        _assert_no_traceback(ran, 0, 1, 2)
         codes.append(ran.code)
     proxy.stop_cutting()
-    _assert_quiet(project.run("migrate"), 0)
+    _assert_no_traceback(project.run("migrate"), 0)
     assert rows(database.engine, "SELECT hits, count(*) FROM items GROUP BY hits") == [(1, COUNT)]
     assert project.counts("fill") == (COUNT, 0, 0)
 
 
-def test_a_server_that_does_not_come_back(database: Database, proxy: Proxy, project: Project) -> None:
-    """Exit code 2 after the last attempt; the next run continues where it was."""
+def test_server_that_stays_unreachable(database: Database, proxy: Proxy, project: Project) -> None:
+    """Exit code 2 after the last attempt; the next run continues at the same place."""
     _items(database)
     project.data("fill", KINDS["a function of a chunk, without pending"])
     proxy.cut_at_commit(3, answered=True, after=CHUNK, refusing=True)
-    _assert_quiet(project.run("migrate"), 2)
+    _assert_no_traceback(project.run("migrate"), 2)
     assert scalar(database.engine, "SELECT count(*) FROM items WHERE hits = 1") == 30
     proxy.stop_cutting()
     proxy.refuse(refusing=False)
-    _assert_quiet(project.run("migrate"), 0)
+    _assert_no_traceback(project.run("migrate"), 0)
     assert rows(database.engine, "SELECT hits, count(*) FROM items GROUP BY hits") == [(1, COUNT)]
 
 
 @pytest.mark.parametrize("pace", ["full", "default"])
-def test_connections_that_are_cut_again_and_again(
-    pace: str, database: Database, proxy: Proxy, project: Project
-) -> None:
+def test_connections_cut_repeatedly(pace: str, database: Database, proxy: Proxy, project: Project) -> None:
     """All of them at the same time, of workers, throttlers and heartbeats, while the application writes."""
     _items(database)
     project.data(
@@ -156,9 +156,9 @@ def test_connections_that_are_cut_again_and_again(
     finally:
         stopped.set()
         cutting.join()
-    _assert_quiet(ran, 0, 2)
+    _assert_no_traceback(ran, 0, 2)
     if ran.code:
-        _assert_quiet(project.run("migrate"), 0)
+        _assert_no_traceback(project.run("migrate"), 0)
     assert rows(database.engine, "SELECT hits, count(*) FROM items GROUP BY hits") == [(1, COUNT)]
 
 
@@ -166,19 +166,19 @@ def test_connections_that_are_cut_again_and_again(
 
 
 @pytest.mark.parametrize("answered", [True, False], ids=["after the COMMIT", "before the COMMIT"])
-def test_any_commit_of_expand_and_contract(
+def test_connection_cut_at_any_commit_of_expand_and_contract(
     answered: bool, database: Database, proxy: Proxy, tmp_path: Path
 ) -> None:
-    """Exit code 2, or success; the same command ends where it would have ended without a cut."""
+    """Exit code 2, or success; the same command ends in the same state as without a cut."""
     with schema.volumes(tmp_path / "volumes", database) as written:
         schema.as_before(written, database)
         for command in ("expand", "contract"):
             for number in range(1, 12, 2):
                 proxy.cut_at_commit(number, answered=answered)
                 ran = written.run("--url", proxy.url, command)
-                _assert_quiet(ran, 0, 1, 2)
+                _assert_no_traceback(ran, 0, 1, 2)
             proxy.stop_cutting()
-            _assert_quiet(written.run("--url", proxy.url, command), 0)
+            _assert_no_traceback(written.run("--url", proxy.url, command), 0)
             written.migrate()
         assert "c2" in schema.version_rows(database)
         assert "size_gb" not in schema.catalog(database)

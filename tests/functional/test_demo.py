@@ -1,4 +1,4 @@
-"""The demo is told to its end on every product, loses nothing, and leaves nothing behind."""
+"""The demo completes on every product, loses no row, and leaves no object behind."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.servers import Database
 pytestmark = pytest.mark.each_product
 
 QUICK = Pace(seconds=0.3, writes=25, rate=120.0)
-NOTHING_WRONG = (
+NO_DAMAGE = (
     "rows lost: 0",
     "rows with a wrong value: 0",
     "deleted rows that came back: 0",
@@ -27,19 +27,19 @@ NOTHING_WRONG = (
 )
 
 
-def told(url: str | None, *, rows: int = 500) -> tuple[int, str]:
-    """The exit code, and the story without its colours."""
+def run_demo(url: str | None, *, rows: int = 500) -> tuple[int, str]:
+    """Runs the demo. Returns the exit code, and the output without colours."""
     lines: list[str] = []
     code = run(rows=rows, url=url, echo=lines.append, pace=QUICK)
     return code, click.unstyle("\n".join(lines))
 
 
-def test_the_story_is_told_to_its_end_nothing_is_lost_and_nothing_left_behind(database: Database) -> None:
-    code, story = told(database.url)
-    assert code == 0, story
-    for line in NOTHING_WRONG:
-        assert line in story
-    before, after = story.split("$ online-migrate migrate display_name")
+def test_demo_completes_without_loss_or_leftovers(database: Database) -> None:
+    code, output = run_demo(database.url)
+    assert code == 0, output
+    for line in NO_DAMAGE:
+        assert line in output
+    before, after = output.split("$ online-migrate migrate display_name")
     assert "gate: closed, 5 blocker(s)" in before
     assert "there is no record that it ever ran" in before
     early, late = after.split("The last instance of version 1 is stopped")
@@ -53,19 +53,19 @@ def test_the_story_is_told_to_its_end_nothing_is_lost_and_nothing_left_behind(da
     assert inspect(database.engine).get_table_names() == []
 
 
-def test_a_database_with_tables_is_refused_and_not_touched(database: Database) -> None:
+def test_demo_refuses_database_with_tables(database: Database) -> None:
     with database.engine.begin() as connection:
         connection.execute(text("CREATE TABLE volumes (id INTEGER PRIMARY KEY)"))
         connection.execute(text("INSERT INTO volumes VALUES (7)"))
     with pytest.raises(exceptions.UsageError, match="wants an empty database") as caught:
-        told(database.url)
+        run_demo(database.url)
     assert caught.value.exit_code == 127
     with database.engine.connect() as connection:
         assert connection.execute(text("SELECT id FROM volumes")).scalar_one() == 7
     assert inspect(database.engine).get_table_names() == ["volumes"]
 
 
-def test_damage_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_demo_reports_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     columns = sample.columns
 
     def damaged(url: str) -> list[str]:
@@ -81,15 +81,15 @@ def test_damage_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         return columns(url)
 
     monkeypatch.setattr(sample, "columns", damaged)
-    code, story = told(f"sqlite:///{tmp_path}/damaged.sqlite", rows=40)
+    code, output = run_demo(f"sqlite:///{tmp_path}/damaged.sqlite", rows=40)
     assert code == 2
-    assert "rows lost: 1" in story
-    assert "rows with a wrong value: 2" in story
-    assert "rows that nobody wrote: 1" in story
-    assert "wrong: volumes id=" in story
+    assert "rows lost: 1" in output
+    assert "rows with a wrong value: 2" in output
+    assert "rows that nobody wrote: 1" in output
+    assert "wrong: volumes id=" in output
 
 
-def test_the_command_needs_no_server(tmp_path: Path) -> None:
+def test_demo_command_needs_no_server(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "online_migrate", "demo", "--rows", "200"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=200, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -98,7 +98,7 @@ def test_the_command_needs_no_server(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_refuses_a_database_with_tables(tmp_path: Path) -> None:
+def test_demo_command_refuses_database_with_tables(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite:///{tmp_path}/full.sqlite")
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE mine (id INTEGER PRIMARY KEY)"))

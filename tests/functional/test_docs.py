@@ -1,8 +1,8 @@
-"""Every command and snippet in README.md and docs/ is run, top to bottom, in an empty folder a page.
+"""Every command and snippet in README.md and docs/ is run, top to bottom, in an empty directory per page.
 
 ``<!-- file: PATH -->`` before a block writes it to PATH; a ``console`` block is run line by line, and its
-output has to be what stands there, where ``...`` stands for any lines; ``# exit code N`` behind a command
-says what it exits with; ``<!-- not run: WHY -->`` before a block says why it is not run.
+output must match the page, where ``...`` matches any lines; ``# exit code N`` after a command gives its
+exit code; ``<!-- not run: WHY -->`` before a block gives the reason why it is not run.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def matches(shown: list[str], actual: list[str]) -> bool:
 
 
 class Shell:
-    """Runs commands one after the other in a folder; ``export`` lasts."""
+    """Runs commands one after the other in a directory; ``export`` stays in effect."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -90,7 +90,7 @@ class Shell:
         self.environment.pop("ONLINE_MIGRATE_URL", None)
 
     def run(self, command: Command) -> tuple[int, list[str]]:
-        """The exit code and the output, stdout and stderr as a person sees them."""
+        """Returns the exit code and the lines of stdout and stderr, interleaved as in a terminal."""
         exported = re.fullmatch(r"export (\w+)=(\S*)", command.text)
         if exported:
             self.environment[exported[1]] = exported[2]
@@ -110,7 +110,7 @@ class Shell:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_page(page: Path, tmp_path: Path) -> None:
-    """What a page tells a reader to type does what the page says."""
+    """Every command of the page exits and prints as the page shows."""
     shell = Shell(tmp_path)
     run = 0
     for block in blocks_of(page):
@@ -134,6 +134,6 @@ def test_page(page: Path, tmp_path: Path) -> None:
     assert run or page.name in ("CONTRIBUTING.md", "architecture.md"), f"{page.name} runs nothing"
 
 
-def test_the_pages_are_found() -> None:
-    """An empty list of pages would pass everything."""
+def test_pages_are_found() -> None:
+    """An empty list of pages would pass every test."""
     assert {"README.md", "CONTRIBUTING.md"} <= {page.name for page in PAGES}

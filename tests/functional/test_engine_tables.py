@@ -1,4 +1,4 @@
-"""The engine's own tables: made once, changed by themselves, refused when they are newer; one migrator."""
+"""The engine's own tables: created once, upgraded automatically, refused if newer; the migrator's lock."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def project(database: Database, tmp_path: Path) -> Iterator[Project]:
         yield project
 
 
-def test_they_are_made_by_the_first_command_that_writes(project: Project, database: Database) -> None:
-    """expand makes all of them, and their version table says so; Alembic's own is not touched by it."""
+def test_engine_tables_created_by_first_writing_command(project: Project, database: Database) -> None:
+    """expand creates all of them and records their version; Alembic's version table is not changed by it."""
     schema.as_before(project, database, 1)
     assert set(schema.tables(database)) == state.TABLES | {"volumes", "alembic_version"}
     assert schema.version_rows(database, state.VERSION_TABLE) == ENGINE
     assert schema.version_rows(database) == ["e1"]
 
 
-def test_their_columns_are_what_the_code_reads(project: Project, database: Database) -> None:
-    """The scripts that make the tables and the tables as the code knows them are one and the same."""
+def test_engine_tables_match_metadata(project: Project, database: Database) -> None:
+    """The scripts that create the tables match the table definitions in the code."""
     schema.as_before(project, database, 1)
     import sqlalchemy as sa
 
@@ -46,8 +46,8 @@ def test_their_columns_are_what_the_code_reads(project: Project, database: Datab
         assert set(key) == {column.name for column in table.primary_key}
 
 
-def test_many_processes_make_them_at_once(project: Project, database: Database) -> None:
-    """Four first expands at the same moment: everybody ends well or says that another is at work."""
+def test_concurrent_bootstrap(project: Project, database: Database) -> None:
+    """Four first expands at once: each succeeds or reports that another one holds the migrator's lock."""
     runs = [schema.start(project, "expand") for _ in range(4)]
     ends = [schema.finished(*started) for started in runs]
     assert {end.code for end in ends} <= {0, 1}, [end.output for end in ends]
@@ -59,8 +59,8 @@ def test_many_processes_make_them_at_once(project: Project, database: Database) 
     assert len(applied) <= 1
 
 
-def test_a_killed_bootstrap_is_finished(project: Project, database: Database) -> None:
-    """kill -9 at each of its statements: the next command makes the rest."""
+def test_killed_bootstrap_is_resumed(project: Project, database: Database) -> None:
+    """kill -9 at each of its statements: the next command creates the remaining tables."""
     for moment in range(1, 20):
         schema.run(project, "expand", "e1", die_at=moment)
     assert schema.run(project, "expand").code == 0
@@ -68,8 +68,8 @@ def test_a_killed_bootstrap_is_finished(project: Project, database: Database) ->
     assert schema.version_rows(database) == ["e2"]
 
 
-def test_an_older_engine_refuses_a_newer_state(project: Project, database: Database) -> None:
-    """A contract revision of the engine that it does not know: exit 3, and nothing is changed."""
+def test_newer_contract_state_is_refused(project: Project, database: Database) -> None:
+    """An unknown contract revision of the engine: exit 3, and nothing is changed."""
     schema.ready(project, database)
     schema.run_all(
         database,
@@ -85,8 +85,8 @@ def test_an_older_engine_refuses_a_newer_state(project: Project, database: Datab
         assert schema.Snapshot.of(database) == before
 
 
-def test_an_older_engine_does_not_mind_what_a_newer_one_added(project: Project, database: Database) -> None:
-    """Unknown expand revisions of the engine disturb nothing."""
+def test_newer_expand_state_is_accepted(project: Project, database: Database) -> None:
+    """Unknown expand revisions of the engine are accepted."""
     schema.as_before(project, database, 3)
     schema.run_all(
         database,
@@ -99,8 +99,8 @@ def test_an_older_engine_does_not_mind_what_a_newer_one_added(project: Project, 
     assert project.report().complete
 
 
-def test_two_migrators_apply_nothing_twice(project: Project, database: Database) -> None:
-    """Two contracts at once: one applies it, the other waits and finds nothing, or gives up with 1."""
+def test_concurrent_contracts_apply_revision_once(project: Project, database: Database) -> None:
+    """Several contracts at once: one applies the revision, the others find nothing to do, or exit with 1."""
     schema.ready(project, database)
     runs = [schema.start(project, "contract") for _ in range(3)]
     ends = [schema.finished(*started) for started in runs]
@@ -110,14 +110,14 @@ def test_two_migrators_apply_nothing_twice(project: Project, database: Database)
     assert schema.journal(database) == []
 
 
-def test_while_another_migrates_the_schema_the_second_says_so(project: Project, database: Database) -> None:
-    """The migrator's lock is held: exit 1 with the reason; it is free again when its holder is gone."""
+def test_second_migrator_is_refused(project: Project, database: Database) -> None:
+    """The migrator's lock is held: exit 1 with the reason; the lock is free after its holder has ended."""
     from online_migrate.ddl.session import ddl_session
     from online_migrate.exceptions import OtherMigrator
     from online_migrate.waiting import Clock, Stop
 
-    class Hurry(Clock):
-        """A clock on which every wait is over at once, and an hour long."""
+    class FastClock(Clock):
+        """A clock on which every wait returns at once and advances the time by an hour."""
 
         def __init__(self) -> None:
             self.now = 0.0
@@ -133,16 +133,14 @@ def test_while_another_migrates_the_schema_the_second_says_so(project: Project, 
     first = project.site()
     with ddl_session(first.engine, first.project.settings, clock=Clock(), stop=Stop()):
         with pytest.raises(OtherMigrator) as refusal:
-            command.expand(project.site(clock=Hurry()))
+            command.expand(project.site(clock=FastClock()))
         assert refusal.value.exit_code == 1
     assert project.apply_expand() == ["e2"]
 
 
 @pytest.mark.needs("kill_session")
-def test_two_databases_of_one_server_do_not_wait_for_each_other(
-    project: Project, database: Database, tmp_path: Path
-) -> None:
-    """The migrator's lock is one database's."""
+def test_migrator_lock_is_per_database(project: Project, database: Database, tmp_path: Path) -> None:
+    """The migrator's lock applies to one database."""
     from online_migrate.ddl.session import ddl_session
     from online_migrate.waiting import Clock, Stop
 
@@ -156,8 +154,8 @@ def test_two_databases_of_one_server_do_not_wait_for_each_other(
 
 
 @pytest.mark.needs("many_writers")
-def test_who_looks_while_somebody_makes_the_tables_sees_them_or_not(database: Database) -> None:
-    """A look at the catalog in the middle of a CREATE TABLE is answered, not refused (MySQL's 1684)."""
+def test_exists_during_concurrent_create_and_drop(database: Database) -> None:
+    """Reading the catalog in the middle of a CREATE TABLE returns a result and no error (MySQL's 1684)."""
     over = threading.Event()
 
     def make_and_drop() -> None:
@@ -170,18 +168,18 @@ def test_who_looks_while_somebody_makes_the_tables_sees_them_or_not(database: Da
 
     thread = threading.Thread(target=make_and_drop)
     thread.start()
-    looks = 0
+    reads = 0
     while not over.is_set():
         with database.engine.connect() as connection:
             assert state.exists(connection) in (True, False)
-            looks += 1
+            reads += 1
     thread.join()
-    assert looks > 40
+    assert reads > 40
 
 
 @pytest.mark.needs("many_writers")
-def test_a_lock_that_is_held_for_a_while_is_waited_for(project: Project, database: Database) -> None:
-    """The tables of an older engine are changed as soon as whoever holds one of them lets it go."""
+def test_bootstrap_waits_for_table_lock(project: Project, database: Database) -> None:
+    """The tables of an older engine are upgraded as soon as the session that locks one of them ends."""
     schema.as_before(project, database, 1)
     execute(
         database.engine,

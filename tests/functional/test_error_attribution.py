@@ -1,6 +1,6 @@
 """An error of a chunk is attributed to a row, to the chunk's size, to the data migration or the connection.
 
-One row, and the place where its error appears, never keep the other rows from being migrated.
+A single row that fails never prevents the other rows from being migrated, wherever its error is raised.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _items(engine: sa.Engine, *more: sa.Column[object]) -> None:
 
 
 def _assert_only_broken_failed(project: Project, database: Database, column: str = "size") -> str:
-    """All rows but one are migrated, that one is recorded; gives its error."""
+    """Asserts that all rows but one are migrated and that one is recorded. Returns its error."""
     left = rows(database.engine, f"SELECT id FROM items WHERE {column} IS NULL")
     assert left == [(BROKEN,)]
     [failure] = project.status("fill").failures
@@ -68,8 +68,8 @@ def fill(row):
 
 
 @pytest.mark.needs("lock_tables")  # the servers of the MySQL family
-def test_a_value_above_the_largest_packet_fails_its_row_alone(database: Database, project: Project) -> None:
-    """The server would close the connection, and say no word of the reason."""
+def test_value_above_max_allowed_packet_fails_only_its_row(database: Database, project: Project) -> None:
+    """The server would close the connection without giving the reason."""
     limit = int(scalar(database.engine, "SELECT @@max_allowed_packet"))
     _items(database.engine)
     project.data("fill", LARGE.format(size=limit + 1, broken=BROKEN))
@@ -81,8 +81,8 @@ def test_a_value_above_the_largest_packet_fails_its_row_alone(database: Database
 
 
 @pytest.mark.needs("lock_tables")
-def test_a_chunk_above_the_largest_packet_is_split(database: Database, project: Project) -> None:
-    """No row of it is too large by itself, so none fails; the chunks after it are smaller at once."""
+def test_chunk_above_max_allowed_packet_is_split(database: Database, project: Project) -> None:
+    """No row is too large by itself, so none fails; the chunks after it are smaller at once."""
     limit = int(scalar(database.engine, "SELECT @@max_allowed_packet"))
     _items(database.engine)
     project.data(
@@ -108,9 +108,7 @@ TOO_LARGE = {
 
 
 @pytest.mark.needs("transactional_ddl")
-def test_a_value_that_is_too_large_for_the_server_fails_its_row_alone(
-    database: Database, project: Project
-) -> None:
+def test_value_too_large_for_server_fails_only_its_row(database: Database, project: Project) -> None:
     """SQLITE_TOOBIG, and "requested length too large" of PostgreSQL."""
     _items(database.engine)
     value = TOO_LARGE[database.server.product].format(broken=BROKEN)
@@ -122,13 +120,12 @@ def test_a_value_that_is_too_large_for_the_server_fails_its_row_alone(
 
 
 LARGEST_INDEX_ENTRY = {"postgresql": 1}
-"""How many values are too large for an index, by server."""
+"""The number of values that are too large for an index, by server."""
 
 
-def test_a_value_that_is_too_large_for_an_index_fails_its_row_alone(
-    database: Database, project: Project
-) -> None:
-    """PostgreSQL answers with the class of its own limits; where every value has its place, none fails."""
+def test_value_too_large_for_index_fails_only_its_row(database: Database, project: Project) -> None:
+    """PostgreSQL reports the error class of its own limits; where the index accepts
+    all values, none fails."""
     _items(database.engine, sa.Column("name", sa.String(60_000).with_variant(sa.Text(), "mysql", "mariadb")))
     prefix = "(500)" if database.server.has("lock_tables") else ""
     execute(database.engine, f"CREATE INDEX ix_name ON items (name{prefix})")
@@ -172,10 +169,8 @@ def fill(connection, chunk):
 
 @pytest.mark.needs("transactional_ddl")  # the servers that check a constraint at COMMIT
 @pytest.mark.parametrize("source", AT_COMMIT)
-def test_a_constraint_that_fails_at_commit_fails_its_row_alone(
-    source: str, database: Database, project: Project
-) -> None:
-    """A foreign key that is deferred: no statement fails, the COMMIT of the chunk does."""
+def test_deferred_constraint_fails_only_its_row(source: str, database: Database, project: Project) -> None:
+    """A deferred foreign key: no statement fails, but the COMMIT of the chunk does."""
     execute(database.engine, "CREATE TABLE sizes (id BIGINT PRIMARY KEY)")
     for i in range(1, COUNT + 1):
         if i != BROKEN:
@@ -195,7 +190,7 @@ def test_a_constraint_that_fails_at_commit_fails_its_row_alone(
     assert project.migrate()["fill"].outcome is Outcome.COMPLETE
 
 
-# --- where rows are read -------------------------------------------------------------------------
+# --- in reads of rows ----------------------------------------------------------------------------
 
 UNREADABLE = "pending=lambda t: t.c.size.is_(None) & (sa.func.abs(t.c.n) >= 0)"
 READING = {
@@ -217,10 +212,8 @@ def fill(connection, chunk):
 
 
 @pytest.mark.parametrize("source", READING)
-def test_a_pending_expression_that_fails_for_one_row(
-    source: str, database: Database, project: Project
-) -> None:
-    """The other rows are migrated, in the first run and in the next; for the gate it stays a blocker."""
+def test_pending_expression_that_fails_for_one_row(source: str, database: Database, project: Project) -> None:
+    """The other rows are migrated, in the first run and in the next; for the gate it remains a blocker."""
     _items(database.engine)
     project.data("fill", READING[source])
     project.expand("pass")
@@ -234,7 +227,7 @@ def test_a_pending_expression_that_fails_for_one_row(
     [blocker] = ran.json["blockers"]
     assert blocker["id"] == "pending-unreadable"
     assert "range" in blocker["reason"] or "overflow" in blocker["reason"]
-    # Rows that became pending since are migrated by the next run.
+    # Rows that became pending in the meantime are migrated by the next run.
     execute(database.engine, f"UPDATE items SET size = NULL WHERE id IN (2, {BROKEN + 2})")
     result = project.migrate()["fill"]
     assert (result.outcome, result.done, result.failed) == (Outcome.FAILED, 2, 1), result
@@ -244,11 +237,11 @@ def test_a_pending_expression_that_fails_for_one_row(
     assert project.counts("fill") == (COUNT, 0, 0)
 
 
-# --- what is no row's fault ----------------------------------------------------------------------
+# --- errors not attributed to a row --------------------------------------------------------------
 
 
-def test_an_error_of_every_row_ends_at_the_limit_of_failures(database: Database, project: Project) -> None:
-    """An error that is not known is attributed to rows; when they all fail, --max-failures ends the run."""
+def test_error_of_every_row_ends_at_max_failures(database: Database, project: Project) -> None:
+    """An unknown error is attributed to rows; when all of them fail, --max-failures ends the run."""
     _items(database.engine)
     execute(database.engine, f"UPDATE items SET n = {LEAST}")
     source = 'values=lambda t: {"size": sa.func.abs(t.c.n)}, pending=lambda t: t.c.size.is_(None)'
@@ -258,7 +251,7 @@ def test_an_error_of_every_row_ends_at_the_limit_of_failures(database: Database,
     assert "3 is the limit" in (result.error or "")
 
 
-def test_a_column_that_is_missing_ends_the_data_migration(database: Database, project: Project) -> None:
+def test_missing_column_ends_data_migration(database: Database, project: Project) -> None:
     """No row is recorded as failed."""
     _items(database.engine)
     source = 'values=lambda t: {"size": sa.column("missing")}, pending=lambda t: t.c.size.is_(None)'
@@ -268,10 +261,8 @@ def test_a_column_that_is_missing_ends_the_data_migration(database: Database, pr
     assert "missing" in (result.error or "")
 
 
-def test_a_worker_that_has_left_its_range_is_not_silent_since_1970(
-    database: Database, project: Project
-) -> None:
-    """Its heartbeat is taken back, which is no moment of which a number of seconds could be told."""
+def test_status_of_worker_with_reset_heartbeat(database: Database, project: Project) -> None:
+    """Its heartbeat was reset, so no number of seconds since the last heartbeat can be computed."""
     _items(database.engine)
     project.data("fill", AT_COMMIT["a Backfill"])
     project.migrate(max_count=4)

@@ -1,4 +1,4 @@
-"""What bad input gets: a line or two on stderr, the right exit code, no traceback, and never a password."""
+"""Invalid input: one to four lines on stderr, the right exit code, no traceback, and no password."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ COMMANDS = (
     ["current"],
     ["stamp", "heads"],
 )
-"""Every command that asks a database."""
+"""Every command that connects to a database."""
 
 
 @pytest.fixture
 def embedded(tmp_path: Path) -> Iterator[Database]:
-    """A database file: these tests are about the command line, not about a server."""
+    """An SQLite file: these tests cover the command line, not a server."""
     with schema.embedded().fresh_database(tmp_path) as database:
         yield database
 
@@ -49,8 +49,8 @@ def project(embedded: Database, tmp_path: Path) -> Iterator[Project]:
         yield project
 
 
-def assert_told(ran: Run, code: int, *words: str) -> None:
-    """One to four short lines on stderr, nothing on stdout, no traceback, no password."""
+def assert_error_output(ran: Run, code: int, *words: str) -> None:
+    """Asserts the exit code, one to four lines on stderr, nothing on stdout, no traceback, no password."""
     assert ran.code == code, ran.output
     lines = ran.complaint
     assert 1 <= len(lines) <= 4, ran.err
@@ -61,20 +61,20 @@ def assert_told(ran: Run, code: int, *words: str) -> None:
 
 
 def assert_no_password(ran: Run) -> None:
-    """Neither as it is nor as it stands in a URL."""
+    """Asserts that the output contains the password neither in plain nor in URL-encoded form."""
     for spelling in (PASSWORD, ENCODED, urllib.parse.quote(PASSWORD)):
         assert spelling not in ran.output, ran.output
 
 
-# --- the database ----------------------------------------------------------------------------------
+# --- the database URL ------------------------------------------------------------------------------
 
 
 _URLS = {
     "not a url": ("certainly not a url", 127),
-    "nothing behind the scheme": ("postgresql", 127),
+    "only a scheme": ("postgresql", 127),
     "unknown database": (f"oracle://me:{ENCODED}@127.0.0.1/x", 127),
     "unknown driver": (f"postgresql+nodriver://me:{ENCODED}@127.0.0.1/x", 127),
-    "a port that is no number": (f"postgresql://me:{ENCODED}@127.0.0.1:port/x", 127),
+    "a port that is not a number": (f"postgresql://me:{ENCODED}@127.0.0.1:port/x", 127),
     "an unquoted password": (f"postgresql://me:{PASSWORD}@127.0.0.1:1/x", None),
     "postgresql is down": (f"postgresql://me:{ENCODED}@127.0.0.1:1/x", 2),
     "mysql is down": (f"mysql://me:{ENCODED}@127.0.0.1:1/x", 2),
@@ -84,30 +84,30 @@ _URLS = {
     "no such folder": ("sqlite:////no/such/folder/x.db", 2),
     "a folder": ("sqlite:////tmp", 2),
     "a password in the query": (f"postgresql://127.0.0.1:1/x?user=me&password={ENCODED}", 2),
-    "an option nobody knows": (f"postgresql://me:{ENCODED}@127.0.0.1:1/x?nonsense=1", None),
+    "an unknown option": (f"postgresql://me:{ENCODED}@127.0.0.1:1/x?nonsense=1", None),
 }
 
 
 @pytest.mark.parametrize("name", list(_URLS))
-def test_a_url_that_leads_nowhere(project: Project, name: str) -> None:
-    """127 if the words are wrong, 2 if the server is: by --url, by the variable, and in alembic.ini."""
+def test_invalid_or_unreachable_url(project: Project, name: str) -> None:
+    """127 for a malformed URL, 2 for an unreachable server: with --url, the variable, and alembic.ini."""
     url, code = _URLS[name]
     for ran in (
         schema.run(project, "status", "--url", url),
         schema.run(project, "--url", url, "expand"),
         schema.run(project, "migrate", environment={"ONLINE_MIGRATE_URL": url}),
     ):
-        assert_told(ran, code if code is not None else ran.code)
+        assert_error_output(ran, code if code is not None else ran.code)
         assert ran.code in (2, 127)
     text = project.config_file.read_text()
     quoted = url.replace("%", "%%")
     project.config_file.write_text(text.replace("sqlalchemy.url =", f"sqlalchemy.url = {quoted}"))
     ran = schema.run(project, "contract", environment={"ONLINE_MIGRATE_URL": ""})
-    assert_told(ran, code if code is not None else ran.code)
+    assert_error_output(ran, code if code is not None else ran.code)
 
 
-def test_a_file_that_is_no_database(project: Project, tmp_path: Path) -> None:
-    """SQLite says so only when it is asked: 2 and a line for every command."""
+def test_file_that_is_not_a_database(project: Project, tmp_path: Path) -> None:
+    """SQLite reports it only at the first query: exit 2 without a traceback for every command."""
     path = tmp_path / "notes.txt"
     path.write_text("certainly not a database, but long enough to have a header " * 20)
     for arguments in COMMANDS:
@@ -117,10 +117,10 @@ def test_a_file_that_is_no_database(project: Project, tmp_path: Path) -> None:
     assert path.read_text().startswith("certainly")
 
 
-def test_no_url_at_all(project: Project) -> None:
-    """127, and all the ways to say it."""
+def test_missing_url(project: Project) -> None:
+    """127, and every way to give a URL is listed."""
     ran = schema.run(project, "status", environment={"ONLINE_MIGRATE_URL": ""})
-    assert_told(ran, 127, "--url", "ONLINE_MIGRATE_URL", "--config-file", "sqlalchemy.url")
+    assert_error_output(ran, 127, "--url", "ONLINE_MIGRATE_URL", "--config-file", "sqlalchemy.url")
 
 
 @pytest.mark.parametrize(
@@ -133,8 +133,8 @@ def test_no_url_at_all(project: Project) -> None:
         ("MySQLdb", "mysql+mysqldb://me@127.0.0.1/x", "mysqlclient"),
     ],
 )
-def test_a_driver_that_is_not_installed(project: Project, module: str, url: str, extra: str) -> None:
-    """127, and the extra to install."""
+def test_driver_not_installed(project: Project, module: str, url: str, extra: str) -> None:
+    """127, and the extra to install is named."""
     blocked = f"import sys; sys.modules[{module!r}] = None; "
     source = blocked + "from online_migrate.cli.main import main; main(['status'])"
     ran = subprocess.run(
@@ -154,8 +154,8 @@ def test_a_driver_that_is_not_installed(project: Project, module: str, url: str,
 
 
 @pytest.mark.needs("many_writers")
-def test_the_password_is_never_shown(database: Database, tmp_path: Path) -> None:
-    """All commands on a server, as they succeed and as they fail: a wrong name, password, port, database."""
+def test_output_never_contains_password(database: Database, tmp_path: Path) -> None:
+    """All commands, with the right URL and with a wrong name, password, port or database."""
     assert sa.make_url(database.url).password == PASSWORD
     with schema.volumes(tmp_path / "project", database) as project:
         for arguments in COMMANDS:
@@ -174,17 +174,17 @@ def test_the_password_is_never_shown(database: Database, tmp_path: Path) -> None
             address = wrong.render_as_string(hide_password=False)
             for arguments in COMMANDS:
                 ran = schema.run(project, "--url", address, *arguments)
-                assert_told(ran, 2)
+                assert_error_output(ran, 2)
                 assert f"wrong{PASSWORD}" not in ran.output
 
 
 @pytest.mark.needs("kill_session")
-def test_a_statement_that_the_server_refuses(database: Database, tmp_path: Path) -> None:
-    """A script with a mistake in its SQL: 2, the server's words, no traceback."""
+def test_statement_rejected_by_server(database: Database, tmp_path: Path) -> None:
+    """A script with an error in its SQL: 2, the server's message, no traceback."""
     with Project.create(tmp_path / "project", database.url) as project:
         project.expand('op.execute("CREATE NONSENSE")', "e1")
         ran = schema.run(project, "expand")
-        assert_told(ran, 2, "e1")
+        assert_error_output(ran, 2, "e1")
         assert schema.version_rows(database) == []
 
 
@@ -192,10 +192,10 @@ def test_a_statement_that_the_server_refuses(database: Database, tmp_path: Path)
 
 
 @pytest.mark.parametrize("arguments", [*COMMANDS, ["history"], ["heads"], ["revision", "-m", "x"]])
-def test_no_alembic_ini(project: Project, arguments: list[str], tmp_path: Path) -> None:
-    """127, the path, and how to write a project."""
+def test_missing_alembic_ini(project: Project, arguments: list[str], tmp_path: Path) -> None:
+    """127, the path, and how to create a project."""
     ran = schema.run(project, "-c", str(tmp_path / "nowhere.ini"), *arguments)
-    assert_told(ran, 127, "nowhere.ini", "online-migrate init")
+    assert_error_output(ran, 127, "nowhere.ini", "online-migrate init")
 
 
 _INI = {
@@ -204,13 +204,13 @@ _INI = {
     "a folder that is not there": ("[alembic]\nscript_location = %(here)s/nowhere\n", "nowhere"),
     "no header": ("just words\n", "alembic.ini"),
     "a bad percent sign": ("[alembic]\nscript_location = %(nothing)s/migrations\n", "alembic.ini"),
-    "twice the same": ("[alembic]\nscript_location = a\nscript_location = b\n", "script_location"),
+    "a duplicate option": ("[alembic]\nscript_location = a\nscript_location = b\n", "script_location"),
     "an unknown setting": ("{good}\nlock_time = 3\n", "lock_time"),
-    "a number that is none": ("{good}\nlock_timeout = soon\n", "lock_timeout"),
-    "no wait without an end": ("{good}\nlock_timeout = 0\n", "lock_timeout"),
+    "a word for a number": ("{good}\nlock_timeout = soon\n", "lock_timeout"),
+    "a lock timeout of zero": ("{good}\nlock_timeout = 0\n", "lock_timeout"),
     "not a number": ("{good}\nlock_timeout = nan\n", "lock_timeout"),
-    "no end": ("{good}\nlook_timeout = inf\n", "look_timeout"),
-    "no attempt": ("{good}\nlock_attempts = 0\n", "lock_attempts"),
+    "an infinite timeout": ("{good}\nlook_timeout = inf\n", "look_timeout"),
+    "no attempts": ("{good}\nlock_attempts = 0\n", "lock_attempts"),
     "a bad separator": (
         "[alembic]\nscript_location = %(here)s/migrations\npath_separator = comma\nversion_locations = a,b\n",
         "",
@@ -219,21 +219,21 @@ _INI = {
 
 
 @pytest.mark.parametrize("name", list(_INI))
-def test_a_broken_alembic_ini(project: Project, name: str) -> None:
-    """127 with the file or the setting named."""
+def test_invalid_alembic_ini(project: Project, name: str) -> None:
+    """127, and the file or the setting is named."""
     text, word = _INI[name]
     project.config_file.write_text(text.replace("{good}", project.config_file.read_text()))
     for arguments in (["status"], ["expand"], ["history"]):
-        assert_told(schema.run(project, *arguments), 127, word)
+        assert_error_output(schema.run(project, *arguments), 127, word)
 
 
-def test_an_alembic_ini_that_is_no_text(project: Project) -> None:
-    """Bytes that are no UTF-8, and a folder in its place."""
+def test_alembic_ini_that_is_not_text(project: Project) -> None:
+    """Bytes that are not UTF-8, and a directory in place of the file."""
     project.config_file.write_bytes(b"\xff\xfe[alembic]\n")
-    assert_told(schema.run(project, "status"), 127, "alembic.ini")
+    assert_error_output(schema.run(project, "status"), 127, "alembic.ini")
     project.config_file.unlink()
     project.config_file.mkdir()
-    assert_told(schema.run(project, "status"), 127, "alembic.ini")
+    assert_error_output(schema.run(project, "status"), 127, "alembic.ini")
 
 
 _SCRIPTS = {
@@ -244,14 +244,14 @@ _SCRIPTS = {
     "an unknown dependency": ("revision = 'x'\ndown_revision = 'e2'\ndepends_on = 'nobody'\n", 127),
     "a circle": ("revision = 'x'\ndown_revision = 'y'\n", 127),
     "an exit": ("raise SystemExit('of the script')\n", 127),
-    "an exit that means well": ("raise SystemExit(0)\n", 127),
+    "an exit with status 0": ("raise SystemExit(0)\n", 127),
     "requires a number": ("revision = 'x'\ndown_revision = 'c2'\nrequires = 5\n", 127),
 }
 
 
 @pytest.mark.parametrize("name", list(_SCRIPTS))
-def test_a_broken_script(project: Project, embedded: Database, name: str) -> None:
-    """127, and nothing is done, for every command that reads scripts."""
+def test_invalid_script(project: Project, embedded: Database, name: str) -> None:
+    """127 and no change, for every command that reads scripts."""
     text, code = _SCRIPTS[name]
     folder = "contract" if "requires" in text else "expand"
     (project.scripts / folder / "broken.py").write_text(text)
@@ -259,7 +259,7 @@ def test_a_broken_script(project: Project, embedded: Database, name: str) -> Non
         other = "revision = 'y'\ndown_revision = 'x'\n"
         (project.scripts / folder / "other.py").write_text(other)
     for arguments in (["status"], ["expand"], ["contract"], ["history"], ["upgrade"]):
-        assert_told(schema.run(project, *arguments), code)
+        assert_error_output(schema.run(project, *arguments), code)
     assert schema.tables(embedded) == []
 
 
@@ -267,17 +267,17 @@ def test_a_broken_script(project: Project, embedded: Database, name: str) -> Non
     "source",
     ["import no_such_module", "def f(:", "raise RuntimeError('of env.py')", "raise SystemExit(3)", "exit()"],
 )
-def test_a_broken_env_py(project: Project, embedded: Database, source: str) -> None:
-    """127, env.py is named, and nothing is done."""
+def test_invalid_env_py(project: Project, embedded: Database, source: str) -> None:
+    """127, env.py is named, and nothing is changed."""
     (project.scripts / "env.py").write_text(source + "\n")
-    assert_told(schema.run(project, "expand"), 127, "env.py")
+    assert_error_output(schema.run(project, "expand"), 127, "env.py")
     assert schema.tables(embedded) == []
 
 
-def test_no_env_py(project: Project) -> None:
+def test_missing_env_py(project: Project) -> None:
     """127 with its path."""
     (project.scripts / "env.py").unlink()
-    assert_told(schema.run(project, "expand"), 127, "env.py")
+    assert_error_output(schema.run(project, "expand"), 127, "env.py")
 
 
 _GRAPHS = {
@@ -298,12 +298,12 @@ _GRAPHS = {
 
 
 @pytest.mark.parametrize("name", list(_GRAPHS))
-def test_a_graph_that_is_wrong(project: Project, embedded: Database, name: str) -> None:
-    """127, the revisions are named, and nothing is done."""
+def test_invalid_revision_graph(project: Project, embedded: Database, name: str) -> None:
+    """127, the revisions are named, and nothing is changed."""
     folder, text, names = _GRAPHS[name]
     (project.scripts / folder / "broken.py").write_text(text + "def upgrade():\n    pass\n")
     for arguments in (["expand"], ["status"], ["contract"]):
-        assert_told(schema.run(project, *arguments), 127, *names)
+        assert_error_output(schema.run(project, *arguments), 127, *names)
     assert schema.tables(embedded) == []
 
 
@@ -324,9 +324,9 @@ def test_a_graph_that_is_wrong(project: Project, embedded: Database, name: str) 
         ["expand", ""],
     ],
 )
-def test_a_name_that_is_not_there(project: Project, embedded: Database, arguments: list[str]) -> None:
-    """127 with the name, and nothing is done."""
-    assert_told(schema.run(project, *arguments), 127, arguments[1])
+def test_unknown_name(project: Project, embedded: Database, arguments: list[str]) -> None:
+    """127 with the name, and nothing is changed."""
+    assert_error_output(schema.run(project, *arguments), 127, arguments[1])
     assert "volumes" not in schema.tables(embedded)
 
 
@@ -347,8 +347,8 @@ def test_a_name_that_is_not_there(project: Project, embedded: Database, argument
         ["--nonsense", "status"],
     ],
 )
-def test_arguments_that_are_wrong(project: Project, arguments: list[str]) -> None:
-    """127, what click would call 2."""
+def test_invalid_arguments(project: Project, arguments: list[str]) -> None:
+    """127, where click exits with 2."""
     ran = schema.run(project, *arguments)
     assert ran.code == 127, ran.output
     assert "Error" in ran.err
@@ -356,13 +356,13 @@ def test_arguments_that_are_wrong(project: Project, arguments: list[str]) -> Non
     assert ran.out == ""
 
 
-def test_an_ambiguous_revision_is_not_guessed(project: Project) -> None:
-    """127 with the revisions it could be."""
-    assert_told(schema.run(project, "expand", "e"), 127, "e1", "e2")
+def test_ambiguous_revision_is_refused(project: Project) -> None:
+    """127 with the revisions that match."""
+    assert_error_output(schema.run(project, "expand", "e"), 127, "e1", "e2")
 
 
-def test_every_command_is_there_under_db(project: Project) -> None:
-    """``online-migrate db COMMAND``, as operators type it for cinder-manage."""
+def test_every_command_works_under_db(project: Project) -> None:
+    """``online-migrate db COMMAND``, the form that operators know from cinder-manage."""
     assert schema.run(project, "db", "expand").code == 0
     assert schema.run(project, "db", "migrate").code == 0
     assert schema.run(project, "db", "online_data_migrations").code == 0
@@ -373,47 +373,48 @@ def test_every_command_is_there_under_db(project: Project) -> None:
     assert "expand" in schema.run(project, "db", "--help").out
 
 
-def test_the_command_line_asked_for_help_does_not_import_sqlalchemy(tmp_path: Path) -> None:
-    """--help, -h, --version, and that of each command: 0, on stdout, and neither Alembic nor SQLAlchemy."""
+def test_help_does_not_import_sqlalchemy(tmp_path: Path) -> None:
+    """--help, -h and --version, also of each command: 0, on stdout, without Alembic or
+    SQLAlchemy imported."""
     source = (
         "import sys\nfrom online_migrate.cli.main import run\n"
         "codes = [run(a.split()) for a in sys.argv[1:]]\n"
         "loaded = [m for m in ('sqlalchemy', 'alembic', 'oslo_db', 'rich', 'sqlglot') if m in sys.modules]\n"
         "import json\nprint(json.dumps([codes, loaded]))"
     )
-    questions = ["--help", "-h", "--version", "db --help", "expand --help", "contract -h", "init --help"]
+    arguments = ["--help", "-h", "--version", "db --help", "expand --help", "contract -h", "init --help"]
     ran = subprocess.run(
-        [sys.executable, "-c", source, *questions],
+        [sys.executable, "-c", source, *arguments],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert json.loads(ran.stdout.splitlines()[-1]) == [[0] * len(questions), []]
+    assert json.loads(ran.stdout.splitlines()[-1]) == [[0] * len(arguments), []]
     assert ran.stderr == ""
 
 
-def test_without_arguments_help_is_shown(project: Project) -> None:
-    """Not an error."""
+def test_no_arguments_prints_help(project: Project) -> None:
+    """Exit 0."""
     ran = schema.run(project)
     assert ran.code == 0
     assert "expand" in ran.out
 
 
 def test_python_m_online_migrate(project: Project) -> None:
-    """The same program, with the same answers."""
+    """Runs the same program, with the same output."""
     ran = project.run("expand")
     assert (ran.code, ran.out) == (0, "expand: applied e1, e2\n")
     assert project.run("contract").code == 3
     assert project.run("nonsense").code == 127
 
 
-# --- where settings come from ------------------------------------------------------------------------
+# --- sources of settings -----------------------------------------------------------------------------
 
 
-def test_the_url_comes_from_oslo_config(project: Project, embedded: Database, tmp_path: Path) -> None:
-    """--config-file with [database] connection; what is wrong with the file is 127."""
+def test_url_from_oslo_config(project: Project, embedded: Database, tmp_path: Path) -> None:
+    """--config-file with [database] connection; an error in the file is 127."""
     good = tmp_path / "service.conf"
     good.write_text(f"[DEFAULT]\ndebug = true\n[database]\nconnection = {embedded.url}\n")
     without = {"ONLINE_MIGRATE_URL": ""}
@@ -424,13 +425,15 @@ def test_the_url_comes_from_oslo_config(project: Project, embedded: Database, tm
     for name, text in bad.items():
         (tmp_path / name).write_text(text)
         ran = schema.run(project, "--config-file", str(tmp_path / name), "status", environment=without)
-        assert_told(ran, 127, name)
+        assert_error_output(ran, 127, name)
     missing = str(tmp_path / "nowhere.conf")
-    assert_told(schema.run(project, "status", "--config-file", missing, environment=without), 127, "nowhere")
+    assert_error_output(
+        schema.run(project, "status", "--config-file", missing, environment=without), 127, "nowhere"
+    )
 
 
-def test_what_is_said_nearest_counts(project: Project, embedded: Database) -> None:
-    """--url before the variable, and after the command's name before before it."""
+def test_url_option_precedence(project: Project, embedded: Database) -> None:
+    """--url overrides the variable, and --url after the command overrides --url before it."""
     wrong = "sqlite:////no/such/folder/x.db"
     assert schema.run(project, "status", environment={"ONLINE_MIGRATE_URL": wrong}).code == 2
     right = ["--url", embedded.url]
@@ -439,8 +442,8 @@ def test_what_is_said_nearest_counts(project: Project, embedded: Database) -> No
     assert schema.run(project, *right, "db", "status").code == 0
 
 
-def test_x_arguments_reach_env_py(project: Project) -> None:
-    """``-x name=value`` is what context.get_x_argument() gives, before and after the command's name."""
+def test_x_arguments_are_passed_to_env_py(project: Project) -> None:
+    """context.get_x_argument() returns ``-x name=value``, given before or after the command."""
     env = project.scripts / "env.py"
     env.write_text(
         "import pathlib\nfrom alembic import context\n"
@@ -451,8 +454,8 @@ def test_x_arguments_reach_env_py(project: Project) -> None:
     assert env.with_name("x").read_text() == "{'one': '1', 'two': '2'}"
 
 
-def test_pyproject_has_settings_and_alembic_ini_comes_first(project: Project) -> None:
-    """[tool.online_migrate] beside alembic.ini; wrong ones are named with their file."""
+def test_settings_in_pyproject_and_alembic_ini(project: Project) -> None:
+    """[tool.online_migrate] is read beside alembic.ini; an invalid setting is reported with its file."""
     pyproject = project.folder / "pyproject.toml"
     ini = project.config_file.read_text()
     lines = [line for line in ini.splitlines() if "lock_attempts" not in line]
@@ -461,9 +464,9 @@ def test_pyproject_has_settings_and_alembic_ini_comes_first(project: Project) ->
     settings = project.site().project.settings
     assert (settings.lock_attempts, settings.look_timeout) == (7, 20)
     pyproject.write_text("[tool.online_migrate]\nlock_attempts = 'many'\n")
-    assert_told(schema.run(project, "status"), 127, "lock_attempts")
+    assert_error_output(schema.run(project, "status"), 127, "lock_attempts")
     pyproject.write_text("[tool.online_migrate\n")
-    assert_told(schema.run(project, "status"), 127, "pyproject.toml")
+    assert_error_output(schema.run(project, "status"), 127, "pyproject.toml")
 
 
 @pytest.mark.parametrize(
@@ -481,14 +484,14 @@ def test_pyproject_has_settings_and_alembic_ini_comes_first(project: Project) ->
     ],
 )
 def test_json_is_one_document_on_stdout(project: Project, arguments: list[str]) -> None:
-    """Nothing else is on stdout, whether it succeeds or is refused."""
+    """stdout contains nothing else, whether the command succeeds or is refused."""
     ran = schema.run(project, *arguments, "--json")
     assert ran.code in (0, 3), ran.output
     assert (json.loads(ran.out) is not None) if ran.out else ran.code == 3
 
 
-def test_nobody_reads_what_we_print(project: Project) -> None:
-    """``| head``: no traceback when our reader goes away."""
+def test_closed_stdout_gives_no_traceback(project: Project) -> None:
+    """``| head``: no traceback when the reader closes the pipe."""
     for verb in ("history", "plan", "status"):
         process = subprocess.Popen(
             [sys.executable, "-m", "online_migrate", verb],

@@ -1,4 +1,4 @@
-"""A function of a row that gives back what it was given changes no bit of it, whatever the type is."""
+"""A row function that returns its input values leaves every bit of them unchanged, whatever the type."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ pytestmark = [
 ]
 
 Texts = st.SearchStrategy[str]
-"""Values, as the server reads them in an INSERT."""
+"""Strategies for values as SQL literals of an INSERT."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """A column of the table: its type, and what is stored in it."""
+    """A column of the table: its type, and the values stored in it."""
 
     type: str
     values: Texts
@@ -62,7 +62,7 @@ SINGLES = st.one_of(
 
 
 def _digits(before: int, after: int) -> Texts:
-    """Decimals of so many digits, all of them."""
+    """Decimals with exactly *before* and *after* digits."""
     whole = st.integers(0, 10**before - 1)
     part = st.integers(0, 10**after - 1)
     return st.builds(
@@ -75,7 +75,7 @@ def _integers(bits: int, *, signed: bool = True) -> Texts:
     return st.one_of(st.sampled_from([low, high, 0, 1]), st.integers(low, high)).map(str)
 
 
-# --- texts, bytes, documents ---------------------------------------------------------------------
+# --- text, bytes, documents ----------------------------------------------------------------------
 
 _CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 TEXT = st.text(_CHARACTERS, max_size=20)
@@ -91,7 +91,7 @@ _HUGE = _some("1e400", "-1e400", "9" * 5_000, "18446744073709551616", "1e-400", 
 
 
 def _documents(numbers: Texts, *, keys: Texts | None = None, space: Texts | None = None) -> Texts:
-    """Texts of JSON, also with a key twice."""
+    """JSON texts, also with duplicate keys."""
     gap = st.just("") if space is None else space
     keys = keys if keys is not None else _some('"a"', '"b"', '""', '"\\u00fc"', '"\\\\"', '"%s"', '":x"')
     leaves = st.one_of(
@@ -430,7 +430,7 @@ DIFFERENT = {
     "postgresql": "record_send(ROW({0})) IS DISTINCT FROM record_send(ROW({1}))",
     "mysql": "NOT (HEX({0}) <=> HEX({1}) AND CONCAT({0}) <=> CONCAT({1}) AND {0} <=> {1})",
 }
-"""True where one of the bits of two values is not the same, told by the server."""
+"""True where two values differ in any bit, evaluated by the server."""
 OF_MYSQL = {
     "double": "NOT ({0} <=> {1} AND CONCAT({0}) <=> CONCAT({1}))",
     "single": "NOT ({0} <=> {1} AND CONCAT({0} + 0e0) <=> CONCAT({1} + 0e0))",
@@ -477,12 +477,12 @@ def _insert(database: Database, statements: list[str]) -> None:
         if product in ("mysql", "mariadb"):
             connection.exec_driver_sql("SET SESSION sql_mode = 'ALLOW_INVALID_DATES'")
         for statement in statements:
-            # The driver sees no parameters, whatever is in it.
+            # No parameters are passed, so the driver does not interpret the statement.
             connection.connection.cursor().execute(statement)
 
 
 def _differences(database: Database, names: list[str]) -> dict[str, Any]:
-    """Some rows whose copy is not the same."""
+    """Up to three rows per column whose copy differs."""
     product = database.server.product
     wrong = {}
     for name in names:
@@ -497,7 +497,7 @@ def _differences(database: Database, names: list[str]) -> dict[str, Any]:
 
 
 def _values(column: Column) -> list[str]:
-    """Different ones, and NULL: all of them go into one table, because a run takes longer than a row."""
+    """Distinct values and NULL: all of them go into one table, because a run costs more than a row."""
     found = ["NULL"] if column.nullable else []
 
     @settings(max_examples=ROWS, derandomize=True, database=None, phases=[Phase.generate])
@@ -510,8 +510,8 @@ def _values(column: Column) -> list[str]:
 
 
 @pytest.mark.parametrize("driver", [0, 1])
-def test_what_comes_in_goes_out(driver: int, database: Database, tmp_path: Path) -> None:
-    """Values of every type, by all drivers: the copy is the same to the server, and so is the original."""
+def test_values_are_unchanged_by_a_round_trip(driver: int, database: Database, tmp_path: Path) -> None:
+    """Values of every type, with all drivers: the server finds the copy and the original unchanged."""
     product = database.server.product
     drivers = DRIVERS.get(product, [database.url.partition("://")[0]])
     if driver >= len(drivers):
@@ -614,15 +614,15 @@ def by_row(row):
 
 
 @pytest.mark.parametrize("driver", [0, 1])
-def test_every_key_is_found_again(driver: int, database: Database, tmp_path: Path) -> None:
-    """Whatever its type: in chunks of two, in the checkpoint, and as the key of a row that fails."""
+def test_rows_are_matched_by_key_of_every_type(driver: int, database: Database, tmp_path: Path) -> None:
+    """For any key type: in chunks of two, in the checkpoint, and as the key of a failed row."""
     product = database.server.product
     drivers = DRIVERS.get(product, [database.url.partition("://")[0]])
     if driver >= len(drivers):
         return
     url = drivers[driver] + database.url[database.url.index("://") :]
     schema.run_all(database, *BEFORE.get(product, ()))
-    # Every driver walks some of them: a walk takes longer than a copy.
+    # Each driver walks only some of the keys: a walk takes longer than a copy.
     chosen = dict(list(KEYS[product].items())[driver :: len(drivers)])
     for name, (type_, values) in chosen.items():
         _insert(

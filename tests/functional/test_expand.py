@@ -1,4 +1,4 @@
-"""expand: each revision on its own, resumable, and never a contract one."""
+"""expand: each revision in its own step, resumable, and never a contract revision."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def project(database: Database, tmp_path: Path) -> Iterator[Project]:
 
 
 @pytest.mark.parametrize("branch", ["expand", "contract"])
-def test_rows_that_a_revision_writes_are_written_once(server: Server, tmp_path: Path, branch: str) -> None:
-    """kill -9 anywhere in a revision that mixes DDL and rows: nothing is missing, nothing is twice."""
+def test_rows_written_by_revision_are_written_once(server: Server, tmp_path: Path, branch: str) -> None:
+    """kill -9 anywhere in a revision that mixes DDL and rows: no row is missing, none is duplicated."""
     query = "SELECT id, name, used FROM colours ORDER BY id"
     for moment in range(1, 200):
         with (
@@ -61,7 +61,7 @@ def test_rows_that_a_revision_writes_are_written_once(server: Server, tmp_path: 
 
 
 def test_expand_stops_at_its_target(project: Project, database: Database) -> None:
-    """``expand e2`` of three; an unambiguous beginning of an id will do; then the rest."""
+    """``expand e2`` of three revisions; an unambiguous prefix of an id is accepted; then the others."""
     for number in (1, 2, 3):
         table = f'op.create_table("t{number}", sa.Column("id", sa.Integer, primary_key=True))'
         project.expand(table, f"e{number}aa")
@@ -71,8 +71,8 @@ def test_expand_stops_at_its_target(project: Project, database: Database) -> Non
     assert project.apply_expand() == []
 
 
-def test_a_revision_that_fails_leaves_those_before_it(project: Project, database: Database) -> None:
-    """e1 stays applied, e2 failed; mended, expand goes on with e2 and repeats nothing."""
+def test_failed_revision_keeps_earlier_ones(project: Project, database: Database) -> None:
+    """e1 stays applied, e2 failed; with a corrected script, expand continues with e2 and repeats nothing."""
     project.expand('op.create_table("t1", sa.Column("id", sa.Integer, primary_key=True))', "e1")
     create = 'op.create_table("t2", sa.Column("id", sa.Integer, primary_key=True))\n'
     project.expand(create + 'op.add_column("nowhere", sa.Column("n", sa.Integer))', "e2")
@@ -88,8 +88,8 @@ def test_a_revision_that_fails_leaves_those_before_it(project: Project, database
     assert schema.journal(database) == []
 
 
-def test_expand_never_contracts(project: Project, database: Database) -> None:
-    """Not by a target, and not when the runner is given a contract revision by mistake."""
+def test_expand_never_applies_contract_revision(project: Project, database: Database) -> None:
+    """Neither with a target nor when the runner is given a contract revision by mistake."""
     from online_migrate.expand import runner
 
     project.expand('op.create_table("t", sa.Column("id", sa.Integer, primary_key=True))', "e1")
@@ -102,8 +102,8 @@ def test_expand_never_contracts(project: Project, database: Database) -> None:
     assert "t" in schema.tables(database)
 
 
-def test_names_that_must_be_quoted(project: Project, database: Database) -> None:
-    """Reserved words, capitals, spaces, percent signs and colons in names, through the whole life."""
+def test_expand_migrate_contract_with_quoted_names(project: Project, database: Database) -> None:
+    """Reserved words, capitals, spaces, percent signs and colons in names, through all phases."""
     project.expand(
         """
         op.create_table("Order", sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),

@@ -1,4 +1,4 @@
-"""A user that may open few connections: a command says so before it begins, and how to use fewer."""
+"""A user with few connections: a command refuses before it starts, and names how to use fewer."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tests.support.schema import tables
 pytestmark = [pytest.mark.needs("many_writers"), pytest.mark.each_product]
 
 
-def test_a_run_says_how_many_connections_it_needs(database: Database, tmp_path: Path) -> None:
-    """Exit code 3 before the first chunk; with what it says to use instead, the run succeeds."""
+def test_migrate_reports_required_connections(database: Database, tmp_path: Path) -> None:
+    """Exit code 3 before the first chunk; with the option that the hint names, the run succeeds."""
     with schema.volumes(tmp_path / "project", database, pace=None) as project:
         schema.as_before(project, database)
         project.apply_expand()
@@ -32,14 +32,12 @@ def test_a_run_says_how_many_connections_it_needs(database: Database, tmp_path: 
 
 
 GRANTS = ("GRANT ALL ON ALL TABLES IN SCHEMA public TO PUBLIC",)
-"""Tables belong to the user that made them."""
+"""Tables belong to the user that created them."""
 
 
 @pytest.mark.parametrize("command", ["expand", "contract"])
-def test_a_schema_change_says_how_many_connections_it_needs(
-    command: str, database: Database, tmp_path: Path
-) -> None:
-    """One is too few everywhere: nothing is changed."""
+def test_schema_change_reports_required_connections(command: str, database: Database, tmp_path: Path) -> None:
+    """One connection is too few on every server: nothing is changed."""
     with schema.volumes(tmp_path / "project", database) as project:
         if command == "contract":
             schema.ready(project, database)

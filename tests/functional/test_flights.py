@@ -1,4 +1,4 @@
-"""The example `examples/flights` does what its README says, on every product."""
+"""The example `examples/flights` does what its README describes, on every product."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OLD_COLUMNS = {"dep_time", "arr_time", "distance", "carrier"}
 
 
 def run(*arguments: str, url: str) -> subprocess.CompletedProcess[str]:
-    """Runs Python with the database in the environment, in a folder that is not the example's."""
+    """Runs Python with the database URL in the environment, outside of the example's directory."""
     environment = os.environ | {"ONLINE_MIGRATE_URL": url}
     command = [sys.executable, *arguments]
     return subprocess.run(command, env=environment, text=True, capture_output=True, check=False)
@@ -37,7 +37,7 @@ def online_migrate(*arguments: str, url: str) -> subprocess.CompletedProcess[str
 
 
 def succeeded(process: subprocess.CompletedProcess[str]) -> bool:
-    """True if it did; pytest then shows nothing, and otherwise all that was printed."""
+    """True on exit code 0; otherwise the assertion shows the whole output."""
     assert process.returncode == 0, process.stdout + process.stderr
     return True
 
@@ -46,7 +46,7 @@ def columns(engine: sa.Engine) -> set[str]:
     return {column["name"] for column in sa.inspect(engine).get_columns("flights")}
 
 
-def test_a_sample_goes_through_both_releases(database: Database) -> None:
+def test_sample_through_both_releases(database: Database) -> None:
     process = script("run.py", "--rows", "3000", url=database.url)
     assert succeeded(process)
     assert "every column of every row is what the CSV says" in process.stdout
@@ -67,7 +67,7 @@ def _any_id(connection: sa.Connection) -> int:
     return int(connection.execute(sa.text(query)).scalar_one())
 
 
-def test_contract_is_refused_while_one_flight_is_left(database: Database) -> None:
+def test_contract_is_refused_while_a_flight_is_pending(database: Database) -> None:
     assert succeeded(script("load.py", "--rows", "200", url=database.url))
     assert succeeded(online_migrate("expand", "expand_2026_1", url=database.url))
     assert succeeded(online_migrate("migrate", "flight_times", "distance_km", url=database.url))
@@ -86,13 +86,13 @@ def test_contract_is_refused_while_one_flight_is_left(database: Database) -> Non
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-def test_all_flights_go_through_both_releases(database: Database) -> None:
+def test_all_flights_through_both_releases(database: Database) -> None:
     assert succeeded(script("run.py", url=database.url))
 
 
-# --- the sample, and the checker: one server is enough -------------------------------------------
+# --- the sample and the checker, on SQLite only --------------------------------------------------
 
-ODD_CASES = {
+SPECIAL_CASES = {
     "cancelled": "dep_time IS NULL",
     "departed at the end of the day": "dep_time = 2400",
     "departed in the first minutes of a day": "dep_time < 10",
@@ -113,17 +113,17 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> str:
     return url
 
 
-@pytest.mark.parametrize("case", ODD_CASES)
-def test_every_sample_has_the_odd_cases(loaded: str, case: str) -> None:
+@pytest.mark.parametrize("case", SPECIAL_CASES)
+def test_sample_contains_special_cases(loaded: str, case: str) -> None:
     engine = sa.create_engine(loaded)
     with engine.connect() as connection:
-        query = f"SELECT count(*) FROM flights WHERE {ODD_CASES[case]}"
+        query = f"SELECT count(*) FROM flights WHERE {SPECIAL_CASES[case]}"
         assert connection.execute(sa.text(query)).scalar_one() > 0
         assert connection.execute(sa.text("SELECT count(*) FROM flights")).scalar_one() == 100
     engine.dispose()
 
 
-def test_a_database_that_has_flights_is_left_alone(loaded: str) -> None:
+def test_load_refuses_database_with_flights(loaded: str) -> None:
     process = script("load.py", "--rows", "100", url=loaded)
     assert process.returncode == 1
     assert "name an empty database" in process.stderr
@@ -131,7 +131,7 @@ def test_a_database_that_has_flights_is_left_alone(loaded: str) -> None:
 
 @pytest.fixture(scope="module")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite file that went the whole way."""
+    """An SQLite file that was migrated through both releases."""
     path = tmp_path_factory.mktemp("flights") / "migrated.sqlite"
     assert succeeded(script("run.py", "--rows", "500", url=f"sqlite:///{path}"))
     return path
@@ -153,7 +153,7 @@ CORRUPTIONS = {
 
 
 @pytest.mark.parametrize("complaint", CORRUPTIONS)
-def test_the_checker_sees_what_is_wrong(migrated: Path, tmp_path: Path, complaint: str) -> None:
+def test_checker_reports_corruption(migrated: Path, tmp_path: Path, complaint: str) -> None:
     path = tmp_path / "corrupted.sqlite"
     shutil.copy(migrated, path)
     engine = sa.create_engine(f"sqlite:///{path}")

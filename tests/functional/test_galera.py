@@ -1,4 +1,4 @@
-"""A node of a synchronous cluster: a table lock holds on one node only."""
+"""A node of a synchronous cluster: a table lock applies to one node only."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def project(database: Database, tmp_path: Path) -> Iterator[Project]:
         yield project
 
 
-def test_expand_and_migrate_work(project: Project, database: Database) -> None:
+def test_expand_and_migrate_on_galera(project: Project, database: Database) -> None:
     """Every row is migrated, and the trigger keeps new ones in step."""
     schema.ready(project, database)
     schema.fill(database, 100, 101)
@@ -36,10 +36,10 @@ def test_expand_and_migrate_work(project: Project, database: Database) -> None:
     assert rows == {row: schema.size_of(row) * GIB for row in [*range(1, 21), 100, 101]}
 
 
-def test_a_worker_has_one_chunk_in_hand(
+def test_worker_opens_no_second_write_connection(
     project: Project, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Behind a balancer its second connection may lead to a node that has not seen the first chunk yet."""
+    """Behind a load balancer a second connection may reach a node that does not have the first chunk yet."""
     monkeypatch.setattr(
         ChunkPipeline, "open_connections", lambda _relay: pytest.fail("a second connection is opened")
     )
@@ -47,8 +47,8 @@ def test_a_worker_has_one_chunk_in_hand(
     assert schema.query_all(database, "SELECT count(*) FROM volumes WHERE size_bytes IS NULL") == [(0,)]
 
 
-def test_a_contract_with_requirements_is_refused(project: Project, database: Database) -> None:
-    """Exit 3, why, and the way out; nothing is changed."""
+def test_contract_with_requirements_is_refused(project: Project, database: Database) -> None:
+    """Exit 3, the reason, and the remedy; nothing is changed."""
     schema.ready(project, database)
     before = Snapshot.of(database)
     with pytest.raises(GateClosed) as refusal:
@@ -63,8 +63,8 @@ def test_a_contract_with_requirements_is_refused(project: Project, database: Dat
     assert Snapshot.of(database) == before
 
 
-def test_a_contract_without_requirements_is_applied(database: Database, tmp_path: Path) -> None:
-    """``requires = ()`` needs no look, so no lock."""
+def test_contract_without_requirements_is_applied(database: Database, tmp_path: Path) -> None:
+    """``requires = ()`` needs no check of rows, so no lock."""
     with Project.create(tmp_path / "project", database.url) as project:
         project.expand(schema.VOLUMES, "e1")
         project.contract('op.drop_column("volumes", "legacy")', "c1")
@@ -73,10 +73,9 @@ def test_a_contract_without_requirements_is_applied(database: Database, tmp_path
     assert schema.version_rows(database) == ["c1"]
 
 
-def test_flow_control_is_read_and_lets_a_cluster_that_keeps_up_work(
-    project: Project, database: Database
-) -> None:
-    """A node says for how long it was held back; a single one never is, and rows move."""
+def test_flow_control_does_not_throttle_single_node(project: Project, database: Database) -> None:
+    """A node reports how long flow control paused it; a single node is never paused,
+    and rows are migrated."""
     with database.engine.connect() as connection:
         dialect = dialect_of(connection)
         held_back = dialect.flow_control(connection)

@@ -1,4 +1,4 @@
-"""Two nodes of a Galera cluster: it holds back its writers, and both of them are worked on."""
+"""A Galera cluster of two nodes: flow control, and workers on both nodes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def fill(row):
     time.sleep({pause})
     return {{"hits": row.hits + 1}}
 """
-"""No row is done before so many processes have one in their hands."""
+"""No row is done before *processes* processes have each called the function for a row."""
 COLLIDES = """
 @sa.event.listens_for(sa.engine.Engine, "handle_error")
 def keep(context):
@@ -54,11 +54,11 @@ def fill(connection, chunk):
     return moved
 """
 HELD, FREE = 0.3, 0.05
-"""Seconds for which the cluster is held back, and then is not: together less than between two looks."""
+"""Seconds with and without flow control. Their sum is less than the interval between two samples."""
 
 
-class Watch(NullListener):
-    """Keeps why a run waited for the cluster, and calls somebody when it does so for the first time."""
+class FlowControlListener(NullListener):
+    """Records why a run waited for the cluster, and calls *waits* when that happens for the first time."""
 
     def __init__(self, waits: Callable[[], None] = lambda: None) -> None:
         self.reasons: list[str] = []
@@ -72,7 +72,7 @@ class Watch(NullListener):
 
 
 class Letters:
-    """An application: it writes to a table of its own, one letter after the other, while its block lasts."""
+    """An application that inserts one letter after the other into its own table while its block lasts."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -98,7 +98,7 @@ class Letters:
 
 @pytest.fixture
 def database(cluster: Cluster, tmp_path: Path) -> Iterator[Database]:
-    """A database of the cluster, as the first node serves it, with the tables of an application."""
+    """A database of the cluster, served by the first node, with the tables of an application."""
     with cluster.first.fresh_database(tmp_path, "cluster") as database:
         execute(database.engine, "CREATE TABLE letters (id INTEGER PRIMARY KEY AUTO_INCREMENT)")
         yield database
@@ -126,14 +126,14 @@ def items(database: Database, count: int) -> None:
 
 @contextlib.contextmanager
 def engine_on(node: Server, database: Database) -> Iterator[sa.Engine]:
-    """For the same database, on a node. What it reads there has arrived."""
+    """An engine for the same database on *node*. Its reads wait for all earlier writes to be applied."""
     engine = sa.create_engine(url_on(node, database.name), poolclass=sa.NullPool)
     sa.event.listen(engine, "connect", lambda raw, _: raw.cursor().execute("SET SESSION wsrep_sync_wait = 1"))
     yield engine
 
 
 def assert_once(cluster: Cluster, database: Database, count: int) -> None:
-    """Every row once, whichever node is asked."""
+    """Asserts that each row was migrated once, as read from every node."""
     for node in cluster.nodes:
         with engine_on(node, database) as engine:
             assert rows(engine, "SELECT hits, count(*) FROM items GROUP BY hits") == [(1, count)]
@@ -152,8 +152,8 @@ def moved(database: Database) -> int:
 
 
 @contextlib.contextmanager
-def held_again_and_again(cluster: Cluster, database: Database) -> Iterator[threading.Event]:
-    """The cluster holds back its writers most of the time, until the event is set."""
+def flow_control_most_of_the_time(cluster: Cluster, database: Database) -> Iterator[threading.Event]:
+    """Flow control is active most of the time, until the event is set."""
     over = threading.Event()
 
     def hold() -> None:
@@ -173,8 +173,8 @@ def held_again_and_again(cluster: Cluster, database: Database) -> Iterator[threa
 # --- flow control --------------------------------------------------------------------------------
 
 
-def test_the_nodes_are_one_cluster(cluster: Cluster, database: Database) -> None:
-    """What is written on one of them is on the other."""
+def test_nodes_form_one_cluster(cluster: Cluster, database: Database) -> None:
+    """A row that is written on one node is read on the other."""
     assert [status_of(node, "wsrep_cluster_size") for node in cluster.nodes] == ["2", "2"]
     for i, node in enumerate(cluster.nodes, 1):
         with engine_on(node, database) as engine:
@@ -185,55 +185,51 @@ def test_the_nodes_are_one_cluster(cluster: Cluster, database: Database) -> None
 
 
 @pytest.mark.parametrize("slow", [0, 1], ids=["the first is slow", "the second is slow"])
-def test_what_a_node_says_of_flow_control_grows_while_it_lasts(
-    slow: int, cluster: Cluster, database: Database
-) -> None:
-    """On both nodes, and no more once it is over: the throttler need not wait for the end to see it."""
+def test_flow_control_is_reported_while_it_lasts(slow: int, cluster: Cluster, database: Database) -> None:
+    """On both nodes, and only while it lasts: the throttler reports a pause before the pause has ended."""
     other = cluster.nodes[1 - slow]
     with contextlib.ExitStack() as stack:
         found = []
         for node in cluster.nodes:
             engine = stack.enter_context(engine_on(node, database))
             found.append((FlowControl(Clock()), stack.enter_context(engine.connect())))
-        look = lambda: [throttler.sample(connection) for throttler, connection in found]  # noqa: E731
-        look()
+        sample = lambda: [throttler.sample(connection) for throttler, connection in found]  # noqa: E731
+        sample()
         writer = Database(other, database.name, database.folder)
         stack.callback(lambda: writer.engine.dispose())
         with Letters(writer):
-            assert look() == [None, None]
+            assert sample() == [None, None]
             with cluster.held(database.name, "letters", cluster.nodes[slow]):
                 eventually(lambda: status_of(other, "wsrep_flow_control_active") == "true", "a pause")
-                look()
+                sample()
                 time.sleep(0.3)
-                for reason in look():
+                for reason in sample():
                     assert (reason or "").startswith("the cluster held back its writers for ")
                     assert (reason or "").endswith("% of the time")
-            eventually(lambda: look() == [None, None], "the end of the pause")
+            eventually(lambda: sample() == [None, None], "the end of the pause")
 
 
-def test_a_run_waits_while_the_cluster_holds_back_its_writers(
-    cluster: Cluster, database: Database, project: Project
-) -> None:
-    """It begins no chunk, although the cluster lets everybody write in between, and goes on afterwards."""
+def test_run_waits_during_flow_control(cluster: Cluster, database: Database, project: Project) -> None:
+    """No chunk is started, although the application can write in between; afterwards the run continues."""
     items(database, 30)
     project.data("fill", FILL.format(pending=PENDING, processes=1, pause=0.05))
     project.site().ensure_state_tables()
     counts: list[tuple[int, int]] = []
 
-    def look_and_let_go() -> None:
+    def count_twice_then_end() -> None:
         for pause in (0.7, 1.3):
             time.sleep(pause)
             counts.append((moved(database), letters.written))
         over.set()
 
-    thread = threading.Thread(target=look_and_let_go)
-    watch = Watch(thread.start)
-    with Letters(database) as letters, held_again_and_again(cluster, database) as over:
-        # With nothing else to keep it from working.
-        result = project.migrate(listener=watch, pace="full", batch_size=1, max_time=PATIENCE)["fill"]
+    thread = threading.Thread(target=count_twice_then_end)
+    listener = FlowControlListener(thread.start)
+    with Letters(database) as letters, flow_control_most_of_the_time(cluster, database) as over:
+        # Without another throttler that could delay the run.
+        result = project.migrate(listener=listener, pace="full", batch_size=1, max_time=PATIENCE)["fill"]
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 30)
-    assert watch.reasons, "it never waited"
-    assert watch.reasons[0].startswith("flow-control: the cluster held back its writers for ")
+    assert listener.reasons, "it never waited"
+    assert listener.reasons[0].startswith("flow-control: the cluster held back its writers for ")
     thread.join()
     [(before, written), (after, more)] = counts
     assert before == after < 30
@@ -241,48 +237,51 @@ def test_a_run_waits_while_the_cluster_holds_back_its_writers(
     assert_once(cluster, database, 30)
 
 
-def test_a_cluster_that_keeps_up_holds_nobody(cluster: Cluster, database: Database, project: Project) -> None:
+def test_run_does_not_wait_without_flow_control(
+    cluster: Cluster, database: Database, project: Project
+) -> None:
     """While an application writes."""
     items(database, 20)
     project.data("fill", FILL.format(pending=PENDING, processes=1, pause=0.02))
-    watch = Watch()
+    listener = FlowControlListener()
     with Letters(database):
-        result = project.migrate(listener=watch, batch_size=1)["fill"]
-    assert (result.outcome, result.done, watch.reasons) == (Outcome.COMPLETE, 20, [])
+        result = project.migrate(listener=listener, batch_size=1)["fill"]
+    assert (result.outcome, result.done, listener.reasons) == (Outcome.COMPLETE, 20, [])
 
 
 # --- both nodes ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("moment", ["CREATE TABLE", "INSERT INTO", "UPDATE"])
-def test_both_nodes_make_the_tables_of_the_engine_at_once(
+def test_engine_tables_created_on_both_nodes_at_once(
     moment: str, cluster: Cluster, database: Database, project: Project
 ) -> None:
-    """The migrator's lock is of one node. Who finds that another did the same goes on from there."""
-    mine, other = (
+    """The migrator's lock covers one node only. A node that finds a change already
+    made continues from there."""
+    first, other = (
         dataclasses.replace(project.site(), given_url=url_on(node, database.name)) for node in cluster.nodes
     )
-    came: list[str] = []
+    intercepted: list[str] = []
 
-    def come_in_between(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
-        if statement.strip().startswith(f"{moment} {state.VERSION_TABLE}") and not came:
-            came.append(statement)
+    def intercept(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+        if statement.strip().startswith(f"{moment} {state.VERSION_TABLE}") and not intercepted:
+            intercepted.append(statement)
             other.ensure_state_tables()
 
-    sa.event.listen(mine.engine, "before_cursor_execute", come_in_between)
-    mine.ensure_state_tables()
-    assert came
+    sa.event.listen(first.engine, "before_cursor_execute", intercept)
+    first.ensure_state_tables()
+    assert intercepted
     assert schema.version_rows(database, state.VERSION_TABLE) == ["contract_0001", "expand_0003"]
     assert set(schema.tables(database)) == state.TABLES | {"letters"}
-    for site in (mine, other):
+    for site in (first, other):
         site.engine.dispose()
 
 
 @pytest.mark.parametrize("pending", [PENDING, ""], ids=["with pending", "without pending"])
-def test_workers_on_both_nodes_do_each_row_once(
+def test_workers_on_both_nodes_migrate_each_row_once(
     pending: str, cluster: Cluster, database: Database, project: Project
 ) -> None:
-    """Two processes, each with a node of its own: no lock is of both, so what they do at once collides."""
+    """Two processes, each on its own node: no lock covers both nodes, so concurrent writes collide."""
     items(database, 72)
     project.data("fill", FILL.format(pending=pending, processes=2, pause=0.002))
     project.site().ensure_state_tables()
@@ -297,22 +296,22 @@ def test_workers_on_both_nodes_do_each_row_once(
     assert project.status("fill").done == 72
 
 
-def test_an_extent_that_another_node_takes_at_the_same_moment_is_not_ours(
+def test_key_range_taken_by_another_node_is_not_assigned_twice(
     cluster: Cluster, database: Database, project: Project
 ) -> None:
-    """The other one writes of the walk, a moment before us, just what we are going to write."""
+    """The other node commits the same update of the walk a moment before this node does."""
     items(database, 72)
     project.data("fill", FILL.format(pending="", processes=1, pause=0))
     project.site().ensure_state_tables()
     site = dataclasses.replace(project.site(), given_url=url_on(cluster.nodes[1], database.name))
     elsewhere = sa.create_engine(url_on(cluster.nodes[0], database.name))
     here = sa.create_engine(url_on(cluster.nodes[1], database.name))
-    came: list[str] = []
+    intercepted: list[str] = []
 
-    def come_in_between(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_more: Any) -> None:
-        if not statement.startswith("UPDATE online_migrate_walk") or came:
+    def intercept(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_more: Any) -> None:
+        if not statement.startswith("UPDATE online_migrate_walk") or intercepted:
             return
-        came.append(statement)
+        intercepted.append(statement)
         with elsewhere.begin() as other:
             other.exec_driver_sql(statement, parameters)
         end = time.monotonic() + PATIENCE
@@ -320,9 +319,9 @@ def test_an_extent_that_another_node_takes_at_the_same_moment_is_not_ours(
             assert time.monotonic() < end
             time.sleep(0.01)
 
-    sa.event.listen(site.engine, "before_cursor_execute", come_in_between)
+    sa.event.listen(site.engine, "before_cursor_execute", intercept)
     [result] = command.migrate(site, (), command.MigrateOptions(batch_size=3))
-    assert came
+    assert intercepted
     assert result.done == 48
     counts = rows(here, "SELECT hits, count(*), min(id) FROM items GROUP BY hits ORDER BY hits")
     assert [(hits, count) for hits, count, _first in counts] == [(0, 24), (1, 48)]
@@ -331,18 +330,20 @@ def test_an_extent_that_another_node_takes_at_the_same_moment_is_not_ours(
 
 
 @pytest.mark.parametrize("at_commit", [True, False], ids=["at the commit", "before the commit"])
-def test_a_chunk_that_collides_with_the_other_node_is_done_again(
+def test_chunk_in_conflict_with_other_node_is_repeated(
     at_commit: bool, cluster: Cluster, database: Database, project: Project
 ) -> None:
-    """Error 1213, also as the answer to COMMIT: what the other node wrote stays, and no row counts twice."""
+    """Error 1213, also raised by COMMIT: what the other node wrote is kept, and no row is counted twice."""
     items(database, 10)
     project.data("fill", COLLIDES)
     tries, collisions = project.folder / "tries", project.folder / "collisions"
     process = project.start("migrate", "--json", "--batch-size", "10", "--pace", "full")
     wait_for(project.folder / "there", process)
-    # What the other node has committed then waits before ours, and nobody here knows of it before COMMIT.
-    late = cluster.held(database.name, "letters", cluster.first) if at_commit else contextlib.nullcontext()
-    with late:
+    # The commit of the other node is then queued before this one, and is detected only at COMMIT.
+    flow_control = (
+        cluster.held(database.name, "letters", cluster.first) if at_commit else contextlib.nullcontext()
+    )
+    with flow_control:
         with engine_on(cluster.second, database) as engine:
             execute(engine, "INSERT INTO letters VALUES ()", "UPDATE items SET note = 'kept' WHERE id = 5")
         if not at_commit:
@@ -362,10 +363,10 @@ def test_a_chunk_that_collides_with_the_other_node_is_done_again(
 # --- contract ------------------------------------------------------------------------------------
 
 
-def test_a_contract_with_requirements_is_refused_on_both_nodes(
+def test_contract_with_requirements_is_refused_on_both_nodes(
     cluster: Cluster, database: Database, tmp_path: Path
 ) -> None:
-    """All rows are moved, and still a lock on one of them would not keep the writers of the other out."""
+    """All rows are migrated, but a lock on one node does not block writers on the other."""
     with schema.volumes(tmp_path / "sample", database) as project:
         schema.ready(project, database)
         before = schema.Snapshot.of(database)

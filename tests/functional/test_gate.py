@@ -1,4 +1,4 @@
-"""Every reason for which contract is refused; and that a refusal changes nothing at all."""
+"""Every blocker of the gate, and that a refusal of contract changes nothing."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def required(project: Project, names: tuple[str, ...] | None) -> None:
     path.write_text(path.read_text().replace("requires = ('volume_bytes',)", line))
 
 
-# --- one scenario a blocker ----------------------------------------------------------------------
+# --- one scenario per blocker --------------------------------------------------------------------
 
 Prepare = Callable[[Project, Database], None]
 
@@ -113,7 +113,7 @@ def verify_unknown(project: Project, database: Database) -> None:
 
 
 def rows_failed(project: Project, database: Database) -> None:
-    """Values that leave two rows as they are."""
+    """Values that leave two rows unchanged."""
     rewritten(
         project,
         'values=lambda t: {"size_bytes": sa.case((t.c.id.in_([2, 5]), None), else_=1)}',
@@ -178,10 +178,8 @@ CASES = (
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.prepare.__name__ for case in CASES])
-def test_each_blocker_closes_the_gate_and_nothing_changes(
-    project: Project, database: Database, case: Case
-) -> None:
-    """gate names the blocker; contract is refused with 3, and schema, version rows and data stay."""
+def test_blocker_closes_gate_without_changes(project: Project, database: Database, case: Case) -> None:
+    """gate names the blocker; contract is refused with 3, and schema, version rows and data are unchanged."""
     case.prepare(project, database)
     before = Snapshot.of(database)
     found = command.gate(project.site())
@@ -197,8 +195,8 @@ def test_each_blocker_closes_the_gate_and_nothing_changes(
     assert Snapshot.of(database) == before
 
 
-def test_the_gate_opens_when_the_blocker_is_gone(project: Project, database: Database) -> None:
-    """A gate that never opens would pass every other test here."""
+def test_gate_opens_when_blocker_is_resolved(project: Project, database: Database) -> None:
+    """Guards against a gate that never opens, which would pass every other test here."""
     pending_again(project, database)
     assert command.gate(project.site())
     project.migrate()
@@ -207,16 +205,16 @@ def test_the_gate_opens_when_the_blocker_is_gone(project: Project, database: Dat
     assert schema.version_rows(database) == ["c2"]
 
 
-def test_failed_rows_are_told_apart_from_pending_ones(project: Project, database: Database) -> None:
-    """Rows that were tried and failed are blockers that say so, and point to status."""
+def test_failed_rows_have_their_own_blocker(project: Project, database: Database) -> None:
+    """Rows that were tried and failed have a blocker of their own, which points to status."""
     rows_failed(project, database)
     [blocker] = command.gate(project.site())
     assert "could not be migrated" in blocker.reason
     assert "status" in blocker.hint
 
 
-def test_without_our_tables_there_is_no_record_and_none_is_made(project: Project, database: Database) -> None:
-    """gate on a database that plain Alembic expanded: refused, and no table of ours appears."""
+def test_gate_without_engine_tables_creates_none(project: Project, database: Database) -> None:
+    """gate on a database that plain Alembic expanded: refused, and no table of the engine is created."""
     schema.ready(project, database)
     schema.run_all(
         database, *(f"DROP TABLE {t}" for t in schema.tables(database) if t.startswith(schema.OURS))
@@ -226,7 +224,7 @@ def test_without_our_tables_there_is_no_record_and_none_is_made(project: Project
 
 
 def test_migrate_before_expand_is_refused(project: Project, database: Database) -> None:
-    """Exit 3, and the rows are as before."""
+    """Exit 3, and the rows are unchanged."""
     at_e1(project, database)
     with pytest.raises(ExpandMissing) as refusal:
         project.migrate()
@@ -236,8 +234,8 @@ def test_migrate_before_expand_is_refused(project: Project, database: Database) 
 # --- the command line ----------------------------------------------------------------------------
 
 
-def test_contract_before_migrate_is_refused_on_the_command_line(project: Project, database: Database) -> None:
-    """Exit 3, no traceback, the blocker and the way out on stderr, nothing on stdout; --json one document."""
+def test_cli_contract_before_migrate_is_refused(project: Project, database: Database) -> None:
+    """Exit 3, no traceback, blocker and remedy on stderr, nothing on stdout; --json prints one document."""
     expanded(project, database)
     before = Snapshot.of(database)
     refused = schema.run(project, "contract")
@@ -253,7 +251,7 @@ def test_contract_before_migrate_is_refused_on_the_command_line(project: Project
     assert Snapshot.of(database) == before
 
 
-def test_gate_answers_with_its_exit_code_and_one_document(project: Project, database: Database) -> None:
+def test_cli_gate_exit_code_and_json(project: Project, database: Database) -> None:
     """3 and the blockers while it is closed, 0 and none when it is open."""
     pending_again(project, database)
     closed = schema.run(project, "gate", "--json")
@@ -274,8 +272,8 @@ OTHER = """
 
 
 @pytest.fixture
-def ranged(project: Project, database: Database) -> Project:
-    """c2 has an open gate, c3 a closed one, c4 asks for nothing."""
+def three_contracts(project: Project, database: Database) -> Project:
+    """c2 has an open gate, c3 a closed one, c4 has no requirements."""
     project.data("other", OTHER)
     project.contract("op.create_index('ix_note', 'volumes', ['note'])", "c3", requires=("other",))
     project.contract("op.drop_index('ix_note', 'volumes')", "c4")
@@ -286,40 +284,38 @@ def ranged(project: Project, database: Database) -> Project:
 
 
 @pytest.mark.parametrize("target", [None, "c3", "c4"])
-def test_the_gate_covers_the_whole_range_first(
-    ranged: Project, database: Database, target: str | None
-) -> None:
+def test_gate_covers_whole_range(three_contracts: Project, database: Database, target: str | None) -> None:
     """One closed gate anywhere up to the target: not even the first revision is applied."""
     before = Snapshot.of(database)
     with pytest.raises(GateClosed) as refusal:
-        command.contract(ranged.site(), target)
+        command.contract(three_contracts.site(), target)
     assert {blocker.object for blocker in refusal.value.blockers} == {"other"}
     assert Snapshot.of(database) == before
 
 
-def test_contract_up_to_a_revision_does_not_ask_for_what_is_behind_it(
-    ranged: Project, database: Database
+def test_contract_up_to_revision_ignores_later_revisions(
+    three_contracts: Project, database: Database
 ) -> None:
-    """``contract c2`` is not held up by c3."""
-    assert command.contract(ranged.site(), "c2").revisions == ("c2",)
+    """``contract c2`` is not blocked by c3."""
+    assert command.contract(three_contracts.site(), "c2").revisions == ("c2",)
     assert schema.version_rows(database) == ["c2"]
-    assert command.contract(ranged.site(), "c2").revisions == ()
+    assert command.contract(three_contracts.site(), "c2").revisions == ()
 
 
-def test_available_goes_as_far_as_the_gates_are_open(ranged: Project, database: Database) -> None:
-    """Exit 1 with what was applied and the blockers of the next; then nothing more, until they are gone."""
-    first = schema.run(ranged, "contract", "--available", "--json")
+def test_available_applies_up_to_first_closed_gate(three_contracts: Project, database: Database) -> None:
+    """Exit 1 with the revisions applied and the next blockers; then nothing more until they are resolved."""
+    first = schema.run(three_contracts, "contract", "--available", "--json")
     assert (first.code, first.json["applied"]) == (1, ["c2"])
     assert {blocker["object"] for blocker in first.json["blockers"]} == {"other"}
-    second = schema.run(ranged, "contract", "--available")
+    second = schema.run(three_contracts, "contract", "--available")
     assert (second.code, schema.version_rows(database)) == (1, ["c2"])
-    ranged.migrate("other")
-    last = schema.run(ranged, "contract", "--available", "--json")
+    three_contracts.migrate("other")
+    last = schema.run(three_contracts, "contract", "--available", "--json")
     assert (last.code, last.json) == (0, {"applied": ["c3", "c4"], "blockers": []})
 
 
-def test_a_blocker_is_data(project: Project, database: Database) -> None:
-    """What --json shows has every field of a blocker."""
+def test_blocker_as_dict(project: Project, database: Database) -> None:
+    """The output of --json contains every field of a blocker."""
     pending_again(project, database)
     [blocker] = command.gate(project.site())
     assert isinstance(blocker, Blocker)
@@ -329,10 +325,10 @@ def test_a_blocker_is_data(project: Project, database: Database) -> None:
 # --- scripts without depends_on -------------------------------------------------------------------
 
 
-def test_a_contract_without_depends_on_waits_for_the_whole_expand_branch(
+def test_contract_without_depends_on_requires_whole_expand_branch(
     project: Project, database: Database
 ) -> None:
-    """As keystone's and glance's scripts are: gate and contract name each expand revision that is missing."""
+    """As in keystone and glance: gate and contract name each expand revision that is missing."""
     path = next((project.scripts / "contract").glob("*.py"))
     path.write_text(path.read_text().replace("depends_on = 'e2'", "depends_on = None"))
     assert "depends_on = None" in path.read_text()

@@ -1,4 +1,4 @@
-"""MySQL Group Replication: a table lock proves nothing where more than one member may be written."""
+"""MySQL Group Replication: a table lock proves nothing where more than one member accepts writes."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ def database(group: Server, tmp_path: Path) -> Iterator[Database]:
 
 @pytest.fixture
 def project(database: Database, tmp_path: Path) -> Iterator[Project]:
-    """The sample project, its rows migrated."""
+    """The sample project, with its rows migrated."""
     with schema.volumes(tmp_path / "project", database, contract=DROP) as project:
         schema.ready(project, database)
         yield project
 
 
-def tell(database: Database, *statements: str) -> None:
-    """What an administrator says to the member."""
+def administer(database: Database, *statements: str) -> None:
+    """Executes statements on the member as an administrator."""
     with administration(database.url) as connection:
         for statement in statements:
             connection.execute(sa.text(statement))
 
 
 def assert_refused(project: Project, database: Database, *words: str) -> None:
-    """gate and contract name the group as a blocker, and the column stays."""
+    """Asserts that gate and contract name the group as a blocker, and nothing is changed."""
     before = Snapshot.of(database)
     [blocker] = command.gate(project.site())
     assert blocker.id == "server"
@@ -53,23 +53,21 @@ def assert_refused(project: Project, database: Database, *words: str) -> None:
     assert Snapshot.of(database) == before
 
 
-def test_contract_waits_until_the_group_has_one_primary(project: Project, database: Database) -> None:
+def test_contract_requires_single_primary_mode(project: Project, database: Database) -> None:
     """Multi-primary: refused, with the statement that ends it; after that statement the gate is open."""
     assert_refused(project, database, "multi-primary", "group_replication_switch_to_single_primary_mode()")
-    tell(database, "SELECT group_replication_switch_to_single_primary_mode()")
+    administer(database, "SELECT group_replication_switch_to_single_primary_mode()")
     try:
         assert command.gate(project.site()) == []
         assert command.contract(project.site()).revisions == ("c2",)
     finally:
-        tell(database, "SELECT group_replication_switch_to_multi_primary_mode()")
+        administer(database, "SELECT group_replication_switch_to_multi_primary_mode()")
 
 
-def test_members_that_cannot_be_read_close_the_gate(
-    project: Project, database: Database, group: Server
-) -> None:
-    """A user without rights on performance_schema: refused, with the GRANT."""
+def test_unreadable_group_members_close_gate(project: Project, database: Database, group: Server) -> None:
+    """A user without privileges on performance_schema: refused, with the GRANT."""
     user = "om_restricted"
-    tell(
+    administer(
         database,
         f"CREATE USER {user} IDENTIFIED BY 'secret'",
         f"GRANT ALL ON {database.name}.* TO {user}",
@@ -79,19 +77,19 @@ def test_members_that_cannot_be_read_close_the_gate(
         project.url = url.render_as_string(hide_password=False)
         assert_refused(project, database, "cannot be read", "GRANT SELECT ON performance_schema")
     finally:
-        tell(database, f"DROP USER {user}")
+        administer(database, f"DROP USER {user}")
 
 
-def test_a_member_that_left_its_group_is_a_server_like_any_other(
-    project: Project, database: Database
-) -> None:
+def test_member_outside_group_is_accepted(project: Project, database: Database) -> None:
     """The plugin is loaded, and replicates nothing."""
-    tell(database, "STOP GROUP_REPLICATION", "SET GLOBAL super_read_only = OFF", "SET GLOBAL read_only = OFF")
+    administer(
+        database, "STOP GROUP_REPLICATION", "SET GLOBAL super_read_only = OFF", "SET GLOBAL read_only = OFF"
+    )
     try:
         assert command.gate(project.site()) == []
         assert command.contract(project.site()).revisions == ("c2",)
     finally:
-        tell(
+        administer(
             database,
             "SET GLOBAL group_replication_bootstrap_group = ON",
             "START GROUP_REPLICATION",

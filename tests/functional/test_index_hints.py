@@ -1,7 +1,7 @@
-"""Statements on a range of keys read that range by its key, whatever the server believes of the table.
+"""Statements on a key range use the index of the key, whatever the optimizer statistics are.
 
-Estimates are out of date most of all while rows are being moved. MySQL then skips through a secondary
-index, or reads the whole table, for every chunk.
+Statistics are most outdated while rows are being moved. MySQL then uses a skip scan of a secondary index,
+or reads the whole table, for every chunk.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def project(database: Database, tmp_path: Path) -> Iterator[Project]:
 
 
 def _items(database: Database, key: str) -> None:
-    """A table of which the server believes that it has no row."""
+    """A table whose statistics say that it is empty."""
     table = create(
         database.engine,
         sa.Table(
@@ -51,7 +51,7 @@ def _items(database: Database, key: str) -> None:
         ),
     )
     if key == "unique":
-        # MySQL takes the first unique key for its own primary key; the one with fewer columns is walked.
+        # MySQL uses the first unique key as its primary key; the key with fewer columns is walked.
         execute(database.engine, "CREATE UNIQUE INDEX a ON items (id, host)")
         execute(database.engine, "CREATE UNIQUE INDEX uq ON items (id)")
     insert(database.engine, table, [{"id": f"{i:09}", "host": f"h{i % 5}"} for i in range(COUNT)])
@@ -67,24 +67,24 @@ def sent(database: Database) -> Iterator[list[tuple[str, Any]]]:
     """The statements on ranges of items that a run sends, with their parameters."""
     statements: list[tuple[str, Any]] = []
 
-    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_more: Any) -> None:
+    def record(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_more: Any) -> None:
         if re.search(r"\bitems\b.*\b(ORDER BY|SET|online_migrate_upper)", statement, re.DOTALL):
             statements.append((statement, parameters))
 
-    sa.event.listen(sa.engine.Engine, "before_cursor_execute", note)
+    sa.event.listen(sa.engine.Engine, "before_cursor_execute", record)
     yield statements
-    sa.event.remove(sa.engine.Engine, "before_cursor_execute", note)
+    sa.event.remove(sa.engine.Engine, "before_cursor_execute", record)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("key", KEYS)
-def test_every_statement_on_a_range_goes_by_the_key(
+def test_range_statements_use_index_of_key(
     key: str, kind: str, database: Database, project: Project, sent: list[tuple[str, Any]]
 ) -> None:
     _items(database, key)
     project.data("fill", KINDS[kind])
     project.site().ensure_state_tables()
-    sent.clear()  # what made the table
+    sent.clear()  # statements that created the tables
     result = project.migrate()["fill"]
     assert (result.outcome, result.done) == (Outcome.COMPLETE, COUNT)
     statements = dict(sent)
@@ -93,10 +93,8 @@ def test_every_statement_on_a_range_goes_by_the_key(
         assert _indexes(database, statement, parameters) == {KEYS[key]}, statement[:300]
 
 
-def test_a_sweep_for_few_rows_may_go_by_another_index(
-    database: Database, project: Project, sent: list[tuple[str, Any]]
-) -> None:
-    """Of the rows behind the walk few are pending: an index on what makes them so finds them at once."""
+def test_sweep_has_no_index_hint(database: Database, project: Project, sent: list[tuple[str, Any]]) -> None:
+    """Few rows behind the walk are pending: an index on the pending columns finds them directly."""
     _items(database, "primary")
     project.data("fill", KINDS["backfill"])
     assert project.migrate()["fill"].done == COUNT
@@ -108,17 +106,15 @@ def test_a_sweep_for_few_rows_may_go_by_another_index(
 
 
 def _indexes(database: Database, statement: str, parameters: Any) -> set[str | None]:
-    """By which index a statement finds rows of items; None: it reads all of them."""
+    """The indexes by which a statement finds rows of items; None means a full table scan."""
     explain = "EXPLAIN FORMAT=TRADITIONAL" if database.server.product == "mysql" else "EXPLAIN"
     with database.engine.connect() as connection:
         found = connection.exec_driver_sql(f"{explain} {statement}", parameters).mappings().all()
     return {row["key"] for row in found if row["table"] in ("items", "t")}
 
 
-def test_a_key_that_the_optimizer_may_not_see_is_walked_without_it(
-    database: Database, project: Project
-) -> None:
-    """Nobody can ask for an invisible index."""
+def test_invisible_key_is_walked_without_hint(database: Database, project: Project) -> None:
+    """An index hint cannot name an invisible index."""
     _items(database, "unique")
     hide = "INVISIBLE" if database.server.product == "mysql" else "IGNORED"
     execute(database.engine, f"ALTER TABLE items ALTER INDEX uq {hide}")

@@ -1,4 +1,4 @@
-"""From the URL of an asynchronous driver to that of the synchronous one, and back for env.py."""
+"""URLs of asynchronous drivers are rewritten for the synchronous ones, and back for env.py."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ REWRITTEN = {
 
 
 @pytest.mark.parametrize("given", REWRITTEN)
-def test_an_asynchronous_url_is_rewritten(given: str) -> None:
-    """For the driver that is installed, with what both understand."""
+def test_asynchronous_url_is_rewritten(given: str) -> None:
+    """For the installed driver, with the arguments that both support."""
     assert parse_url(given).render_as_string(hide_password=False) == REWRITTEN[given]
 
 
@@ -39,8 +39,8 @@ def test_an_asynchronous_url_is_rewritten(given: str) -> None:
         ("sqlite+aiosqlite:///a.db?what=1", "what"),
     ],
 )
-def test_an_argument_without_an_equivalent_is_refused(url: str, argument: str) -> None:
-    """It is named, and the password is not."""
+def test_argument_without_equivalent_is_refused(url: str, argument: str) -> None:
+    """The argument is named, and the password is not shown."""
     with pytest.raises(exceptions.BadURL, match=argument) as refused:
         parse_url(url)
     assert "secret" not in str(refused.value) + refused.value.hint
@@ -48,13 +48,13 @@ def test_an_argument_without_an_equivalent_is_refused(url: str, argument: str) -
 
 
 @pytest.mark.parametrize("url", ["postgresql+psycopg2://h/d?x=y", "mysql+mysqldb://h/d", "sqlite:///a.db"])
-def test_a_synchronous_url_stays_as_it_is(url: str) -> None:
-    """Also with arguments that nothing here knows."""
+def test_synchronous_url_is_unchanged(url: str) -> None:
+    """Also with arguments that the engine does not know."""
     assert async_drivers.synchronous(sa.make_url(url)).render_as_string() == url
 
 
-def test_without_a_synchronous_driver_it_is_said_which_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The extra of this distribution."""
+def test_missing_synchronous_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extra of this distribution is named."""
     monkeypatch.setattr(async_drivers, "_SYNCHRONOUS", {"mysql": (("none", "no_such_module"),)})
     with pytest.raises(exceptions.DriverMissing) as missing:
         parse_url("mysql+asyncmy://h/d")
@@ -71,12 +71,12 @@ BACK = {
 
 
 @pytest.mark.parametrize("url", BACK)
-def test_an_asynchronous_engine_of_env_py_gets_an_asynchronous_driver(url: str) -> None:
-    """One that is installed, without arguments that it does not know."""
+def test_asynchronous_url_for_env_py(url: str) -> None:
+    """An installed one, without arguments that it does not support."""
     assert async_drivers.asynchronous(sa.make_url(url), None).render_as_string() == BACK[url]
 
 
-def test_an_asynchronous_engine_of_env_py_gets_the_url_that_was_given() -> None:
-    """The very URL, if it was an asynchronous one."""
+def test_asynchronous_url_for_env_py_is_the_given_one() -> None:
+    """The given URL itself, if it was an asynchronous one."""
     given = sa.make_url("postgresql+asyncpg://h/d?prepared_statement_cache_size=0")
     assert async_drivers.asynchronous(sa.make_url("postgresql+psycopg2://h/d"), given) == given

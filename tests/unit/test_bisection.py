@@ -1,4 +1,4 @@
-"""Rows that fail stand alone in the end, and cost their neighbours little."""
+"""Bisection isolates rows that fail, at a low cost for the rows beside them."""
 
 from __future__ import annotations
 
@@ -15,46 +15,46 @@ from online_migrate.migrate.worker.bisection import FailureBisector
 
 @dataclasses.dataclass
 class Walk:
-    """What came of a walk over rows 1 to *count*, some of which cannot be migrated."""
+    """The result of a walk over rows 1 to *count*, some of which cannot be migrated."""
 
     done: list[int] = dataclasses.field(default_factory=list)
     failed: list[int] = dataclasses.field(default_factory=list)
     sizes: list[int] = dataclasses.field(default_factory=list)
-    """How many rows were tried in each transaction."""
+    """The number of rows tried in each transaction."""
     isolated: list[bool] = dataclasses.field(default_factory=list)
-    """Whether these were rows of a range that had failed."""
+    """Whether these rows belonged to a range that had failed."""
     left: list[int] = dataclasses.field(default_factory=list)
-    """The rows that nobody deleted."""
+    """The rows that were not deleted."""
 
 
 def walk(
     count: int, bad: set[int], size: int, *, vanish: random.Random | None = None, limit: int = 100_000
 ) -> Walk:
-    """Chunks of *size*, as a worker does them; *vanish*: rows are deleted between two transactions."""
-    isolation: FailureBisector[int] = FailureBisector()
-    rows, seen, at = list(range(1, count + 1)), Walk(), 0
+    """Walks in chunks of *size*, as a worker does; *vanish*: rows are deleted between two transactions."""
+    bisector: FailureBisector[int] = FailureBisector()
+    rows, result, at = list(range(1, count + 1)), Walk(), 0
     while at < count:
-        assert len(seen.sizes) < limit, "it does not end"
+        assert len(result.sizes) < limit, "it does not end"
         if vanish is not None and rows and vanish.random() < 0.3:
             rows.remove(vanish.choice(rows))
-        end = isolation.end if isolation.active else count
+        end = bisector.end if bisector.active else count
         assert end is not None
-        take = isolation.limit if isolation.active else size
+        take = bisector.limit if bisector.active else size
         assert take >= 1
         keys = [row for row in rows if at < row <= end][:take]
         upper = keys[-1] if len(keys) == take else end
-        seen.sizes.append(len(keys))
-        seen.isolated.append(isolation.active)
+        result.sizes.append(len(keys))
+        result.isolated.append(bisector.active)
         if bad.isdisjoint(keys):
-            seen.done += keys
-            isolation.passed(upper)
+            result.done += keys
+            bisector.passed(upper)
             at = upper
-        elif isolation.failed(len(keys), upper):
-            seen.failed += keys
-            isolation.passed(upper)
+        elif bisector.failed(len(keys), upper):
+            result.failed += keys
+            bisector.passed(upper)
             at = upper
-    seen.left = rows
-    return seen
+    result.left = rows
+    return result
 
 
 @given(
@@ -62,16 +62,14 @@ def walk(
     size=st.integers(1, 400),
     shares=st.sets(st.floats(0, 1, exclude_max=True), max_size=60),
 )
-def test_exactly_the_bad_rows_are_recorded_and_every_good_one_is_done(
-    count: int, size: int, shares: set[float]
-) -> None:
-    """Each row once, in the order of the key, in a number of transactions that has a bound."""
+def test_bisection_records_bad_rows_and_does_good_rows(count: int, size: int, shares: set[float]) -> None:
+    """Each row once, in key order, in a bounded number of transactions."""
     bad = {1 + int(share * count) for share in shares}
-    seen = walk(count, bad, size)
-    assert seen.failed == sorted(bad)
-    assert seen.done == [row for row in range(1, count + 1) if row not in bad]
+    result = walk(count, bad, size)
+    assert result.failed == sorted(bad)
+    assert result.done == [row for row in range(1, count + 1) if row not in bad]
     depth = math.ceil(math.log2(min(size, count))) + 1
-    assert len(seen.sizes) <= math.ceil(count / size) + len(bad) * 4 * depth
+    assert len(result.sizes) <= math.ceil(count / size) + len(bad) * 4 * depth
 
 
 @given(
@@ -80,57 +78,57 @@ def test_exactly_the_bad_rows_are_recorded_and_every_good_one_is_done(
     shares=st.sets(st.floats(0, 1, exclude_max=True), max_size=40),
     seed=st.integers(0, 1_000),
 )
-def test_rows_that_the_application_deletes_meanwhile_disturb_nothing(
+def test_bisection_with_concurrently_deleted_rows(
     count: int, size: int, shares: set[float], seed: int
 ) -> None:
-    """It ends; no good row is taken for a bad one, none is done twice, and nobody is left out."""
+    """The walk ends; no good row is recorded as bad, none is done twice, and none is left out."""
     bad = {1 + int(share * count) for share in shares}
     vanish = random.Random(seed)
-    seen = walk(count, bad, size, vanish=vanish, limit=10 * count + 10)
-    assert set(seen.failed) <= bad
-    assert bad.isdisjoint(seen.done)
-    handled = seen.done + seen.failed
+    result = walk(count, bad, size, vanish=vanish, limit=10 * count + 10)
+    assert set(result.failed) <= bad
+    assert bad.isdisjoint(result.done)
+    handled = result.done + result.failed
     assert len(handled) == len(set(handled))
-    assert set(seen.left) <= set(handled)
+    assert set(result.left) <= set(handled)
 
 
-def test_sixty_bad_rows_before_forty_good_ones() -> None:
-    """A bad row beside bad rows costs a few transactions; the good ones after them go together again."""
-    seen = walk(100, set(range(1, 61)), 100)
-    assert (seen.failed, seen.done) == (list(range(1, 61)), list(range(61, 101)))
-    assert len(seen.sizes) <= 60 * 2 + 2 * 7
-    good = [size for size, row in zip(seen.sizes, seen.isolated, strict=True) if row][-3:]
+def test_bisection_of_sixty_bad_rows_before_forty_good_rows() -> None:
+    """Adjacent bad rows cost a few transactions each; the good rows after them share transactions again."""
+    result = walk(100, set(range(1, 61)), 100)
+    assert (result.failed, result.done) == (list(range(1, 61)), list(range(61, 101)))
+    assert len(result.sizes) <= 60 * 2 + 2 * 7
+    good = [size for size, row in zip(result.sizes, result.isolated, strict=True) if row][-3:]
     assert max(good) >= 8
 
 
 @pytest.mark.parametrize("bad", [1, 500, 777, 1_000])
-def test_one_bad_row_among_a_thousand_costs_the_logarithm(bad: int) -> None:
-    """Wherever it stands."""
-    seen = walk(1_000, {bad}, 1_000)
-    assert (seen.failed, len(seen.done)) == ([bad], 999)
-    assert len(seen.sizes) <= 3 * 11
+def test_one_bad_row_costs_logarithmic_transactions(bad: int) -> None:
+    """At any position."""
+    result = walk(1_000, {bad}, 1_000)
+    assert (result.failed, len(result.done)) == ([bad], 999)
+    assert len(result.sizes) <= 3 * 11
 
 
-def test_where_nothing_fails_it_is_never_active() -> None:
-    """And chunks behind the range that failed are whole ones again."""
-    seen = walk(1_000, set(), 100)
-    assert (seen.sizes, any(seen.isolated)) == ([100] * 10, False)
-    seen = walk(1_000, {150}, 100)
-    assert seen.sizes[-8:] == [100] * 8
-    assert not any(seen.isolated[-8:])
+def test_bisector_is_inactive_without_failures() -> None:
+    """And chunks after the range that failed have their full size again."""
+    result = walk(1_000, set(), 100)
+    assert (result.sizes, any(result.isolated)) == ([100] * 10, False)
+    result = walk(1_000, {150}, 100)
+    assert result.sizes[-8:] == [100] * 8
+    assert not any(result.isolated[-8:])
 
 
-def test_a_single_row_fails_alone_at_once() -> None:
-    """A chunk of one row needs no splitting."""
-    isolation: FailureBisector[str] = FailureBisector()
-    assert isolation.failed(1, "k")
-    assert (isolation.active, isolation.end, isolation.limit) == (True, "k", 1)
-    isolation.passed("k")
-    assert (isolation.active, isolation.end) == (False, None)
+def test_single_row_chunk_fails_immediately() -> None:
+    """A chunk of one row is not split."""
+    bisector: FailureBisector[str] = FailureBisector()
+    assert bisector.failed(1, "k")
+    assert (bisector.active, bisector.end, bisector.limit) == (True, "k", 1)
+    bisector.passed("k")
+    assert (bisector.active, bisector.end) == (False, None)
 
 
-def test_a_bisection_is_continued_by_another_worker() -> None:
-    """The connection of the first was lost with the chunk; what it had learned is not."""
+def test_bisector_adopt() -> None:
+    """The first worker's connection was lost during the chunk; its bisection state is kept."""
     first: FailureBisector[int] = FailureBisector()
     assert not first.failed(8, 80)
     second: FailureBisector[int] = FailureBisector()

@@ -1,4 +1,4 @@
-"""What an error is attributed to: one function per server, of errors as the drivers raise them."""
+"""Attribution of errors: one function per server, with errors as the drivers raise them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ MYSQL = {
 
 @pytest.mark.parametrize("dialect", [MySQL(), MariaDB()], ids=["mysql", "mariadb"])
 @pytest.mark.parametrize(("blame", "codes"), MYSQL.items(), ids=[blame.name for blame in MYSQL])
-def test_the_errors_of_mysql(dialect: MySQL, blame: Blame, codes: dict[int, str]) -> None:
+def test_blame_of_mysql_errors(dialect: MySQL, blame: Blame, codes: dict[int, str]) -> None:
     for code, words in codes.items():
         assert dialect.blame(_wrapped(pymysql.err.OperationalError(code, words))) is blame, (code, words)
 
@@ -66,7 +66,7 @@ def test_the_errors_of_mysql(dialect: MySQL, blame: Blame, codes: dict[int, str]
     ("number", "blame"),
     [(90, Blame.SIZE), (149, Blame.REPEAT), (6, Blame.MIGRATION), (28, Blame.MIGRATION)],
 )
-def test_an_error_during_commit_is_told_by_its_number(number: int, blame: Blame) -> None:
+def test_blame_of_commit_error_depends_on_its_number(number: int, blame: Blame) -> None:
     error = _wrapped(pymysql.err.OperationalError(1180, f'Got error {number} "words" during COMMIT'))
     assert MariaDB().blame(error) is blame
     assert MariaDB().is_transient(error) is (blame is Blame.REPEAT)
@@ -94,13 +94,13 @@ POSTGRESQL = {
 
 
 @pytest.mark.parametrize(("blame", "codes"), POSTGRESQL.items(), ids=[blame.name for blame in POSTGRESQL])
-def test_the_errors_of_postgresql(blame: Blame, codes: tuple[str, ...]) -> None:
+def test_blame_of_postgresql_errors(blame: Blame, codes: tuple[str, ...]) -> None:
     for code in codes:
         error = psycopg.errors.lookup(code)("words")
         assert PostgreSQL().blame(_wrapped(error)) is blame, code
 
 
-def test_a_statement_that_an_operator_stopped_is_not_tried_with_fewer_rows() -> None:
+def test_cancelled_statement_is_blamed_on_migration() -> None:
     stopped = psycopg.errors.QueryCanceled("canceling statement due to user request")
     assert PostgreSQL().blame(_wrapped(stopped)) is Blame.MIGRATION
 
@@ -118,7 +118,7 @@ def test_a_statement_that_an_operator_stopped_is_not_tried_with_fewer_rows() -> 
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else value.name,
 )
-def test_the_errors_of_sqlite(statement: str, blame: Blame) -> None:
+def test_blame_of_sqlite_errors(statement: str, blame: Blame) -> None:
     connection = sqlite3.connect(":memory:")
     connection.execute("CREATE TABLE t (a INTEGER PRIMARY KEY)")
     connection.execute("INSERT INTO t VALUES (1)")
@@ -127,7 +127,7 @@ def test_the_errors_of_sqlite(statement: str, blame: Blame) -> None:
     assert SQLite().blame(_wrapped(caught.value)) is blame
 
 
-def test_a_read_only_database_and_a_lock_of_sqlite(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_blame_of_sqlite_lock_and_read_only_database(tmp_path) -> None:  # type: ignore[no-untyped-def]
     path = tmp_path / "x.db"
     writer = sqlite3.connect(path, isolation_level=None)
     writer.execute("CREATE TABLE t (a)")
@@ -142,14 +142,14 @@ def test_a_read_only_database_and_a_lock_of_sqlite(tmp_path) -> None:  # type: i
     assert SQLite().blame(_wrapped(caught.value)) is Blame.MIGRATION
 
 
-def test_a_statement_that_was_not_sent_does_not_count_as_a_lost_connection() -> None:
+def test_statement_too_large_is_not_a_lost_connection() -> None:
     error = exc.DataError("UPDATE", None, StatementTooLarge(1153, "the statement has 9 bytes"))
     for dialect in (MySQL(), PostgreSQL()):
         assert dialect.blame(error) is Blame.SIZE
         assert not dialect.is_connection_lost(error)
 
 
-def test_a_session_that_was_lost_in_an_earlier_statement_is_lost() -> None:
+def test_pending_rollback_is_blamed_on_connection() -> None:
     error = exc.PendingRollbackError("Can't reconnect until invalid transaction is rolled back.")
     for dialect in (MySQL(), PostgreSQL(), SQLite()):
         assert dialect.blame(error) is Blame.CONNECTION
@@ -162,19 +162,19 @@ _VALUES = st.one_of(st.none(), st.integers(), st.text(max_size=50), st.binary(ma
 
 
 @given(st.lists(_VALUES, max_size=20))
-def test_the_size_is_that_of_what_pymysql_sends_and_the_bound_is_above_it(values: list[object]) -> None:
+def test_statement_size_matches_pymysql_and_bound(values: list[object]) -> None:
     def literal(value: object) -> str:
         return str(pymysql.converters.escape_item(value, "utf8mb4"))
 
     statement = "SELECT " + ", ".join(["%s"] * len(values))
     sent = statement % tuple(literal(value) for value in values)
     size, _largest = statement_size(statement, tuple(values), 10**9, literal)
-    # The placeholders are counted beside the values.
+    # The placeholders are counted in addition to the values.
     assert size == len(sent.encode()) + 2 * len(values)
     assert size <= largest_size(statement, tuple(values))
 
 
-def test_the_largest_value_is_told_of_every_form_of_parameters() -> None:
+def test_statement_size_of_every_parameter_form() -> None:
     for parameters in (("ab", "c" * 500), {"a": "ab", "b": "c" * 500}, [{"a": "c" * 500}, {"a": "ab"}]):
         size, largest = statement_size("UPDATE t", parameters, limit=100)
         assert largest == 500

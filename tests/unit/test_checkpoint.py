@@ -1,4 +1,4 @@
-"""Keys of rows as text: exactly, and the same text for the same key."""
+"""Row keys are encoded as text: without loss, and as the same text for the same key."""
 
 from __future__ import annotations
 
@@ -34,31 +34,31 @@ _KEYS = st.lists(_PARTS, min_size=1, max_size=4).map(tuple)
 
 
 @given(_KEYS)
-def test_a_key_comes_back_as_it_was(key: tuple[Any, ...]) -> None:
-    """Values and their types survive: a walk goes on exactly where it stopped."""
+def test_key_round_trip(key: tuple[Any, ...]) -> None:
+    """Values and their types are preserved: a walk continues exactly where it stopped."""
     found = decode_key(encode_key(key))
     assert found == key
     assert [type(part) for part in found] == [type(part) for part in key]
 
 
 @given(_KEYS, _KEYS)
-def test_two_keys_share_a_text_only_if_they_are_the_same(a: tuple[Any, ...], b: tuple[Any, ...]) -> None:
-    """The text is what a failed row is found by: same type and value, or another text."""
+def test_encoded_keys_are_equal_only_for_equal_keys(a: tuple[Any, ...], b: tuple[Any, ...]) -> None:
+    """A failed row is found by this text: equal type and value give the same text, others a different one."""
     same = [(type(part), repr(part)) for part in a] == [(type(part), repr(part)) for part in b]
     assert (encode_key(a) == encode_key(b)) == same
 
 
 @given(_KEYS)
-def test_the_text_is_json_on_one_line(key: tuple[Any, ...]) -> None:
-    """Every server stores it, and a person can read it."""
+def test_encoded_key_is_json_on_one_line(key: tuple[Any, ...]) -> None:
+    """Every server can store it, and it is readable."""
     text = encode_key(key)
     assert isinstance(json.loads(text), list)
     assert "\n" not in text
 
 
 @given(st.binary())
-def test_every_kind_of_bytes_is_the_same_key(data: bytes) -> None:
-    """Drivers give bytes, bytearray or memoryview for the same column."""
+def test_bytes_types_encode_to_same_key(data: bytes) -> None:
+    """Drivers return bytes, bytearray or memoryview for the same column."""
     assert encode_key((bytearray(data),)) == encode_key((memoryview(data),)) == encode_key((data,))
 
 
@@ -69,8 +69,8 @@ class Colour(enum.Enum):
 @pytest.mark.parametrize(
     "part", [object(), {"a": 1}, [1], {1}, Colour.RED], ids=lambda part: type(part).__name__
 )
-def test_what_cannot_be_kept_is_refused(part: Any) -> None:
-    """A type that no key has is an error at once, not a checkpoint that cannot be read."""
+def test_unsupported_key_type_is_refused(part: Any) -> None:
+    """A type that no key has raises immediately, instead of giving a checkpoint that cannot be read."""
     with pytest.raises(TypeError, match=type(part).__name__):
         encode_key((part,))
 
@@ -79,6 +79,6 @@ def test_what_cannot_be_kept_is_refused(part: Any) -> None:
     ("key", "text"),
     [((42,), "42"), (("a",), "'a'"), ((7, "a"), "(7, 'a')"), ((datetime.date(2024, 2, 29),), "2024-02-29")],
 )
-def test_a_key_is_shown_for_a_person(key: tuple[Any, ...], text: str) -> None:
-    """One value stands alone, several stand in brackets."""
+def test_show_key(key: tuple[Any, ...], text: str) -> None:
+    """One value is shown as it is, several are shown in parentheses."""
     assert show_key(key) == text

@@ -1,4 +1,4 @@
-"""The size of chunks follows the times of chunks: recorded ones, simulated ones, and any at all."""
+"""The chunk size follows the chunk times: recorded ones, simulated ones, and arbitrary ones."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Cost = Callable[[int, int], float]
 
 
 def follow(controller: ChunkSize, cost: Cost, chunks: int) -> list[tuple[int, float]]:
-    """(rows, seconds) of each chunk of a walk that has no end."""
-    seen = []
+    """(rows, seconds) of each of *chunks* chunks of an endless walk."""
+    trace = []
     for number in range(chunks):
         rows = controller.size
         seconds = cost(number, rows)
         controller.observe(rows, seconds)
-        seen.append((rows, seconds))
-    return seen
+        trace.append((rows, seconds))
+    return trace
 
 
 def of_times(chunks: Iterable[tuple[int, float]]) -> list[float]:
@@ -37,68 +37,68 @@ def of_times(chunks: Iterable[tuple[int, float]]) -> list[float]:
 
 
 @pytest.mark.parametrize("start", [10, 100, 500, 50_000])
-def test_a_steady_cost_is_found_from_wherever_it_starts(start: int) -> None:
-    """One millisecond a row: chunks of about a hundred, and never again one that takes far too long."""
-    seen = follow(ChunkSize(SizeLimits(TARGET), start), lambda _n, rows: rows * 0.001, 40)
-    assert all(90 <= rows <= 110 for rows, _seconds in seen[-10:])
-    assert all(seconds <= TARGET * 1.2 for seconds in of_times(seen[1:]))
+def test_steady_cost_is_reached_from_any_start(start: int) -> None:
+    """One millisecond a row: chunks settle at about a hundred rows; none after the first takes too long."""
+    trace = follow(ChunkSize(SizeLimits(TARGET), start), lambda _n, rows: rows * 0.001, 40)
+    assert all(90 <= rows <= 110 for rows, _seconds in trace[-10:])
+    assert all(seconds <= TARGET * 1.2 for seconds in of_times(trace[1:]))
 
 
-def test_a_cost_that_jumps_tenfold_hurts_once() -> None:
-    """The first dear chunk takes ten times as long; the next one is as long as it should be."""
+def test_tenfold_cost_overshoots_once() -> None:
+    """The first expensive chunk takes ten times as long; the next one has the right size."""
     controller = ChunkSize(SizeLimits(TARGET, smallest=1), 100)
-    seen = follow(controller, lambda n, rows: rows * (0.001 if n < 20 else 0.01), 60)
-    assert [n for n, seconds in enumerate(of_times(seen)) if seconds > TARGET * 1.2] == [20]
-    assert seen[21][0] == 10
-    assert all(9 <= rows <= 11 for rows, _seconds in seen[22:])
+    trace = follow(controller, lambda n, rows: rows * (0.001 if n < 20 else 0.01), 60)
+    assert [n for n, seconds in enumerate(of_times(trace)) if seconds > TARGET * 1.2] == [20]
+    assert trace[21][0] == 10
+    assert all(9 <= rows <= 11 for rows, _seconds in trace[22:])
 
 
-def test_a_cost_that_falls_again_is_made_use_of_step_by_step() -> None:
-    """After a dear stretch the size comes back, by half at most each time."""
+def test_size_grows_step_by_step_after_cost_drops() -> None:
+    """After an expensive stretch the size grows again, by half at most each time."""
     controller = ChunkSize(SizeLimits(TARGET, smallest=1), 100)
-    seen = follow(controller, lambda n, rows: rows * (0.01 if 10 <= n < 30 else 0.001), 80)
-    sizes = [rows for rows, _seconds in seen]
+    trace = follow(controller, lambda n, rows: rows * (0.01 if 10 <= n < 30 else 0.001), 80)
+    sizes = [rows for rows, _seconds in trace]
     assert sizes[29] <= 11
     assert all(after <= before * 1.5 for before, after in itertools.pairwise(sizes))
     assert sizes[-1] >= 90
 
 
-def test_an_outlier_costs_little() -> None:
-    """One chunk in twenty takes five times as long: the size gives way and is back before the next."""
+def test_size_recovers_after_outlier() -> None:
+    """One chunk in twenty takes five times as long: the size drops and is restored before the next one."""
     controller = ChunkSize(SizeLimits(TARGET), 100)
-    seen = follow(controller, lambda n, rows: rows * 0.001 * (5 if n % 20 == 19 else 1), 200)
-    assert {rows for rows, _seconds in seen[20::20]} == {20}
-    assert all(rows >= 90 for rows, _seconds in seen[39::20])
+    trace = follow(controller, lambda n, rows: rows * 0.001 * (5 if n % 20 == 19 else 1), 200)
+    assert {rows for rows, _seconds in trace[20::20]} == {20}
+    assert all(rows >= 90 for rows, _seconds in trace[39::20])
 
 
-def test_a_chunk_that_is_a_little_slow_changes_nothing() -> None:
-    """Two of eight that take less than twice their time are noise."""
+def test_slightly_slow_chunk_changes_nothing() -> None:
+    """Two of eight that take less than twice the target are noise."""
     controller = ChunkSize(SizeLimits(TARGET), 100)
-    seen = follow(controller, lambda n, rows: rows * 0.001 * (1.8 if n % 8 in (3, 7) else 1), 100)
-    assert {rows for rows, _seconds in seen} == {100}
+    trace = follow(controller, lambda n, rows: rows * 0.001 * (1.8 if n % 8 in (3, 7) else 1), 100)
+    assert {rows for rows, _seconds in trace} == {100}
 
 
-def test_a_lucky_chunk_says_nothing() -> None:
-    """Rows that were done already are quick to pass over; those after them are not."""
+def test_unusually_fast_chunk_changes_nothing() -> None:
+    """Rows that were done already are passed over quickly; the rows after them are not."""
     controller = ChunkSize(SizeLimits(TARGET), 100)
-    seen = follow(controller, lambda n, rows: rows * 0.001 * (0.001 if n % 4 == 2 else 1), 100)
-    assert max(rows for rows, _seconds in seen) <= 110
+    trace = follow(controller, lambda n, rows: rows * 0.001 * (0.001 if n % 4 == 2 else 1), 100)
+    assert max(rows for rows, _seconds in trace) <= 110
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_noise_does_not_make_chunks_too_long(seed: int) -> None:
-    """Times that vary by a third either way: hardly a chunk takes much too long, and none far too long."""
+    """Times that vary by a third either way: few chunks take much too long, and none far too long."""
     noise = random.Random(seed)
     controller = ChunkSize(SizeLimits(TARGET), 500)
-    seen = follow(controller, lambda _n, rows: rows * 0.0002 * noise.uniform(0.67, 1.33), 400)
-    times = sorted(of_times(seen[40:]))
+    trace = follow(controller, lambda _n, rows: rows * 0.0002 * noise.uniform(0.67, 1.33), 400)
+    times = sorted(of_times(trace[40:]))
     assert times[int(len(times) * 0.9)] <= TARGET * 1.3
     assert times[-1] < TARGET * 2
     assert times[len(times) // 2] >= TARGET * 0.6
 
 
-def test_tiny_tables_and_clocks_that_stand_still() -> None:
-    """No rows, or no time, or a time that is none: nothing is learnt and nothing breaks."""
+def test_zero_rows_and_invalid_times() -> None:
+    """Zero rows and invalid times do not change the size; zero times let it grow to its largest value."""
     controller = ChunkSize(SizeLimits(TARGET), 500)
     for rows, seconds in ((0, 0.0), (0, 9.0), (-1, 1.0), (5, -1.0), (5, math.nan), (5, math.inf)):
         assert controller.observe(rows, seconds) == 500
@@ -109,14 +109,14 @@ def test_tiny_tables_and_clocks_that_stand_still() -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.001, 0.1, 10.0, 1e9])
-def test_a_size_that_was_asked_for_is_kept(seconds: float) -> None:
-    """Whatever it takes: --batch-size is what somebody said."""
+def test_fixed_size_is_kept(seconds: float) -> None:
+    """Whatever a chunk takes: --batch-size is an explicit choice."""
     controller = ChunkSize(SizeLimits(TARGET, smallest=7, largest=7), 7)
     assert {controller.observe(7, seconds) for _ in range(30)} == {7}
 
 
-def test_it_can_say_why() -> None:
-    """The reason is that of the last change: an operator reads it."""
+def test_resize_reason() -> None:
+    """The reason is that of the last change; operators read it."""
     controller = ChunkSize(SizeLimits(TARGET), 500)
     assert controller.resize_reason is ResizeReason.START
     controller.observe(500, 1.0)
@@ -133,7 +133,7 @@ def test_it_can_say_why() -> None:
     assert controller.resize_reason is ResizeReason.SHRANK
 
 
-# --- anything ------------------------------------------------------------------------------------
+# --- properties ----------------------------------------------------------------------------------
 
 BOUNDS = st.builds(
     lambda target, smallest, more, growth, overshoot, memory: SizeLimits(
@@ -147,19 +147,19 @@ BOUNDS = st.builds(
     st.integers(1, 20),
 )
 CHUNKS = st.lists(st.tuples(st.floats(0.001, 1), st.floats(0, 1e6) | st.floats(0, 0.5)), max_size=80)
-"""Of each chunk: how much of what was allowed it had, and its time."""
+"""For each chunk: the part of the allowed rows that it had, and its time."""
 
 
 @given(bounds=BOUNDS, start=st.integers(1, 200_000), chunks=CHUNKS)
-def test_it_stays_within_bounds_grows_by_steps_and_gives_way_at_once(
+def test_size_stays_within_bounds_and_growth_limits(
     bounds: SizeLimits, start: int, chunks: list[tuple[float, float]]
 ) -> None:
-    """Whatever the times: within its bounds, no step of growth too large, no second overshoot of a cost.
+    """For any times: the size stays within its bounds, growth is limited, no cost overshoots twice.
 
-    Until a chunk took a third of its time nothing is known, and the size may grow faster.
+    Until a chunk has taken a third of the target no cost is known, and the size may grow faster.
     """
-    controller, felt = ChunkSize(bounds, start), False
-    at_first = max(bounds.growth, getattr(bounds, "first_growth", 1.0))
+    controller, cost_known = ChunkSize(bounds, start), False
+    initial_growth = max(bounds.growth, getattr(bounds, "first_growth", 1.0))
     assert bounds.smallest <= controller.size <= bounds.largest
     for part, seconds in chunks:
         before = controller.size
@@ -167,8 +167,8 @@ def test_it_stays_within_bounds_grows_by_steps_and_gives_way_at_once(
         size = controller.observe(rows, seconds)
         assert size == controller.size
         assert bounds.smallest <= size <= bounds.largest
-        felt = felt or seconds * 3 >= bounds.target
-        assert size <= before * (bounds.growth if felt else at_first)
+        cost_known = cost_known or seconds * 3 >= bounds.target
+        assert size <= before * (bounds.growth if cost_known else initial_growth)
         if seconds > bounds.target * bounds.overshoot:
             assert size <= max(bounds.smallest, rows * bounds.target / seconds)
 
@@ -178,32 +178,32 @@ def test_it_stays_within_bounds_grows_by_steps_and_gives_way_at_once(
     cost=st.floats(0.000_01, 0.005),
     start=st.integers(10, 50_000),
 )
-def test_any_steady_cost_is_settled_on(overhead: float, cost: float, start: int) -> None:
-    """A fixed cost for each chunk and one for each row: in the end chunks take about their time."""
+def test_size_settles_for_any_steady_cost(overhead: float, cost: float, start: int) -> None:
+    """A fixed cost for each chunk and one for each row: the chunks settle near their target time."""
     controller = ChunkSize(SizeLimits(TARGET), start)
-    seen = follow(controller, lambda _n, rows: overhead + rows * cost, 400)
-    for rows, seconds in seen[-20:]:
+    trace = follow(controller, lambda _n, rows: overhead + rows * cost, 400)
+    for rows, seconds in trace[-20:]:
         assert seconds <= TARGET * 1.25 or rows == controller.limits.smallest
         assert seconds >= TARGET * 0.75 or rows == controller.limits.largest
 
 
-# --- a size that is limited ----------------------------------------------------------------------
+# --- a limited size ------------------------------------------------------------------------------
 
 
-def test_a_limit_after_a_lost_connection_doubles_with_each_chunk() -> None:
-    """Twelve chunks later nothing is left of it, from a single row."""
+def test_limit_doubles_with_each_chunk() -> None:
+    """Starting at a single row, the limit no longer applies after twelve chunks."""
     size = ChunkSize(SizeLimits(1.0, largest=50_000), 4_000)
     assert size.limit(1, patience=1) == 1
-    seen = []
+    trace = []
     while size.resize_reason is ResizeReason.REFUSED:
-        seen.append(size.size)
+        trace.append(size.size)
         size.observe(size.size, 0.001)
-        assert len(seen) < 20
-    assert seen == [2**i for i in range(12)]
+        assert len(trace) < 20
+    assert trace == [2**i for i in range(12)]
     assert size.size == 4_000
 
 
-def test_a_size_that_the_server_refused_is_not_tried_again_at_once() -> None:
+def test_refused_size_is_retried_after_patience() -> None:
     size = ChunkSize(SizeLimits(1.0, largest=50_000), 1_000)
     size.limit(500, patience=32)
     for _ in range(31):
@@ -211,14 +211,14 @@ def test_a_size_that_the_server_refused_is_not_tried_again_at_once() -> None:
     assert size.observe(500, 0.001) == 1_000
 
 
-def test_a_limited_chunk_that_takes_too_long_still_shrinks_the_next_one() -> None:
+def test_slow_chunk_shrinks_limited_size() -> None:
     size = ChunkSize(SizeLimits(1.0, largest=50_000), 1_000)
     size.limit(500, patience=32)
     assert size.observe(500, 5.0) == 100
 
 
-def test_a_limit_does_not_depend_on_the_smallest_size() -> None:
-    """A chunk of a fixed size, too, is smaller where the server does not accept it."""
+def test_limit_may_be_below_smallest_size() -> None:
+    """A chunk of a fixed size is smaller too where the server does not accept it."""
     size = ChunkSize(SizeLimits(1.0, smallest=1_000, largest=1_000), 1_000)
     assert size.limit(10, patience=1) == 10
     for _ in range(7):

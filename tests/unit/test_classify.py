@@ -376,8 +376,8 @@ CORPUS = (
 
 
 @pytest.mark.parametrize(("product", "text", "effect"), CORPUS)
-def test_corpus(product: str, text: str, effect: Impact) -> None:
-    """What is not known to be harmless is never a read and never sent without the lock."""
+def test_classify_corpus(product: str, text: str, effect: Impact) -> None:
+    """A statement not known to be harmless is never a read and never sent without the lock."""
     verdict = classify(text, product)
     assert verdict.impact is effect, verdict
     if effect in (Impact.REFUSED, Impact.CONTROL):
@@ -386,13 +386,13 @@ def test_corpus(product: str, text: str, effect: Impact) -> None:
 
 
 @given(st.sampled_from(CORPUS), st.randoms(use_true_random=False))
-def test_case_comments_and_whitespace_do_not_change_the_verdict(
+def test_classify_ignores_case_comments_and_whitespace(
     case: tuple[str, str, Impact], random: random.Random
 ) -> None:
-    """The same tokens, written in another way."""
+    """The same tokens, formatted differently."""
     product, text, effect = case
     if effect is Impact.REFUSED or len(readings(text, product)) > 1 or "/*!" in text or "/*M!" in text:
-        return  # may be unreadable, or read in more than one way
+        return  # may be unreadable, or have more than one reading
     assert classify("".join(rewritten(product, text, random)), product).impact is effect
 
 
@@ -412,31 +412,31 @@ def rewritten(product: str, text: str, random: random.Random) -> Iterator[str]:
 
 
 @given(st.sampled_from(SERVERS), st.text(max_size=200))
-def test_any_text_is_judged_without_a_crash(product: str, text: str) -> None:
-    """A verdict, and with a refusal what to do about it."""
+def test_classify_accepts_any_text(product: str, text: str) -> None:
+    """A verdict, and with a refusal a hint."""
     verdict = classify(text, product)
     assert verdict.impact is not Impact.REFUSED or (verdict.reason and verdict.hint)
 
 
 @given(st.sampled_from(SERVERS), st.from_regex(r"[a-z_]{1,12}", fullmatch=True))
-def test_a_call_of_an_unknown_function_is_never_a_read(product: str, name: str) -> None:
-    """Only names of the list are calls that change nothing."""
+def test_unknown_function_call_is_never_a_read(product: str, name: str) -> None:
+    """Only functions of the list count as calls that change nothing."""
     verdict = classify(f"SELECT app_{name}(a) FROM t", product)
     assert verdict.impact in (Impact.DESTRUCTIVE, Impact.REFUSED)
     assert not verdict.recorded
 
 
 @pytest.mark.parametrize("product", SERVERS)
-def test_every_harmless_function_may_be_called(product: str) -> None:
-    """In a query, with a qualifier only on the product where that names a built-in."""
+def test_harmless_function_calls_are_reads(product: str) -> None:
+    """In a query; with a qualifier only on the product where it names a built-in."""
     for name in HARMLESS[product]:
         if name not in ("VALUES", "INTERVAL"):
             assert classify(f"SELECT {name}(a) FROM t", product).impact is Impact.READ, name
 
 
 @pytest.mark.parametrize("product", ["mysql", "mariadb"])
-def test_what_may_convert_values_is_marked(product: str) -> None:
-    """The product is then asked for a form in which it converts none."""
+def test_value_conversion_is_marked_in_place(product: str) -> None:
+    """The product is then asked for a form that converts no values."""
     assert classify("ALTER TABLE t MODIFY a INT", product).in_place
     assert classify("ALTER TABLE t ADD b INT, CHANGE a a INT", product).in_place
     assert not classify("ALTER TABLE t ADD b INT", product).in_place
@@ -445,5 +445,5 @@ def test_what_may_convert_values_is_marked(product: str) -> None:
 @pytest.mark.parametrize("text", ["SELECT f()", "SET x = 1", "EXPLAIN ANALYZE DELETE FROM t", "SHOW TABLES"])
 @pytest.mark.parametrize("product", ["postgresql", "mysql", "mariadb"])
 def test_queries_and_settings_are_not_recorded(product: str, text: str) -> None:
-    """A script that is run again asks again."""
+    """They are executed again when a script is run again."""
     assert not classify(text, product).recorded

@@ -1,4 +1,4 @@
-"""Settings are read once, and a wrong one is said at once."""
+"""Settings are read once, and an invalid setting is reported immediately."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from online_migrate.migrate.options import FLAGS, MigrateOptions
 INI = "[alembic]\nscript_location = %(here)s/migrations\n"
 
 
-def test_settings_come_from_text_and_from_toml() -> None:
+def test_settings_parse_strings_and_numbers() -> None:
     """alembic.ini gives strings, pyproject.toml gives numbers."""
     settings = Settings.parse({"lock_timeout": "0.25", "batch_size": 7}, origin="x")
     assert (settings.lock_timeout, settings.batch_size) == (0.25, 7)
     assert Settings.parse({}, origin="x") == Settings()
 
 
-def test_an_option_that_is_not_set_is_none() -> None:
+def test_unset_option_is_none() -> None:
     """Unset is None, never a special number; 0 failures is a value."""
     unset = Settings()
     assert (unset.batch_size, unset.chunk_time, unset.nice, unset.max_lag, unset.max_history) == (None,) * 5
@@ -58,14 +58,14 @@ def test_an_option_that_is_not_set_is_none() -> None:
         ({"lock_timeout": None}, "lock_timeout"),
     ],
 )
-def test_a_wrong_setting_is_refused(values: dict[str, Any], words: str) -> None:
-    """Exit 127, with the name of the setting; no wait is without an end."""
+def test_invalid_setting_is_refused(values: dict[str, Any], words: str) -> None:
+    """Exit 127, with the name of the setting; an infinite wait is not accepted."""
     with pytest.raises(exceptions.ConfigBroken, match=words):
         Settings.parse(values, origin="alembic.ini")
 
 
 def test_alembic_ini_overrides_pyproject(tmp_path: Path) -> None:
-    """[tool.online_migrate] first, then [online_migrate]; DEFAULT values of the ini are nobody's setting."""
+    """[tool.online_migrate] first, then [online_migrate]; the ini file's DEFAULT values are not settings."""
     (tmp_path / "pyproject.toml").write_text("[tool.online_migrate]\nbatch-size = 5\nlock_attempts = 3\n")
     ini = tmp_path / "alembic.ini"
     ini.write_text(f"[DEFAULT]\nsomething = else\n{INI}[online_migrate]\nbatch_size = 9\n")
@@ -78,7 +78,7 @@ def test_alembic_ini_overrides_pyproject(tmp_path: Path) -> None:
     [("batch_size = 5\n", "alembic.ini"), ("[online_migrate]\nbatch_size\n", "alembic.ini")],
     ids=["no section", "no value"],
 )
-def test_a_broken_file_is_said(text: str, words: str, tmp_path: Path) -> None:
+def test_invalid_alembic_ini_is_reported(text: str, words: str, tmp_path: Path) -> None:
     """One line with the file's name."""
     ini = tmp_path / "alembic.ini"
     ini.write_text(text)
@@ -87,15 +87,15 @@ def test_a_broken_file_is_said(text: str, words: str, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_file_is_said(tmp_path: Path) -> None:
-    """With the command that writes one."""
+def test_missing_alembic_ini_is_reported(tmp_path: Path) -> None:
+    """With the command that creates one."""
     with pytest.raises(exceptions.ConfigMissing) as caught:
         read_settings(tmp_path / "alembic.ini")
     assert "online-migrate init" in caught.value.hint
 
 
-def test_a_broken_pyproject_is_said(tmp_path: Path) -> None:
-    """It is read too, so what is wrong with it is said too."""
+def test_invalid_pyproject_is_reported(tmp_path: Path) -> None:
+    """pyproject.toml is read as well, so its errors are reported as well."""
     (tmp_path / "pyproject.toml").write_text("[tool\n")
     (tmp_path / "alembic.ini").write_text(INI)
     with pytest.raises(exceptions.ConfigBroken, match=r"pyproject\.toml"):
@@ -110,7 +110,7 @@ def test_a_broken_pyproject_is_said(tmp_path: Path) -> None:
         (None, None, "sqlite:///c", "sqlite:///c"),
     ],
 )
-def test_the_url_that_is_closest_to_the_person_counts(
+def test_find_url_precedence(
     given: str | None, environment: str | None, ini: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """--url, then the environment, then alembic.ini."""
@@ -121,14 +121,14 @@ def test_the_url_that_is_closest_to_the_person_counts(
 
 
 @pytest.mark.parametrize("ini", [None, "", "driver://user:pass@localhost/dbname"])
-def test_no_url_is_said(ini: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Alembic's own placeholder is none either."""
+def test_find_url_without_url(ini: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alembic's own placeholder does not count as a URL."""
     monkeypatch.delenv(URL_VARIABLE, raising=False)
     with pytest.raises(exceptions.URLMissing):
         find_url(given=None, config_files=(), from_ini=ini)
 
 
-def test_the_url_of_oslo_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_find_url_in_oslo_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """[database] connection of a service's own file; a file without it is an error."""
     monkeypatch.delenv(URL_VARIABLE, raising=False)
     conf = tmp_path / "cinder.conf"
@@ -136,9 +136,7 @@ def test_the_url_of_oslo_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert find_url(given=None, config_files=(str(conf),), from_ini="sqlite:///c") == "sqlite:///oslo"
 
 
-def test_the_connection_parameters_of_oslo_config_are_part_of_the_url(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_find_url_adds_oslo_connection_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(URL_VARIABLE, raising=False)
     conf = tmp_path / "nova.conf"
     conf.write_text(
@@ -157,7 +155,7 @@ def test_the_connection_parameters_of_oslo_config_are_part_of_the_url(
 OPERATING = Path(__file__).parents[2] / "docs" / "operating.md"
 
 
-def test_the_documented_settings_are_the_declared_ones() -> None:
+def test_documented_settings_match_declared_settings() -> None:
     """docs/operating.md lists every setting with its default, and no other."""
     rows = re.findall(r"^\| `(\w+)` \| ([^|]*) \|", OPERATING.read_text(), flags=re.MULTILINE)
     documented = {name: default.strip() for name, default in rows}
@@ -168,8 +166,8 @@ def test_the_documented_settings_are_the_declared_ones() -> None:
     assert documented == declared
 
 
-def test_a_flag_overrides_a_setting() -> None:
-    """The Python API takes the settings that have a flag, by name; None leaves the setting as it is."""
+def test_flag_overrides_setting() -> None:
+    """The Python API takes the settings that have a flag, by name; None leaves the setting unchanged."""
     settings = Settings(workers=2, pace="full")
     assert MigrateOptions(workers=3, pace=None, replicas=["a", "b"]).apply_to(settings) == Settings(
         workers=3, pace="full", replicas="a b"
@@ -177,8 +175,8 @@ def test_a_flag_overrides_a_setting() -> None:
     assert Path(MigrateOptions(throttle_file="stop").apply_to(settings).throttle_file or "").is_absolute()
 
 
-def test_an_unknown_option_is_refused() -> None:
-    """Settings without a flag belong into the settings file."""
+def test_option_without_flag_is_refused() -> None:
+    """Settings without a flag belong in the settings file."""
     with pytest.raises(TypeError, match="no option 'lease'"):
         MigrateOptions(lease=3)
     assert "lease" not in FLAGS

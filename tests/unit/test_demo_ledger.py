@@ -1,4 +1,4 @@
-"""The ledger of the demo notices everything that can go wrong with a row."""
+"""The ledger of the demo reports every kind of damage to a row."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ONE: Key = ("accounts", 1)
 TWO: Key = ("accounts", 2)
 
 
-def test_what_is_as_it_was_acknowledged_is_no_difference() -> None:
+def test_compare_equal_rows_gives_no_difference() -> None:
     assert compare({ONE: ADA, TWO: None}, {ONE: dict(ADA)}) == []
 
 
@@ -33,23 +33,23 @@ def test_what_is_as_it_was_acknowledged_is_no_difference() -> None:
         ({ONE: ADA}, {}, ["lost"]),
     ],
 )
-def test_every_kind_of_damage_is_noticed(
+def test_compare_reports_every_kind_of_damage(
     expected: dict[Key, Row | None], found: dict[Key, Row], kinds: list[str]
 ) -> None:
     assert [d.kind for d in compare(expected, found)] == kinds
 
 
-def test_a_difference_says_which_row_what_was_acknowledged_and_what_is_there() -> None:
+def test_difference_text() -> None:
     (found,) = compare({ONE: ADA}, {})
     assert str(found) == "lost: accounts id=1, acknowledged first='Ada', last='Lovelace'; found no row"
 
 
-def test_a_reader_that_does_not_know_a_field_is_not_wrong_about_it() -> None:
+def test_difference_ignores_fields_unknown_to_reader() -> None:
     assert difference(ONE, ADA, {"first": "Ada"}) is None
     assert difference(ONE, ADA, {"middle": "King"}) is not None
 
 
-def test_the_last_acknowledged_write_counts() -> None:
+def test_ledger_keeps_last_acknowledged_write() -> None:
     ledger = Ledger({ONE: ADA})
     key, row = ledger.borrow("accounts") or (TWO, JIM)
     assert (key, row) == (ONE, ADA)
@@ -61,7 +61,7 @@ def test_the_last_acknowledged_write_counts() -> None:
     assert compare(ledger.rows, {}) == []
 
 
-def test_a_row_is_lent_to_one_writer_at_a_time() -> None:
+def test_ledger_borrow_is_exclusive() -> None:
     ledger = Ledger({ONE: ADA})
     assert ledger.borrow("accounts") is not None
     assert ledger.borrow("accounts") is None
@@ -69,7 +69,7 @@ def test_a_row_is_lent_to_one_writer_at_a_time() -> None:
     assert ledger.borrow("accounts") == (ONE, JIM)
 
 
-def test_a_deleted_row_is_not_lent_again_and_its_key_is_not_given_again() -> None:
+def test_ledger_does_not_reuse_deleted_row_or_key() -> None:
     ledger = Ledger({ONE: ADA})
     ledger.borrow("accounts")
     ledger.acknowledge(ONE, None)
@@ -77,7 +77,7 @@ def test_a_deleted_row_is_not_lent_again_and_its_key_is_not_given_again() -> Non
     assert ledger.borrow_new("accounts") == TWO
 
 
-def test_many_threads_never_hold_the_same_row() -> None:
+def test_ledger_borrow_is_exclusive_across_threads() -> None:
     ledger = Ledger({("accounts", number): ADA for number in range(20)})
     held: set[Key] = set()
     twice: list[Key] = []
@@ -103,7 +103,7 @@ def test_many_threads_never_hold_the_same_row() -> None:
     assert set(ledger.rows) == {("accounts", number) for number in range(20)}
 
 
-def test_both_shapes_say_the_same_of_the_sample() -> None:
+def test_old_and_new_shape_agree() -> None:
     for key, row in sample_rows(100).items():
         old, new = old_shape(key, row), new_shape(key, row)
         if key[0] == "accounts":
@@ -114,5 +114,5 @@ def test_both_shapes_say_the_same_of_the_sample() -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 3, 4, 1000])
-def test_the_sample_has_as_many_rows_as_asked_for(rows: int) -> None:
+def test_sample_rows_count(rows: int) -> None:
     assert len(sample_rows(rows)) == rows

@@ -1,4 +1,4 @@
-"""Data migrations are found and put in order; what is wrong with them is said in a line or two."""
+"""Data migrations are discovered and ordered; an error in them is reported in one or two lines."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ ITEMS = OTHERS.replace("others", "items")
 PENDING = "x = Backfill(table='items', values={'size': 1}, pending="
 BROKEN: dict[str, tuple[dict[str, str], str]] = {
     "the same name in two modules": ({"a": f"x = {FILL})", "b": f"x = {FILL})"}, "named 'x'"),
-    "the same name to a server": ({"a": f"fill = {FILL})\nFILL = {FILL})"}, "named 'FILL'"),
+    "names that differ only in case": ({"a": f"fill = {FILL})\nFILL = {FILL})"}, "named 'FILL'"),
     "the same name in one module": ({"a": f'x = {FILL})\ny = {FILL}, name="x")'}, "named 'x'"),
     "an unknown after": ({"a": f'x = {FILL}, after="nobody")'}, "after names 'nobody'"),
     "after itself": ({"a": f'x = {FILL}, after="x")'}, "circle: x -> x"),
-    "a circle": (
+    "a cycle": (
         {"a": f'x = {FILL}, after="y")', "b": f'y = {FILL}, after="z")', "c": f'z = {FILL}, after="x")'},
         "circle",
     ),
     "an unknown revision": ({"a": f'x = {FILL}, revision="e9")'}, "'e9' is not in this project"),
     "a contract revision": ({"a": f'x = {FILL}, revision="c1")'}, "is a contract one"),
     "a syntax error": ({"a": "x = = 1"}, "SyntaxError"),
-    "a module that is not there": ({"a": "import nowhere.at_all"}, "ModuleNotFoundError"),
-    "a name that is not there": ({"a": "from online_migrate import Forwardfill"}, "ImportError"),
+    "a missing module": ({"a": "import nowhere.at_all"}, "ModuleNotFoundError"),
+    "a missing name": ({"a": "from online_migrate import Forwardfill"}, "ImportError"),
     "an exception": ({"a": "1 / 0"}, "ZeroDivisionError"),
     "an unknown argument": ({"a": f"x = {FILL}, priority=1)"}, "priority"),
     "no values": ({"a": 'x = Backfill(table="items")'}, "values"),
@@ -69,11 +69,11 @@ BROKEN: dict[str, tuple[dict[str, str], str]] = {
         "TextClause",
     ),
     "pending is a bool": ({"a": 'x = Backfill(table="items", values={"size": 1}, pending=True)'}, "bool"),
-    "pending gives a bool": (
+    "pending returns a bool": (
         {"a": 'x = Backfill(table="items", values={"size": 1}, pending=lambda t: t.c.size is None)'},
         "bool",
     ),
-    "pending gives a string": (
+    "pending returns a string": (
         {"a": 'x = Backfill(table="items", values={"size": 1}, pending=lambda t: "size IS NULL")'},
         "str",
     ),
@@ -83,7 +83,7 @@ BROKEN: dict[str, tuple[dict[str, str], str]] = {
     ),
     "verify is a string": ({"a": f'x = {FILL}, verify="size > 0")'}, "verify is a str"),
     "values sets an unknown column": ({"a": 'x = Backfill(table="items", values={"sice": 1})'}, "'sice'"),
-    "values gives an unknown column": (
+    "values returns an unknown column": (
         {"a": 'x = Backfill(table="items", values=lambda t: {"sice": 1})'},
         "'sice'",
     ),
@@ -95,7 +95,7 @@ BROKEN: dict[str, tuple[dict[str, str], str]] = {
         {"a": f"{OTHERS}{PENDING}others.c.size == sa.column('size'))"},
         "pending joins table 'others'",
     ),
-    "pending gives a join": (
+    "pending returns a join": (
         {"a": f"{OTHERS}{PENDING}lambda t: t.c.size.is_(None) & (others.c.size == t.c.size))"},
         "pending joins table 'others'",
     ),
@@ -108,7 +108,7 @@ BROKEN: dict[str, tuple[dict[str, str], str]] = {
         "pending is of another sa.Table 'items' than its own",
     ),
     "values is a list": ({"a": 'x = Backfill(table="items", values=["size"])'}, "values is a list"),
-    "values gives nothing": (
+    "values returns nothing": (
         {"a": 'x = Backfill(table="items", values=lambda t: None)'},
         "values is a NoneType",
     ),
@@ -121,8 +121,8 @@ BROKEN: dict[str, tuple[dict[str, str], str]] = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_what_is_wrong_is_said_before_anything_is_done(case: str, project: Project) -> None:
-    """Exit 127, one line and a hint, with the name; no row is changed, no table is made."""
+def test_invalid_data_migration_is_reported_before_any_change(case: str, project: Project) -> None:
+    """Exit 127, one line and a hint, with the name; no row is changed, no table is created."""
     modules, words = BROKEN[case]
     engine = _items(project)
     project.data("_first", "")
@@ -140,8 +140,8 @@ def test_what_is_wrong_is_said_before_anything_is_done(case: str, project: Proje
     engine.dispose()
 
 
-def test_the_command_line_says_it_in_two_lines(project: Project) -> None:
-    """No traceback; the file and the line of a syntax error."""
+def test_cli_reports_syntax_error_in_two_lines(project: Project) -> None:
+    """No traceback; the file and the line of a syntax error are named."""
     project.data("broken", "\n\nx = = 1")
     ran = project.run("migrate")
     assert ran.code == 127
@@ -153,18 +153,19 @@ def test_the_command_line_says_it_in_two_lines(project: Project) -> None:
 @pytest.mark.parametrize("number", ["abc", "0", "-1", "1.5", ""])
 @pytest.mark.parametrize("command", ["migrate", "online_data_migrations"])
 @pytest.mark.parametrize("option", ["--max-count", "--batch-size"])
-def test_a_number_that_is_none_is_refused(
+def test_invalid_number_is_refused(
     command: str, option: str, number: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit 127, in cinder-manage's dialect too; an option that it has not is a wrong argument as well."""
+    """Exit 127, also for online_data_migrations, where an option that it lacks is a
+    wrong argument as well."""
     assert run([command, option, number]) == 127
     captured = capsys.readouterr()
     assert option in captured.err
     assert captured.out == ""
 
 
-def test_an_unknown_name_is_refused_and_the_known_ones_are_named(project: Project) -> None:
-    """Exit 127, and which names there are."""
+def test_unknown_name_is_refused_with_known_names(project: Project) -> None:
+    """Exit 127, and the known names are listed."""
     _items(project).dispose()
     project.data("kinds", f"good = {FILL})\nother = {FILL})")
     with pytest.raises(exceptions.UnknownDataMigration) as caught:
@@ -173,7 +174,7 @@ def test_an_unknown_name_is_refused_and_the_known_ones_are_named(project: Projec
     assert caught.value.hint == "known names: good, other"
 
 
-def test_names_are_those_of_variables_and_functions(project: Project) -> None:
+def test_names_of_data_migrations(project: Project) -> None:
     """``name=`` first, then the variable, or the function; private modules are not read."""
     project.data(
         "kinds",
@@ -203,8 +204,8 @@ def test_names_are_those_of_variables_and_functions(project: Project) -> None:
     ]
 
 
-def test_a_module_called_like_the_librarys_takes_no_place(project: Project) -> None:
-    """``data/json.py`` is a data migration, and ``import json`` is still the library's."""
+def test_module_named_like_library_module_does_not_shadow_it(project: Project) -> None:
+    """``data/json.py`` is a data migration, and ``import json`` still imports the library module."""
     project.data("json", f"x = {FILL})")
     assert list(_found(project)) == ["x"]
     import json
@@ -212,15 +213,15 @@ def test_a_module_called_like_the_librarys_takes_no_place(project: Project) -> N
     assert json.loads("1") == 1
 
 
-def test_a_revision_may_be_named_by_its_beginning(project: Project) -> None:
-    """As everywhere in Alembic; it is resolved once."""
+def test_revision_given_by_prefix(project: Project) -> None:
+    """A prefix of the id is accepted, as everywhere in Alembic; it is resolved once."""
     project.expand("pass", "abcdef123")
     project.data("x", f'x = {FILL}, revision="abcd")')
     assert _found(project)["x"].revision == "abcdef123"
 
 
-def test_no_folder_is_no_data_migration(project: Project) -> None:
-    """An adopted project may have none."""
+def test_missing_data_folder(project: Project) -> None:
+    """An adopted project may have no data migrations."""
     (project.scripts / "data").rmdir()
     assert _found(project) == {}
 
@@ -237,6 +238,6 @@ def _after(name: str, *after: str) -> DataMigration:
         ([_after("c", "a"), _after("a"), _after("b", "c")], ["a", "c", "b"]),
     ],
 )
-def test_the_order(migrations: list[DataMigration], order: list[str]) -> None:
-    """Each after those it waits for, otherwise as they are written."""
+def test_in_order(migrations: list[DataMigration], order: list[str]) -> None:
+    """Each comes after those it depends on, otherwise in the order of definition."""
     assert list(in_order(migrations)) == order

@@ -1,4 +1,4 @@
-"""From what users feel to a share of time: it settles where they feel little, wherever that is."""
+"""The duty cycle that follows from measured latency, and the rates and positions that throttlers compute."""
 
 from __future__ import annotations
 
@@ -19,100 +19,100 @@ from online_migrate.throttle.duty_cycle import (
 )
 from online_migrate.throttle.server_throttlers import PositionHistory, RateOfChange
 
-REST = Latency(0.001, 0.004)
+BASELINE = Latency(0.001, 0.004)
 
 
-def test_at_rest_is_what_nine_in_ten_are_below() -> None:
-    """One that was slow by chance does not make everything tolerable."""
+def test_baseline_is_ninth_decile_of_samples() -> None:
+    """The baseline is the value that nine in ten samples are below: one slow outlier does not raise it."""
     samples = [Latency(0.001 * i, 0.002 * i) for i in range(1, 11)] + [Latency(1.0, 1.0)]
     assert baseline_of(samples) == Latency(0.01, 0.02)
-    assert baseline_of([REST]) == REST
+    assert baseline_of([BASELINE]) == BASELINE
     with pytest.raises(ValueError, match="nothing was measured"):
         baseline_of([])
 
 
 @pytest.mark.parametrize(
-    ("felt", "worse"),
+    ("latency", "worse"),
     [
-        (REST, False),
+        (BASELINE, False),
         (Latency(0.0029, 0.0089), False),
         (Latency(0.0031, 0.004), True),
         (Latency(0.001, 0.0091), True),
         (Latency(0.0, 0.0), False),
     ],
 )
-def test_worse_is_either_of_them(felt: Latency, worse: bool) -> None:
-    """Twice as slow, and a millisecond: of the read, or of the write."""
-    assert is_worse(felt, REST, Tolerance(factor=2.0, slack=0.001)) is worse
+def test_is_worse_for_read_or_write(latency: Latency, worse: bool) -> None:
+    """Worse means more than twice the baseline plus a millisecond, for the read or for the write."""
+    assert is_worse(latency, BASELINE, Tolerance(factor=2.0, slack=0.001)) is worse
 
 
-def test_it_shrinks_at_once_and_grows_slowly() -> None:
-    """A third less when it is worse; then as many small steps as it takes."""
-    steered = AdaptiveDutyCycle(most=0.6, start=0.6)
-    assert steered.sleep_ratio == pytest.approx(1 / 0.6 - 1)
-    assert steered.observe(worse=True) == pytest.approx(0.4)
-    assert steered.observe(worse=False) == pytest.approx(0.4 * AdaptiveDutyCycle.growth)
+def test_adaptive_duty_cycle_shrinks_fast_and_grows_slowly() -> None:
+    """The duty cycle drops by a third after a worse measurement, then grows back in small steps."""
+    adaptive = AdaptiveDutyCycle(most=0.6, start=0.6)
+    assert adaptive.sleep_ratio == pytest.approx(1 / 0.6 - 1)
+    assert adaptive.observe(worse=True) == pytest.approx(0.4)
+    assert adaptive.observe(worse=False) == pytest.approx(0.4 * AdaptiveDutyCycle.growth)
     for _ in range(1000):
-        steered.observe(worse=False)
-    assert steered.duty_cycle == 0.6
+        adaptive.observe(worse=False)
+    assert adaptive.duty_cycle == 0.6
 
 
-def test_it_feels_its_way_up_quickly_until_something_is_felt() -> None:
-    """Nobody waits for a minute on a server that has time."""
-    steered = AdaptiveDutyCycle(most=0.6, start=0.3)
-    assert steered.observe(worse=False) == pytest.approx(0.3 * AdaptiveDutyCycle.first_growth)
+def test_adaptive_duty_cycle_grows_fast_before_first_worse_measurement() -> None:
+    """Growth is faster before the first worse measurement, so an idle server is used
+    in less than a minute."""
+    adaptive = AdaptiveDutyCycle(most=0.6, start=0.3)
+    assert adaptive.observe(worse=False) == pytest.approx(0.3 * AdaptiveDutyCycle.first_growth)
 
 
-def test_it_never_stands_still() -> None:
-    """A server that is slow by itself, now, would hold us forever."""
-    steered = AdaptiveDutyCycle(most=0.6)
+def test_adaptive_duty_cycle_has_a_lower_bound() -> None:
+    """The duty cycle never falls below 0.02, even on a server that is slow for reasons of its own."""
+    adaptive = AdaptiveDutyCycle(most=0.6)
     for _ in range(100):
-        steered.observe(worse=True)
-    assert steered.duty_cycle == 0.02
-    assert steered.sleep_ratio == pytest.approx(49)
+        adaptive.observe(worse=True)
+    assert adaptive.duty_cycle == 0.02
+    assert adaptive.sleep_ratio == pytest.approx(49)
 
 
-@pytest.mark.parametrize("bearable", [0.1, 0.25, 0.5])
-def test_it_settles_where_users_feel_little(bearable: float) -> None:
-    """A server on which everything is slower as soon as we take more than a certain share."""
+@pytest.mark.parametrize("limit", [0.1, 0.25, 0.5])
+def test_adaptive_duty_cycle_settles_below_limit(limit: float) -> None:
+    """A server on which latency rises as soon as the duty cycle exceeds a certain share."""
     chance = random.Random(1)
-    steered = AdaptiveDutyCycle(most=0.67)
-    shares, felt = [], 0
+    adaptive = AdaptiveDutyCycle(most=0.67)
+    shares, worse_count = [], 0
     for i in range(20_000):
-        worse = chance.random() < (0.5 if steered.duty_cycle > bearable else 0.001)
-        steered.observe(worse=worse)
+        worse = chance.random() < (0.5 if adaptive.duty_cycle > limit else 0.001)
+        adaptive.observe(worse=worse)
         if i >= 1_000:
-            shares.append(steered.duty_cycle)
-            felt += worse
-    assert 0.7 * bearable < sum(shares) / len(shares) <= bearable
-    assert felt / len(shares) < 0.03
+            shares.append(adaptive.duty_cycle)
+            worse_count += worse
+    assert 0.7 * limit < sum(shares) / len(shares) <= limit
+    assert worse_count / len(shares) < 0.03
 
 
-def test_what_is_worse_while_we_rest_changes_nothing() -> None:
-    """Neither the share, nor how quickly it grows; what is good while we rest does count."""
-    steered = AdaptiveDutyCycle(most=0.6, start=0.3)
-    assert steered.observe(worse=True, ours=False) == 0.3
-    assert steered.observe(worse=False, ours=False) == pytest.approx(0.3 * AdaptiveDutyCycle.first_growth)
-    assert steered.observe(worse=True, ours=True) == pytest.approx(0.2 * AdaptiveDutyCycle.first_growth)
+def test_worse_measurement_without_activity_is_ignored() -> None:
+    """Neither the duty cycle nor its growth changes; a good measurement during a sleep does count."""
+    adaptive = AdaptiveDutyCycle(most=0.6, start=0.3)
+    assert adaptive.observe(worse=True, ours=False) == 0.3
+    assert adaptive.observe(worse=False, ours=False) == pytest.approx(0.3 * AdaptiveDutyCycle.first_growth)
+    assert adaptive.observe(worse=True, ours=True) == pytest.approx(0.2 * AdaptiveDutyCycle.first_growth)
 
 
 @pytest.mark.parametrize("noise", [0.02, 0.05, 0.1])
-def test_a_noisy_neighbour_does_not_stop_us(noise: float) -> None:
-    """A server that is slow now and then, whatever we do: our part of the time is as long as we are not felt
-    to be there more often than anywhere else."""
+def test_noise_does_not_stop_adaptive_duty_cycle(noise: float) -> None:
+    """A server that is slow at random: about 1.7 % of the measurements are worse while a worker is active."""
     chance = random.Random(1)
-    steered = AdaptiveDutyCycle(most=1.0)
+    adaptive = AdaptiveDutyCycle(most=1.0)
     shares = []
     for i in range(20_000):
-        steered.observe(worse=chance.random() < noise, ours=chance.random() < steered.duty_cycle)
+        adaptive.observe(worse=chance.random() < noise, ours=chance.random() < adaptive.duty_cycle)
         if i >= 1_000:
-            shares.append(steered.duty_cycle)
-    bearable = min(1.0, 0.017 / noise)
-    assert 0.7 * bearable < sum(shares) / len(shares) < 1.3 * bearable
+            shares.append(adaptive.duty_cycle)
+    limit = min(1.0, 0.017 / noise)
+    assert 0.7 * limit < sum(shares) / len(shares) < 1.3 * limit
 
 
-def test_who_works_or_did_a_moment_ago() -> None:
-    """Any of several, each of whom may begin and end inside of another's time."""
+def test_activity_active_since_with_nested_workers() -> None:
+    """Several workers may overlap, in any nesting."""
     now = [10.0]
     activity = Activity(lambda: now[0])
     assert not activity.active_since(0.0)
@@ -127,52 +127,52 @@ def test_who_works_or_did_a_moment_ago() -> None:
 
 
 @given(st.lists(st.booleans(), max_size=300), st.floats(0.02, 1.0))
-def test_the_share_stays_within_its_bounds(answers: list[bool], most: float) -> None:
-    """Whatever is felt."""
-    steered = AdaptiveDutyCycle(most=most)
+def test_adaptive_duty_cycle_stays_within_bounds(answers: list[bool], most: float) -> None:
+    """For any sequence of measurements."""
+    adaptive = AdaptiveDutyCycle(most=most)
     for worse in answers:
-        assert 0.02 <= steered.observe(worse=worse) <= most
-        assert steered.sleep_ratio >= 0
+        assert 0.02 <= adaptive.observe(worse=worse) <= most
+        assert adaptive.sleep_ratio >= 0
 
 
-def test_a_fixed_one_does_not_care() -> None:
-    """It rests as it was told."""
+def test_fixed_duty_cycle_is_constant() -> None:
+    """sleep_ratio is the configured value."""
     assert FixedDutyCycle(2.0).sleep_ratio == 2.0
 
 
-# --- trails --------------------------------------------------------------------------------------
+# --- position history ----------------------------------------------------------------------------
 
 
-def test_a_trail_says_how_old_a_place_is() -> None:
-    """Since it was left; what is still there has no age."""
-    trail = PositionHistory()
-    assert trail.age(5, now=10.0) == 0.0
-    trail.mark(5, at=10.0)
-    trail.mark(5, at=11.0)
-    assert trail.age(5, now=12.0) == 0.0
-    assert trail.age(4, now=12.0) == 2.0
-    trail.mark(8, at=13.0)
-    assert trail.age(5, now=14.0) == 1.0
-    assert trail.age(7, now=14.0) == 1.0
-    assert trail.age(8, now=14.0) == 0.0
-    assert trail.age(9, now=14.0) == 0.0
-    assert trail.age(float("-inf"), now=14.0) == 4.0
+def test_position_history_age() -> None:
+    """The age of a position counts from the moment it was passed; the current position has age 0."""
+    history = PositionHistory()
+    assert history.age(5, now=10.0) == 0.0
+    history.mark(5, at=10.0)
+    history.mark(5, at=11.0)
+    assert history.age(5, now=12.0) == 0.0
+    assert history.age(4, now=12.0) == 2.0
+    history.mark(8, at=13.0)
+    assert history.age(5, now=14.0) == 1.0
+    assert history.age(7, now=14.0) == 1.0
+    assert history.age(8, now=14.0) == 0.0
+    assert history.age(9, now=14.0) == 0.0
+    assert history.age(float("-inf"), now=14.0) == 4.0
 
 
-def test_a_trail_that_forgot_knows_at_least_so_much() -> None:
-    """A replica that is further behind than we remember is as late as what we remember."""
-    trail = PositionHistory(memory=3)
+def test_position_history_beyond_memory_gives_lower_bound() -> None:
+    """For a replica further behind than the history reaches, the age of the oldest entry is a lower bound."""
+    history = PositionHistory(memory=3)
     for i in range(10):
-        trail.mark(i, at=float(i))
-    assert trail.age(0, now=10.0) == 3.0
+        history.mark(i, at=float(i))
+    assert history.age(0, now=10.0) == 3.0
 
 
-def test_growth_is_per_second_since_the_last_look() -> None:
-    """The first look says nothing, and neither does a counter that was set back."""
-    growth = RateOfChange()
-    assert growth.per_second(100.0, now=1.0) == 0.0
-    assert growth.per_second(101.0, now=3.0) == 0.5
-    assert growth.per_second(101.0, now=4.0) == 0.0
-    assert growth.per_second(0.0, now=5.0) == 0.0
-    assert growth.per_second(2.0, now=6.0) == 2.0
-    assert growth.per_second(3.0, now=6.0) == 0.0
+def test_rate_of_change_is_per_second_since_last_sample() -> None:
+    """The first sample gives 0, and so does a counter that was reset."""
+    rate = RateOfChange()
+    assert rate.per_second(100.0, now=1.0) == 0.0
+    assert rate.per_second(101.0, now=3.0) == 0.5
+    assert rate.per_second(101.0, now=4.0) == 0.0
+    assert rate.per_second(0.0, now=5.0) == 0.0
+    assert rate.per_second(2.0, now=6.0) == 2.0
+    assert rate.per_second(3.0, now=6.0) == 0.0

@@ -1,4 +1,4 @@
-"""What a statement does to the catalog, and what an interruption leaves undecided."""
+"""The effects of a statement on the catalog, and what an interruption leaves undecided."""
 
 from __future__ import annotations
 
@@ -73,11 +73,11 @@ def described(expected: Expected) -> list[str]:
     ("product", "statement", "effects"),
     [("mysql", *pair) for pair in MYSQL.items()] + [("postgresql", *pair) for pair in POSTGRESQL.items()],
 )
-def test_the_effects_of_a_statement(product: str, statement: str, effects: list[str]) -> None:
+def test_derive_effects(product: str, statement: str, effects: list[str]) -> None:
     assert described(derive(statement, product)) == sorted(effects)
 
 
-def test_effects_survive_the_journal() -> None:
+def test_expected_round_trip_through_json() -> None:
     statement = "ALTER TABLE s.t ADD COLUMN n VARCHAR(20) NOT NULL DEFAULT 'x', ADD UNIQUE uq (a(3), b)"
     expected = derive(statement, "mysql")
     assert Expected.from_data(json.loads(json.dumps(expected.to_data()))) == expected
@@ -100,7 +100,7 @@ def test_effects_survive_the_journal() -> None:
         ("OPTIMIZE TABLE t", True, True),
     ],
 )
-def test_what_an_error_leaves_and_what_may_run_twice(statement: str, atomic: bool, repeatable: bool) -> None:
+def test_atomic_and_repeatable_statements(statement: str, atomic: bool, repeatable: bool) -> None:
     expected = derive(statement, "mysql")
     assert (expected.atomic, expected.repeatable) == (atomic, repeatable)
 
@@ -120,12 +120,12 @@ def test_what_an_error_leaves_and_what_may_run_twice(statement: str, atomic: boo
         ([], [], Verdict.UNDECIDED),
     ],
 )
-def test_the_verdict(before: list[bool | None], now: list[bool | None], verdict: Verdict) -> None:
-    """Only what did not hold before proves anything, and it must agree."""
+def test_judge(before: list[bool | None], now: list[bool | None], verdict: Verdict) -> None:
+    """Only effects that did not hold before are evidence, and they must agree."""
     assert judge(before, now) is verdict
 
 
-def test_a_new_object_that_looks_otherwise_was_made_by_something_else() -> None:
+def test_holds_compares_facts_of_object() -> None:
     added = Effect("column", "n", "t", facts={"type": "BIGINT", "nullable": True})
     changed = Effect("column", "n", "t", changed=True, facts={"type": "BIGINT"})
     found = {"type": "int(11)", "nullable": True, "default": None}
@@ -158,7 +158,7 @@ def test_a_new_object_that_looks_otherwise_was_made_by_something_else() -> None:
         ("postgresql", "mood", "mood", None),
     ],
 )
-def test_types_under_their_other_names(product: str, wanted: str, found: str, same: bool | None) -> None:
+def test_same_type_with_synonyms(product: str, wanted: str, found: str, same: bool | None) -> None:
     assert same_type(wanted, found, product) is same
 
 
@@ -177,7 +177,7 @@ def test_types_under_their_other_names(product: str, wanted: str, found: str, sa
         ("false", "0", "tinyint(1)", True),
     ],
 )
-def test_defaults_as_the_server_writes_them(
+def test_same_default_in_server_notation(
     wanted: str | None, found: str | None, kind: str, same: bool | None
 ) -> None:
     assert same_default(wanted, found, kind, "mysql") is same

@@ -1,4 +1,4 @@
-"""Values that remember what is stored: the text that was read is written, unless the value was changed."""
+"""Values that carry their stored text: the text that was read is written, unless the value was changed."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from online_migrate.values.exact import Codec, Exact
 from online_migrate.values.postgresql import codec_of
 
 
-def _there_and_back(codec: Codec, stored: Any) -> tuple[Any, Any]:
-    """The value that a function sees, and what is written if it gives that back."""
+def _round_trip(codec: Codec, stored: Any) -> tuple[Any, Any]:
+    """Returns the value passed to a function, and what is written if the function returns that value."""
     type_ = Exact(sa.Text(), codec)
     value = type_.result_processor(sa.create_mock_engine("postgresql://", print).dialect, None)(stored)
     return value, type_.bind_processor(sa.create_mock_engine("postgresql://", print).dialect)(value)
@@ -59,15 +59,13 @@ NATURAL: list[tuple[Codec | None, str, Any]] = [
 
 
 @pytest.mark.parametrize(("codec", "stored", "value"), NATURAL)
-def test_a_function_sees_a_natural_value_that_is_written_as_it_was_read(
-    codec: Codec, stored: Any, value: Any
-) -> None:
-    """It is an instance of the usual class; a text where Python has no such value."""
-    seen, written = _there_and_back(codec, stored)
-    assert seen == value
-    assert value is None or isinstance(seen, type(value))
+def test_unchanged_value_is_written_as_stored(codec: Codec, stored: Any, value: Any) -> None:
+    """The value is an instance of the usual class, or a text where Python has no such value."""
+    read, written = _round_trip(codec, stored)
+    assert read == value
+    assert value is None or isinstance(read, type(value))
     if stored == "-838:59:59":
-        # The same to the server, with the digits of its fraction.
+        # The server treats both forms as equal; the written one has the digits of the fraction.
         written = written.removesuffix(".000000")
     assert written in (stored, value)
 
@@ -85,9 +83,7 @@ def test_a_function_sees_a_natural_value_that_is_written_as_it_was_read(
         (codec_of(postgresql.INT4MULTIRANGE()), "{}", lambda v: v.append(Range(1, 3)), "{[1,3)}"),
     ],
 )
-def test_a_value_that_was_changed_is_written_as_it_is_now(
-    codec: Codec, stored: str, change: Any, written: str
-) -> None:
+def test_changed_value_is_written_as_changed(codec: Codec, stored: str, change: Any, written: str) -> None:
     """Lists and documents can be changed in place."""
     type_ = Exact(sa.Text(), codec)
     dialect = sa.create_mock_engine("postgresql://", print).dialect
@@ -96,8 +92,8 @@ def test_a_value_that_was_changed_is_written_as_it_is_now(
     assert type_.bind_processor(dialect)(value) == written
 
 
-def test_a_value_that_was_computed_remembers_nothing() -> None:
-    """A month and a day are 31 days, whatever a month was."""
+def test_computed_value_does_not_carry_stored_text() -> None:
+    """A month plus a day is written as 31 days; the stored month is not kept."""
     type_ = Exact(sa.Text(), codec_of(sa.Interval()) or Codec())
     dialect = sa.create_mock_engine("postgresql://", print).dialect
     month = type_.result_processor(dialect, None)("1 mon")
@@ -117,8 +113,8 @@ _ZONES = st.just(datetime.UTC) | st.none()
         st.dictionaries(st.text(), st.integers()),
     )
 )  # fmt: skip
-def test_what_remembers_is_equal_to_what_it_stands_for(value: Any) -> None:
-    """And every driver can be given the plain one."""
+def test_carried_value_equals_plain_value(value: Any) -> None:
+    """And the plain value can be passed to every driver."""
     carried = carry(value, "stored")
     assert carried == value
     assert isinstance(carried, Carried)
@@ -134,18 +130,18 @@ _JSON = st.recursive(
 
 
 @given(_JSON)
-def test_documents_are_written_as_the_standard_library_writes_them(value: Any) -> None:
-    """With numbers as they were read."""
+def test_dumps_matches_standard_library(value: Any) -> None:
+    """Numbers keep the notation in which they were read."""
     assert dumps(value) == json.dumps(value)
     assert dumps(loads(json.dumps(value))) == json.dumps(value)
     assert dumps(loads(f"[{json.dumps(value)}, 1.10, 1e400]")) == f"[{json.dumps(value)}, 1.10, 1e400]"
 
 
-def test_no_document_is_not_the_document_null() -> None:
-    """Both are false and equal to None; only the first is None."""
-    seen, written = _there_and_back(JSONCodec(), "null")
-    assert seen is not None
-    assert not seen
-    assert seen == None  # noqa: E711 - that is the point
+def test_json_null_differs_from_sql_null() -> None:
+    """Both are falsy and equal to None; only the first is None."""
+    read, written = _round_trip(JSONCodec(), "null")
+    assert read is not None
+    assert not read
+    assert read == None  # noqa: E711 - that is the point
     assert written == "null"
-    assert _there_and_back(JSONCodec(), None) == (None, None)
+    assert _round_trip(JSONCodec(), None) == (None, None)

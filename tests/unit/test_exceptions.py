@@ -1,4 +1,4 @@
-"""Every error says what happened, what to do, and how the command line ends."""
+"""Every error has a message, a hint and an exit code."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Any(str):
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=[error.__name__ for error in ERRORS])
-def test_message_and_hint_are_made_of_the_same_facts(error: type[OnlineMigrateError]) -> None:
-    """The docstring is a template that its own facts fill, on one line."""
+def test_message_and_hint_use_the_same_facts(error: type[OnlineMigrateError]) -> None:
+    """The docstring is a template that the error's own facts fill, on one line."""
     facts = {name: Any("fact") for name in fields(error.__doc__ or "") | fields(error.default_hint)}
     made = error(**facts)
     assert "{" not in str(made)
@@ -57,12 +57,12 @@ FAMILIES = {
 
 
 @pytest.mark.parametrize(("family", "code"), FAMILIES.items())
-def test_a_family_has_one_exit_code(family: type[OnlineMigrateError], code: int) -> None:
+def test_exit_code_of_error_family(family: type[OnlineMigrateError], code: int) -> None:
     """127 wrong arguments, 3 refused, 2 failed."""
     assert {error.exit_code for error in subclasses(family)} | {family.exit_code} == {code}
 
 
-def test_a_closed_gate_counts_its_blockers() -> None:
+def test_gate_closed_counts_blockers() -> None:
     """And keeps them as data."""
     blocker = Blocker("pending-rows", "m", "why", "how", count=1)
     closed = GateClosed([blocker, blocker])
@@ -71,12 +71,12 @@ def test_a_closed_gate_counts_its_blockers() -> None:
     assert closed.exit_code == 3
 
 
-def test_a_fact_that_is_not_there_is_an_attribute_error() -> None:
-    """Copying and pickling look for attributes that no error has."""
+def test_missing_fact_raises_attribute_error() -> None:
+    """Copying and pickling access attributes that no error has."""
     with pytest.raises(AttributeError):
         _ = exceptions.ConfigMissing(path="x").nonsense
 
 
-def test_braces_in_a_fact_are_not_filled_in() -> None:
-    """A reason comes from a server and may hold anything."""
+def test_braces_in_fact_are_not_formatted() -> None:
+    """A reason comes from a server and may contain any text."""
     assert "{path} %s" in str(exceptions.ServerError(reason="{path} %s"))

@@ -1,4 +1,4 @@
-"""The guard of a revision's statements stands in the way of every engine, however many there were before."""
+"""The guard of a revision's statements is installed on every engine, however many existed before."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from online_migrate.ddl.executor import install
 
 
-def test_an_engine_that_comes_after_others_is_watched_as_well() -> None:
-    """Engines go, and new ones get their addresses, while their dialects live on."""
+def test_guard_is_installed_on_every_new_engine() -> None:
+    """Engines are freed and new ones reuse their addresses, while their dialects stay alive."""
     dialects = []
     for _ in range(200):
         engine = sa.create_engine("sqlite://")
@@ -21,8 +21,8 @@ def test_an_engine_that_comes_after_others_is_watched_as_well() -> None:
         gc.collect()
 
 
-def test_an_engine_is_watched_once() -> None:
-    """Else each statement would be taken to the server twice."""
+def test_guard_is_installed_once_per_engine() -> None:
+    """Otherwise each statement would be sent to the server twice."""
     engine = sa.create_engine("sqlite://")
     for _ in range(3):
         install(engine)

@@ -15,7 +15,7 @@ from tests.unit.test_graph import CONTRACT, EXPAND, pairs
 GRAPH = Graph(pairs(3))
 
 
-def test_the_range_is_all_that_is_missing_up_to_the_target() -> None:
+def test_to_contract_returns_missing_revisions_up_to_target() -> None:
     """Contract revisions only, in order, without those that are applied."""
     everything = frozenset(GRAPH.revisions)
     assert to_contract(GRAPH, frozenset()) == ["c1", "c2", "c3"]
@@ -27,22 +27,22 @@ def test_the_range_is_all_that_is_missing_up_to_the_target() -> None:
         to_contract(GRAPH, frozenset(), "e2")
 
 
-def test_each_expand_that_is_missing_is_one_blocker() -> None:
-    """Named once, with the command that applies it, however many contracts need it."""
+def test_one_blocker_per_missing_expand_revision() -> None:
+    """Each is named once, with the command that applies it, however many contracts need it."""
     found = schema_blockers(GRAPH, frozenset({"e1"}), ["c1", "c2", "c3"])
     assert [(b.id, b.object) for b in found] == [("expand-not-applied", "e2"), ("expand-not-applied", "e3")]
     assert all(b.hint.startswith("online-migrate expand") for b in found)
 
 
-def test_a_base_that_is_missing_is_alembics_to_apply() -> None:
+def test_missing_base_revision_points_to_alembic() -> None:
     """An adopted project behind its old tip."""
     graph = Graph(pairs(1, base=("r1", "r2")))
     found = schema_blockers(graph, frozenset({"r1"}), ["c1"])
     assert (found[0].object, found[0].hint) == ("r2", "alembic upgrade r2")
 
 
-def test_a_script_that_does_not_say_what_it_requires_is_a_blocker() -> None:
-    """Not the same as requiring nothing."""
+def test_undeclared_requires_is_a_blocker() -> None:
+    """A missing declaration differs from an empty one."""
     graph = Graph([Revision("e", labels=EXPAND), Revision("c", labels=CONTRACT, depends_on=("e",))])
     [blocker] = schema_blockers(graph, frozenset({"e"}), ["c"])
     assert (blocker.id, blocker.object) == ("requires-undeclared", "c")
@@ -76,14 +76,14 @@ NO_DEPENDS_ON = (
 
 
 @pytest.mark.parametrize(("expands", "contracts", "applied", "target", "missing"), NO_DEPENDS_ON)
-def test_a_contract_without_depends_on_needs_the_expand_branch_up_to_its_release(
+def test_contract_without_depends_on_requires_expand_branch_up_to_its_release(
     expands: tuple[str | None, ...],
     contracts: tuple[str | None, ...],
     applied: set[str],
     target: str,
     missing: list[str],
 ) -> None:
-    """Or all of it, where it names no release, or one that no expand revision has."""
+    """The whole expand branch, if the contract names no release or one that no expand revision has."""
     graph = unlinked(*expands, contracts=contracts)
     found = schema_blockers(graph, frozenset(applied), [target])
     assert [b.object for b in found] == missing
@@ -91,8 +91,8 @@ def test_a_contract_without_depends_on_needs_the_expand_branch_up_to_its_release
     assert all("depends_on" in b.reason and b.hint.startswith("online-migrate expand") for b in found)
 
 
-def test_a_depends_on_that_reaches_the_expand_branch_says_enough() -> None:
-    """A later expand revision is not required; one that reaches the contract branch alone says nothing."""
+def test_depends_on_of_expand_branch_suffices() -> None:
+    """Later expand revisions are then not required; a depends_on within the contract branch is not enough."""
     base = [Revision("e1", labels=EXPAND), Revision("e2", down=("e1",))]
     first = Revision("c1", labels=CONTRACT, depends_on=("e1",), requires=())
     graph = Graph([*base, first, Revision("c2", down=("c1",), requires=())])
@@ -116,15 +116,15 @@ VERIFIED = (
 
 
 @pytest.mark.parametrize(("recorded", "applied", "half", "expected"), VERIFIED)
-def test_a_verification_counts_only_for_its_own_revision(
+def test_verification_counts_only_for_its_revision(
     recorded: Record | None, applied: set[str], half: list[str], expected: bool
 ) -> None:
-    """What was seen under the lock counts while that revision is applied, or half applied."""
+    """A verification under the lock counts while its revision is applied or half applied."""
     assert counts_as_verified(recorded, frozenset(applied), half) is expected
 
 
-def test_a_blocker_is_plain_data() -> None:
-    """For --json: no tuple, nothing that does not serialise."""
+def test_blocker_as_dict_is_serialisable() -> None:
+    """For --json: no tuple, and every value is serialisable."""
     import json
 
     found = Blocker("pending-rows", "m", "why", "how", count=2, at_least=True, keys=("1", "2"))

@@ -1,4 +1,4 @@
-"""The revision graph: phases, what is applied, what is missing, and what is wrong with it."""
+"""The revision graph: phases, applied and missing revisions, and invalid graphs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def pairs(count: int, *, base: tuple[str, ...] = ()) -> list[Revision]:
     return found
 
 
-def test_phases_are_inherited_and_the_base_has_none() -> None:
+def test_phases_are_inherited() -> None:
     """Only the first script of a branch has a label."""
     graph = Graph(pairs(2, base=("r1", "r2")))
     assert {r: str(graph.phase(r)) for r in graph.revisions} == {
@@ -57,21 +57,21 @@ APPLIED = (
     ([], set()),
     (["e2"], {"e1", "e2"}),
     (["c1"], {"e1", "c1"}),
-    (["c2"], {"e1", "e2", "c1", "c2"}),  # the expand's row has vanished
+    (["c2"], {"e1", "e2", "c1", "c2"}),  # the version row of e2 has vanished
     (["c1", "e2"], {"e1", "e2", "c1"}),
 )
 
 
 @pytest.mark.parametrize(("rows", "applied"), APPLIED)
-def test_what_is_applied_is_found_by_ancestry(rows: list[str], applied: set[str]) -> None:
-    """Not by rows: after a contract the expand's row is gone."""
+def test_applied_revisions_are_found_by_ancestry(rows: list[str], applied: set[str]) -> None:
+    """Not by version rows: a contract deletes the row of its expand revision."""
     graph = Graph(pairs(2))
     assert graph.applied(rows) == applied
     assert set(graph.missing(applied, "c2")) == set(graph.revisions) - applied
 
 
-def test_a_row_of_another_project_is_named() -> None:
-    """Not ignored: nobody knows what it did."""
+def test_unknown_version_row_is_refused() -> None:
+    """The row is not ignored, because its effect on the schema is unknown."""
     with pytest.raises(UnknownRevision, match="stranger"):
         Graph(pairs(1)).applied(["stranger"])
 
@@ -81,7 +81,7 @@ BROKEN = {
         [*pairs(1), Revision("e2", down=("e1",), depends_on=("c1",))],
         ("e2", "c1"),
     ),
-    "an expand that depends on a contract by way of another": (
+    "an expand that depends on a contract indirectly": (
         [*pairs(1), Revision("x", depends_on=("c1",)), Revision("e2", down=("e1",), depends_on=("x",))],
         ("e2", "c1"),
     ),
@@ -95,8 +95,8 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", list(BROKEN))
-def test_a_broken_graph_names_its_revisions(name: str) -> None:
-    """The message has the revisions, the hint says what to do."""
+def test_invalid_graph_names_its_revisions(name: str) -> None:
+    """The message names the revisions, the hint names the remedy."""
     revisions, named = BROKEN[name]
     with pytest.raises(GraphBroken) as error:
         Graph(revisions)
@@ -116,20 +116,20 @@ RESOLVED = {
 
 
 @pytest.mark.parametrize(("text", "revision"), RESOLVED.items())
-def test_names_are_resolved(text: str, revision: str) -> None:
+def test_resolve(text: str, revision: str) -> None:
     """Ids, and the heads of the branches."""
     assert Graph(pairs(2)).resolve(text) == revision
 
 
 @pytest.mark.parametrize(("text", "could_be"), [("e", ("e1", "e2")), ("x", ()), ("", ()), ("e1x", ())])
-def test_what_is_ambiguous_or_unknown_is_not_guessed(text: str, could_be: tuple[str, ...]) -> None:
-    """All that it could be are named."""
+def test_resolve_of_ambiguous_or_unknown_name(text: str, could_be: tuple[str, ...]) -> None:
+    """All candidates are named."""
     with pytest.raises(UnknownRevision) as error:
         Graph(pairs(2)).resolve(text)
     assert all(name in (error.value.hint or "") for name in could_be)
 
 
-def test_requirements_are_over_with_their_contract() -> None:
+def test_requirements_end_with_their_contract() -> None:
     """A data migration belongs to the first contract revision that required it."""
     revisions = [*pairs(2), Revision("c3", down=("c2",), requires=("m1", "m3"))]
     graph = Graph(revisions)
@@ -138,15 +138,15 @@ def test_requirements_are_over_with_their_contract() -> None:
     assert graph.requirements(graph.applied(["c3"])) == {"m1": "c1", "m2": "c2", "m3": "c3"}
 
 
-def test_undeclared_is_not_the_same_as_nothing() -> None:
-    """A script that says nothing is refused; one that says () is not."""
+def test_undeclared_requires_differs_from_empty() -> None:
+    """A script without ``requires`` is refused; one with ``requires = ()`` is not."""
     assert Revision("x").requires is UNDECLARED
     assert Revision("x", requires=()).requires == ()
 
 
 @given(st.integers(1, 6), st.data())
-def test_applying_what_is_missing_leaves_nothing(count: int, data: st.DataObject) -> None:
-    """From any position, the missing revisions come after all that they need, and lead to the target."""
+def test_missing_revisions_lead_to_target(count: int, data: st.DataObject) -> None:
+    """From any position, the missing revisions come after all that they depend on, and lead to the target."""
     graph = Graph(pairs(count))
     names = list(graph.revisions)
     applied = set(graph.applied(data.draw(st.lists(st.sampled_from(names), max_size=2))))

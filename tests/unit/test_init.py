@@ -1,4 +1,4 @@
-"""What ``init`` and ``init --adopt`` write into files, as text."""
+"""The texts that ``init`` and ``init --adopt`` write into files."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def option(config: Path, name: str) -> str:
     return parser.get("alembic", name)
 
 
-def test_what_init_writes_is_a_project(tmp_path: Path) -> None:
-    """Every file of it is there, and the project can be read."""
+def test_init_writes_a_project(tmp_path: Path) -> None:
+    """All its files exist, and the project can be loaded."""
     written = projects.init(tmp_path / "alembic.ini")
     assert all(path.exists() for path in written.paths)
     project = Project.load(tmp_path / "alembic.ini")
@@ -57,7 +57,7 @@ def test_what_init_writes_is_a_project(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["alembic.ini", "migrations/env.py"])
 def test_init_overwrites_nothing(name: str, tmp_path: Path) -> None:
-    """A file that is there already: refused, and left as it is."""
+    """An existing file: refused, and the file is unchanged."""
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("mine")
     with pytest.raises(exceptions.UsageError):
@@ -66,8 +66,8 @@ def test_init_overwrites_nothing(name: str, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [Path(name).name]
 
 
-def test_adopt_keeps_what_it_does_not_change(tmp_path: Path) -> None:
-    """Comments and sections stay; the two folders are added to where scripts are looked for."""
+def test_adopt_keeps_comments_and_sections(tmp_path: Path) -> None:
+    """Comments and sections are kept; the two directories are added to the script locations."""
     config = linear_project(tmp_path)
     written = projects.adopt(config)
     text = config.read_text()
@@ -82,7 +82,7 @@ def test_adopt_keeps_what_it_does_not_change(tmp_path: Path) -> None:
     assert any("alembic upgrade a2" in line for line in written.to_do)
 
 
-def test_adopt_twice_is_adopt_once(tmp_path: Path) -> None:
+def test_adopt_is_idempotent(tmp_path: Path) -> None:
     """Nothing is added a second time."""
     config = linear_project(tmp_path)
     projects.adopt(config)
@@ -91,8 +91,8 @@ def test_adopt_twice_is_adopt_once(tmp_path: Path) -> None:
     assert config.read_text() == once
 
 
-def test_adopt_respells_what_the_new_separator_would_break(tmp_path: Path) -> None:
-    """prepend_sys_path was split on colons and spaces; the old spelling of the separator goes."""
+def test_adopt_rewrites_options_for_new_separator(tmp_path: Path) -> None:
+    """prepend_sys_path was split on colons and spaces; the deprecated separator option is removed."""
     ini = "prepend_sys_path = . src:lib\nversion_path_separator = os\n"
     config = linear_project(tmp_path, ini)
     projects.adopt(config)
@@ -100,8 +100,8 @@ def test_adopt_respells_what_the_new_separator_would_break(tmp_path: Path) -> No
     assert "version_path_separator" not in config.read_text()
 
 
-def test_adopt_replaces_an_option_of_several_lines(tmp_path: Path) -> None:
-    """A value that goes on in the next lines is one value."""
+def test_adopt_replaces_multiline_option(tmp_path: Path) -> None:
+    """A value that continues on the following lines is one value."""
     ini = "version_locations =\n    %(here)s/migrations/versions\npath_separator = newline\n"
     config = linear_project(tmp_path, ini)
     projects.adopt(config)
@@ -109,8 +109,8 @@ def test_adopt_replaces_an_option_of_several_lines(tmp_path: Path) -> None:
     assert option(config, "version_locations").count("HERE") == 3
 
 
-def test_a_history_with_branches_is_not_adopted(tmp_path: Path) -> None:
-    """Which of the heads would the base be? Refused, and alembic.ini is as before."""
+def test_adopt_refuses_branched_history(tmp_path: Path) -> None:
+    """The base would be ambiguous. Refused, and alembic.ini is unchanged."""
     config = linear_project(tmp_path)
     (tmp_path / "migrations/versions/a3.py").write_text(LINEAR.format(revision="a3", down="a1"))
     before = config.read_text()
