@@ -1,4 +1,4 @@
-"""Programs from Debian's own packages, installed without starting any service."""
+"""Programs from Debian's packages, installed without starting any service."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PLACE_POLICY = f"""
 
 
 def ensure_packages(*packages: str) -> None:
-    """Install those of `packages` that are missing."""
+    """Installs the missing ones of `packages`."""
     missing = [name for name in packages if not _is_installed(name)]
     if not missing:
         return
@@ -45,7 +45,7 @@ def _is_installed(package: str) -> bool:
 
 @contextlib.contextmanager
 def _no_service_starts(purpose: str) -> Iterator[None]:
-    """Have Debian's service scripts refuse to start anything; a policy that is already there stays."""
+    """Makes Debian's service scripts refuse to start services; an existing policy is kept."""
     place = as_root(["sh", "-c", _PLACE_POLICY], purpose)
     placed = subprocess.run(place, capture_output=True, text=True)
     if placed.returncode not in (0, _ALREADY_THERE):
