@@ -78,12 +78,12 @@ def resumed_at_end(pair: Pair) -> Iterator[None]:
     try:
         yield
     finally:
-        pair.let_go()
+        pair.resume_replay()
 
 
 @contextlib.contextmanager
 def paused(pair: Pair) -> Iterator[None]:
-    pair.hold()
+    pair.pause_replay()
     with resumed_at_end(pair):
         yield
 
@@ -110,12 +110,12 @@ def test_lag_of_a_paused_replica_pauses_the_run(pair: Pair, database: Database, 
         counts.append(migrated_count(database))
         time.sleep(1.5)
         counts.append(migrated_count(database))
-        pair.let_go()
+        pair.resume_replay()
 
     thread = threading.Thread(target=count_twice_and_resume)
     # The replica is paused after the first chunk: on a busy machine the run would otherwise wait from the
     # start.
-    watch = Watch(thread.start, begins=pair.hold)
+    watch = Watch(thread.start, begins=pair.pause_replay)
     with resumed_at_end(pair):
         [result] = command.migrate(project.site(listener=watch), limits=options(pair, database, max_time=120))
         thread.join()

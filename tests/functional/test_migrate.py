@@ -24,8 +24,8 @@ from online_migrate.migrate.worker.lease import worker_lock_name
 from online_migrate.state import Status
 from online_migrate.waiting import Clock, Stop
 from tests.servers import Database
+from tests.support.port_forward import PortForward
 from tests.support.project import Project, create, end_other_sessions, execute, insert, rows, scalar
-from tests.support.way import Way
 
 pytestmark = pytest.mark.each_product
 
@@ -1110,9 +1110,9 @@ def test_unreachable_server_is_reported_and_the_next_run_continues(
     """ServerDown, exit code 2, after the worker has retried; the committed chunks are kept."""
     items(database.engine, 20)
     project.data("fill", BAD_ROWS["backfill"])
-    with Way(database.url) as way:
-        project.url = way.url
-        site = project.site(clock=ShortWaitClock(), listener=At(way.close, nth=2))
+    with PortForward(database.url) as forward:
+        project.url = forward.url
+        site = project.site(clock=ShortWaitClock(), listener=At(forward.close, nth=2))
         with pytest.raises(exceptions.ServerDown) as caught:
             command.migrate(site, limits=command.MigrateOptions(batch_size=5))
     assert caught.value.exit_code == 2
@@ -1126,12 +1126,12 @@ def test_server_that_returns_is_used_again(database: Database, project: Project)
     """As after a restart, or when another node takes over the address: the same process completes."""
     items(database.engine, 20)
     project.data("fill", BAD_ROWS["row"].replace('{"size"', '{"hits": row.hits + 1, "size"'))
-    with Way(database.url) as way:
-        project.url = way.url
+    with PortForward(database.url) as forward:
+        project.url = forward.url
 
         def unreachable_for_a_second() -> None:
-            way.close()
-            threading.Timer(1.0, way.open).start()
+            forward.close()
+            threading.Timer(1.0, forward.open).start()
 
         result = project.migrate(batch_size=5, listener=At(unreachable_for_a_second, nth=2))["fill"]
         assert (result.outcome, result.done) == (Outcome.COMPLETE, 20)

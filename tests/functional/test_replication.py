@@ -49,7 +49,7 @@ def wait_for(pair: Pair, database: Database, number: int) -> None:
 
 def test_pair_paused_replica_replays_after_resume(pair: Pair, database: Database) -> None:
     """The paused replica falls behind, also after a change of its delay, and catches up."""
-    pair.hold()
+    pair.pause_replay()
     try:
         write(database, 1)
         time.sleep(REPLAY_TIME)
@@ -58,7 +58,7 @@ def test_pair_paused_replica_replays_after_resume(pair: Pair, database: Database
         time.sleep(REPLAY_TIME)
         assert not is_on_replica(pair, database, 1)
     finally:
-        pair.let_go()
+        pair.resume_replay()
     wait_for(pair, database, 1)
     write(database, 2)
     wait_for(pair, database, 2)

@@ -34,7 +34,7 @@ def start(names: Sequence[str], *, durable: bool = False) -> None:
         state.write({**state.read(), **_as_left_running(fleet)})
         for name in names:
             print(f"export {CATALOG[name].variable}={shlex.quote(fleet.servers[name].url)}")
-        fleet.let_go()
+        fleet.leave_running()
     finally:
         fleet.close()
 

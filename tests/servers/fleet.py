@@ -47,10 +47,10 @@ class Fleet:
         for server in self.servers.values():
             os.environ[CATALOG[server.name].variable] = server.url
 
-    def let_go(self) -> None:
+    def leave_running(self) -> None:
         """Leaves the servers that were started here running."""
         while self._watchdogs:
-            self._watchdogs.pop().let_go()
+            self._watchdogs.pop().leave_running()
 
     def close(self) -> None:
         """Stops the servers that were started here, and clears all state."""

@@ -1,9 +1,9 @@
 """A private primary and its replica.
 
     with replicated("mariadb", tmp_path) as pair, pair.primary.fresh_database(tmp_path) as database:
-        pair.hold()
+        pair.pause_replay()
         ...  # writes to the database are not applied at pair.replica_url_of(database.name)
-        pair.let_go()
+        pair.resume_replay()
 
 A pair takes seconds to start, so the tests of a module share one.
 """
@@ -70,11 +70,11 @@ class Pair(ABC):
         """Starts a primary with the data of its folder, and a replica in a folder; returns their URLs."""
 
     @abstractmethod
-    def hold(self) -> None:
+    def pause_replay(self) -> None:
         """Pauses replay: the replica receives further changes, and does not apply them."""
 
     @abstractmethod
-    def let_go(self) -> None:
+    def resume_replay(self) -> None:
         """Resumes replay: the replica applies the received changes, and continues."""
 
     @abstractmethod
@@ -84,7 +84,7 @@ class Pair(ABC):
         A server that counts in whole seconds uses the next number that guarantees the delay.
         """
 
-    def _tell_replica(self, *statements: str) -> None:
+    def _execute_on_replica(self, *statements: str) -> None:
         with administration(self.replica_url) as connection:
             for statement in statements:
                 connection.execute(text(statement))
@@ -103,17 +103,17 @@ class PostgreSQLPair(Pair):
         launch.prepare(cls.recipe, replica, copy)
         return primary_url, launch.serve(cls.recipe, replica, options)
 
-    def hold(self) -> None:
+    def pause_replay(self) -> None:
         # The state may remain "pause requested" for a while; it is checked before each record is applied.
-        self._tell_replica("SELECT pg_wal_replay_pause()")
+        self._execute_on_replica("SELECT pg_wal_replay_pause()")
 
-    def let_go(self) -> None:
-        self._tell_replica("SELECT pg_wal_replay_resume()")
+    def resume_replay(self) -> None:
+        self._execute_on_replica("SELECT pg_wal_replay_resume()")
 
     def delay(self, seconds: float) -> None:
         wanted = math.ceil(seconds * 1000)
         change = f"ALTER SYSTEM SET recovery_min_apply_delay = {wanted}"
-        self._tell_replica(change, "SELECT pg_reload_conf()")
+        self._execute_on_replica(change, "SELECT pg_reload_conf()")
         # A new session has its settings from the postmaster, which signals the old processes first.
         query = f"SELECT 1 FROM pg_settings WHERE name = 'recovery_min_apply_delay' AND setting = '{wanted}'"
         _wait(lambda: self.shows(self.recipe.database, query), lambda: "the replica does not know its delay")
@@ -131,7 +131,7 @@ class MySQLFamilyPair(Pair):
 
     def __init__(self, primary: Server, replica_url: str) -> None:
         super().__init__(primary, replica_url)
-        self._held = False
+        self._paused = False
 
     @classmethod
     def serve(cls, primary: Path, replica: Path) -> tuple[str, str]:
@@ -148,13 +148,13 @@ class MySQLFamilyPair(Pair):
                 connection.execute(text(statement), source)
         return primary_url, replica_url
 
-    def hold(self) -> None:
-        self._held = True
-        self._tell_replica(f"{self.words[0]} SQL_THREAD")
+    def pause_replay(self) -> None:
+        self._paused = True
+        self._execute_on_replica(f"{self.words[0]} SQL_THREAD")
 
-    def let_go(self) -> None:
-        self._held = False
-        self._tell_replica(f"{self.words[1]} SQL_THREAD")
+    def resume_replay(self) -> None:
+        self._paused = False
+        self._execute_on_replica(f"{self.words[1]} SQL_THREAD")
 
 
 class MariaDBPair(MySQLFamilyPair):
@@ -171,8 +171,8 @@ class MariaDBPair(MySQLFamilyPair):
     def delay(self, seconds: float) -> None:
         # The delay counts from the beginning of the second in which the statement started.
         wanted = math.ceil(seconds) + 1 if seconds else 0
-        again = "START SLAVE IO_THREAD" if self._held else "START SLAVE"
-        self._tell_replica("STOP SLAVE", f"CHANGE MASTER TO MASTER_DELAY = {wanted}", again)
+        again = "START SLAVE IO_THREAD" if self._paused else "START SLAVE"
+        self._execute_on_replica("STOP SLAVE", f"CHANGE MASTER TO MASTER_DELAY = {wanted}", again)
 
 
 class MySQLPair(MySQLFamilyPair):
@@ -191,8 +191,8 @@ class MySQLPair(MySQLFamilyPair):
 
     def delay(self, seconds: float) -> None:
         change = f"CHANGE REPLICATION SOURCE TO SOURCE_DELAY = {math.ceil(seconds)}"
-        again = () if self._held else ("START REPLICA SQL_THREAD",)
-        self._tell_replica("STOP REPLICA SQL_THREAD", change, *again)
+        again = () if self._paused else ("START REPLICA SQL_THREAD",)
+        self._execute_on_replica("STOP REPLICA SQL_THREAD", change, *again)
 
 
 _KINDS: dict[str, type[Pair]] = {"postgresql": PostgreSQLPair, "mariadb": MariaDBPair, "mysql": MySQLPair}

@@ -32,7 +32,7 @@ class Watchdog:
         command = [sys.executable, "-I", __file__, str(base)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
-    def let_go(self) -> None:
+    def leave_running(self) -> None:
         """Leaves the servers running."""
         self._end(KEEP)
 

@@ -60,12 +60,12 @@ class Throwaway:
     def start(self) -> None:
         """Starts the server again, and waits until it has recovered."""
         for _ in range(_ATTEMPTS):
-            self._let_lead()
+            self._mark_safe_to_bootstrap()
             if launch.serve_on(self._port, self._recipe, self._folder, self._recipe.durable):
                 return
         raise ServerError(f"it did not start again; the end of its log:\n{launch.log_tail(self._folder)}")
 
-    def _let_lead(self) -> None:
+    def _mark_safe_to_bootstrap(self) -> None:
         """Marks the only node of a cluster as safe to bootstrap: no other node has newer data."""
         state = self._folder / "data" / "grastate.dat"
         if state.exists():

@@ -10,14 +10,14 @@ from typing import Self
 import sqlalchemy as sa
 
 
-class Way:
+class PortForward:
     """Forwards its own port to a server; :attr:`url` leads through it."""
 
     def __init__(self, url: str) -> None:
         there = sa.make_url(url)
         assert there.host is not None
         assert there.port is not None
-        self._there = (there.host, there.port)
+        self._target = (there.host, there.port)
         self._port = 0
         self._listener: socket.socket | None = None
         self._sockets: list[socket.socket] = []
@@ -53,7 +53,7 @@ class Way:
         while True:
             try:
                 here, _address = listener.accept()
-                there = socket.create_connection(self._there)
+                there = socket.create_connection(self._target)
             except OSError:
                 return
             with self._lock:
