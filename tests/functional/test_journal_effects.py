@@ -241,7 +241,7 @@ def test_journal_undecided_statement_is_refused_until_the_operator_answers(
         assert "online-migrate expand --statement-not-done" in str(refusal.value.hint)
     assert schema.catalog(database) == catalog
     sent: list[str] = []
-    with sending(sent):
+    with recording_statements(sent):
         assert command.expand(project.site(), statement_done=answer) == ["e1"]
     assert (statement in sent) is not answer
     assert "next" in schema.shape(database)["t"]["columns"]
@@ -251,7 +251,7 @@ def test_journal_undecided_statement_is_refused_until_the_operator_answers(
 
 
 @contextlib.contextmanager
-def sending(sent: list[str]) -> Iterator[None]:
+def recording_statements(sent: list[str]) -> Iterator[None]:
     """Inside the block, the statements of revisions that are sent are appended to *sent*."""
     send = Executor._send
 
@@ -366,7 +366,7 @@ def test_journal_locked_definition_is_not_reported_as_missing(project: Project, 
     assert {"b", "g"} & set(schema.shape(database)["t"]["columns"]) == {"g"}
 
 
-# --- statements that are killed on the server -----------------------------------------------------
+# --- statements that are killed on the server ----------------------------------------------------
 
 WAITING = {
     "add_column": "ALTER TABLE t ADD COLUMN n INT",
@@ -607,14 +607,14 @@ def test_journal_undecided_statement_of_an_autocommit_block(
         with pytest.raises(StatementUndecided):
             project.apply_expand()
     sent: list[str] = []
-    with sending(sent):
+    with recording_statements(sent):
         assert command.expand(project.site(), statement_done=answer) == ["e1"]
     assert (alter in sent) is not answer
     assert "next" in schema.shape(database)["t"]["columns"]
     assert schema.journal(database) == []
 
 
-# --- a revision that cannot be recorded is not started --------------------------------------------
+# --- a revision that cannot be recorded is not started -------------------------------------------
 
 LONG = "e" * 40
 

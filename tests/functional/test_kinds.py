@@ -280,7 +280,7 @@ def test_migrate_dict_for_an_unsuitable_column_fails_the_migration(
     assert project.status("fill").done == 0
 
 
-# --- return values of functions -------------------------------------------------------------------
+# --- return values of functions ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("nothing", ["None", "{}"])
@@ -323,7 +323,7 @@ def test_row_migration_rows_may_get_values_for_different_columns(
     assert rows(database.engine, "SELECT id, size, note FROM volumes ORDER BY id") == expected
 
 
-# --- rows that are deleted or moved ---------------------------------------------------------------
+# --- rows that are deleted or moved --------------------------------------------------------------
 
 MOVE = """
 @batch_migration(table="volumes", pending=lambda t: sa.true())

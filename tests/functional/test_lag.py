@@ -31,7 +31,7 @@ def fill(row):
 """Slow enough for a replica to fall behind during the run."""
 
 
-class Watch(NullListener):
+class RecordingListener(NullListener):
     """Records the wait reasons; has callbacks for the first chunk and for the first wait for a replica."""
 
     def __init__(
@@ -115,7 +115,7 @@ def test_lag_of_a_paused_replica_pauses_the_run(pair: Pair, database: Database, 
     thread = threading.Thread(target=count_twice_and_resume)
     # The replica is paused after the first chunk: on a busy machine the run would otherwise wait from the
     # start.
-    watch = Watch(thread.start, begins=pair.pause_replay)
+    watch = RecordingListener(thread.start, begins=pair.pause_replay)
     with resumed_at_end(pair):
         [result] = command.migrate(project.site(listener=watch), limits=options(pair, database, max_time=120))
         thread.join()
@@ -131,7 +131,7 @@ def test_lag_within_the_limit_does_not_pause_the_run(
     pair: Pair, database: Database, project: Project
 ) -> None:
     """The replica is one second behind; the limit is one minute."""
-    watch = Watch()
+    watch = RecordingListener()
     pair.delay(1)
     try:
         requested = options(pair, database, max_lag=60)
@@ -143,7 +143,7 @@ def test_lag_within_the_limit_does_not_pause_the_run(
 
 def test_lag_limit_of_zero_ignores_all_replicas(pair: Pair, database: Database, project: Project) -> None:
     """``max_lag=0`` disables the check of every replica."""
-    watch = Watch()
+    watch = RecordingListener()
     with paused(pair):
         requested = options(pair, database, max_lag=0)
         [result] = command.migrate(project.site(listener=watch), limits=requested)
@@ -155,7 +155,7 @@ def test_lag_ignore_excludes_a_streaming_replica_by_name(
     pair: Pair, database: Database, project: Project
 ) -> None:
     """The named replica is paused; other replicas are still checked."""
-    watch = Watch()
+    watch = RecordingListener()
     with project.config_file.open("a") as ini:
         ini.write(f"lag_ignore = other, {REPLICA_NAME}\n")
     with paused(pair):
@@ -185,12 +185,12 @@ def test_lag_without_the_privilege_to_read_it(pair: Pair, database: Database, pr
         "GRANT ALL ON ALL TABLES IN SCHEMA public TO plain",
     )
     url = sa.make_url(database.url).set(username="plain", password="plain")
-    where = ("--url", url.render_as_string(hide_password=False))
-    requested = project.run(*where, "migrate", "--max-lag", "5")
+    url_option = ("--url", url.render_as_string(hide_password=False))
+    requested = project.run(*url_option, "migrate", "--max-lag", "5")
     assert requested.code == 127
     assert "GRANT pg_monitor TO" in requested.complaint[0]
     assert migrated_count(database) == 0
-    ran = project.run(*where, "migrate")
+    ran = project.run(*url_option, "migrate")
     assert ran.code == 0
     assert any(line.startswith("not watched: lag: ") for line in ran.complaint)
     assert migrated_count(database) == ROWS

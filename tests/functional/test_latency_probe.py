@@ -163,7 +163,7 @@ def _record_attribution(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, bo
 
 def _within(samples: list[tuple[float, bool]], spans: list[tuple[float, float]]) -> list[bool]:
     """Returns the attribution of the samples taken inside a span, at least 0.05 s after its start."""
-    return [ours for at, ours in samples if any(began + 0.05 < at < ended for began, ended in spans)]
+    return [ours for at, ours in samples if any(started + 0.05 < at < ended for started, ended in spans)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -182,7 +182,7 @@ def test_worker_reports_its_activity_to_the_probe(
     [result] = project.migrate(batch_size=1, nice=1).values()
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 5)
     lines = (project.folder / "called").read_text().splitlines()
-    calls = [(float(began), float(ended)) for began, ended in map(str.split, lines)]
+    calls = [(float(started), float(ended)) for started, ended in map(str.split, lines)]
     within = _within(samples, calls)
     assert within
     assert all(within)
@@ -201,10 +201,10 @@ def test_worker_searching_the_end_of_a_range_counts_as_activity(
     )
 
     def slow(self: LeaseManager, connection: sa.Connection, size: int) -> RangeCandidate:
-        began = time.monotonic()
+        started = time.monotonic()
         time.sleep(0.3)
         found = original(self, connection, size)
-        spans.append((began, time.monotonic()))
+        spans.append((started, time.monotonic()))
         return found
 
     monkeypatch.setattr(LeaseManager, "find_candidate", slow)
@@ -298,13 +298,13 @@ def test_full_pace_has_no_latency_probe(database: Database, project: Project) ->
     row_counts: list[int] = []
     finished = threading.Event()
 
-    def watch() -> None:
+    def poll() -> None:
         while not finished.wait(0.05):
             row_counts.extend(
                 count for (count,) in rows(database.engine, "SELECT count(*) FROM online_migrate_canary")
             )
 
-    thread = threading.Thread(target=watch)
+    thread = threading.Thread(target=poll)
     thread.start()
     ran = project.run("migrate", "--json", "--pace", "full", "--batch-size", "1", "--max-time", "2s")
     finished.set()

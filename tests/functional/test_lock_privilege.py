@@ -73,8 +73,8 @@ def test_gate_accepts_a_grant_of_an_active_role(
         "escaped": "`" + database.name.replace("_", "\\_") + "`.*",
         "everything": "*.*",
     }[pattern]
-    rights = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, LOCK TABLES"
-    execute(database.engine, f"GRANT {rights} ON {spelled} TO {user}_role")
+    privileges = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, LOCK TABLES"
+    execute(database.engine, f"GRANT {privileges} ON {spelled} TO {user}_role")
     assert project.run("gate").code == 3
     execute(database.engine, _default_role(database, user))
     assert project.run("gate").code == 0

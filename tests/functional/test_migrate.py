@@ -69,7 +69,7 @@ def _row(i: int, values: dict[str, Any]) -> dict[str, Any]:
     return {"id": i} | {name: value(i) if callable(value) else value for name, value in values.items()}
 
 
-class At(NullListener):
+class AfterChunk(NullListener):
     """Calls a function after the *nth* chunk was committed."""
 
     def __init__(self, act: Callable[[], None], nth: int = 1) -> None:
@@ -83,7 +83,7 @@ class At(NullListener):
                 self._act()
 
 
-# --- every row once -------------------------------------------------------------------------------
+# --- every row once ------------------------------------------------------------------------------
 
 
 def test_migrate_rows_inserted_or_reset_during_the_walk(database: Database, project: Project) -> None:
@@ -100,14 +100,14 @@ def test_migrate_rows_inserted_or_reset_during_the_walk(database: Database, proj
         )
 
     # One chunk in flight: the worker waits for this callback, which would wait for the second chunk.
-    result = project.migrate(batch_size=10, nice=0.01, listener=At(application))["fill"]
+    result = project.migrate(batch_size=10, nice=0.01, listener=AfterChunk(application))["fill"]
     assert result.outcome is Outcome.COMPLETE
     assert rows(database.engine, "SELECT id FROM items WHERE size IS NULL OR size <> gb * 10") == []
     assert project.counts("fill") == (32, 0, 0)
     assert result.done == 35  # two of them twice, one was deleted before its chunk
 
 
-class Appending(NullListener):
+class AppendingApplication(NullListener):
     """An application that appends a row after every chunk without end."""
 
     def __init__(self, database: Database, size: str) -> None:
@@ -129,7 +129,7 @@ def test_walk_ends_while_rows_are_appended(database: Database, project: Project)
     """Rows of the new version are not pending, so nothing remains to be done however many are appended."""
     items(database.engine, 25)
     project.data("fill", FILL)
-    application = Appending(database, "10")
+    application = AppendingApplication(database, "10")
     result = project.migrate(batch_size=10, listener=application)["fill"]
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 25)
     assert 0 < application.appended < 20
@@ -142,7 +142,7 @@ def test_migrate_reports_not_converging_when_rows_become_pending_as_fast(
     """A run does not follow an old version that writes all the time forever: it ends with exit code 1."""
     items(database.engine, 25)
     project.data("fill", f"fill = Backfill(table='items', values=lambda t: {{'size': t.c.gb * 10}}{pending})")
-    application = Appending(database, "NULL")
+    application = AppendingApplication(database, "NULL")
     result = project.migrate(batch_size=10, listener=application)["fill"]
     assert (result.outcome, exit_code([result])) == (Outcome.NOT_CONVERGING, 1)
     assert result.done >= 25
@@ -514,7 +514,7 @@ def _create_tables_with_code(database: Database) -> None:
 def test_error_of_a_row_is_recorded_and_the_other_rows_are_migrated(
     case: str, database: Database, project: Project
 ) -> None:
-    """The row is unchanged.
+    """The failed row is unchanged.
 
     The other rows of the chunk and the other migrations are completed; exit code 2.
     """
@@ -668,7 +668,7 @@ def test_max_count_holds_when_a_row_is_inserted_inside_a_chunk(database: Databas
     site = project.site()
     numbers = iter((15, 16, 17, 18))
 
-    def between(
+    def insert_row(
         connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
     ) -> None:
         if statement.startswith("UPDATE items"):
@@ -676,7 +676,7 @@ def test_max_count_holds_when_a_row_is_inserted_inside_a_chunk(database: Databas
             if number is not None:
                 execute(database.engine, f"INSERT INTO items (id, gb) VALUES ({number}, 1)")
 
-    event.listen(site.engine, "before_cursor_execute", between)
+    event.listen(site.engine, "before_cursor_execute", insert_row)
     [result] = command.migrate(site, limits=command.MigrateOptions(max_count=3, batch_size=10))
     assert result.done == 3
     assert scalar(database.engine, "SELECT count(*) FROM items WHERE size IS NOT NULL") == 3
@@ -843,7 +843,7 @@ def test_first_runs_at_the_same_moment_share_one_record(database: Database, proj
     site = project.site()
     once = iter([True])
 
-    def first(
+    def insert_record(
         connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
     ) -> None:
         if statement.startswith("INSERT INTO online_migrate_data_migration") and next(once, False):
@@ -853,7 +853,7 @@ def test_first_runs_at_the_same_moment_share_one_record(database: Database, proj
                 f"VALUES ('fill', 'running', 0, {_SQL_FALSE[database.server.product]})",
             )
 
-    event.listen(site.engine, "before_cursor_execute", first)
+    event.listen(site.engine, "before_cursor_execute", insert_record)
     [result] = command.migrate(site)
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 3)
 
@@ -895,12 +895,12 @@ def test_deadlock_is_retried_and_is_no_failure(source: str, database: Database, 
 
     cycle = threading.Thread(target=close_the_cycle)
 
-    def begins(c: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
+    def on_write(c: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
         writes = "UPDATE items" in statement or statement.startswith("UPDATE (SELECT")
         if writes and not cycle.ident:
             cycle.start()
 
-    event.listen(site.engine, "before_cursor_execute", begins)
+    event.listen(site.engine, "before_cursor_execute", on_write)
     event.listen(site.engine, "handle_error", lambda context: errors.append(str(context.original_exception)))
     [result] = command.migrate(site)
     cycle.join()
@@ -927,12 +927,12 @@ def test_count_of_rows_runs_in_the_background_if_slow(
 ) -> None:
     """The first chunk does not wait for the count; the count includes the rows migrated in the meantime."""
 
-    def not_yet(
+    def without_total(
         context: RunContext, job: BoundMigration, _connection: sa.Connection
     ) -> tuple[RateMeter, bool]:
         return RateMeter(job.name, total=None, done=0, clock=context.clock), False
 
-    monkeypatch.setattr("online_migrate.migrate.run.runner._new_meter", not_yet)
+    monkeypatch.setattr("online_migrate.migrate.run.runner._new_meter", without_total)
     items(database.engine, 60)
     execute(database.engine, "UPDATE items SET size = 1 WHERE id <= 20")
     slow = "import time\n" + COUNT_UP.replace("    return", "    time.sleep(0.03)\n    return")
@@ -956,7 +956,7 @@ def test_run_that_starts_during_the_end_of_another_does_not_change_its_outcome(
     project.data("fill", FILL)
     finalize = Finalizer.finalize
 
-    def late(finalizer: Finalizer) -> Outcome:
+    def register_late(finalizer: Finalizer) -> Outcome:
         with database.engine.connect() as other:
             assert dialect_of(other).try_named_lock(other, worker_lock_name("other"))
             state.start_record(other, "fill")
@@ -964,7 +964,7 @@ def test_run_that_starts_during_the_end_of_another_does_not_change_its_outcome(
             other.commit()
             return finalize(finalizer)
 
-    monkeypatch.setattr(Finalizer, "finalize", late)
+    monkeypatch.setattr(Finalizer, "finalize", register_late)
     [result] = command.migrate(project.site())
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 10)
 
@@ -997,7 +997,7 @@ def test_reconnects_are_unlimited_as_long_as_rows_are_migrated(
     assert cut.times == 8
 
 
-# --- locks of other sessions ----------------------------------------------------------------------
+# --- locks of other sessions ---------------------------------------------------------------------
 
 
 @pytest.mark.needs("row_locks")
@@ -1112,7 +1112,7 @@ def test_unreachable_server_is_reported_and_the_next_run_continues(
     project.data("fill", BAD_ROWS["backfill"])
     with PortForward(database.url) as forward:
         project.url = forward.url
-        site = project.site(clock=ShortWaitClock(), listener=At(forward.close, nth=2))
+        site = project.site(clock=ShortWaitClock(), listener=AfterChunk(forward.close, nth=2))
         with pytest.raises(exceptions.ServerDown) as caught:
             command.migrate(site, limits=command.MigrateOptions(batch_size=5))
     assert caught.value.exit_code == 2
@@ -1133,6 +1133,6 @@ def test_server_that_returns_is_used_again(database: Database, project: Project)
             forward.close()
             threading.Timer(1.0, forward.open).start()
 
-        result = project.migrate(batch_size=5, listener=At(unreachable_for_a_second, nth=2))["fill"]
+        result = project.migrate(batch_size=5, listener=AfterChunk(unreachable_for_a_second, nth=2))["fill"]
         assert (result.outcome, result.done) == (Outcome.COMPLETE, 20)
     assert rows(database.engine, "SELECT DISTINCT hits FROM items") == [(1,)]

@@ -41,7 +41,7 @@ def fill(row):
     {before}
     return {{"hits": row.hits + {more}}}
 """
-HELD = """
+PAUSING = """
 import threading
 POINT, HELD = os.environ.get("POINT"), []
 
@@ -123,33 +123,33 @@ def _called(project: Project) -> list[int]:
 
 
 def _before_rows_31_to_40(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> list[object]:
-    """Calls *act* once, right before rows 31 to 40 are written by the second connection.
+    """Calls *act* once, right before rows 31 to 40 are written as the second chunk in flight.
 
     Returns a list that has an item after the call.
     """
     apply_chunk, called = relays.apply_chunk, list[object]()
 
-    def late(connection: sa.Connection, job: Any, chunk: Any, prepared: Any) -> Any:
+    def call_before(connection: sa.Connection, job: Any, chunk: Any, prepared: Any) -> Any:
         if chunk.lower == (30,) and not called:
             called.append(chunk)
             act()
         return apply_chunk(connection, job, chunk, prepared)
 
-    monkeypatch.setattr(relays, "apply_chunk", late)
+    monkeypatch.setattr(relays, "apply_chunk", call_before)
     return called
 
 
 def _altering(database: Database) -> tuple[threading.Thread, list[float]]:
     """Returns a thread that adds a column to the table, and a list that gets the seconds that it took."""
-    took: list[float] = []
+    seconds: list[float] = []
 
     def alter() -> None:
-        began = time.monotonic()
+        started = time.monotonic()
         with sa.create_engine(database.url, poolclass=sa.NullPool).begin() as connection:
             connection.execute(sa.text("ALTER TABLE items ADD COLUMN more INTEGER"))
-        took.append(time.monotonic() - began)
+        seconds.append(time.monotonic() - started)
 
-    return threading.Thread(target=alter), took
+    return threading.Thread(target=alter), seconds
 
 
 def _recorded_instances(monkeypatch: pytest.MonkeyPatch, kind: type[T], method: str) -> list[T]:
@@ -157,11 +157,11 @@ def _recorded_instances(monkeypatch: pytest.MonkeyPatch, kind: type[T], method: 
     found: list[T] = []
     original = getattr(kind, method)
 
-    def noted(self: T, *arguments: Any) -> Any:
+    def recorded(self: T, *arguments: Any) -> Any:
         found.append(self)
         return original(self, *arguments)
 
-    monkeypatch.setattr(kind, method, noted)
+    monkeypatch.setattr(kind, method, recorded)
     return found
 
 
@@ -208,7 +208,7 @@ def slow_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relays, "apply_chunk", slowly)
 
 
-# --- two connections ------------------------------------------------------------------------------
+# --- two connections -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("pending", [PENDING, ""], ids=["with pending", "without pending"])
@@ -298,7 +298,7 @@ def test_pipeline_chunk_is_invisible_before_its_commit(
     ]
 
 
-# --- rows that fail -------------------------------------------------------------------------------
+# --- rows that fail ------------------------------------------------------------------------------
 
 
 def test_pipeline_rows_rejected_by_the_server_are_bisected(
@@ -430,7 +430,7 @@ def test_pipeline_commits_without_waiting_for_the_prefetch(
     assert sorted(locked)[len(locked) // 2] < 0.15
 
 
-# --- locks of other sessions ----------------------------------------------------------------------
+# --- locks of other sessions ---------------------------------------------------------------------
 
 
 def test_pipeline_does_not_block_an_application_that_locks_rows_of_both_chunks(
@@ -519,14 +519,14 @@ def test_pipeline_second_chunk_yields_to_a_commit_that_waits_for_it(
     assert scalar(engine, "SELECT n FROM tally") == 30
 
 
-# --- the end of a worker or of a session ----------------------------------------------------------
+# --- the end of a worker or of a session ---------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["backfill", "row"])
 @pytest.mark.parametrize("point", POINTS)
 def test_kill_rolls_back_both_chunks(point: str, kind: str, database: Database, project: Project) -> None:
     """kill -9 with one chunk before its end and the second one written: the next run migrates the rest."""
-    project.data("fill", _source(kind, database) + HELD.format(act=SLEEP))
+    project.data("fill", _source(kind, database) + PAUSING.format(act=SLEEP))
     first = _paused_run(project, point)
     first.kill()
     done = scalar(database.engine, "SELECT count(*) FROM items WHERE hits = 1")
@@ -546,7 +546,7 @@ def test_frozen_worker_commits_neither_chunk(
 ) -> None:
     """SIGSTOP past the lease, another process migrates all rows, SIGCONT: no row is migrated twice."""
     project = short_lease
-    project.data("fill", _source(kind, database, pending) + HELD.format(act=STOP))
+    project.data("fill", _source(kind, database, pending) + PAUSING.format(act=STOP))
     first = _paused_run(project, point)
     second = project.run("migrate", "--json")
     assert second.code == 0, second
@@ -567,7 +567,7 @@ def _paused_run(project: Project, point: str) -> Process:
 
 def test_sigterm_rolls_back_the_second_chunk(database: Database, project: Project) -> None:
     """The first chunk is finished, the second one is rolled back, and the counts match the data."""
-    project.data("fill", _fill(database, PENDING) + HELD.format(act="time.sleep(0.5)"))
+    project.data("fill", _fill(database, PENDING) + PAUSING.format(act="time.sleep(0.5)"))
     process = _paused_run(project, "before the commit")
     process.signal(signal.SIGTERM)
     ran = process.wait()
@@ -581,7 +581,7 @@ def test_sigterm_rolls_back_the_second_chunk(database: Database, project: Projec
 
 def test_paused_run_locks_no_row(database: Database, project: Project) -> None:
     """During the pause, other sessions update any row at once; then the run continues."""
-    project.data("fill", _fill(database, PENDING) + HELD.format(act=UNTIL))
+    project.data("fill", _fill(database, PENDING) + PAUSING.format(act=UNTIL))
     process = _paused_run(project, "before the lease moves")
     assert project.run("pause", "fill").code == 0
     time.sleep(2.0)  # the limit for the run to read the request
@@ -590,10 +590,10 @@ def test_paused_run_locks_no_row(database: Database, project: Project) -> None:
     wait_until(lambda: scalar(database.engine, done) >= 30, "the chunk in hand committed")
     time.sleep(0.5)
     assert scalar(database.engine, done) == 30
-    quickly = "SET lock_timeout = '1s'"
+    short_timeout = "SET lock_timeout = '1s'"
     if database.engine.dialect.name != "postgresql":
-        quickly = "SET SESSION innodb_lock_wait_timeout = 1"
-    execute(database.engine, quickly, "UPDATE items SET other = 1")
+        short_timeout = "SET SESSION innodb_lock_wait_timeout = 1"
+    execute(database.engine, short_timeout, "UPDATE items SET other = 1")
     assert project.run("resume", "fill").code == 0
     ran = process.wait()
     assert ran.code == 0, ran
@@ -649,7 +649,7 @@ def test_session_lost_during_a_write_is_not_reused(
     first = 41 if which == "the one in hand" else 51
     lost_connections: list[sa.Connection] = []
     killed: list[int] = []
-    revived: list[Any] = []
+    reused: list[Any] = []
     write = relays.update_chunk
 
     def lost(connection: sa.Connection, job: Any, chunk: Any) -> Any:
@@ -658,7 +658,7 @@ def test_session_lost_during_a_write_is_not_reused(
             lost_connections.append(connection)
             killed.append(_kill(database, connection))
         elif connection in lost_connections:
-            revived.append(chunk)
+            reused.append(chunk)
         return write(connection, job, chunk)
 
     monkeypatch.setattr(relays, "update_chunk", lost)
@@ -669,7 +669,7 @@ def test_session_lost_during_a_write_is_not_reused(
     _assert_migrated_once(database.engine, project)
     after = rows(database.engine, f"SELECT DISTINCT session FROM items WHERE id >= {first}")
     assert (killed[0],) not in after
-    assert revived == [], "a session was revived"
+    assert reused == [], "a session was revived"
 
 
 @pytest.mark.parametrize("kind", ["backfill", "row"])
@@ -684,7 +684,7 @@ def test_alter_of_another_session_is_not_blocked_by_the_pipeline(
 
     No session of the worker may do so while one of the two chunks holds the lock that the ALTER waits for.
     """
-    altering, took = _altering(database)
+    altering, seconds = _altering(database)
     refuse = ChunkPipeline.require_none_pending
 
     def watched(self: ChunkPipeline, chunk: WriteResult) -> None:
@@ -698,7 +698,7 @@ def test_alter_of_another_session_is_not_blocked_by_the_pipeline(
     assert project.migrate()["fill"].done == COUNT
     altering.join()
     _assert_migrated_once(database.engine, project)
-    assert took[0] < 8, "a wait for a lock ended by its limit, of ten seconds"
+    assert seconds[0] < 8, "a wait for a lock ended by its limit, of ten seconds"
 
 
 @pytest.mark.usefixtures("slow_server")
@@ -716,7 +716,7 @@ def test_worker_releases_row_locks_before_it_waits_for_its_prefetcher(
     """
     run_states = _recorded_instances(monkeypatch, RunState, "joined")
     prefetchers = _recorded_instances(monkeypatch, Prefetcher, "ask")
-    altering, took = _altering(database)
+    altering, seconds = _altering(database)
     commit = ChunkPipeline.commit
 
     def committed(self: ChunkPipeline, chunk: WriteResult) -> None:
@@ -742,7 +742,7 @@ def test_worker_releases_row_locks_before_it_waits_for_its_prefetcher(
     project.data("fill", _row())
     first = project.migrate()["fill"]
     altering.join()
-    assert took[0] < 8, "the wait for a lock ended by its limit, of ten seconds"
+    assert seconds[0] < 8, "the wait for a lock ended by its limit, of ten seconds"
     if then == "leaves":
         assert first.outcome is Outcome.REMAINING
         project.migrate()
@@ -763,7 +763,7 @@ def test_commit_with_unknown_outcome_is_not_repeated(
     """
     commit, lost = ChunkPipeline.commit, []
 
-    def torn(self: ChunkPipeline, chunk: WriteResult) -> None:
+    def lose_session(self: ChunkPipeline, chunk: WriteResult) -> None:
         if len(committed_chunks) < 2 or lost:
             commit(self, chunk)
             return
@@ -774,7 +774,7 @@ def test_commit_with_unknown_outcome_is_not_repeated(
         chunk.inflight.connection.execute(sa.select(1))
         raise AssertionError("the session is still there")
 
-    monkeypatch.setattr(ChunkPipeline, "commit", torn)
+    monkeypatch.setattr(ChunkPipeline, "commit", lose_session)
     project.data("fill", _fill(database))
     result = project.migrate()["fill"]
     assert lost

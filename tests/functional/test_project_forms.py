@@ -62,7 +62,7 @@ def set_url(project: Foreign, url: str) -> None:
     project.replace(project.config_file, _PLACEHOLDER, f"sqlalchemy.url = {url}")
 
 
-# --- asynchronous drivers ---------------------------------------------------------------------------
+# --- asynchronous drivers ------------------------------------------------------------------------
 
 DRIVERS = {
     "sqlite": ["aiosqlite"],
@@ -105,7 +105,7 @@ def test_run_environment_accepts_an_asynchronous_url(database: Database, tmp_pat
     assert_all_commands_work(project, database)
 
 
-# --- pyproject.toml --------------------------------------------------------------------------------
+# --- pyproject.toml ------------------------------------------------------------------------------
 
 
 def test_project_with_pyproject_toml_only(database: Database, tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_project_with_pyproject_toml_only(database: Database, tmp_path: Path) ->
     assert "batch_sise" in project.does("status", code=127, environment=environment).err
 
 
-# --- the source of the database URL -----------------------------------------------------------------
+# --- the source of the database URL --------------------------------------------------------------
 
 
 def test_url_with_a_part_set_by_env_py(database: Database, tmp_path: Path) -> None:
@@ -208,11 +208,11 @@ def test_missing_url_error_names_the_places_for_one(tmp_path: Path) -> None:
         project = from_template(database, tmp_path / "project")
         without_url = project.does("status", code=127)
         assert "No database URL" in without_url.err
-        for place in ("--url", "ONLINE_MIGRATE_URL", "alembic.ini"):
-            assert place in without_url.err
+        for option in ("--url", "ONLINE_MIGRATE_URL", "alembic.ini"):
+            assert option in without_url.err
 
 
-# --- env.py with statements -------------------------------------------------------------------------
+# --- env.py with statements ----------------------------------------------------------------------
 
 _WRITING = """\
 import os
@@ -284,7 +284,7 @@ def test_env_py_statement_of_the_driver_cursor_is_refused_by_the_server(
     assert schema.catalog(database) == before
 
 
-# --- Flask-Migrate ---------------------------------------------------------------------------------
+# --- Flask-Migrate -------------------------------------------------------------------------------
 
 _APPLICATION = """\
 import os
@@ -344,7 +344,7 @@ class Flask(Foreign):
 def test_project_of_flask_migrate(database: Database, tmp_path: Path) -> None:
     """``flask db`` works as before, ``flask online-migrate`` runs the other commands.
 
-    Env.py is Flask-Migrate's.
+    env.py is Flask-Migrate's.
     """
     folder = tmp_path / "project"
     folder.mkdir()

@@ -142,7 +142,7 @@ def test_reads_of_another_schema_are_found(database: Database, tmp_path: Path) -
             connection.execute(sa.text(f"DROP SCHEMA {schema_name}"))
 
 
-# --- unknown reads --------------------------------------------------------------------------------
+# --- unknown reads -------------------------------------------------------------------------------
 
 
 def assert_unknown(project: Project, database: Database, *words: str) -> None:

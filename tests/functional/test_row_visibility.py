@@ -177,7 +177,7 @@ def test_sessions_raise_an_error_on_hidden_rows(database: Database, owner: Owner
     assert command.gate(project.site())
 
 
-# --- relations that do not store the rows ---------------------------------------------------------
+# --- relations that do not store the rows --------------------------------------------------------
 
 _VIEWS = {
     "a part of the rows": "CREATE VIEW w AS SELECT * FROM v WHERE tenant = 'x'",
@@ -254,7 +254,7 @@ def test_table_without_rowid_is_walked(database: Database, tmp_path: Path) -> No
     assert command.gate(project.site()) == []
 
 
-# --- relations in PostgreSQL ----------------------------------------------------------------------
+# --- relations in PostgreSQL ---------------------------------------------------------------------
 
 
 def create_inherited(database: Database) -> None:
@@ -392,7 +392,7 @@ def test_temporary_table_that_hides_the_table_is_refused(database: Database, tmp
     assert rows(database.engine, "SELECT count(a) FROM v WHERE b IS NULL") == [(3,)]
 
 
-# --- settings that truncate a result --------------------------------------------------------------
+# --- settings that truncate a result -------------------------------------------------------------
 
 
 @pytest.mark.needs("lock_tables")

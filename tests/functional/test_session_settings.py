@@ -317,8 +317,8 @@ def test_failure_with_any_text_is_recorded(charset: str, database: Database, tmp
         )
         engine.dispose()
     every = charset == "own" or database.server.product != "postgresql"
-    told = f"Ж{ELEPHANT}" if every else r"\u0416\U0001f418"
-    assert short == ("[1]", rf"ValueError: {told}\x00ü\udc80x")
+    stored = f"Ж{ELEPHANT}" if every else r"\u0416\U0001f418"
+    assert short == ("[1]", rf"ValueError: {stored}\x00ü\udc80x")
     assert long[0] == "[100000]"
     assert long[1].endswith("x ...")
 
@@ -589,7 +589,7 @@ def test_sql_mode_set_by_a_script_is_kept(database: Database, tmp_path: Path) ->
     assert set(mode.split(",")) == {"ANSI_QUOTES", "PIPES_AS_CONCAT"}
 
 
-# --- PostgreSQL: settings of a role or a database -------------------------------------------------
+# --- PostgreSQL: settings of a role or a database ------------------------------------------------
 
 SETTINGS = {
     "DateStyle": "SQL, DMY",

@@ -91,11 +91,11 @@ def test_throttle_query_pauses_a_run_until_it_returns_nothing(database: Database
     execute(database.engine, "CREATE TABLE busy (n INTEGER)", "INSERT INTO busy VALUES (1)")
     watch = RecordingListener()
 
-    def finished() -> None:
+    def remove_reason() -> None:
         assert watch.waits.wait(60)
         execute(database.engine, "DELETE FROM busy")
 
-    thread = threading.Thread(target=finished)
+    thread = threading.Thread(target=remove_reason)
     thread.start()
     site = project.site(listener=watch)
     [result] = command.migrate(site, limits=MigrateOptions(throttle_query="SELECT count(*) FROM busy"))
@@ -110,8 +110,8 @@ def test_max_load_pauses_a_run(database: Database, project: Project) -> None:
     counter = COUNTERS[database.server.product]
     with database.engine.connect() as busy:
         busy.execute(sa.text("SELECT 1 FROM items"))
-        held = project.run("migrate", "--max-load", f"{counter}=0", "--max-time", "2s")
-        assert held.code == 1
+        paused = project.run("migrate", "--max-load", f"{counter}=0", "--max-time", "2s")
+        assert paused.code == 1
         assert scalar(database.engine, "SELECT count(size) FROM items") == 0
         [result] = command.migrate(project.site(), limits=MigrateOptions(max_load=f"{counter}=100000"))
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 100)
@@ -176,7 +176,7 @@ def test_nice_sets_the_sleep_of_a_worker(
     assert (sum(0.3 <= seconds <= 1.0 for seconds in clock.waits) >= 4) is sleeps, clock.waits
 
 
-# --- effects of a run on the server ---------------------------------------------------------------
+# --- effects of a run on the server --------------------------------------------------------------
 
 
 @pytest.mark.needs("row_locks")

@@ -86,7 +86,7 @@ def test_upgrade_does_not_bypass_the_gate(project: Project, database: Database) 
     assert schema.version_rows(database) == ["e2"]
 
 
-# --- releases, and the same schema on every path ---------------------------------------------------
+# --- releases, and the same schema on every path -------------------------------------------------
 
 RENAMED = """
     op.add_column("volumes", sa.Column("label", sa.String(40)))

@@ -59,9 +59,9 @@ def table_locked(database: Database) -> Iterator[None]:
 def test_gate_does_not_wait_long_for_a_table_lock(database: Database, project: Project) -> None:
     """The gate stays closed, reports that the table is locked, and does not advise to raise a timeout."""
     with table_locked(database):
-        began = time.monotonic()
+        started = time.monotonic()
         [blocker] = command.gate(project.site())
-        assert time.monotonic() - began < 60
+        assert time.monotonic() - started < 60
     assert (blocker.id, blocker.object) == ("not-counted", "fill")
     assert "somebody holds a lock" in blocker.reason
     assert "look_timeout" not in blocker.hint
@@ -98,9 +98,9 @@ def test_contract_is_not_blocked_by_a_backup_that_waits_for_its_table_lock(
             time.sleep(1.0)
 
     try:
-        began = time.monotonic()
+        started = time.monotonic()
         assert command.contract(project.site()).revisions == ("c1",)
-        assert time.monotonic() - began < 40
+        assert time.monotonic() - started < 40
     finally:
         sa.event.remove(sa.Engine, "after_cursor_execute", on_lock_tables)
         flushing.join(60)

@@ -31,7 +31,7 @@ def fill(row):
     (FOLDER / f"{{os.getpid()}} {{threading.current_thread().name.removesuffix('-ahead')}}").touch()
     return {{"hits": row.hits + 1}}
 """
-HOLDING = """
+PAUSING = """
 POINT = os.environ.get("POINT")
 
 @row_migration(table="items"{pending})
@@ -122,9 +122,9 @@ def _assert_migrated_once(engine: sa.Engine, count: int) -> None:
     assert rows(engine, "SELECT hits, count(*) FROM items GROUP BY hits") == [(1, count)]
 
 
-def _wait_until(true: Any) -> None:
+def _wait_until(condition: Any) -> None:
     end = time.monotonic() + PATIENCE
-    while not true():
+    while not condition():
         assert time.monotonic() < end, "it never came"
         time.sleep(0.02)
 
@@ -225,7 +225,7 @@ def test_misuse_in_one_worker_stops_all_workers(database: Database, project: Pro
     _assert_migrated_once(database.engine, 400)
 
 
-# --- killed workers -------------------------------------------------------------------------------
+# --- killed workers ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -233,12 +233,12 @@ def test_killed_worker_is_taken_over_at_once(point: str, database: Database, lon
     """kill -9 while another process works: the session is gone, so its lease of an hour is not waited for."""
     project = long_lease
     _items(database.engine, 400)
-    project.data("fill", HOLDING.format(pending="", act=SLEEP))
+    project.data("fill", PAUSING.format(pending="", act=SLEEP))
     first = project.start("migrate", environment={"POINT": point})
     wait_for(project.folder / "there", first)
     second = project.start("migrate", "--json")
-    held = "SELECT count(*) FROM items WHERE hits = 0"
-    _wait_until(lambda: scalar(database.engine, held) <= 80 or not second.running)
+    remaining = "SELECT count(*) FROM items WHERE hits = 0"
+    _wait_until(lambda: scalar(database.engine, remaining) <= 80 or not second.running)
     first.kill()
     ran = second.wait()
     assert ran.code == 0, ran
@@ -251,7 +251,7 @@ def test_run_after_a_kill_does_not_wait_for_the_lease(database: Database, long_l
     """No other process was running at the kill: the next command continues at once."""
     project = long_lease
     _items(database.engine, 100)
-    project.data("fill", HOLDING.format(pending="", act=SLEEP))
+    project.data("fill", PAUSING.format(pending="", act=SLEEP))
     first = project.start("migrate", environment={"POINT": "before the commit"})
     wait_for(project.folder / "there", first)
     first.kill()
@@ -260,7 +260,7 @@ def test_run_after_a_kill_does_not_wait_for_the_lease(database: Database, long_l
     assert project.status("fill").done == 100
 
 
-# --- frozen workers -------------------------------------------------------------------------------
+# --- frozen workers ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("pending", [PENDING, ""], ids=["with pending", "without pending"])
@@ -271,7 +271,7 @@ def test_frozen_worker_past_its_lease_migrates_no_row_twice(
     """SIGSTOP, another process takes over and completes, SIGCONT: no row is lost or migrated twice."""
     project = short_lease
     _items(database.engine, 100)
-    project.data("fill", HOLDING.format(pending=pending, act=STOP))
+    project.data("fill", PAUSING.format(pending=pending, act=STOP))
     first = project.start("migrate", environment={"POINT": point})
     wait_for(project.folder / "there", first)
     second = project.run("migrate", "--json")
@@ -291,7 +291,7 @@ def test_frozen_worker_that_resumes_joins_the_others(database: Database, short_l
     """It detects that its lease was taken over, and acquires another range."""
     project = short_lease
     _items(database.engine, 300)
-    source = HOLDING.format(pending="", act=STOP)
+    source = PAUSING.format(pending="", act=STOP)
     slow = "    if row.id > 90 and not POINT:\n        time.sleep(0.02)\n    return"
     project.data("fill", source.replace("    return", slow, 1))
     first = project.start("migrate", "--json", environment={"POINT": "before the rows are written"})
@@ -305,7 +305,7 @@ def test_frozen_worker_that_resumes_joins_the_others(database: Database, short_l
     assert project.status("fill").done == 300
 
 
-# --- the checkpoint -------------------------------------------------------------------------------
+# --- the checkpoint ------------------------------------------------------------------------------
 
 
 def test_watermark_is_never_above_an_unmigrated_row(database: Database, project: Project) -> None:
@@ -324,7 +324,7 @@ def test_watermark_is_never_above_an_unmigrated_row(database: Database, project:
     project.site().ensure_state_tables()
     runner = threading.Thread(target=lambda: results.append(project.migrate(workers=4, batch_size=5)["fill"]))
     runner.start()
-    observed, ahead = 0, 0
+    observed, out_of_order = 0, 0
     engine = sa.create_engine(database.url, poolclass=sa.NullPool, isolation_level="REPEATABLE READ")
     with engine.connect() as connection:
         dialect = dialect_of(connection)
@@ -334,13 +334,13 @@ def test_watermark_is_never_above_an_unmigrated_row(database: Database, project:
                 if connection.scalar(sa.text("SELECT count(*) FROM items")):
                     counts = _count_migrated_above(connection, dialect)
                     if counts is not None:
-                        observed, ahead = observed + 1, ahead + bool(counts)
+                        observed, out_of_order = observed + 1, out_of_order + bool(counts)
             time.sleep(0.01)
     runner.join()
     assert results[0].outcome is Outcome.COMPLETE
     _assert_migrated_once(database.engine, 900)
     assert observed > 5
-    assert ahead > 0, "no chunk was ever finished out of order"
+    assert out_of_order > 0, "no chunk was ever finished out of order"
 
 
 def _count_migrated_above(connection: sa.Connection, dialect: Any) -> int | None:

@@ -112,5 +112,5 @@ def _serve(first: Path, second: Path) -> list[str] | None:
     options = (*GaleraMember.hasty, f"--innodb-buffer-pool-size={_SMALL}M")
     with ThreadPoolExecutor(2) as pool:
         # Neither node is ready before the other one runs.
-        came = list(pool.map(launch.serve_on, ports[:2], recipes, folders, [options] * 2))
-    return [recipe.url(port) for recipe, port in zip(recipes, ports[:2], strict=True)] if all(came) else None
+        ready = list(pool.map(launch.serve_on, ports[:2], recipes, folders, [options] * 2))
+    return [recipe.url(port) for recipe, port in zip(recipes, ports[:2], strict=True)] if all(ready) else None

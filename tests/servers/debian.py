@@ -11,7 +11,7 @@ from tests.servers.system import ServerError, as_root, find_program, run
 
 _POLICY = "/usr/sbin/policy-rc.d"
 _ALREADY_THERE = 3
-_PLACE_POLICY = f"""
+_CREATE_POLICY = f"""
     test -e {_POLICY} && exit {_ALREADY_THERE}
     printf '#!/bin/sh\\nexit 101\\n' > {_POLICY} && chmod 755 {_POLICY}
 """
@@ -46,12 +46,12 @@ def _is_installed(package: str) -> bool:
 @contextlib.contextmanager
 def _no_service_starts(purpose: str) -> Iterator[None]:
     """Makes Debian's service scripts refuse to start services; an existing policy is kept."""
-    place = as_root(["sh", "-c", _PLACE_POLICY], purpose)
-    placed = subprocess.run(place, capture_output=True, text=True)
-    if placed.returncode not in (0, _ALREADY_THERE):
-        raise ServerError(f"cannot write {_POLICY}, which keeps services from starting: {placed.stderr}")
+    command = as_root(["sh", "-c", _CREATE_POLICY], purpose)
+    created = subprocess.run(command, capture_output=True, text=True)
+    if created.returncode not in (0, _ALREADY_THERE):
+        raise ServerError(f"cannot write {_POLICY}, which keeps services from starting: {created.stderr}")
     try:
         yield
     finally:
-        if placed.returncode == 0:
+        if created.returncode == 0:
             run(as_root(["rm", "-f", _POLICY], purpose))

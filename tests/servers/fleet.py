@@ -30,7 +30,7 @@ class Fleet:
     def need(self, names: Iterable[str]) -> None:
         """Provides these servers, or raises a ServerError that names each unavailable one."""
         wanted = [name for name in dict.fromkeys(names) if name not in self.servers]
-        found = {name: place for name in wanted if (place := _find(name))}
+        found = {name: source for name in wanted if (source := _find(name))}
         for name, (url, origin) in found.items():
             self.servers[name] = examine(name, url, origin)
             if self._durable and not is_durable(self.servers[name]):

@@ -118,8 +118,8 @@ class Galera(MariaDB):
     packages = (*MariaDB.packages, "galera-4")
 
     def command(self, folder: Path, port: int) -> list[str]:
-        alone = self._membership(free_port(), free_port(), "")
-        return [*super().command(folder, port), *alone, "--wsrep-new-cluster"]
+        single_node = self._membership(free_port(), free_port(), "")
+        return [*super().command(folder, port), *single_node, "--wsrep-new-cluster"]
 
     def _membership(self, listens: int, receives: int, others: str, *more: str) -> list[str]:
         """Returns the options of a node.

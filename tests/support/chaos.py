@@ -1,4 +1,4 @@
-"""Disturbances at random times, and the accounts that prove that no row was lost and none migrated twice."""
+"""Disturbances at random times, and the records that prove that no row was lost and none migrated twice."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def patient_engine(database: Database, **options: Any) -> sa.Engine:
     return sa.create_engine(database.url, **options)
 
 
-# --- an application -------------------------------------------------------------------------------
+# --- an application ------------------------------------------------------------------------------
 
 PACED = """
 @row_migration(table="items", pending=lambda t: t.c.size.is_(None))
@@ -149,7 +149,7 @@ class Application:
         connection.execute(sa.delete(self._table).where(self._table.c.id == number))
 
 
-# --- accounts -------------------------------------------------------------------------------------
+# --- a table that accounts for every row ---------------------------------------------------------
 
 THREE_KINDS = """
 import random

@@ -211,7 +211,7 @@ class Project:
         found = self.status(name)
         return found.done, found.pending, found.failed
 
-    # --- commands in separate processes -----------------------------------------------------------
+    # --- commands in separate processes ----------------------------------------------------------
 
     def start(
         self, *arguments: str, environment: Mapping[str, str] | None = None, fresh: bool = False

@@ -574,21 +574,21 @@ def happens(moment: str, beginning: str, happening: Callable[[Connection], None]
     It gets the connection of that statement. Yields a list that gets the statement once it was sent; it is an
     error if it never was.
     """
-    came: list[str] = []
+    sent: list[str] = []
 
     def listen(connection: Connection, cursor: object, statement: str, *_: object) -> None:
-        if not came and " ".join(statement.split()).startswith(beginning):
-            came.append(statement)
+        if not sent and " ".join(statement.split()).startswith(beginning):
+            sent.append(statement)
             # In a separate thread: in the thread of a contract script no second connection is permitted.
             with concurrent.futures.ThreadPoolExecutor(1) as other:
                 other.submit(happening, connection).result()
 
     event.listen(Engine, f"{moment}_cursor_execute", listen)
     try:
-        yield came
+        yield sent
     finally:
         event.remove(Engine, f"{moment}_cursor_execute", listen)
-    assert came, f"there was no {beginning}"
+    assert sent, f"there was no {beginning}"
 
 
 _KILL = {

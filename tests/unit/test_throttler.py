@@ -118,9 +118,11 @@ def test_sample_error_is_a_reason_to_wait(engine: sa.Engine) -> None:
 
 def test_unreadable_signal_means_go_if_configured(engine: sa.Engine) -> None:
     """Also before the first sample and with a stale one; a readable signal remains a reason."""
-    careless = SamplingPolicy(every=0.01, unreadable_waits=False)
+    go_if_unreadable = SamplingPolicy(every=0.01, unreadable_waits=False)
     clock = ManualClock()
-    monitor = Monitor(engine, [Query("SELECT missing"), Query("SELECT 3")], clock=clock, rules=careless)
+    monitor = Monitor(
+        engine, [Query("SELECT missing"), Query("SELECT 3")], clock=clock, rules=go_if_unreadable
+    )
     assert monitor.reason() is None
     with monitor:
         eventually(lambda: monitor.reason() == "query: it gives 3")
@@ -150,11 +152,11 @@ def test_check_refuses_an_unreadable_throttler_before_the_run(engine: sa.Engine)
 
 def test_readable_skips_unreadable_default_throttlers(engine: sa.Engine) -> None:
     """A user without the privileges can migrate too; the reason for the skip is reported."""
-    seen, unseen = Query("SELECT 1"), Query("SELECT missing", name="lag")
-    good, blind = readable([seen, unseen], engine)
-    assert good == [seen]
-    assert list(blind) == ["lag"]
-    assert blind["lag"].startswith("cannot be read: no such column")
+    readable_query, unreadable_query = Query("SELECT 1"), Query("SELECT missing", name="lag")
+    good, skipped = readable([readable_query, unreadable_query], engine)
+    assert good == [readable_query]
+    assert list(skipped) == ["lag"]
+    assert skipped["lag"].startswith("cannot be read: no such column")
 
 
 def test_critical_throttler_aborts(engine: sa.Engine) -> None:
