@@ -105,6 +105,15 @@ def _assert_migrated_once(engine: sa.Engine, count: int) -> None:
         ("before the commit", 10),
         ("after the commit", 20),
     ],
+    ids=[
+        "before a range is assigned",
+        "after a range is assigned",
+        "in the function",
+        "before the rows are written",
+        "before the lease is advanced",
+        "before the commit",
+        "after the commit",
+    ],
 )
 def test_kill_leaves_a_chunk_and_its_lease_or_neither(
     point: str, done: int | None, database: Database, project: Project
