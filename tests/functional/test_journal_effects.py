@@ -1,6 +1,6 @@
-"""An interrupted statement is done if its own effects are in the catalog.
+"""An interrupted statement counts as done if its own effects are in the catalog.
 
-What other sessions have changed meanwhile makes no difference.
+Changes that other sessions made after the interruption do not change the verdict.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ from tests.support import schema
 from tests.support.project import Project
 
 OTHER = "CREATE INDEX ix_other ON {t} (c)"
-"""What another session does to the table meanwhile."""
+"""The change that another session makes to the table between the interruption and the next run."""
 
 
 class Killed(BaseException):
-    """The end of the process, for the code that it comes out of: nothing after it is done."""
+    """Simulates the end of the process: no code after the raising statement runs."""
 
 
 @contextlib.contextmanager
 def killed(moment: str, beginning: str) -> Iterator[None]:
     """Inside the block a run ends "before" or "after" the server has executed a statement.
 
-    The statement has been recorded as begun, and is not recorded as done.
+    The journal records the statement as started and not as done.
     """
     send = Executor._send
 
@@ -70,7 +70,7 @@ def killed(moment: str, beginning: str) -> Iterator[None]:
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A statement, what is there before, and what another session does before or after it."""
+    """A statement, the setup before it, and the change of another session before or after it."""
 
     statement: str
     setup: tuple[str, ...] = ()
@@ -148,11 +148,11 @@ CASES = {
     ),
     "comment": Case("ALTER TABLE {t} COMMENT = 'about'"),
 }
-"""On MySQL and MariaDB, where every statement commits by itself."""
+"""Cases for MySQL and MariaDB, where every statement commits implicitly."""
 
 
 def described(database: Database) -> list[str]:
-    """The schema, a line for each object; without Alembic's table, and without the session's sql_mode."""
+    """Returns the schema, one line per object, without Alembic's table and the session's sql_mode."""
     lines = schema.catalog(database).replace("STRICT_ALL_TABLES,", "").splitlines()
     return [line for line in lines if "alembic_version" not in line]
 
@@ -171,10 +171,10 @@ def project(database: Database, tmp_path: Path) -> Iterator[Project]:
 
 @pytest.mark.needs("lock_tables")
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_an_interrupted_statement_is_neither_lost_nor_repeated(
+def test_journal_interrupted_statement_is_neither_lost_nor_repeated(
     project: Project, database: Database, server: Server, tmp_path: Path, moment: str
 ) -> None:
-    """Each kind of statement, interrupted before and after its execution, the table changed meanwhile."""
+    """Interrupts each kind of statement before and after its execution; the table changes in between."""
     with server.fresh_database(tmp_path, "twin") as twin:
         for number, (name, case) in enumerate(CASES.items()):
             table = f"t{number}"
@@ -215,10 +215,13 @@ UNDECIDED = {
 @pytest.mark.needs("lock_tables")
 @pytest.mark.parametrize("name", list(UNDECIDED))
 @pytest.mark.parametrize("answer", [True, False])
-def test_the_operator_is_asked_where_the_catalog_does_not_decide(
+def test_journal_undecided_statement_is_refused_until_the_operator_answers(
     project: Project, database: Database, name: str, answer: bool
 ) -> None:
-    """Refused, both answers named; the answer is for that statement, and the revision continues."""
+    """The refusal names both answers.
+
+    The answer applies to that statement only, and the revision continues.
+    """
     statement, setup = UNDECIDED[name]
     schema.run_all(database, TABLE.format(t="t"), *setup)
     project.expand(
@@ -238,7 +241,7 @@ def test_the_operator_is_asked_where_the_catalog_does_not_decide(
         assert "online-migrate expand --statement-not-done" in str(refusal.value.hint)
     assert schema.catalog(database) == catalog
     sent: list[str] = []
-    with sending(sent):
+    with recording_statements(sent):
         assert command.expand(project.site(), statement_done=answer) == ["e1"]
     assert (statement in sent) is not answer
     assert "next" in schema.shape(database)["t"]["columns"]
@@ -248,8 +251,8 @@ def test_the_operator_is_asked_where_the_catalog_does_not_decide(
 
 
 @contextlib.contextmanager
-def sending(sent: list[str]) -> Iterator[None]:
-    """Inside the block, *sent* gets the statements of revisions that are sent."""
+def recording_statements(sent: list[str]) -> Iterator[None]:
+    """Inside the block, the statements of revisions that are sent are appended to *sent*."""
     send = Executor._send
 
     def note_and_send(
@@ -264,8 +267,10 @@ def sending(sent: list[str]) -> Iterator[None]:
 
 
 @pytest.mark.needs("lock_tables")
-def test_a_half_that_another_session_made_is_asked_about(project: Project, database: Database) -> None:
-    """One of two effects is there, the other is not: no execution of the statement explains that."""
+def test_journal_partial_effects_of_another_session_are_undecided(
+    project: Project, database: Database
+) -> None:
+    """One of two effects is present, the other is not: no execution of the statement explains that."""
     schema.run_all(database, TABLE.format(t="t"))
     project.expand("op.execute('ALTER TABLE t ADD COLUMN n INT, ADD INDEX ix_a (a)')", "e1")
     with killed("before", "ALTER TABLE t"):
@@ -282,10 +287,10 @@ def test_a_half_that_another_session_made_is_asked_about(project: Project, datab
 
 @pytest.mark.needs("lock_tables")
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_an_entry_of_an_older_version_is_decided_by_the_text(
+def test_journal_entry_of_an_older_version_is_decided_by_the_statement_text(
     project: Project, database: Database, moment: str
 ) -> None:
-    """It holds a fingerprint of the table and no effects."""
+    """Such an entry holds a fingerprint of the table and no effects."""
     schema.run_all(database, TABLE.format(t="t"))
     project.expand("op.execute('ALTER TABLE t ADD COLUMN n INT')", "e1")
     project.expand("op.execute('ALTER TABLE t MODIFY a INT')", "e2")
@@ -304,8 +309,10 @@ def test_an_entry_of_an_older_version_is_decided_by_the_text(
 
 
 @pytest.mark.needs("lock_tables")
-def test_rows_of_a_table_without_transactions_are_asked_about(project: Project, database: Database) -> None:
-    """No record commits with them; an INSERT that was interrupted is neither repeated nor left out."""
+def test_journal_insert_into_a_non_transactional_table_is_undecided(
+    project: Project, database: Database
+) -> None:
+    """No journal entry commits with the rows; an interrupted INSERT is neither repeated nor skipped."""
     schema.run_all(database, TABLE.format(t="t") + " ENGINE=MyISAM")
     project.expand("op.execute('INSERT INTO t (id) VALUES (1)')", "e1")
     with killed("after", "INSERT"):
@@ -317,8 +324,10 @@ def test_rows_of_a_table_without_transactions_are_asked_about(project: Project, 
 
 
 @pytest.mark.needs("lock_tables")
-def test_a_statement_that_the_server_refused_is_not_asked_about(project: Project, database: Database) -> None:
-    """The catalog does not show what it does, but an error says that it did nothing."""
+def test_journal_statement_rejected_by_the_server_is_not_undecided(
+    project: Project, database: Database
+) -> None:
+    """The catalog does not show the effect of the statement, but the error proves that it had none."""
     schema.run_all(database, TABLE.format(t="t"))
     project.expand("op.execute('ALTER TABLE nowhere FORCE')", "e1")
     for _again in range(2):
@@ -328,14 +337,14 @@ def test_a_statement_that_the_server_refused_is_not_asked_about(project: Project
 
 
 @pytest.mark.needs("lock_tables")
-def test_a_definition_that_is_locked_is_not_taken_for_missing(project: Project, database: Database) -> None:
-    """Another session rebuilds the table under an exclusive lock when the catalog is read."""
+def test_journal_locked_definition_is_not_reported_as_missing(project: Project, database: Database) -> None:
+    """Another session rebuilds the table under an exclusive lock while the catalog is read."""
     schema.run_all(database, TABLE.format(t="t"), "INSERT INTO t (id, a) VALUES (0, 0)")
     schema.run_all(database, *(f"INSERT INTO t (id, a) SELECT id + {2**i}, id FROM t" for i in range(10)))
     project.expand("op.execute('ALTER TABLE t DROP COLUMN b')", "e1")
     with killed("before", "ALTER TABLE t DROP"):
         project.apply_expand()
-    # Some seconds for a thousand rows.
+    # The rebuild takes some seconds for a thousand rows.
     rebuild = "ALTER TABLE t ADD COLUMN g CHAR(128) AS (SHA2(REPEAT('x', 200000 + a), 512)) STORED"
     thread = threading.Thread(
         target=schema.run_all, args=(database, f"{rebuild}, ALGORITHM=COPY, LOCK=EXCLUSIVE")
@@ -357,7 +366,7 @@ def test_a_definition_that_is_locked_is_not_taken_for_missing(project: Project, 
     assert {"b", "g"} & set(schema.shape(database)["t"]["columns"]) == {"g"}
 
 
-# --- statements that are really killed -----------------------------------------------------------
+# --- statements that are killed on the server ----------------------------------------------------
 
 WAITING = {
     "add_column": "ALTER TABLE t ADD COLUMN n INT",
@@ -369,7 +378,7 @@ WAITING = {
 
 
 def waiting_session(database: Database, beginning: str) -> int:
-    """The number of the session whose statement waits for a lock."""
+    """Returns the id of the session whose statement waits for a lock."""
     query = (
         "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND info LIKE :text "
         "AND state LIKE 'Waiting for table metadata lock%'"
@@ -385,10 +394,10 @@ def waiting_session(database: Database, beginning: str) -> int:
 
 @pytest.mark.needs("lock_tables")
 @pytest.mark.parametrize("kill", ["KILL", "KILL QUERY"])
-def test_a_waiting_statement_that_a_dba_kills_is_sent_again(
+def test_journal_waiting_statement_killed_by_a_dba_is_sent_again(
     server: Server, tmp_path: Path, kill: str
 ) -> None:
-    """Another session changes the table, then the same command: the change is made."""
+    """Another session changes the table, then the same command runs again: the change is made."""
     for name, statement in WAITING.items():
         with (
             server.fresh_database(tmp_path, "waits") as database,
@@ -420,16 +429,14 @@ NOW_THERE: dict[str, Callable[[dict[str, Any], list[str]], bool]] = {
 
 
 @pytest.mark.needs("lock_tables")
-def test_a_client_that_dies_while_the_server_alters_is_not_repeated(
-    project: Project, database: Database
-) -> None:
-    """kill -9 of the client; its ALTER gets its lock, and the server executes it or not."""
+def test_journal_alter_of_a_killed_client_is_not_repeated(project: Project, database: Database) -> None:
+    """Sends kill -9 to the client; its ALTER gets its lock, and the server executes it or not."""
     schema.run_all(database, TABLE.format(t="t"))
-    with Project.create(project.folder / "patient", database.url, lock_timeout=60) as patient:
-        patient.expand("op.execute('ALTER TABLE t ADD COLUMN n INT, ADD COLUMN m INT')", "e1")
+    with Project.create(project.folder / "patient", database.url, lock_timeout=60) as long_timeout:
+        long_timeout.expand("op.execute('ALTER TABLE t ADD COLUMN n INT, ADD COLUMN m INT')", "e1")
         with schema.session(database) as reader:
             reader.exec_driver_sql("SELECT * FROM t").all()
-            process = patient.start("expand")
+            process = long_timeout.start("expand")
             waiting_session(database, "ALTER TABLE t")
             process.signal(signal.SIGKILL)
             process.wait()
@@ -439,16 +446,19 @@ def test_a_client_that_dies_while_the_server_alters_is_not_repeated(
         ):
             time.sleep(0.05)
         schema.run_all(database, OTHER.format(t="t"))
-        assert patient.apply_expand() == ["e1"]
+        assert long_timeout.apply_expand() == ["e1"]
         assert {"n", "m"} <= set(schema.shape(database)["t"]["columns"])
         assert schema.journal(database) == []
 
 
 @pytest.mark.needs("lock_tables")
-def test_an_index_dropped_as_the_hint_says_is_not_taken_for_the_column(
+def test_journal_index_dropped_as_hinted_does_not_count_as_the_dropped_column(
     database: Database, tmp_path: Path
 ) -> None:
-    """contract: the drop of the column was interrupted, the index on it dropped by hand; the column goes."""
+    """In contract, DROP COLUMN was interrupted and the index on the column dropped by hand.
+
+    The column is dropped.
+    """
     contract = schema.drop_in_step(database.server.product) + 'op.drop_column("volumes", "size_gb")\n'
     with schema.volumes(tmp_path / "project", database, contract=contract) as project:
         schema.ready(project, database)
@@ -464,7 +474,9 @@ def test_an_index_dropped_as_the_hint_says_is_not_taken_for_the_column(
 
 
 @pytest.mark.needs("lock_tables")
-def test_contract_asks_as_well(database: Database, tmp_path: Path) -> None:
+def test_contract_undecided_statement_is_refused_until_the_operator_answers(
+    database: Database, tmp_path: Path
+) -> None:
     """Exit code 3 with the two commands, then the answer on the command line."""
     with Project.create(tmp_path / "project", database.url) as project:
         project.expand("pass", "e1")
@@ -514,10 +526,10 @@ POSTGRESQL = {
 
 @pytest.mark.needs("transactional_ddl", "many_writers")
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_an_interrupted_statement_of_an_autocommit_block(
+def test_journal_interrupted_statement_of_an_autocommit_block(
     project: Project, database: Database, server: Server, tmp_path: Path, moment: str
 ) -> None:
-    """CREATE INDEX CONCURRENTLY and the like have a record of their own, and follow the same rule."""
+    """CREATE INDEX CONCURRENTLY and the like have a journal entry of their own and follow the same rule."""
     with server.fresh_database(tmp_path, "twin") as twin:
         for number, (name, case) in enumerate(POSTGRESQL.items()):
             table = f"t{number}"
@@ -544,7 +556,7 @@ def test_an_interrupted_statement_of_an_autocommit_block(
 
 
 def autocommit(database: Database, *statements: str) -> None:
-    """Runs statements one by one, each its own transaction."""
+    """Runs each statement in its own transaction."""
     engine = sa.create_engine(database.url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         for statement in statements:
@@ -552,10 +564,10 @@ def autocommit(database: Database, *statements: str) -> None:
 
 
 @pytest.mark.needs("transactional_ddl", "many_writers")
-def test_an_index_that_a_killed_build_left_invalid_is_built_again(
+def test_journal_index_left_invalid_by_a_killed_build_is_rebuilt(
     project: Project, database: Database
 ) -> None:
-    """The session is ended while the build waits for an older transaction: exit code 2, then it is built."""
+    """The session ends while the build waits for an older transaction: exit code 2, then a rebuild."""
     schema.run_all(database, TABLE.format(t="t"))
     create = "CREATE INDEX CONCURRENTLY ix_a ON t (a)"
     project.expand(f"with op.get_context().autocommit_block():\n    op.execute({create!r})", "e1")
@@ -578,10 +590,10 @@ def test_an_index_that_a_killed_build_left_invalid_is_built_again(
 
 @pytest.mark.needs("transactional_ddl", "many_writers")
 @pytest.mark.parametrize("answer", [True, False])
-def test_the_operator_is_asked_about_a_statement_of_an_autocommit_block(
+def test_journal_undecided_statement_of_an_autocommit_block(
     project: Project, database: Database, answer: bool
 ) -> None:
-    """It changes a type to what it was, so the catalog is the same before and after."""
+    """The statement changes a type to the same type, so the catalog is equal before and after."""
     schema.run_all(database, TABLE.format(t="t"))
     alter = "ALTER TABLE t ALTER COLUMN a TYPE integer"
     project.expand(
@@ -595,23 +607,23 @@ def test_the_operator_is_asked_about_a_statement_of_an_autocommit_block(
         with pytest.raises(StatementUndecided):
             project.apply_expand()
     sent: list[str] = []
-    with sending(sent):
+    with recording_statements(sent):
         assert command.expand(project.site(), statement_done=answer) == ["e1"]
     assert (alter in sent) is not answer
     assert "next" in schema.shape(database)["t"]["columns"]
     assert schema.journal(database) == []
 
 
-# --- the record can be written, or nothing is sent -----------------------------------------------
+# --- a revision that cannot be recorded is not started -------------------------------------------
 
 LONG = "e" * 40
 
 
 @pytest.mark.needs("typed_columns")
-def test_an_id_without_room_is_refused_before_the_first_statement(
+def test_expand_refuses_a_too_long_revision_id_before_the_first_statement(
     project: Project, database: Database
 ) -> None:
-    """Also if it is not the first of the command; in a wider column it is taken."""
+    """Applies also to a later revision of the command. In a wider version column the id is accepted."""
     project.expand("op.execute('CREATE TABLE first (id INT PRIMARY KEY)')", "e1")
     project.expand("op.drop_column('t', 'b')", LONG)
     schema.run_all(database, TABLE.format(t="t"))
@@ -628,8 +640,8 @@ def test_an_id_without_room_is_refused_before_the_first_statement(
     assert schema.version_rows(database) == [LONG]
 
 
-def test_a_long_id_of_contract_is_refused_or_recorded(project: Project, database: Database) -> None:
-    """Where the server takes it, it is applied; where not, nothing is dropped."""
+def test_contract_refuses_or_records_a_long_revision_id(project: Project, database: Database) -> None:
+    """Where the server accepts the id, the revision is applied; otherwise nothing is dropped."""
     project.expand("pass", "e1")
     project.contract("op.execute('DROP TABLE t')", LONG)
     schema.run_all(database, TABLE.format(t="t"))
@@ -643,10 +655,10 @@ def test_a_long_id_of_contract_is_refused_or_recorded(project: Project, database
 
 
 @pytest.mark.needs("kill_session")
-def test_a_version_table_that_cannot_be_written_stops_before_the_first_statement(
+def test_expand_stops_before_the_first_statement_if_the_version_table_is_not_writable(
     project: Project, database: Database
 ) -> None:
-    """A constraint on it, as good as a missing right: nothing of the revision is done, and then all of it."""
+    """A constraint stands for a missing privilege: nothing of the revision is done, and then all of it."""
     project.expand("pass", "e1")
     project.expand("op.execute('CREATE TABLE second (id INT PRIMARY KEY)')", "e2")
     project.apply_expand("e1")
@@ -660,10 +672,10 @@ def test_a_version_table_that_cannot_be_written_stops_before_the_first_statement
 
 
 @pytest.mark.needs("transactional_ddl", "many_writers")
-def test_a_server_that_is_read_only_is_refused_before_an_autocommit_block(
+def test_expand_refuses_a_read_only_server_before_an_autocommit_block(
     project: Project, database: Database
 ) -> None:
-    """The block switches it off for itself, the version row would fail after it: nothing is sent."""
+    """The block disables read-only for itself and the version row would fail after it, so nothing is sent."""
     schema.run_all(database, TABLE.format(t="t"))
     project.expand("pass", "e1")
     project.expand(
@@ -682,8 +694,11 @@ def test_a_server_that_is_read_only_is_refused_before_an_autocommit_block(
 
 
 @pytest.mark.parametrize("size", [100_000, 2_000_000])
-def test_a_long_statement_is_recorded(project: Project, database: Database, size: int) -> None:
-    """An INSERT and a CREATE TABLE of that length; interrupted after the first of them, nothing is twice."""
+def test_journal_records_a_long_statement(project: Project, database: Database, size: int) -> None:
+    """An INSERT and a CREATE TABLE of that length.
+
+    Interrupted after the first of them, no effect occurs twice.
+    """
     project.expand(
         f"""
         op.execute(sa.text("CREATE TABLE t (id INT PRIMARY KEY, x TEXT)"))

@@ -119,8 +119,8 @@ same = fill
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_every_style_gives_the_same_rows(style: str, database: Database, project: Project) -> None:
-    """However it is written: every row is migrated, and counted."""
+def test_migrate_every_style_gives_the_same_rows(style: str, database: Database, project: Project) -> None:
+    """In every style each row is migrated and counted."""
     _volumes(database.engine)
     execute(
         database.engine,
@@ -137,8 +137,8 @@ def test_every_style_gives_the_same_rows(style: str, database: Database, project
 
 
 @pytest.mark.needs("schemas")
-def test_a_name_with_a_schema(database: Database, project: Project) -> None:
-    """``schema.table`` is reflected and migrated where it is, not where the search path points."""
+def test_migrate_table_name_with_a_schema(database: Database, project: Project) -> None:
+    """``schema.table`` is reflected and migrated in that schema and not in the search path."""
     schema = {"postgresql": "app"}.get(database.server.product, database.name)
     if database.server.product == "postgresql":
         execute(database.engine, "CREATE SCHEMA app", "CREATE TABLE volumes (id INTEGER PRIMARY KEY)")
@@ -152,8 +152,8 @@ def test_a_name_with_a_schema(database: Database, project: Project) -> None:
         execute(database.engine, f"UPDATE {schema}.volumes SET size = NULL")
 
 
-def test_a_table_that_is_not_there_fails_its_migration_alone(database: Database, project: Project) -> None:
-    """A clear error for that one; the others go on."""
+def test_migrate_missing_table_fails_only_its_own_migration(database: Database, project: Project) -> None:
+    """That migration fails with a clear error; the other migrations continue."""
     _volumes(database.engine)
     project.data("a_lost", 'lost = Backfill(table="nowhere", values={"x": 1}, pending=lambda t: t.c.x == 0)')
     project.data("b_fill", STYLES["a batch"])
@@ -167,17 +167,17 @@ def test_a_table_that_is_not_there_fails_its_migration_alone(database: Database,
 
 
 class Colour(enum.Enum):
-    """An enum as an application has it."""
+    """An enum of the application."""
 
     RED = "red"
     GREEN = "green"
 
 
-MOMENT = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+TIMESTAMP = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 TYPED = [
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("money", sa.Numeric(20, 4)),
-    sa.Column("moment", MOMENT),
+    sa.Column("moment", TIMESTAMP),
     sa.Column("day", sa.Date),
     sa.Column("flag", sa.Boolean),
     sa.Column("colour", sa.Enum(Colour, name="colour")),
@@ -224,10 +224,13 @@ def fill(row):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("table", ["typed", "reflected"])
 @pytest.mark.filterwarnings("ignore:Dialect sqlite:sqlalchemy.exc.SAWarning")
-def test_values_of_every_type_arrive_as_they_are(
+def test_migrate_writes_values_of_every_type_exactly(
     kind: str, table: str, database: Database, project: Project
 ) -> None:
-    """Decimals, moments, enums, JSON, bytes: exact, in a typed table; the usual ones in a reflected one."""
+    """Decimals, timestamps, enums, JSON and bytes are exact in a typed table.
+
+    Common types in a reflected one.
+    """
     typed = create(
         database.engine,
         sa.Table("typed", sa.MetaData(), *[column.copy() for column in _columns()], mysql_charset="utf8mb4"),
@@ -245,7 +248,7 @@ def test_values_of_every_type_arrive_as_they_are(
     expected = VALUES | dict.fromkeys(without)
     with database.engine.connect() as connection:
         found = [dict(row._mapping) for row in connection.execute(sa.select(typed).order_by(typed.c.id))]
-    if database.server.product == "sqlite":  # it has no decimals: they are floats there
+    if database.server.product == "sqlite":  # SQLite has no decimals and stores floats
         expected["money"] = found[0]["money"]
     assert found == [{"id": i} | expected for i in (1, 2, 3)]
 
@@ -263,10 +266,10 @@ class _Copy:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_dict_for_a_column_that_takes_none_is_an_error_of_its_migration(
+def test_migrate_dict_for_an_unsuitable_column_fails_the_migration(
     kind: str, database: Database, project: Project
 ) -> None:
-    """What a driver cannot send, or sends as something else, is a failure with a reason on every server."""
+    """A value that the driver cannot send, or sends changed, fails with a reason on every server."""
     _volumes(database.engine)
     project.data(
         "fill", f'typed = "volumes"\nvalues = {{"note": {{"a": 1}}}}\n{KINDS[kind]}'.replace("flag", "size")
@@ -277,14 +280,14 @@ def test_a_dict_for_a_column_that_takes_none_is_an_error_of_its_migration(
     assert project.status("fill").done == 0
 
 
-# --- what functions give back --------------------------------------------------------------------
+# --- return values of functions ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("nothing", ["None", "{}"])
-def test_a_row_function_that_gives_nothing_changes_nothing(
+def test_row_migration_without_values_changes_nothing(
     nothing: str, database: Database, project: Project
 ) -> None:
-    """None, or an empty dict: the row stays as it is, and counts as done where nobody said otherwise."""
+    """For None or an empty dict the row is unchanged; without ``pending`` it counts as done."""
     _volumes(database.engine)
     project.data(
         "fill",
@@ -300,7 +303,9 @@ def test_a_row_function_that_gives_nothing_changes_nothing(
     assert rows(database.engine, "SELECT id, size FROM volumes ORDER BY id") == expected
 
 
-def test_rows_may_get_values_for_different_columns(database: Database, project: Project) -> None:
+def test_row_migration_rows_may_get_values_for_different_columns(
+    database: Database, project: Project
+) -> None:
     """Each row gets its own values, in whatever order its function names them."""
     _volumes(database.engine)
     project.data(
@@ -318,7 +323,7 @@ def test_rows_may_get_values_for_different_columns(database: Database, project: 
     assert rows(database.engine, "SELECT id, size, note FROM volumes ORDER BY id") == expected
 
 
-# --- rows that go away ---------------------------------------------------------------------------
+# --- rows that are deleted or moved --------------------------------------------------------------
 
 MOVE = """
 @batch_migration(table="volumes", pending=lambda t: sa.true())
@@ -331,8 +336,10 @@ def move(connection, chunk):
 """
 
 
-def test_rows_that_are_moved_away_are_counted_from_the_record(database: Database, project: Project) -> None:
-    """total = recorded done + pending + failed, at every moment; no row is lost on its way."""
+def test_counts_of_rows_moved_to_another_table_come_from_the_record(
+    database: Database, project: Project
+) -> None:
+    """Recorded done + pending + failed = total at every moment; no row is lost."""
     _volumes(database.engine)
     execute(
         database.engine,
@@ -354,10 +361,8 @@ def test_rows_that_are_moved_away_are_counted_from_the_record(database: Database
     assert rows(database.engine, "SELECT id FROM volumes") == []
 
 
-def test_rows_that_a_batch_migrates_in_place_are_counted_in_the_data(
-    database: Database, project: Project
-) -> None:
-    """A row that became pending again and was migrated again is one row all the same."""
+def test_counts_of_rows_migrated_in_place_come_from_the_data(database: Database, project: Project) -> None:
+    """A row that became pending again and was migrated again counts as one row."""
     _volumes(database.engine)
     project.data("fill", STYLES["a batch"])
     assert project.migrate()["fill"].done == 7
@@ -367,8 +372,10 @@ def test_rows_that_a_batch_migrates_in_place_are_counted_in_the_data(
     assert project.counts("fill") == (7, 0, 0)
 
 
-def test_rows_that_are_deleted_without_pending(database: Database, project: Project) -> None:
-    """Without ``pending`` the function's own number is what is recorded."""
+def test_batch_migration_deleting_rows_without_pending_records_the_returned_count(
+    database: Database, project: Project
+) -> None:
+    """Without ``pending`` the number that the function returns is recorded."""
     _volumes(database.engine)
     project.data(
         "purge",
@@ -385,8 +392,11 @@ def test_rows_that_are_deleted_without_pending(database: Database, project: Proj
     assert rows(database.engine, "SELECT id FROM volumes ORDER BY id") == [(1,), (2,)]
 
 
-def test_a_batch_sees_its_chunk(database: Database, project: Project) -> None:
-    """``chunk`` says which table, which key, which range; ``where`` selects its pending rows and no other."""
+def test_batch_migration_receives_its_chunk(database: Database, project: Project) -> None:
+    """``chunk`` has the table, the key and the range.
+
+    ``where`` selects its pending rows and no other rows.
+    """
     _volumes(database.engine)
     execute(database.engine, "UPDATE volumes SET size = 1 WHERE id = 4")
     project.data(

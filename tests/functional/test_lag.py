@@ -1,4 +1,4 @@
-"""Replication lag, with real replicas that are late on purpose: a run waits, says for whom, and goes on."""
+"""Replication lag with real delayed replicas: a run waits, names the replica, and continues."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def fill(row):
     time.sleep(0.05)
     return {"size": 1}
 """
-"""Slow enough for a replica to fall behind meanwhile."""
+"""Slow enough for a replica to fall behind during the run."""
 
 
-class Watch(NullListener):
-    """Keeps what was shown, and calls somebody when rows move, and when a run waits for a replica."""
+class RecordingListener(NullListener):
+    """Records the wait reasons; has callbacks for the first chunk and for the first wait for a replica."""
 
     def __init__(
         self, waits: Callable[[], None] = lambda: None, begins: Callable[[], None] = lambda: None
@@ -74,119 +74,123 @@ def project(tmp_path: Path, pair: Pair, database: Database) -> Iterator[Project]
 
 
 @contextlib.contextmanager
-def let_go_of(pair: Pair) -> Iterator[None]:
+def resumed_at_end(pair: Pair) -> Iterator[None]:
     try:
         yield
     finally:
-        pair.let_go()
+        pair.resume_replay()
 
 
 @contextlib.contextmanager
-def held(pair: Pair) -> Iterator[None]:
-    pair.hold()
-    with let_go_of(pair):
+def paused(pair: Pair) -> Iterator[None]:
+    pair.pause_replay()
+    with resumed_at_end(pair):
         yield
 
 
-def limits(pair: Pair, database: Database, **more: Any) -> MigrateOptions:
-    """PostgreSQL knows its replica; to others it is told."""
+def options(pair: Pair, database: Database, **more: Any) -> MigrateOptions:
+    """Returns the options of a run.
+
+    PostgreSQL lists its replicas itself, other servers get the replica's URL.
+    """
     given = () if database.server.product == "postgresql" else (pair.replica_url_of(database.name),)
     return MigrateOptions(batch_size=1, replicas=given, max_lag=0.5, **more)
 
 
-def moved(database: Database) -> Any:
+def migrated_count(database: Database) -> Any:
     return scalar(database.engine, "SELECT count(size) FROM items")
 
 
-def test_a_replica_that_does_not_follow_holds_a_run(pair: Pair, database: Database, project: Project) -> None:
-    """While it stands still, so do we, after a few chunks; when it has caught up, everything is moved."""
+def test_lag_of_a_paused_replica_pauses_the_run(pair: Pair, database: Database, project: Project) -> None:
+    """The run stops a few chunks after the replica; when the replica has caught up, all rows are migrated."""
     counts: list[int] = []
 
-    def look_and_let_go() -> None:
+    def count_twice_and_resume() -> None:
         time.sleep(0.5)
-        counts.append(moved(database))
+        counts.append(migrated_count(database))
         time.sleep(1.5)
-        counts.append(moved(database))
-        pair.let_go()
+        counts.append(migrated_count(database))
+        pair.resume_replay()
 
-    thread = threading.Thread(target=look_and_let_go)
-    # Not before the first chunk: on a busy machine the run would wait from its beginning.
-    watch = Watch(thread.start, begins=pair.hold)
-    with let_go_of(pair):
-        [result] = command.migrate(project.site(listener=watch), limits=limits(pair, database, max_time=120))
+    thread = threading.Thread(target=count_twice_and_resume)
+    # The replica is paused after the first chunk: on a busy machine the run would otherwise wait from the
+    # start.
+    watch = RecordingListener(thread.start, begins=pair.pause_replay)
+    with resumed_at_end(pair):
+        [result] = command.migrate(project.site(listener=watch), limits=options(pair, database, max_time=120))
         thread.join()
     assert (result.outcome, result.done) == (Outcome.COMPLETE, ROWS)
-    # No chunk was begun meanwhile.
+    # No chunk was started between the two counts.
     assert 0 < counts[0] == counts[1] < ROWS
     name = REPLICA_NAME if database.server.product == "postgresql" else "127.0.0.1:"
     assert watch.reasons[0].startswith(f"lag: {name}")
     assert watch.reasons[0].endswith(" s behind, and 0.5 s is the limit")
 
 
-def test_a_replica_that_is_late_within_the_limit_holds_nobody(
+def test_lag_within_the_limit_does_not_pause_the_run(
     pair: Pair, database: Database, project: Project
 ) -> None:
-    """A second late, a minute allowed."""
-    watch = Watch()
+    """The replica is one second behind; the limit is one minute."""
+    watch = RecordingListener()
     pair.delay(1)
     try:
-        asked = limits(pair, database, max_lag=60)
-        [result] = command.migrate(project.site(listener=watch), limits=asked)
+        requested = options(pair, database, max_lag=60)
+        [result] = command.migrate(project.site(listener=watch), limits=requested)
     finally:
         pair.delay(0)
     assert (result.outcome, watch.reasons) == (Outcome.COMPLETE, [])
 
 
-def test_replicas_can_be_left_alone(pair: Pair, database: Database, project: Project) -> None:
-    """All of them."""
-    watch = Watch()
-    with held(pair):
-        asked = limits(pair, database, max_lag=0)
-        [result] = command.migrate(project.site(listener=watch), limits=asked)
+def test_lag_limit_of_zero_ignores_all_replicas(pair: Pair, database: Database, project: Project) -> None:
+    """``max_lag=0`` disables the check of every replica."""
+    watch = RecordingListener()
+    with paused(pair):
+        requested = options(pair, database, max_lag=0)
+        [result] = command.migrate(project.site(listener=watch), limits=requested)
     assert (result.outcome, watch.reasons) == (Outcome.COMPLETE, [])
 
 
 @pytest.mark.parametrize("pair", ["postgresql"], indirect=True)
-def test_a_replica_that_streams_can_be_left_alone_by_its_name(
+def test_lag_ignore_excludes_a_streaming_replica_by_name(
     pair: Pair, database: Database, project: Project
 ) -> None:
-    """It is late on purpose; others are watched."""
-    watch = Watch()
+    """The named replica is paused; other replicas are still checked."""
+    watch = RecordingListener()
     with project.config_file.open("a") as ini:
         ini.write(f"lag_ignore = other, {REPLICA_NAME}\n")
-    with held(pair):
-        [result] = command.migrate(project.site(listener=watch), limits=limits(pair, database))
+    with paused(pair):
+        [result] = command.migrate(project.site(listener=watch), limits=options(pair, database))
     assert (result.outcome, watch.reasons) == (Outcome.COMPLETE, [])
 
 
-def test_a_replica_that_cannot_be_reached_is_refused(database: Database, project: Project) -> None:
-    """Before anything is changed; without its password; unless somebody says go."""
+def test_lag_of_an_unreachable_replica_is_refused(database: Database, project: Project) -> None:
+    """Refused before any change, without the password in the output, unless ``--if-unreadable go``."""
     url = sa.make_url(database.url).set(port=1)
     text = url.render_as_string(hide_password=False)
     ran = project.run("migrate", "--replica", text)
     assert ran.code == 127
     assert "'lag of 127.0.0.1:1' cannot be read:" in ran.complaint[0]
     assert str(url.password) not in ran.err
-    assert moved(database) == 0
+    assert migrated_count(database) == 0
     assert project.run("migrate", "--replica", text, "--if-unreadable", "go").code == 0
-    assert moved(database) == ROWS
+    assert migrated_count(database) == ROWS
 
 
 @pytest.mark.parametrize("pair", ["postgresql"], indirect=True)
-def test_who_may_not_see_the_lag(pair: Pair, database: Database, project: Project) -> None:
-    """Is told so and works; is refused where lag was asked for, with what to grant."""
+def test_lag_without_the_privilege_to_read_it(pair: Pair, database: Database, project: Project) -> None:
+    """Without ``--max-lag`` the run reports it and works; with it, the run is refused and names the GRANT."""
     execute(
         database.engine,
         "CREATE ROLE plain LOGIN PASSWORD 'plain'",
         "GRANT ALL ON ALL TABLES IN SCHEMA public TO plain",
     )
     url = sa.make_url(database.url).set(username="plain", password="plain")
-    where = ("--url", url.render_as_string(hide_password=False))
-    asked = project.run(*where, "migrate", "--max-lag", "5")
-    assert asked.code == 127
-    assert "GRANT pg_monitor TO" in asked.complaint[0]
-    assert moved(database) == 0
-    ran = project.run(*where, "migrate")
+    url_option = ("--url", url.render_as_string(hide_password=False))
+    requested = project.run(*url_option, "migrate", "--max-lag", "5")
+    assert requested.code == 127
+    assert "GRANT pg_monitor TO" in requested.complaint[0]
+    assert migrated_count(database) == 0
+    ran = project.run(*url_option, "migrate")
     assert ran.code == 0
     assert any(line.startswith("not watched: lag: ") for line in ran.complaint)
-    assert moved(database) == ROWS
+    assert migrated_count(database) == ROWS

@@ -1,4 +1,4 @@
-"""What users feel, felt on real servers: the canary listens, steers, falls silent, and leaves no row."""
+"""The latency probe on real servers: baseline, duty cycle, stale signal, and removal of its row."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.each_product, pytest.mark.needs("many_writers")]
 
 QUICK = ProbeIntervals(grace=0.0, every=0.02, baseline=0.2, settle=0.0, stale=1.0)
 EASY = Tolerance(factor=3.0, slack=0.05)
-"""So much worse that it is our lock, and not the machine."""
+"""The tolerance is so wide that only the lock of the test exceeds it, and not the noise of the machine."""
 FILL = """
 fill = Backfill(table="items", values={"size": 1}, pending=lambda t: t.c.size.is_(None))
 """
@@ -55,43 +55,45 @@ def eventually(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.01)
 
 
-def test_it_listens_first_and_then_lets_work(engine: sa.Engine) -> None:
-    """While it listens no chunk is begun; then it knows what is usual."""
-    steered = AdaptiveDutyCycle(most=0.6, start=0.3)
-    with LatencyProbe(engine, steered, tolerance=EASY, intervals=QUICK) as probe:
+def test_latency_probe_measures_a_baseline_before_work_starts(engine: sa.Engine) -> None:
+    """During the baseline measurement no chunk is started; afterwards the usual latencies are known."""
+    duty_cycle = AdaptiveDutyCycle(most=0.6, start=0.3)
+    with LatencyProbe(engine, duty_cycle, tolerance=EASY, intervals=QUICK) as probe:
         eventually(lambda: probe.reason() is not None, "it listens")
         assert probe.reason() == "latency probe: measuring the baseline, without a chunk running"
         eventually(lambda: probe.reason() is None and probe.baseline is not None, "it has listened")
-        eventually(lambda: steered.duty_cycle == 0.6, "nobody disturbs anybody")
+        eventually(lambda: duty_cycle.duty_cycle == 0.6, "nobody disturbs anybody")
         assert probe.baseline is not None
         assert 0 < probe.baseline.read < 5
         assert 0 < probe.baseline.write < 5
 
 
-def test_what_users_feel_shrinks_the_share(database: Database, engine: sa.Engine) -> None:
-    """A server that is slow for the canary is slow for users: rest grows, and shrinks when it is over."""
-    steered = AdaptiveDutyCycle(most=0.6)
-    with LatencyProbe(engine, steered, tolerance=EASY, intervals=QUICK) as probe:
+def test_latency_probe_reduces_the_duty_cycle_when_latency_grows(
+    database: Database, engine: sa.Engine
+) -> None:
+    """A server that is slow for the probe is slow for users: the pauses grow, and shrink afterwards."""
+    duty_cycle = AdaptiveDutyCycle(most=0.6)
+    with LatencyProbe(engine, duty_cycle, tolerance=EASY, intervals=QUICK) as probe:
         eventually(lambda: probe.baseline is not None and probe.reason() is None, "it has listened")
         end = time.monotonic() + 60
-        while steered.duty_cycle > 0.1:
+        while duty_cycle.duty_cycle > 0.1:
             assert time.monotonic() < end
             with database.engine.begin() as other:
                 other.execute(sa.text("UPDATE online_migrate_canary SET runner = 'other'"))
                 time.sleep(0.3)
-        assert steered.sleep_ratio > 9
-        low = steered.duty_cycle
-        eventually(lambda: steered.duty_cycle > low * 1.1, "it grows again")
+        assert duty_cycle.sleep_ratio > 9
+        low = duty_cycle.duty_cycle
+        eventually(lambda: duty_cycle.duty_cycle > low * 1.1, "it grows again")
 
 
-def test_what_is_felt_while_nobody_of_us_works_does_not(
+def test_latency_probe_ignores_latency_without_own_activity(
     database: Database, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Others made the server slow: the share stays; and shrinks when we work, or did a moment ago."""
-    steered, activity = AdaptiveDutyCycle(most=0.6), Activity()
-    with LatencyProbe(engine, steered, activity=activity, tolerance=EASY, intervals=QUICK) as probe:
+    """If others made the server slow, the duty cycle stays; it shrinks during or just after own activity."""
+    duty_cycle, activity = AdaptiveDutyCycle(most=0.6), Activity()
+    with LatencyProbe(engine, duty_cycle, activity=activity, tolerance=EASY, intervals=QUICK) as probe:
         eventually(lambda: probe.baseline is not None and probe.reason() is None, "it has listened")
-        eventually(lambda: steered.duty_cycle == 0.6, "it grows while we rest")
+        eventually(lambda: duty_cycle.duty_cycle == 0.6, "it grows while we rest")
 
         def disturb(during: AbstractContextManager[None]) -> None:
             with database.engine.begin() as other, during:
@@ -101,13 +103,13 @@ def test_what_is_felt_while_nobody_of_us_works_does_not(
             eventually(lambda: probe.writes > at + 1, "it has felt that")
 
         disturb(nullcontext())
-        assert steered.duty_cycle == 0.6
+        assert duty_cycle.duty_cycle == 0.6
         disturb(activity)
-        assert steered.duty_cycle < 0.6
+        assert duty_cycle.duty_cycle < 0.6
         monkeypatch.setattr(latency_probe, "_AFTERMATH", 60.0)
-        before = steered.duty_cycle
+        before = duty_cycle.duty_cycle
         disturb(nullcontext())
-        assert steered.duty_cycle < 0.9 * before
+        assert duty_cycle.duty_cycle < 0.9 * before
 
 
 CALLED = """
@@ -145,31 +147,34 @@ fill = counted(function)
 }
 
 
-def _whether_ours(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, bool]]:
-    """When something was felt, and whether it was put down to us."""
+def _record_attribution(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, bool]]:
+    """Returns a list that gets the time of each sample and whether it was attributed to this process."""
     probe = functools.partial(LatencyProbe, tolerance=EASY, intervals=QUICK)
     monkeypatch.setattr(opening, "LatencyProbe", probe)
-    felt: list[tuple[float, bool]] = []
+    samples: list[tuple[float, bool]] = []
 
     def observe(self: AdaptiveDutyCycle, *, worse: bool, ours: bool) -> float:
-        felt.append((time.monotonic(), ours))
+        samples.append((time.monotonic(), ours))
         return self.duty_cycle
 
     monkeypatch.setattr(AdaptiveDutyCycle, "observe", observe)
-    return felt
+    return samples
 
 
-def _within(felt: list[tuple[float, bool]], spans: list[tuple[float, float]]) -> list[bool]:
-    """What was felt when one of these had begun a while ago, and had not ended."""
-    return [ours for at, ours in felt if any(began + 0.05 < at < ended for began, ended in spans)]
+def _within(samples: list[tuple[float, bool]], spans: list[tuple[float, float]]) -> list[bool]:
+    """Returns the attribution of the samples taken inside a span, at least 0.05 s after its start."""
+    return [ours for at, ours in samples if any(started + 0.05 < at < ended for started, ended in spans)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_worker_says_when_it_works(
+def test_worker_reports_its_activity_to_the_probe(
     kind: str, database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All that is measured inside of a chunk, or while its function runs, may be our doing; rests are not."""
-    felt = _whether_ours(monkeypatch)
+    """Samples inside a chunk or during its function are attributed to the process.
+
+    Samples in pauses are not.
+    """
+    samples = _record_attribution(monkeypatch)
     execute(database.engine, "CREATE TABLE items (id INTEGER PRIMARY KEY, size INTEGER)")
     for i in range(1, 6):
         execute(database.engine, f"INSERT INTO items (id) VALUES ({i})")
@@ -177,25 +182,29 @@ def test_a_worker_says_when_it_works(
     [result] = project.migrate(batch_size=1, nice=1).values()
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 5)
     lines = (project.folder / "called").read_text().splitlines()
-    calls = [(float(began), float(ended)) for began, ended in map(str.split, lines)]
-    within = _within(felt, calls)
+    calls = [(float(started), float(ended)) for started, ended in map(str.split, lines)]
+    within = _within(samples, calls)
     assert within
     assert all(within)
-    resting = [ours for at, ours in felt if at > calls[0][1]]
-    assert not all(resting)
+    in_pauses = [ours for at, ours in samples if at > calls[0][1]]
+    assert not all(in_pauses)
 
 
-def test_who_looks_where_an_extent_ends_works(
+def test_worker_searching_the_end_of_a_range_counts_as_activity(
     database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That reads as many keys as there are rows in the chunks after it."""
-    felt, looks, survey = _whether_ours(monkeypatch), list[tuple[float, float]](), LeaseManager.find_candidate
+    """The search reads as many keys as there are rows in the following chunks."""
+    samples, spans, original = (
+        _record_attribution(monkeypatch),
+        list[tuple[float, float]](),
+        LeaseManager.find_candidate,
+    )
 
     def slow(self: LeaseManager, connection: sa.Connection, size: int) -> RangeCandidate:
-        began = time.monotonic()
+        started = time.monotonic()
         time.sleep(0.3)
-        found = survey(self, connection, size)
-        looks.append((began, time.monotonic()))
+        found = original(self, connection, size)
+        spans.append((started, time.monotonic()))
         return found
 
     monkeypatch.setattr(LeaseManager, "find_candidate", slow)
@@ -204,13 +213,13 @@ def test_who_looks_where_an_extent_ends_works(
         execute(database.engine, f"INSERT INTO items (id) VALUES ({i})")
     project.data("fill", FILL)
     assert project.migrate(batch_size=1)["fill"].done == 30
-    within = _within(felt, looks)
+    within = _within(samples, spans)
     assert within
     assert all(within)
 
 
-def test_who_feels_nothing_says_wait(database: Database, engine: sa.Engine) -> None:
-    """A write that does not come back is a signal that is gone; when it comes back, work goes on."""
+def test_latency_probe_blocked_write_is_a_reason_to_wait(database: Database, engine: sa.Engine) -> None:
+    """A write that does not return makes the signal stale; when it returns, work continues."""
     with LatencyProbe(engine, AdaptiveDutyCycle(most=0.6), tolerance=EASY, intervals=QUICK) as probe:
         eventually(lambda: probe.baseline is not None and probe.reason() is None, "it has listened")
         with database.engine.begin() as other:
@@ -220,8 +229,8 @@ def test_who_feels_nothing_says_wait(database: Database, engine: sa.Engine) -> N
         eventually(lambda: probe.reason() is None, "it sings again")
 
 
-def test_a_session_that_is_ended_is_replaced(database: Database, engine: sa.Engine) -> None:
-    """The connection is lost: another one is made, with the same row."""
+def test_latency_probe_replaces_a_session_that_was_ended(database: Database, engine: sa.Engine) -> None:
+    """The connection is lost: another one is opened and uses the same row."""
     with LatencyProbe(engine, AdaptiveDutyCycle(most=0.6), tolerance=EASY, intervals=QUICK) as probe:
         eventually(lambda: probe.baseline is not None, "it has listened")
         engine.dispose()
@@ -231,8 +240,8 @@ def test_a_session_that_is_ended_is_replaced(database: Database, engine: sa.Engi
         assert rows(database.engine, "SELECT count(*) FROM online_migrate_canary") == [(1,)]
 
 
-def test_it_leaves_no_row_and_takes_away_old_ones(database: Database, engine: sa.Engine) -> None:
-    """Also those of processes that were killed long ago; not those of yesterday's night shift."""
+def test_latency_probe_deletes_its_row_and_stale_rows(database: Database, engine: sa.Engine) -> None:
+    """Rows of processes killed long ago (100,000 s) are deleted; rows of the last hour (3,600 s) are kept."""
     with engine.begin() as connection:
         epoch = dialect_of(connection).epoch()
         for id, age in (("killed", 100_000), ("alive", 3_600)):
@@ -244,13 +253,13 @@ def test_it_leaves_no_row_and_takes_away_old_ones(database: Database, engine: sa
     assert rows(database.engine, "SELECT id FROM online_migrate_canary") == [("alive",)]
 
 
-def test_who_comes_later_believes_who_listened_alone(engine: sa.Engine) -> None:
-    """Beside somebody who works nobody can listen; who is gone for long is not believed."""
+def test_latency_probe_adopts_the_baseline_of_a_running_peer(engine: sa.Engine) -> None:
+    """Beside a working peer no baseline can be measured; the baseline of a peer that is gone is not used."""
     with engine.begin() as connection:
         epoch = dialect_of(connection).epoch()
-        for id, age, rest in (("gone", 60, 1e-9), ("quick", 0, 2e-9), ("slow", 0, 3e-9)):
+        for id, age, baseline in (("gone", 60, 1e-9), ("quick", 0, 2e-9), ("slow", 0, 3e-9)):
             state.latency_probe.insert(connection, id, epoch - age)
-            state.latency_probe.record_baseline(connection, id, rest, rest)
+            state.latency_probe.record_baseline(connection, id, baseline, baseline)
             connection.execute(
                 sa.text("UPDATE online_migrate_canary SET seen = seen - :age WHERE id = :id"),
                 {"age": age, "id": id},
@@ -260,8 +269,8 @@ def test_who_comes_later_believes_who_listened_alone(engine: sa.Engine) -> None:
         assert probe.baseline == Latency(2e-9, 2e-9)
 
 
-def test_a_run_shows_what_is_felt(database: Database, project: Project) -> None:
-    """In every event: the share of the time that is worked, and what a read and a write take."""
+def test_migrate_events_show_the_latency(database: Database, project: Project) -> None:
+    """Every event has the duty cycle and the latency of a read and of a write."""
     execute(database.engine, "CREATE TABLE items (id INTEGER PRIMARY KEY, size INTEGER)")
     with database.engine.begin() as connection:
         insert = sa.text("INSERT INTO items (id) VALUES (:id)")
@@ -270,37 +279,37 @@ def test_a_run_shows_what_is_felt(database: Database, project: Project) -> None:
     ran = project.run("migrate", "--json", "--verbose", "--batch-size", "1", "--max-time", "4s")
     assert ran.code == 1
     events = [json.loads(line) for line in ran.err.splitlines() if line.startswith("{")]
-    felt = [event for event in events if event.get("latency")]
-    assert felt
-    assert all(0 < event["share"] <= 1 for event in felt)
-    assert " ms, at rest " in felt[-1]["latency"]
+    samples = [event for event in events if event.get("latency")]
+    assert samples
+    assert all(0 < event["share"] <= 1 for event in samples)
+    assert " ms, at rest " in samples[-1]["latency"]
     assert any(event.get("waits_for", "").startswith("latency probe: measuring") for event in events)
     assert rows(database.engine, "SELECT count(*) FROM online_migrate_canary") == [(0,)]
 
 
-def test_full_pace_asks_nobody(database: Database, project: Project) -> None:
-    """Who wants all of the server's time has no probe."""
+def test_full_pace_has_no_latency_probe(database: Database, project: Project) -> None:
+    """A run at full pace uses all of the server's time and has no probe."""
     execute(database.engine, "CREATE TABLE items (id INTEGER PRIMARY KEY, size INTEGER)")
     with database.engine.begin() as connection:
         connection.execute(
             sa.text("INSERT INTO items (id) VALUES (:id)"), [{"id": i} for i in range(1, 5_001)]
         )
     project.data("fill", FILL)
-    seen: list[int] = []
-    over = threading.Event()
+    row_counts: list[int] = []
+    finished = threading.Event()
 
-    def watch() -> None:
-        while not over.wait(0.05):
-            seen.extend(
+    def poll() -> None:
+        while not finished.wait(0.05):
+            row_counts.extend(
                 count for (count,) in rows(database.engine, "SELECT count(*) FROM online_migrate_canary")
             )
 
-    thread = threading.Thread(target=watch)
+    thread = threading.Thread(target=poll)
     thread.start()
     ran = project.run("migrate", "--json", "--pace", "full", "--batch-size", "1", "--max-time", "2s")
-    over.set()
+    finished.set()
     thread.join()
     assert ran.code in (0, 1)
-    assert set(seen) == {0}
+    assert set(row_counts) == {0}
     events = [json.loads(line) for line in ran.err.splitlines() if line.startswith("{")]
     assert {event["share"] for event in events if event["event"] == "chunk"} == {None}

@@ -1,4 +1,4 @@
-"""What holds a lock that a schema change waits for is named, with the statement that ends it."""
+"""The holder of a lock that a schema change waits for is named, with the statement that ends it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.support.throwaway import Throwaway
 pytestmark = pytest.mark.each_product
 
 
-def table_of(database: Database) -> None:
-    """A table with a row."""
+def create_table(database: Database) -> None:
+    """Creates a table with one row."""
     execute(
         database.engine, "CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER)", "INSERT INTO t VALUES (1, 1)"
     )
@@ -26,21 +26,21 @@ def table_of(database: Database) -> None:
 
 @pytest.fixture
 def project(database: Database, tmp_path: Path) -> Iterator[Project]:
-    """A project whose expand gives up soon."""
-    table_of(database)
-    with impatient(tmp_path / "project", database) as project:
+    """A project whose expand has a lock timeout of 0.2 s and one attempt."""
+    create_table(database)
+    with project_with_short_lock_timeout(tmp_path / "project", database) as project:
         yield project
 
 
-def impatient(folder: Path, database: Database) -> Project:
-    """A project whose expand changes the table and gives up soon."""
+def project_with_short_lock_timeout(folder: Path, database: Database) -> Project:
+    """Creates a project whose expand changes the table with a lock timeout of 0.2 s and one attempt."""
     project = Project.create(folder, database.url, lock_timeout=0.2, lock_attempts=1)
     project.expand('op.add_column("t", sa.Column("more", sa.Integer))')
     return project
 
 
-def refused_by(project: Project, pattern: str) -> str:
-    """The statement in the message of an expand that got no lock."""
+def kill_statement(project: Project, pattern: str) -> str:
+    """Returns the statement in the message of an expand that got no lock."""
     refused: Ran = project.run("expand")
     assert refused.code == 1, refused
     found = re.search(pattern, refused.err)
@@ -50,12 +50,12 @@ def refused_by(project: Project, pattern: str) -> str:
 
 
 @pytest.mark.needs("lock_tables")
-def test_a_session_with_lock_tables_read_is_named(database: Database, project: Project) -> None:
-    """KILL as it is printed ends the wait."""
+def test_lock_holder_with_lock_tables_read_is_named(database: Database, project: Project) -> None:
+    """The printed KILL statement ends the wait."""
     with database.engine.connect() as holder:
         number = holder.scalar(sa.text("SELECT CONNECTION_ID()"))
         holder.execute(sa.text("LOCK TABLES t READ"))
-        statement = refused_by(project, rf"connection {number} .*; (KILL \d+) ends it")
+        statement = kill_statement(project, rf"connection {number} .*; (KILL \d+) ends it")
         assert statement == f"KILL {number}"
         execute(database.engine, statement)
         holder.invalidate()
@@ -63,11 +63,11 @@ def test_a_session_with_lock_tables_read_is_named(database: Database, project: P
 
 
 @pytest.mark.needs("row_locks")
-def test_a_session_in_a_transaction_is_named(database: Database, project: Project) -> None:
-    """With the statement of this server that ends it."""
+def test_lock_holder_in_a_transaction_is_named(database: Database, project: Project) -> None:
+    """The message has the statement of this server that ends the session."""
     with database.engine.connect() as holder:
         holder.execute(sa.text("UPDATE t SET n = 2"))
-        statement = refused_by(
+        statement = kill_statement(
             project, r"held by .*; ((?:KILL \d+|SELECT pg_terminate_backend\(\d+\))) ends it"
         )
         execute(database.engine, statement)
@@ -76,8 +76,8 @@ def test_a_session_in_a_transaction_is_named(database: Database, project: Projec
 
 
 @pytest.mark.needs("xa")
-def test_a_prepared_xa_transaction_is_named(database: Database, project: Project) -> None:
-    """Its session is gone; XA ROLLBACK as it is printed ends it."""
+def test_lock_holder_prepared_xa_transaction_is_named(database: Database, project: Project) -> None:
+    """Its session is gone; the printed XA ROLLBACK ends it."""
     xid = uuid.uuid4().hex[:12]
     with database.engine.connect() as holder:
         driver = holder.connection.cursor()
@@ -92,27 +92,27 @@ def test_a_prepared_xa_transaction_is_named(database: Database, project: Project
     names = (f"'{xid}','b-1',7", f"X'{xid.encode().hex().upper()}',X'622D31',7")
     statement = ""
     try:
-        statement = refused_by(project, f"(XA ROLLBACK (?:{'|'.join(names)}))")
+        statement = kill_statement(project, f"(XA ROLLBACK (?:{'|'.join(names)}))")
     finally:
         with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(sa.text(statement or f"XA ROLLBACK {names[0]}"))
     assert project.run("expand").code == 0
 
 
-def test_a_prepared_transaction_is_named(tmp_path: Path) -> None:
-    """ROLLBACK PREPARED as it is printed ends it; the server allows such transactions only when told to."""
+def test_lock_holder_prepared_transaction_is_named(tmp_path: Path) -> None:
+    """The printed ROLLBACK PREPARED ends it; the server allows such transactions only with a setting."""
     with Throwaway("postgresql") as server:
         with server.database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(sa.text("ALTER SYSTEM SET max_prepared_transactions = 5"))
         server.database.engine.dispose()
         server.kill()
         server.start()
-        table_of(server.database)
-        with impatient(tmp_path / "project", server.database) as project:
+        create_table(server.database)
+        with project_with_short_lock_timeout(tmp_path / "project", server.database) as project:
             with server.database.engine.connect() as holder:
                 holder.execute(sa.text("UPDATE t SET n = 2"))
                 holder.execute(sa.text("PREPARE TRANSACTION 'it''s mine'"))
-            statement = refused_by(project, r"(ROLLBACK PREPARED '.*?') \(or COMMIT PREPARED\) ends it")
+            statement = kill_statement(project, r"(ROLLBACK PREPARED '.*?') \(or COMMIT PREPARED\) ends it")
             assert statement == "ROLLBACK PREPARED 'it''s mine'"
             with server.database.engine.connect().execution_options(
                 isolation_level="AUTOCOMMIT"

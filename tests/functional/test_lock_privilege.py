@@ -1,4 +1,4 @@
-"""A user without LOCK TABLES: the gate says so, and which GRANT is missing."""
+"""A user without LOCK TABLES: the gate reports it and names the missing GRANT."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PASSWORD = "Pw_12345678"
 
 @pytest.fixture
 def user(database: Database) -> Iterator[str]:
-    """A user that may do everything in the database but LOCK TABLES."""
+    """A user with every privilege in the database except LOCK TABLES."""
     name = f"om_{uuid.uuid4().hex[:10]}"
     execute(
         database.engine,
@@ -40,7 +40,7 @@ def user(database: Database) -> Iterator[str]:
 
 @pytest.fixture
 def project(database: Database, user: str, tmp_path: Path) -> Iterator[Project]:
-    """A project of that user, whose rows are moved."""
+    """A project of that user whose rows are migrated."""
     url = sa.make_url(database.url).set(username=user, password=PASSWORD)
     with Project.create(tmp_path / "project", url.render_as_string(hide_password=False)) as project:
         project.data("fill", 'fill = Backfill(table="t", values={"n": 1}, pending=lambda t: t.c.n.is_(None))')
@@ -49,8 +49,8 @@ def project(database: Database, user: str, tmp_path: Path) -> Iterator[Project]:
         yield project
 
 
-def test_the_gate_names_the_grant(database: Database, user: str, project: Project) -> None:
-    """What is printed, typed by the administrator, opens the gate."""
+def test_gate_names_the_missing_grant(database: Database, user: str, project: Project) -> None:
+    """The printed statement, executed by the administrator, opens the gate."""
     refused = project.run("gate")
     assert refused.code == 3, refused
     text = refused.out + refused.err
@@ -64,17 +64,17 @@ def test_the_gate_names_the_grant(database: Database, user: str, project: Projec
 
 
 @pytest.mark.parametrize("pattern", ["exact", "escaped", "everything"])
-def test_a_grant_by_a_role_counts_while_the_role_is_active(
+def test_gate_accepts_a_grant_of_an_active_role(
     database: Database, user: str, project: Project, pattern: str
 ) -> None:
-    """SHOW GRANTS lists what active roles give, whichever way the database is spelled."""
+    """SHOW GRANTS lists the privileges of active roles, in each spelling of the database name."""
     spelled = {
         "exact": f"`{database.name}`.*",
         "escaped": "`" + database.name.replace("_", "\\_") + "`.*",
         "everything": "*.*",
     }[pattern]
-    rights = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, LOCK TABLES"
-    execute(database.engine, f"GRANT {rights} ON {spelled} TO {user}_role")
+    privileges = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, LOCK TABLES"
+    execute(database.engine, f"GRANT {privileges} ON {spelled} TO {user}_role")
     assert project.run("gate").code == 3
     execute(database.engine, _default_role(database, user))
     assert project.run("gate").code == 0
@@ -82,15 +82,15 @@ def test_a_grant_by_a_role_counts_while_the_role_is_active(
 
 
 def _default_role(database: Database, user: str) -> str:
-    """The statement that makes the role active in new sessions."""
+    """Returns the statement that makes the role active in new sessions."""
     word = "FOR" if getattr(database.engine.dialect, "is_mariadb", False) else "TO"
     return f"SET DEFAULT ROLE {user}_role {word} '{user}'@'%'"
 
 
-def test_a_lock_that_is_denied_in_another_database_changes_nothing(
+def test_contract_without_lock_tables_in_another_database_changes_nothing(
     database: Database, user: str, project: Project
 ) -> None:
-    """The gate looks at the database of the URL; contract itself names the missing privilege."""
+    """The gate checks the database of the URL; contract itself names the missing privilege."""
     other = f"{database.name}_other"
     execute(
         database.engine,

@@ -1,4 +1,4 @@
-"""Rows move: which ones, in what order, what is recorded, and what a run answers."""
+"""Runs of data migrations: the rows, their order, the record, and the result."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from online_migrate.migrate.worker.lease import worker_lock_name
 from online_migrate.state import Status
 from online_migrate.waiting import Clock, Stop
 from tests.servers import Database
+from tests.support.port_forward import PortForward
 from tests.support.project import Project, create, end_other_sessions, execute, insert, rows, scalar
-from tests.support.way import Way
 
 pytestmark = pytest.mark.each_product
 
@@ -44,7 +44,10 @@ def project(database: Database, tmp_path: Path) -> Iterator[Project]:
 
 
 def items(engine: sa.Engine, count: int, *, table: str = "items", **values: Any) -> sa.Table:
-    """A table of *count* rows, keys 1 to *count*; *values*: what their columns hold, or a function of it."""
+    """Creates a table of *count* rows with keys 1 to *count*.
+
+    *values*: column values, or functions of the key.
+    """
     made = create(
         engine,
         sa.Table(
@@ -66,7 +69,7 @@ def _row(i: int, values: dict[str, Any]) -> dict[str, Any]:
     return {"id": i} | {name: value(i) if callable(value) else value for name, value in values.items()}
 
 
-class At(NullListener):
+class AfterChunk(NullListener):
     """Calls a function after the *nth* chunk was committed."""
 
     def __init__(self, act: Callable[[], None], nth: int = 1) -> None:
@@ -80,13 +83,11 @@ class At(NullListener):
                 self._act()
 
 
-# --- everything, once ----------------------------------------------------------------------------
+# --- every row once ------------------------------------------------------------------------------
 
 
-def test_rows_behind_and_ahead_of_the_walk_and_undone_ones_are_migrated(
-    database: Database, project: Project
-) -> None:
-    """What becomes pending while it runs, wherever it stands, is not pending at the end."""
+def test_migrate_rows_inserted_or_reset_during_the_walk(database: Database, project: Project) -> None:
+    """Rows that become pending during the run, at any place, are not pending at the end."""
     items(database.engine, 30)
     project.data("fill", FILL)
 
@@ -98,16 +99,16 @@ def test_rows_behind_and_ahead_of_the_walk_and_undone_ones_are_migrated(
             "DELETE FROM items WHERE id IN (2, 20)",
         )
 
-    # One chunk in hand: the worker waits for this application, which would wait for the second chunk.
-    result = project.migrate(batch_size=10, nice=0.01, listener=At(application))["fill"]
+    # One chunk in flight: the worker waits for this callback, which would wait for the second chunk.
+    result = project.migrate(batch_size=10, nice=0.01, listener=AfterChunk(application))["fill"]
     assert result.outcome is Outcome.COMPLETE
     assert rows(database.engine, "SELECT id FROM items WHERE size IS NULL OR size <> gb * 10") == []
     assert project.counts("fill") == (32, 0, 0)
     assert result.done == 35  # two of them twice, one was deleted before its chunk
 
 
-class Appending(NullListener):
-    """An application that appends a row after every chunk, without an end."""
+class AppendingApplication(NullListener):
+    """An application that appends a row after every chunk without end."""
 
     def __init__(self, database: Database, size: str) -> None:
         self._database = database
@@ -124,34 +125,34 @@ class Appending(NullListener):
             )
 
 
-def test_a_walk_ends_although_rows_are_appended_all_the_time(database: Database, project: Project) -> None:
-    """Rows of the new version are not pending, so that nothing is left to do however many there come."""
+def test_walk_ends_while_rows_are_appended(database: Database, project: Project) -> None:
+    """Rows of the new version are not pending, so nothing remains to be done however many are appended."""
     items(database.engine, 25)
     project.data("fill", FILL)
-    application = Appending(database, "10")
+    application = AppendingApplication(database, "10")
     result = project.migrate(batch_size=10, listener=application)["fill"]
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 25)
     assert 0 < application.appended < 20
 
 
 @pytest.mark.parametrize("pending", ["", ", pending=lambda t: t.c.size.is_(None)"], ids=["none", "pending"])
-def test_rows_that_become_pending_as_fast_as_they_are_moved_end_the_run(
+def test_migrate_reports_not_converging_when_rows_become_pending_as_fast(
     pending: str, database: Database, project: Project
 ) -> None:
-    """An old version that writes all the time is not run after forever: exit 1 says that it still does."""
+    """A run does not follow an old version that writes all the time forever: it ends with exit code 1."""
     items(database.engine, 25)
     project.data("fill", f"fill = Backfill(table='items', values=lambda t: {{'size': t.c.gb * 10}}{pending})")
-    application = Appending(database, "NULL")
+    application = AppendingApplication(database, "NULL")
     result = project.migrate(batch_size=10, listener=application)["fill"]
     assert (result.outcome, exit_code([result])) == (Outcome.NOT_CONVERGING, 1)
     assert result.done >= 25
     assert project.migrate()["fill"].outcome is Outcome.COMPLETE
 
 
-def test_rows_that_become_pending_after_completion_are_migrated_by_the_next_run(
+def test_migrate_rows_pending_after_completion_are_migrated_by_the_next_run(
     database: Database, project: Project
 ) -> None:
-    """Complete is not for ever: the next run counts again, and migrates only what is pending."""
+    """The status "complete" is not final: the next run counts again and migrates only pending rows."""
     items(database.engine, 10)
     project.data("fill", FILL)
     project.migrate()
@@ -162,8 +163,8 @@ def test_rows_that_become_pending_after_completion_are_migrated_by_the_next_run(
     assert project.status("fill").status == "complete"
 
 
-def test_a_pending_expression_that_is_null_means_pending(database: Database, project: Project) -> None:
-    """``size <> gb * 10`` is NULL while size is NULL: such rows are counted, and migrated."""
+def test_pending_expression_that_is_null_counts_as_pending(database: Database, project: Project) -> None:
+    """``size <> gb * 10`` is NULL while size is NULL: such rows are counted and migrated."""
     items(database.engine, 5, size=lambda i: None if i < 4 else 40)
     project.data(
         "fill",
@@ -181,10 +182,11 @@ def test_a_pending_expression_that_is_null_means_pending(database: Database, pro
 
 
 @pytest.mark.parametrize("kind", ["backfill", "row", "batch"])
-def test_sixty_bad_rows_before_forty_good_ones_hide_nothing(
-    kind: str, database: Database, project: Project
-) -> None:
-    """Cinder's runner migrates none and answers 0; here 40 are done, 60 are failed, and the answer is 2."""
+def test_failed_rows_do_not_hide_the_rows_after_them(kind: str, database: Database, project: Project) -> None:
+    """Cinder's runner migrates none and exits with 0.
+
+    Here 40 are done, 60 are failed, and the exit code is 2.
+    """
     items(database.engine, 100, gb=lambda i: None if i <= 60 else i)
     project.data("fill", BAD_ROWS[kind])
     result = project.migrate(batch_size=50)["fill"]
@@ -214,10 +216,11 @@ def fill(connection, chunk):
 }
 
 
-def test_a_failed_row_is_tried_once_in_each_run_and_completes_when_mended(
-    database: Database, project: Project
-) -> None:
-    """Failed rows are neither looped on nor forgotten; when they are mended, the next run completes."""
+def test_failed_row_is_retried_once_per_run_until_corrected(database: Database, project: Project) -> None:
+    """Failed rows are neither retried in a loop nor dropped.
+
+    When they are corrected, the next run completes.
+    """
     items(database.engine, 12, gb=lambda i: None if i in (2, 5) else i)
     project.data(
         "fill",
@@ -241,10 +244,8 @@ def test_a_failed_row_is_tried_once_in_each_run_and_completes_when_mended(
     assert rows(database.engine, "SELECT * FROM online_migrate_failure") == []
 
 
-def test_a_row_that_the_application_mended_itself_is_not_failed_any_more(
-    database: Database, project: Project
-) -> None:
-    """Counts come from the data: a failed row that was mended outside is done at once."""
+def test_failed_row_corrected_by_the_application_is_done(database: Database, project: Project) -> None:
+    """Counts come from the data: a failed row that was corrected outside of a run is done at once."""
     items(database.engine, 4, gb=lambda i: None if i == 2 else i)
     project.data("fill", FILL)
     assert project.migrate()["fill"].outcome is Outcome.FAILED
@@ -253,10 +254,8 @@ def test_a_row_that_the_application_mended_itself_is_not_failed_any_more(
     assert project.migrate()["fill"].outcome is Outcome.COMPLETE
 
 
-def test_a_failed_row_whose_key_changes_its_spelling_is_another_row(
-    database: Database, project: Project
-) -> None:
-    """Where 'K' = 'k' to the server, a key that is respelled must not break the count."""
+def test_failed_row_whose_key_changes_its_case_is_another_row(database: Database, project: Project) -> None:
+    """Where 'K' = 'k' for the server, a key whose case changes does not break the count."""
     table = create(
         database.engine,
         sa.Table(
@@ -280,11 +279,11 @@ def test_a_failed_row_whose_key_changes_its_spelling_is_another_row(
 
 
 @pytest.mark.parametrize("kind", ["backfill", "row", "batch"])
-@pytest.mark.parametrize("counts", [True, False], ids=["with pending", "without pending"])
-def test_a_row_that_does_not_verify_is_failed(
+@pytest.mark.parametrize("counts", [True, False], ids=["with_pending", "without_pending"])
+def test_verify_marks_rows_that_do_not_hold_as_failed(
     kind: str, counts: bool, database: Database, project: Project
 ) -> None:
-    """``verify`` must hold of every row that counts as migrated; otherwise the migration is not complete."""
+    """``verify`` must hold for each row that counts as migrated; otherwise the migration is not complete."""
     items(database.engine, 10)
     options = "verify=lambda t: t.c.size < 75" + (", pending=lambda t: t.c.size.is_(None)" if counts else "")
     project.data("fill", VERIFIED[kind].format(options=options))
@@ -317,10 +316,10 @@ def fill(connection, chunk):
 }
 
 
-def test_rows_that_the_application_migrated_wrongly_do_not_change_what_was_done(
+def test_verify_failures_of_rows_not_migrated_by_the_run_cost_no_budget(
     database: Database, project: Project
 ) -> None:
-    """Rows that fail ``verify`` without having been worked on are failed, and cost no budget."""
+    """Rows that fail ``verify`` without having been migrated by the run are failed and cost no budget."""
     items(database.engine, 20, size=lambda i: 999 if i % 2 else None)
     project.data("fill", VERIFIED["backfill"].format(options=PENDING_AND_VERIFY))
     result = project.migrate(max_count=4, batch_size=4)["fill"]
@@ -334,8 +333,8 @@ def test_rows_that_the_application_migrated_wrongly_do_not_change_what_was_done(
 PENDING_AND_VERIFY = "pending=lambda t: t.c.size.is_(None), verify=lambda t: t.c.size == t.c.gb * 10"
 
 
-def test_many_rows_of_a_composite_key_can_fail_in_one_chunk(database: Database, project: Project) -> None:
-    """A thousand failed rows of a composite key are no more to a server than ten."""
+def test_failed_rows_of_a_composite_key_in_one_large_chunk(database: Database, project: Project) -> None:
+    """The statements work with more than a thousand failed rows of a composite key in one chunk."""
     table = create(
         database.engine,
         sa.Table(
@@ -358,7 +357,7 @@ def test_many_rows_of_a_composite_key_can_fail_in_one_chunk(database: Database, 
 
 # --- errors --------------------------------------------------------------------------------------
 
-SPARES_OTHERS: dict[str, tuple[str, str, range | tuple[int, ...]]] = {
+ROW_ERRORS: dict[str, tuple[str, str, range | tuple[int, ...]]] = {
     "an exception for a row": (
         """
 @row_migration(table="items", pending=lambda t: t.c.size.is_(None))
@@ -438,9 +437,9 @@ bad = Backfill(table="items", values=lambda t: {"size": 1, "hits": sa.case((t.c.
         range(6, 11),
     ),
 }
-"""An error of some rows: source, words of the error, the rows that fail."""
+"""Errors of single rows: source, text of the error, the rows that fail."""
 
-AT_ONCE: dict[str, tuple[str, str]] = {
+CHUNK_ERRORS: dict[str, tuple[str, str]] = {
     "not a dict": (
         """
 @row_migration(table="items", pending=lambda t: t.c.size.is_(None))
@@ -498,10 +497,10 @@ def bad(connection, chunk):
         "sice",
     ),
 }
-"""An error that no row is to blame for: source, words of the error."""
+"""Errors that are not caused by a single row: source, text of the error."""
 
 
-def _with_codes(database: Database) -> None:
+def _create_tables_with_code(database: Database) -> None:
     items(database.engine, 10)
     items(database.engine, 5, table="others")
     execute(
@@ -511,13 +510,16 @@ def _with_codes(database: Database) -> None:
     )
 
 
-@pytest.mark.parametrize("case", SPARES_OTHERS)
-def test_an_error_of_a_row_is_recorded_with_it_and_spares_the_others(
+@pytest.mark.parametrize("case", ROW_ERRORS)
+def test_error_of_a_row_is_recorded_and_the_other_rows_are_migrated(
     case: str, database: Database, project: Project
 ) -> None:
-    """The row is left as it was; its neighbours in the chunk are migrated; others go on; exit 2."""
-    _with_codes(database)
-    source, words, bad_ids = SPARES_OTHERS[case]
+    """The failed row is unchanged.
+
+    The other rows of the chunk and the other migrations are completed; exit code 2.
+    """
+    _create_tables_with_code(database)
+    source, words, bad_ids = ROW_ERRORS[case]
     project.data("a_bad", source)
     project.data("b_other", OTHER)
     results = project.migrate(batch_size=5)
@@ -542,13 +544,16 @@ def test_an_error_of_a_row_is_recorded_with_it_and_spares_the_others(
     assert project.counts("bad") == (10, 0, 0)
 
 
-@pytest.mark.parametrize("case", AT_ONCE)
-def test_an_error_that_no_row_is_to_blame_for_ends_its_migration_at_once(
+@pytest.mark.parametrize("case", CHUNK_ERRORS)
+def test_error_not_caused_by_a_row_stops_its_migration(
     case: str, database: Database, project: Project
 ) -> None:
-    """The chunk is undone as a whole; no row is said to have failed; others go on; exit 2."""
-    _with_codes(database)
-    source, words = AT_ONCE[case]
+    """The whole chunk is rolled back and no row is recorded as failed.
+
+    Other migrations continue; exit code 2.
+    """
+    _create_tables_with_code(database)
+    source, words = CHUNK_ERRORS[case]
     project.data("a_bad", source)
     project.data("b_other", OTHER)
     results = project.migrate(batch_size=5)
@@ -576,10 +581,10 @@ def test_an_error_that_no_row_is_to_blame_for_ends_its_migration_at_once(
     ("value", "outcome"), [(2**31, Outcome.FAILED), (2**31 - 1, Outcome.COMPLETE)], ids=["over", "largest"]
 )
 @pytest.mark.needs("typed_columns")
-def test_a_value_out_of_range_is_an_error_and_never_cut(
+def test_value_out_of_range_is_an_error_and_not_truncated(
     value: int, outcome: Outcome, database: Database, project: Project
 ) -> None:
-    """Also MySQL and MariaDB say so, instead of storing another number with a warning."""
+    """MySQL and MariaDB raise an error too, instead of storing another number with a warning."""
     items(database.engine, 3)
     project.data(
         "fill",
@@ -593,7 +598,9 @@ def test_a_value_out_of_range_is_an_error_and_never_cut(
     assert rows(database.engine, "SELECT DISTINCT size FROM items") == [(expected,)]
 
 
-def test_a_batch_that_ends_its_transaction_is_stopped(database: Database, project: Project) -> None:
+def test_batch_migration_that_commits_its_transaction_is_stopped(
+    database: Database, project: Project
+) -> None:
     """Without the chunk's transaction its checkpoint would not commit with it."""
     items(database.engine, 4)
     project.data(
@@ -618,49 +625,50 @@ def test_a_batch_that_ends_its_transaction_is_stopped(database: Database, projec
 def test_max_count_is_exact_and_shared_by_all_migrations(
     kind: str, database: Database, project: Project
 ) -> None:
-    """Never more rows than asked, whatever the batch size; the next run goes on; the last one answers 0."""
+    """Never more rows than the limit for any batch size.
+
+    The next run continues; the last one exits with 0.
+    """
     items(database.engine, 25)
     items(database.engine, 10, table="others")
     project.data("a_fill", BAD_ROWS[kind])
     project.data("b_other", OTHER)
-    seen = []
+    recorder = []
     for _ in range(4):
         results = project.migrate(max_count=12, batch_size=5)
         migrated = sum(
             scalar(database.engine, f"SELECT count(*) FROM {table} WHERE size IS NOT NULL")
             for table in ("items", "others")
         )
-        seen.append((results["fill"].done, results["other"].done, migrated, exit_code(results.values())))
-    assert seen == [(12, 0, 12, 1), (12, 0, 24, 1), (1, 10, 35, 0), (0, 0, 35, 0)]
+        recorder.append((results["fill"].done, results["other"].done, migrated, exit_code(results.values())))
+    assert recorder == [(12, 0, 12, 1), (12, 0, 24, 1), (1, 10, 35, 0), (0, 0, 35, 0)]
 
 
-def test_a_limit_that_is_just_enough_completes(database: Database, project: Project) -> None:
-    """Exit 0 means that nothing is pending, also when the limit was reached by the last row."""
+def test_max_count_equal_to_the_pending_rows_completes(database: Database, project: Project) -> None:
+    """Exit code 0 means that nothing is pending, also when the last row reached the limit."""
     items(database.engine, 10)
     project.data("fill", FILL)
     result = project.migrate(max_count=10)["fill"]
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 10)
 
 
-def test_rows_that_need_nothing_cost_no_budget(database: Database, project: Project) -> None:
-    """A limit counts rows that were migrated, not rows that were looked at."""
+def test_max_count_does_not_count_rows_that_need_no_change(database: Database, project: Project) -> None:
+    """The limit counts rows that were migrated, not rows that were read."""
     items(database.engine, 40, size=lambda i: 1 if i <= 35 else None)
     project.data("fill", FILL)
     assert project.migrate(max_count=3, batch_size=5)["fill"].done == 3
 
 
 @pytest.mark.needs("many_writers")
-def test_a_row_that_is_inserted_inside_a_chunk_does_not_exceed_the_limit(
-    database: Database, project: Project
-) -> None:
-    """The bounds are found, a row is inserted between them, the chunk is migrated: not one row too many."""
+def test_max_count_holds_when_a_row_is_inserted_inside_a_chunk(database: Database, project: Project) -> None:
+    """A row is inserted after the bounds of the chunk are known: the chunk migrates not one row too many."""
     items(database.engine, 0)
     execute(database.engine, "INSERT INTO items (id, gb) VALUES (10, 1), (20, 2), (30, 3), (40, 4)")
     project.data("fill", FILL)
     site = project.site()
     numbers = iter((15, 16, 17, 18))
 
-    def between(
+    def insert_row(
         connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
     ) -> None:
         if statement.startswith("UPDATE items"):
@@ -668,7 +676,7 @@ def test_a_row_that_is_inserted_inside_a_chunk_does_not_exceed_the_limit(
             if number is not None:
                 execute(database.engine, f"INSERT INTO items (id, gb) VALUES ({number}, 1)")
 
-    event.listen(site.engine, "before_cursor_execute", between)
+    event.listen(site.engine, "before_cursor_execute", insert_row)
     [result] = command.migrate(site, limits=command.MigrateOptions(max_count=3, batch_size=10))
     assert result.done == 3
     assert scalar(database.engine, "SELECT count(*) FROM items WHERE size IS NOT NULL") == 3
@@ -677,7 +685,7 @@ def test_a_row_that_is_inserted_inside_a_chunk_does_not_exceed_the_limit(
 # --- names, order, phases ------------------------------------------------------------------------
 
 
-def _three(project: Project, *, first: str = "values={'size': 1}") -> None:
+def _three_dependent_migrations(project: Project, *, first: str = "values={'size': 1}") -> None:
     project.data("c_first", f'first = Backfill(table="items", {first}, pending=lambda t: t.c.size.is_(None))')
     project.data(
         "b_second",
@@ -691,19 +699,19 @@ def _three(project: Project, *, first: str = "values={'size': 1}") -> None:
     )
 
 
-def test_after_is_the_order(database: Database, project: Project) -> None:
-    """A migration runs after those it waits for, whatever their modules are called."""
+def test_after_determines_the_order(database: Database, project: Project) -> None:
+    """A migration runs after its dependencies, whatever the names of the modules are."""
     items(database.engine, 3, gb=None)
-    _three(project)
+    _three_dependent_migrations(project)
     results = project.migrate()
     assert list(results) == ["first", "second", "third"]
     assert rows(database.engine, "SELECT DISTINCT size, gb, note FROM items") == [(1, 2, "2")]
 
 
-def test_nothing_that_waits_for_a_failed_migration_is_run(database: Database, project: Project) -> None:
-    """Its dependents wait, and theirs; they are not touched, and say for whom they wait."""
+def test_dependents_of_a_failed_migration_are_not_run(database: Database, project: Project) -> None:
+    """Its direct and indirect dependents wait, are not started, and name the migration that they wait for."""
     items(database.engine, 3, gb=None)
-    _three(project, first="values={'note': 'x'}")
+    _three_dependent_migrations(project, first="values={'note': 'x'}")
     results = project.migrate()
     outcomes = [result.outcome for result in results.values()]
     assert outcomes == [Outcome.FAILED, Outcome.WAITING, Outcome.WAITING]
@@ -713,29 +721,29 @@ def test_nothing_that_waits_for_a_failed_migration_is_run(database: Database, pr
     assert project.status("second").status == "not started"
 
 
-def test_a_dependency_that_is_complete_need_not_be_named(database: Database, project: Project) -> None:
-    """``migrate second`` runs when first is complete, and waits when it is not: exit 1."""
+def test_complete_dependency_need_not_be_named(database: Database, project: Project) -> None:
+    """``migrate second`` runs when first is complete, and waits with exit code 1 when it is not."""
     items(database.engine, 3, gb=None)
-    _three(project)
+    _three_dependent_migrations(project)
     assert exit_code(project.migrate("second").values()) == 1
     project.migrate("first")
     assert project.migrate("second")["second"].outcome is Outcome.COMPLETE
 
 
-def test_a_dependent_waits_while_its_dependency_is_at_its_limit(database: Database, project: Project) -> None:
-    """A limit that stops the first keeps the second from running."""
+def test_dependent_waits_while_its_dependency_is_at_its_limit(database: Database, project: Project) -> None:
+    """A limit that stops the first migration keeps the second from running."""
     items(database.engine, 5, gb=None)
-    _three(project)
+    _three_dependent_migrations(project)
     outcomes = [result.outcome for result in project.migrate(max_count=3).values()]
     assert outcomes == [Outcome.REMAINING, Outcome.WAITING, Outcome.WAITING]
 
 
-def test_a_dependent_waits_for_rows_that_came_after_its_dependency_was_complete(
+def test_dependent_waits_for_rows_pending_after_completion_of_its_dependency(
     database: Database, project: Project
 ) -> None:
-    """That it was complete once says nothing of the rows that an old version has written since."""
+    """An earlier completion does not cover the rows that an old version has written since."""
     items(database.engine, 5, gb=None)
-    _three(project)
+    _three_dependent_migrations(project)
     assert exit_code(project.migrate().values()) == 0
     execute(database.engine, "UPDATE items SET size = NULL, gb = NULL")
     outcomes = [result.outcome for result in project.migrate(max_count=3).values()]
@@ -743,8 +751,8 @@ def test_a_dependent_waits_for_rows_that_came_after_its_dependency_was_complete(
     assert rows(database.engine, "SELECT DISTINCT gb FROM items") == [(None,)]
 
 
-def test_a_missing_expand_is_refused_before_anything_is_done(database: Database, project: Project) -> None:
-    """Exit 3, the revision and the command are named, and not even another migration was begun."""
+def test_missing_expand_is_refused_before_any_change(database: Database, project: Project) -> None:
+    """Exit code 3; the revision and the command are named, and no other migration was started."""
     items(database.engine, 3)
     revision = project.expand('op.add_column("items", sa.Column("more", sa.Integer))')
     project.data("a_fill", FILL)
@@ -766,8 +774,8 @@ def test_a_missing_expand_is_refused_before_anything_is_done(database: Database,
     assert project.migrate("late")["late"].done == 3
 
 
-def test_a_contracted_migration_has_nothing_left_to_do(database: Database, project: Project) -> None:
-    """Once its column is gone nobody reads it any more: exit 0."""
+def test_contracted_migration_has_nothing_left_to_do(database: Database, project: Project) -> None:
+    """After its column is dropped no code reads the column any more: exit code 0."""
     items(database.engine, 3)
     project.expand('op.add_column("items", sa.Column("more", sa.Integer))')
     project.contract('op.drop_column("items", "size")', requires=("fill",))
@@ -781,27 +789,25 @@ def test_a_contracted_migration_has_nothing_left_to_do(database: Database, proje
     assert project.status("fill").status == "contracted"
 
 
-def test_no_data_migrations_is_nothing_to_do(project: Project) -> None:
-    """Exit 0."""
+def test_migrate_without_data_migrations_succeeds(project: Project) -> None:
+    """Exit code 0."""
     assert exit_code(project.migrate().values()) == 0
 
 
 # --- the record ----------------------------------------------------------------------------------
 
 
-def test_every_change_of_status_is_an_arrow_of_the_state_machine(
-    database: Database, project: Project
-) -> None:
-    """What is written into the record, in a life with every kind of end, is in TRANSITIONS."""
+def test_status_changes_are_in_the_transition_table(database: Database, project: Project) -> None:
+    """Every status change that is written to the record, for each way a run can end, is in TRANSITIONS."""
     items(database.engine, 10, gb=lambda i: None if i == 4 else i)
     project.data("fill", FILL)
-    seen: set[tuple[Status | None, Status]] = set()
+    recorder: set[tuple[Status | None, Status]] = set()
     last: list[Status | None] = [None]
 
     def spy(original: Callable[..., None], status_of: Callable[..., Status]) -> Callable[..., None]:
         def write(*arguments: Any, **keywords: Any) -> None:
             new = status_of(*arguments)
-            seen.add((last[0], new))
+            recorder.add((last[0], new))
             last[0] = new
             original(*arguments, **keywords)
 
@@ -823,13 +829,13 @@ def test_every_change_of_status_is_an_arrow_of_the_state_machine(
         execute(database.engine, "UPDATE items SET gb = 1 WHERE id = 4")
         project.migrate()
         project.migrate()
-    assert seen <= set(TRANSITIONS)
-    assert {new for _old, new in seen} == set(Status)
+    assert recorder <= set(TRANSITIONS)
+    assert {new for _old, new in recorder} == set(Status)
 
 
 @pytest.mark.needs("many_writers")
-def test_two_first_runs_at_the_same_moment_both_find_a_record(database: Database, project: Project) -> None:
-    """Both look, both find none, both insert: the second goes on with what the first one wrote."""
+def test_first_runs_at_the_same_moment_share_one_record(database: Database, project: Project) -> None:
+    """Both read, both find no record, both insert: the second one continues with the record of the first."""
     items(database.engine, 3)
     project.data("fill", FILL)
     project.migrate("fill")
@@ -837,22 +843,22 @@ def test_two_first_runs_at_the_same_moment_both_find_a_record(database: Database
     site = project.site()
     once = iter([True])
 
-    def first(
+    def insert_record(
         connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
     ) -> None:
         if statement.startswith("INSERT INTO online_migrate_data_migration") and next(once, False):
             execute(
                 database.engine,
                 "INSERT INTO online_migrate_data_migration (name, status, done, walked) "
-                f"VALUES ('fill', 'running', 0, {_FALSE[database.server.product]})",
+                f"VALUES ('fill', 'running', 0, {_SQL_FALSE[database.server.product]})",
             )
 
-    event.listen(site.engine, "before_cursor_execute", first)
+    event.listen(site.engine, "before_cursor_execute", insert_record)
     [result] = command.migrate(site)
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 3)
 
 
-_FALSE = {"postgresql": "false", "mysql": "0", "mariadb": "0"}
+_SQL_FALSE = {"postgresql": "false", "mysql": "0", "mariadb": "0"}
 
 
 COUNT_UP = """
@@ -866,7 +872,7 @@ def fill(row):
 @pytest.mark.parametrize(
     "source", [FILL, COUNT_UP], ids=["an UPDATE in the server", "values from a function"]
 )
-def test_a_deadlock_is_no_failure(source: str, database: Database, project: Project) -> None:
+def test_deadlock_is_retried_and_is_no_failure(source: str, database: Database, project: Project) -> None:
     """The application and the chunk wait for each other, and the server ends the chunk: it is repeated."""
     items(database.engine, 10)
     execute(database.engine, "CREATE TABLE weight (id INTEGER PRIMARY KEY)")
@@ -874,30 +880,30 @@ def test_a_deadlock_is_no_failure(source: str, database: Database, project: Proj
     site = project.site()
     errors: list[str] = []
     holder = database.engine.connect()
-    # Who changed more is spared by InnoDB.
+    # InnoDB ends the transaction that changed fewer rows.
     holder.execute(sa.text("INSERT INTO weight (id) VALUES (:id)"), [{"id": i} for i in range(500)])
     holder.execute(sa.text("UPDATE items SET gb = gb WHERE id = 9"))
 
-    def close_the_circle() -> None:
+    def close_the_cycle() -> None:
         free = "SELECT id FROM items WHERE id = 1 FOR UPDATE SKIP LOCKED"
         deadline = time.monotonic() + 20
-        # Until the chunk has the row: how long that takes, a busy machine says.
+        # Waits until the chunk has locked the row; the time that takes depends on the load of the machine.
         while rows(database.engine, free) and time.monotonic() < deadline:
             time.sleep(0.05)
         holder.execute(sa.text("UPDATE items SET gb = gb WHERE id = 1"))
         holder.commit()
 
-    circle = threading.Thread(target=close_the_circle)
+    cycle = threading.Thread(target=close_the_cycle)
 
-    def begins(c: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
+    def on_write(c: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
         writes = "UPDATE items" in statement or statement.startswith("UPDATE (SELECT")
-        if writes and not circle.ident:
-            circle.start()
+        if writes and not cycle.ident:
+            cycle.start()
 
-    event.listen(site.engine, "before_cursor_execute", begins)
+    event.listen(site.engine, "before_cursor_execute", on_write)
     event.listen(site.engine, "handle_error", lambda context: errors.append(str(context.original_exception)))
     [result] = command.migrate(site)
-    circle.join()
+    cycle.join()
     holder.close()
     assert any("deadlock" in error.lower() for error in errors), errors
     assert (result.outcome, result.done, result.failed) == (Outcome.COMPLETE, 10, 0)
@@ -905,8 +911,8 @@ def test_a_deadlock_is_no_failure(source: str, database: Database, project: Proj
     assert rows(database.engine, "SELECT DISTINCT hits FROM items") == [(hits,)]
 
 
-class Seen(NullListener):
-    """Keeps what was shown."""
+class RecordingListener(NullListener):
+    """Records the snapshots."""
 
     def __init__(self) -> None:
         self.snapshots: list[Snapshot] = []
@@ -916,50 +922,55 @@ class Seen(NullListener):
 
 
 @pytest.mark.needs("many_writers")
-def test_rows_that_take_long_to_count_are_counted_beside_the_work(
+def test_count_of_rows_runs_in_the_background_if_slow(
     database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first chunk does not wait for a number; when it is there, it fits what was moved meanwhile."""
+    """The first chunk does not wait for the count; the count includes the rows migrated in the meantime."""
 
-    def not_yet(place: RunContext, job: BoundMigration, _connection: sa.Connection) -> tuple[RateMeter, bool]:
-        return RateMeter(job.name, total=None, done=0, clock=place.clock), False
+    def without_total(
+        context: RunContext, job: BoundMigration, _connection: sa.Connection
+    ) -> tuple[RateMeter, bool]:
+        return RateMeter(job.name, total=None, done=0, clock=context.clock), False
 
-    monkeypatch.setattr("online_migrate.migrate.run.runner._new_meter", not_yet)
+    monkeypatch.setattr("online_migrate.migrate.run.runner._new_meter", without_total)
     items(database.engine, 60)
     execute(database.engine, "UPDATE items SET size = 1 WHERE id <= 20")
     slow = "import time\n" + COUNT_UP.replace("    return", "    time.sleep(0.03)\n    return")
     project.data("fill", slow)
-    seen = Seen()
-    [result] = command.migrate(project.site(listener=seen), limits=command.MigrateOptions(batch_size=1))
+    recorder = RecordingListener()
+    [result] = command.migrate(project.site(listener=recorder), limits=command.MigrateOptions(batch_size=1))
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 40)
-    assert {snapshot.total for snapshot in seen.snapshots} <= {None, 60}
-    assert (seen.snapshots[-1].total, seen.snapshots[-1].done) == (60, 60)
+    assert {snapshot.total for snapshot in recorder.snapshots} <= {None, 60}
+    assert (recorder.snapshots[-1].total, recorder.snapshots[-1].done) == (60, 60)
 
 
 @pytest.mark.needs("many_writers")
-def test_a_run_that_is_begun_after_the_end_of_ours_does_not_change_it(
+def test_run_that_starts_during_the_end_of_another_does_not_change_its_outcome(
     database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """We counted that nothing is pending; somebody who starts before we have left is none of ours."""
+    """The run counted that nothing is pending.
+
+    A worker that registers before the run has ended is not its own.
+    """
     items(database.engine, 10)
     project.data("fill", FILL)
-    leave = Finalizer.finalize
+    finalize = Finalizer.finalize
 
-    def late(ending: Finalizer) -> Outcome:
+    def register_late(finalizer: Finalizer) -> Outcome:
         with database.engine.connect() as other:
             assert dialect_of(other).try_named_lock(other, worker_lock_name("other"))
             state.start_record(other, "fill")
             state.register(other, "other", "fill", dialect_of(other).epoch())
             other.commit()
-            return leave(ending)
+            return finalize(finalizer)
 
-    monkeypatch.setattr(Finalizer, "finalize", late)
+    monkeypatch.setattr(Finalizer, "finalize", register_late)
     [result] = command.migrate(project.site())
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 10)
 
 
-class Cut(NullListener):
-    """Ends all sessions each time that some rows were moved."""
+class EndSessions(NullListener):
+    """Ends all sessions each time that a number of rows were migrated."""
 
     def __init__(self, database: Database, every: int) -> None:
         self.times = 0
@@ -973,25 +984,25 @@ class Cut(NullListener):
 
 
 @pytest.mark.needs("kill_session")
-def test_connections_may_be_lost_again_and_again_as_long_as_rows_move(
+def test_reconnects_are_unlimited_as_long_as_rows_are_migrated(
     database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is counted is how often in a row; a run of days does not end at its twelfth hiccup."""
+    """The limit counts consecutive losses only; a run of days does not end at its twelfth lost connection."""
     monkeypatch.setattr("online_migrate.migrate.run.runner._MAX_RECONNECTS", 3)
     items(database.engine, 80)
     project.data("fill", FILL)
-    cut = Cut(database, every=10)
+    cut = EndSessions(database, every=10)
     [result] = command.migrate(project.site(listener=cut), limits=command.MigrateOptions(batch_size=5))
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 80)
     assert cut.times == 8
 
 
-# --- other people's locks ------------------------------------------------------------------------
+# --- locks of other sessions ---------------------------------------------------------------------
 
 
 @pytest.mark.needs("row_locks")
-def test_a_row_that_somebody_else_holds_is_waited_for(database: Database, project: Project) -> None:
-    """An application's transaction holds a row for a while: the chunk comes after it, and loses nothing."""
+def test_row_locked_by_another_session_is_waited_for(database: Database, project: Project) -> None:
+    """A transaction of the application locks a row: the chunk runs after it and loses no change."""
     items(database.engine, 10)
     project.data("fill", FILL)
     holder = database.engine.connect()
@@ -1006,12 +1017,12 @@ def test_a_row_that_somebody_else_holds_is_waited_for(database: Database, projec
     assert rows(database.engine, "SELECT size FROM items WHERE id = 7") == [(770,)]
 
 
-def test_a_lock_that_is_not_had_in_time_is_tried_again(database: Database, project: Project) -> None:
-    """When the server gives up waiting for a lock, the chunk is repeated, in a transaction of its own."""
+def test_lock_timeout_of_a_chunk_is_retried(database: Database, project: Project) -> None:
+    """When the server ends the wait for a lock, the chunk is repeated in a new transaction."""
     items(database.engine, 10)
     project.data("fill", FILL)
     site = project.site()
-    event.listen(site.engine, "begin", _impatience(database.server.product))
+    event.listen(site.engine, "begin", _short_lock_timeout(database.server.product))
     project_before = project.migrate("fill", max_count=1)["fill"]
     assert project_before.done == 1
     holder = database.engine.connect()
@@ -1026,7 +1037,7 @@ def test_a_lock_that_is_not_had_in_time_is_tried_again(database: Database, proje
     assert rows(database.engine, "SELECT size FROM items WHERE id = 7") == [(770,)]
 
 
-def _impatience(product: str) -> Callable[[Any], None]:
+def _short_lock_timeout(product: str) -> Callable[[Any], None]:
     statement = {
         "sqlite": "PRAGMA busy_timeout = 300",
         "postgresql": "SET LOCAL lock_timeout = '300ms'",
@@ -1044,8 +1055,8 @@ def _impatience(product: str) -> Callable[[Any], None]:
 
 
 @pytest.mark.needs("kill_session")
-def test_a_session_that_is_ended_from_outside_is_replaced(database: Database, project: Project) -> None:
-    """All our sessions are ended in the middle: the worker connects again and completes, each row once."""
+def test_session_ended_from_outside_is_replaced(database: Database, project: Project) -> None:
+    """All sessions of the run are ended in the middle: the worker reconnects and migrates each row once."""
     items(database.engine, 20)
     project.data(
         "fill",
@@ -1085,23 +1096,23 @@ _END_SESSIONS = {
 }
 
 
-class Hurried(Clock):
-    """Every wait is a short one."""
+class ShortWaitClock(Clock):
+    """A clock that shortens every wait to 0.01 s."""
 
     def wait(self, seconds: float, stop: Stop) -> bool:
         return stop.wait(min(seconds, 0.01))
 
 
 @pytest.mark.needs("kill_session")
-def test_a_server_that_stays_away_is_said_and_the_next_run_goes_on(
+def test_unreachable_server_is_reported_and_the_next_run_continues(
     database: Database, project: Project
 ) -> None:
-    """ServerDown, exit 2, after the worker has asked often enough; what was committed is kept."""
+    """ServerDown, exit code 2, after the worker has retried; the committed chunks are kept."""
     items(database.engine, 20)
     project.data("fill", BAD_ROWS["backfill"])
-    with Way(database.url) as way:
-        project.url = way.url
-        site = project.site(clock=Hurried(), listener=At(way.close, nth=2))
+    with PortForward(database.url) as forward:
+        project.url = forward.url
+        site = project.site(clock=ShortWaitClock(), listener=AfterChunk(forward.close, nth=2))
         with pytest.raises(exceptions.ServerDown) as caught:
             command.migrate(site, limits=command.MigrateOptions(batch_size=5))
     assert caught.value.exit_code == 2
@@ -1111,17 +1122,17 @@ def test_a_server_that_stays_away_is_said_and_the_next_run_goes_on(
 
 
 @pytest.mark.needs("kill_session")
-def test_a_server_that_comes_back_is_gone_on_with(database: Database, project: Project) -> None:
-    """As after a restart, or when another node takes its address: the same process completes."""
+def test_server_that_returns_is_used_again(database: Database, project: Project) -> None:
+    """As after a restart, or when another node takes over the address: the same process completes."""
     items(database.engine, 20)
     project.data("fill", BAD_ROWS["row"].replace('{"size"', '{"hits": row.hits + 1, "size"'))
-    with Way(database.url) as way:
-        project.url = way.url
+    with PortForward(database.url) as forward:
+        project.url = forward.url
 
-        def away_for_a_second() -> None:
-            way.close()
-            threading.Timer(1.0, way.open).start()
+        def unreachable_for_a_second() -> None:
+            forward.close()
+            threading.Timer(1.0, forward.open).start()
 
-        result = project.migrate(batch_size=5, listener=At(away_for_a_second, nth=2))["fill"]
+        result = project.migrate(batch_size=5, listener=AfterChunk(unreachable_for_a_second, nth=2))["fill"]
         assert (result.outcome, result.done) == (Outcome.COMPLETE, 20)
     assert rows(database.engine, "SELECT DISTINCT hits FROM items") == [(1,)]

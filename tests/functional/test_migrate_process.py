@@ -1,4 +1,4 @@
-"""The command as a process: it is killed, stopped, started twice, and goes on where it was."""
+"""The command as a process: it is killed, stopped and started twice, and continues from its checkpoint."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _items(engine: sa.Engine, count: int) -> None:
     insert(engine, table, [{"id": i} for i in range(1, count + 1)])
 
 
-def _assert_once(engine: sa.Engine, count: int) -> None:
+def _assert_migrated_once(engine: sa.Engine, count: int) -> None:
     assert rows(engine, "SELECT DISTINCT hits FROM items") == [(1,)]
     assert scalar(engine, "SELECT count(*) FROM items WHERE size = id * 10") == count
 
@@ -105,13 +105,22 @@ def _assert_once(engine: sa.Engine, count: int) -> None:
         ("before the commit", 10),
         ("after the commit", 20),
     ],
+    ids=[
+        "before a range is assigned",
+        "after a range is assigned",
+        "in the function",
+        "before the rows are written",
+        "before the lease is advanced",
+        "before the commit",
+        "after the commit",
+    ],
 )
-def test_a_kill_leaves_a_chunk_and_its_lease_or_neither(
+def test_kill_leaves_a_chunk_and_its_lease_or_neither(
     point: str, done: int | None, database: Database, project: Project
 ) -> None:
-    """kill -9 around the commit of the second chunk: every row is migrated exactly once all the same.
+    """kill -9 around the commit of the second chunk: every row is still migrated exactly once.
 
-    *done*: None where the row is read ahead and the first chunk may, or may not, be committed by then.
+    *done*: None where the row is prefetched, so that the first chunk may or may not be committed by then.
     """
     _items(database.engine, 35)
     project.data("fill", COUNTER.format(at=15))
@@ -123,15 +132,15 @@ def test_a_kill_leaves_a_chunk_and_its_lease_or_neither(
     assert project.status("fill").status == "running"
     result = project.migrate()["fill"]
     assert result.done == 35 - found
-    _assert_once(database.engine, 35)
+    _assert_migrated_once(database.engine, 35)
     assert project.status("fill").status == "complete"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-def test_a_signal_finishes_the_chunk_and_the_next_run_goes_on(
+def test_signal_finishes_the_chunk_and_the_next_run_continues(
     number: signal.Signals, database: Database, project: Project
 ) -> None:
-    """Ctrl-C, or the end of a container: the chunk is finished, exit 1, nothing is done twice."""
+    """Ctrl-C, or the end of a container: the chunk is finished, exit code 1, no row is migrated twice."""
     _items(database.engine, 35)
     project.data("fill", WAITING)
     process = project.start("migrate", fresh=True)
@@ -146,11 +155,11 @@ def test_a_signal_finishes_the_chunk_and_the_next_run_goes_on(
     assert project.counts("fill") == (10, 25, 0)
     assert project.status("fill").status == "stopped"
     assert project.run("migrate").code == 0
-    _assert_once(database.engine, 35)
+    _assert_migrated_once(database.engine, 35)
 
 
-def test_a_second_ctrl_c_leaves_at_once_and_loses_nothing(database: Database, project: Project) -> None:
-    """The chunk in progress is undone: exit 1, no traceback, and the next run does it."""
+def test_second_ctrl_c_ends_at_once_and_loses_nothing(database: Database, project: Project) -> None:
+    """The chunk in progress is rolled back: exit code 1, no traceback, and the next run migrates it."""
     _items(database.engine, 25)
     project.data("fill", WAITING)
     process = project.start("migrate", fresh=True)
@@ -165,11 +174,11 @@ def test_a_second_ctrl_c_leaves_at_once_and_loses_nothing(database: Database, pr
     (project.folder / "go").touch()
     assert project.counts("fill") == (0, 25, 0)
     assert project.migrate()["fill"].done == 25
-    _assert_once(database.engine, 25)
+    _assert_migrated_once(database.engine, 25)
 
 
-def test_two_runners_at_once_do_no_work_twice(database: Database, project: Project) -> None:
-    """Two processes share the work: each row is migrated by one of them, both end with 0."""
+def test_concurrent_runs_migrate_no_row_twice(database: Database, project: Project) -> None:
+    """Two processes share the work: each row is migrated by one of them, and both exit with 0."""
     _items(database.engine, 400)
     project.data(
         "fill",
@@ -193,22 +202,22 @@ def test_two_runners_at_once_do_no_work_twice(database: Database, project: Proje
     assert [r.code for r in ran] == [0, 0], ran
     done = [r.json[0]["done"] for r in ran]
     assert sum(done) == 400
-    _assert_once(database.engine, 400)
+    _assert_migrated_once(database.engine, 400)
     assert project.counts("fill") == (400, 0, 0)
     assert project.status("fill").status == "complete"
 
 
-def test_two_runners_that_start_on_a_fresh_database(database: Database, project: Project) -> None:
-    """Neither finds bookkeeping tables or a record; both make them, and both end well."""
+def test_concurrent_runs_on_a_fresh_database(database: Database, project: Project) -> None:
+    """Three processes find no state tables and no record; each tries to create them, and all exit with 0."""
     _items(database.engine, 60)
     project.data("fill", COUNTER.format(at=-1))
     ran = [process.wait() for process in [project.start("migrate") for _ in range(3)]]
     assert [r.code for r in ran] == [0, 0, 0], ran
-    _assert_once(database.engine, 60)
+    _assert_migrated_once(database.engine, 60)
 
 
-def test_errors_and_names_on_the_command_line(database: Database, project: Project) -> None:
-    """Exit 2, and ``status`` shows row and error; 0 for a name that works; 127 for one that is unknown."""
+def test_migrate_errors_and_names_on_the_command_line(database: Database, project: Project) -> None:
+    """Exit code 2, and ``status`` shows row and error; 0 for a name that works."""
     _items(database.engine, 12)
     project.data(
         "fill",
@@ -233,8 +242,8 @@ def test_errors_and_names_on_the_command_line(database: Database, project: Proje
 
 
 @pytest.mark.needs("statement_binlog")
-def test_a_statement_based_binary_log_is_refused_with_the_way_out(database: Database, tmp_path: Path) -> None:
-    """READ COMMITTED cannot write into it: exit 3, the setting to change is named, nothing is changed."""
+def test_statement_based_binary_log_is_refused_with_the_setting(database: Database, tmp_path: Path) -> None:
+    """READ COMMITTED cannot write to such a log: exit code 3, the setting is named, no row is changed."""
     _items(database.engine, 3)
     url = sa.make_url(database.url).update_query_dict(
         {"init_command": "SET SESSION binlog_format = STATEMENT"}
@@ -253,8 +262,8 @@ def test_a_statement_based_binary_log_is_refused_with_the_way_out(database: Data
         assert project.migrate()["fill"].done == 3
 
 
-def test_a_run_that_was_killed_can_be_seen(database: Database, project: Project) -> None:
-    """``status`` says who ran it last; the failure of the run is not taken for an end."""
+def test_status_of_a_killed_run(database: Database, project: Project) -> None:
+    """``status`` shows the last runner; a killed run is not shown as failed or ended."""
     _items(database.engine, 15)
     project.data("fill", COUNTER.format(at=12))
     project.run("migrate", environment={"DIE": "row"})

@@ -1,4 +1,4 @@
-"""A walk visits every row exactly once, whatever its table is keyed by."""
+"""A walk visits every row exactly once for each kind of key."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.each_product
 
 FAMILY = ("mysql", "mariadb")
 BINARY = sa.LargeBinary(16).with_variant(mysql.BINARY(16), *FAMILY)
-MOMENT = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), *FAMILY)
+TIMESTAMP = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), *FAMILY)
 ZONED = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), *FAMILY)
 SIZE = sa.Enum("small", "medium", "large", name="size")
 START = datetime.datetime(2024, 2, 29, 23, 59, 58, 999_990)
@@ -39,7 +39,7 @@ STRINGS = ["", "%", "%(x)s", ":x", "'", '"', "\\", "a", "b;--", "c\nd", "Ã©", "Ð
 INTEGERS = [-(2**31), -7, -1, 0, 1, 2, 3, 50, 1_000, 1_001, 99_999, 2**31 - 1]
 LARGE = [-(2**63), -(2**53) - 1, 0, 2**53, 2**53 + 1, 2**53 + 2, 2**63 - 1]
 DATES = [datetime.date(2024, 2, 28) + datetime.timedelta(days=i) for i in range(9)]
-MOMENTS = [START + datetime.timedelta(microseconds=3 * i) for i in range(9)]
+TIMESTAMPS = [START + datetime.timedelta(microseconds=3 * i) for i in range(9)]
 
 
 def _primary(*types: Any) -> Columns:
@@ -70,8 +70,8 @@ KEYS: dict[str, tuple[Columns, list[tuple[Any, ...]]]] = {
     "uuid": (_primary(sa.Uuid()), [(key,) for key in _uuids(11)]),
     "uuid as text": (_primary(sa.CHAR(36)), [(str(key),) for key in _uuids(11)]),
     "uuid as bytes": (_primary(BINARY), [(key.bytes,) for key in _uuids(11)]),
-    "timestamp": (_primary(MOMENT), [(moment,) for moment in MOMENTS]),
-    "timestamp with zone": (_primary(ZONED), [(moment,) for moment in _zone(MOMENTS)]),
+    "timestamp": (_primary(TIMESTAMP), [(moment,) for moment in TIMESTAMPS]),
+    "timestamp with zone": (_primary(ZONED), [(moment,) for moment in _zone(TIMESTAMPS)]),
     "date": (_primary(sa.Date), [(date,) for date in DATES]),
     "padded string": (_primary(sa.CHAR(8)), [("a",), ("a b",), ("ab",), ("b",)]),
     "decimal": (
@@ -89,8 +89,8 @@ KEYS: dict[str, tuple[Columns, list[tuple[Any, ...]]]] = {
         [(a, b) for a in ("", "ab", "b") for b in (2, 1, 3)],
     ),
     "integer, string, timestamp": (
-        _primary(sa.Integer, sa.String(20), MOMENT),
-        [(a, b, c) for a in (1, 2) for b in ("x", "y") for c in MOMENTS[:3]],
+        _primary(sa.Integer, sa.String(20), TIMESTAMP),
+        [(a, b, c) for a in (1, 2) for b in ("x", "y") for c in TIMESTAMPS[:3]],
     ),
     "bytes and large integer": (
         _primary(BINARY, sa.BigInteger),
@@ -106,7 +106,7 @@ AT_DEFAULT_PACE = "two integers"
 
 
 class Chunks(NullListener):
-    """Remembers how many rows each chunk migrated."""
+    """Records the number of rows that each chunk migrated."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
@@ -118,7 +118,8 @@ class Chunks(NullListener):
 
     def advanced(self, snapshot: Snapshot) -> None:
         if not snapshot.chunk:
-            # It only says that it waits, or does not wait any more: the canary listens after half a second.
+            # The event only reports the start or end of a wait: the latency probe measures after half a
+            # second.
             return
         self.sizes.append(snapshot.done - self._done)
         self.ranges.append(snapshot.chunk)
@@ -127,7 +128,7 @@ class Chunks(NullListener):
 
 @pytest.fixture
 def project(database: Database, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Project]:
-    """One of the keys is walked at the default pace, on every server: chunks, and the canary between them."""
+    """One key is walked at the default pace on every server, with the latency probe between the chunks."""
     parameters = getattr(request.node, "callspec", None)
     default = parameters is not None and parameters.params.get("key") == AT_DEFAULT_PACE
     with Project.create(tmp_path / "project", database.url, pace=None if default else "full") as written:
@@ -140,10 +141,10 @@ def _table(columns: list[Any], *hits: str) -> sa.Table:
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_every_row_is_visited_once_whatever_the_key_and_the_batch_size(
+def test_walk_visits_every_row_once_for_each_key_and_batch_size(
     key: str, database: Database, project: Project
 ) -> None:
-    """Without ``pending`` only the walk decides who is visited: each row once, in chunks of the size."""
+    """Without ``pending`` only the walk decides which rows are visited: each row once, in full chunks."""
     columns, keys = KEYS[key]
     count = len(keys)
     sizes = {"of_one": 1, "of_four": 4, "of_all": count, "of_more": count + 1}
@@ -176,8 +177,8 @@ def by_row(row):
 
 
 @pytest.mark.parametrize("key", ["integer", "two integers", "unique string and date"])
-def test_an_empty_table_is_complete_at_once(key: str, database: Database, project: Project) -> None:
-    """No row, no chunk: complete, exit 0."""
+def test_walk_of_an_empty_table_is_complete(key: str, database: Database, project: Project) -> None:
+    """No row, no chunk: complete, exit code 0."""
     columns, _ = KEYS[key]
     create(database.engine, _table(columns(), "n"))
     project.data("fill", 'fill = Backfill(table="items", values={"n": 1}, pending=lambda t: t.c.n != 1)')
@@ -187,8 +188,10 @@ def test_an_empty_table_is_complete_at_once(key: str, database: Database, projec
     assert project.counts("fill") == (0, 0, 0)
 
 
-def test_sparse_keys_and_deleted_ranges_cost_no_chunk(database: Database, project: Project) -> None:
-    """Chunks are made of rows, not of key ranges: a gap of a billion keys is no chunk."""
+def test_walk_of_sparse_keys_and_deleted_ranges_has_no_empty_chunks(
+    database: Database, project: Project
+) -> None:
+    """Chunks consist of rows and not of key ranges: a gap of a billion keys is no chunk."""
     table = create(database.engine, _table(_primary(sa.BigInteger)(), "n"))
     spread = [i * 10**9 for i in range(-10, 30)]
     insert(database.engine, table, [{"k0": i} for i in spread])
@@ -199,10 +202,8 @@ def test_sparse_keys_and_deleted_ranges_cost_no_chunk(database: Database, projec
     assert chunks.sizes == [6, 6, 6, 6]
 
 
-def test_a_checkpoint_whose_row_was_deleted_is_a_place_to_go_on_from(
-    database: Database, project: Project
-) -> None:
-    """The checkpoint is a key, not a row: its row, and those around it, may be gone."""
+def test_walk_continues_from_a_checkpoint_whose_row_was_deleted(database: Database, project: Project) -> None:
+    """The checkpoint is a key and not a row: its row and the rows around it may be deleted."""
     table = create(database.engine, _table(_primary(sa.String(20), sa.Integer)(), "n"))
     insert(database.engine, table, [{"k0": a, "k1": b} for a in ("a", "b", "c") for b in range(10)])
     project.data("count", 'count = Backfill(table="items", values=lambda t: {"n": t.c.n + 1})')
@@ -218,10 +219,10 @@ def test_a_checkpoint_whose_row_was_deleted_is_a_place_to_go_on_from(
     ["k INTEGER", "k INTEGER UNIQUE", "k INTEGER NOT NULL, other INTEGER, UNIQUE (k, other)"],
     ids=["no key", "unique, but NULL is allowed", "half of it may be NULL"],
 )
-def test_a_table_without_a_usable_key_is_refused_with_the_way_out(
+def test_walk_refuses_a_table_without_a_usable_key(
     declared: str, database: Database, project: Project
 ) -> None:
-    """Exit 3, what to add is named, no row is changed, and status can still be asked."""
+    """Exit code 3, the missing key is named, no row is changed, and status still works."""
     execute(
         database.engine,
         f"CREATE TABLE items (n INTEGER, {declared})",
@@ -237,8 +238,11 @@ def test_a_table_without_a_usable_key_is_refused_with_the_way_out(
     assert project.counts("fill") == (0, 1, 0)
 
 
-def test_the_gate_counts_a_table_without_a_key(database: Database, project: Project) -> None:
-    """What cannot be walked any more can be counted; the gate says so, and stays closed."""
+def test_gate_counts_a_table_without_a_key(database: Database, project: Project) -> None:
+    """A table that cannot be walked any more can still be counted.
+
+    The gate reports the rows and stays closed.
+    """
     execute(
         database.engine, "CREATE TABLE items (n INTEGER NOT NULL)", "CREATE UNIQUE INDEX walked ON items (n)"
     )
@@ -254,8 +258,8 @@ def test_the_gate_counts_a_table_without_a_key(database: Database, project: Proj
 
 
 @pytest.mark.filterwarnings("ignore:Skipped unsupported reflection:sqlalchemy.exc.SAWarning")
-def test_a_partial_or_expression_index_is_no_key(database: Database, project: Project) -> None:
-    """An index that does not cover every row, or not the column itself, makes nothing unique."""
+def test_walk_does_not_use_a_partial_or_expression_index(database: Database, project: Project) -> None:
+    """An index that does not cover every row, or covers an expression, does not make a column unique."""
     execute(database.engine, "CREATE TABLE items (a INTEGER NOT NULL, b INTEGER NOT NULL, n INTEGER)")
     for index in _USELESS_INDEXES.get(database.server.product, ()):
         execute(database.engine, index)
@@ -291,12 +295,12 @@ def by_row(row):
         'sa.Column("k0", sa.Integer), sa.Column("k1", sa.Integer)',
         'sa.Column("k0", sa.Integer, primary_key=True), sa.Column("k1", sa.Integer)',
     ],
-    ids=["as it is", "without its key", "with half of its key"],
+    ids=["complete key", "no key", "half of the key"],
 )
-def test_a_typed_table_is_walked_by_the_key_that_the_database_has(
+def test_walk_of_a_typed_table_uses_the_key_in_the_database(
     columns: str, database: Database, project: Project
 ) -> None:
-    """What a user forgot in a typed ``sa.Table`` must not make two rows out of one key."""
+    """A typed ``sa.Table`` with an incomplete key must not make two rows share one key."""
     table = create(database.engine, _table(_primary(sa.Integer, sa.Integer)(), "n"))
     insert(database.engine, table, [{"k0": a, "k1": b, "n": -b} for a in range(3) for b in range(4)])
     project.data("typed", TYPED.format(columns=columns))
@@ -305,8 +309,8 @@ def test_a_typed_table_is_walked_by_the_key_that_the_database_has(
     assert sorted(found) == [(a, b, 10 - b) for a in range(3) for b in range(4)]
 
 
-def test_a_typed_table_that_leaves_its_key_out_is_refused(database: Database, project: Project) -> None:
-    """Without the key's columns there is nothing to walk by: a clear error, not a KeyError."""
+def test_walk_refuses_a_typed_table_without_the_key_column(database: Database, project: Project) -> None:
+    """Without the key's columns there is no walk: the error is NoKey and not a KeyError."""
     create(database.engine, _table(_primary(sa.Integer)(), "n"))
     project.data("typed", TYPED.format(columns='sa.Column("x", sa.Integer)'))
     with pytest.raises(exceptions.NoKey) as caught:
@@ -314,7 +318,7 @@ def test_a_typed_table_that_leaves_its_key_out_is_refused(database: Database, pr
     assert "'k0'" in caught.value.hint
 
 
-def test_columns_called_like_our_parameters_are_the_users(database: Database, project: Project) -> None:
+def test_column_names_equal_to_internal_parameter_names(database: Database, project: Project) -> None:
     """A user's table may have columns named key_0, value_0, one, status, name."""
     names = ["key_0", "value_0", "one", "status", "name", "order", "50%"]
     table = create(
@@ -352,10 +356,13 @@ INEXACT = {
 
 @pytest.mark.parametrize("size", [1, 2])
 @pytest.mark.parametrize("key", INEXACT)
-def test_a_key_that_does_not_come_back_exactly_never_makes_an_endless_walk(
+def test_walk_by_an_inexact_key_is_not_endless(
     key: str, size: int, database: Database, project: Project
 ) -> None:
-    """Rows are visited once, or the walk stops with an error; it neither loops nor claims success."""
+    """Rows are visited once, or the walk stops with an error.
+
+    It neither loops nor reports a false success.
+    """
     type_, keys = INEXACT[key]
     create(database.engine, _table(_primary(type_)(), "n"))
     execute(database.engine, *[f"INSERT INTO items (k0) VALUES ({literal})" for literal in keys])
@@ -377,10 +384,8 @@ def test_a_key_that_does_not_come_back_exactly_never_makes_an_endless_walk(
         assert hits <= {0, 1}
 
 
-def test_a_row_that_the_driver_cannot_read_is_an_error_of_its_migration(
-    database: Database, project: Project
-) -> None:
-    """44 BC, or text that is no date: that migration fails with a reason; the others go on."""
+def test_row_that_the_driver_cannot_read_fails_its_migration(database: Database, project: Project) -> None:
+    """44 BC, or text that is no date: that migration fails with a reason; the others continue."""
     execute(
         database.engine,
         *(["SET SESSION sql_mode = ''"] if database.server.product in FAMILY else []),
@@ -415,10 +420,8 @@ _UNREADABLE = {
 WRITTEN = "2024-01-01 10:00:0{}"
 
 
-def test_timestamps_written_by_the_application_as_text_are_found_again(
-    database: Database, project: Project
-) -> None:
-    """What SQLite calls CURRENT_TIMESTAMP has no microseconds: such a key must match itself."""
+def test_walk_by_timestamps_stored_as_text(database: Database, project: Project) -> None:
+    """SQLite's CURRENT_TIMESTAMP has no microseconds: such a key must match itself."""
     execute(database.engine, "CREATE TABLE items (k TIMESTAMP NOT NULL PRIMARY KEY, n INTEGER DEFAULT 0)")
     execute(
         database.engine,
@@ -436,10 +439,8 @@ def test_timestamps_written_by_the_application_as_text_are_found_again(
     assert rows(database.engine, "SELECT n FROM items") == [(1,)] * 5
 
 
-def test_a_key_that_holds_null_is_refused_or_handled_but_hides_no_row(
-    database: Database, project: Project
-) -> None:
-    """SQLite lets a PRIMARY KEY be NULL: such a row must not end the walk for those behind it."""
+def test_walk_with_a_null_key_does_not_skip_rows(database: Database, project: Project) -> None:
+    """SQLite allows NULL in a PRIMARY KEY: such a row must not end the walk for the rows after it."""
     execute(database.engine, "CREATE TABLE items (k VARCHAR(20) PRIMARY KEY, n INTEGER DEFAULT 0)")
     execute(database.engine, *[f"INSERT INTO items (k) VALUES ('{i}')" for i in range(5)])
     if database.server.product == "sqlite":

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.each_product, pytest.mark.needs("schemas", "lock_table
 
 @pytest.fixture
 def other(database: Database) -> Iterator[str]:
-    """The name of a second database with a table of the same name as one of the first."""
+    """Creates a second database with a table of the same name as in the first one, and returns its name."""
     name = f"{database.name}_other"
     execute(
         database.engine,
@@ -69,10 +69,10 @@ def test_contract_of_a_table_in_another_database(
     assert ("old" in own) is (what != "both")
 
 
-def test_an_indexed_column_in_another_database_is_refused(
+def test_contract_refuses_an_indexed_column_in_another_database(
     database: Database, other: str, tmp_path: Path
 ) -> None:
-    """Before anything is done, as in the own database, where the column has no index here."""
+    """Refused before any change, as in the own database, where the column has no index in this test."""
     with Project.create(tmp_path / "project", database.url) as project:
         execute(database.engine, f"CREATE INDEX t_old ON {other}.t (old)")
         project.data(

@@ -1,4 +1,4 @@
-"""plan: the SQL of what is left, nothing of it executed."""
+"""plan: the SQL of the remaining steps, without executing any of it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ pytestmark = pytest.mark.each_product
 
 @pytest.fixture
 def project(database: Database, tmp_path: Path) -> Iterator[Project]:
-    """The sample project, on an empty database."""
+    """The sample project on an empty database."""
     with schema.volumes(tmp_path / "project", database) as project:
         yield project
 
 
 def test_plan_shows_every_step_in_order(project: Project, database: Database) -> None:
-    """Expands, the data migration, the contract: each with its SQL; --exit-code says that work is left."""
+    """Expands, data migration and contract, each with its SQL; --exit-code reports that work remains."""
     schema.as_before(project, database)
     before = Snapshot.of(database)
     steps = schema.run(project, "plan", "--json").json
@@ -35,7 +35,7 @@ def test_plan_shows_every_step_in_order(project: Project, database: Database) ->
     assert any("ADD COLUMN size_bytes" in statement for statement in steps[0]["statements"])
     assert any("CREATE TRIGGER" in statement for statement in steps[0]["statements"])
     contract = " ".join(steps[2]["statements"])
-    assert "DROP COLUMN legacy" in contract or steps[2]["note"]  # batch mode asks the live database
+    assert "DROP COLUMN legacy" in contract or steps[2]["note"]  # batch mode needs the live database
     shown = schema.run(project, "plan", "--exit-code")
     assert shown.code == 1
     assert "CREATE TRIGGER" in shown.out
@@ -43,7 +43,7 @@ def test_plan_shows_every_step_in_order(project: Project, database: Database) ->
 
 
 def test_plan_shows_the_update_of_a_backfill(project: Project, database: Database) -> None:
-    """Once it has expanded, the UPDATE is there, with the one form of pending."""
+    """After expand, the plan has the UPDATE with the canonical form of ``pending``."""
     schema.as_before(project, database)
     project.apply_expand()
     steps = schema.run(project, "plan", "--json").json
@@ -53,8 +53,8 @@ def test_plan_shows_the_update_of_a_backfill(project: Project, database: Databas
     assert "IS NOT FALSE" in statement
 
 
-def test_nothing_is_left_after_contract(project: Project, database: Database) -> None:
-    """An empty plan, and exit 0 with --exit-code."""
+def test_plan_after_contract_is_empty(project: Project, database: Database) -> None:
+    """An empty plan, and exit code 0 with --exit-code."""
     schema.ready(project, database)
     assert schema.run(project, "contract").code == 0
     ran = schema.run(project, "plan", "--json", "--exit-code")
@@ -70,8 +70,8 @@ def test_nothing_is_left_after_contract(project: Project, database: Database) ->
         "{}['missing']",
     ],
 )
-def test_a_script_that_cannot_be_rendered_is_said_so(project: Project, database: Database, body: str) -> None:
-    """Whatever its upgrade() raises without a connection: the step has a note, and the others are there."""
+def test_plan_notes_a_script_that_cannot_be_rendered(project: Project, database: Database, body: str) -> None:
+    """For any error of upgrade() without a connection, the step has a note and the other steps are shown."""
     project.expand(body, "e3")
     ran = schema.run(project, "plan", "--json")
     assert ran.code == 0, ran.output

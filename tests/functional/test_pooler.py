@@ -1,4 +1,4 @@
-"""A connection pooler in front of PostgreSQL: a real PgBouncer, and what the application behind it gets."""
+"""A connection pooler in front of PostgreSQL: a real PgBouncer, and the sessions of the application."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ DEFAULTS = ("lock_timeout", "idle_in_transaction_session_timeout", "default_tran
 
 @pytest.fixture
 def project(tmp_path: Path, database: Database) -> Iterator[Project]:
-    """The sample project, on the server itself."""
+    """The sample project, connected directly to the server."""
     with schema.volumes(tmp_path / "project", database) as project:
         yield project
 
 
-def _session_of_the_application(url: str) -> list[tuple[str, ...]]:
-    """What the application's next transactions through the pooler find; each writes a row."""
+def _application_settings(url: str) -> list[tuple[str, ...]]:
+    """Returns the settings in the application's next transactions through the pooler; each inserts a row."""
     engine = sa.create_engine(url)
     found = []
     for _ in range(5):
@@ -54,10 +54,10 @@ def _session_of_the_application(url: str) -> list[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("declared", [False, True], ids=["undeclared", "declared as session"])
-def test_a_transaction_pooler_is_refused_and_left_as_it_was(
+def test_transaction_pooler_is_refused_and_its_sessions_are_unchanged(
     declared: bool, database: Database, project: Project, tmp_path: Path
 ) -> None:
-    """Exit code 3 for every command; the sessions that the pooler hands out have no setting of ours."""
+    """Exit code 3 for every command; the sessions of the pooler have none of the engine's settings."""
     database.engine.dispose()
     with database.engine.begin() as connection:
         connection.execute(sa.text("CREATE TABLE traffic (n int)"))
@@ -65,20 +65,18 @@ def test_a_transaction_pooler_is_refused_and_left_as_it_was(
         with project.config_file.open("a") as ini:
             ini.write("\npooler = session\n")
     with pooled(database.url, tmp_path, "transaction") as url:
-        before = _session_of_the_application(url)
+        before = _application_settings(url)
         for command in COMMANDS:
             ran = project.run(*command, "--url", url)
             expected = 2 if command == ["online_data_migrations"] else 3
             assert (ran.code, ran.out) == (expected, ""), (command, ran.err)
             assert "connection pooler" in ran.err
             assert "--url" in ran.err
-        assert _session_of_the_application(url) == before == [("0", "0", "off")] * 5
+        assert _application_settings(url) == before == [("0", "0", "off")] * 5
 
 
-def test_a_session_pooler_that_is_declared_is_used(
-    database: Database, project: Project, tmp_path: Path
-) -> None:
-    """The whole life through the pooler; afterwards the application finds sessions without our settings."""
+def test_declared_session_pooler_is_used(database: Database, project: Project, tmp_path: Path) -> None:
+    """All phases run through the pooler; afterwards its sessions have none of the engine's settings."""
     with database.engine.begin() as connection:
         connection.execute(sa.text("CREATE TABLE traffic (n int)"))
     with project.config_file.open("a") as ini:
@@ -87,12 +85,12 @@ def test_a_session_pooler_that_is_declared_is_used(
         for command in ("expand", "migrate", "gate", "contract", "status"):
             ran = project.run(command, "--url", url)
             assert ran.code == 0, (command, ran.err)
-        assert _session_of_the_application(url) == [("0", "0", "off")] * 5
+        assert _application_settings(url) == [("0", "0", "off")] * 5
 
 
 @pytest.mark.parametrize("driver", ["psycopg2", "psycopg"])
-def test_an_undeclared_session_pooler_is_refused(driver: str, database: Database, tmp_path: Path) -> None:
-    """Nothing proves from here that it keeps a session for each client; both drivers see the pooler."""
+def test_undeclared_session_pooler_is_refused(driver: str, database: Database, tmp_path: Path) -> None:
+    """A client cannot prove that the pooler keeps one session per client; both drivers detect the pooler."""
     with pooled(database.url, tmp_path, "session") as url:
         through = sa.make_url(url).set(drivername=f"postgresql+{driver}")
         text = through.render_as_string(hide_password=False)
@@ -102,7 +100,7 @@ def test_an_undeclared_session_pooler_is_refused(driver: str, database: Database
 
 
 @pytest.mark.parametrize("driver", ["psycopg2", "psycopg"])
-def test_the_server_itself_is_no_pooler(driver: str, database: Database) -> None:
+def test_direct_connection_is_not_taken_for_a_pooler(driver: str, database: Database) -> None:
     """Both drivers report the process id of the server that answers."""
     direct = sa.make_url(database.url).set(drivername=f"postgresql+{driver}")
     create_engine(direct.render_as_string(hide_password=False)).connect().close()

@@ -1,4 +1,4 @@
-"""While a chunk is written, the next one is read: what was read is a guess, and nobody may notice."""
+"""While a chunk is written, the next one is prefetched; a stale prefetch has no effect on the result."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def counted(row, seconds):
     time.sleep(seconds)
     inside.pop()
 """
-"""How many calls there are at a time, and of which rows."""
+"""Records the number of concurrent calls and the rows of the calls."""
 COUNTING = f"""{COUNTED}
 @row_migration(table="items", pending=lambda t: t.c.size.is_(None))
 def fill(row):
@@ -57,10 +57,8 @@ def project(database: Database, tmp_path: Path) -> Iterator[Project]:
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_row_that_is_changed_after_it_was_read_ahead(
-    change: str, database: Database, project: Project
-) -> None:
-    """Row 5 is of the third chunk: it is read, and changed, while the second one is in hand."""
+def test_row_changed_after_prefetch(change: str, database: Database, project: Project) -> None:
+    """Row 5 belongs to the third chunk: it is prefetched and changed while the second chunk is written."""
     statement, expected = CHANGES[change]
     project.data("fill", STALE.format(url=database.url, statement=statement, pending=PENDING))
     result = project.migrate(batch_size=2)["fill"]
@@ -71,15 +69,15 @@ def test_a_row_that_is_changed_after_it_was_read_ahead(
     assert scalar(database.engine, others) == 39
 
 
-def test_one_worker_calls_the_function_for_one_row_at_a_time(database: Database, project: Project) -> None:
-    """And most of the rows are read ahead, else there would be nothing to be tested here."""
+def test_worker_calls_the_function_for_one_row_at_a_time(database: Database, project: Project) -> None:
+    """Most of the rows are prefetched, otherwise the test would prove nothing."""
     project.data("fill", COUNTING)
     assert project.migrate(batch_size=4)["fill"].outcome is Outcome.COMPLETE
     assert rows(database.engine, "SELECT DISTINCT size FROM items") == [(1,)]
     assert int(scalar(database.engine, "SELECT sum(hits) FROM items")) >= 20
 
 
-OVERTAKEN = """
+CHANGED_AFTER_CALL = """
 @row_migration(table="items", pending=lambda t: t.c.size.is_(None))
 def fill(row):
     with counted(row, 0.05):
@@ -90,9 +88,9 @@ def fill(row):
 """
 
 
-def test_rows_are_called_again_only_when_nobody_reads_ahead(database: Database, project: Project) -> None:
-    """Row 20 is changed after it was read: it is called again while the thread has the next chunk in hand."""
-    project.data("fill", COUNTED + OVERTAKEN.format(url=database.url))
+def test_function_is_called_again_only_while_no_prefetch_runs(database: Database, project: Project) -> None:
+    """Row 20 is changed after its prefetch: it is called again while the thread prefetches the next chunk."""
+    project.data("fill", COUNTED + CHANGED_AFTER_CALL.format(url=database.url))
     assert project.migrate(batch_size=4)["fill"].outcome is Outcome.COMPLETE
     assert rows(database.engine, "SELECT id, gb, hits FROM items WHERE id IN (20, 21) ORDER BY id") == [
         (20, 1000, 2),
@@ -101,8 +99,11 @@ def test_rows_are_called_again_only_when_nobody_reads_ahead(database: Database, 
     assert rows(database.engine, "SELECT DISTINCT size FROM items") == [(1,)]
 
 
-def test_a_row_that_fails_ahead_is_isolated_as_any_other(database: Database, project: Project) -> None:
-    """What the database refuses fails in the writing, what the function raises is recorded with its row."""
+def test_prefetch_failing_rows_are_bisected(database: Database, project: Project) -> None:
+    """Rows that the database rejects fail in the write.
+
+    An exception of the function is recorded with its row.
+    """
     project.data(
         "fill",
         """
@@ -119,10 +120,8 @@ def test_a_row_that_fails_ahead_is_isolated_as_any_other(database: Database, pro
     assert left == [(13,), (14,), (22,), (31,)]
 
 
-def test_a_value_that_cannot_be_put_into_a_statement_is_isolated_as_any_other(
-    database: Database, project: Project
-) -> None:
-    """What is put together ahead, and cannot be, fails again where it is written, and is split there."""
+def test_prefetch_value_that_cannot_be_bound_is_bisected(database: Database, project: Project) -> None:
+    """A statement that cannot be prepared in the prefetch fails again in the write, and is bisected there."""
     project.data(
         "fill",
         """
@@ -151,10 +150,13 @@ def test_a_value_that_cannot_be_put_into_a_statement_is_isolated_as_any_other(
     assert [error.count("nobody wants") for error in errors] == [1, 1]
 
 
-def test_wrong_use_of_a_row_read_ahead_ends_the_migration_after_the_chunks_before(
+def test_prefetch_misuse_stops_the_migration_after_the_chunks_before(
     database: Database, project: Project
 ) -> None:
-    """The worker meets it himself, in its turn: the error names the row, and what came before is done."""
+    """The worker raises it when it processes the chunk: the error names the row.
+
+    The chunks before are committed.
+    """
     project.data(
         "fill",
         """
@@ -169,8 +171,8 @@ def test_wrong_use_of_a_row_read_ahead_ends_the_migration_after_the_chunks_befor
     assert scalar(database.engine, "SELECT count(*) FROM items WHERE size IS NOT NULL") == 20
 
 
-def test_nothing_goes_on_behind_a_run_that_has_ended(database: Database, project: Project) -> None:
-    """The thread that reads ahead leaves with its worker, also in the middle of a chunk."""
+def test_prefetch_thread_ends_with_its_run(database: Database, project: Project) -> None:
+    """The thread ends with its worker, also in the middle of a chunk."""
     project.data("fill", COUNTING)
     result = project.migrate(batch_size=4, max_time=0.05)["fill"]
     assert result.outcome in (Outcome.REMAINING, Outcome.COMPLETE)

@@ -1,4 +1,4 @@
-"""Projects of other forms: where the database is named, what env.py does, where the settings are."""
+"""Projects of other forms: the source of the database URL, the code of env.py, the place of the settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PLACEHOLDER = "sqlalchemy.url = driver://user:pass@localhost/dbname"
 
 
 def from_template(database: Database, folder: Path, template: str = "generic") -> Foreign:
-    """A guarded project of one of Alembic's templates, without a URL."""
+    """Creates a guarded project from one of Alembic's templates, without a URL."""
     folder.mkdir()
     project = Foreign(folder, database.url)
     project.does_alembic("init", "-t", template, "db")
@@ -29,16 +29,16 @@ def from_template(database: Database, folder: Path, template: str = "generic") -
     return project
 
 
-def with_a_base(project: Foreign, database: Database) -> None:
-    """Its first revision, applied by Alembic, two rows, and ``init --adopt``."""
+def add_base(project: Foreign, database: Database) -> None:
+    """Creates the first revision, applies it by Alembic, inserts two rows and runs ``init --adopt``."""
     project.base(TABLE)
     project.does_alembic("upgrade", "head")
     schema.run_all(database, *ROWS)
     project.does("init", "--adopt")
 
 
-def with_a_change(project: Foreign) -> None:
-    """A pair of scripts and the data migration between them."""
+def add_change(project: Foreign) -> None:
+    """Adds a pair of scripts and the data migration between them."""
     project.pair(
         'op.add_column("t", sa.Column("new", sa.Integer))', 'op.drop_column("t", "old")', requires=["fill"]
     )
@@ -49,20 +49,20 @@ def with_a_change(project: Foreign) -> None:
     )
 
 
-def goes_through(project: Foreign, database: Database, *where: str) -> None:
-    """Expand, migrate, gate, contract and status work."""
+def assert_all_commands_work(project: Foreign, database: Database, *where: str) -> None:
+    """Asserts that expand, migrate, gate, contract and status work."""
     for verb in ("expand", "migrate", "gate", "contract", "status"):
         project.does(*where, verb)
     assert schema.version_rows(database) == ["c1"]
     assert schema.query_all(database, "SELECT id, new FROM t ORDER BY id") == [(1, 10), (2, 20)]
 
 
-def names_url(project: Foreign, url: str) -> None:
-    """Writes the URL into alembic.ini, over that of the template."""
+def set_url(project: Foreign, url: str) -> None:
+    """Replaces the URL of the template in alembic.ini."""
     project.replace(project.config_file, _PLACEHOLDER, f"sqlalchemy.url = {url}")
 
 
-# --- asynchronous drivers --------------------------------------------------------------------------
+# --- asynchronous drivers ------------------------------------------------------------------------
 
 DRIVERS = {
     "sqlite": ["aiosqlite"],
@@ -71,47 +71,45 @@ DRIVERS = {
 }
 
 
-def test_an_asynchronous_project_is_told_its_database_by_the_command(
-    database: Database, tmp_path: Path
-) -> None:
-    """--url of either kind of driver, whichever env.py uses."""
+def test_asynchronous_project_accepts_the_url_of_the_command(database: Database, tmp_path: Path) -> None:
+    """--url with a synchronous or an asynchronous driver, whichever of them env.py uses."""
     project = from_template(database, tmp_path / "project", "async")
-    names_url(project, async_url(database).replace("%", "%%"))
-    with_a_base(project, database)
-    with_a_change(project)
+    set_url(project, async_url(database).replace("%", "%%"))
+    add_base(project, database)
+    add_change(project)
     before = schema.Snapshot.of(database, "t")
     backend = sa.make_url(database.url).get_backend_name()
     for url in (database.url, *(async_url(database, driver) for driver in DRIVERS[backend])):
         project.does("status", "--url", url)
         project.does("plan", environment={"ONLINE_MIGRATE_URL": url})
         assert schema.Snapshot.of(database, "t") == before
-    goes_through(project, database)
+    assert_all_commands_work(project, database)
 
 
-def test_an_asynchronous_url_in_a_synchronous_project(database: Database, tmp_path: Path) -> None:
-    """The application's URL serves a project whose env.py is synchronous, also plain Alembic's."""
+def test_asynchronous_url_in_a_synchronous_project(database: Database, tmp_path: Path) -> None:
+    """The application's URL works in a project whose env.py is synchronous, also with plain Alembic."""
     project = from_template(database, tmp_path / "project")
-    names_url(project, database.url.replace("%", "%%"))
-    with_a_base(project, database)
-    with_a_change(project)
-    goes_through(project, database, "--url", async_url(database))
+    set_url(project, database.url.replace("%", "%%"))
+    add_base(project, database)
+    add_change(project)
+    assert_all_commands_work(project, database, "--url", async_url(database))
 
 
-def test_our_env_py_takes_an_asynchronous_url(database: Database, tmp_path: Path) -> None:
-    """run_environment() connects by the synchronous driver, for plain Alembic too."""
+def test_run_environment_accepts_an_asynchronous_url(database: Database, tmp_path: Path) -> None:
+    """run_environment() connects with the synchronous driver, for plain Alembic too."""
     project = from_template(database, tmp_path / "project")
-    names_url(project, async_url(database).replace("%", "%%"))
+    set_url(project, async_url(database).replace("%", "%%"))
     project.env_py.write_text("from online_migrate import run_environment\nrun_environment()\n")
-    with_a_base(project, database)
-    with_a_change(project)
-    goes_through(project, database)
+    add_base(project, database)
+    add_change(project)
+    assert_all_commands_work(project, database)
 
 
-# --- pyproject.toml --------------------------------------------------------------------------------
+# --- pyproject.toml ------------------------------------------------------------------------------
 
 
-def test_a_project_with_pyproject_toml_alone(database: Database, tmp_path: Path) -> None:
-    """No alembic.ini: Alembic's settings and ours are in pyproject.toml."""
+def test_project_with_pyproject_toml_only(database: Database, tmp_path: Path) -> None:
+    """No alembic.ini: the settings of Alembic and of online-migrate are in pyproject.toml."""
     project = from_template(database, tmp_path / "project", "pyproject")
     project.config_file.unlink()
     project.env_py.write_text(
@@ -135,7 +133,7 @@ def test_a_project_with_pyproject_toml_alone(database: Database, tmp_path: Path)
     assert "pyproject.toml" in adopted.out + adopted.err
     after = pyproject.read_text()
     assert [line for line in before.splitlines() if line not in after.splitlines()] == []
-    with_a_change(project)
+    add_change(project)
     for verb in ("expand", "migrate", "gate", "contract", "status"):
         project.does(verb, environment=environment)
     project.does("-c", "pyproject.toml", "current", "--check-heads", environment=environment)
@@ -146,14 +144,14 @@ def test_a_project_with_pyproject_toml_alone(database: Database, tmp_path: Path)
     assert "batch_sise" in project.does("status", code=127, environment=environment).err
 
 
-# --- where env.py finds the database ---------------------------------------------------------------
+# --- the source of the database URL --------------------------------------------------------------
 
 
-def test_a_part_of_the_url_that_env_py_fills_in(database: Database, tmp_path: Path) -> None:
+def test_url_with_a_part_set_by_env_py(database: Database, tmp_path: Path) -> None:
     """``%(DB_NAME)s`` in alembic.ini, set_section_option() in env.py."""
     project = from_template(database, tmp_path / "project")
     url = database.url.replace("%", "%%").replace(database.name, "%(DB_NAME)s")
-    names_url(project, url)
+    set_url(project, url)
     fill_in = (
         "config = context.config\n"
         "import os\n"
@@ -168,20 +166,20 @@ def test_a_part_of_the_url_that_env_py_fills_in(database: Database, tmp_path: Pa
     project.does_alembic("upgrade", "head", environment=environment)
     schema.run_all(database, *ROWS)
     project.does("init", "--adopt")
-    with_a_change(project)
+    add_change(project)
     for verb in ("expand", "migrate", "gate", "contract", "status"):
         project.does(verb, environment=environment)
     assert schema.version_rows(database) == ["c1"]
-    lost = project.does("status", code=127)
-    assert "--url" in lost.err
-    assert "DB_NAME" in lost.err
+    without_url = project.does("status", code=127)
+    assert "--url" in without_url.err
+    assert "DB_NAME" in without_url.err
     project.does("status", "--url", database.url)
 
 
-def test_the_url_that_env_py_sets_is_the_one_that_is_used(database: Database, tmp_path: Path) -> None:
-    """alembic.ini names another database: Alembic and online-migrate both go by env.py."""
+def test_url_set_by_env_py_is_used(database: Database, tmp_path: Path) -> None:
+    """alembic.ini names another database: Alembic and online-migrate both use the URL of env.py."""
     project = from_template(database, tmp_path / "project")
-    names_url(project, "sqlite:///another.db")
+    set_url(project, "sqlite:///another.db")
     project.replace(
         project.env_py,
         "config = context.config\n",
@@ -195,26 +193,26 @@ def test_the_url_that_env_py_sets_is_the_one_that_is_used(database: Database, tm
     project.does_alembic("upgrade", "head", environment=environment)
     schema.run_all(database, *ROWS)
     project.does("init", "--adopt", environment=environment)
-    with_a_change(project)
+    add_change(project)
     for verb in ("expand", "migrate", "gate", "contract", "status"):
         project.does(verb, environment=environment)
     assert schema.version_rows(database) == ["c1"]
     assert not (project.folder / "another.db").exists()
-    lost = project.does("status", code=127)
-    assert "DATABASE_URL" in lost.err
+    without_url = project.does("status", code=127)
+    assert "DATABASE_URL" in without_url.err
 
 
-def test_without_any_url_the_places_for_one_are_named(tmp_path: Path) -> None:
-    """The template's placeholder, and nothing else."""
+def test_missing_url_error_names_the_places_for_one(tmp_path: Path) -> None:
+    """The project has only the placeholder of the template."""
     with schema.embedded().fresh_database(tmp_path) as database:
         project = from_template(database, tmp_path / "project")
-        lost = project.does("status", code=127)
-        assert "No database URL" in lost.err
-        for place in ("--url", "ONLINE_MIGRATE_URL", "alembic.ini"):
-            assert place in lost.err
+        without_url = project.does("status", code=127)
+        assert "No database URL" in without_url.err
+        for option in ("--url", "ONLINE_MIGRATE_URL", "alembic.ini"):
+            assert option in without_url.err
 
 
-# --- env.py that writes ----------------------------------------------------------------------------
+# --- env.py with statements ----------------------------------------------------------------------
 
 _WRITING = """\
 import os
@@ -241,30 +239,30 @@ _RAW = (
 )
 
 
-def with_writes(database: Database, folder: Path, writes: str) -> Foreign:
-    """A project with a change whose env.py then begins to write."""
+def project_with_statements(database: Database, folder: Path, writes: str) -> Foreign:
+    """Creates a project with a change, and then writes an env.py that executes statements."""
     project = from_template(database, folder)
-    names_url(project, database.url.replace("%", "%%"))
-    with_a_base(project, database)
-    with_a_change(project)
+    set_url(project, database.url.replace("%", "%%"))
+    add_base(project, database)
+    add_change(project)
     project.env_py.write_text(_WRITING.format(writes=writes))
     return project
 
 
-def test_env_py_creates_for_the_commands_that_write_only(database: Database, tmp_path: Path) -> None:
-    """status, plan and gate leave no trace of what env.py sends; expand lets it have what it wants."""
-    project = with_writes(database, tmp_path / "project", _CREATES)
+def test_env_py_create_is_executed_only_by_commands_that_write(database: Database, tmp_path: Path) -> None:
+    """status, plan and gate leave no trace of the statements of env.py; expand executes them."""
+    project = project_with_statements(database, tmp_path / "project", _CREATES)
     before = schema.catalog(database)
     for verb, code in (("status", 0), ("plan", 0), ("gate", 3), ("current", 0), ("contract", 3)):
         project.does(verb, code=code)
         assert schema.catalog(database) == before, verb
-    goes_through(project, database)
+    assert_all_commands_work(project, database)
     assert "made_by_env" in schema.tables(database)
 
 
-def test_env_py_that_takes_away_is_refused(database: Database, tmp_path: Path) -> None:
-    """A DROP in env.py is not sent by any command of ours; the commands that write name it."""
-    project = with_writes(database, tmp_path / "project", _DROPS)
+def test_env_py_drop_is_refused(database: Database, tmp_path: Path) -> None:
+    """No command sends a DROP in env.py; the commands that write name the statement."""
+    project = project_with_statements(database, tmp_path / "project", _DROPS)
     before = schema.catalog(database)
     project.does("status")
     for verb in ("expand", "stamp", "upgrade"):
@@ -273,11 +271,11 @@ def test_env_py_that_takes_away_is_refused(database: Database, tmp_path: Path) -
         assert schema.catalog(database) == before, verb
 
 
-def test_what_env_py_sends_past_sqlalchemy_is_refused_by_the_server(
+def test_env_py_statement_of_the_driver_cursor_is_refused_by_the_server(
     database: Database, tmp_path: Path
 ) -> None:
-    """The driver's own cursor: the session is one that may not write."""
-    project = with_writes(database, tmp_path / "project", _RAW)
+    """Statements on the driver's own cursor bypass SQLAlchemy: the session is read-only."""
+    project = project_with_statements(database, tmp_path / "project", _RAW)
     before = schema.catalog(database)
     refused = project.run("status")
     assert refused.code in (2, 127), refused
@@ -286,7 +284,7 @@ def test_what_env_py_sends_past_sqlalchemy_is_refused_by_the_server(
     assert schema.catalog(database) == before
 
 
-# --- Flask-Migrate ---------------------------------------------------------------------------------
+# --- Flask-Migrate -------------------------------------------------------------------------------
 
 _APPLICATION = """\
 import os
@@ -308,7 +306,7 @@ class T(db.Model):
 
 
 def flask_command(arguments: object) -> None:
-    """Flask's own command line."""
+    """Runs Flask's own command line."""
     from flask.cli import main
 
     assert isinstance(arguments, tuple)
@@ -317,7 +315,7 @@ def flask_command(arguments: object) -> None:
 
 
 class Flask(Foreign):
-    """A project that ``flask db init`` wrote."""
+    """A project that ``flask db init`` created."""
 
     @property
     def scripts(self) -> Path:
@@ -343,8 +341,11 @@ class Flask(Foreign):
         return ran
 
 
-def test_a_project_of_flask_migrate(database: Database, tmp_path: Path) -> None:
-    """``flask db`` as before, ``flask online-migrate`` for the rest; env.py is Flask-Migrate's."""
+def test_project_of_flask_migrate(database: Database, tmp_path: Path) -> None:
+    """``flask db`` works as before, ``flask online-migrate`` runs the other commands.
+
+    env.py is Flask-Migrate's.
+    """
     folder = tmp_path / "project"
     folder.mkdir()
     (folder / "application.py").write_text(_APPLICATION)

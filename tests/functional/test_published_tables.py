@@ -1,4 +1,4 @@
-"""A published table without a replica identity: one refusal that says what to type, not a row that fails."""
+"""A published table without a replica identity: one refusal with the statement to execute, no failed row."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ PUBLISHED = {
         "t_1 REPLICA IDENTITY USING INDEX t_1_id_idx",
     ),
 }
-SOUND = {
+ACCEPTED = {
     "a primary key": (KEYED, "CREATE PUBLICATION p FOR TABLE t"),
     "the whole row": (UNIQUE, "ALTER TABLE t REPLICA IDENTITY FULL", "CREATE PUBLICATION p FOR TABLE t"),
     "inserts only": (UNIQUE, "CREATE PUBLICATION p FOR TABLE t WITH (publish = 'insert')"),
@@ -60,30 +60,30 @@ def project(database: Database, tmp_path: Path) -> Iterator[Project]:
 
 
 @pytest.mark.parametrize("how", PUBLISHED)
-def test_without_an_identity_it_is_refused_at_the_start(
+def test_published_table_without_identity_is_refused_at_the_start(
     database: Database, project: Project, how: str
 ) -> None:
-    """No row fails; what is to be typed works."""
-    statements, way_out = PUBLISHED[how]
+    """No row fails; the printed statement resolves the refusal."""
+    statements, statement = PUBLISHED[how]
     execute(database.engine, *statements, ROWS)
     refused = project.run("migrate")
     assert refused.code in (2, 3), refused
-    assert f"ALTER TABLE {way_out}" in refused.out + refused.err
+    assert f"ALTER TABLE {statement}" in refused.out + refused.err
     assert project.counts("fill") == (0, 200, 0)
-    execute(database.engine, f"ALTER TABLE {way_out}")
+    execute(database.engine, f"ALTER TABLE {statement}")
     assert project.migrate()["fill"].outcome is Outcome.COMPLETE
     assert project.counts("fill") == (200, 0, 0)
 
 
-@pytest.mark.parametrize("how", SOUND)
-def test_with_an_identity_rows_are_moved(database: Database, project: Project, how: str) -> None:
-    """And where no UPDATE is published."""
-    execute(database.engine, *SOUND[how], ROWS)
+@pytest.mark.parametrize("how", ACCEPTED)
+def test_published_table_with_identity_is_migrated(database: Database, project: Project, how: str) -> None:
+    """Also if no UPDATE is published."""
+    execute(database.engine, *ACCEPTED[how], ROWS)
     assert project.migrate()["fill"].outcome is Outcome.COMPLETE
 
 
-def test_a_table_that_is_published_meanwhile_ends_the_run(database: Database, project: Project) -> None:
-    """Error 55000 is of the data migration: no row is recorded as failed."""
+def test_table_published_during_the_run_stops_the_migration(database: Database, project: Project) -> None:
+    """Error 55000 concerns the data migration: no row is recorded as failed."""
     execute(database.engine, UNIQUE, ROWS)
     project.data(
         "fill",

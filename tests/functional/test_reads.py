@@ -1,4 +1,4 @@
-"""Every table that pending and verify read is found and locked, or the data migration opens no gate."""
+"""Tables that ``pending`` and ``verify`` read are found and locked; otherwise the gate stays closed."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ TEXTS = {
 }
 
 
-def project_of(folder: Path, database: Database, pending: str, verify: str | None = None) -> Project:
-    """A project whose pending, or verify, is SQL that was written as a text."""
+def create_project(folder: Path, database: Database, pending: str, verify: str | None = None) -> Project:
+    """Creates a project whose pending, or verify, is a textual SQL expression."""
     execute(
         database.engine,
         "CREATE TABLE t (id int PRIMARY KEY, a int, b int)",
@@ -58,11 +58,9 @@ def project_of(folder: Path, database: Database, pending: str, verify: str | Non
 
 
 @pytest.mark.parametrize("name", list(TEXTS))
-def test_what_a_text_reads_is_found_and_contract_gets_through(
-    database: Database, tmp_path: Path, name: str
-) -> None:
-    """Gate and contract agree: with the pending row both refuse, without it both let it pass."""
-    project = project_of(tmp_path / "project", database, TEXTS[name])
+def test_reads_of_a_text_are_found_and_locked(database: Database, tmp_path: Path, name: str) -> None:
+    """Gate and contract agree: with the pending row both refuse, without it both pass."""
+    project = create_project(tmp_path / "project", database, TEXTS[name])
     assert {"t", "other"} <= {target.table for target in _reads(project, database)}
     assert [blocker.count for blocker in command.gate(project.site())] == [1]
     assert project.migrate()["fill"].done == 1
@@ -79,36 +77,36 @@ def _reads(project: Project, database: Database) -> tuple[object, ...]:
 
 @pytest.mark.needs("row_locks")
 @pytest.mark.parametrize("name", ["exists", "an alias", "with"])
-def test_a_write_to_the_other_table_cannot_come_between_the_count_and_the_drop(
+def test_contract_locks_the_other_tables_that_pending_reads(
     database: Database, tmp_path: Path, name: str
 ) -> None:
-    """The row that would make one of t pending waits for the lock, and comes after the column is gone."""
-    project = project_of(tmp_path / "project", database, TEXTS[name])
+    """An UPDATE that would make a row of t pending waits for the lock until the column is dropped."""
+    project = create_project(tmp_path / "project", database, TEXTS[name])
     project.migrate()
-    wrote: list[str] = []
+    log: list[str] = []
 
     def write() -> None:
         with database.engine.connect() as connection, connection.begin():
             connection.execute(sa.text("UPDATE other SET open = 1 WHERE id = 2"))
-        wrote.append("written")
+        log.append("written")
 
     writer = threading.Thread(target=write, daemon=True)
 
     def begin(_connection: sa.Connection) -> None:
         writer.start()
         writer.join(1.0)
-        wrote.append("the count was made while it waited" if writer.is_alive() else "too early")
+        log.append("the count was made while it waited" if writer.is_alive() else "too early")
 
     with schema.happens("after", "SELECT 1", begin):
         command.contract(project.site())
     writer.join(30)
-    assert wrote == ["the count was made while it waited", "written"]
+    assert log == ["the count was made while it waited", "written"]
 
 
-def test_verify_is_read_as_well(database: Database, tmp_path: Path) -> None:
-    """Its tables are locked too."""
+def test_reads_of_verify_are_found(database: Database, tmp_path: Path) -> None:
+    """The tables of ``verify`` are locked too."""
     verify = "EXISTS (SELECT 1 FROM other o WHERE o.id = t.id)"
-    project = project_of(tmp_path / "project", database, "t.b IS NULL", verify)
+    project = create_project(tmp_path / "project", database, "t.b IS NULL", verify)
     assert {"t", "other"} <= {target.table for target in _reads(project, database)}
     project.migrate()
     assert command.contract(project.site()).revisions == ("c1",)
@@ -116,8 +114,8 @@ def test_verify_is_read_as_well(database: Database, tmp_path: Path) -> None:
 
 @pytest.mark.needs("schemas")
 @pytest.mark.each_product
-def test_a_table_of_another_schema_is_found(database: Database, tmp_path: Path) -> None:
-    """By its qualified name, quoted or not."""
+def test_reads_of_another_schema_are_found(database: Database, tmp_path: Path) -> None:
+    """By the qualified name, quoted or not."""
     schema_name = f"{database.name}_x"
     with database.engine.connect() as connection:
         quote = connection.dialect.identifier_preparer.quote_identifier
@@ -128,7 +126,7 @@ def test_a_table_of_another_schema_is_found(database: Database, tmp_path: Path) 
         f"CREATE TABLE {schema_name}.{quote('Far Off')} (id int PRIMARY KEY)",
     )
     try:
-        project = project_of(
+        project = create_project(
             tmp_path / "project",
             database,
             f"t.b IS NULL OR t.id IN (SELECT id FROM {schema_name}.far) "
@@ -144,11 +142,14 @@ def test_a_table_of_another_schema_is_found(database: Database, tmp_path: Path) 
             connection.execute(sa.text(f"DROP SCHEMA {schema_name}"))
 
 
-# --- what is not known ---------------------------------------------------------------------------
+# --- unknown reads -------------------------------------------------------------------------------
 
 
 def assert_unknown(project: Project, database: Database, *words: str) -> None:
-    """gate and contract refuse with the reason, after the rows were migrated; the column is there."""
+    """Asserts that gate and contract refuse with the reason after the rows were migrated.
+
+    The column is kept.
+    """
     project.migrate()
     before = Snapshot.of(database, "t")
     [blocker] = command.gate(project.site())
@@ -165,7 +166,7 @@ def assert_unknown(project: Project, database: Database, *words: str) -> None:
 
 @pytest.fixture
 def function(database: Database) -> str:
-    """A function of the user that reads a table."""
+    """Creates a function of the user that reads a table, and returns the statement."""
     create = {
         "postgresql": "CREATE FUNCTION is_open(x int) RETURNS int LANGUAGE sql STABLE "
         "AS 'SELECT open FROM other WHERE id = x'",
@@ -178,11 +179,11 @@ def function(database: Database) -> str:
 
 @pytest.mark.needs("schemas")
 @pytest.mark.parametrize("spelling", ["is_open(t.id)", "IS_OPEN (t.id)"])
-def test_a_function_of_the_user_is_refused(
+def test_reads_of_a_user_function_are_refused(
     database: Database, tmp_path: Path, function: str, spelling: str
 ) -> None:
-    """It reads a table that is not locked; by sa.func as well as in a text."""
-    project = project_of(tmp_path / "project", database, f"t.b IS NULL AND {spelling} = 1")
+    """The function reads a table that is not locked; by sa.func as well as in a text."""
+    project = create_project(tmp_path / "project", database, f"t.b IS NULL AND {spelling} = 1")
     execute(database.engine, function)
     assert_unknown(project, database, "function is_open")
     project.data(
@@ -195,10 +196,10 @@ def test_a_function_of_the_user_is_refused(
 
 @pytest.mark.needs("row_security")
 @pytest.mark.each_product
-def test_a_function_that_promises_to_read_nothing_is_accepted(database: Database, tmp_path: Path) -> None:
-    """IMMUTABLE, on PostgreSQL; and its own functions."""
+def test_reads_of_an_immutable_function_are_accepted(database: Database, tmp_path: Path) -> None:
+    """IMMUTABLE functions in PostgreSQL, and the server's own functions."""
     pending = "t.b IS NULL AND twice(t.id) = 2 AND lower('A') = 'a' AND coalesce(t.b, 0) = 0"
-    project = project_of(tmp_path / "project", database, pending)
+    project = create_project(tmp_path / "project", database, pending)
     execute(
         database.engine,
         "CREATE FUNCTION twice(x int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 2 * x'",
@@ -217,9 +218,11 @@ def test_a_function_that_promises_to_read_nothing_is_accepted(database: Database
         "(t.id <-> t.id)",
     ],
 )
-def test_hidden_ways_to_read_a_table_are_refused(database: Database, tmp_path: Path, condition: str) -> None:
-    """A query in a text, a function written as a column, an operator."""
-    project = project_of(tmp_path / "project", database, f"t.b IS NULL AND {condition}")
+def test_reads_hidden_in_an_expression_are_refused(
+    database: Database, tmp_path: Path, condition: str
+) -> None:
+    """A query in a string, a function in column notation, an operator."""
+    project = create_project(tmp_path / "project", database, f"t.b IS NULL AND {condition}")
     execute(
         database.engine,
         "CREATE FUNCTION is_open_row(x t) RETURNS int LANGUAGE sql AS 'SELECT max(open) FROM other'",
@@ -231,16 +234,16 @@ def test_hidden_ways_to_read_a_table_are_refused(database: Database, tmp_path: P
 
 
 @pytest.mark.needs("lock_tables")
-def test_a_comment_that_the_server_executes_is_refused(database: Database, tmp_path: Path) -> None:
-    """What it holds is no comment to the server."""
+def test_reads_in_an_executable_comment_are_refused(database: Database, tmp_path: Path) -> None:
+    """The server executes the content of such a comment."""
     pending = "t.b IS NULL /*! AND EXISTS (SELECT 1 FROM other WHERE other.id = t.id) */"
-    assert_unknown(project_of(tmp_path / "project", database, pending), database, "comment")
+    assert_unknown(create_project(tmp_path / "project", database, pending), database, "comment")
 
 
 @pytest.mark.needs("virtual_tables")
-def test_a_table_that_is_named_without_a_query_is_refused(database: Database, tmp_path: Path) -> None:
-    """``x IN table``, which SQLite knows."""
-    project = project_of(tmp_path / "project", database, "t.b IS NULL AND t.id IN third")
+def test_reads_of_a_table_without_a_query_are_refused(database: Database, tmp_path: Path) -> None:
+    """``x IN table``, a form that SQLite supports."""
+    project = create_project(tmp_path / "project", database, "t.b IS NULL AND t.id IN third")
     assert_unknown(project, database, "without a query")
 
 
@@ -253,20 +256,20 @@ def test_a_table_that_is_named_without_a_query_is_refused(database: Database, tm
         "t.b IS NULL AND (t.id IN (SELECT id FROM other o) OR t.id IN (SELECT open FROM other o))",
     ],
 )
-def test_a_name_that_is_used_twice_is_refused_by_the_gate(
+def test_reads_of_a_name_used_twice_are_refused_by_the_gate(
     database: Database, tmp_path: Path, pending: str
 ) -> None:
-    """LOCK TABLES would refuse the query under the lock; the gate says so before."""
-    project = project_of(tmp_path / "project", database, pending)
+    """Under LOCK TABLES the server would reject the query; the gate reports it earlier."""
+    project = create_project(tmp_path / "project", database, pending)
     assert_unknown(project, database, "twice")
 
 
 @pytest.mark.parametrize("alias", ["other.alias()", "other.alias('o_1')", "other"])
-def test_a_typed_query_is_locked_by_the_names_that_are_sent(
+def test_reads_of_a_typed_query_are_locked_by_the_sent_names(
     database: Database, tmp_path: Path, alias: str
 ) -> None:
-    """Also the names that SQLAlchemy makes up."""
-    project = project_of(tmp_path / "project", database, "t.b IS NULL")
+    """Includes the alias names that SQLAlchemy generates."""
+    project = create_project(tmp_path / "project", database, "t.b IS NULL")
     project.data(
         "fill",
         f"""
@@ -284,9 +287,9 @@ def test_a_typed_query_is_locked_by_the_names_that_are_sent(
     assert command.contract(project.site()).revisions == ("c1",)
 
 
-def test_typed_expressions_open_the_gate(database: Database, tmp_path: Path) -> None:
+def test_reads_of_typed_expressions_are_accepted(database: Database, tmp_path: Path) -> None:
     """Parameters, IN lists, LIKE with a per cent sign, CASE, CAST, functions of every server."""
-    project = project_of(tmp_path / "project", database, "t.b IS NULL")
+    project = create_project(tmp_path / "project", database, "t.b IS NULL")
     project.data(
         "fill",
         """

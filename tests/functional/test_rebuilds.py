@@ -1,4 +1,4 @@
-"""Tables of which no column can be dropped in an instant: what is refused, and the ways through."""
+"""Tables without an instant DROP COLUMN: the refusal, and the alternatives."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ op.execute("CREATE FULLTEXT INDEX words ON t (text)")
 
 @pytest.fixture(params=TABLES)
 def project(request: pytest.FixtureRequest, database: Database, tmp_path: Path) -> Iterator[Project]:
-    """A project whose rows are moved, on a table of one of these."""
+    """A project whose rows are migrated, on a table of one of these kinds."""
     execute(database.engine, TABLES[request.param], "INSERT INTO t (id, old, text) VALUES (1, 1, 'a')")
     with Project.create(tmp_path / "project", database.url) as project:
         project.data("fill", 'fill = Backfill(table="t", values={"n": 1}, pending=lambda t: t.c.n.is_(None))')
@@ -46,12 +46,14 @@ def project(request: pytest.FixtureRequest, database: Database, tmp_path: Path) 
 
 
 def definition(database: Database) -> str:
-    """The table as the server spells it."""
+    """Returns the definition of the table from SHOW CREATE TABLE."""
     return str(rows(database.engine, "SHOW CREATE TABLE t")[0][1])
 
 
-def test_it_is_refused_and_the_way_is_named(database: Database, project: Project) -> None:
-    """Exit 3; the column and the rows stay, and no lock is left."""
+def test_drop_column_with_a_rebuild_is_refused_with_the_alternative(
+    database: Database, project: Project
+) -> None:
+    """Exit code 3; the column and the rows are kept, and no lock remains."""
     project.contract(DROP, requires=("fill",), branch_labels=("contract",))
     before = definition(database)
     refused = project.run("contract")
@@ -62,8 +64,8 @@ def test_it_is_refused_and_the_way_is_named(database: Database, project: Project
     execute(database.engine, "UPDATE t SET old = 2")
 
 
-def test_a_script_that_says_rebuilds_waits_for_the_rebuild(database: Database, project: Project) -> None:
-    """The rows are counted under the lock, the table is rebuilt under it, and stays what it was."""
+def test_rebuilds_permits_the_rebuild_under_the_lock(database: Database, project: Project) -> None:
+    """The rows are counted and the table is rebuilt under the lock; its format and indexes are kept."""
     project.contract(DROP, requires=("fill",), branch_labels=("contract",), rebuilds=("t",))
     kept = "ROW_FORMAT=COMPRESSED" in definition(database), "FULLTEXT" in definition(database)
     done = project.run("contract")
@@ -74,25 +76,25 @@ def test_a_script_that_says_rebuilds_waits_for_the_rebuild(database: Database, p
     assert schema.query_all(database, "SELECT id, n, text FROM t") == [(1, 1, "a")]
 
 
-def test_rebuilds_names_its_table_only(database: Database, project: Project) -> None:
-    """Another table's name is no permission for this one."""
+def test_rebuilds_applies_to_the_named_table_only(database: Database, project: Project) -> None:
+    """The name of another table is no permission for this table."""
     project.contract(DROP, requires=("fill",), branch_labels=("contract",), rebuilds=("u",))
     assert project.run("contract").code == 3
     assert "`old`" in definition(database)
 
 
-def test_a_pending_row_keeps_the_gate_closed_for_a_rebuild(database: Database, project: Project) -> None:
-    """The permission is about the time, not about the rows."""
+def test_rebuilds_does_not_open_the_gate_for_pending_rows(database: Database, project: Project) -> None:
+    """The permission concerns the duration and not the rows."""
     project.contract(DROP, requires=("fill",), branch_labels=("contract",), rebuilds=("t",))
     execute(database.engine, "INSERT INTO t (id, text) VALUES (2, 'b')")
     assert project.run("contract").code == 3
     assert "`old`" in definition(database)
 
 
-def test_the_way_without_waiting_readers(
+def test_online_rebuild_does_not_block_readers(
     database: Database, project: Project, request: pytest.FixtureRequest
 ) -> None:
-    """Rebuilt online before and after; only the drop itself is under the lock."""
+    """The table is rebuilt online before and after; only the drop itself runs under the lock."""
     kind = request.node.callspec.params["project"]
     project.contract(ONLINE[kind], requires=("fill",), branch_labels=("contract",))
     before = definition(database)

@@ -1,4 +1,4 @@
-"""The pairs of a primary and a replica that other tests stand on do what they promise."""
+"""The pairs of a primary and a replica that other tests use: pause, delay, and the read-only replica."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tests.servers import Database
 from tests.servers.replication import Pair
 
 PATIENCE = 60.0
-LONG_ENOUGH = 0.5
-"""Seconds in which a row would have arrived that is not held back."""
+REPLAY_TIME = 0.5
+"""Seconds within which a row would have been replayed if the replica were not paused."""
 
 
 @pytest.fixture
 def database(pair: Pair, tmp_path: Path) -> Iterator[Database]:
-    """A database of the primary, with a table that has arrived on the replica."""
+    """A database of the primary, with a table that the replica has replayed."""
     with pair.primary.fresh_database(tmp_path, "replication") as database:
         with database.engine.begin() as connection:
             connection.execute(text("CREATE TABLE letters (id INTEGER PRIMARY KEY)"))
@@ -29,43 +29,43 @@ def database(pair: Pair, tmp_path: Path) -> Iterator[Database]:
 
 
 def write(database: Database, number: int) -> None:
-    """A row on the primary."""
+    """Inserts a row on the primary."""
     with database.engine.begin() as connection:
         connection.execute(text("INSERT INTO letters VALUES (:number)"), {"number": number})
 
 
-def is_there(pair: Pair, database: Database, number: int) -> bool:
-    """Whether that row can be read on the replica."""
+def is_on_replica(pair: Pair, database: Database, number: int) -> bool:
+    """Returns whether that row can be read on the replica."""
     return pair.shows(database.name, f"SELECT id FROM letters WHERE id = {number}")
 
 
 def wait_for(pair: Pair, database: Database, number: int) -> None:
-    """Until it can."""
+    """Waits until the row can be read on the replica."""
     end = time.monotonic() + PATIENCE
-    while not is_there(pair, database, number):
+    while not is_on_replica(pair, database, number):
         assert time.monotonic() < end, f"row {number} never arrived"
         time.sleep(0.01)
 
 
-def test_what_is_held_arrives_when_it_is_let_go(pair: Pair, database: Database) -> None:
-    """The replica falls behind, a change of its delay or not, and catches up."""
-    pair.hold()
+def test_pair_paused_replica_replays_after_resume(pair: Pair, database: Database) -> None:
+    """The paused replica falls behind, also after a change of its delay, and catches up."""
+    pair.pause_replay()
     try:
         write(database, 1)
-        time.sleep(LONG_ENOUGH)
-        assert not is_there(pair, database, 1)
+        time.sleep(REPLAY_TIME)
+        assert not is_on_replica(pair, database, 1)
         pair.delay(0)
-        time.sleep(LONG_ENOUGH)
-        assert not is_there(pair, database, 1)
+        time.sleep(REPLAY_TIME)
+        assert not is_on_replica(pair, database, 1)
     finally:
-        pair.let_go()
+        pair.resume_replay()
     wait_for(pair, database, 1)
     write(database, 2)
     wait_for(pair, database, 2)
 
 
-def test_what_is_delayed_arrives_that_late(pair: Pair, database: Database) -> None:
-    """Never before its time; with the delay taken away, what was waiting for it and what comes then."""
+def test_pair_delayed_replica_replays_after_the_delay(pair: Pair, database: Database) -> None:
+    """Not before the delay has passed; after its removal, the waiting rows and the new ones arrive."""
     pair.delay(1)
     try:
         before = time.monotonic()
@@ -74,8 +74,8 @@ def test_what_is_delayed_arrives_that_late(pair: Pair, database: Database) -> No
         assert time.monotonic() - before >= 1
         pair.delay(600)
         write(database, 2)
-        time.sleep(LONG_ENOUGH)
-        assert not is_there(pair, database, 2)
+        time.sleep(REPLAY_TIME)
+        assert not is_on_replica(pair, database, 2)
     finally:
         pair.delay(0)
     wait_for(pair, database, 2)
@@ -83,8 +83,8 @@ def test_what_is_delayed_arrives_that_late(pair: Pair, database: Database) -> No
     wait_for(pair, database, 3)
 
 
-def test_the_replica_is_another_server_and_says_that_it_is_a_replica(pair: Pair) -> None:
-    """It takes no writes of its own, except from those whom the server lets write to any replica."""
+def test_pair_replica_is_a_separate_read_only_server(pair: Pair) -> None:
+    """It accepts no writes, except from accounts that the server lets write to any replica."""
     assert pair.replica_url != pair.primary.url
     query = {
         "postgresql": "SELECT 1 WHERE pg_is_in_recovery()",

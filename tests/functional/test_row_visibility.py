@@ -1,4 +1,4 @@
-"""A count opens the gate only if it sees every row of the table that is meant; else nothing is changed."""
+"""A count opens the gate only if it covers every row of the stored table; otherwise nothing is changed."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ CONTRACT = 'op.drop_column("v", "a")'
 FILL = 'fill = Backfill(table={table!r}, values=lambda t: {{"b": t.c.a}}, pending=lambda t: t.c.b.is_(None))'
 
 
-def written(folder: Path, url: str, table: str = "v", expand: str = "pass") -> Project:
-    """A project that moves column a to b."""
+def create_project(folder: Path, url: str, table: str = "v", expand: str = "pass") -> Project:
+    """Creates a project that copies column a to b."""
     project = Project.create(folder, url, lock_timeout=1)
     project.expand(expand)
     project.contract(CONTRACT, requires=("fill",))
@@ -32,8 +32,8 @@ def written(folder: Path, url: str, table: str = "v", expand: str = "pass") -> P
     return project
 
 
-def table_v(database: Database, name: str = "v", suffix: str = "") -> None:
-    """A table of three rows that are pending."""
+def create_table_v(database: Database, name: str = "v", suffix: str = "") -> None:
+    """Creates a table of three pending rows."""
     execute(
         database.engine,
         f"CREATE TABLE {name} (id int PRIMARY KEY, tenant varchar(10), a int, b int){suffix}",
@@ -42,9 +42,9 @@ def table_v(database: Database, name: str = "v", suffix: str = "") -> None:
 
 
 def assert_refused(project: Project, database: Database, *words: str, table: str | None = "v") -> Blocker:
-    """migrate, gate and contract refuse, with the reason and a way out, and change nothing.
+    """Asserts that migrate, gate and contract refuse with the reason and a hint, and change nothing.
 
-    *table*: whose rows must stay as they are.
+    *table*: the table whose rows must be unchanged.
     """
     project.apply_expand()
     before = Snapshot.of(database, table)
@@ -94,11 +94,11 @@ RESTRICT = (
 
 
 @pytest.mark.needs("row_security")
-def test_a_policy_that_hides_rows_closes_the_gate(database: Database, owner: Owner, tmp_path: Path) -> None:
-    """Run as the table's owner, restricted by FORCE: refused, with the table, the role, the way out."""
-    table_v(database)
+def test_policy_that_hides_rows_closes_the_gate(database: Database, owner: Owner, tmp_path: Path) -> None:
+    """Run as the table's owner, restricted by FORCE: refused, with the table, the role and the hint."""
+    create_table_v(database)
     execute(database.engine, f"ALTER TABLE v OWNER TO {owner.name}", *RESTRICT)
-    project = written(tmp_path / "project", owner.url)
+    project = create_project(tmp_path / "project", owner.url)
     assert_refused(project, database, "row-level security of table v", owner.name, "BYPASSRLS", "NO FORCE")
     status = project.run("status")
     assert status.code in (0, 1, 3)
@@ -110,13 +110,13 @@ def test_a_policy_that_hides_rows_closes_the_gate(database: Database, owner: Own
 
 
 @pytest.mark.needs("row_security")
-def test_a_policy_made_between_the_gate_and_the_lock_is_met_under_the_lock(
+def test_policy_created_after_the_gate_is_detected_under_the_lock(
     database: Database, owner: Owner, tmp_path: Path
 ) -> None:
-    """The gate was open; then a policy hides new pending rows: contract is refused, the column stays."""
-    table_v(database)
+    """The gate was open; then a policy hides new pending rows: contract is refused, the column is kept."""
+    create_table_v(database)
     execute(database.engine, f"ALTER TABLE v OWNER TO {owner.name}")
-    project = written(tmp_path / "project", owner.url)
+    project = create_project(tmp_path / "project", owner.url)
     project.apply_expand()
     project.migrate()
 
@@ -133,16 +133,16 @@ def test_a_policy_made_between_the_gate_and_the_lock_is_met_under_the_lock(
 
 
 @pytest.mark.needs("row_security")
-def test_a_policy_of_a_table_that_pending_reads_closes_the_gate(
+def test_policy_of_a_table_that_pending_reads_closes_the_gate(
     database: Database, owner: Owner, tmp_path: Path
 ) -> None:
-    """The table of a subquery is looked at as well."""
-    table_v(database)
-    table_v(database, "other")
+    """The table of a subquery is checked as well."""
+    create_table_v(database)
+    create_table_v(database, "other")
     for name in ("v", "other"):
         execute(database.engine, f"ALTER TABLE {name} OWNER TO {owner.name}")
     execute(database.engine, *(statement.replace(" v ", " other ") for statement in RESTRICT))
-    project = written(tmp_path / "project", owner.url)
+    project = create_project(tmp_path / "project", owner.url)
     project.data(
         "fill",
         'fill = Backfill(table="v", values={"b": 1}, '
@@ -153,15 +153,15 @@ def test_a_policy_of_a_table_that_pending_reads_closes_the_gate(
 
 
 @pytest.mark.needs("row_security")
-def test_every_session_fails_on_hidden_rows(database: Database, owner: Owner, tmp_path: Path) -> None:
-    """A batch function meets an error of the server instead of some of the rows."""
-    table_v(database)
-    table_v(database, "other")
+def test_sessions_raise_an_error_on_hidden_rows(database: Database, owner: Owner, tmp_path: Path) -> None:
+    """A batch function gets an error of the server instead of a part of the rows."""
+    create_table_v(database)
+    create_table_v(database, "other")
     execute(
         database.engine, f"ALTER TABLE v OWNER TO {owner.name}", f"ALTER TABLE other OWNER TO {owner.name}"
     )
     execute(database.engine, *(statement.replace(" v ", " other ") for statement in RESTRICT))
-    project = written(tmp_path / "project", owner.url)
+    project = create_project(tmp_path / "project", owner.url)
     project.data(
         "fill",
         """
@@ -177,7 +177,7 @@ def test_every_session_fails_on_hidden_rows(database: Database, owner: Owner, tm
     assert command.gate(project.site())
 
 
-# --- what is not the table that stores the rows --------------------------------------------------
+# --- relations that do not store the rows --------------------------------------------------------
 
 _VIEWS = {
     "a part of the rows": "CREATE VIEW w AS SELECT * FROM v WHERE tenant = 'x'",
@@ -186,28 +186,28 @@ _VIEWS = {
 
 
 @pytest.mark.parametrize("name", list(_VIEWS))
-def test_a_view_is_refused_and_its_base_table_is_named(database: Database, tmp_path: Path, name: str) -> None:
-    """Whatever the view shows, the count of its rows proves nothing of the table's."""
-    table_v(database)
+def test_view_is_refused_with_its_base_table(database: Database, tmp_path: Path, name: str) -> None:
+    """Whatever rows the view has, their count proves nothing about the table."""
+    create_table_v(database)
     execute(database.engine, _VIEWS[name])
-    project = written(tmp_path / "project", database.url, table="w")
+    project = create_project(tmp_path / "project", database.url, table="w")
     hidden = assert_refused(project, database, "a view")
     assert hidden.hint.endswith(": v")
 
 
 @pytest.mark.needs("updatable_views")
-def test_a_view_with_a_check_option_is_refused(database: Database, tmp_path: Path) -> None:
-    """WITH CHECK OPTION keeps rows in the view, and does not show the others."""
-    table_v(database)
+def test_view_with_a_check_option_is_refused(database: Database, tmp_path: Path) -> None:
+    """WITH CHECK OPTION keeps rows in the view, and does not include the others."""
+    create_table_v(database)
     execute(database.engine, "CREATE VIEW w AS SELECT * FROM v WHERE id < 3 WITH CHECK OPTION")
-    assert_refused(written(tmp_path / "project", database.url, table="w"), database, "a view")
+    assert_refused(create_project(tmp_path / "project", database.url, table="w"), database, "a view")
 
 
-def test_a_view_that_pending_reads_is_refused(database: Database, tmp_path: Path) -> None:
-    """Its tables are not those that are locked."""
-    table_v(database)
+def test_view_that_pending_reads_is_refused(database: Database, tmp_path: Path) -> None:
+    """The tables of the view are not those that are locked."""
+    create_table_v(database)
     execute(database.engine, "CREATE VIEW w AS SELECT * FROM v WHERE id < 3")
-    project = written(tmp_path / "project", database.url)
+    project = create_project(tmp_path / "project", database.url)
     project.data(
         "fill",
         'fill = Backfill(table="v", values={"b": 1}, '
@@ -216,10 +216,10 @@ def test_a_view_that_pending_reads_is_refused(database: Database, tmp_path: Path
     assert_refused(project, database, "w is a view")
 
 
-def test_a_view_with_a_trigger_instead_of_updates_is_refused(database: Database, tmp_path: Path) -> None:
-    """A table that became a view over two tables, after the data migration was complete."""
-    table_v(database)
-    project = written(tmp_path / "project", database.url)
+def test_view_that_replaced_the_table_is_refused(database: Database, tmp_path: Path) -> None:
+    """The table was replaced by a view over it after the data migration was complete."""
+    create_table_v(database)
+    project = create_project(tmp_path / "project", database.url)
     project.apply_expand()
     project.migrate()
     assert command.gate(project.site()) == []
@@ -238,27 +238,27 @@ def test_a_view_with_a_trigger_instead_of_updates_is_refused(database: Database,
 
 
 @pytest.mark.needs("virtual_tables")
-def test_a_virtual_table_is_refused(database: Database, tmp_path: Path) -> None:
-    """Its rows are not the database's own."""
+def test_virtual_table_is_refused(database: Database, tmp_path: Path) -> None:
+    """The database does not store the rows of a virtual table."""
     execute(database.engine, "CREATE VIRTUAL TABLE v USING fts5(a, b)")
-    assert_refused(written(tmp_path / "project", database.url), database, "a virtual table")
+    assert_refused(create_project(tmp_path / "project", database.url), database, "a virtual table")
 
 
 @pytest.mark.needs("virtual_tables")
-def test_a_table_without_rowid_is_walked(database: Database, tmp_path: Path) -> None:
-    """Its key is enough."""
-    table_v(database, suffix=" WITHOUT ROWID")
-    project = written(tmp_path / "project", database.url)
+def test_table_without_rowid_is_walked(database: Database, tmp_path: Path) -> None:
+    """Its primary key is sufficient."""
+    create_table_v(database, suffix=" WITHOUT ROWID")
+    project = create_project(tmp_path / "project", database.url)
     project.apply_expand()
     assert project.migrate()["fill"].done == 3
     assert command.gate(project.site()) == []
 
 
-# --- tables of PostgreSQL ------------------------------------------------------------------------
+# --- relations in PostgreSQL ---------------------------------------------------------------------
 
 
-def inherited(database: Database) -> None:
-    table_v(database)
+def create_inherited(database: Database) -> None:
+    create_table_v(database)
     execute(
         database.engine,
         "CREATE TABLE child () INHERITS (v)",
@@ -266,13 +266,13 @@ def inherited(database: Database) -> None:
     )
 
 
-def ruled(database: Database) -> None:
-    table_v(database)
+def create_with_rule(database: Database) -> None:
+    create_table_v(database)
     execute(database.engine, "CREATE RULE swallow AS ON UPDATE TO v DO INSTEAD NOTHING")
 
 
-def foreign(database: Database) -> None:
-    table_v(database, "elsewhere")
+def create_foreign(database: Database) -> None:
+    create_table_v(database, "elsewhere")
     execute(
         database.engine,
         "CREATE FOREIGN DATA WRAPPER nothing NO HANDLER",
@@ -281,7 +281,7 @@ def foreign(database: Database) -> None:
     )
 
 
-def partly_foreign(database: Database) -> None:
+def create_with_foreign_partition(database: Database) -> None:
     execute(
         database.engine,
         "CREATE TABLE v (id int, tenant text, a int, b int) PARTITION BY LIST (id)",
@@ -292,38 +292,34 @@ def partly_foreign(database: Database) -> None:
     )
 
 
-def materialized(database: Database) -> None:
-    table_v(database, "base")
+def create_materialized(database: Database) -> None:
+    create_table_v(database, "base")
     execute(database.engine, "CREATE MATERIALIZED VIEW v AS SELECT * FROM base")
 
 
 _RELATIONS: dict[str, tuple[Callable[[Database], None], tuple[str, ...]]] = {
-    "child tables": (inherited, ("INHERITS (child)", "NO INHERIT")),
-    "a rule": (ruled, ("rule swallow", "DISABLE RULE swallow")),
-    "a foreign table": (foreign, ("a foreign table", "cannot be locked")),
-    "a foreign partition": (partly_foreign, ("part, a part of table v", "cannot be locked")),
-    "a materialized view": (materialized, ("a materialized view", "base table instead: base")),
+    "child tables": (create_inherited, ("INHERITS (child)", "NO INHERIT")),
+    "a rule": (create_with_rule, ("rule swallow", "DISABLE RULE swallow")),
+    "a foreign table": (create_foreign, ("a foreign table", "cannot be locked")),
+    "a foreign partition": (create_with_foreign_partition, ("part, a part of table v", "cannot be locked")),
+    "a materialized view": (create_materialized, ("a materialized view", "base table instead: base")),
 }
 
 
 @pytest.mark.needs("row_security")
 @pytest.mark.parametrize("name", list(_RELATIONS))
-def test_a_relation_whose_rows_are_elsewhere_is_refused(
-    database: Database, tmp_path: Path, name: str
-) -> None:
-    """Refused by name, with the way out."""
+def test_relation_with_rows_in_other_places_is_refused(database: Database, tmp_path: Path, name: str) -> None:
+    """Refused by name, with the hint."""
     prepare, words = _RELATIONS[name]
     prepare(database)
-    assert_refused(written(tmp_path / "project", database.url), database, *words, table=None)
+    assert_refused(create_project(tmp_path / "project", database.url), database, *words, table=None)
 
 
 @pytest.mark.needs("row_security")
-def test_a_function_of_a_row_never_gives_a_child_the_value_of_its_parent(
-    database: Database, tmp_path: Path
-) -> None:
-    """The parent's key is in the child a second time: refused, and no row is written."""
-    inherited(database)
-    project = written(tmp_path / "project", database.url)
+def test_row_migration_does_not_write_to_child_tables(database: Database, tmp_path: Path) -> None:
+    """The parent's key occurs in the child again: refused, and no row is written."""
+    create_inherited(database)
+    project = create_project(tmp_path / "project", database.url)
     project.data(
         "fill",
         """
@@ -337,8 +333,8 @@ def test_a_function_of_a_row_never_gives_a_child_the_value_of_its_parent(
 
 
 @pytest.mark.needs("row_security")
-def test_partitions_are_walked_and_one_that_leaves_is_refused(database: Database, tmp_path: Path) -> None:
-    """An incomplete DETACH PARTITION CONCURRENTLY: its rows are in no count any more."""
+def test_partitions_are_walked_and_a_half_detached_one_is_refused(database: Database, tmp_path: Path) -> None:
+    """After an incomplete DETACH PARTITION CONCURRENTLY no count includes the rows of the partition."""
     execute(
         database.engine,
         "CREATE TABLE v (id int PRIMARY KEY, tenant text, a int, b int) PARTITION BY RANGE (id)",
@@ -346,34 +342,34 @@ def test_partitions_are_walked_and_one_that_leaves_is_refused(database: Database
         "CREATE TABLE high PARTITION OF v FOR VALUES FROM (10) TO (20)",
         "INSERT INTO v VALUES (1, 'x', 10, NULL), (11, 'x', 11, NULL)",
     )
-    project = written(tmp_path / "project", database.url)
+    project = create_project(tmp_path / "project", database.url)
     project.apply_expand()
     assert project.migrate()["fill"].done == 2
     assert command.gate(project.site()) == []
     with schema.session(database) as reader:
         reader.execute(sa.text("SELECT count(*) FROM v")).all()
-        # It waits for the reader, gives up, and leaves the partition half detached.
+        # It waits for the reader, times out, and leaves the partition half detached.
         with administration(database.url) as other:
             other.execute(sa.text("SET lock_timeout = '300ms'"))
             with pytest.raises(sa.exc.DBAPIError):
                 other.execute(sa.text("ALTER TABLE v DETACH PARTITION high CONCURRENTLY"))
     [hidden] = command.gate(project.site())
     assert (hidden.id, hidden.hint) == ("rows-hidden", "ALTER TABLE v DETACH PARTITION high FINALIZE")
-    execute_alone(database, hidden.hint)
+    execute_autocommit(database, hidden.hint)
     assert command.gate(project.site()) == []
 
 
-def execute_alone(database: Database, statement: str) -> None:
-    """One statement that commits by itself."""
+def execute_autocommit(database: Database, statement: str) -> None:
+    """Executes one statement in autocommit mode."""
     with administration(database.url) as connection:
         connection.execute(sa.text(statement))
 
 
 @pytest.mark.needs("row_security")
-def test_a_temporary_table_that_hides_the_table_is_refused(database: Database, tmp_path: Path) -> None:
-    """A data migration's own session made it; the rows of the table that is meant are not moved by that."""
-    table_v(database)
-    project = written(tmp_path / "project", database.url)
+def test_temporary_table_that_hides_the_table_is_refused(database: Database, tmp_path: Path) -> None:
+    """The data migration's own session creates it; its rows are not the rows of the intended table."""
+    create_table_v(database)
+    project = create_project(tmp_path / "project", database.url)
     project.data(
         "fill",
         """
@@ -396,20 +392,20 @@ def test_a_temporary_table_that_hides_the_table_is_refused(database: Database, t
     assert rows(database.engine, "SELECT count(a) FROM v WHERE b IS NULL") == [(3,)]
 
 
-# --- settings that cut a result ------------------------------------------------------------------
+# --- settings that truncate a result -------------------------------------------------------------
 
 
 @pytest.mark.needs("lock_tables")
 @pytest.mark.parametrize(
     "setting", ["sql_select_limit=1", "sql_big_selects=0", "max_join_size=1", "sql_auto_is_null=1"]
 )
-def test_settings_that_cut_a_result_do_not_hold_in_our_sessions(
+def test_settings_that_truncate_a_result_are_overridden(
     database: Database, tmp_path: Path, setting: str
 ) -> None:
-    """As a default of the server, or by the URL: every row is migrated and counted all the same."""
-    table_v(database)
+    """As a default of the server or in the URL: still every row is migrated and counted."""
+    create_table_v(database)
     url = sa.make_url(database.url).update_query_dict({"init_command": f"SET SESSION {setting}"})
-    project = written(tmp_path / "project", url.render_as_string(hide_password=False))
+    project = create_project(tmp_path / "project", url.render_as_string(hide_password=False))
     project.data(
         "fill",
         """
@@ -427,15 +423,15 @@ def test_settings_that_cut_a_result_do_not_hold_in_our_sessions(
 
 
 @pytest.mark.needs("system_versioning")
-def test_a_system_versioned_table_is_refused(database: Database, tmp_path: Path) -> None:
+def test_system_versioned_table_is_refused(database: Database, tmp_path: Path) -> None:
     """Its history rows would lose the column, and no data migration can change them."""
-    table_v(database, suffix=" WITH SYSTEM VERSIONING")
-    assert_refused(written(tmp_path / "project", database.url), database, "system-versioned")
+    create_table_v(database, suffix=" WITH SYSTEM VERSIONING")
+    assert_refused(create_project(tmp_path / "project", database.url), database, "system-versioned")
 
 
 @pytest.mark.needs("system_versioning")
-def test_every_period_of_an_application_time_table_is_migrated(database: Database, tmp_path: Path) -> None:
-    """The key holds the period: rows that share an id are told apart."""
+def test_application_time_table_is_migrated_for_each_period(database: Database, tmp_path: Path) -> None:
+    """The key includes the period: rows with the same id are distinguished."""
     execute(
         database.engine,
         "CREATE TABLE v (id int NOT NULL, f date NOT NULL, t date NOT NULL, a int, b int, "
@@ -443,7 +439,7 @@ def test_every_period_of_an_application_time_table_is_migrated(database: Databas
         "INSERT INTO v VALUES (1, '2020-01-01', '2021-01-01', 10, NULL), "
         "(1, '2021-01-01', '2022-01-01', 11, NULL)",
     )
-    project = written(tmp_path / "project", database.url)
+    project = create_project(tmp_path / "project", database.url)
     project.data(
         "fill",
         """
@@ -459,8 +455,8 @@ def test_every_period_of_an_application_time_table_is_migrated(database: Databas
 
 @pytest.mark.needs("system_versioning")
 @pytest.mark.parametrize("key", ["PRIMARY KEY", "UNIQUE"])
-def test_a_key_with_a_period_is_refused(database: Database, tmp_path: Path, key: str) -> None:
-    """Reflected without its period, it is not unique: a row would get the value of another one."""
+def test_key_with_a_period_is_refused(database: Database, tmp_path: Path, key: str) -> None:
+    """Reflected without its period, the key is not unique: a row would get the value of another one."""
     execute(
         database.engine,
         "CREATE TABLE v (id int NOT NULL, f date NOT NULL, t date NOT NULL, a int, b int, "
@@ -468,17 +464,17 @@ def test_a_key_with_a_period_is_refused(database: Database, tmp_path: Path, key:
         "INSERT INTO v VALUES (1, '2020-01-01', '2021-01-01', 10, NULL), "
         "(1, '2021-01-01', '2022-01-01', 11, NULL)",
     )
-    assert_refused(written(tmp_path / "project", database.url), database, "WITHOUT OVERLAPS")
+    assert_refused(create_project(tmp_path / "project", database.url), database, "WITHOUT OVERLAPS")
 
 
 @pytest.mark.needs("row_security")
-def test_an_invalid_unique_index_is_no_key(database: Database, tmp_path: Path) -> None:
-    """CREATE UNIQUE INDEX CONCURRENTLY that failed leaves an index over rows that are not unique."""
+def test_invalid_unique_index_is_not_used_as_key(database: Database, tmp_path: Path) -> None:
+    """A failed CREATE UNIQUE INDEX CONCURRENTLY leaves an index over rows that are not unique."""
     execute(
         database.engine,
         "CREATE TABLE v (id int NOT NULL, a int, b int)",
         "INSERT INTO v VALUES (1, 10, NULL), (1, 11, NULL)",
     )
     with pytest.raises(sa.exc.DBAPIError):
-        execute_alone(database, "CREATE UNIQUE INDEX CONCURRENTLY u ON v (id)")
-    assert_refused(written(tmp_path / "project", database.url), database, "unique index u is invalid")
+        execute_autocommit(database, "CREATE UNIQUE INDEX CONCURRENTLY u ON v (id)")
+    assert_refused(create_project(tmp_path / "project", database.url), database, "unique index u is invalid")

@@ -1,4 +1,4 @@
-"""The servers are what they should be, and each test has a database of its own."""
+"""The servers have the expected products and settings, and each test has its own database."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.servers.launch import RECIPES
 from tests.servers.recipe import PASSWORD
 
 
-def test_the_server_is_the_expected_product_and_new_enough(server: Server) -> None:
+def test_server_is_the_expected_product_and_version(server: Server) -> None:
     function = "sqlite_version()" if server.product == "sqlite" else "version()"
     engine = create_engine(server.url)
     with engine.connect() as connection:
@@ -26,9 +26,7 @@ def test_the_server_is_the_expected_product_and_new_enough(server: Server) -> No
     assert ("PostgreSQL" in answer) == (server.product == "postgresql")
 
 
-def test_a_database_is_empty_and_nobody_else_sees_what_is_in_it(
-    server: Server, database: Database, tmp_path: Path
-) -> None:
+def test_database_is_empty_and_isolated(server: Server, database: Database, tmp_path: Path) -> None:
     assert inspect(database.engine).get_table_names() == []
     with database.engine.begin() as connection:
         connection.execute(text("CREATE TABLE mine (id INTEGER PRIMARY KEY)"))
@@ -39,7 +37,7 @@ def test_a_database_is_empty_and_nobody_else_sees_what_is_in_it(
 
 
 @pytest.mark.needs("kill_session")
-def test_a_database_is_dropped_although_a_session_holds_a_lock_in_it(server: Server, tmp_path: Path) -> None:
+def test_database_is_dropped_although_a_session_holds_a_lock(server: Server, tmp_path: Path) -> None:
     with server.fresh_database(tmp_path) as database:
         with database.engine.begin() as connection:
             connection.execute(text("CREATE TABLE held (id INTEGER PRIMARY KEY)"))
@@ -58,18 +56,18 @@ def test_a_database_is_dropped_although_a_session_holds_a_lock_in_it(server: Ser
 
 
 @pytest.mark.needs("row_locks")
-def test_two_sessions_write_to_one_table_at_the_same_time(database: Database) -> None:
+def test_sessions_write_to_one_table_concurrently(database: Database) -> None:
     with database.engine.begin() as connection:
         connection.execute(text("CREATE TABLE counters (id INTEGER PRIMARY KEY, hits INTEGER)"))
         connection.execute(text("INSERT INTO counters VALUES (1, 0), (2, 0)"))
 
-    def hit_the_second() -> None:
+    def update_second_row() -> None:
         with database.engine.begin() as other:
             other.execute(text("UPDATE counters SET hits = 1 WHERE id = 2"))
 
     with database.engine.begin() as connection:
         connection.execute(text("UPDATE counters SET hits = 1 WHERE id = 1"))
-        thread = threading.Thread(target=hit_the_second, daemon=True)
+        thread = threading.Thread(target=update_second_row, daemon=True)
         thread.start()
         thread.join(10)
         assert not thread.is_alive()
@@ -78,7 +76,7 @@ def test_two_sessions_write_to_one_table_at_the_same_time(database: Database) ->
 
 
 @pytest.mark.needs("transactional_ddl")
-def test_a_schema_change_can_be_rolled_back_where_the_catalog_says_so(database: Database) -> None:
+def test_schema_change_is_rolled_back_with_transactional_ddl(database: Database) -> None:
     with database.engine.connect() as connection:
         if database.server.product == "sqlite":
             connection.exec_driver_sql("BEGIN")
@@ -88,7 +86,7 @@ def test_a_schema_change_can_be_rolled_back_where_the_catalog_says_so(database: 
 
 
 @pytest.mark.needs("lock_tables")
-def test_the_binary_log_is_on_and_holds_rows(server: Server) -> None:
+def test_binary_log_is_enabled_and_row_based(server: Server) -> None:
     engine = create_engine(server.url)
     with engine.connect() as connection:
         row = connection.execute(
@@ -99,7 +97,7 @@ def test_the_binary_log_is_on_and_holds_rows(server: Server) -> None:
 
 
 @pytest.mark.needs("cluster")
-def test_a_cluster_node_says_that_it_is_one(server: Server) -> None:
+def test_cluster_node_reports_a_cluster(server: Server) -> None:
     engine = create_engine(server.url)
     with engine.connect() as connection:
         assert connection.execute(text("SELECT @@wsrep_on")).scalar_one() == 1
@@ -109,12 +107,12 @@ def test_a_cluster_node_says_that_it_is_one(server: Server) -> None:
 
 
 @pytest.mark.parametrize("name", SERVER_NAMES)
-def test_the_password_of_our_own_servers_must_be_quoted_in_a_url(name: str) -> None:
+def test_password_of_the_test_servers_is_quoted_in_the_url(name: str) -> None:
     url = RECIPES[name].url(1)
     assert make_url(url).password == PASSWORD
     assert PASSWORD not in url
 
 
-def test_a_capability_that_nobody_declared_is_refused(server: Server) -> None:
+def test_undeclared_capability_is_refused(server: Server) -> None:
     with pytest.raises(ValueError, match="no such capability: 'flying'"):
         server.has("flying")  # type: ignore[arg-type]

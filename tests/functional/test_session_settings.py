@@ -1,4 +1,4 @@
-"""Whatever the server, the role, the database or the URL sets for a session: values survive it."""
+"""Session settings of the server, the role, the database or the URL do not change any value."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.project import Project, execute, rows, scalar
 
 pytestmark = pytest.mark.each_product
 
-FAMILY = pytest.mark.needs("lock_tables")
+ON_MYSQL_FAMILY = pytest.mark.needs("lock_tables")
 """The servers of the MySQL family."""
 ON_POSTGRESQL = pytest.mark.needs("transactional_ddl", "row_locks")
 UTC = datetime.UTC
@@ -44,15 +44,15 @@ def project(database: Database, tmp_path: Path) -> Iterator[Project]:
 
 
 def url_with(database: Database, **query: str) -> str:
-    """The URL of *database* with options."""
+    """Returns the URL of *database* with additional query options."""
     return sa.make_url(database.url).update_query_dict(query).render_as_string(hide_password=False)
 
 
-def around_the_changes(zone_of: datetime.tzinfo = UTC) -> list[datetime.datetime]:
-    """Moments around both changes of the clocks, in Europe and in America; two with one local time each."""
+def times_around_dst_changes(url_with_zone: datetime.tzinfo = UTC) -> list[datetime.datetime]:
+    """Returns times around each DST change, in Europe and in America; some share one local time."""
     days = ((3, 10), (3, 31), (10, 27), (11, 3))
     return [
-        datetime.datetime(2024, month, day, tzinfo=UTC).astimezone(zone_of)
+        datetime.datetime(2024, month, day, tzinfo=UTC).astimezone(url_with_zone)
         + datetime.timedelta(minutes=10 * i)
         for month, day in days
         for i in range(-12, 54)
@@ -62,12 +62,12 @@ def around_the_changes(zone_of: datetime.tzinfo = UTC) -> list[datetime.datetime
 # --- time ----------------------------------------------------------------------------------------
 
 
-@FAMILY
+@ON_MYSQL_FAMILY
 @KINDS
-def test_every_moment_around_a_change_of_clocks_is_a_key_and_a_value(
+def test_session_timestamps_around_dst_changes_as_keys_and_values(
     source: str, database: Database, project: Project
 ) -> None:
-    moments = around_the_changes()
+    moments = times_around_dst_changes()
     execute(
         database.engine,
         "CREATE TABLE items (at TIMESTAMP(6) NOT NULL PRIMARY KEY, "
@@ -83,19 +83,19 @@ def test_every_moment_around_a_change_of_clocks_is_a_key_and_a_value(
     project.data("m", source)
     result = project.migrate(batch_size=7)["fill"]
     assert (result.outcome, result.done) == (Outcome.COMPLETE, len(moments)), result
-    seen = rows(
+    versions = rows(
         database.engine, "SELECT UNIX_TIMESTAMP(at), UNIX_TIMESTAMP(value), UNIX_TIMESTAMP(copy) FROM items"
     )
-    assert sorted(seen) == sorted((moment.timestamp(),) * 3 for moment in moments)
+    assert sorted(versions) == sorted((moment.timestamp(),) * 3 for moment in moments)
 
 
 @ON_POSTGRESQL
 @KINDS
 @pytest.mark.parametrize("driver", ["psycopg2", "psycopg"])
-def test_every_moment_is_a_key_and_a_value_in_whatever_zone_the_database_is(
+def test_session_timestamps_in_any_time_zone_of_the_database(
     driver: str, source: str, database: Database, tmp_path: Path
 ) -> None:
-    moments = around_the_changes()
+    moments = times_around_dst_changes()
     moments += [
         datetime.datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC),
         datetime.datetime(1, 1, 1, tzinfo=UTC),
@@ -122,41 +122,43 @@ def test_every_moment_is_a_key_and_a_value_in_whatever_zone_the_database_is(
 
 
 @pytest.mark.needs("many_writers")
-def test_a_session_is_set_up_again_when_it_is_connected_again(database: Database) -> None:
+def test_session_settings_are_applied_again_after_a_reconnect(database: Database) -> None:
     query = {
         "postgresql": "SELECT current_setting('TimeZone'), current_setting('client_encoding')",
     }.get(database.server.product, "SELECT @@time_zone, @@character_set_client")
     engine = create_engine(database.url)
     try:
-        seen = []
+        versions = []
         for _ in range(3):
             with engine.connect() as connection:
-                seen.append(tuple(connection.execute(sa.text(query)).one()))
+                versions.append(tuple(connection.execute(sa.text(query)).one()))
                 connection.invalidate()
     finally:
         engine.dispose()
-    assert seen == [{"postgresql": ("UTC", "UTF8")}.get(database.server.product, ("+00:00", "utf8mb4"))] * 3
+    assert (
+        versions == [{"postgresql": ("UTC", "UTF8")}.get(database.server.product, ("+00:00", "utf8mb4"))] * 3
+    )
 
 
-def zone_of(database: Database, zone: str) -> str:
-    """The URL of *database* for sessions that are in *zone* when they begin: ``-05:00`` or so."""
+def url_with_zone(database: Database, zone: str) -> str:
+    """Returns the URL of *database* for sessions with the initial time zone *zone*, such as ``-05:00``."""
     if database.server.product == "postgresql":
-        # POSIX counts the other way round.
+        # POSIX inverts the sign of the offset.
         return url_with(database, options=f"-c TimeZone=<{zone[:3]}>{-int(zone[:3])}")
     return url_with(database, init_command=f"SET time_zone = '{zone}'")
 
 
 LATE = datetime.datetime(2024, 6, 30, 23, 30)
-"""A moment, at UTC, that is on the day after in the east."""
+"""A UTC time that falls on the next day in the east."""
 
 
 @pytest.mark.needs("many_writers")
-def test_a_script_is_run_in_the_zone_of_the_application_and_rows_are_looked_at_in_utc(
+def test_script_runs_in_the_zone_of_the_application_and_rows_are_checked_in_utc(
     database: Database, tmp_path: Path
 ) -> None:
-    """The check under the lock asks what the run and the gate have asked."""
+    """The check under the lock uses the same session settings as the run and the gate."""
     zoned = {"postgresql": "timestamptz"}.get(database.server.product, "TIMESTAMP NULL")
-    with Project.create(tmp_path / "project", zone_of(database, "+05:00")) as project:
+    with Project.create(tmp_path / "project", url_with_zone(database, "+05:00")) as project:
         project.expand(
             f"op.execute('CREATE TABLE items (id INTEGER PRIMARY KEY, at {zoned}, day DATE, old INTEGER)')"
         )
@@ -192,14 +194,14 @@ TO_LOCAL = {
 
 
 @pytest.mark.needs("many_writers")
-def test_local_time_is_made_as_the_manual_says(database: Database, project: Project) -> None:
-    """The application, whose sessions are in the server's zone, would have written the same."""
+def test_local_time_is_computed_as_documented(database: Database, project: Project) -> None:
+    """The application, with sessions in the server's time zone, would have written the same values."""
     zoned, plain, expression = TO_LOCAL.get(database.server.product, TO_LOCAL["mysql"])
     execute(
         database.engine,
         f"CREATE TABLE items (id INTEGER PRIMARY KEY, value {zoned}, copy {plain}, done INTEGER)",
     )
-    moments = [moment for moment in around_the_changes() if moment.minute == 30]
+    moments = [moment for moment in times_around_dst_changes() if moment.minute == 30]
     engine = create_engine(database.url)
     with engine.begin() as connection:
         connection.execute(
@@ -232,27 +234,27 @@ URLS: dict[str, dict[str, str]] = {
 }
 
 
-@FAMILY
+@ON_MYSQL_FAMILY
 @KINDS
 @pytest.mark.parametrize("options", URLS.values(), ids=URLS)
-def test_no_character_is_lost_whatever_the_url_says_of_character_sets(
+def test_charset_options_of_the_url_lose_no_character(
     options: dict[str, str], source: str, database: Database, tmp_path: Path
 ) -> None:
-    kept(source, url_with(database, **options), database, tmp_path)
+    assert_texts_are_kept(source, url_with(database, **options), database, tmp_path)
 
 
-@FAMILY
-def test_no_character_is_lost_by_a_file_of_options(database: Database, tmp_path: Path) -> None:
+@ON_MYSQL_FAMILY
+def test_charset_in_an_option_file_loses_no_character(database: Database, tmp_path: Path) -> None:
     options = tmp_path / "my.cnf"
     options.write_text("[client]\ndefault-character-set = latin1\n")
-    kept(ROWS, url_with(database, read_default_file=str(options)), database, tmp_path)
+    assert_texts_are_kept(ROWS, url_with(database, read_default_file=str(options)), database, tmp_path)
 
 
 @ON_POSTGRESQL
 @KINDS
 @pytest.mark.parametrize("driver", ["psycopg2", "psycopg"])
 @pytest.mark.parametrize("where", ["url", "options", "environment", "database"])
-def test_no_character_is_lost_whatever_sets_the_encoding_of_the_client(
+def test_client_encoding_loses_no_character(
     where: str, driver: str, source: str, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     query = {}
@@ -265,11 +267,11 @@ def test_no_character_is_lost_whatever_sets_the_encoding_of_the_client(
     else:
         execute(database.engine, f"ALTER DATABASE {database.name} SET client_encoding = 'LATIN1'")
     url = sa.make_url(url_with(database, **query)).set(drivername=f"postgresql+{driver}")
-    kept(source, url.render_as_string(hide_password=False), database, tmp_path)
+    assert_texts_are_kept(source, url.render_as_string(hide_password=False), database, tmp_path)
 
 
-def kept(source: str, url: str, database: Database, tmp_path: Path) -> None:
-    """Keys and values of each of TEXTS survive a run with *url*."""
+def assert_texts_are_kept(source: str, url: str, database: Database, tmp_path: Path) -> None:
+    """Asserts that a run with *url* preserves each of TEXTS as key and as value."""
     text = {"postgresql": 'VARCHAR(30) COLLATE "C"'}.get(
         database.server.product, "VARCHAR(30) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
     )
@@ -298,9 +300,9 @@ def fill(row):
 
 @pytest.mark.needs("many_writers")
 @pytest.mark.parametrize("charset", ["own", "latin1"])
-def test_a_failure_is_recorded_whatever_its_text(charset: str, database: Database, tmp_path: Path) -> None:
-    """With an escape where the database cannot hold a character."""
-    with in_charset(database, charset) as url, Project.create(tmp_path / "project", url) as project:
+def test_failure_with_any_text_is_recorded(charset: str, database: Database, tmp_path: Path) -> None:
+    """A character that the database cannot store is written as an escape."""
+    with DatabaseWithCharset(database, charset) as url, Project.create(tmp_path / "project", url) as project:
         engine = create_engine(url)
         execute(
             engine,
@@ -315,14 +317,14 @@ def test_a_failure_is_recorded_whatever_its_text(charset: str, database: Databas
         )
         engine.dispose()
     every = charset == "own" or database.server.product != "postgresql"
-    told = f"Ж{ELEPHANT}" if every else r"\u0416\U0001f418"
-    assert short == ("[1]", rf"ValueError: {told}\x00ü\udc80x")
+    stored = f"Ж{ELEPHANT}" if every else r"\u0416\U0001f418"
+    assert short == ("[1]", rf"ValueError: {stored}\x00ü\udc80x")
     assert long[0] == "[100000]"
     assert long[1].endswith("x ...")
 
 
-class in_charset:
-    """The URL of an empty database of the server's own, or of another, character set."""
+class DatabaseWithCharset:
+    """The URL of an empty database with the server's default character set, or with another one."""
 
     def __init__(self, database: Database, charset: str) -> None:
         self._database, self._charset = database, charset
@@ -350,9 +352,12 @@ class in_charset:
 
 
 @ON_POSTGRESQL
-def test_a_backfill_copies_bytes_that_no_client_can_read(database: Database, tmp_path: Path) -> None:
-    """A database in SQL_ASCII holds any bytes. A Backfill never brings them to the client."""
-    with in_charset(database, "SQL_ASCII") as url, Project.create(tmp_path / "project", url) as project:
+def test_backfill_copies_bytes_that_clients_cannot_decode(database: Database, tmp_path: Path) -> None:
+    """A database in SQL_ASCII stores any bytes. A Backfill never sends them to the client."""
+    with (
+        DatabaseWithCharset(database, "SQL_ASCII") as url,
+        Project.create(tmp_path / "project", url) as project,
+    ):
         engine = create_engine(url)
         execute(
             engine,
@@ -370,11 +375,9 @@ def every_charset(database: Database) -> list[str]:
     return [row[0] for row in rows(database.engine, "SHOW CHARACTER SET") if row[0] != "binary"]
 
 
-@FAMILY
-def test_columns_of_every_character_set_are_read_and_written_together(
-    database: Database, project: Project
-) -> None:
-    """Their versions are compared as bytes: not all of these character sets have one in common."""
+@ON_MYSQL_FAMILY
+def test_columns_of_every_character_set_in_one_row(database: Database, project: Project) -> None:
+    """Their versions are compared as bytes: not all of these character sets have a common superset."""
     charsets = every_charset(database)
     columns = [
         f"value_{c} VARCHAR(20) CHARACTER SET {c}, copy_{c} VARCHAR(20) CHARACTER SET {c}" for c in charsets
@@ -397,14 +400,14 @@ def test_columns_of_every_character_set_are_read_and_written_together(
     )
     result = project.migrate()["fill"]
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 2), result
-    same = " AND ".join(f"CAST(value_{c} AS BINARY) <=> CAST(copy_{c} AS BINARY)" for c in charsets)
-    assert scalar(database.engine, f"SELECT count(*) FROM items WHERE {same}") == 2
+    equal_rows = " AND ".join(f"CAST(value_{c} AS BINARY) <=> CAST(copy_{c} AS BINARY)" for c in charsets)
+    assert scalar(database.engine, f"SELECT count(*) FROM items WHERE {equal_rows}") == 2
 
 
-@FAMILY
+@ON_MYSQL_FAMILY
 @pytest.mark.parametrize("text", ["ucs2", "utf16", "latin1", "greek", "sjis"])
-def test_two_versions_that_differ_in_one_character_are_two(text: str, database: Database) -> None:
-    """Also where a common character set would make a question mark of both."""
+def test_row_version_changes_with_one_character(text: str, database: Database) -> None:
+    """Also where a conversion to a common character set would make a question mark of both."""
     execute(
         database.engine,
         f"CREATE TABLE items (id INTEGER PRIMARY KEY, a VARCHAR(9) CHARACTER SET ascii, "
@@ -416,7 +419,7 @@ def test_two_versions_that_differ_in_one_character_are_two(text: str, database: 
     with engine.begin() as connection:
         table = sa.Table("items", sa.MetaData(), autoload_with=connection)
         version = dialect_of(connection).row_version(connection, table, list(table.c), "items")
-        seen = {connection.exec_driver_sql(f"SELECT {version} FROM items").scalar()}
+        versions = {connection.exec_driver_sql(f"SELECT {version} FROM items").scalar()}
         changes = [f"c = '{c}'" for c in ("Ж", "漢", ELEPHANT, "")] + [
             "d = x'ff'",
             "d = x'fe'",
@@ -425,42 +428,42 @@ def test_two_versions_that_differ_in_one_character_are_two(text: str, database: 
         ]
         for change in changes:
             connection.exec_driver_sql(f"UPDATE items SET {change}")
-            seen.add(connection.exec_driver_sql(f"SELECT {version} FROM items").scalar())
+            versions.add(connection.exec_driver_sql(f"SELECT {version} FROM items").scalar())
     engine.dispose()
-    assert len(seen) == len(changes) + 1
+    assert len(versions) == len(changes) + 1
 
 
-@FAMILY
+@ON_MYSQL_FAMILY
 @pytest.mark.parametrize(
     ("charset", "bad"),
     [("cp1251", "98"), ("greek", "a4"), ("sjis", "5c"), ("cp932", "fa54"), ("big5", "a15a")],
 )
-def test_a_text_that_does_not_survive_the_way_to_a_client_is_copied_or_its_row_fails(
+def test_text_that_a_client_cannot_round_trip_is_copied_or_its_row_fails(
     charset: str, bad: str, database: Database, project: Project
 ) -> None:
-    """It is never read as a question mark, or as another code of its character, and written back so."""
+    """It is never read as a question mark or as another code of its character, and then written back."""
     text = f"VARCHAR(9) CHARACTER SET {charset}"
     execute(
         database.engine,
         f"CREATE TABLE items (id INTEGER PRIMARY KEY, value {text}, copy {text}, done INTEGER)",
         f"INSERT INTO items (id, value) VALUES (1, CONVERT(x'{bad}' USING {charset})), (2, 'abc'), (3, NULL)",
     )
-    same = "SELECT id FROM items WHERE CAST(copy AS BINARY) <=> CAST(value AS BINARY) AND done = 1"
+    equal_rows = "SELECT id FROM items WHERE CAST(copy AS BINARY) <=> CAST(value AS BINARY) AND done = 1"
     project.data("m", ROWS)
     result = project.migrate()["fill"]
     assert (result.outcome, result.done, result.failed) == (Outcome.FAILED, 2, 1), result
     [(key, error)] = rows(database.engine, "SELECT row_key, error FROM online_migrate_failure")
     assert key == "[1]"
     assert "survive" in error
-    assert sorted(rows(database.engine, same)) == [(2,), (3,)]
+    assert sorted(rows(database.engine, equal_rows)) == [(2,), (3,)]
     project.data("m", BACKFILL.replace("fill =", "copies ="))
     assert project.migrate("copies")["copies"].outcome is Outcome.COMPLETE
-    assert sorted(rows(database.engine, same)) == [(1,), (2,), (3,)]
+    assert sorted(rows(database.engine, equal_rows)) == [(1,), (2,), (3,)]
 
 
-@FAMILY
+@ON_MYSQL_FAMILY
 @KINDS
-def test_a_key_that_would_not_be_found_again_is_refused_before_a_row_is_moved(
+def test_key_that_a_client_cannot_round_trip_is_refused_before_any_change(
     source: str, database: Database, project: Project
 ) -> None:
     execute(
@@ -501,7 +504,7 @@ MODES = [
 ]
 
 
-def known_mode(database: Database, mode: str) -> bool:
+def is_known_mode(database: Database, mode: str) -> bool:
     with database.engine.connect() as connection:
         try:
             connection.exec_driver_sql(f"SET SESSION sql_mode = '{mode}'")
@@ -512,12 +515,10 @@ def known_mode(database: Database, mode: str) -> bool:
     return True
 
 
-@FAMILY
+@ON_MYSQL_FAMILY
 @KINDS
-def test_values_are_the_same_and_none_is_cut_under_every_sql_mode(
-    source: str, database: Database, tmp_path: Path
-) -> None:
-    modes = [mode for mode in MODES if known_mode(database, mode)]
+def test_sql_mode_changes_and_truncates_no_value(source: str, database: Database, tmp_path: Path) -> None:
+    modes = [mode for mode in MODES if is_known_mode(database, mode)]
     values = ["", " ", "a\\b", "'", '"', "a  ", "||", "too long for it", "ü", "-1"]
     for number, mode in enumerate(modes):
         execute(
@@ -544,11 +545,9 @@ def test_values_are_the_same_and_none_is_cut_under_every_sql_mode(
         assert len(found) == len(values) - 1, (mode, found)
 
 
-@FAMILY
-def test_a_trigger_is_created_under_the_sql_mode_of_the_application(
-    database: Database, tmp_path: Path
-) -> None:
-    """In a strict trigger the application's INSERT would fail; an ALTER must not cut values."""
+@ON_MYSQL_FAMILY
+def test_trigger_is_created_with_the_sql_mode_of_the_application(database: Database, tmp_path: Path) -> None:
+    """In a strict trigger the application's INSERT would fail; an ALTER must not truncate values."""
     with Project.create(
         tmp_path / "project", url_with(database, init_command="SET SESSION sql_mode = ''")
     ) as project:
@@ -569,8 +568,8 @@ def test_a_trigger_is_created_under_the_sql_mode_of_the_application(
     assert rows(database.engine, "SELECT value FROM texts") == [("too long",)]
 
 
-@FAMILY
-def test_a_script_that_sets_its_sql_mode_keeps_it(database: Database, tmp_path: Path) -> None:
+@ON_MYSQL_FAMILY
+def test_sql_mode_set_by_a_script_is_kept(database: Database, tmp_path: Path) -> None:
     with Project.create(
         tmp_path / "project", url_with(database, init_command="SET SESSION sql_mode = ''")
     ) as project:
@@ -590,7 +589,7 @@ def test_a_script_that_sets_its_sql_mode_keeps_it(database: Database, tmp_path: 
     assert set(mode.split(",")) == {"ANSI_QUOTES", "PIPES_AS_CONCAT"}
 
 
-# --- PostgreSQL: what a role or a database sets --------------------------------------------------
+# --- PostgreSQL: settings of a role or a database ------------------------------------------------
 
 SETTINGS = {
     "DateStyle": "SQL, DMY",
@@ -624,7 +623,7 @@ COLUMNS: dict[str, list[Any]] = KEYS | {
 @KINDS
 @pytest.mark.parametrize("driver", ["psycopg2", "psycopg"])
 @pytest.mark.parametrize("key", KEYS)
-def test_keys_and_values_survive_whatever_a_database_sets(
+def test_settings_of_the_database_change_no_key_or_value(
     key: str, driver: str, source: str, database: Database, tmp_path: Path
 ) -> None:
     quoted = [f"value_{i}" for i in range(len(COLUMNS))]

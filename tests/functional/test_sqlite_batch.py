@@ -1,4 +1,4 @@
-"""Alembic's batch mode on SQLite copies a table: a copy that would lose something is refused."""
+"""Alembic's batch mode on SQLite copies a table: a copy that loses a part of the definition is refused."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ with op.batch_alter_table("items", recreate="always"{arguments}) as batch:
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    """A database file."""
+    """Creates a database file."""
     with schema.embedded().fresh_database(tmp_path) as database:
         yield database
 
@@ -61,8 +61,10 @@ LOSSES = {
 
 
 @pytest.mark.parametrize("case", LOSSES)
-def test_a_loss_is_refused_and_nothing_is_changed(case: str, database: Database, project: Project) -> None:
-    """Exit code 3; the error lists the loss, and the line to write to accept it."""
+def test_batch_loss_is_refused_and_nothing_is_changed(
+    case: str, database: Database, project: Project
+) -> None:
+    """Exit code 3; the error lists the loss, and the line in the script that accepts it."""
     parts, loss = LOSSES[case]
     _create(database, **parts)
     project.expand(ALTER.format(arguments=""), "e1")
@@ -76,8 +78,8 @@ def test_a_loss_is_refused_and_nothing_is_changed(case: str, database: Database,
 
 
 @pytest.mark.parametrize("case", LOSSES)
-def test_a_declared_loss_is_accepted(case: str, database: Database, project: Project) -> None:
-    """The script gives it up by name."""
+def test_batch_loss_that_is_declared_is_accepted(case: str, database: Database, project: Project) -> None:
+    """The script declares the loss by name."""
     parts, loss = LOSSES[case]
     _create(database, **parts)
     project.expand(ALTER.format(arguments=""), "e1", batch_losses=(loss,))
@@ -94,10 +96,10 @@ REFLECTED = {
 
 
 @pytest.mark.parametrize("case", REFLECTED)
-def test_what_some_versions_of_sqlalchemy_reflect_is_kept_or_refused(
+def test_batch_parts_reflected_by_some_sqlalchemy_versions_are_kept_or_refused(
     case: str, database: Database, project: Project
 ) -> None:
-    """Never lost without a word."""
+    """No part is lost silently."""
     parts, text = REFLECTED[case]
     _create(database, **parts)
     project.expand(ALTER.format(arguments=""), "e1")
@@ -117,7 +119,7 @@ KEPT = {
 
 
 @pytest.mark.parametrize("case", KEPT)
-def test_what_the_arguments_of_batch_mode_keep_is_no_loss(
+def test_batch_arguments_that_keep_a_part_avoid_the_loss(
     case: str, database: Database, project: Project
 ) -> None:
     """The forms that the hint names."""
@@ -128,8 +130,8 @@ def test_what_the_arguments_of_batch_mode_keep_is_no_loss(
     assert ran.code == 0, ran.err
 
 
-def test_an_index_on_an_expression_is_a_loss(database: Database, project: Project) -> None:
-    """SQLAlchemy does not reflect it; an index on columns is carried over."""
+def test_batch_index_on_an_expression_is_a_loss(database: Database, project: Project) -> None:
+    """SQLAlchemy does not reflect it; an index on columns is copied."""
     _create(database)
     execute(database.engine, "CREATE INDEX by_lower ON items (lower(name))")
     execute(database.engine, "CREATE INDEX by_size ON items (size)")
@@ -138,7 +140,7 @@ def test_an_index_on_an_expression_is_a_loss(database: Database, project: Projec
     assert (ran.code, "index by_lower" in ran.err, "by_size" in ran.err) == (3, True, False), ran.err
 
 
-def test_an_index_that_the_script_creates_again_is_no_loss(database: Database, project: Project) -> None:
+def test_batch_index_created_again_by_the_script_is_no_loss(database: Database, project: Project) -> None:
     """The definitions are compared at the end of the revision."""
     _create(database)
     execute(database.engine, "CREATE INDEX by_lower ON items (lower(name))")
@@ -150,8 +152,8 @@ def test_an_index_that_the_script_creates_again_is_no_loss(database: Database, p
     assert names == [("by_lower",), ("by_size",)]
 
 
-def test_what_goes_with_its_column_is_no_loss(database: Database, project: Project) -> None:
-    """A column is dropped, with its collation, its check and its index."""
+def test_batch_parts_of_a_dropped_column_are_no_loss(database: Database, project: Project) -> None:
+    """A column is dropped with its collation, its check and its index."""
     _create(database, collate=" COLLATE NOCASE CHECK (name <> '')")
     execute(database.engine, "CREATE INDEX by_lower ON items (lower(name))")
     drop = 'with op.batch_alter_table("items", recreate="always") as batch:\n    batch.drop_column("name")\n'
@@ -160,7 +162,7 @@ def test_what_goes_with_its_column_is_no_loss(database: Database, project: Proje
     assert ran.code == 0, ran.err
 
 
-def test_a_renamed_column_keeps_what_it_had_or_is_refused(database: Database, project: Project) -> None:
+def test_batch_collation_of_a_renamed_column_is_kept_or_refused(database: Database, project: Project) -> None:
     """The collation of a column that is renamed in the same copy is lost as well."""
     _create(database, collate=" COLLATE NOCASE")
     rename = (

@@ -1,4 +1,4 @@
-"""Foreign keys that were broken before stop no revision; those that a revision breaks do."""
+"""Foreign keys violated before a revision do not stop it; those that the revision violates do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MISMATCH = (
     "INSERT INTO old_child VALUES (1, 'none')",
 )
 NO_PARENT = ("CREATE TABLE old_child (id INTEGER PRIMARY KEY, p INTEGER REFERENCES nowhere (id))",)
-SOUND = (
+VALID = (
     "CREATE TABLE parent (id INTEGER PRIMARY KEY, code TEXT UNIQUE, more TEXT)",
     "CREATE TABLE child (id INTEGER PRIMARY KEY, code TEXT REFERENCES parent (code))",
     "INSERT INTO parent VALUES (1, 'one', '')",
@@ -27,7 +27,7 @@ SOUND = (
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    """A file of the one server whose foreign keys are checked by us."""
+    """A database file; SQLite is the only server whose foreign keys the engine checks itself."""
     with schema.embedded().fresh_database(tmp_path) as database:
         yield database
 
@@ -39,11 +39,11 @@ def project(database: Database, tmp_path: Path) -> Iterator[Project]:
 
 
 @pytest.mark.parametrize("broken", [MISMATCH, NO_PARENT], ids=["mismatch", "no parent table"])
-def test_what_was_broken_before_stops_nothing(
+def test_foreign_keys_violated_before_do_not_stop_a_revision(
     database: Database, project: Project, broken: tuple[str, ...]
 ) -> None:
-    """Another table, and the broken one too, can be expanded; the broken one is named."""
-    execute(database.engine, *broken, *SOUND)
+    """Another table, and the invalid one too, can be expanded; the invalid one is named."""
+    execute(database.engine, *broken, *VALID)
     project.expand('op.add_column("parent", sa.Column("n", sa.Integer))')
     project.expand('op.add_column("old_child", sa.Column("n", sa.Integer))')
     done = project.run("expand")
@@ -52,16 +52,16 @@ def test_what_was_broken_before_stops_nothing(
     assert "n" in schema.shape(database)["old_child"]["columns"]
 
 
-def test_a_revision_may_mend_it(database: Database, project: Project) -> None:
-    """The unique key that was missing is added: rows that nothing could check before are not its fault."""
+def test_foreign_keys_may_be_corrected_by_a_revision(database: Database, project: Project) -> None:
+    """The missing unique key is added: rows that could not be checked before are not its errors."""
     execute(database.engine, *MISMATCH)
     project.expand('op.create_index("code", "old_parent", ["code"], unique=True)')
     assert project.run("expand").code == 0
 
 
-def test_a_revision_that_breaks_a_foreign_key_is_refused(database: Database, project: Project) -> None:
-    """The parent loses its unique key: named, and nothing is changed."""
-    execute(database.engine, *MISMATCH, *SOUND)
+def test_foreign_keys_invalidated_by_a_revision_are_refused(database: Database, project: Project) -> None:
+    """The parent loses its unique key: the table is named, and nothing is changed."""
+    execute(database.engine, *MISMATCH, *VALID)
     project.contract(
         'op.execute("CREATE TABLE p (id INTEGER PRIMARY KEY, code TEXT)")\n'
         'op.execute("DROP TABLE parent")\n'
@@ -79,11 +79,11 @@ def test_a_revision_that_breaks_a_foreign_key_is_refused(database: Database, pro
     ]
 
 
-def test_a_row_that_loses_its_parent_is_found_beside_a_broken_table(
+def test_foreign_keys_of_other_tables_are_checked_beside_an_invalid_table(
     database: Database, project: Project
 ) -> None:
-    """The check of the other tables goes on."""
-    execute(database.engine, *MISMATCH, *SOUND)
+    """An invalid foreign key does not end the check of the other tables."""
+    execute(database.engine, *MISMATCH, *VALID)
     project.contract('op.execute("DELETE FROM parent")', branch_labels=("contract",))
     refused = project.run("contract")
     assert refused.code == 2, refused

@@ -1,4 +1,4 @@
-"""stamp, current, history, heads: where a database is, on both branches."""
+"""stamp, current, history, heads: the position of a database on both branches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.each_product
 
 @pytest.fixture
 def project(database: Database, tmp_path: Path) -> Iterator[Project]:
-    """e1, e2, e3 and c1 (needs e1), c2 (needs e2), c3 (needs e3); each does nothing."""
+    """A project with e1, e2, e3 and c1 (needs e1), c2 (needs e2), c3 (needs e3); all are empty."""
     with Project.create(tmp_path / "project", database.url) as project:
         for number in (1, 2, 3):
             project.expand("pass", f"e{number}", release=f"{number}.0")
@@ -46,7 +46,7 @@ CASES = (
 def test_stamp_moves_one_branch_and_keeps_the_other(
     project: Project, database: Database, before: list[str], targets: list[str], after: list[str]
 ) -> None:
-    """The branch that is not named stays where it is, so that no expand is run again."""
+    """The branch that is not named keeps its position, so that no expand runs again."""
     if before:
         command.stamp(project.site(), before)
     assert sorted(command.stamp(project.site(), targets)) == after
@@ -64,10 +64,10 @@ def test_stamp_moves_one_branch_and_keeps_the_other(
         ([], ["e1", "e3"]),
     ],
 )
-def test_a_contradictory_stamp_is_refused(
+def test_stamp_with_a_contradiction_is_refused(
     project: Project, database: Database, before: list[str], targets: list[str]
 ) -> None:
-    """A contract without the expand it needs, an unknown or ambiguous name: 127, and the rows stay."""
+    """A contract without the expand it needs, an unknown or ambiguous name: exit code 127, no change."""
     if before:
         command.stamp(project.site(), before)
     rows = schema.version_rows(database)
@@ -77,8 +77,8 @@ def test_a_contradictory_stamp_is_refused(
     assert schema.version_rows(database) == rows
 
 
-def test_current_check_heads_is_right_before_and_after(project: Project, database: Database) -> None:
-    """0 only when both branches are at their heads, also after the expand's row has vanished."""
+def test_current_check_heads_before_and_after_contract(project: Project, database: Database) -> None:
+    """0 only when both branches are at their heads, also after the row of the expand branch was removed."""
     for verb, code in (("expand", 1), ("contract", 0)):
         assert schema.run(project, verb).code == 0
         assert schema.run(project, "current", "--check-heads").code == code, verb
@@ -90,16 +90,16 @@ def test_current_check_heads_is_right_before_and_after(project: Project, databas
     assert schema.run(project, "current").code == 0
 
 
-def test_expand_after_a_stamp_runs_nothing_again(project: Project, database: Database) -> None:
-    """From c3 back to c1: e2 and e3 are still known to be applied."""
+def test_expand_after_a_stamp_repeats_no_revision(project: Project, database: Database) -> None:
+    """From c3 back to c1: e2 and e3 remain recorded as applied."""
     assert schema.run(project, "upgrade").code == 0
     command.stamp(project.site(), ["c1"])
     assert project.apply_expand() == []
     assert command.contract(project.site()).revisions == ("c2", "c3")
 
 
-def test_a_revision_of_another_project_is_named(project: Project, database: Database) -> None:
-    """A version row that no script has: 127 with its name, for every command that reads it."""
+def test_unknown_revision_in_the_version_table_is_named(project: Project, database: Database) -> None:
+    """A version row without a script: exit code 127 with its name, for every command that reads it."""
     project.apply_expand()
     schema.run_all(database, "UPDATE alembic_version SET version_num = 'stranger'")
     for verb in ("status", "expand", "contract", "gate", "current", "plan"):
@@ -110,7 +110,7 @@ def test_a_revision_of_another_project_is_named(project: Project, database: Data
 
 
 def test_history_and_heads_need_no_database(tmp_path: Path) -> None:
-    """They read scripts only: an unreachable server is no hindrance."""
+    """They read scripts only, so an unreachable server does not matter."""
     unreachable = "postgresql+psycopg2://nobody:secret@127.0.0.1:1/nothing"
     with Project.create(tmp_path / "project", unreachable) as project:
         project.expand("pass", "e1", release="2026.1")

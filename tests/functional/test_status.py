@@ -1,4 +1,4 @@
-"""status: reads only, whatever it finds, and whoever asks."""
+"""status: reads only, in each state and for each user."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.each_product
 
 @pytest.fixture
 def project(database: Database, tmp_path: Path) -> Iterator[Project]:
-    """The sample project, on an empty database."""
+    """The sample project on an empty database."""
     with schema.volumes(tmp_path / "project", database) as project:
         yield project
 
@@ -27,7 +27,7 @@ READERS = ("status", "plan", "gate", "current", "history", "heads")
 
 
 def test_readers_leave_an_empty_database_empty(project: Project, database: Database) -> None:
-    """No table of ours is made, nothing crashes; --json is one document."""
+    """No state table is created, no command fails; --json prints one document."""
     for verb in READERS:
         ran = schema.run(project, verb)
         assert ran.code == (3 if verb == "gate" else 0), (verb, ran.output)
@@ -38,8 +38,8 @@ def test_readers_leave_an_empty_database_empty(project: Project, database: Datab
     assert schema.tables(database) == []
 
 
-def test_status_tells_each_stage(project: Project, database: Database) -> None:
-    """Nothing, expanded, half migrated, migrated, contracted: phases, counts and --exit-code."""
+def test_status_reports_each_stage(project: Project, database: Database) -> None:
+    """Empty, expanded, half migrated, migrated, contracted: phases, counts and --exit-code."""
     assert schema.run(project, "status", "--exit-code").code == 1
     schema.as_before(project, database)
     project.apply_expand()
@@ -60,7 +60,7 @@ def test_status_tells_each_stage(project: Project, database: Database) -> None:
 
 
 def test_status_names_a_half_applied_revision(project: Project, database: Database) -> None:
-    """Killed in the middle, where DDL commits by itself; elsewhere nothing is half applied."""
+    """Killed in the middle, where DDL commits implicitly; on other servers no revision is half applied."""
     schema.ready(project, database)
     assert schema.run(project, "contract", die_at="ALTER TABLE volumes DROP COLUMN legacy").code == -9
     report = project.report()
@@ -93,7 +93,7 @@ _READER = {
     ),
 }
 _READER["mariadb"] = _READER["mysql"]
-_FAREWELL = {
+_DROP_READER = {
     "postgresql": ("DROP OWNED BY {name}", "DROP ROLE {name}"),
     "mysql": ("DROP USER '{name}'@'%'",),
     "mariadb": ("DROP USER '{name}'@'%'",),
@@ -101,8 +101,8 @@ _FAREWELL = {
 
 
 @pytest.mark.needs("many_writers")
-def test_a_user_who_may_only_read_can_ask(project: Project, database: Database) -> None:
-    """status, plan, gate and current run with no right but SELECT, and the writers say what is missing."""
+def test_readers_work_for_a_read_only_user(project: Project, database: Database) -> None:
+    """status, plan, gate and current run with only SELECT; commands that write name the missing privilege."""
     schema.as_before(project, database)
     project.apply_expand()
     name, product = f"reader_{database.name[-8:]}", database.server.product
@@ -123,4 +123,4 @@ def test_a_user_who_may_only_read_can_ask(project: Project, database: Database) 
         assert schema.run(project, "--url", address, "migrate").code == 2
         assert Snapshot.of(database) == before
     finally:
-        schema.run_all(database, *(statement.format(**facts) for statement in _FAREWELL[product]))
+        schema.run_all(database, *(statement.format(**facts) for statement in _DROP_READER[product]))

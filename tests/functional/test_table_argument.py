@@ -104,7 +104,7 @@ def project(database: Database, tmp_path: Path) -> Iterator[Project]:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("table", TABLES)
-def test_every_form_of_table_gives_the_same_rows(
+def test_table_argument_every_form_gives_the_same_rows(
     database: Database, project: Project, table: str, kind: str
 ) -> None:
     """Rows are migrated and counted; the gate counts them too."""
@@ -129,18 +129,18 @@ WRONG = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_what_is_no_table_is_refused(database: Database, project: Project, wrong: str) -> None:
-    """127, and what was given is said."""
-    source, said = WRONG[wrong]
+def test_table_argument_that_is_no_table_is_refused(database: Database, project: Project, wrong: str) -> None:
+    """Exit code 127; the error names the value."""
+    source, expected = WRONG[wrong]
     project.data(
         "fill", f'{source}\nfill = Backfill(table=t, values={{"size": 1}}, pending=sa.column("size") == 0)'
     )
-    with pytest.raises(exceptions.DataMigrationBroken, match=said):
+    with pytest.raises(exceptions.DataMigrationBroken, match=expected):
         project.migrate()
 
 
-def test_a_column_that_only_the_lightweight_table_has(database: Database, project: Project) -> None:
-    """It is named, and nothing is changed."""
+def test_table_argument_column_missing_in_the_database(database: Database, project: Project) -> None:
+    """The column is named, and nothing is changed."""
     project.data(
         "fill",
         't = sa.table("volumes", sa.column("sise"))\nfill = Backfill(table=t, values={"size": 1}, '
@@ -152,8 +152,8 @@ def test_a_column_that_only_the_lightweight_table_has(database: Database, projec
 
 
 @pytest.mark.needs("schemas", "lock_tables")
-def test_a_lightweight_table_of_another_schema(database: Database, project: Project) -> None:
-    """schema= of sa.table() counts."""
+def test_table_argument_lightweight_table_of_another_schema(database: Database, project: Project) -> None:
+    """``schema=`` of sa.table() is used."""
     other = f"{database.name}_b"
     execute(
         database.engine,

@@ -1,4 +1,4 @@
-"""Every template that Alembic offers goes through the whole life of a change."""
+"""Every template of Alembic supports all phases of a change."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.support.foreign import Foreign, async_url
 pytestmark = pytest.mark.each_product
 
 SEVERAL_DATABASES = {"multidb"}
-"""Templates for more than one database, which is another matter."""
+"""Templates for more than one database, which are out of scope."""
 TEMPLATES = sorted(set(os.listdir(Config().get_template_directory())) - SEVERAL_DATABASES)
 _PLACEHOLDER = "driver://user:pass@localhost/dbname"
 
 
-def written_by_alembic(database: Database, folder: Path, template: str) -> Foreign:
-    """The project as ``alembic init -t TEMPLATE`` writes it, with the URL filled in and one revision."""
+def create_by_alembic(database: Database, folder: Path, template: str) -> Foreign:
+    """Creates a project by ``alembic init -t TEMPLATE``, sets the URL and applies one revision."""
     folder.mkdir()
     url = async_url(database) if "async" in template else database.url
     project = Foreign(folder, url)
@@ -38,11 +38,9 @@ def written_by_alembic(database: Database, folder: Path, template: str) -> Forei
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_the_whole_life_in_a_project_of_alembics_template(
-    database: Database, tmp_path: Path, template: str
-) -> None:
+def test_template_supports_all_phases(database: Database, tmp_path: Path, template: str) -> None:
     """init by Alembic, adopt, revision, expand, migrate, gate, contract, status; plain Alembic is refused."""
-    project = written_by_alembic(database, tmp_path / "project", template)
+    project = create_by_alembic(database, tmp_path / "project", template)
     project.does("init", "--adopt")
     assert "online_migrate.guard()" in project.does("status", code=3).err
     project.guard()
@@ -72,6 +70,6 @@ def test_the_whole_life_in_a_project_of_alembics_template(
     project.does("current", "--check-heads")
 
 
-def test_there_are_templates_to_try() -> None:
-    """The templates of this version of Alembic, those of several databases left out, are known."""
+def test_templates_of_alembic_are_found() -> None:
+    """The expected templates of this version of Alembic, except those for several databases, are tested."""
     assert {"generic", "async", "pyproject", "pyproject_async"} <= set(TEMPLATES)

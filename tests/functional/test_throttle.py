@@ -1,4 +1,4 @@
-"""Throttlers on real servers: a run waits, says why, goes on, or gives up."""
+"""Throttlers on real servers: a run waits, reports the reason, and continues or stops."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FILL = """
 fill = Backfill(table="items", values={"size": 1}, pending=lambda t: t.c.size.is_(None))
 """
 COUNTERS = {"postgresql": "idle_in_transaction", "mysql": "Threads_connected", "mariadb": "Threads_connected"}
-"""What an open transaction, or an open connection, raises."""
+"""Counters that an open transaction, or an open connection, increases."""
 
 
 SLOW = """
@@ -39,8 +39,8 @@ def fill(connection, chunk):
 """
 
 
-class Watch(NullListener):
-    """Keeps what was shown."""
+class RecordingListener(NullListener):
+    """Records the wait reasons."""
 
     def __init__(self) -> None:
         self.reasons: list[str] = []
@@ -63,8 +63,10 @@ def project(tmp_path: Path, database: Database) -> Iterator[Project]:
         yield project
 
 
-def test_a_file_holds_a_run_and_status_says_so(database: Database, project: Project, tmp_path: Path) -> None:
-    """Not one row moves while it is there; everybody can see why; then all of them do."""
+def test_throttle_file_pauses_a_run_and_status_reports_it(
+    database: Database, project: Project, tmp_path: Path
+) -> None:
+    """No row is migrated while the file exists; status shows the reason; afterwards all rows are migrated."""
     stop = tmp_path / "stop"
     stop.touch()
     process = project.start("migrate", "--throttle-file", str(stop), "--batch-size", "10")
@@ -84,16 +86,16 @@ def test_a_file_holds_a_run_and_status_says_so(database: Database, project: Proj
     assert scalar(database.engine, "SELECT count(size) FROM items") == 100
 
 
-def test_a_query_holds_a_run_until_it_gives_nothing(database: Database, project: Project) -> None:
-    """The application says by a row of its own when it has no time for us."""
+def test_throttle_query_pauses_a_run_until_it_returns_nothing(database: Database, project: Project) -> None:
+    """The application pauses the run by a row in its own table."""
     execute(database.engine, "CREATE TABLE busy (n INTEGER)", "INSERT INTO busy VALUES (1)")
-    watch = Watch()
+    watch = RecordingListener()
 
-    def over() -> None:
+    def remove_reason() -> None:
         assert watch.waits.wait(60)
         execute(database.engine, "DELETE FROM busy")
 
-    thread = threading.Thread(target=over)
+    thread = threading.Thread(target=remove_reason)
     thread.start()
     site = project.site(listener=watch)
     [result] = command.migrate(site, limits=MigrateOptions(throttle_query="SELECT count(*) FROM busy"))
@@ -103,21 +105,21 @@ def test_a_query_holds_a_run_until_it_gives_nothing(database: Database, project:
 
 
 @pytest.mark.needs("many_writers")
-def test_load_holds_a_run(database: Database, project: Project) -> None:
-    """While a counter of the server is above its limit nothing moves; when it is not, everything does."""
+def test_max_load_pauses_a_run(database: Database, project: Project) -> None:
+    """No row is migrated while a counter of the server is above its limit; all rows when it is below."""
     counter = COUNTERS[database.server.product]
     with database.engine.connect() as busy:
         busy.execute(sa.text("SELECT 1 FROM items"))
-        held = project.run("migrate", "--max-load", f"{counter}=0", "--max-time", "2s")
-        assert held.code == 1
+        paused = project.run("migrate", "--max-load", f"{counter}=0", "--max-time", "2s")
+        assert paused.code == 1
         assert scalar(database.engine, "SELECT count(size) FROM items") == 0
         [result] = command.migrate(project.site(), limits=MigrateOptions(max_load=f"{counter}=100000"))
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 100)
 
 
 @pytest.mark.needs("many_writers")
-def test_a_critical_load_ends_a_run(database: Database, project: Project) -> None:
-    """Exit code 1, with the reason; nothing is lost, and the next run goes on."""
+def test_critical_load_stops_a_run(database: Database, project: Project) -> None:
+    """Exit code 1 with the reason; no row is lost, and the next run continues."""
     stop = project.folder / "stop"
     stop.touch()
     with database.engine.connect() as busy:
@@ -133,8 +135,8 @@ def test_a_critical_load_ends_a_run(database: Database, project: Project) -> Non
     assert scalar(database.engine, "SELECT count(size) FROM items") == 100
 
 
-def test_what_cannot_be_read_is_refused_and_nothing_is_changed(database: Database, project: Project) -> None:
-    """Wrong arguments: exit 127, the option's name, and no row moved."""
+def test_throttlers_that_cannot_be_read_are_refused(database: Database, project: Project) -> None:
+    """Wrong arguments: exit code 127, the option's name, and no row is migrated."""
     streams = database.server.product == "postgresql"
     for options, words in (
         (("--max-load", "x"), "'max-load' cannot be understood"),
@@ -145,13 +147,13 @@ def test_what_cannot_be_read_is_refused_and_nothing_is_changed(database: Databas
         ran = project.run("migrate", *options)
         assert ran.code == 127
         assert words in ran.complaint[0]
-        # The way out.
+        # The hint.
         assert ran.complaint[1].startswith("  -> ")
     assert scalar(database.engine, "SELECT count(size) FROM items") == 0
 
 
-class Rests(Clock):
-    """Remembers for how long it was asked to wait."""
+class RecordingClock(Clock):
+    """Records the requested waits, in seconds."""
 
     def __init__(self) -> None:
         self.waits: list[float] = []
@@ -161,25 +163,25 @@ class Rests(Clock):
         return super().wait(min(seconds, 0.01), stop)
 
 
-@pytest.mark.parametrize(("nice", "rests"), [(3.0, True), (0.0, False)])
-def test_a_worker_rests_as_long_as_it_is_told(
-    nice: float, rests: bool, database: Database, project: Project
+@pytest.mark.parametrize(("nice", "sleeps"), [(3.0, True), (0.0, False)])
+def test_nice_sets_the_sleep_of_a_worker(
+    nice: float, sleeps: bool, database: Database, project: Project
 ) -> None:
-    """Three seconds for each second of work; a chunk takes at least a tenth here."""
+    """Three seconds for each second of work; a chunk takes at least a tenth of a second here."""
     project.data("fill", SLOW.replace("0.7", "0.1"))
-    clock = Rests()
-    asked = MigrateOptions(pace="full", nice=nice, batch_size=20)
-    [result] = command.migrate(project.site(clock=clock), limits=asked)
+    clock = RecordingClock()
+    options = MigrateOptions(pace="full", nice=nice, batch_size=20)
+    [result] = command.migrate(project.site(clock=clock), limits=options)
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 100)
-    assert (sum(0.3 <= seconds <= 1.0 for seconds in clock.waits) >= 4) is rests, clock.waits
+    assert (sum(0.3 <= seconds <= 1.0 for seconds in clock.waits) >= 4) is sleeps, clock.waits
 
 
-# --- what we do to the server --------------------------------------------------------------------
+# --- effects of a run on the server --------------------------------------------------------------
 
 
 @pytest.mark.needs("row_locks")
-def test_who_waits_for_our_locks_is_counted(database: Database, project: Project) -> None:
-    """Others who wait for us; not who waits for somebody else, not one of ours, nobody without sessions."""
+def test_blocked_by_counts_sessions_that_wait_for_own_locks(database: Database, project: Project) -> None:
+    """Counts other sessions that wait for the given ones, and neither waits for others nor own sessions."""
     one, two = database.engine.connect(), database.engine.connect()
     dialect = dialect_of(one)
     holder, other = dialect.session_id(one), dialect.session_id(two)
@@ -209,36 +211,36 @@ def test_who_waits_for_our_locks_is_counted(database: Database, project: Project
         while dialect.blocked_by(connection, [holder]):
             assert time.monotonic() < end
             connection.rollback()
-            # MariaDB shows what was until nobody has asked for a tenth of a second.
+            # MariaDB shows the old state until the table has not been read for a tenth of a second.
             time.sleep(0.2)
     one.close()
     two.close()
 
 
 @pytest.mark.needs("row_locks")
-def test_a_run_waits_when_it_keeps_others_waiting(database: Database, project: Project) -> None:
-    """Somebody wants a row that one worker has locked for long: the other begins no chunk meanwhile."""
+def test_run_waits_while_it_blocks_other_sessions(database: Database, project: Project) -> None:
+    """A session wants a row that one worker has locked for long: the other worker starts no chunk."""
     project.data("fill", SLOW)
-    watch = Watch()
-    over = threading.Event()
+    watch = RecordingListener()
+    finished = threading.Event()
 
     def application() -> None:
-        while not over.wait(0.05):
+        while not finished.wait(0.05):
             execute(database.engine, "UPDATE items SET id = id WHERE id < 100")
 
     thread = threading.Thread(target=application)
     thread.start()
     site = project.site(listener=watch)
     [result] = command.migrate(site, limits=MigrateOptions(batch_size=10, workers=2, max_time=60))
-    over.set()
+    finished.set()
     thread.join()
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 100)
     assert "blocked: 1 other session(s) wait for locks of ours" in watch.reasons
 
 
 @pytest.mark.needs("many_writers")
-def test_old_versions_of_rows_are_counted(database: Database, project: Project) -> None:
-    """Dead tuples on PostgreSQL, the history list of InnoDB: in --max-load, under their names."""
+def test_max_load_counts_old_row_versions(database: Database, project: Project) -> None:
+    """Dead tuples in PostgreSQL and the history list of InnoDB are counters of --max-load."""
     counter = "dead_tuples" if database.server.product == "postgresql" else "history_list_length"
     with database.engine.connect() as connection:
         found = dialect_of(connection).load(connection, [counter])
@@ -249,9 +251,9 @@ def test_old_versions_of_rows_are_counted(database: Database, project: Project) 
 
 
 @pytest.mark.needs("self_updating")
-def test_a_long_history_holds_a_run(database: Database, project: Project) -> None:
-    """InnoDB keeps what a long transaction may still see; the limit is a setting."""
-    watch = Watch()
+def test_max_history_pauses_a_run(database: Database, project: Project) -> None:
+    """InnoDB keeps the row versions that a long transaction may read; the limit is a setting."""
+    watch = RecordingListener()
     with database.engine.connect().execution_options(isolation_level="REPEATABLE READ") as reader:
         reader.execute(sa.text("SELECT * FROM items"))
         for _ in range(3):
@@ -265,8 +267,10 @@ def test_a_long_history_holds_a_run(database: Database, project: Project) -> Non
 
 
 @pytest.mark.needs("self_updating")
-def test_what_a_user_may_not_see_is_left_out_and_said(database: Database, project: Project) -> None:
-    """Nobody asked for it, so nobody is refused for want of rights."""
+def test_default_throttler_without_privilege_is_skipped_and_reported(
+    database: Database, project: Project
+) -> None:
+    """The throttler was not requested, so a missing privilege does not stop the run."""
     url = sa.make_url(database.url).set(username="om_plain", password="plain")
     statements = (
         "CREATE USER IF NOT EXISTS om_plain IDENTIFIED BY 'plain'",

@@ -1,4 +1,4 @@
-"""The old and the new version of an application on one database, from before expand until after contract."""
+"""The old and the new version of an application on one database, from before expand to after contract."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.schema import GIB, OldVersion
 
 
 class NewVersion(threading.Thread):
-    """Writes and reads the new column only, as code does that no longer knows the old one."""
+    """Writes and reads only the new column, as code that does not have the old one."""
 
     def __init__(self, database: Database) -> None:
         super().__init__(daemon=True)
@@ -52,8 +52,8 @@ class NewVersion(threading.Thread):
 
 
 @pytest.mark.needs("many_writers")
-def test_nothing_is_lost_while_both_versions_write(database: Database, tmp_path: Path) -> None:
-    """expand, migrate and contract as commands; the new version is never refused by any of them."""
+def test_both_versions_write_without_loss(database: Database, tmp_path: Path) -> None:
+    """expand, migrate and contract as commands; none of them makes a statement of the new version fail."""
     with schema.volumes(tmp_path / "project", database, pace=None) as project:
         schema.as_before(project, database)
         with OldVersion(database) as old:
@@ -75,4 +75,4 @@ def test_nothing_is_lost_while_both_versions_write(database: Database, tmp_path:
     expected = [*range(1, 21), *old.acknowledged, *new.acknowledged]
     assert set(rows) == set(expected)
     assert rows == {row: schema.size_of(row) * GIB for row in expected}
-    assert old.refused > 0  # since contract its column is gone
+    assert old.refused > 0  # since contract its column is missing

@@ -1,4 +1,4 @@
-"""A value that Python, or the driver, has nothing for fails its row at most, and never ends a run."""
+"""A value that Python or the driver cannot represent fails at most its row, and never stops a run."""
 
 from __future__ import annotations
 
@@ -56,24 +56,24 @@ VALUES: dict[str, dict[str, tuple[str, str, str]]] = {
     "mysql": {**_FAMILY, "vector": ("VECTOR(2)", "TO_VECTOR('[1,2]')", "TO_VECTOR('[3,4]')")},
     "mariadb": _FAMILY,
 }
-"""Type, a value that is hard to represent, and one that is not."""
+"""Type, a value that is hard to represent, and a usual one."""
 CANNOT_BE_WRITTEN = {"no UTF-8"}
-"""Python gives no such text to SQLite: the row fails, and keeps what it has."""
+"""Python passes no such text to SQLite: the row fails and keeps its value."""
 NO_KEYS = {"vector", "infinities", "no document", "zero month"}
-"""The last one MySQL compares with nothing, under its usual sql_mode: its data migration fails with that."""
-COUNT, ODD = 20, (7, 13)
+"""MySQL rejects comparisons with the last one under its usual sql_mode, which fails the data migration."""
+COUNT, HARD_ROWS = 20, (7, 13)
 
-LOOKS = """
+READS_VALUE = """
 @row_migration(table="items", pending=lambda t: t.c.size.is_(None))
 def fill(row):
     return {"size": len(str(row.value))}
 """
-GIVES_BACK = """
+WRITES_VALUE = """
 @row_migration(table="items", pending=lambda t: t.c.size.is_(None))
 def fill(row):
     return {"value": row.value, "copy": row.value, "size": 1}
 """
-NEVER_LOOKS = """
+IGNORES_VALUE = """
 fill = Backfill(table="items", values={"size": 1}, pending=lambda t: t.c.size.is_(None))
 """
 
@@ -83,7 +83,7 @@ def _cases(product: str) -> dict[str, tuple[str, str, str]]:
 
 
 def _create(database: Database, declared: str, key: str, values: list[str]) -> None:
-    """Each value twice: in one column and in a twin that no migration writes."""
+    """Creates a table with each value twice: in one column, and in a twin that no migration writes."""
     engine = sa.create_engine(database.url, poolclass=sa.NullPool)
     twin = declared.replace(" ON UPDATE CURRENT_TIMESTAMP", "").replace(" NULL", "")
     with engine.begin() as connection:
@@ -100,30 +100,28 @@ def _create(database: Database, declared: str, key: str, values: list[str]) -> N
             cursor.execute(f"INSERT INTO items (id, value, twin) VALUES ({number}, {value}, {value})")
 
 
-def _forget(database: Database) -> None:
-    """What the engine remembers of the table that is made anew."""
+def _delete_state(database: Database) -> None:
+    """Deletes the engine's state of the table that is created again."""
     tables = ("data_migration", "walk", "worker", "failure")
     schema.run_all(database, *[f"DELETE FROM online_migrate_{table}" for table in tables])
 
 
-def _session(database: Database, number: int) -> str:
-    """By the drivers in turns: each kind of value has two that are much alike."""
+def _url(database: Database, number: int) -> str:
+    """Returns the URL with the drivers alternating by *number*: each kind of value has two similar cases."""
     given, _, rest = database.url.partition("://")
     drivers = DRIVERS.get(database.server.product, [given])
     return f"{drivers[number % len(drivers)]}://{rest}"
 
 
 @pytest.mark.parametrize(
-    "source", [LOOKS, GIVES_BACK, NEVER_LOOKS], ids=["looks", "gives back", "never looks"]
+    "source", [READS_VALUE, WRITES_VALUE, IGNORES_VALUE], ids=["reads value", "writes value", "ignores value"]
 )
-def test_a_value_that_is_hard_to_represent_ends_nothing(
-    source: str, database: Database, tmp_path: Path
-) -> None:
-    """It is given to the function exactly, or its row alone fails; a Backfill does not notice it."""
+def test_unrepresentable_value_does_not_stop_a_run(source: str, database: Database, tmp_path: Path) -> None:
+    """The function gets the exact value, or only its row fails; a Backfill is not affected."""
     wrong = {}
-    for number, (name, (declared, odd, usual)) in enumerate(_cases(database.server.product).items()):
-        url = _session(database, number)
-        values = [odd if i in ODD else usual for i in range(COUNT)]
+    for number, (name, (declared, hard, usual)) in enumerate(_cases(database.server.product).items()):
+        url = _url(database, number)
+        values = [hard if i in HARD_ROWS else usual for i in range(COUNT)]
         _create(database, declared, "PRIMARY KEY (id)", values)
         with Project.create(tmp_path / f"project-{number}", url) as project:
             project.data("fill", source)
@@ -135,11 +133,11 @@ def test_a_value_that_is_hard_to_represent_ends_nothing(
         kept = rows(database.engine, f"SELECT id FROM items WHERE {changed}")
         done = rows(database.engine, "SELECT count(*) FROM items WHERE size IS NOT NULL")
         expected = COUNT, [], [(COUNT,)], set()
-        if name in CANNOT_BE_WRITTEN and source == GIVES_BACK:
-            expected = COUNT - len(ODD), [], [(COUNT - len(ODD),)], set(map(str, ODD))
+        if name in CANNOT_BE_WRITTEN and source == WRITES_VALUE:
+            expected = COUNT - len(HARD_ROWS), [], [(COUNT - len(HARD_ROWS),)], set(map(str, HARD_ROWS))
         if (result.done, kept, done, set(failures)) != expected:
             wrong[name] = result, kept, done, failures
-        _forget(database)
+        _delete_state(database)
     assert wrong == {}, str(wrong)
 
 
@@ -161,22 +159,24 @@ def fill(row):
 
 
 @pytest.mark.parametrize("batch_size", [1, 6, 100])
-def test_a_value_that_cannot_be_read_under_the_users_type_fails_its_row(
+def test_value_unreadable_as_the_declared_type_fails_its_row(
     batch_size: int, database: Database, tmp_path: Path
 ) -> None:
-    """The rows around it, and those behind it, are done; it is recorded with its key and the reason."""
+    """The rows around it and after it are migrated; the row is recorded with its key and the reason."""
     name, type_ = TYPED[database.server.product]
-    declared, odd, usual = _cases(database.server.product)[name]
-    _create(database, declared, "PRIMARY KEY (id)", [odd if i in ODD else usual for i in range(COUNT)])
+    declared, hard, usual = _cases(database.server.product)[name]
+    _create(database, declared, "PRIMARY KEY (id)", [hard if i in HARD_ROWS else usual for i in range(COUNT)])
     with Project.create(tmp_path / "project", database.url) as project:
         project.data("fill", BY_TYPE.format(type_))
         result = project.migrate(batch_size=batch_size)["fill"]
         found = project.status("fill")
-    assert (result.done, result.failed) == (COUNT - len(ODD), len(ODD)), result
-    assert (found.done, found.pending, found.failed) == (COUNT - len(ODD), 0, len(ODD))
-    assert {failure["key"] for failure in found.failures} == set(map(str, ODD))
+    assert (result.done, result.failed) == (COUNT - len(HARD_ROWS), len(HARD_ROWS)), result
+    assert (found.done, found.pending, found.failed) == (COUNT - len(HARD_ROWS), 0, len(HARD_ROWS))
+    assert {failure["key"] for failure in found.failures} == set(map(str, HARD_ROWS))
     assert all(failure["error"] for failure in found.failures)
-    assert rows(database.engine, "SELECT id FROM items WHERE size IS NULL ORDER BY id") == [(i,) for i in ODD]
+    assert rows(database.engine, "SELECT id FROM items WHERE size IS NULL ORDER BY id") == [
+        (i,) for i in HARD_ROWS
+    ]
 
 
 HITS = """
@@ -194,16 +194,14 @@ def fails(row):
 """
 
 
-def test_a_value_that_is_hard_to_represent_is_a_key_like_any_other(
-    database: Database, tmp_path: Path
-) -> None:
-    """Each row is visited once, in chunks that end at such a key, and one that fails is recorded by it."""
+def test_unrepresentable_value_works_as_a_key(database: Database, tmp_path: Path) -> None:
+    """Each row is visited once, in chunks that end at such a key; a failed row is recorded with its key."""
     wrong = {}
-    for number, (name, (declared, odd, usual)) in enumerate(_cases(database.server.product).items()):
+    for number, (name, (declared, hard, usual)) in enumerate(_cases(database.server.product).items()):
         if name in NO_KEYS:
             continue
-        url = _session(database, number)
-        values = [odd if i in ODD else usual for i in range(COUNT)]
+        url = _url(database, number)
+        values = [hard if i in HARD_ROWS else usual for i in range(COUNT)]
         _create(database, declared, "PRIMARY KEY (value, id)", values)
         schema.run_all(
             database,
@@ -219,7 +217,7 @@ def test_a_value_that_is_hard_to_represent_is_a_key_like_any_other(
             counts = project.counts("fails")
         errors = [one.error or "" for one in results.values()]
         if name in CANNOT_BE_WRITTEN:
-            # A Backfill does not mind, unless a chunk ends there.
+            # A Backfill succeeds unless a chunk ends at such a key.
             if not all("items' cannot be walked" in error and "UTF-8" in error for error in errors[1:]):
                 wrong[name] = errors
         else:
@@ -227,13 +225,13 @@ def test_a_value_that_is_hard_to_represent_is_a_key_like_any_other(
             expected = {"backfill": (COUNT, 0), "by_row": (COUNT, 0), "fails": (COUNT - 2, 2)}
             if (done, visited, again.failed, counts) != (expected, [(1, 1)], 2, (COUNT - 2, 0, 2)):
                 wrong[name] = done, visited, again, counts, errors
-        _forget(database)
+        _delete_state(database)
     assert wrong == {}, str(wrong)
 
 
 @pytest.mark.needs("temporal_keys")
-def test_a_key_that_ends_with_a_period_is_walked(database: Database, tmp_path: Path) -> None:
-    """WITHOUT OVERLAPS: the period is a part of the key, also one without an end, or one that is infinite."""
+def test_walk_by_a_key_with_a_period(database: Database, tmp_path: Path) -> None:
+    """WITHOUT OVERLAPS: the period is a part of the key, also if it is unbounded or infinite."""
     periods = ["[2024-01-01,2024-02-01)", "[2024-02-01,infinity)", "(,2023-01-01)", "[infinity,)"]
     schema.run_all(
         database,

@@ -1,4 +1,4 @@
-"""upgrade: a database goes the whole way, and all ways end in the same schema."""
+"""upgrade: applies all phases to a database, and every path ends in the same schema."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.support.schema import GIB
 
 @pytest.fixture
 def project(database: Database, tmp_path: Path) -> Iterator[Project]:
-    """The sample project, on an empty database."""
+    """The sample project on an empty database."""
     with schema.volumes(tmp_path / "project", database) as project:
         yield project
 
 
-def test_a_fresh_database_goes_the_whole_way(project: Project, database: Database) -> None:
-    """No rows: everything is applied and complete, and a second time there is nothing to do."""
+def test_upgrade_of_a_fresh_database(project: Project, database: Database) -> None:
+    """No rows: every revision is applied and the state is complete; the second upgrade does nothing."""
     assert schema.run(project, "upgrade").code == 0
     assert schema.version_rows(database) == ["c2"]
     report = project.report()
@@ -33,8 +33,8 @@ def test_a_fresh_database_goes_the_whole_way(project: Project, database: Databas
     assert schema.journal(database) == []
 
 
-def test_a_fresh_database_calls_no_function(database: Database, tmp_path: Path) -> None:
-    """Where there is no row, no user's function is called, of whatever kind it is."""
+def test_upgrade_of_a_fresh_database_calls_no_function(database: Database, tmp_path: Path) -> None:
+    """Without a row no user function of any kind is called."""
     with schema.volumes(tmp_path / "project", database, contract="pass") as project:
         project.data(
             "functions",
@@ -54,8 +54,8 @@ def test_a_fresh_database_calls_no_function(database: Database, tmp_path: Path) 
     assert schema.version_rows(database) == ["c3"]
 
 
-def test_a_database_with_rows_goes_the_whole_way(project: Project, database: Database) -> None:
-    """Rows of the old version are migrated on the way."""
+def test_upgrade_of_a_database_with_rows(project: Project, database: Database) -> None:
+    """Rows of the old version are migrated in between."""
     schema.as_before(project, database)
     assert schema.run(project, "upgrade").code == 0
     assert schema.version_rows(database) == ["c2"]
@@ -63,10 +63,10 @@ def test_a_database_with_rows_goes_the_whole_way(project: Project, database: Dat
     assert rows == {row: schema.size_of(row) * GIB for row in range(1, 21)}
 
 
-def test_a_row_that_cannot_be_migrated_stops_before_contract(project: Project, database: Database) -> None:
-    """Exit 2, nothing is dropped, and once the row is mended upgrade goes on."""
-    stubborn = "sa.case((t.c.id == 3, None), else_=1) * sa.cast(t.c.size_gb"
-    project.data("volume_bytes", schema.BACKFILL.replace("sa.cast(t.c.size_gb", stubborn))
+def test_upgrade_stops_before_contract_if_a_row_fails(project: Project, database: Database) -> None:
+    """Exit code 2, nothing is dropped, and upgrade continues once the row is corrected."""
+    failing = "sa.case((t.c.id == 3, None), else_=1) * sa.cast(t.c.size_gb"
+    project.data("volume_bytes", schema.BACKFILL.replace("sa.cast(t.c.size_gb", failing))
     schema.as_before(project, database)
     stopped = schema.run(project, "upgrade")
     assert stopped.code == 2, stopped.output
@@ -77,8 +77,8 @@ def test_a_row_that_cannot_be_migrated_stops_before_contract(project: Project, d
     assert schema.run(project, "upgrade").code == 0
 
 
-def test_upgrade_does_not_walk_around_the_gate(project: Project, database: Database) -> None:
-    """A contract script that requires a name nobody has is refused, also on a fresh database."""
+def test_upgrade_does_not_bypass_the_gate(project: Project, database: Database) -> None:
+    """A contract script that requires an unknown data migration is refused, also on a fresh database."""
     script = next((project.scripts / "contract").glob("*.py"))
     script.write_text(script.read_text().replace("('volume_bytes',)", "('volume_bytes', 'nobody')"))
     with pytest.raises(GateClosed):
@@ -86,7 +86,7 @@ def test_upgrade_does_not_walk_around_the_gate(project: Project, database: Datab
     assert schema.version_rows(database) == ["e2"]
 
 
-# --- releases, and the same end on every way -----------------------------------------------------
+# --- releases, and the same schema on every path -------------------------------------------------
 
 RENAMED = """
     op.add_column("volumes", sa.Column("label", sa.String(40)))
@@ -94,7 +94,10 @@ RENAMED = """
 
 
 def add_release_two(project: Project) -> None:
-    """The second release renames note to label; its backfill reads a column that release three drops."""
+    """Adds the second release: it renames note to label.
+
+    Its backfill reads a column that its contract drops.
+    """
     project.expand(RENAMED, "e3", release="2")
     project.data(
         "labels",
@@ -107,12 +110,12 @@ def add_release_two(project: Project) -> None:
 
 
 def add_release_three(project: Project) -> None:
-    """The third release adds an index on what the second added, and drops nothing."""
+    """Adds the third release: an index on the column of the second release, and no contract."""
     project.expand('op.create_index("ix_label", "volumes", ["label"])', "e4", release="3")
 
 
-def lived(project: Project, database: Database) -> None:
-    """Every release is installed, expanded, migrated and contracted in its time."""
+def each_release(project: Project, database: Database) -> None:
+    """Every release is installed, expanded, migrated and contracted in order."""
     schema.ready(project, database)
     command.contract(project.site())
     add_release_two(project)
@@ -123,31 +126,31 @@ def lived(project: Project, database: Database) -> None:
     project.apply_expand()
 
 
-def skipped(project: Project, database: Database) -> None:
-    """At e1 with rows; then straight to the third release."""
+def skipped_releases(project: Project, database: Database) -> None:
+    """Starts at e1 with rows; then upgrades to the third release."""
     schema.as_before(project, database)
     add_release_two(project)
     add_release_three(project)
     command.upgrade(project.site())
 
 
-def half_lived(project: Project, database: Database) -> None:
-    """Expanded to the first release and not contracted; then straight to the third."""
+def partly_contracted(project: Project, database: Database) -> None:
+    """Expanded to the first release and not contracted; then upgraded to the third."""
     schema.ready(project, database)
     add_release_two(project)
     add_release_three(project)
     command.upgrade(project.site())
 
 
-def fresh(project: Project, database: Database) -> None:
-    """Empty; the third release is the first that it sees."""
+def fresh_database(project: Project, database: Database) -> None:
+    """An empty database; the third release is the first one that is installed."""
     add_release_two(project)
     add_release_three(project)
     command.upgrade(project.site())
 
 
-def by_hand(project: Project, database: Database) -> None:
-    """All expands, all data, all contracts, as single commands."""
+def single_commands(project: Project, database: Database) -> None:
+    """All expands, all data migrations and all contracts as single commands."""
     schema.as_before(project, database)
     add_release_two(project)
     add_release_three(project)
@@ -156,22 +159,22 @@ def by_hand(project: Project, database: Database) -> None:
     command.contract(project.site())
 
 
-def test_all_ways_end_in_the_same_schema(server: Server, tmp_path: Path) -> None:
-    """Lived through, skipped releases, half lived, fresh, by hand: one schema, one set of version rows."""
-    ends = {}
-    for way in (lived, skipped, half_lived, fresh, by_hand):
+def test_upgrade_paths_end_in_the_same_schema(server: Server, tmp_path: Path) -> None:
+    """Five paths to the third release, with and without rows: one schema, one set of version rows."""
+    schemas = {}
+    for path in (each_release, skipped_releases, partly_contracted, fresh_database, single_commands):
         with (
-            server.fresh_database(tmp_path, way.__name__) as database,
-            schema.volumes(tmp_path / way.__name__, database) as project,
+            server.fresh_database(tmp_path, path.__name__) as database,
+            schema.volumes(tmp_path / path.__name__, database) as project,
         ):
-            way(project, database)
-            ends[way.__name__] = (
+            path(project, database)
+            schemas[path.__name__] = (
                 schema.shape(database),
                 schema.triggers(database),
                 schema.version_rows(database),
             )
-            assert project.report().complete, way.__name__
+            assert project.report().complete, path.__name__
             rows = schema.query_all(database, "SELECT id, size_bytes, label FROM volumes ORDER BY id")
-            if way is not fresh:
+            if path is not fresh_database:
                 assert rows == [(row, schema.size_of(row) * GIB, "none") for row in range(1, 21)]
-    assert all(end == ends["lived"] for end in ends.values()), ends
+    assert all(final == schemas["lived"] for final in schemas.values()), schemas

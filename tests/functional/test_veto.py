@@ -1,4 +1,4 @@
-"""Plain Alembic on a project: what adds works as ever, what contracts is refused and named."""
+"""Plain Alembic on a project: additive steps work as before, contract steps are refused by name."""
 
 from __future__ import annotations
 
@@ -45,23 +45,23 @@ _REFUSED = {
 
 
 def assert_refused(ran: schema.Run, hint: str) -> None:
-    """Not 0, no traceback, nothing for a shell to execute, and the command to use."""
+    """Asserts an error without a traceback, no SQL on stdout, and the command to use instead."""
     assert ran.code not in (0, -9), ran.output
     complaint = "\n".join(ran.complaint)
     assert "DROP" not in ran.out, ran.out
     assert hint in complaint + ran.out
 
 
-def test_a_contract_step_of_plain_alembic_is_refused(project: Project, database: Database) -> None:
-    """Whatever the spelling: refused by name, and schema, version rows and rows stay as they are."""
+def test_veto_refuses_contract_steps_of_plain_alembic(project: Project, database: Database) -> None:
+    """In every spelling: refused by name, and schema, version rows and rows do not change."""
     before = Snapshot.of(database)
     for arguments, hint in _REFUSED.items():
         assert_refused(schema.alembic(project, *arguments.split()), hint)
         assert Snapshot.of(database) == before, arguments
 
 
-def test_an_open_gate_is_no_permit_for_plain_alembic(project: Project, database: Database) -> None:
-    """Nothing is pending any more: plain Alembic is refused still, for it looks under no lock."""
+def test_veto_holds_with_an_open_gate(project: Project, database: Database) -> None:
+    """No row is pending: plain Alembic is still refused, as it does not count under a lock."""
     project.migrate()
     before = Snapshot.of(database)
     refused = schema.alembic(project, "upgrade", "heads")
@@ -70,21 +70,23 @@ def test_an_open_gate_is_no_permit_for_plain_alembic(project: Project, database:
     assert Snapshot.of(database) == before
 
 
-def test_a_downgrade_does_not_undo_a_contract(project: Project, database: Database) -> None:
-    """What a contract took away no downgrade brings back: refused, and nothing is changed."""
+def test_veto_refuses_the_downgrade_of_a_contract(project: Project, database: Database) -> None:
+    """A downgrade cannot restore dropped data: refused, and nothing is changed."""
     project.migrate()
     assert schema.run(project, "contract").code == 0
     before = Snapshot.of(database)
     for target in ("-1", "contract@-1", "base", "e2"):
         ran = schema.alembic(project, "downgrade", target)
         assert "Traceback" not in ran.err
-        if target != "e2":  # where the expand branch is; Alembic does nothing, or refuses
+        if target != "e2":  # where the expand branch is; Alembic does nothing or refuses
             assert ran.code != 0, ran.output
         assert Snapshot.of(database) == before, target
 
 
-def test_on_an_empty_database_heads_applies_nothing_at_all(database: Database, tmp_path: Path) -> None:
-    """The expands before the contract are not applied either: all or nothing, and the way is named."""
+def test_veto_applies_nothing_of_upgrade_heads_on_an_empty_database(
+    database: Database, tmp_path: Path
+) -> None:
+    """The expands before the contract are not applied either, and the command to use is named."""
     with schema.volumes(tmp_path / "project", database) as project:
         refused = schema.alembic(project, "upgrade", "heads")
         assert_refused(refused, "online-migrate upgrade")
@@ -92,8 +94,8 @@ def test_on_an_empty_database_heads_applies_nothing_at_all(database: Database, t
         assert "volumes" not in schema.tables(database)
 
 
-def test_the_real_alembic_in_a_process_of_its_own(project: Project, database: Database) -> None:
-    """``python -m alembic upgrade heads``: one line, exit 255."""
+def test_veto_in_a_separate_alembic_process(project: Project, database: Database) -> None:
+    """``python -m alembic upgrade heads``: one line, exit code 255."""
     before = Snapshot.of(database)
     ran = subprocess.run(
         [sys.executable, "-m", "alembic", "upgrade", "heads"],
@@ -109,7 +111,7 @@ def test_the_real_alembic_in_a_process_of_its_own(project: Project, database: Da
     assert Snapshot.of(database) == before
 
 
-_WORKS = {
+_PERMITTED = {
     "history": "c2",
     "history --verbose": "c2",
     "heads": "c2",
@@ -122,10 +124,10 @@ _WORKS = {
 }
 
 
-def test_what_does_not_contract_works_as_ever(project: Project, database: Database) -> None:
+def test_veto_permits_commands_that_do_not_contract(project: Project, database: Database) -> None:
     """Alembic's reading commands, and its upgrades along the expand branch."""
     before = Snapshot.of(database)
-    for arguments, answer in _WORKS.items():
+    for arguments, answer in _PERMITTED.items():
         ran = schema.alembic(project, *arguments.split())
         assert ran.code == 0, (arguments, ran.output)
         assert answer in ran.out
@@ -133,7 +135,7 @@ def test_what_does_not_contract_works_as_ever(project: Project, database: Databa
 
 
 def test_plain_alembic_expands_a_fresh_database(database: Database, tmp_path: Path) -> None:
-    """``alembic upgrade expand@head`` is expand: the trigger works, and then our commands go on."""
+    """``alembic upgrade expand@head`` equals expand: the trigger works, and online-migrate continues."""
     with schema.volumes(tmp_path / "project", database) as project:
         sql = schema.alembic(project, "upgrade", "expand@head", "--sql")
         assert sql.code == 0, sql.output
@@ -162,8 +164,8 @@ run_environment(target_metadata)
 """
 
 
-def test_autogenerate_does_not_see_our_tables(project: Project, database: Database) -> None:
-    """check finds nothing on a contracted database, revision --autogenerate only what the model says."""
+def test_autogenerate_ignores_the_state_tables(project: Project, database: Database) -> None:
+    """check finds no difference on a contracted database, revision --autogenerate only those of the model."""
     project.migrate()
     assert schema.run(project, "contract").code == 0
     (project.scripts / "env.py").write_text(MODEL.format(extra=""))
@@ -181,8 +183,8 @@ def test_autogenerate_does_not_see_our_tables(project: Project, database: Databa
     assert "drop_table" not in text
 
 
-def test_an_env_py_of_its_own_with_guard_meets_the_veto(project: Project, database: Database) -> None:
-    """guard() and the user's own context.configure: the same refusals, the same freedoms."""
+def test_veto_works_with_guard_in_an_own_env_py(project: Project, database: Database) -> None:
+    """guard() and the user's own context.configure: the same steps are refused and permitted."""
     (project.scripts / "env.py").write_text(OWN_ENV)
     before = Snapshot.of(database)
     assert_refused(schema.alembic(project, "upgrade", "heads"), CONTRACT)
@@ -214,8 +216,8 @@ else:
 """
 
 
-def test_without_the_two_lines_our_commands_refuse(project: Project, database: Database) -> None:
-    """An env.py that plain Alembic could use to walk around the gate: exit 3, and the lines are printed."""
+def test_commands_refuse_an_env_py_without_guard(project: Project, database: Database) -> None:
+    """With such an env.py plain Alembic could bypass the gate: exit code 3, and the two lines are printed."""
     (project.scripts / "env.py").write_text(
         OWN_ENV.replace("import online_migrate\n", "").replace("online_migrate.guard()\n", "")
     )
@@ -229,8 +231,8 @@ def test_without_the_two_lines_our_commands_refuse(project: Project, database: D
     assert Snapshot.of(database) == before
 
 
-def test_a_permit_does_not_outlive_its_revision(project: Project, database: Database) -> None:
-    """c2 was let through; c3 behind it is refused as before."""
+def test_permit_is_limited_to_its_revision(project: Project, database: Database) -> None:
+    """c2 was permitted; c3 after it is refused as before."""
     project.contract('op.drop_column("volumes", "note")', "c3", requires=("volume_bytes",))
     project.migrate()
     assert schema.run(project, "contract", "c2").code == 0
@@ -238,8 +240,11 @@ def test_a_permit_does_not_outlive_its_revision(project: Project, database: Data
     assert "note" in schema.shape(database)["volumes"]["columns"]
 
 
-def test_an_expand_that_depends_on_a_contract_does_not_contract(project: Project, database: Database) -> None:
-    """Ours name both revisions, exit 127; plain Alembic is refused without a traceback."""
+def test_expand_that_depends_on_a_contract_is_refused(project: Project, database: Database) -> None:
+    """The engine's commands name both revisions, exit code 127.
+
+    Plain Alembic is refused without a traceback.
+    """
     project.expand('op.add_column("volumes", sa.Column("third", sa.Integer))', "e3", depends_on="c2")
     before = Snapshot.of(database)
     for verb in ("expand", "migrate", "contract", "upgrade", "status", "plan", "history", "gate"):

@@ -1,4 +1,4 @@
-"""Somebody else's locks: nobody of us waits for them without an end, and who holds them is named."""
+"""Locks of other sessions: every wait for them has a timeout, and the holder is named."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def project(tmp_path: Path, database: Database) -> Iterator[Project]:
 
 
 @contextlib.contextmanager
-def locked(database: Database) -> Iterator[None]:
-    """Somebody holds the table, so that not even a read gets to it."""
+def table_locked(database: Database) -> Iterator[None]:
+    """Another session holds a table lock that blocks even reads."""
     lock, unlock = {
         "postgresql": ("LOCK TABLE items IN ACCESS EXCLUSIVE MODE", "SELECT 1"),
         "mysql": ("LOCK TABLES items WRITE", "UNLOCK TABLES"),
@@ -56,12 +56,12 @@ def locked(database: Database) -> Iterator[None]:
 
 
 @pytest.mark.needs("many_writers")
-def test_the_gate_does_not_wait_behind_a_lock_for_long(database: Database, project: Project) -> None:
-    """It stays closed, says that somebody holds the table, and does not advise to raise a timeout."""
-    with locked(database):
-        began = time.monotonic()
+def test_gate_does_not_wait_long_for_a_table_lock(database: Database, project: Project) -> None:
+    """The gate stays closed, reports that the table is locked, and does not advise to raise a timeout."""
+    with table_locked(database):
+        started = time.monotonic()
         [blocker] = command.gate(project.site())
-        assert time.monotonic() - began < 60
+        assert time.monotonic() - started < 60
     assert (blocker.id, blocker.object) == ("not-counted", "fill")
     assert "somebody holds a lock" in blocker.reason
     assert "look_timeout" not in blocker.hint
@@ -69,9 +69,9 @@ def test_the_gate_does_not_wait_behind_a_lock_for_long(database: Database, proje
 
 
 @pytest.mark.needs("many_writers")
-def test_status_and_contract_do_not_wait_behind_a_lock_for_long(database: Database, project: Project) -> None:
-    """Status shows what it can; contract refuses, and nothing is changed."""
-    with locked(database):
+def test_status_and_contract_do_not_wait_long_for_a_table_lock(database: Database, project: Project) -> None:
+    """Status shows what it can read; contract refuses, and nothing is changed."""
+    with table_locked(database):
         [found] = project.report().migrations
         assert found.pending is None
         assert found.error
@@ -82,15 +82,15 @@ def test_status_and_contract_do_not_wait_behind_a_lock_for_long(database: Databa
 
 
 @pytest.mark.needs("lock_tables")
-def test_a_backup_that_queues_behind_our_table_lock_does_not_keep_us(
+def test_contract_is_not_blocked_by_a_backup_that_waits_for_its_table_lock(
     database: Database, project: Project
 ) -> None:
-    """FLUSH TABLES WITH READ LOCK waits for our lock, and our records would wait for it, in a circle."""
+    """FLUSH TABLES WITH READ LOCK waits for the table lock; a write to the records would wait for FLUSH."""
     admin = database.engine.connect()
     flushing = threading.Thread(target=lambda: _flush(admin), daemon=True)
 
     @sa.event.listens_for(sa.Engine, "after_cursor_execute")
-    def locked_now(
+    def on_lock_tables(
         connection: sa.Connection, cursor: object, statement: str, p: object, c: object, m: bool
     ) -> None:
         if statement.startswith("LOCK TABLES") and not flushing.ident:
@@ -98,11 +98,11 @@ def test_a_backup_that_queues_behind_our_table_lock_does_not_keep_us(
             time.sleep(1.0)
 
     try:
-        began = time.monotonic()
+        started = time.monotonic()
         assert command.contract(project.site()).revisions == ("c1",)
-        assert time.monotonic() - began < 40
+        assert time.monotonic() - started < 40
     finally:
-        sa.event.remove(sa.Engine, "after_cursor_execute", locked_now)
+        sa.event.remove(sa.Engine, "after_cursor_execute", on_lock_tables)
         flushing.join(60)
         admin.close()
     assert flushing.ident

@@ -1,4 +1,4 @@
-"""Workers that share a data migration: in one process, in several, dead ones and frozen ones."""
+"""Workers that share a data migration: in one process, in several, killed ones and frozen ones."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def fill(row):
     (FOLDER / f"{{os.getpid()}} {{threading.current_thread().name.removesuffix('-ahead')}}").touch()
     return {{"hits": row.hits + 1}}
 """
-HOLDING = """
+PAUSING = """
 POINT = os.environ.get("POINT")
 
 @row_migration(table="items"{pending})
@@ -78,14 +78,14 @@ def project(database: Database, tmp_path: Path) -> Iterator[Project]:
 
 @pytest.fixture
 def short_lease(database: Database, tmp_path: Path) -> Iterator[Project]:
-    """A project in which who is silent for more than two seconds is taken for dead."""
+    """A project in which a worker without a heartbeat for two seconds is taken over."""
     with Project.create(tmp_path / "project", database.url, batch_size=10, lease=2) as written:
         yield written
 
 
 @pytest.fixture
 def long_lease(database: Database, tmp_path: Path) -> Iterator[Project]:
-    """A project in which nobody is taken for dead because he is silent."""
+    """A project in which no worker is taken over for a missing heartbeat."""
     with Project.create(tmp_path / "project", database.url, batch_size=10, lease=3600) as written:
         yield written
 
@@ -118,13 +118,13 @@ def _items(engine: sa.Engine, count: int, key: str = "integer") -> None:
     insert(engine, table, [value(i) for i in range(1, count + 1)])
 
 
-def _assert_once(engine: sa.Engine, count: int) -> None:
+def _assert_migrated_once(engine: sa.Engine, count: int) -> None:
     assert rows(engine, "SELECT hits, count(*) FROM items GROUP BY hits") == [(1, count)]
 
 
-def _wait_until(true: Any) -> None:
+def _wait_until(condition: Any) -> None:
     end = time.monotonic() + PATIENCE
-    while not true():
+    while not condition():
         assert time.monotonic() < end, "it never came"
         time.sleep(0.02)
 
@@ -134,15 +134,15 @@ def _wait_until(true: Any) -> None:
 
 @pytest.mark.parametrize("pending", [PENDING, ""], ids=["with pending", "without pending"])
 @pytest.mark.parametrize("key", KEYS)
-def test_workers_of_one_process_do_each_row_once(
+def test_workers_of_one_process_migrate_each_row_once(
     key: str, pending: str, database: Database, project: Project
 ) -> None:
-    """Four workers, chunks of seven: the rows are all done, and several workers did them."""
+    """Four workers, chunks of seven: all rows are migrated, by all of the workers."""
     _items(database.engine, 500, key)
     project.data("fill", COUNTER.format(pending=pending))
     result = project.migrate(workers=4, batch_size=7)["fill"]
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 500)
-    _assert_once(database.engine, 500)
+    _assert_migrated_once(database.engine, 500)
     assert len(list(project.folder.glob("* *"))) == 4
     found = project.status("fill")
     assert (found.status, found.done) == ("complete", 500)
@@ -150,10 +150,10 @@ def test_workers_of_one_process_do_each_row_once(
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_workers_of_several_processes_do_each_row_once(
+def test_workers_of_several_processes_migrate_each_row_once(
     key: str, database: Database, project: Project
 ) -> None:
-    """Three processes with two workers each, where nothing but the walk says who does what."""
+    """Three processes with two workers each, coordinated only by the walk."""
     _items(database.engine, 900, key)
     project.data("fill", COUNTER.format(pending=""))
     processes = [
@@ -163,34 +163,34 @@ def test_workers_of_several_processes_do_each_row_once(
     ran = [process.wait() for process in processes]
     assert [r.code for r in ran] == [0, 0, 0], ran
     assert sum(r.json[0]["done"] for r in ran) == 900
-    _assert_once(database.engine, 900)
+    _assert_migrated_once(database.engine, 900)
     assert len({path.name.split()[0] for path in project.folder.glob("* *")}) >= 2
     assert project.status("fill").done == 900
 
 
-def test_workers_find_their_own_chunk_size(database: Database, tmp_path: Path) -> None:
-    """Nobody says how many rows a chunk has: the rows are done once all the same."""
+def test_workers_with_a_dynamic_chunk_size(database: Database, tmp_path: Path) -> None:
+    """Without a batch size the rows are migrated once too."""
     _items(database.engine, 3_000)
     with Project.create(tmp_path / "project", database.url, pace=None, chunk_time=0.02) as project:
         project.data("fill", COUNTER.format(pending="").replace("0.002", "0.0002"))
         result = project.migrate(workers=3)["fill"]
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 3_000)
-    _assert_once(database.engine, 3_000)
+    _assert_migrated_once(database.engine, 3_000)
 
 
-def test_workers_share_a_limit_to_the_row(database: Database, project: Project) -> None:
-    """--max-count is of all workers together; the next run does the rest."""
+def test_workers_share_max_count_exactly(database: Database, project: Project) -> None:
+    """--max-count applies to all workers together; the next run migrates the rest."""
     _items(database.engine, 300)
     project.data("fill", COUNTER.format(pending=PENDING))
     for limit, done in ((100, 100), (101, 101), (200, 99)):
         result = project.migrate(workers=4, batch_size=7, max_count=limit)["fill"]
         assert result.done == done
     assert result.outcome is Outcome.COMPLETE
-    _assert_once(database.engine, 300)
+    _assert_migrated_once(database.engine, 300)
 
 
-def test_workers_isolate_rows_at_the_same_time(database: Database, project: Project) -> None:
-    """Bad rows all over the table: exactly these fail, every other one is done once."""
+def test_workers_bisect_at_the_same_time(database: Database, project: Project) -> None:
+    """Bad rows all over the table: exactly these fail, every other row is migrated once."""
     _items(database.engine, 400)
     project.data(
         "fill",
@@ -211,8 +211,8 @@ def test_workers_isolate_rows_at_the_same_time(database: Database, project: Proj
     assert scalar(database.engine, "SELECT max(hits) FROM items") == 1
 
 
-def test_what_ends_one_worker_ends_all(database: Database, project: Project) -> None:
-    """Wrong use in one chunk: the others finish theirs, nothing is half done, and a mended run completes."""
+def test_misuse_in_one_worker_stops_all_workers(database: Database, project: Project) -> None:
+    """The others finish their chunks, no chunk is half done, and the run after a correction completes."""
     _items(database.engine, 400)
     source = COUNTER.format(pending=PENDING)
     project.data("fill", source.replace("return {", "return [] if row.id == 200 else {"))
@@ -222,78 +222,76 @@ def test_what_ends_one_worker_ends_all(database: Database, project: Project) -> 
     assert scalar(database.engine, "SELECT count(*) FROM items WHERE hits = 1") == result.done < 400
     project.data("fill", source)
     assert project.migrate(workers=4, batch_size=5)["fill"].done == 400 - result.done
-    _assert_once(database.engine, 400)
+    _assert_migrated_once(database.engine, 400)
 
 
-# --- dead ones -----------------------------------------------------------------------------------
+# --- killed workers ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_worker_that_is_killed_is_taken_over_at_once(
-    point: str, database: Database, long_lease: Project
-) -> None:
-    """kill -9 while another process works: its session is gone, so nobody waits for its lease of an hour."""
+def test_killed_worker_is_taken_over_at_once(point: str, database: Database, long_lease: Project) -> None:
+    """kill -9 while another process works: the session is gone, so its lease of an hour is not waited for."""
     project = long_lease
     _items(database.engine, 400)
-    project.data("fill", HOLDING.format(pending="", act=SLEEP))
+    project.data("fill", PAUSING.format(pending="", act=SLEEP))
     first = project.start("migrate", environment={"POINT": point})
     wait_for(project.folder / "there", first)
     second = project.start("migrate", "--json")
-    held = "SELECT count(*) FROM items WHERE hits = 0"
-    _wait_until(lambda: scalar(database.engine, held) <= 80 or not second.running)
+    remaining = "SELECT count(*) FROM items WHERE hits = 0"
+    _wait_until(lambda: scalar(database.engine, remaining) <= 80 or not second.running)
     first.kill()
     ran = second.wait()
     assert ran.code == 0, ran
-    _assert_once(database.engine, 400)
+    _assert_migrated_once(database.engine, 400)
     assert project.status("fill").done == 400
     assert rows(database.engine, "SELECT id FROM online_migrate_worker") == []
 
 
-def test_a_run_after_a_kill_need_not_wait_for_the_lease(database: Database, long_lease: Project) -> None:
-    """Nobody else was there when it was killed: the next command goes on at once."""
+def test_run_after_a_kill_does_not_wait_for_the_lease(database: Database, long_lease: Project) -> None:
+    """No other process was running at the kill: the next command continues at once."""
     project = long_lease
     _items(database.engine, 100)
-    project.data("fill", HOLDING.format(pending="", act=SLEEP))
+    project.data("fill", PAUSING.format(pending="", act=SLEEP))
     first = project.start("migrate", environment={"POINT": "before the commit"})
     wait_for(project.folder / "there", first)
     first.kill()
     assert project.migrate()["fill"].outcome is Outcome.COMPLETE
-    _assert_once(database.engine, 100)
+    _assert_migrated_once(database.engine, 100)
     assert project.status("fill").done == 100
 
 
-# --- frozen ones ---------------------------------------------------------------------------------
+# --- frozen workers ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("pending", [PENDING, ""], ids=["with pending", "without pending"])
 @pytest.mark.parametrize("point", POINTS)
-def test_a_worker_that_is_frozen_past_its_lease_does_nothing_twice(
+def test_frozen_worker_past_its_lease_migrates_no_row_twice(
     point: str, pending: str, database: Database, short_lease: Project
 ) -> None:
-    """SIGSTOP, another process takes over and completes, SIGCONT: nothing is lost or done twice."""
+    """SIGSTOP, another process takes over and completes, SIGCONT: no row is lost or migrated twice."""
     project = short_lease
     _items(database.engine, 100)
-    project.data("fill", HOLDING.format(pending=pending, act=STOP))
+    project.data("fill", PAUSING.format(pending=pending, act=STOP))
     first = project.start("migrate", environment={"POINT": point})
     wait_for(project.folder / "there", first)
     second = project.run("migrate", "--json")
     assert second.code == 0, second
-    _assert_once(database.engine, 100)
+    _assert_migrated_once(database.engine, 100)
     first.signal(signal.SIGCONT)
     ran = first.wait()
     assert ran.code == 0, ran
     assert ran.complaint
-    _assert_once(database.engine, 100)
+    _assert_migrated_once(database.engine, 100)
     found = project.status("fill")
     assert (found.status, found.done) == ("complete", 100)
     assert rows(database.engine, "SELECT id FROM online_migrate_worker") == []
 
 
-def test_a_worker_that_thaws_while_others_work_joins_them(database: Database, short_lease: Project) -> None:
-    """It finds out that it was taken for dead, and asks for other work."""
+def test_frozen_worker_that_resumes_joins_the_others(database: Database, short_lease: Project) -> None:
+    """It detects that its lease was taken over, and acquires another range."""
     project = short_lease
     _items(database.engine, 300)
-    source = HOLDING.format(pending="", act=STOP)
+    source = PAUSING.format(pending="", act=STOP)
     slow = "    if row.id > 90 and not POINT:\n        time.sleep(0.02)\n    return"
     project.data("fill", source.replace("    return", slow, 1))
     first = project.start("migrate", "--json", environment={"POINT": "before the rows are written"})
@@ -303,17 +301,15 @@ def test_a_worker_that_thaws_while_others_work_joins_them(database: Database, sh
     first.signal(signal.SIGCONT)
     ran = [first.wait(), second.wait()]
     assert [r.code for r in ran] == [0, 0], ran
-    _assert_once(database.engine, 300)
+    _assert_migrated_once(database.engine, 300)
     assert project.status("fill").done == 300
 
 
 # --- the checkpoint ------------------------------------------------------------------------------
 
 
-def test_the_watermark_is_never_beyond_a_row_that_is_not_handled(
-    database: Database, project: Project
-) -> None:
-    """Chunks end out of order; what is recorded as handled is, at every moment."""
+def test_watermark_is_never_above_an_unmigrated_row(database: Database, project: Project) -> None:
+    """Chunks end out of order; the rows below the recorded watermark are migrated at every moment."""
     _items(database.engine, 900)
     project.data(
         "fill",
@@ -328,27 +324,30 @@ def test_the_watermark_is_never_beyond_a_row_that_is_not_handled(
     project.site().ensure_state_tables()
     runner = threading.Thread(target=lambda: results.append(project.migrate(workers=4, batch_size=5)["fill"]))
     runner.start()
-    seen, ahead = 0, 0
+    observed, out_of_order = 0, 0
     engine = sa.create_engine(database.url, poolclass=sa.NullPool, isolation_level="REPEATABLE READ")
     with engine.connect() as connection:
         dialect = dialect_of(connection)
         while runner.is_alive():
             with connection.begin():
-                # The first look is what the transaction sees.
+                # The first read determines the snapshot of the transaction.
                 if connection.scalar(sa.text("SELECT count(*) FROM items")):
-                    counts = _beyond(connection, dialect)
+                    counts = _count_migrated_above(connection, dialect)
                     if counts is not None:
-                        seen, ahead = seen + 1, ahead + bool(counts)
+                        observed, out_of_order = observed + 1, out_of_order + bool(counts)
             time.sleep(0.01)
     runner.join()
     assert results[0].outcome is Outcome.COMPLETE
-    _assert_once(database.engine, 900)
-    assert seen > 5
-    assert ahead > 0, "no chunk was ever finished out of order"
+    _assert_migrated_once(database.engine, 900)
+    assert observed > 5
+    assert out_of_order > 0, "no chunk was ever finished out of order"
 
 
-def _beyond(connection: sa.Connection, dialect: Any) -> int | None:
-    """How many rows above the watermark are done; none below it is not."""
+def _count_migrated_above(connection: sa.Connection, dialect: Any) -> int | None:
+    """Returns the number of migrated rows above the watermark.
+
+    Asserts that all rows below it are migrated.
+    """
     record = state.get_record(connection, "fill")
     walk = state.get_walk(connection, "fill")
     workers = state.workers_of(connection, "fill", dialect.epoch())
@@ -363,8 +362,11 @@ def _beyond(connection: sa.Connection, dialect: Any) -> int | None:
     return above
 
 
-def test_a_lease_is_of_one_extent_and_of_who_is_written_down(database: Database, project: Project) -> None:
-    """Nobody moves a lease that he has not; who was taken for dead is written down when he asks for work."""
+def test_lease_belongs_to_one_range_and_one_registered_worker(database: Database, project: Project) -> None:
+    """A worker cannot advance another lease.
+
+    A deleted worker is registered again when it acquires a range.
+    """
     project.site().ensure_state_tables()
     with database.engine.connect() as connection, connection.begin():
         epoch = dialect_of(connection).epoch()
@@ -375,7 +377,7 @@ def test_a_lease_is_of_one_extent_and_of_who_is_written_down(database: Database,
         assert not advance(connection, "two", 7, before=None, lower="[10]", done=10)
         assert not advance(connection, "one", 7, before="[5]", lower="[10]", done=10)
         assert advance(connection, "one", 7, before=None, lower="[10]", done=10)
-        # Whoever does not know that this got through cannot do it again.
+        # A worker for which the outcome of this commit is unknown cannot repeat it.
         assert not advance(connection, "one", 7, before=None, lower="[10]", done=10)
         [worker] = state.workers_of(connection, "fill", epoch)
         assert (worker.range_number, worker.lower_key, worker.upper_key, worker.done) == (

@@ -1,4 +1,4 @@
-"""The test servers by hand: `python -m tests.servers install|start|stop|status [NAME...]`."""
+"""Controls the test servers by hand: `python -m tests.servers install|start|stop|status [NAME...]`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.servers.watchdog import stop_server
 
 
 def install(names: Sequence[str]) -> None:
-    """Have the programs of these servers on this machine, without starting anything."""
+    """Installs the programs of these servers on this machine, without starting a server."""
     for name in names:
         before = time.monotonic()
         where = RECIPES[name].obtain()
@@ -27,14 +27,14 @@ def install(names: Sequence[str]) -> None:
 
 
 def start(names: Sequence[str], *, durable: bool = False) -> None:
-    """Start servers that stay until `stop`, and print how to reach them."""
+    """Starts servers that run until `stop`, and prints their URLs."""
     fleet = Fleet(durable=durable)
     try:
         fleet.need(names)
         state.write({**state.read(), **_as_left_running(fleet)})
         for name in names:
             print(f"export {CATALOG[name].variable}={shlex.quote(fleet.servers[name].url)}")
-        fleet.let_go()
+        fleet.leave_running()
     finally:
         fleet.close()
 
@@ -47,7 +47,7 @@ def _as_left_running(fleet: Fleet) -> dict[str, state.LeftRunning]:
 
 
 def stop(names: Sequence[str]) -> None:
-    """Stop what `start` left running, and remove its data."""
+    """Stops the servers that `start` left running, and removes their data."""
     servers = state.read()
     for name in names:
         if name in servers:
@@ -60,7 +60,7 @@ def stop(names: Sequence[str]) -> None:
 
 
 def status(names: Sequence[str]) -> None:
-    """Say which servers run, and which versions they are."""
+    """Prints the running servers and their versions."""
     servers = state.read()
     for name in names:
         if name in servers:

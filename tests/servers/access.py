@@ -1,4 +1,4 @@
-"""What a test holds: a server, and a database of its own on it."""
+"""The objects of a test: a server, and its own database on it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ tls.share()
 
 @dataclass(frozen=True)
 class Server:
-    """A server that runs: where it is, which version it is, what it can do."""
+    """A running server: its URL, its version, its capabilities."""
 
     name: str
     url: str = field(repr=False)
@@ -38,12 +38,12 @@ class Server:
         return CATALOG[self.name]
 
     def has(self, capability: Capability) -> bool:
-        """Whether tests may expect that of this server."""
+        """Returns whether the server has the capability."""
         return self.kind.has(capability)
 
     @contextlib.contextmanager
     def fresh_database(self, folder: Path, label: str = "") -> Iterator[Database]:
-        """An empty database with a name of its own (SQLite: a file in `folder`), dropped at the end."""
+        """Yields an empty database with a unique name (SQLite: a file in `folder`), dropped at the end."""
         slug = re.sub(r"[^a-z0-9]+", "_", label.lower()).strip("_")[:30]
         name = "_".join(part for part in ("om", slug, uuid.uuid4().hex[:8]) if part)
         database = Database(self, name, folder)
@@ -56,7 +56,7 @@ class Server:
 
 @dataclass
 class Database:
-    """A database that one test has for itself."""
+    """A database of one test."""
 
     server: Server
     name: str
@@ -64,12 +64,12 @@ class Database:
 
     @property
     def url(self) -> str:
-        """Its URL, password included."""
+        """The URL, password included."""
         return self._location().render_as_string(hide_password=False)
 
     @functools.cached_property
     def engine(self) -> Engine:
-        """A plain SQLAlchemy engine, made when first asked for and disposed of when the test ends."""
+        """A plain SQLAlchemy engine, created at the first access and disposed of when the test ends."""
         return create_engine(self.url)
 
     def _location(self) -> URL:
@@ -78,19 +78,19 @@ class Database:
         return make_url(self.server.url).set(database=self.name)
 
     def create(self) -> None:
-        """Create it, empty."""
+        """Creates the database, empty."""
         if self.server.product == "sqlite":
-            return  # the first connection makes the file
+            return  # the first connection creates the file
         options = {"postgresql": "TEMPLATE template0", "mysql": "", "mariadb": ""}[self.server.product]
         with administration(self.server.url) as connection:
             connection.execute(text(f"CREATE DATABASE {self.name} {options}"))
 
     def drop(self) -> None:
-        """Drop it, whoever still uses it."""
+        """Drops the database and ends its sessions."""
         if "engine" in self.__dict__:
             self.engine.dispose()
         if self.server.product == "sqlite":
-            return  # the file goes with its folder
+            return  # the file is removed with its folder
         with administration(self.server.url) as connection:
             if self.server.product == "postgresql":
                 connection.execute(text(f"DROP DATABASE IF EXISTS {self.name} WITH (FORCE)"))
@@ -100,14 +100,14 @@ class Database:
 
 @contextlib.contextmanager
 def administration(url: str) -> Iterator[Connection]:
-    """A connection to the maintenance database that commits every statement."""
+    """Yields a connection to the maintenance database that commits every statement."""
     engine = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         yield connection
 
 
 def _drop_by_force(connection: Connection, name: str) -> None:
-    """Drop a database of MySQL or MariaDB; its users are ended until nobody holds it any more."""
+    """Drops a database of MySQL or MariaDB; its sessions are ended until no session uses it any more."""
     connection.execute(text("SET SESSION lock_wait_timeout = 1"))
     deadline = time.monotonic() + _DROP_PATIENCE
     while True:
@@ -129,7 +129,7 @@ def _drop_by_force(connection: Connection, name: str) -> None:
 
 
 def examine(name: str, url: str, origin: str) -> Server:
-    """The server behind `url`, after it has proved to be what `name` promises."""
+    """Returns the server behind `url`, after a check of its product and version against `name`."""
     kind = CATALOG[name]
     masked = make_url(url).render_as_string(hide_password=True)
     function = "sqlite_version()" if kind.product == "sqlite" else "version()"
@@ -147,7 +147,7 @@ def examine(name: str, url: str, origin: str) -> Server:
 
 
 def _identify(answer: str, *, sqlite: bool) -> tuple[str, str]:
-    """Product and version in what a server says about itself."""
+    """Returns product and version from the server's version string."""
     numbers = re.search(r"\d+(\.\d+)+", answer)
     version = numbers.group() if numbers else "0"
     if sqlite:

@@ -1,4 +1,4 @@
-"""The servers that tests can ask for, as one declared table."""
+"""The servers that tests can request, as one table."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Capability = Literal[
     "publications",  # tables can be published for logical replication, with an identity of their rows
     "xa",  # XA PREPARE leaves a transaction that holds its locks without a session
     "updatable_views",  # a view can be written, WITH CHECK OPTION
-    "row_security",  # policies, inheritance, rules, foreign tables: what PostgreSQL alone has
+    "row_security",  # policies, inheritance, rules, foreign tables: features of PostgreSQL only
     "virtual_tables",  # tables whose rows are stored by an extension, and tables WITHOUT ROWID
     "system_versioning",  # tables that keep the history of their rows
     "temporal_keys",  # a primary key can end with a period: WITHOUT OVERLAPS
@@ -31,7 +31,7 @@ _ENVIRONMENT = "ONLINE_MIGRATE_TEST_{}_URL"
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of server: what it must answer when asked, and what tests may expect of it."""
+    """One kind of server: its required product and version, and its capabilities."""
 
     name: str
     product: str
@@ -40,11 +40,11 @@ class Kind:
 
     @property
     def variable(self) -> str:
-        """The environment variable with the URL of such a server, which is then used as it is."""
+        """The environment variable with the URL of such a server, which is then used unchanged."""
         return _ENVIRONMENT.format(self.name.upper())
 
     def has(self, capability: Capability) -> bool:
-        """Whether this server can do that; a capability nobody declared is a mistake of the caller."""
+        """Returns whether this server has the capability; raises ValueError for an undeclared one."""
         if capability not in get_args(Capability):
             raise ValueError(f"no such capability: {capability!r}; there are {get_args(Capability)}")
         return capability in self.capabilities
@@ -86,7 +86,7 @@ CATALOG: dict[str, Kind] = {
 }
 
 DEFAULT_NAMES = ("sqlite", "postgresql", "postgresql18", "mariadb", "mysql")
-"""What a test that runs on every server runs on, unless `--server` says otherwise."""
+"""The servers for a test that runs on every server, unless `--server` is given."""
 
 SERVER_NAMES = tuple(name for name in CATALOG if name != "sqlite")
-"""What has to be installed and started; SQLite is part of Python."""
+"""The servers that must be installed and started; SQLite is part of Python."""

@@ -1,8 +1,8 @@
-"""A Galera cluster of two nodes that nobody else uses.
+"""A private Galera cluster of two nodes.
 
     with clustered(tmp_path) as cluster, cluster.first.fresh_database(tmp_path) as database:
         with cluster.held(database.name, "letters"):
-            ...  # who writes to the table makes the cluster hold back all writers, on both nodes
+            ...  # a write to the table makes the cluster pause all writers, on both nodes
 
 A cluster takes seconds to start, so the tests of a module share one.
 """
@@ -24,7 +24,7 @@ from tests.servers.mariadb import GaleraMember
 from tests.servers.system import ServerError, free_ports
 
 NAME = "galera"
-"""As what the catalog knows a node."""
+"""The name of a node in the catalog."""
 
 _ATTEMPTS = 3
 _SMALL = 32  # MB of memory for the data: there may be many clusters
@@ -32,7 +32,7 @@ _USUAL_LIMIT = 16
 
 
 class Cluster:
-    """Two nodes; what is written on one of them is on the other as well, a moment later."""
+    """Two nodes; a write on one of them is replicated to the other a moment later."""
 
     def __init__(self, first: Server, second: Server) -> None:
         self.first = first
@@ -40,17 +40,17 @@ class Cluster:
 
     @property
     def nodes(self) -> tuple[Server, Server]:
-        """Both of them."""
+        """Both nodes."""
         return self.first, self.second
 
     @contextlib.contextmanager
     def held(self, database_name: str, table: str, node: Server | None = None) -> Iterator[None]:
-        """A node, the second one unless another is said, applies nothing once it comes to a row of *table*.
+        """Makes a node (default: the second) stop applying at the first row of *table*.
 
-        With two transactions waiting there it has the cluster hold back its writers. Of what the node itself
-        runs only what needs that table waits, and what commits.
+        With two transactions waiting there, the node's flow control pauses the writers of the cluster. Of the
+        statements on the node itself only those wait that need the table, and commits.
         """
-        # FLUSH TABLES WITH READ LOCK would take the node out of flow control: it may fall behind then.
+        # FLUSH TABLES WITH READ LOCK would remove the node from flow control: it could fall behind then.
         with administration((node or self.second).url) as connection:
             connection.execute(text("SET GLOBAL wsrep_provider_options = 'gcs.fc_limit=1'"))
             connection.execute(text(f"LOCK TABLES {database_name}.{table} WRITE"))
@@ -63,12 +63,12 @@ class Cluster:
 
 
 def url_on(node: Server, database_name: str) -> str:
-    """The URL of a database on a node, password included."""
+    """Returns the URL of a database on a node, password included."""
     return make_url(node.url).set(database=database_name).render_as_string(hide_password=False)
 
 
 def status_of(node: Server, name: str) -> str:
-    """What a node says of itself in SHOW GLOBAL STATUS."""
+    """Returns a value of SHOW GLOBAL STATUS on a node."""
     with administration(node.url) as connection:
         row = connection.execute(text("SHOW GLOBAL STATUS LIKE :name"), {"name": name}).one()
     return str(row[1])
@@ -76,14 +76,14 @@ def status_of(node: Server, name: str) -> str:
 
 @contextlib.contextmanager
 def clustered(folder: Path) -> Iterator[Cluster]:
-    """A cluster, stopped at the end; what its nodes logged is then in `folder`."""
+    """Yields a cluster, stopped at the end; the logs of its nodes are then in `folder`."""
     GaleraMember(0, 0, 0).obtain()
     with launch.guarded(folder) as base:
         yield _start(base)
 
 
 def _start(base: Path) -> Cluster:
-    """A cluster whose nodes have been seen to know each other."""
+    """Starts a cluster, and returns it once both nodes are connected."""
     before = time.monotonic()
     for attempt in range(_ATTEMPTS):
         folders = [base / f"{NAME}-{number}-{attempt}" for number in (1, 2)]
@@ -93,12 +93,12 @@ def _start(base: Path) -> Cluster:
             return Cluster(*(examine(NAME, url, origin) for url in urls))
         logs = [launch.log_tail(folder) for folder in folders]
         if not any("already in use" in log for log in logs):
-            break  # only losing a port to somebody else is worth another try
+            break  # only a port taken by another process justifies another attempt
     raise ServerError("the cluster did not start; the ends of its logs:\n" + "\n\n".join(logs))
 
 
 def _serve(first: Path, second: Path) -> list[str] | None:
-    """Start two nodes, and return their URLs; None if one of them cannot be used."""
+    """Starts two nodes, and returns their URLs; None if one of them cannot be used."""
     ports = free_ports(6)
     recipes = (GaleraMember(ports[2], ports[3], ports[4]), GaleraMember(ports[4], ports[5], ports[2]))
     folders = [
@@ -111,6 +111,6 @@ def _serve(first: Path, second: Path) -> list[str] | None:
         recipe.write_memory(folder, history, own, names)
     options = (*GaleraMember.hasty, f"--innodb-buffer-pool-size={_SMALL}M")
     with ThreadPoolExecutor(2) as pool:
-        # Neither is ready before the other is there.
-        came = list(pool.map(launch.serve_on, ports[:2], recipes, folders, [options] * 2))
-    return [recipe.url(port) for recipe, port in zip(recipes, ports[:2], strict=True)] if all(came) else None
+        # Neither node is ready before the other one runs.
+        ready = list(pool.map(launch.serve_on, ports[:2], recipes, folders, [options] * 2))
+    return [recipe.url(port) for recipe, port in zip(recipes, ports[:2], strict=True)] if all(ready) else None

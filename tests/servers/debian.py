@@ -1,4 +1,4 @@
-"""Programs from Debian's own packages, installed without starting any service."""
+"""Programs from Debian's packages, installed without starting any service."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tests.servers.system import ServerError, as_root, find_program, run
 
 _POLICY = "/usr/sbin/policy-rc.d"
 _ALREADY_THERE = 3
-_PLACE_POLICY = f"""
+_CREATE_POLICY = f"""
     test -e {_POLICY} && exit {_ALREADY_THERE}
     printf '#!/bin/sh\\nexit 101\\n' > {_POLICY} && chmod 755 {_POLICY}
 """
 
 
 def ensure_packages(*packages: str) -> None:
-    """Install those of `packages` that are missing."""
+    """Installs the missing ones of `packages`."""
     missing = [name for name in packages if not _is_installed(name)]
     if not missing:
         return
@@ -45,13 +45,13 @@ def _is_installed(package: str) -> bool:
 
 @contextlib.contextmanager
 def _no_service_starts(purpose: str) -> Iterator[None]:
-    """Have Debian's service scripts refuse to start anything; a policy that is already there stays."""
-    place = as_root(["sh", "-c", _PLACE_POLICY], purpose)
-    placed = subprocess.run(place, capture_output=True, text=True)
-    if placed.returncode not in (0, _ALREADY_THERE):
-        raise ServerError(f"cannot write {_POLICY}, which keeps services from starting: {placed.stderr}")
+    """Makes Debian's service scripts refuse to start services; an existing policy is kept."""
+    command = as_root(["sh", "-c", _CREATE_POLICY], purpose)
+    created = subprocess.run(command, capture_output=True, text=True)
+    if created.returncode not in (0, _ALREADY_THERE):
+        raise ServerError(f"cannot write {_POLICY}, which keeps services from starting: {created.stderr}")
     try:
         yield
     finally:
-        if placed.returncode == 0:
+        if created.returncode == 0:
             run(as_root(["rm", "-f", _POLICY], purpose))

@@ -1,4 +1,4 @@
-"""Several servers at once, from wherever they can be had."""
+"""Several servers at once, from all their sources."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from tests.servers.watchdog import Watchdog
 
 
 class Fleet:
-    """The servers of one process: in the environment, left running, or started here and stopped again."""
+    """The servers of one process: from the environment, left running, or started here and stopped again."""
 
     def __init__(self, *, durable: bool = False) -> None:
-        """*durable*: servers that keep what they have confirmed, should the machine fail."""
+        """*durable*: servers that keep committed data if the machine fails."""
         self._durable = durable
         self.servers: dict[str, Server] = {}
         self.folders: dict[str, Path] = {}
         self._watchdogs: list[Watchdog] = []
 
     def need(self, names: Iterable[str]) -> None:
-        """Have these servers, or raise a ServerError that names every one that cannot be had."""
+        """Provides these servers, or raises a ServerError that names each unavailable one."""
         wanted = [name for name in dict.fromkeys(names) if name not in self.servers]
-        found = {name: place for name in wanted if (place := _find(name))}
+        found = {name: source for name in wanted if (source := _find(name))}
         for name, (url, origin) in found.items():
             self.servers[name] = examine(name, url, origin)
             if self._durable and not is_durable(self.servers[name]):
@@ -38,22 +38,22 @@ class Fleet:
         self._start([name for name in wanted if name not in found])
 
     def get(self, name: str) -> Server:
-        """The server `name`, started now if it is not there yet."""
+        """Returns the server `name`; starts it if it does not run yet."""
         self.need([name])
         return self.servers[name]
 
     def export(self) -> None:
-        """Tell the processes that this one starts where the servers are."""
+        """Exports the URLs of the servers to the environment of child processes."""
         for server in self.servers.values():
             os.environ[CATALOG[server.name].variable] = server.url
 
-    def let_go(self) -> None:
-        """Leave what was started here running."""
+    def leave_running(self) -> None:
+        """Leaves the servers that were started here running."""
         while self._watchdogs:
-            self._watchdogs.pop().let_go()
+            self._watchdogs.pop().leave_running()
 
     def close(self) -> None:
-        """Stop what was started here, and forget everything."""
+        """Stops the servers that were started here, and clears all state."""
         while self._watchdogs:
             self._watchdogs.pop().stop()
         self.servers.clear()
@@ -87,15 +87,15 @@ class Fleet:
 
 
 def is_durable(server: Server) -> bool:
-    """Whether it keeps what it has confirmed, should the machine fail."""
+    """Returns whether the server keeps committed data if the machine fails."""
     if server.name not in launch.RECIPES:
-        return True  # SQLite, which waits for the disk unless it is told otherwise
+        return True  # SQLite, which waits for the disk by default
     with administration(server.url) as connection:
         return bool(connection.execute(text(launch.RECIPES[server.name].durability)).scalar_one())
 
 
 def _find(name: str) -> tuple[str, str] | None:
-    """URL and origin of a server that need not be started."""
+    """Returns URL and origin of a server that need not be started."""
     if name == "sqlite":
         return "sqlite://", "part of Python"
     variable = CATALOG[name].variable

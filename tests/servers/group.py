@@ -1,4 +1,4 @@
-"""A member of a MySQL group (Group Replication), the only one of its group, that no other test uses.
+"""The only member of a private MySQL group (Group Replication).
 
     with grouped(tmp_path, single_primary=False) as group, group.fresh_database(tmp_path) as database:
         ...
@@ -22,16 +22,16 @@ from tests.servers.mysql import MySQL
 from tests.servers.system import free_port
 
 NAME = "mysql"
-"""As what the catalog knows the member."""
+"""The name of the member in the catalog."""
 
 _SMALL = 32  # MB of memory for the data
 
 
 @contextlib.contextmanager
 def grouped(folder: Path, *, single_primary: bool, started: bool = True) -> Iterator[Server]:
-    """A member, stopped at the end; what it logged is then in `folder`.
+    """Yields a member, stopped at the end; its log is then in `folder`.
 
-    *started*: False has the plugin loaded, and the member in no group.
+    *started*: False loads the plugin without starting the group.
     """
     MySQL().obtain()
     with launch.guarded(folder) as base:

@@ -1,4 +1,4 @@
-"""One server: prepared in a folder of its own, started, and waited for."""
+"""One server: prepared in its own folder, started, and waited for."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ _PATIENCE = 90.0
 _ATTEMPTS = 3
 _LOG_LINES = 40
 _RECORD_AND_BECOME = 'echo "$$ $1" > "$2"; shift 2; exec "$@"'
-"""The process id is on disk before the server exists, so that no server can be lost."""
+"""The process id is written to disk before the server exists, so that no server can be lost."""
 
 
 def new_base() -> Path:
-    """A fresh folder for the servers of one start; for root where every account may pass."""
+    """Creates a folder for the servers of one start; for root a folder that every account may enter."""
     base = Path(tempfile.mkdtemp(prefix="online-migrate-", dir="/tmp" if is_root() else None))
     base.chmod(0o755)
     return base
@@ -47,7 +47,10 @@ def new_base() -> Path:
 
 @contextlib.contextmanager
 def guarded(logs: Path) -> Iterator[Path]:
-    """A fresh folder; its servers are stopped at the end, however that comes; their logs are in `logs`."""
+    """Yields a new folder.
+
+    Its servers are stopped at the end in any case, and their logs copied to `logs`.
+    """
     base = new_base()
     watchdog = Watchdog(base)
     try:
@@ -60,7 +63,7 @@ def guarded(logs: Path) -> Iterator[Path]:
 
 
 def start(name: str, base: Path, *, durable: bool = False) -> str:
-    """Start the server `name` in a folder below `base`, wait until it can be used, and return its URL."""
+    """Starts the server `name` in a folder below `base`, waits until it is ready, and returns its URL."""
     recipe = RECIPES[name]
     folder = new_folder(recipe, base / name)
     prepare(recipe, folder, recipe.preparation(folder))
@@ -68,14 +71,14 @@ def start(name: str, base: Path, *, durable: bool = False) -> str:
 
 
 def new_folder(recipe: Recipe, folder: Path) -> Path:
-    """Make `folder`, for the recipe's account only."""
+    """Creates `folder`, for the recipe's account only."""
     folder.mkdir(mode=0o700)
     give(folder, recipe.account())
     return folder
 
 
 def prepare(recipe: Recipe, folder: Path, command: list[str]) -> None:
-    """Run the command that makes the data directory in `folder`."""
+    """Runs the command that creates the data directory in `folder`."""
     process = _spawn(recipe, folder, command)
     try:
         process.wait(_PATIENCE)
@@ -86,18 +89,18 @@ def prepare(recipe: Recipe, folder: Path, command: list[str]) -> None:
 
 
 def serve(recipe: Recipe, folder: Path, options: Sequence[str]) -> str:
-    """Start the server with the data of `folder`, wait until it can be used, and return its URL."""
+    """Starts the server with the data of `folder`, waits until it is ready, and returns its URL."""
     for _ in range(_ATTEMPTS):
         port = free_port()
         if serve_on(port, recipe, folder, options):
             return recipe.url(port)
         if "already in use" not in log_tail(folder):
-            break  # only losing the port to somebody else is worth another try
+            break  # only a port taken by another process justifies another attempt
     raise ServerError(f"{folder.name} did not start; the end of its log:\n{log_tail(folder)}")
 
 
 def serve_on(port: int, recipe: Recipe, folder: Path, options: Sequence[str]) -> bool:
-    """Start the server with the data of `folder` on `port`; whether it can be used."""
+    """Starts the server with the data of `folder` on `port`; returns whether it is ready."""
     process = _spawn(recipe, folder, [*recipe.command(folder, port), *options])
     return _wait_until_ready(recipe, folder, port, process)
 
@@ -108,7 +111,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def _spawn(recipe: Recipe, folder: Path, command: list[str]) -> subprocess.Popen[bytes]:
-    """Run `command` as the recipe's account, in a session of its own, with a log of its own."""
+    """Runs `command` as the recipe's account, in its own session, with its own log."""
     record = [str(int(recipe.stop_signal)), str(folder / PROCESS_FILE)]
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(
@@ -124,7 +127,7 @@ def _spawn(recipe: Recipe, folder: Path, command: list[str]) -> subprocess.Popen
 
 
 def _wait_until_ready(recipe: Recipe, folder: Path, port: int, process: subprocess.Popen[bytes]) -> bool:
-    """Wait until our server answers on `port`; False if it ended or took too long."""
+    """Waits until the started server answers on `port`; returns False if it ended or took too long."""
     engine = create_engine(recipe.url(port), poolclass=NullPool, connect_args={"connect_timeout": 5})
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline and process.poll() is None:
@@ -135,7 +138,7 @@ def _wait_until_ready(recipe: Recipe, folder: Path, port: int, process: subproce
                     process.returncode = 0  # never waited for: it may outlive this process
                     return True
         except (DBAPIError, OSError):
-            pass  # nobody answers yet, or somebody else whose folder we cannot see
+            pass  # no answer yet, or from another server whose folder is not accessible
         time.sleep(0.05)
     if process.poll() is None:
         _kill(process)
@@ -143,11 +146,11 @@ def _wait_until_ready(recipe: Recipe, folder: Path, port: int, process: subproce
 
 
 def log_tail(folder: Path) -> str:
-    """The end of what the server of `folder` has written."""
+    """Returns the last lines of the log of the server of `folder`."""
     lines = (folder / "log").read_text(errors="replace").splitlines()
     return "\n".join(lines[-_LOG_LINES:])
 
 
 def is_running(folder: Path) -> bool:
-    """Whether the server of `folder` still runs."""
+    """Returns whether the server of `folder` still runs."""
     return process_id(folder) is not None

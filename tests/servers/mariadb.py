@@ -1,4 +1,4 @@
-"""MariaDB from Debian's packages: by itself, and as a node of a Galera cluster."""
+"""MariaDB from Debian's packages: a single server, and a node of a Galera cluster."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ COMMON_OPTIONS = (
     "--log-bin-trust-function-creators=1",
     "--innodb-buffer-pool-size=256M",
 )
-"""What MariaDB and MySQL share: a realistic binary log."""
+"""Options shared by MariaDB and MySQL: a realistic binary log."""
 
 _COPY = 'cp -R "$1" "$2" && rm -f "$2/auto.cnf"'
-"""Without the file that has MySQL's idea of who it is: it makes itself another one."""
+"""Without the file with the UUID of a MySQL server: the copy generates another one."""
 
 
 def write_accounts(folder: Path, account: str | None) -> Path:
-    """Statements that the server executes before it serves anyone: our user, and a password for root."""
+    """Writes statements for the start of the server: the tests' user, and a password for root."""
     statements = (
         "SET SESSION sql_log_bin = 0;",  # a replica has its own
         f"CREATE USER IF NOT EXISTS '{USER}'@'%' IDENTIFIED BY '{PASSWORD}';",
@@ -47,7 +47,7 @@ def write_accounts(folder: Path, account: str | None) -> Path:
 
 
 def place_options(folder: Path, port: int) -> list[str]:
-    """Where the server keeps its things."""
+    """Returns the options for the files and the port of the server."""
     return [
         f"--datadir={folder / 'data'}",
         f"--socket={folder / 'socket'}",
@@ -59,7 +59,7 @@ def place_options(folder: Path, port: int) -> list[str]:
 
 
 class MySQLFamily(Recipe):
-    """What MariaDB and MySQL have in common for us."""
+    """The common part of MariaDB and MySQL."""
 
     driver = "mysql+pymysql"
     database = "mysql"
@@ -78,7 +78,7 @@ class MySQLFamily(Recipe):
         return server_account("mysql")
 
     def replica_preparation(self, folder: Path, primary: Path) -> list[str]:
-        """The command that copies the data directory of `primary`, which has never run, to `folder`."""
+        """Returns the command that copies the data of `primary`, which has never run, to `folder`."""
         write_accounts(folder, self.account())
         return ["/bin/sh", "-c", _COPY, "sh", str(primary / "data"), str(folder / "data")]
 
@@ -87,7 +87,7 @@ class MySQLFamily(Recipe):
 
 
 class MariaDB(MySQLFamily):
-    """Debian's MariaDB; only the programs are installed, so there is no service to keep from starting."""
+    """Debian's MariaDB; only the programs are installed, so no service can start."""
 
     packages: tuple[str, ...] = ("mariadb-server-core", "mariadb-client-core")
     durable = (*MySQLFamily.durable, "--innodb-log-file-size=1G")
@@ -101,7 +101,7 @@ class MariaDB(MySQLFamily):
         write_accounts(folder, self.account())
         command = [str(_program("mariadb-install-db")), "--no-defaults", f"--datadir={folder / 'data'}"]
         command += ["--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]
-        # Each server empties its folder for temporary tables when it starts, whoever else uses it.
+        # Each server empties its folder for temporary tables at its start, even if other servers use it.
         return [*command, f"--tmpdir={folder}", "--innodb-flush-method=nosync"]
 
     def command(self, folder: Path, port: int) -> list[str]:
@@ -113,16 +113,19 @@ class MariaDB(MySQLFamily):
 
 
 class Galera(MariaDB):
-    """A cluster of one node: what it says about itself is what counts, not what it replicates."""
+    """A cluster of one node: only its capabilities and status matter, not replication."""
 
     packages = (*MariaDB.packages, "galera-4")
 
     def command(self, folder: Path, port: int) -> list[str]:
-        alone = self._membership(free_port(), free_port(), "")
-        return [*super().command(folder, port), *alone, "--wsrep-new-cluster"]
+        single_node = self._membership(free_port(), free_port(), "")
+        return [*super().command(folder, port), *single_node, "--wsrep-new-cluster"]
 
     def _membership(self, listens: int, receives: int, others: str, *more: str) -> list[str]:
-        """The options of a node; *others*: whom it asks to be let in; *more*: options of the provider."""
+        """Returns the options of a node.
+
+        *others*: the addresses that it contacts to join; *more*: options of the provider.
+        """
         provider = (
             f"gmcast.listen_addr=tcp://127.0.0.1:{listens}",
             f"ist.recv_addr=127.0.0.1:{receives}",
@@ -148,30 +151,30 @@ class Galera(MariaDB):
 
 
 class GaleraMember(Galera):
-    """A node of a cluster that was there before, as far as its nodes know, and went down as a whole.
+    """A node of a cluster that, according to its saved state, existed before and went down as a whole.
 
-    So they come back by themselves as soon as all of them are there (Galera calls that `pc.recovery`), and
-    as all of them had the same data, none has to send its own to another: that takes programs that Debian
-    has in the package of the service, and seconds.
+    The nodes therefore form the cluster again as soon as all of them run (`pc.recovery` in Galera). As all of
+    them have the same data, no state transfer is needed, which would take seconds and programs that Debian
+    has in the package of the service.
     """
 
     def __init__(self, listens: int, receives: int, other: int) -> None:
-        """*listens*, *receives*: its own ports, for the cluster; *other*: where the other node listens."""
+        """*listens*, *receives*: its own ports for the cluster; *other*: the port of the other node."""
         self._listens = listens
         self._receives = receives
         self._other = other
 
     def command(self, folder: Path, port: int) -> list[str]:
-        # A busy machine is no reason to throw a node out.
+        # A slow node on a busy machine must not be evicted.
         patience = ("evs.suspect_timeout=PT30S", "evs.inactive_timeout=PT60S")
         others = f"127.0.0.1:{self._other}"
         membership = self._membership(self._listens, self._receives, others, *patience)
         return [*MariaDB.command(self, folder, port), *membership]
 
     def write_memory(self, folder: Path, cluster: str, own: str, members: Sequence[str]) -> None:
-        """What a node finds in its data of the cluster it was in; the first of *members* led it.
+        """Writes the saved state of a cluster into a node's data; the first of *members* was its leader.
 
-        *cluster*, *own*, *members*: what Galera knows the history of the data, and the nodes, by.
+        *cluster*, *own*, *members*: the UUIDs of the data's history, of the node, and of all nodes.
         """
         view = [f"view_id: 3 {members[0]} 1", "bootstrap: 0", *(f"member: {one} 0" for one in members)]
         state = ["# GALERA saved state", "version: 2.1", f"uuid:    {cluster}", "seqno:   0"]

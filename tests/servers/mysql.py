@@ -1,4 +1,4 @@
-"""Oracle's MySQL, run with a C library and everything else of its own."""
+"""Oracle's MySQL, run with its own C library and other libraries."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.servers.system import ServerError
 
 
 class MySQL(MySQLFamily):
-    """The newest MySQL that Debian sid offers."""
+    """The newest MySQL in Debian sid."""
 
     durable = (*MySQLFamily.durable, "--innodb-redo-log-capacity=1G")
 
@@ -27,7 +27,7 @@ class MySQL(MySQLFamily):
 
 
 def _mysqld() -> list[str]:
-    """The start of each command: mysqld under its own loader, told where everything is."""
+    """Returns the start of each command: mysqld under its own loader, with all its paths."""
     root = sid.obtain()
     loader = next((root / "usr").glob("lib*/**/ld-linux*.so.*"), None)
     mysqld = root / "usr/sbin/mysqld"

@@ -1,4 +1,4 @@
-"""PgBouncer, Debian's, in front of a PostgreSQL server of the tests.
+"""Debian's PgBouncer in front of a PostgreSQL server of the tests.
 
 with pooled(database.url, tmp_path, mode="transaction") as url:
     ...  # the same database, through the pooler
@@ -30,7 +30,7 @@ class PgBouncer(Recipe):
     durable = ()
 
     def __init__(self, host: str, port: int, mode: Mode, folder: Path) -> None:
-        """*host*, *port*: the PostgreSQL server; *folder*: its own."""
+        """*host*, *port*: the PostgreSQL server; *folder*: the folder of the pooler."""
         self._server = f"host={host} port={port}"
         self._mode = mode
         self._folder = folder
@@ -75,13 +75,13 @@ class PgBouncer(Recipe):
         return [str(_program()), str(settings)]
 
     def data_directory(self, connection: Connection) -> str:
-        # What answers on its port is PostgreSQL's answer; the port was free a moment ago.
+        # The answer on its port is PostgreSQL's own data directory; the port was free a moment ago.
         return str(self._folder / "data")
 
 
 @contextlib.contextmanager
 def pooled(url: str, logs: Path, mode: Mode) -> Iterator[str]:
-    """A pooler in front of the server of *url*; gives the URL of the same database through it."""
+    """Yields the URL of the database of *url* through a new pooler in front of its server."""
     direct = make_url(url)
     with launch.guarded(logs) as base:
         folder = base / "pgbouncer"

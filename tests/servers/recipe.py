@@ -1,4 +1,4 @@
-"""What a kind of server has to say about itself, so that `launch` can run it."""
+"""The interface of a kind of server, with which `launch` runs it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from sqlalchemy import URL, Connection
 
 USER = "om_test"
 PASSWORD = "p@ss:w/rd%"
-"""Awkward on purpose: whoever prints, splits or forgets to quote a URL is found out."""
+"""The special characters reveal code that prints, splits or does not quote a URL."""
 
 ZONE = "Europe/Berlin"
-"""The time zone of the servers. It has summer time, so an hour of each autumn happens twice: a session that
-is not at UTC cannot tell the two apart on some servers."""
+"""The time zone of the servers.
+
+It has daylight saving time, so one hour of each autumn occurs twice: on some servers a session that is not at
+UTC cannot distinguish the two.
+"""
 
 
 class Recipe(ABC):
@@ -23,43 +26,49 @@ class Recipe(ABC):
     driver: str
     database: str
     stop_signal = signal.SIGKILL
-    """Nothing of a throwaway server is worth a clean shutdown, unless it would leave something behind."""
+    """A throwaway server needs no clean shutdown, unless a kill would leave something behind."""
     hasty: tuple[str, ...]
-    """The options under which it never waits for the disk: should the machine fail, its data is lost."""
+    """The options with which the server never waits for the disk: its data is lost if the machine fails."""
     durable: tuple[str, ...]
-    """The options under which it keeps what it has confirmed, should the machine fail; with the memory and
-    the log of a server that is used in earnest."""
+    """The options with which the server keeps committed data if the machine fails.
+
+    They include the memory and the log size of a production server.
+    """
     durability: str
-    """The query that says whether a server runs with what `durable` stands for."""
+    """The query that returns whether a server runs with the guarantees of `durable`."""
 
     @abstractmethod
     def obtain(self) -> str:
-        """Have the programs on this machine, and say in a line where they are."""
+        """Installs the programs on this machine, and returns a line with their location."""
 
     @abstractmethod
     def account(self) -> str | None:
-        """The account to run under; None is our own."""
+        """Returns the account to run under; None is the account of this process."""
 
     @abstractmethod
     def preparation(self, folder: Path) -> list[str]:
-        """The command that makes a data directory in `folder`, which is empty and the account's."""
+        """Returns the command that creates a data directory in `folder`, which is empty and the account's."""
 
     @abstractmethod
     def command(self, folder: Path, port: int) -> list[str]:
-        """The command that serves the data of `folder` on `port`, in the foreground, logging to stderr.
+        """Returns the command that serves the data of `folder` on `port`, in the foreground, logging to
+        stderr.
 
-        Further options follow: `hasty` or `durable`, and what else its starter wants.
+        Further options follow: `hasty` or `durable`, and options of the caller.
         """
 
     @abstractmethod
     def data_directory(self, connection: Connection) -> str:
-        """Where the server behind `connection` keeps its data, to tell ours from one that took our port."""
+        """Returns the data directory of the server behind `connection`.
+
+        It distinguishes the started server from one that has taken the port.
+        """
 
     def is_ready(self, connection: Connection) -> bool:
-        """Whether a server that accepts connections is also ready to be used."""
+        """Returns whether a server that accepts connections is also ready to be used."""
         return True
 
     def url(self, port: int) -> str:
-        """How tests reach the maintenance database."""
+        """Returns the URL of the maintenance database."""
         url = URL.create(self.driver, USER, PASSWORD, "127.0.0.1", port, self.database)
         return url.render_as_string(hide_password=False)

@@ -1,9 +1,9 @@
-"""A primary and a replica of it: a pair of servers that nobody else uses.
+"""A private primary and its replica.
 
     with replicated("mariadb", tmp_path) as pair, pair.primary.fresh_database(tmp_path) as database:
-        pair.hold()
-        ...  # what is written to the database does not arrive at pair.replica_url_of(database.name)
-        pair.let_go()
+        pair.pause_replay()
+        ...  # writes to the database are not applied at pair.replica_url_of(database.name)
+        pair.resume_replay()
 
 A pair takes seconds to start, so the tests of a module share one.
 """
@@ -31,7 +31,7 @@ from tests.servers.recipe import PASSWORD, USER, Recipe
 from tests.servers.system import ServerError
 
 REPLICA_NAME = "om_test_replica"
-"""As what the replica introduces itself, on PostgreSQL: its `application_name`."""
+"""The `application_name` of the replica in PostgreSQL."""
 
 _PATIENCE = 60.0
 _PAUSE = 0.02
@@ -39,7 +39,7 @@ _SMALL = 32  # MB of memory for the data: there may be many pairs
 
 
 class Pair(ABC):
-    """A primary, and a replica that applies what is written there."""
+    """A primary, and a replica that applies its changes."""
 
     recipe: ClassVar[Recipe]
 
@@ -48,12 +48,15 @@ class Pair(ABC):
         self.replica_url = replica_url
 
     def replica_url_of(self, database_name: str) -> str:
-        """The URL on the replica of a database of the primary, password included."""
+        """Returns the URL on the replica of a database of the primary, password included."""
         url = make_url(self.replica_url).set(database=database_name)
         return url.render_as_string(hide_password=False)
 
     def shows(self, database_name: str, query: str) -> bool:
-        """Whether a query finds a row on the replica now; it does not where its table has not arrived."""
+        """Returns whether a query finds a row on the replica now.
+
+        False if the table is not replicated yet.
+        """
         engine = create_engine(self.replica_url_of(database_name), poolclass=NullPool)
         try:
             with engine.connect() as connection:
@@ -64,24 +67,24 @@ class Pair(ABC):
     @classmethod
     @abstractmethod
     def serve(cls, primary: Path, replica: Path) -> tuple[str, str]:
-        """Start a primary with the data of its folder, and a replica in a folder; return their URLs."""
+        """Starts a primary with the data of its folder, and a replica in a folder; returns their URLs."""
 
     @abstractmethod
-    def hold(self) -> None:
-        """What is written from now on is received by the replica, and not applied."""
+    def pause_replay(self) -> None:
+        """Pauses replay: the replica receives further changes, and does not apply them."""
 
     @abstractmethod
-    def let_go(self) -> None:
-        """The replica applies what it has received, and goes on."""
+    def resume_replay(self) -> None:
+        """Resumes replay: the replica applies the received changes, and continues."""
 
     @abstractmethod
     def delay(self, seconds: float) -> None:
-        """From now on the replica applies nothing before it is that old, on purpose; 0 takes that away.
+        """Makes the replica apply changes only when they are *seconds* old; 0 removes the delay.
 
-        A server that counts in whole seconds takes the next number with which it keeps that.
+        A server that counts in whole seconds uses the next number that guarantees the delay.
         """
 
-    def _tell_replica(self, *statements: str) -> None:
+    def _execute_on_replica(self, *statements: str) -> None:
         with administration(self.replica_url) as connection:
             for statement in statements:
                 connection.execute(text(statement))
@@ -100,35 +103,35 @@ class PostgreSQLPair(Pair):
         launch.prepare(cls.recipe, replica, copy)
         return primary_url, launch.serve(cls.recipe, replica, options)
 
-    def hold(self) -> None:
-        # It may still say "pause requested" afterwards; it looks at that before it applies a record.
-        self._tell_replica("SELECT pg_wal_replay_pause()")
+    def pause_replay(self) -> None:
+        # The state may remain "pause requested" for a while; it is checked before each record is applied.
+        self._execute_on_replica("SELECT pg_wal_replay_pause()")
 
-    def let_go(self) -> None:
-        self._tell_replica("SELECT pg_wal_replay_resume()")
+    def resume_replay(self) -> None:
+        self._execute_on_replica("SELECT pg_wal_replay_resume()")
 
     def delay(self, seconds: float) -> None:
         wanted = math.ceil(seconds * 1000)
         change = f"ALTER SYSTEM SET recovery_min_apply_delay = {wanted}"
-        self._tell_replica(change, "SELECT pg_reload_conf()")
-        # A new session has its settings from the postmaster, which tells the old processes first.
+        self._execute_on_replica(change, "SELECT pg_reload_conf()")
+        # A new session has its settings from the postmaster, which signals the old processes first.
         query = f"SELECT 1 FROM pg_settings WHERE name = 'recovery_min_apply_delay' AND setting = '{wanted}'"
         _wait(lambda: self.shows(self.recipe.database, query), lambda: "the replica does not know its delay")
 
 
 class MySQLFamilyPair(Pair):
-    """Replication of the binary log, by transaction identifiers, from the log's beginning."""
+    """Replication of the binary log by GTID, from the beginning of the log."""
 
     recipe: ClassVar[MySQLFamily]
     options: ClassVar[tuple[str, ...]] = ()
     follow: ClassVar[tuple[str, ...]]
     """The statements that make a server a replica."""
     words: ClassVar[tuple[str, str]]
-    """What stops a replica, and what starts it."""
+    """The statements that stop and start a replica."""
 
     def __init__(self, primary: Server, replica_url: str) -> None:
         super().__init__(primary, replica_url)
-        self._held = False
+        self._paused = False
 
     @classmethod
     def serve(cls, primary: Path, replica: Path) -> tuple[str, str]:
@@ -145,13 +148,13 @@ class MySQLFamilyPair(Pair):
                 connection.execute(text(statement), source)
         return primary_url, replica_url
 
-    def hold(self) -> None:
-        self._held = True
-        self._tell_replica(f"{self.words[0]} SQL_THREAD")
+    def pause_replay(self) -> None:
+        self._paused = True
+        self._execute_on_replica(f"{self.words[0]} SQL_THREAD")
 
-    def let_go(self) -> None:
-        self._held = False
-        self._tell_replica(f"{self.words[1]} SQL_THREAD")
+    def resume_replay(self) -> None:
+        self._paused = False
+        self._execute_on_replica(f"{self.words[1]} SQL_THREAD")
 
 
 class MariaDBPair(MySQLFamilyPair):
@@ -166,10 +169,10 @@ class MariaDBPair(MySQLFamilyPair):
     words = ("STOP SLAVE", "START SLAVE")
 
     def delay(self, seconds: float) -> None:
-        # It counts from the beginning of the second in which the statement began.
+        # The delay counts from the beginning of the second in which the statement started.
         wanted = math.ceil(seconds) + 1 if seconds else 0
-        again = "START SLAVE IO_THREAD" if self._held else "START SLAVE"
-        self._tell_replica("STOP SLAVE", f"CHANGE MASTER TO MASTER_DELAY = {wanted}", again)
+        again = "START SLAVE IO_THREAD" if self._paused else "START SLAVE"
+        self._execute_on_replica("STOP SLAVE", f"CHANGE MASTER TO MASTER_DELAY = {wanted}", again)
 
 
 class MySQLPair(MySQLFamilyPair):
@@ -182,32 +185,32 @@ class MySQLPair(MySQLFamilyPair):
         " SOURCE_PASSWORD = :password, SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1,"
         " SOURCE_CONNECT_RETRY = 1",
         "START REPLICA",
-        "SET GLOBAL super_read_only = ON",  # our user would be an exception from read_only
+        "SET GLOBAL super_read_only = ON",  # the tests' user is exempt from read_only
     )
     words = ("STOP REPLICA", "START REPLICA")
 
     def delay(self, seconds: float) -> None:
         change = f"CHANGE REPLICATION SOURCE TO SOURCE_DELAY = {math.ceil(seconds)}"
-        again = () if self._held else ("START REPLICA SQL_THREAD",)
-        self._tell_replica("STOP REPLICA SQL_THREAD", change, *again)
+        again = () if self._paused else ("START REPLICA SQL_THREAD",)
+        self._execute_on_replica("STOP REPLICA SQL_THREAD", change, *again)
 
 
 _KINDS: dict[str, type[Pair]] = {"postgresql": PostgreSQLPair, "mariadb": MariaDBPair, "mysql": MySQLPair}
 
 REPLICATED = tuple(_KINDS)
-"""The servers of the catalog that a pair can be had of."""
+"""The servers of the catalog for which a pair is available."""
 
 
 @contextlib.contextmanager
 def replicated(name: str, folder: Path) -> Iterator[Pair]:
-    """A pair of the servers `name`, stopped at the end; what they logged is then in `folder`."""
+    """Yields a pair of the servers `name`, stopped at the end; their logs are then in `folder`."""
     _KINDS[name].recipe.obtain()
     with launch.guarded(folder) as base:
         yield _start(name, base, folder)
 
 
 def _start(name: str, base: Path, folder: Path) -> Pair:
-    """A pair whose replica has been seen to follow."""
+    """Starts a pair, and returns it once the replica has applied a change."""
     kind = _KINDS[name]
     before = time.monotonic()
     primary, replica = (

@@ -1,8 +1,8 @@
-"""Oracle's MySQL from Debian sid, unpacked into a folder of its own; the system's packages stay as they are.
+"""Oracle's MySQL from Debian sid, unpacked into its own folder; the system's packages are not changed.
 
-Debian's stable releases have no MySQL.  Sid has, and it moves: the newest version on offer is taken, with
-everything it depends on down to the C library, and is kept.  To look for a newer one, remove the folders
-that `python -m tests.servers install mysql` names.
+Debian's stable releases have no MySQL. Sid has a changing version: the newest available version is downloaded
+with all dependencies down to the C library, and is kept. To get a newer one, remove the folders that `python
+-m tests.servers install mysql` prints.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MIRROR_VARIABLE = "ONLINE_MIGRATE_TEST_DEBIAN_MIRROR"
 
 
 def obtain() -> Path:
-    """The root folder of the unpacked MySQL, from this machine where possible, else downloaded."""
+    """Returns the root folder of the unpacked MySQL, from this machine if possible, else downloaded."""
     unpacked = _newest(program_folder() / "mysql")
     if unpacked is None:
         packages = _newest(download_folder() / "mysql") or _download()
@@ -34,7 +34,7 @@ def obtain() -> Path:
 
 
 def _newest(folder: Path) -> Path | None:
-    """The folder of the newest version within `folder`, if any; unfinished ones begin with a dot."""
+    """Returns the folder of the newest version within `folder`, if any; incomplete ones begin with a dot."""
     versions = [entry for entry in folder.glob("[0-9]*") if _version(entry.name) >= CATALOG["mysql"].minimum]
     return max(versions, key=lambda entry: _version(entry.name), default=None)
 
@@ -44,7 +44,7 @@ def _version(text: str) -> tuple[int, ...]:
 
 
 def _download() -> Path:
-    """Fetch the packages from the first mirror that delivers them; return the folder they are in."""
+    """Downloads the packages from the first mirror that has them; returns their folder."""
     for program in ("apt-get", "dpkg-deb"):
         if find_program(program) is None:
             raise ServerError(f"MySQL comes from Debian sid, and there is no {program} here to fetch it with")
@@ -62,7 +62,7 @@ def _download() -> Path:
 
 
 def _download_from(mirror: str) -> Path:
-    """Let an apt with no knowledge of this machine's packages fetch the whole dependency closure."""
+    """Downloads all dependencies by an apt that ignores the installed packages of this machine."""
     home = download_folder() / "mysql"
     home.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".apt-", dir=home) as name:
@@ -83,7 +83,7 @@ def _download_from(mirror: str) -> Path:
 
 
 def _apt_options(apt: Path, mirror: str) -> list[str]:
-    """Own sources and lists, nothing installed; proxies and the like as the system has them."""
+    """Returns options for separate sources and lists without installed packages; proxies as in the system."""
     for folder in ("lists/partial", "cache/archives/partial", "empty"):
         (apt / folder).mkdir(parents=True)
     (apt / "status").touch()
@@ -118,7 +118,7 @@ def _offered_version(packages: Iterable[Path]) -> str:
 
 
 def _unpack(packages: Path) -> Path:
-    """Unpack all packages over each other, and show the finished folder only when it is complete."""
+    """Unpacks all packages into one folder, which is renamed to its final name when it is complete."""
     home = program_folder() / "mysql"
     home.mkdir(exist_ok=True)
     home.chmod(0o755)

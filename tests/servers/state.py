@@ -1,4 +1,4 @@
-"""What `python -m tests.servers start` left running, in a file below the repository."""
+"""The servers that `python -m tests.servers start` left running, in a file below the repository."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ STATE_FILE = REPOSITORY / ".servers" / "state.json"
 
 @dataclass(frozen=True)
 class LeftRunning:
-    """A server that outlives its starter."""
+    """A server that outlives the process that started it."""
 
     folder: str
     url: str = field(repr=False)
 
 
 def read() -> dict[str, LeftRunning]:
-    """The servers that were left running and still run."""
+    """Returns the servers that were left running and still run."""
     try:
         entries = json.loads(STATE_FILE.read_text())
     except FileNotFoundError:
@@ -32,7 +32,7 @@ def read() -> dict[str, LeftRunning]:
 
 
 def write(servers: dict[str, LeftRunning]) -> None:
-    """Replace the list; the file holds passwords, so nobody else may read it."""
+    """Replaces the list; the file holds passwords, so it is readable for its owner only."""
     STATE_FILE.parent.mkdir(exist_ok=True)
     draft = STATE_FILE.with_suffix(".new")
     draft.touch(mode=0o600)

@@ -18,16 +18,16 @@ CACHE_NAME = "online-migrate-tests"
 
 
 class ServerError(Exception):
-    """A test server cannot be had; the message says what was tried and what would help."""
+    """A test server is not available; the message has the attempts and the remedy."""
 
 
 def is_root() -> bool:
-    """Whether this process may do everything, and so must not run a database server as itself."""
+    """Returns whether this process runs as root, and so must not run a database server under its account."""
     return os.geteuid() == 0
 
 
 def download_folder() -> Path:
-    """Where downloaded packages are kept between runs."""
+    """Returns the folder of downloaded packages, which is kept between runs."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(base) / CACHE_NAME
     folder.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,10 @@ def download_folder() -> Path:
 
 
 def program_folder() -> Path:
-    """Where unpacked programs are kept; for root a folder that the server's account can read as well."""
+    """Returns the folder of unpacked programs.
+
+    For root a folder that the server's account can read as well.
+    """
     folder = Path("/var/cache") / CACHE_NAME if is_root() else download_folder() / "programs"
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
@@ -43,7 +46,7 @@ def program_folder() -> Path:
 
 
 def server_account(*preferred: str) -> str | None:
-    """The account a server runs under: None for our own, else the first preferred one that exists."""
+    """Returns the account for a server: None for the own account, else the first existing preferred one."""
     if not is_root():
         return None
     for name in (*preferred, "nobody"):
@@ -56,14 +59,14 @@ def server_account(*preferred: str) -> str | None:
 
 
 def give(path: Path, account: str | None) -> None:
-    """Make `path` belong to `account`."""
+    """Changes the owner of `path` to `account`."""
     if account is not None:
         entry = pwd.getpwnam(account)
         os.chown(path, entry.pw_uid, entry.pw_gid)
 
 
 def become(account: str | None) -> dict[str, Any]:
-    """The arguments of subprocess.Popen that make a program run under `account`."""
+    """Returns the arguments of subprocess.Popen that run a program under `account`."""
     if account is None:
         return {}
     entry = pwd.getpwnam(account)
@@ -71,7 +74,7 @@ def become(account: str | None) -> dict[str, Any]:
 
 
 def as_root(command: Sequence[str], purpose: str) -> list[str]:
-    """`command` as root would run it, with sudo where that needs no password."""
+    """Returns `command` as run by root, with sudo if it needs no password."""
     if is_root():
         return list(command)
     if shutil.which("sudo") and subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode == 0:
@@ -80,7 +83,7 @@ def as_root(command: Sequence[str], purpose: str) -> list[str]:
 
 
 def run(command: Sequence[str | Path], *, timeout: float = 1800) -> str:
-    """Run `command` to its end and return what it printed; a failure shows all of that."""
+    """Runs `command` and returns its output; an error includes the output."""
     words = [str(word) for word in command]
     try:
         done = subprocess.run(
@@ -101,19 +104,19 @@ def run(command: Sequence[str | Path], *, timeout: float = 1800) -> str:
 
 
 def find_program(name: str) -> Path | None:
-    """A program of the system, also where an ordinary user's PATH does not look."""
+    """Returns the path of a program of the system, also outside an ordinary user's PATH."""
     places = os.pathsep.join(("/usr/sbin", "/usr/bin", os.environ.get("PATH", "")))
     found = shutil.which(name, path=places)
     return Path(found) if found else None
 
 
 def free_port() -> int:
-    """A port nobody listens on, below those that the kernel hands to outgoing connections."""
+    """Returns an unused port below the ephemeral ports of the kernel."""
     return free_ports(1)[0]
 
 
 def free_ports(count: int) -> list[int]:
-    """So many of them, all different."""
+    """Returns *count* different unused ports."""
     found: list[int] = []
     for port in random.sample(range(20_000, 32_000), 200):
         with socket.socket() as probe:

@@ -1,7 +1,7 @@
-"""One TLS context for all of PyMySQL's connections in this process, and in those that fork from it.
+"""One TLS context for all of PyMySQL's connections in this process, and in those forked from it.
 
-PyMySQL makes one for each connection, and OpenSSL reads all certificates of the machine for it: a third of
-the time of a short test. The product makes one for each engine; tests make many engines.
+PyMySQL creates one for each connection, for which OpenSSL reads all certificates of the machine: a third of
+the time of a short test. The product creates one for each engine; tests create many engines.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Any
 
 _driver: Any = importlib.import_module("pymysql.connections")
 of_pymysql: Any = _driver.Connection._create_ssl_ctx
-"""How it makes one, for a test of just that."""
+"""PyMySQL's own function, for tests of that function."""
 _shared: Any = of_pymysql(_driver.Connection.__new__(_driver.Connection), {})
 
 
 def share() -> None:
-    """From now on."""
+    """Makes PyMySQL use the shared context from now on."""
     _driver.Connection._create_ssl_ctx = _create
 
 

@@ -1,10 +1,10 @@
-"""Stops servers whose owner is gone, however it went.
+"""Stops servers whose owner process has ended in any way.
 
-Run as a program it waits until its standard input ends, which happens when the process that started it
-closes the pipe or dies, by whatever signal; then it stops every server below a folder and removes it all.
-If it reads the word `keep` first, it leaves everything as it is.
+Run as a program it waits for the end of its standard input, which occurs when the process that started it
+closes the pipe or is killed by any signal; then it stops every server below a folder and removes the folder.
+If it reads the word `keep` first, it changes nothing.
 
-This file needs nothing but Python's standard library, so that the program starts at once.
+This file imports only Python's standard library, so that the program starts fast.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ import time
 from pathlib import Path
 
 PROCESS_FILE = "process"
-"""In each server's folder: the process id and the signal that stops it."""
+"""The file in each server's folder with the process id and the signal that stops it."""
 
 KEEP = b"keep"
 _PATIENCE = 5.0
 
 
 class Watchdog:
-    """The running program, as its starter sees it."""
+    """The handle of the running program in the process that started it."""
 
     def __init__(self, base: Path) -> None:
         command = [sys.executable, "-I", __file__, str(base)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
-    def let_go(self) -> None:
-        """Leave the servers running."""
+    def leave_running(self) -> None:
+        """Leaves the servers running."""
         self._end(KEEP)
 
     def stop(self) -> None:
-        """Have the servers stopped and their folders removed."""
+        """Stops the servers and removes their folders."""
         self._end(b"")
 
     def _end(self, last_word: bytes) -> None:
@@ -45,17 +45,17 @@ class Watchdog:
 
 
 def process_id(folder: Path) -> int | None:
-    """The id of the process (and its group) that works in `folder`, or None if there is none any more."""
+    """Returns the id of the process (and its group) that works in `folder`, or None if it has ended."""
     try:
         pid = int((folder / PROCESS_FILE).read_text().split()[0])
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except (OSError, ValueError, IndexError):
         return None
-    return pid if os.fsencode(folder) in command else None  # else the id belongs to somebody else now
+    return pid if os.fsencode(folder) in command else None  # otherwise the id was reused for another process
 
 
 def stop_server(folder: Path) -> None:
-    """Stop the server in `folder`, and remove the folder."""
+    """Stops the server in `folder`, and removes the folder."""
     pid = process_id(folder)
     if pid is not None:
         wanted = int((folder / PROCESS_FILE).read_text().split()[1])
@@ -81,7 +81,7 @@ def _wait_until_gone(folder: Path) -> bool:
 
 
 def stop_all(base: Path) -> None:
-    """Stop every server below `base`, and remove all of it."""
+    """Stops every server below `base`, and removes the folder."""
     for folder in base.iterdir() if base.exists() else ():
         stop_server(folder)
     shutil.rmtree(base, ignore_errors=True)

@@ -1,1 +1,1 @@
-"""What tests of several areas share."""
+"""Helpers shared by tests of several areas."""

@@ -1,4 +1,4 @@
-"""Users of a server that may open few connections. What only one server understands stands in tables."""
+"""Users with a limit of connections. Server-specific statements are in tables."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _STATEMENTS = {
 
 @contextlib.contextmanager
 def limited_user(database: Database, most: int) -> Iterator[str]:
-    """The URL of *database* for a new user, who may open *most* connections at the same time."""
+    """Yields the URL of *database* for a new user with at most *most* connections at the same time."""
     names = {
         "user": f"om_few_{uuid.uuid4().hex[:8]}",
         "password": _PASSWORD,

@@ -1,4 +1,4 @@
-"""Disturbances at random moments, and the books that prove that nothing was lost and nothing done twice."""
+"""Disturbances at random times, and the records that prove that no row was lost and none migrated twice."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ SEED_VARIABLE = "ONLINE_MIGRATE_TEST_SEED"
 
 
 def new_seed() -> int:
-    """Another one for every test, unless the environment asks for one; pytest shows it with a failure."""
+    """Returns a new seed for each test, or the seed in the environment; pytest shows it with a failure."""
     seed = int(os.environ.get(SEED_VARIABLE) or random.SystemRandom().randrange(1_000_000))
     print(f"the moments are those of {SEED_VARIABLE}={seed}")
     return seed
 
 
 def wait_until(true: Callable[[], object], what: str) -> None:
-    """Waits, but not without an end."""
+    """Waits until *true* returns a true value, for at most PATIENCE seconds."""
     end = time.monotonic() + PATIENCE
     while not true():
         assert time.monotonic() < end, f"never happened: {what}"
@@ -34,7 +34,7 @@ def wait_until(true: Callable[[], object], what: str) -> None:
 
 
 def patient_engine(database: Database, **options: Any) -> sa.Engine:
-    """One that, on SQLite, waits for whoever writes."""
+    """Returns an engine that, on SQLite, waits for the writer for up to PATIENCE seconds."""
     if database.server.product == "sqlite":
         options["connect_args"] = {"timeout": PATIENCE}
     return sa.create_engine(database.url, **options)
@@ -52,14 +52,14 @@ def paced(row):
 doubled = Backfill(table="items", after="paced", values=lambda t: {"twice": t.c.size * 2},
                    pending=lambda t: t.c.twice != t.c.size * 2)
 """
-"""What migrates the table of an :class:`Application`."""
+"""The data migrations of the table of an :class:`Application`."""
 
 
 class Application:
     """The old version of an application: it inserts, updates and deletes rows, and keeps a ledger.
 
-    ``want`` is how often a row must have been migrated: once, and once more after each time that the
-    application undid it.
+    ``want`` is the number of times that a row must have been migrated: once, and once more after each time
+    that the application reset it.
     """
 
     def __init__(self, database: Database, count: int, seed: int) -> None:
@@ -97,7 +97,7 @@ class Application:
         assert not self._errors, self._errors
 
     def assert_served(self, project: Project) -> None:
-        """Every row is as the application left it, and was migrated as often as it must be."""
+        """Asserts that each row has the application's last value and was migrated ``want`` times."""
         assert project.counts("paced") == (len(self.ledger), 0, 0)
         query = "SELECT id, gb, size, twice, hits, want FROM items"
         found = {row[0]: row[1:] for row in rows(self.engine, query)}
@@ -122,7 +122,7 @@ class Application:
             except OperationalError:
                 if time.monotonic() > end:
                     raise
-                continue  # a deadlock, a lock timeout: an application tries again
+                continue  # a deadlock or a lock timeout: an application retries
             break
         self.writes += 1
         if now is None:
@@ -149,7 +149,7 @@ class Application:
         connection.execute(sa.delete(self._table).where(self._table.c.id == number))
 
 
-# --- books ---------------------------------------------------------------------------------------
+# --- a table that accounts for every row ---------------------------------------------------------
 
 THREE_KINDS = """
 import random
@@ -183,18 +183,18 @@ def before_commit(connection):
     if connection.info.pop("moving", False):
         pause()
 """
-"""Data migrations whose every effect leaves a trace. Within their transactions they take their time."""
+"""Data migrations that record every effect, with delays inside their transactions."""
 NAMES = ("logged", "sized", "named")
 _AHEAD = 400
-"""Rows that are always left to do, so that there is something to disturb."""
+"""The number of rows that always remain, so that there is work to disturb."""
 
 
 class Books:
-    """A table that three data migrations fill in, each row once; and rows are added as they go."""
+    """A table that three data migrations fill, each row once; rows are added while they run."""
 
     def __init__(self, database: Database, project: Project, pace: float = 0.04) -> None:
-        """*pace*: the seconds that a chunk takes, about, until :meth:`hurry`."""
-        # Its server may be another one at each look.
+        """*pace*: the approximate seconds that a chunk takes until :meth:`hurry`."""
+        # The server behind the URL may change between two reads.
         self.engine = patient_engine(database, poolclass=sa.NullPool)
         self.project = project
         self.count = 0
@@ -226,14 +226,14 @@ class Books:
         self.feed()
 
     def feed(self) -> None:
-        """Adds rows until each data migration has some to do."""
+        """Adds rows until each data migration has pending ones."""
         new = max(0, max(self._done()) + _AHEAD - self.count)
         added = [{"id": i, "gb": i * 7919 % 1000} for i in range(self.count, self.count + new)]
         insert(self.engine, self._items, added)
         self.count += new
 
     def wait_for_progress(self, meanwhile: Callable[[], object]) -> None:
-        """Until some more rows are done than now; *meanwhile* is called over and over."""
+        """Waits until more rows are migrated than now; *meanwhile* is called repeatedly."""
         before = sum(self._done())
 
         def progress() -> bool:
@@ -248,27 +248,27 @@ class Books:
         return [int(count) for count in done]
 
     def hurry(self) -> None:
-        """From now on chunks take no longer than they must."""
+        """Removes the delays of chunks from now on."""
         self._slow.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Runs what is left, and looks at every row, what ``status`` says, and the gate."""
+        """Runs the remaining work, and checks every row, the result of ``status`` and the gate."""
         ran = self.project.run("migrate", "--workers", "2")
         assert ran.code == 0, ran
         query = "SELECT id, gb, hits, size, sizings, name, namings FROM items ORDER BY id"
         found = rows(self.engine, query)
         wrong = [row for row in found if row[2:] != (1, row[1] * 10 + 1, 1, f"{row[0]}/{row[1]}", 1)]
         assert not wrong, (len(wrong), wrong[:20])
-        everybody = list(range(self.count))
-        assert [row[0] for row in found] == everybody
-        assert [row[0] for row in rows(self.engine, "SELECT item FROM log ORDER BY item")] == everybody
+        ids = list(range(self.count))
+        assert [row[0] for row in found] == ids
+        assert [row[0] for row in rows(self.engine, "SELECT item FROM log ORDER BY item")] == ids
         self._assert_status()
         assert scalar(self.engine, "SELECT count(*) FROM online_migrate_failure") == 0
-        # On a node of a cluster the gate is never open; all that it minds must be that.
-        minded = ["server"] if self._cluster else []
+        # On a node of a cluster the gate is never open; its only blocker must be the server.
+        expected = ["server"] if self._cluster else []
         gate = self.project.run("gate", "--json")
-        assert [blocker["id"] for blocker in gate.json["blockers"]] == minded, gate
-        assert gate.code == (3 if minded else 0), gate
+        assert [blocker["id"] for blocker in gate.json["blockers"]] == expected, gate
+        assert gate.code == (3 if expected else 0), gate
 
     def _assert_status(self) -> None:
         shown = {one["name"]: one for one in self.project.run("status", "--json").json["migrations"]}
@@ -284,7 +284,7 @@ class Books:
 
 
 class Crowd:
-    """Processes of two workers each that share data migrations: always so many."""
+    """A constant number of processes, of two workers each, that share data migrations."""
 
     def __init__(
         self,
@@ -297,9 +297,9 @@ class Crowd:
         environment: Mapping[str, str] | None = None,
         before: Callable[[], object] = lambda: None,
     ) -> None:
-        """*codes*: with which of them a process may end by itself.
+        """*codes*: the exit codes with which a process may end by itself.
 
-        *before*: is called before one is chosen.
+        *before*: is called before a process is chosen.
         """
         self._environment = environment
         self._project = project
@@ -311,38 +311,38 @@ class Crowd:
         self._before = before
         self._processes: list[Process] = []
         self.started = 0
-        """How many there have been."""
+        """The number of processes started."""
         self.ended: list[int] = []
-        """The exit codes of those that ended by themselves."""
+        """The exit codes of the processes that ended by themselves."""
 
     def fill(self) -> None:
-        """Puts new processes in the place of those that ended."""
+        """Replaces the processes that ended."""
         for process in [one for one in self._processes if not one.running]:
             self._processes.remove(process)
             self._judge(process)
         while len(self._processes) < self._size:
-            # Each in an order of its own, so that all of the data migrations are always at work.
+            # Each process has its own order of the names, so that all data migrations always have a worker.
             names = self._moments.sample(self._names, len(self._names))
             command = ["migrate", "--workers", "2", *names]
             self.started += 1
             self._processes.append(self._project.start(*command, environment=self._environment))
 
     def at_work(self) -> Process:
-        """One of them, at random, that holds rows."""
+        """Returns a random process that holds rows."""
         found: list[Process] = []
 
-        def look() -> bool:
+        def find() -> bool:
             self._before()
             self.fill()
             holders = self.holders()
             found[:] = [one for one in self._processes if one.pid in holders]
             return bool(found)
 
-        wait_until(look, "a process that holds rows")
+        wait_until(find, "a process that holds rows")
         return self._moments.choice(found)
 
     def holders(self) -> dict[int, set[str]]:
-        """The workers that hold rows, by the number of their process."""
+        """Returns the workers that hold rows, by process id."""
         found: dict[int, set[str]] = {}
         query = "SELECT runner, id FROM online_migrate_worker WHERE extent IS NOT NULL"
         for runner, worker in rows(self._engine, query):
@@ -350,7 +350,7 @@ class Crowd:
         return found
 
     def kill(self, process: Process) -> bool:
-        """kill -9; False if it had ended before."""
+        """Sends kill -9; returns False if the process had ended before."""
         running = process.running
         if running:
             self._processes.remove(process)
@@ -358,7 +358,7 @@ class Crowd:
         return running
 
     def end(self) -> None:
-        """Waits until all of them have ended by themselves."""
+        """Waits until all processes have ended by themselves."""
         while self._processes:
             self._judge(self._processes.pop())
 

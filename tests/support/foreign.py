@@ -1,4 +1,4 @@
-"""A project that another tool wrote: Alembic's templates, Flask-Migrate; and that tool's commands in it."""
+"""A project created by another tool (Alembic's templates, Flask-Migrate), and the commands of that tool."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ASYNC_DRIVERS = {"sqlite": "aiosqlite", "postgresql": "asyncpg", "mysql": "async
 
 
 def async_url(database: Database, driver: str | None = None) -> str:
-    """The URL of a database as an asynchronous application writes it."""
+    """Returns the URL of a database with an asynchronous driver."""
     url = sa.make_url(database.url)
     backend = url.get_backend_name()
     drivername = f"{backend}+{driver or ASYNC_DRIVERS[backend]}"
@@ -25,14 +25,14 @@ def async_url(database: Database, driver: str | None = None) -> str:
 
 
 def alembic_command(arguments: Sequence[str]) -> NoReturn:
-    """Alembic's own command line."""
+    """Runs Alembic's own command line."""
     from alembic.config import main
 
     raise SystemExit(main(list(arguments), prog="alembic"))
 
 
 class Foreign(Project):
-    """A folder with a project in ``db``; its commands get no URL but the project's own."""
+    """A folder with a project in ``db``; its commands get no URL except the project's own."""
 
     @property
     def scripts(self) -> Path:
@@ -40,14 +40,14 @@ class Foreign(Project):
 
     @property
     def env_py(self) -> Path:
-        """Its env.py."""
+        """The path of env.py."""
         return self.scripts / "env.py"
 
     def _environment(self, more: Mapping[str, str] | None) -> dict[str, str]:
         return super()._environment({"ONLINE_MIGRATE_URL": "", **(more or {})})
 
     def alembic(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Ran:
-        """Runs Alembic's own command to its end."""
+        """Runs Alembic's own command and returns its result."""
         scratch = self.folder / "runs"
         scratch.mkdir(parents=True, exist_ok=True)
         process = Process(
@@ -61,30 +61,30 @@ class Foreign(Project):
         return process.wait()
 
     def does(self, *arguments: str, code: int = 0, environment: Mapping[str, str] | None = None) -> Ran:
-        """Runs ``online-migrate ARGUMENTS`` and asserts how it ends."""
+        """Runs ``online-migrate ARGUMENTS`` and asserts its exit code."""
         ran = self.run(*arguments, environment=environment)
         assert ran.code == code, (arguments, ran)
         assert "Traceback" not in ran.err, ran.err
         return ran
 
     def does_alembic(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Ran:
-        """Runs Alembic's own command and asserts that it works."""
+        """Runs Alembic's own command and asserts exit code 0."""
         ran = self.alembic(*arguments, environment=environment)
         assert ran.code == 0, (arguments, ran)
         return ran
 
     def replace(self, file: Path, old: str, new: str) -> None:
-        """Changes a text in a file, which must be there."""
+        """Replaces the first occurrence of a text in a file; the text must exist."""
         text = file.read_text(encoding="utf-8")
         assert old in text, (file, old)
         file.write_text(text.replace(old, new, 1), encoding="utf-8")
 
     def guard(self) -> None:
-        """Adds the two lines to env.py."""
+        """Adds the import and the call of guard() to env.py."""
         self.env_py.write_text(GUARD + self.env_py.read_text(encoding="utf-8"), encoding="utf-8")
 
     def base(self, upgrade: str) -> Path:
-        """A revision of the project's own, by Alembic's command."""
+        """Creates a base revision with Alembic's command and returns its path."""
         before = set((self.scripts / "versions").glob("*.py"))
         self.does_alembic("revision", "-m", "the tables")
         [path] = set((self.scripts / "versions").glob("*.py")) - before
@@ -92,7 +92,7 @@ class Foreign(Project):
         return path
 
     def pair(self, expand: str, contract: str, *, requires: Sequence[str]) -> tuple[str, str]:
-        """The two scripts of a change, by ``online-migrate revision``; gives their revisions."""
+        """Creates the two scripts of a change with ``online-migrate revision``; returns their revisions."""
         made = self.does("revision", "-m", "a change", "--rev-id", "e1", "c1").out.split()
         first, second = (self.folder / line for line in made)
         self.fill_in(first, expand)

@@ -1,6 +1,6 @@
-"""Processes that fork from one without threads, in which everything is imported already.
+"""Processes forked from a server process without threads that has imported all modules already.
 
-A Python that starts from nothing takes a second to import what a command needs: more than the command.
+A new Python takes a second to import the modules of a command, which is longer than the command runs.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _PRELOADED = (
 
 @functools.cache
 def processes() -> ForkServerContext:
-    """Where processes come from."""
+    """Returns the multiprocessing context that starts processes."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(_PRELOADED))
     return context
@@ -54,7 +54,7 @@ def start(
     out: Path,
     err: Path,
 ) -> ForkServerProcess:
-    """Starts *main* in *folder*, with that environment and no other; *out*, *err*: what it writes to."""
+    """Starts *main* in *folder* with only that environment; *out*, *err*: the files for its output."""
     parts = (main, tuple(arguments), str(folder), dict(environment), str(out), str(err))
     process = processes().Process(target=_child, args=parts, daemon=True)
     process.start()
@@ -62,14 +62,14 @@ def start(
 
 
 def command(arguments: Sequence[str]) -> NoReturn:
-    """The command line of online-migrate."""
+    """Runs the command line of online-migrate."""
     from online_migrate.cli.main import main
 
     main(arguments)
 
 
 def fresh(arguments: Sequence[str]) -> NoReturn:
-    """``python -m online_migrate``, which imports everything anew."""
+    """Runs ``python -m online_migrate``, which imports all modules again."""
     os.execv(sys.executable, [sys.executable, "-m", "online_migrate", *arguments])
 
 
@@ -81,7 +81,7 @@ def _child(
     out: str,
     err: str,
 ) -> None:
-    gc.freeze()  # what was imported stays
+    gc.freeze()  # excludes the imported modules from garbage collection
     for number, path in ((1, out), (2, err)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
     os.chdir(folder)

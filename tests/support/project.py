@@ -1,11 +1,11 @@
-"""A user's project in a folder of its own, and the commands that a person would type in it.
+"""A user's project in its own folder, and the commands of a user in it.
 
 with Project.create(tmp_path / "project", database.url) as project:
     project.expand('op.create_table("t", sa.Column("id", sa.Integer, primary_key=True))')
     project.data("fill", 'fill = Backfill(table="t", values={"n": 1}, pending=lambda t: t.c.n.is_(None))')
     project.contract('op.drop_column("t", "old")', requires=("fill",))
-    assert project.run("expand").code == 0  # the command line, in a process of its own
-    results = project.migrate(batch_size=10)  # the same, in this process: faster
+    assert project.run("expand").code == 0  # the command line in a separate process
+    results = project.migrate(batch_size=10)  # the same in this process: faster
     report = project.status("fill")
 """
 
@@ -35,9 +35,9 @@ from tests.servers import Database
 from tests.support import forks
 
 ROOT = Path(__file__).parents[2]
-"""The checkout: where ``python -m online_migrate`` and ``import tests`` are found."""
+"""The checkout: the directory of ``python -m online_migrate`` and ``import tests``."""
 PATIENCE = 120.0
-"""Seconds after which a command that does not end is a failure."""
+"""Seconds after which a command that does not end is an error."""
 
 _DATA_HEADER = """\
 import datetime, decimal, json, os, pathlib, signal, time, uuid
@@ -49,7 +49,7 @@ FOLDER = pathlib.Path(__file__).parents[2]
 
 @dataclasses.dataclass(frozen=True)
 class Ran:
-    """What a command answered."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -57,7 +57,7 @@ class Ran:
 
     @property
     def json(self) -> Any:
-        """Its one document on stdout."""
+        """The JSON document on stdout."""
         return json.loads(self.out)
 
     @property
@@ -68,7 +68,7 @@ class Ran:
 
 
 class Project:
-    """A project that ``online-migrate init`` wrote, scripts added one after the other."""
+    """A project created by ``online-migrate init``, to which scripts are added one after the other."""
 
     def __init__(self, folder: Path, url: str) -> None:
         self.folder = folder
@@ -79,10 +79,10 @@ class Project:
 
     @classmethod
     def create(cls, folder: Path, url: str, *, pace: str | None = "full", **settings: Any) -> Self:
-        """Writes the project; *settings* go to ``[online_migrate]`` of its alembic.ini.
+        """Creates the project; *settings* are written to ``[online_migrate]`` of its alembic.ini.
 
-        *pace*: most tests take all of the server's time, because a run that spares users stands still for a
-        second to learn what they feel at rest. None: the product's own default.
+        *pace*: most tests run at full pace, because a run with a latency probe waits for a second to measure
+        its baseline. None: the product's own default.
         """
         if pace is not None:
             settings["pace"] = pace
@@ -105,20 +105,20 @@ class Project:
             if "engine" in vars(site):
                 site.engine.dispose()
 
-    # --- what the user writes --------------------------------------------------------------------
+    # --- the user's files ------------------------------------------------------------------------
 
     @property
     def config_file(self) -> Path:
-        """Its alembic.ini."""
+        """The path of alembic.ini."""
         return self.folder / "alembic.ini"
 
     @property
     def scripts(self) -> Path:
-        """The folder that holds env.py, expand, contract and data."""
+        """The folder of env.py, expand, contract and data."""
         return self.folder / "migrations"
 
     def expand(self, upgrade: str, revision: str | None = None, **heading: Any) -> str:
-        """Adds an expand script after the last one, and gives its revision: e1, e2, ...
+        """Adds an expand script after the last one, and returns its revision: e1, e2, ...
 
         *upgrade*: the body of its function, with ``op`` and ``sa``. *heading*: further assignments.
         """
@@ -133,10 +133,10 @@ class Project:
         depends_on: str | None = None,
         **heading: Any,
     ) -> str:
-        """Adds a contract script after the last one: c1, c2, ...
+        """Adds a contract script after the last one, and returns its revision: c1, c2, ...
 
-        It depends on the last expand script unless *depends_on* says otherwise. *requires* None: the
-        script does not say.
+        It depends on the last expand script unless *depends_on* is given. *requires* None: the script has no
+        ``requires``.
         """
         heading["depends_on"] = depends_on or self._last.get("expand")
         if requires is not None:
@@ -164,9 +164,9 @@ class Project:
         return revision
 
     def data(self, module: str, source: str) -> Path:
-        """Writes a module of data migrations, over one of the same name.
+        """Writes a module of data migrations; replaces a module of the same name.
 
-        It has ``sa``, the four kinds, some of the standard library, and FOLDER: the project's folder.
+        The module has ``sa``, the four kinds, some of the standard library, and FOLDER: the project's folder.
         """
         path = self.scripts / "data" / f"{module}.py"
         path.write_text(_DATA_HEADER + textwrap.dedent(source), encoding="utf-8")
@@ -175,27 +175,30 @@ class Project:
     # --- commands in this process ----------------------------------------------------------------
 
     def site(self, **more: Any) -> CommandContext:
-        """A site for the functions of :mod:`online_migrate.command`, read anew from the scripts."""
+        """Returns a context for :mod:`online_migrate.command`, with the scripts read again."""
         site = CommandContext(config_file=self.config_file, given_url=self.url, **more)
         self._sites.append(site)
         return site
 
     def apply_expand(self, target: str | None = None) -> list[str]:
-        """``expand``, in this process."""
+        """Runs ``expand`` in this process, and returns the applied revisions."""
         return command.expand(self.site(), target)
 
     def migrate(self, *names: str, listener: Listener | None = None, **limits: Any) -> dict[str, Result]:
-        """``migrate``, in this process: the results by name. *limits*: those of ``command.Limits``."""
+        """Runs ``migrate`` in this process, and returns the results by name.
+
+        *limits*: arguments of :class:`online_migrate.command.MigrateOptions`.
+        """
         site = self.site() if listener is None else self.site(listener=listener)
         results = command.migrate(site, names, command.MigrateOptions(**limits))
         return {result.name: result for result in results}
 
     def report(self) -> Report:
-        """``status``, in this process."""
+        """Runs ``status`` in this process."""
         return command.status(self.site())
 
     def status(self, name: str) -> MigrationState:
-        """What ``status`` says of one data migration; its numbers always add up."""
+        """Returns the ``status`` of one data migration; asserts that its counts add up."""
         [found] = [migration for migration in self.report().migrations if migration.name == name]
         if found.total is not None:
             counts = (found.done, found.pending, found.failed)
@@ -204,18 +207,18 @@ class Project:
         return found
 
     def counts(self, name: str) -> tuple[int | None, int | None, int | None]:
-        """(done, pending, failed) as ``status`` counts them."""
+        """Returns (done, pending, failed) as counted by ``status``."""
         found = self.status(name)
         return found.done, found.pending, found.failed
 
-    # --- commands in a process of their own ------------------------------------------------------
+    # --- commands in separate processes ----------------------------------------------------------
 
     def start(
         self, *arguments: str, environment: Mapping[str, str] | None = None, fresh: bool = False
     ) -> Process:
         """Starts ``online-migrate ARGUMENTS`` in the project's folder.
 
-        *fresh*: in a Python that starts from nothing, which takes longer.
+        *fresh*: in a new Python, which takes longer.
         """
         scratch = self.folder / "runs"
         scratch.mkdir(exist_ok=True)
@@ -230,7 +233,7 @@ class Project:
         return process
 
     def run(self, *arguments: str, environment: Mapping[str, str] | None = None, fresh: bool = False) -> Ran:
-        """Runs ``online-migrate ARGUMENTS`` to its end."""
+        """Runs ``online-migrate ARGUMENTS`` and returns its result."""
         return self.start(*arguments, environment=environment, fresh=fresh).wait()
 
     def _environment(self, more: Mapping[str, str] | None) -> dict[str, str]:
@@ -239,7 +242,7 @@ class Project:
 
 
 class Process:
-    """A command that runs."""
+    """A running command."""
 
     def __init__(
         self,
@@ -250,7 +253,7 @@ class Process:
         environment: Mapping[str, str],
         output: Path,
     ) -> None:
-        """*output*: the name, without an ending, of the files that it writes to."""
+        """*output*: the name, without a suffix, of the files for its output."""
         self._out, self._err = output.with_suffix(".out"), output.with_suffix(".err")
         self._process = forks.start(
             main, arguments, folder=folder, environment=environment, out=self._out, err=self._err
@@ -258,7 +261,7 @@ class Process:
         self._heard = 0
 
     def wait(self) -> Ran:
-        """Its end; a command that hangs is killed, and is an error."""
+        """Waits for the end, and returns the result; a command that hangs is killed, and is an error."""
         self._process.join(PATIENCE)
         if self._process.exitcode is None:
             self.kill()
@@ -271,12 +274,12 @@ class Process:
             os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """kill -9, and waits until the process is gone; no error if it was already."""
+        """Sends kill -9, and waits until the process has ended; no error if it had ended before."""
         self._process.kill()
         self._process.join()
 
     def line(self) -> str:
-        """The next line on stderr; empty at its end."""
+        """Returns the next line on stderr; empty at the end."""
         while True:
             running = self.running
             written = self._err.read_text()[self._heard :] if self._err.exists() else ""
@@ -288,18 +291,18 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """The process id."""
         assert self._process.pid is not None
         return self._process.pid
 
     @property
     def running(self) -> bool:
-        """False once it has ended, in whatever way."""
+        """False once the process has ended in any way."""
         return self._process.exitcode is None
 
 
 def wait_for(path: Path, process: Process | None = None) -> None:
-    """Waits until a file is there: what a user's function wrote to say how far it is."""
+    """Waits until a file exists that a user's function writes to report its progress."""
     end = time.monotonic() + PATIENCE
     while not path.exists():
         if process is not None and not process.running and not path.exists():
@@ -309,18 +312,18 @@ def wait_for(path: Path, process: Process | None = None) -> None:
 
 
 def rows(engine: sa.Engine, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
-    """All rows of a query."""
+    """Returns all rows of a query."""
     with engine.connect() as connection:
         return [tuple(row) for row in connection.execute(sa.text(query), parameters)]
 
 
 def scalar(engine: sa.Engine, query: str, **parameters: Any) -> Any:
-    """The first value of the first row of a query."""
+    """Returns the first value of the first row of a query."""
     return rows(engine, query, **parameters)[0][0]
 
 
 def execute(engine: sa.Engine, *statements: str) -> None:
-    """Runs statements in one transaction."""
+    """Executes statements in one transaction."""
     with engine.begin() as connection:
         for statement in statements:
             connection.execute(sa.text(statement))
@@ -334,14 +337,14 @@ def insert(engine: sa.Engine, table: sa.Table, values: Sequence[Mapping[str, Any
 
 
 def create(engine: sa.Engine, table: sa.Table) -> sa.Table:
-    """Creates a table that the application had before, and gives it back."""
+    """Creates a table of the application, and returns it."""
     with contextlib.closing(engine.connect()) as connection, connection.begin():
         table.create(connection)
     return table
 
 
 def end_other_sessions(database: Database) -> None:
-    """Ends every session on the database but the one by which that is said."""
+    """Ends every session on the database except the one that executes this."""
     with database.engine.connect() as connection:
         if database.server.product == "postgresql":
             query = "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
@@ -351,6 +354,6 @@ def end_other_sessions(database: Database) -> None:
             own, end = "SELECT CONNECTION_ID()", "KILL {}"
         others = set(connection.scalars(sa.text(query))) - {connection.scalar(sa.text(own))}
         for session in others:
-            # It may have ended by itself.
+            # The session may have ended by itself.
             with contextlib.suppress(sa.exc.DBAPIError):
                 connection.execute(sa.text(end.format(session)))

@@ -1,7 +1,7 @@
-"""A TCP proxy between a command and its server, which cuts connections at chosen moments.
+"""A TCP proxy between a command and its server, which cuts connections at chosen times.
 
 with Proxy(database.url) as proxy:
-    proxy.cut_at_commit(1, answered=True)  # the server commits, and the client never learns it
+    proxy.cut_at_commit(1, answered=True)  # the server commits, and the client gets no answer
     ...  # proxy.url leads through the proxy
 """
 
@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 _COMMIT = re.compile(rb"\bCOMMIT\b", re.IGNORECASE)
 _STEP = 0.02
-"""Seconds after which a thread looks whether it is to end."""
+"""Seconds after which a thread checks whether it must end."""
 _BLOCK = 65_536
 
 
@@ -31,16 +31,16 @@ class Proxy:
         self._target = (target.host or "127.0.0.1", target.port or 0)
         self._listener = socket.create_server(("127.0.0.1", 0))
         port = self._listener.getsockname()[1]
-        # Under TLS a proxy sees no statement.
+        # With TLS a proxy cannot read statements.
         plain = {"ssl_disabled": "true"} if "pymysql" in target.drivername else {"sslmode": "disable"}
         through = target.set(host="127.0.0.1", port=port).update_query_dict(plain)
         self.url = through.render_as_string(hide_password=False)
         self.opened = 0
-        """The connections so far."""
+        """The number of connections so far."""
         self.most = 0
-        """The connections that were open at the same time, at the most."""
+        """The largest number of connections that were open at the same time."""
         self.cuts = 0
-        """The connections that were cut so far."""
+        """The number of connections that were cut so far."""
         self._pairs: set[_Pair] = set()
         self._lock = threading.Lock()
         self._end = threading.Event()
@@ -60,7 +60,7 @@ class Proxy:
         for thread in [self._acceptor, *self._threads]:
             thread.join(timeout=10)
 
-    # --- what a test asks for --------------------------------------------------------------------
+    # --- control ---------------------------------------------------------------------------------
 
     def cut(self) -> None:
         """Cuts every connection now."""
@@ -70,7 +70,7 @@ class Proxy:
             self.cuts += pair.cut()
 
     def refuse(self, *, refusing: bool = True) -> None:
-        """Closes every new connection at once, or does so no more."""
+        """Closes every new connection at once, or stops doing so."""
         self._refusing = refusing
 
     def cut_at_commit(
@@ -78,16 +78,16 @@ class Proxy:
     ) -> None:
         """Cuts the connection that sends the *number*-th COMMIT from now on, and *times* - 1 later ones.
 
-        *answered*: after the server has answered it; else the server never gets it. *after*: only the
-        connections are counted that sent this pattern before. *refusing*: nobody can connect after the cut.
+        *answered*: after the server has answered it; otherwise the server never receives it. *after*: counts
+        only connections that sent this pattern before. *refusing*: new connections are refused after the cut.
         """
         self._commit = _AtCommit(number, times, answered, after, refusing)
 
     def stop_cutting(self) -> None:
-        """Cuts at no COMMIT any more."""
+        """Disables :meth:`cut_at_commit`."""
         self._commit = None
 
-    # --- its threads -----------------------------------------------------------------------------
+    # --- threads ---------------------------------------------------------------------------------
 
     def _accept(self) -> None:
         while not self._end.is_set():
@@ -121,9 +121,10 @@ class Proxy:
                 self._pairs.discard(pair)
 
     def _at_commit(self, seen: set[bytes], sent: bytes) -> bool | None:
-        """What becomes of the bytes of a client.
+        """Decides about the bytes of a client.
 
-        None: they are forwarded. True: they are, and the answer is not. False: the connection is cut.
+        None: they are forwarded. True: they are forwarded, and the answer is not. False: the connection is
+        cut.
         """
         wanted = self._commit
         if wanted is None:
@@ -152,7 +153,7 @@ class _AtCommit:
 
 
 class _Pair:
-    """A connection of a client, and the one to the server that belongs to it."""
+    """A connection of a client, and the corresponding connection to the server."""
 
     def __init__(self, client: socket.socket, server: socket.socket) -> None:
         self._client = client
@@ -160,7 +161,7 @@ class _Pair:
         self._cut = threading.Event()
 
     def cut(self) -> bool:
-        """Ends both; False if that was done before."""
+        """Ends both connections; returns False if that was done before."""
         if self._cut.is_set():
             return False
         self._cut.set()
@@ -191,7 +192,7 @@ class _Pair:
                                 return
                             swallow = swallow or verdict is True
                         elif swallow:
-                            # The server has answered, and so has done it.
+                            # The server has answered, so it has executed the COMMIT.
                             return
                         target.sendall(data)
                     except OSError:

@@ -1,6 +1,6 @@
-"""Projects that change a schema, what a catalog holds, and commands that die at a chosen statement.
+"""Projects that change a schema, the content of a catalog, and commands that are killed at a statement.
 
-What only one server understands stands in the tables of this module, so that tests need not ask for names.
+Server-specific statements are in the tables of this module, so that tests need no names of servers.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ OURS = "online_migrate_"
 
 
 def script(revision: str, upgrade: str, *, down: str | None = None) -> str:
-    """A plain Alembic script, as a project has them that nobody adopted yet."""
+    """Returns a plain Alembic script, as in a project that is not adopted yet."""
     body = textwrap.indent(textwrap.dedent(upgrade).strip(), "    ")
     return (
         f"import sqlalchemy as sa\nfrom alembic import op\n\nrevision = {revision!r}\n"
@@ -75,7 +75,7 @@ for _statements in (_IN_STEP, _OUT_OF_STEP):
 
 
 def executed(statements: Iterable[str]) -> str:
-    """The statements as lines of a script."""
+    """Returns the statements as lines of a script."""
     return "\n".join(f"op.execute({statement!r})" for statement in statements)
 
 
@@ -110,9 +110,9 @@ BACKFILL = """
 
 
 def volumes(folder: Path, database: Database, *, contract: str | None = None, **settings: Any) -> Project:
-    """The sample project: e1 is what was there, e2 and c2 are the change, ``volume_bytes`` its data.
+    """Creates the sample project: e1 is the old schema, e2 and c2 the change, ``volume_bytes`` its data.
 
-    *contract*: what c2 does, instead of taking away the trigger, the index, two columns and NULL.
+    *contract*: the body of c2, instead of dropping the trigger, the index, two columns and NULL.
     """
     product = database.server.product
     settings = {"lock_timeout": 0.5, "lock_attempts": 40, "look_timeout": 20} | settings
@@ -128,23 +128,23 @@ def volumes(folder: Path, database: Database, *, contract: str | None = None, **
 
 
 def drop_in_step(product: str) -> str:
-    """The lines of a script that take away the sample's trigger."""
+    """Returns the lines of a script that drop the sample's trigger."""
     return executed(_OUT_OF_STEP[product]) + "\n"
 
 
 def create_in_step(product: str) -> str:
-    """The lines of a script that make the sample's trigger."""
+    """Returns the lines of a script that create the sample's trigger."""
     return executed(_IN_STEP[product]) + "\n"
 
 
 def as_before(project: Project, database: Database, rows: int = 20) -> None:
-    """The sample's database as the old version made it: at e1, with rows 1 to *rows*."""
+    """Prepares the sample's database as the old version left it: at e1, with rows 1 to *rows*."""
     project.apply_expand("e1")
     fill(database, 1, rows)
 
 
 def fill(database: Database, first: int, last: int) -> None:
-    """Rows of the sample as the old version writes them; row N is N % 50 + 1 GiB."""
+    """Inserts rows of the sample as the old version does; row N has N % 50 + 1 GiB."""
     with session(database) as connection:
         connection.execute(INSERT, [{"id": i, "size": size_of(i)} for i in range(first, last + 1)])
         connection.commit()
@@ -154,12 +154,12 @@ INSERT = sa.text("INSERT INTO volumes (id, size_gb) VALUES (:id, :size)")
 
 
 def size_of(row: int) -> int:
-    """The size in GiB that row *row* of the sample is given."""
+    """Returns the size in GiB of row *row* of the sample."""
     return row % 50 + 1
 
 
 def ready(project: Project, database: Database, target: str | None = None) -> None:
-    """The sample's database with its rows, expanded (up to *target*) and migrated: contract is next."""
+    """Prepares the sample's database: rows, expanded (up to *target*) and migrated, before contract."""
     as_before(project, database)
     project.apply_expand(target)
     project.migrate()
@@ -172,15 +172,15 @@ SLOW = {
     "mysql": "sleep(0.03) = 2",
     "mariadb": "sleep(0.03) = 2",
 }
-"""A condition that is false of every row of the sample, and takes its time to say so."""
+"""A condition that is false for every row of the sample and slow to evaluate."""
 
 
 def embedded() -> Server:
-    """The database that is part of Python, for tests that are about the command line and not a server."""
+    """Returns the SQLite server, for tests of the command line that need no other server."""
     return Fleet().get("sqlite")
 
 
-# --- what is in a database -----------------------------------------------------------------------
+# --- the content of a database -------------------------------------------------------------------
 
 _POSTGRESQL_CATALOG = (
     """SELECT 'column', c.relname, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
@@ -200,7 +200,7 @@ _POSTGRESQL_CATALOG = (
 
 
 def catalog(database: Database) -> str:
-    """The whole schema as the server describes it, our own tables left out, for a comparison of texts."""
+    """Returns the whole schema as described by the server, without the state tables, to compare as text."""
     with sa.create_engine(database.url, poolclass=sa.NullPool).connect() as connection:
         lines = _CATALOGS[database.server.product](connection)
         return "\n".join(sorted(line for line in lines if OURS not in line))
@@ -239,7 +239,7 @@ _CATALOGS: dict[str, Callable[[Connection], Iterator[str]]] = {
 
 
 def triggers(database: Database) -> list[str]:
-    """The names of the triggers, sorted."""
+    """Returns the names of the triggers, sorted."""
     query = {
         "sqlite": "SELECT name FROM sqlite_master WHERE type = 'trigger'",
         "postgresql": "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal",
@@ -251,7 +251,7 @@ def triggers(database: Database) -> list[str]:
 
 
 def shape(database: Database) -> dict[str, Any]:
-    """The user's tables without the order of their columns: what must be the same on every way there."""
+    """Returns the user's tables without the column order: the part that must be equal on every path."""
     with sa.create_engine(database.url, poolclass=sa.NullPool).connect() as connection:
         inspector = sa.inspect(connection)
         return {
@@ -278,14 +278,14 @@ def _shape_of(inspector: sa.Inspector, table: str) -> dict[str, Any]:
 
 
 def query_all(database: Database, statement: str, **parameters: Any) -> list[tuple[Any, ...]]:
-    """All rows of a query, on a session of its own that ends at once."""
+    """Returns all rows of a query, in a separate session that ends at once."""
     engine = sa.create_engine(database.url, poolclass=sa.NullPool)
     with engine.connect() as connection:
         return [tuple(row) for row in connection.execute(sa.text(statement), parameters)]
 
 
 def run_all(database: Database, *statements: str) -> None:
-    """Runs statements in one transaction of a session of its own."""
+    """Executes statements in one transaction of a separate session."""
     engine = sa.create_engine(database.url, poolclass=sa.NullPool)
     with engine.begin() as connection:
         for statement in statements:
@@ -293,7 +293,7 @@ def run_all(database: Database, *statements: str) -> None:
 
 
 def version_rows(database: Database, table: str = "alembic_version") -> list[str]:
-    """Alembic's version rows, sorted; none if there is no such table."""
+    """Returns Alembic's version rows, sorted; an empty list if there is no such table."""
     engine = sa.create_engine(database.url, poolclass=sa.NullPool)
     with engine.connect() as connection:
         if not sa.inspect(connection).has_table(table):
@@ -302,20 +302,20 @@ def version_rows(database: Database, table: str = "alembic_version") -> list[str
 
 
 def tables(database: Database) -> list[str]:
-    """The names of all tables, ours too, sorted."""
+    """Returns the names of all tables, with the state tables, sorted."""
     engine = sa.create_engine(database.url, poolclass=sa.NullPool)
     with engine.connect() as connection:
         return sorted(sa.inspect(connection).get_table_names())
 
 
 def journal(database: Database) -> list[tuple[Any, ...]]:
-    """What the journal of half-applied revisions holds."""
+    """Returns the entries of the journal of half-applied revisions."""
     return query_all(database, "SELECT revision, state, statement FROM online_migrate_journal")
 
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
-    """All that a refused command must leave as it is."""
+    """Everything that a refused command must not change."""
 
     catalog: str
     versions: tuple[str, ...]
@@ -323,19 +323,19 @@ class Snapshot:
 
     @classmethod
     def of(cls, database: Database, table: str | None = "volumes") -> Snapshot:
-        """The schema, the version rows and the rows of *table*."""
+        """Returns the schema, the version rows and the rows of *table*."""
         rows = [] if table is None else query_all(database, f"SELECT * FROM {table} ORDER BY 1")
         return cls(catalog(database), tuple(version_rows(database)), tuple(rows))
 
 
-# --- the old version, which goes on writing ------------------------------------------------------
+# --- the old version, which writes all the time --------------------------------------------------
 
 
 class OldVersion:
-    """A thread that inserts rows as the old version does, until it is told to stop.
+    """A thread that inserts rows as the old version does, until it is stopped.
 
-    Errors are what the old version gets when its columns are gone, or while a table is locked: it goes on
-    with the next row. What was acknowledged is remembered.
+    Errors occur when the columns of the old version are dropped, or while a table is locked: the thread
+    continues with the next row, and records the acknowledged rows.
     """
 
     def __init__(self, database: Database, *, first: int = 100_000, pause: float = 0.002) -> None:
@@ -372,7 +372,7 @@ class OldVersion:
                 self._stop.wait(self._pause)
 
 
-# --- a command that dies at a chosen statement ---------------------------------------------------
+# --- a command that is killed at a chosen statement ----------------------------------------------
 
 _READING = re.compile(
     r"\s*(SELECT|SHOW|SET|PRAGMA|EXPLAIN|WITH|BEGIN|DESC|DESCRIBE|ROLLBACK|SAVEPOINT|RELEASE)\b", re.I
@@ -381,10 +381,10 @@ _READING = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class Death:
-    """When a command is to die: before its statement number *at* (from 1) that is no mere read.
+    """The kill of a command: before its statement number *at* (from 1) that is not a read.
 
-    *at* can also be how that statement begins. *report*: a file that gets the statements, one a line;
-    the last of them was not sent.
+    *at* can also be the start of that statement. *report*: a file that gets the statements, one per line; the
+    last of them was not sent.
     """
 
     at: int | str | None
@@ -393,7 +393,7 @@ class Death:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A command that ran in a process of its own; it was killed: ``code`` is -9."""
+    """The result of a command in a separate process; if it was killed, ``code`` is -9."""
 
     code: int
     out: str
@@ -406,7 +406,7 @@ class Run:
 
     @property
     def json(self) -> Any:
-        """Its one document on stdout."""
+        """The JSON document on stdout."""
         return json.loads(self.out)
 
     @property
@@ -417,7 +417,7 @@ class Run:
 
 
 def is_read(statement: str) -> bool:
-    """True for a statement that is not counted when a command is to die at a number."""
+    """True for a statement that is not counted for the number in :class:`Death`."""
     return _READING.match(statement) is not None
 
 
@@ -470,7 +470,7 @@ def _child(arguments: Sequence[str], folder: str, death: Death, environment: Map
     global _DEATH
     for number, suffix in ((1, ".out"), (2, ".err")):
         os.dup2(os.open(death.report.with_suffix(suffix), os.O_WRONLY | os.O_CREAT), number)
-    # Alembic writes to what was there when it was imported, which is on the same descriptor.
+    # Alembic writes to the stdout of its import time, which uses the same descriptor.
     inherited = sys.stdout
     sys.stdout = os.fdopen(1, "w", closefd=False)
     sys.stderr = os.fdopen(2, "w", closefd=False)
@@ -514,7 +514,7 @@ def start(
     die_at: int | str | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> tuple[Any, Death]:
-    """Starts the real command line in a process of its own; see :func:`run`."""
+    """Starts the real command line in a separate process; see :func:`run`."""
     scratch = project.folder / "runs"
     scratch.mkdir(exist_ok=True)
     death = Death(die_at, scratch / f"{next(_RUNS)}.statements")
@@ -535,20 +535,20 @@ def run(
     die_at: int | str | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Run:
-    """Runs the real command line in a process of its own, which kills itself before statement *die_at*.
+    """Runs the real command line in a separate process, which kills itself before statement *die_at*.
 
-    Statements are counted as they reach the driver; a COMMIT counts, mere reads do not.
+    Statements are counted as they reach the driver; a COMMIT counts, reads do not.
     """
     return finished(*start(project, *arguments, die_at=die_at, environment=environment))
 
 
 def alembic(project: Project, *arguments: str, die_at: int | str | None = None) -> Run:
-    """Runs Alembic's own command line in a process of its own."""
+    """Runs Alembic's own command line in a separate process."""
     return finished(*start(project, *arguments, program="alembic", die_at=die_at))
 
 
 def finished(process: Any, death: Death) -> Run:
-    """Waits for what :func:`start` gave."""
+    """Waits for the process of :func:`start`, and returns its result."""
     process.join(120)
     if process.is_alive():
         process.kill()
@@ -563,31 +563,32 @@ def _text(death: Death, suffix: str) -> str:
     return path.read_text() if path.exists() else ""
 
 
-# --- what happens between two statements ---------------------------------------------------------
+# --- events between two statements ---------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def happens(moment: str, beginning: str, happening: Callable[[Connection], None]) -> Iterator[list[str]]:
-    """Inside the block, *happening* comes once: "before" or "after" a statement of ours that begins so.
+    """Inside the block, *happening* is called once, "before" or "after" a statement that starts with
+    *beginning*.
 
-    It is given the connection of that statement. Gives a list that holds the statement once it came; it is
-    an error if it never does.
+    It gets the connection of that statement. Yields a list that gets the statement once it was sent; it is an
+    error if it never was.
     """
-    came: list[str] = []
+    sent: list[str] = []
 
     def listen(connection: Connection, cursor: object, statement: str, *_: object) -> None:
-        if not came and " ".join(statement.split()).startswith(beginning):
-            came.append(statement)
-            # In a thread of its own: in that of a contract script no second connection is let through.
+        if not sent and " ".join(statement.split()).startswith(beginning):
+            sent.append(statement)
+            # In a separate thread: in the thread of a contract script no second connection is permitted.
             with concurrent.futures.ThreadPoolExecutor(1) as other:
                 other.submit(happening, connection).result()
 
     event.listen(Engine, f"{moment}_cursor_execute", listen)
     try:
-        yield came
+        yield sent
     finally:
         event.remove(Engine, f"{moment}_cursor_execute", listen)
-    assert came, f"there was no {beginning}"
+    assert sent, f"there was no {beginning}"
 
 
 _KILL = {
@@ -598,13 +599,13 @@ _KILL = {
 
 
 def end_session(database: Database, connection: Connection) -> None:
-    """Has the server end the session of *connection*, as an administrator would."""
+    """Makes the server end the session of *connection*, as an administrator does."""
     run_all(database, _KILL[database.server.product](connection.connection.dbapi_connection))
 
 
 @contextlib.contextmanager
 def session(database: Database) -> Iterator[Connection]:
-    """A second session, in whatever transaction the test opens in it; rolled back at the end."""
+    """Yields a second session with any transaction that the test starts in it; rolled back at the end."""
     engine = sa.create_engine(database.url, poolclass=sa.NullPool)
     connection = engine.connect()
     try:

@@ -19,10 +19,10 @@ _ATTEMPTS = 5
 
 
 class Throwaway:
-    """Runs while its ``with`` block lasts. What it has confirmed, it keeps."""
+    """A server that runs during its ``with`` block. Committed data survives a kill."""
 
     def __init__(self, name: str) -> None:
-        """*name*: of :data:`tests.servers.CATALOG`."""
+        """*name*: a name in :data:`tests.servers.CATALOG`."""
         self._recipe = launch.RECIPES[name]
         self._recipe.obtain()
         base = launch.new_base()
@@ -36,7 +36,7 @@ class Throwaway:
             raise
         self._port = sa.make_url(self.server.url).port or 0
         self.database = Database(self.server, "om_throwaway", base)
-        """Empty; it goes with the server."""
+        """Empty; removed with the server."""
         self.database.create()
 
     def __enter__(self) -> Self:
@@ -46,7 +46,7 @@ class Throwaway:
         self._watchdog.stop()
 
     def kill(self) -> None:
-        """kill -9, of all of its processes."""
+        """Sends kill -9 to all of its processes."""
         server = process_id(self._folder)
         assert server is not None, launch.log_tail(self._folder)
         family = [server, *_children(server)]
@@ -58,15 +58,15 @@ class Throwaway:
         wait_until(lambda: not any(map(_is_alive, family)), "the end of a server that was killed")
 
     def start(self) -> None:
-        """Starts it again, and waits until it has recovered."""
+        """Starts the server again, and waits until it has recovered."""
         for _ in range(_ATTEMPTS):
-            self._let_lead()
+            self._mark_safe_to_bootstrap()
             if launch.serve_on(self._port, self._recipe, self._folder, self._recipe.durable):
                 return
         raise ServerError(f"it did not start again; the end of its log:\n{launch.log_tail(self._folder)}")
 
-    def _let_lead(self) -> None:
-        """Says, where the server is the only node of a cluster, that nobody knows more than it does."""
+    def _mark_safe_to_bootstrap(self) -> None:
+        """Marks the only node of a cluster as safe to bootstrap: no other node has newer data."""
         state = self._folder / "data" / "grastate.dat"
         if state.exists():
             state.write_text(state.read_text().replace("safe_to_bootstrap: 0", "safe_to_bootstrap: 1"))
@@ -83,6 +83,6 @@ def _children(parent: int) -> list[int]:
 
 def _is_alive(process: int) -> bool:
     with contextlib.suppress(OSError):
-        # Who is dead, and only waits for its parent to notice, has no command line.
+        # A zombie process has no command line.
         return bool(Path(f"/proc/{process}/cmdline").read_bytes())
     return False

@@ -1,4 +1,4 @@
-"""LOCK TABLES in what SHOW GRANTS lists."""
+"""LOCK TABLES in the output of SHOW GRANTS."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ NOT_ALLOWED = [
 
 
 @pytest.mark.parametrize("line", ALLOWED)
-def test_a_line_that_gives_it(line: str) -> None:
-    """On the database, on a pattern that covers it, or on all."""
+def test_may_lock_with_a_matching_grant(line: str) -> None:
+    """On the database, on a pattern that covers it, or on all databases."""
     assert may_lock(["GRANT USAGE ON *.* TO `u`@`%`", line], "app")
 
 
 @pytest.mark.parametrize("line", NOT_ALLOWED)
-def test_a_line_that_does_not(line: str) -> None:
+def test_may_lock_without_a_matching_grant(line: str) -> None:
     """Another database, a single table, another privilege."""
     assert not may_lock([line], "app")
 
 
-def test_the_statement_to_type() -> None:
-    """A user's name may have an @."""
+def test_grant_statement_quotes_the_user() -> None:
+    """A user's name may contain an @."""
     assert grant("app", "a@b@%") == "GRANT LOCK TABLES, SELECT ON `app`.* TO 'a@b'@'%'"

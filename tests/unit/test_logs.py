@@ -1,4 +1,4 @@
-"""Log lines of the command line: their level, their format, and what env.py does to them."""
+"""Log lines of the command line: their level, their format, and the effect of env.py on them."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ handlers =
 
 
 @pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    ours = logging.getLogger(logs.LOGGER)
-    before = ours.level, ours.propagate, list(ours.handlers)
+def _restore_logger() -> Iterator[None]:
+    package_logger = logging.getLogger(logs.LOGGER)
+    before = package_logger.level, package_logger.propagate, list(package_logger.handlers)
     yield
-    ours.level, ours.propagate = before[:2]
-    ours.handlers[:] = before[2]
+    package_logger.level, package_logger.propagate = before[:2]
+    package_logger.handlers[:] = before[2]
 
 
 @pytest.mark.parametrize(
     ("level", "shown"), [(None, ["bad"]), ("warning", ["bad"]), ("info", ["fine", "bad"]), ("error", [])]
 )
-def test_lines_below_the_level_are_not_written(
+def test_log_lines_below_the_level_are_not_written(
     level: str | None, shown: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Warnings by default, on stderr; stdout is for results."""
@@ -52,8 +52,8 @@ def test_lines_below_the_level_are_not_written(
     assert [json.loads(line)["message"] for line in captured.err.splitlines()] == shown
 
 
-def test_a_json_line_has_the_fields_of_the_record(capsys: pytest.CaptureFixture[str]) -> None:
-    """One document a line, with the traceback of an exception inside it."""
+def test_json_log_line_has_the_fields_of_the_record(capsys: pytest.CaptureFixture[str]) -> None:
+    """One document per line, with the traceback of an exception inside it."""
     logs.configure(None, "json")
     try:
         raise OSError("gone")
@@ -66,7 +66,7 @@ def test_a_json_line_has_the_fields_of_the_record(capsys: pytest.CaptureFixture[
     assert "OSError: gone" in found["exception"]
 
 
-def test_configuring_twice_writes_every_line_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_configure_twice_writes_every_line_once(capsys: pytest.CaptureFixture[str]) -> None:
     """A process that runs several commands does not multiply its lines."""
     logs.configure(None, None)
     logs.configure(None, None)
@@ -74,8 +74,8 @@ def test_configuring_twice_writes_every_line_once(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().err.count("bad") == 1
 
 
-def test_file_config_in_env_py_does_not_silence_the_engine(tmp_path: Path) -> None:
-    """Alembic's template calls fileConfig, which disables every logger that exists."""
+def test_file_config_in_env_py_does_not_disable_the_engine_loggers(tmp_path: Path) -> None:
+    """Alembic's template calls fileConfig, which disables every existing logger."""
     ini = tmp_path / "alembic.ini"
     ini.write_text(FILE_CONFIG)
     with _loggers_kept():

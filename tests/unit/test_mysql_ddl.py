@@ -1,4 +1,4 @@
-"""In which form statements are sent under LOCK TABLES, and without."""
+"""The forms in which statements are sent under LOCK TABLES and without it."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ FORMS = {
 
 @pytest.mark.parametrize("product", ["mysql", "mariadb"])
 @pytest.mark.parametrize(("text", "forms"), FORMS.items())
-def test_forms_are_the_cheapest_first(text: str, forms: list[str], product: str) -> None:
-    """A form that could copy the table is never among them, and the algorithm is never in a comment."""
+def test_forms_under_lock_start_with_the_cheapest(text: str, forms: list[str], product: str) -> None:
+    """No form could copy the table, and the algorithm is never inside a comment."""
     assert list(forms_under_lock(text, product)) == forms
 
 
-OUTSIDE = {
+UNLOCKED = {
     "ALTER TABLE t ADD COLUMN a INT": "ALTER TABLE t ADD COLUMN a INT",
     "ALTER TABLE t ENGINE=InnoDB": "ALTER TABLE t ENGINE=InnoDB",
     "ALTER TABLE t MODIFY a INT NOT NULL -- x": "ALTER TABLE t MODIFY a INT NOT NULL, ALGORITHM=INPLACE",
@@ -46,7 +46,7 @@ OUTSIDE = {
 
 
 @pytest.mark.parametrize("dialect", [MySQL(), MariaDB()])
-@pytest.mark.parametrize(("text", "form"), OUTSIDE.items())
-def test_without_the_lock_no_value_is_converted(text: str, form: str, dialect: MySQL) -> None:
-    """MODIFY and CHANGE are sent in the one form in which the product refuses to convert values."""
+@pytest.mark.parametrize(("text", "form"), UNLOCKED.items())
+def test_forms_outside_lock_convert_no_value(text: str, form: str, dialect: MySQL) -> None:
+    """MODIFY and CHANGE are sent in the form in which the product refuses to convert values."""
     assert list(dialect.forms_outside_lock(text)) == [form]

@@ -1,4 +1,4 @@
-"""The one form of ``pending``: true or unknown."""
+"""The canonical form of ``pending``: true or unknown."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EXPRESSIONS = {
 
 
 @pytest.mark.parametrize("name", EXPRESSIONS)
-def test_a_row_is_pending_or_migrated_and_never_both_or_neither(name: str) -> None:
+def test_is_pending_and_is_migrated_are_complementary(name: str) -> None:
     """NULL is pending: of each row exactly one of the two conditions is true, and none is NULL."""
     expression = EXPRESSIONS[name]
     with sa.create_engine("sqlite://").connect() as connection:
@@ -42,15 +42,15 @@ def test_a_row_is_pending_or_migrated_and_never_both_or_neither(name: str) -> No
 @pytest.mark.parametrize(
     "dialect", [mysql.dialect(), postgresql.dialect(), sqlite.dialect()], ids=lambda d: d.name
 )
-def test_the_form_is_the_same_on_every_server(dialect: sa.Dialect) -> None:
-    """Runner, gate and the look under the lock send one text."""
+def test_is_pending_has_the_same_form_on_every_server(dialect: sa.Dialect) -> None:
+    """Runner, gate and the check under the lock send the same text."""
     sql = str(is_pending(EXPRESSIONS["a disjunction"]).compile(dialect=dialect))
     assert sql.endswith(") IS NOT FALSE")
     assert sql.startswith("(")
 
 
-def test_verify_is_asked_of_migrated_rows_only() -> None:
-    """A row that is still pending cannot fail ``verify``; without pending every row is asked."""
+def test_fails_verify_applies_to_migrated_rows_only() -> None:
+    """A row that is still pending cannot fail ``verify``; without pending it applies to every row."""
     assert fails_verify(Subject(TABLE, TABLE.c.a.is_(None), None)) is None
     with sa.create_engine("sqlite://").connect() as connection:
         TABLE.create(connection)
@@ -65,6 +65,6 @@ def test_verify_is_asked_of_migrated_rows_only() -> None:
     ("remaining", "text"),
     [(Remaining(5, False, ()), "5"), (Remaining(1_000_000, True, ()), "at least 1,000,000")],
 )
-def test_a_count_that_was_broken_off_says_so(remaining: Remaining, text: str) -> None:
-    """Nobody takes a bound for a number."""
+def test_remaining_shows_that_a_count_was_cut_off(remaining: Remaining, text: str) -> None:
+    """A lower bound is not shown as an exact number."""
     assert str(remaining) == text

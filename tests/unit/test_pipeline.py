@@ -1,4 +1,4 @@
-"""The order in which two chunks are begun, ended and taken back."""
+"""The order in which two chunks are started, committed and rolled back."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from online_migrate.migrate.worker.planner import ChunkPlan
 from online_migrate.walk.chunker import Chunk
 
 FULL = Pace(0.5)
-"""Chunks that are long, and nobody to spare."""
-EXTENT = KeyRange(1, None, (100,), sweep=False)
+"""Long chunks, and no limit of the load."""
+FIRST = KeyRange(1, None, (100,), sweep=False)
 NEXT = KeyRange(1, (10,), (100,), sweep=False)
 
 
 class Connection:
-    """Writes down what is asked of it."""
+    """Records the calls."""
 
     def __init__(self, name: str, log: list[str]) -> None:
         self.name, self._log = name, log
@@ -59,7 +59,7 @@ class Server:
         self.relay = ChunkPipeline(job, self.home, self._connect, time.monotonic)
 
     def is_connection_lost(self, error: BaseException) -> bool:
-        """As a dialect says."""
+        """Returns the answer of a dialect."""
         return getattr(error, "connection_invalidated", False)
 
     @contextlib.contextmanager
@@ -75,13 +75,13 @@ class Server:
         return UpdateResult(3, none_pending=True)
 
     def begin(self) -> None:
-        """Two chunks."""
+        """Submits two chunks."""
         home, other = self.relay.open_connections()
-        self.relay.submit(InflightChunk(EXTENT, ChunkPlan((10,), cast(Chunk, object()), 10), home))
+        self.relay.submit(InflightChunk(FIRST, ChunkPlan((10,), cast(Chunk, object()), 10), home))
         self.relay.submit(InflightChunk(NEXT, ChunkPlan((100,), cast(Chunk, object()), 10), other))
 
     def wait(self, line: str) -> None:
-        """Until the server has heard it."""
+        """Waits until the log has the line."""
         end = time.monotonic() + 20
         while line not in self.log:
             assert time.monotonic() < end, self.log
@@ -122,8 +122,8 @@ def _job(
     )
 
 
-def test_whose_chunks_go_in_pairs() -> None:
-    """Those that nobody is to be spared from, of a migration of which no chunk depends on the one before."""
+def test_supports_depends_on_pace_and_migration() -> None:
+    """Supported at full pace, for a migration in which no chunk depends on the one before."""
     assert ChunkPipeline.supports(_job(), FULL)
     assert not ChunkPipeline.supports(_job(), dataclasses.replace(FULL, adaptive=True))
     assert not ChunkPipeline.supports(_job(), dataclasses.replace(FULL, chunk_time=0.007))
@@ -137,21 +137,21 @@ def test_whose_chunks_go_in_pairs() -> None:
     assert not ChunkPipeline.supports(_job(verify=sa.column("size") == 1), FULL)
 
 
-def test_both_are_written_and_committed_in_their_order(server: Server) -> None:
-    """Also if the second is written first."""
-    relay = server.relay
+def test_chunks_are_committed_in_order(server: Server) -> None:
+    """The order is kept if the second chunk is written first."""
+    pipeline = server.relay
     server.go["home"].clear()
     server.begin()
     server.wait("other: UPDATE")
     server.go["home"].set()
-    first = relay.wait_for_first()
-    relay.commit(first)
-    second = relay.wait_for_first()
-    relay.commit(second)
+    first = pipeline.wait_for_first()
+    pipeline.commit(first)
+    second = pipeline.wait_for_first()
+    pipeline.commit(second)
     assert [line for line in server.log if "UPDATE" in line] == ["other: UPDATE", "home: UPDATE"]
     assert [line for line in server.log if "commit" in line] == ["home: commit", "other: commit"]
-    assert (first.inflight.key_range, first.update.done, first.inflight.remaining_range) == (EXTENT, 3, NEXT)
-    assert (second.inflight.key_range, second.inflight.remaining_range, relay.last_inflight) == (
+    assert (first.inflight.key_range, first.update.done, first.inflight.remaining_range) == (FIRST, 3, NEXT)
+    assert (second.inflight.key_range, second.inflight.remaining_range, pipeline.last_inflight) == (
         NEXT,
         None,
         None,
@@ -160,10 +160,10 @@ def test_both_are_written_and_committed_in_their_order(server: Server) -> None:
     assert not [line for line in server.log if "rollback" in line]
 
 
-def test_there_are_two_connections_and_no_third(server: Server) -> None:
+def test_open_connections_has_two_connections(server: Server) -> None:
     home, other = server.relay.open_connections()
     assert server.relay.idle_connection is home
-    server.relay.submit(InflightChunk(EXTENT, ChunkPlan((10,), cast(Chunk, object()), 10), home))
+    server.relay.submit(InflightChunk(FIRST, ChunkPlan((10,), cast(Chunk, object()), 10), home))
     assert server.relay.idle_connection is other
     server.relay.submit(InflightChunk(NEXT, ChunkPlan((100,), cast(Chunk, object()), 10), other))
     assert server.relay.idle_connection is None
@@ -171,20 +171,20 @@ def test_there_are_two_connections_and_no_third(server: Server) -> None:
     assert server.relay.idle_connection is home
 
 
-def test_nobody_looks_for_more_once_the_first_is_written(server: Server) -> None:
+def test_poll_until_written_stops_when_the_first_is_written(server: Server) -> None:
     home, _other = server.relay.open_connections()
     server.go["home"].clear()
-    server.relay.submit(InflightChunk(EXTENT, ChunkPlan((10,), cast(Chunk, object()), 10), home))
-    looks = []
-    assert server.relay.poll_until_written(lambda: looks.append(1) or (len(looks) == 3 or None)) is True
+    server.relay.submit(InflightChunk(FIRST, ChunkPlan((10,), cast(Chunk, object()), 10), home))
+    polls = []
+    assert server.relay.poll_until_written(lambda: polls.append(1) or (len(polls) == 3 or None)) is True
     threading.Timer(0.05, server.go["home"].set).start()
     assert server.relay.poll_until_written(lambda: None) is None
     assert "home: UPDATE" in server.log
 
 
 @pytest.mark.parametrize("slow", ["home", "other"])
-def test_what_is_written_is_taken_back_before_anybody_waits_for_the_rest(slow: str, server: Server) -> None:
-    """One of them may be waiting for locks of the other, whichever it is."""
+def test_abort_rolls_back_written_chunks_before_it_waits_for_the_others(slow: str, server: Server) -> None:
+    """Either of them may be waiting for locks of the other."""
     quick = {"home": "other", "other": "home"}[slow]
     server.go[slow].clear()
     server.begin()
@@ -199,8 +199,8 @@ def test_what_is_written_is_taken_back_before_anybody_waits_for_the_rest(slow: s
     assert server.relay.last_inflight is None
 
 
-def test_the_one_ahead_lets_go_if_the_first_takes_much_longer(server: Server) -> None:
-    """The first may be waiting for it: no server sees that, so it is not left to a lock timeout."""
+def test_second_chunk_is_rolled_back_if_the_first_takes_much_longer(server: Server) -> None:
+    """The first may wait for the second: no server detects that, so it is not left to a lock timeout."""
     server.go["home"].clear()
     server.begin()
     threading.Thread(target=lambda: (server.wait("other: rollback"), server.go["home"].set())).start()
@@ -212,8 +212,8 @@ def test_the_one_ahead_lets_go_if_the_first_takes_much_longer(server: Server) ->
     assert server.relay.consume_backoff()
 
 
-def test_a_session_that_was_lost_is_said_by_who_lets_go_of_it(server: Server) -> None:
-    """The one ahead has ended, by an error: that is no reason to use its connection again."""
+def test_wait_for_first_raises_a_lost_session_of_the_second_chunk(server: Server) -> None:
+    """The second chunk has ended by an error: its connection must not be used again."""
     server.errors["other"] = _lost()
     server.go["home"].clear()
     server.begin()
@@ -222,11 +222,11 @@ def test_a_session_that_was_lost_is_said_by_who_lets_go_of_it(server: Server) ->
 
 
 @pytest.mark.parametrize("which", ["home", "other"])
-def test_an_update_that_fails_takes_the_other_one_back(which: str, server: Server) -> None:
+def test_failed_update_aborts_both_chunks(which: str, server: Server) -> None:
     server.errors[which] = LookupError("a row that cannot be")
     server.begin()
     with pytest.raises(PipelineAborted):
-        _both(server.relay)
+        _commit_first_and_wait_for_second(server.relay)
     server.relay.abort()
     done = ["other: rollback"] if which == "other" else ["home: rollback", "other: rollback"]
     assert sorted(line for line in server.log if "rollback" in line) == done
@@ -234,8 +234,8 @@ def test_an_update_that_fails_takes_the_other_one_back(which: str, server: Serve
 
 
 @pytest.mark.parametrize("which", ["home", "other"])
-def test_a_session_that_is_lost_is_said_whoever_finds_out(which: str, server: Server) -> None:
-    """Used again, SQLAlchemy's Connection would be another session, without settings, without our locks."""
+def test_lost_session_is_raised_by_rollback_and_wait(which: str, server: Server) -> None:
+    """Used again, SQLAlchemy's Connection would be another session, without the settings and the locks."""
     server.errors[which] = _lost()
     server.begin()
     with pytest.raises(sa.exc.OperationalError):
@@ -243,46 +243,46 @@ def test_a_session_that_is_lost_is_said_whoever_finds_out(which: str, server: Se
     assert server.relay.last_inflight is None
     server.begin()
     with pytest.raises(sa.exc.OperationalError):
-        _both(server.relay)
+        _commit_first_and_wait_for_second(server.relay)
 
 
-def test_who_fails_again_and_again_is_left_alone_for_longer_and_longer(server: Server) -> None:
-    """One chunk, four; up to 64, and half as long again after each that got through."""
-    relay = server.relay
-    assert _rests(relay, 5) == [1, 4, 16, 64, 64]
+def test_backoff_grows_with_repeated_failures(server: Server) -> None:
+    """One chunk, then four, up to 64; each committed chunk halves the next backoff."""
+    pipeline = server.relay
+    assert _backoffs(pipeline, 5) == [1, 4, 16, 64, 64]
     server.begin()
-    relay.commit(relay.wait_for_first())
-    relay.commit(relay.wait_for_first())
-    assert _rests(relay, 2) == [16, 64]
+    pipeline.commit(pipeline.wait_for_first())
+    pipeline.commit(pipeline.wait_for_first())
+    assert _backoffs(pipeline, 2) == [16, 64]
 
 
-def test_one_of_two_that_gets_through_again_and_again_does_not_make_up_for_the_other(server: Server) -> None:
-    """They would disturb each other for ever, and be slower than one."""
-    rests = []
+def test_backoff_grows_if_only_one_of_two_chunks_succeeds(server: Server) -> None:
+    """Otherwise the two would disturb each other forever, and be slower than one."""
+    backoffs = []
     for _ in range(7):
         server.begin()
         server.relay.commit(server.relay.wait_for_first())
-        rests += _rests(server.relay, 1)
-    assert rests == [1, 2, 4, 8, 16, 32, 32]
+        backoffs += _backoffs(server.relay, 1)
+    assert backoffs == [1, 2, 4, 8, 16, 32, 32]
 
 
-def _both(relay: ChunkPipeline) -> None:
-    relay.commit(relay.wait_for_first())
-    relay.wait_for_first()
+def _commit_first_and_wait_for_second(pipeline: ChunkPipeline) -> None:
+    pipeline.commit(pipeline.wait_for_first())
+    pipeline.wait_for_first()
 
 
-def _rests(relay: ChunkPipeline, times: int) -> list[int]:
-    rests = []
+def _backoffs(pipeline: ChunkPipeline, times: int) -> list[int]:
+    backoffs = []
     for _ in range(times):
-        relay.abort()
-        rest = 0
-        while relay.consume_backoff():
-            rest += 1
-        rests.append(rest)
-    return rests
+        pipeline.abort()
+        backoff = 0
+        while pipeline.consume_backoff():
+            backoff += 1
+        backoffs.append(backoff)
+    return backoffs
 
 
-def test_who_leaves_commits_nothing_and_leaves_no_thread_behind(server: Server) -> None:
+def test_close_commits_nothing_and_ends_its_threads(server: Server) -> None:
     server.begin()
     server.relay.close()
     assert not [line for line in server.log if "commit" in line]

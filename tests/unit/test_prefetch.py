@@ -1,4 +1,4 @@
-"""What is read ahead is used in its place only, and nobody is left behind with it."""
+"""A prefetched chunk is used for its own range only, and closing leaves no thread."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SECOND = KeyRange(1, (10,), (100,), sweep=False)
 
 
 class Reader:
-    """Reads what it is told, and counts the connections."""
+    """Reads the requested chunk and counts the connections."""
 
     def __init__(self) -> None:
         self.opened = self.closed = 0
@@ -50,137 +50,137 @@ def reader() -> Reader:
 
 
 @pytest.fixture
-def ahead(reader: Reader) -> Iterator[Prefetcher]:
-    ahead = Prefetcher(reader.read, reader.connect)
-    yield ahead
-    ahead.close()
+def prefetcher(reader: Reader) -> Iterator[Prefetcher]:
+    prefetcher = Prefetcher(reader.read, reader.connect)
+    yield prefetcher
+    prefetcher.close()
 
 
-def nothing() -> None:
-    """Nobody has to be told that we are alive."""
+def no_heartbeat() -> None:
+    """A heartbeat that does nothing."""
 
 
-def test_what_was_asked_for_is_taken_once(ahead: Prefetcher, reader: Reader) -> None:
-    assert ahead.result(FIRST, nothing) is None
-    ahead.submit(SECOND, 7)
-    ready = ahead.result(SECOND, nothing)
-    assert ready is not None
-    assert ready.plan.rows == 7
-    assert ahead.result(SECOND, nothing) is None
+def test_result_returns_a_submitted_chunk_once(prefetcher: Prefetcher, reader: Reader) -> None:
+    assert prefetcher.result(FIRST, no_heartbeat) is None
+    prefetcher.submit(SECOND, 7)
+    prepared = prefetcher.result(SECOND, no_heartbeat)
+    assert prepared is not None
+    assert prepared.plan.rows == 7
+    assert prefetcher.result(SECOND, no_heartbeat) is None
     assert reader.opened == 1
 
 
-def test_another_place_gets_nothing_of_it(ahead: Prefetcher) -> None:
-    """A chunk that failed is begun again from its start; what was read behind it is forgotten."""
-    ahead.submit(SECOND, 7)
-    assert ahead.result(FIRST, nothing) is None
-    assert ahead.result(SECOND, nothing) is None
+def test_result_of_another_range_discards_the_chunk(prefetcher: Prefetcher) -> None:
+    """A failed chunk is started again from its lower bound; the chunk prefetched after it is discarded."""
+    prefetcher.submit(SECOND, 7)
+    assert prefetcher.result(FIRST, no_heartbeat) is None
+    assert prefetcher.result(SECOND, no_heartbeat) is None
 
 
-def test_who_settles_finds_nobody_reading_and_takes_it_afterwards(ahead: Prefetcher, reader: Reader) -> None:
+def test_wait_ends_the_read_and_keeps_the_result(prefetcher: Prefetcher, reader: Reader) -> None:
     reader.go.clear()
-    ahead.submit(SECOND, 7)
+    prefetcher.submit(SECOND, 7)
     threading.Timer(0.05, reader.go.set).start()
-    ahead.wait(nothing)
+    prefetcher.wait(no_heartbeat)
     assert reader.go.is_set()
-    assert ahead.result(SECOND, nothing) is not None
+    assert prefetcher.result(SECOND, no_heartbeat) is not None
 
 
-def test_a_look_waits_for_nothing_and_takes_nothing(ahead: Prefetcher, reader: Reader) -> None:
-    assert ahead.result_nowait(SECOND) is None
+def test_result_nowait_does_not_wait_and_keeps_the_result(prefetcher: Prefetcher, reader: Reader) -> None:
+    assert prefetcher.result_nowait(SECOND) is None
     reader.go.clear()
-    ahead.submit(SECOND, 7)
-    assert ahead.result_nowait(SECOND) is None
+    prefetcher.submit(SECOND, 7)
+    assert prefetcher.result_nowait(SECOND) is None
     reader.go.set()
-    ahead.wait(nothing)
-    seen = ahead.result_nowait(SECOND)
-    assert seen is not None
-    assert ahead.result_nowait(FIRST) is None
-    assert ahead.result(SECOND, nothing) is seen
-    assert ahead.result_nowait(SECOND) is None
+    prefetcher.wait(no_heartbeat)
+    prepared = prefetcher.result_nowait(SECOND)
+    assert prepared is not None
+    assert prefetcher.result_nowait(FIRST) is None
+    assert prefetcher.result(SECOND, no_heartbeat) is prepared
+    assert prefetcher.result_nowait(SECOND) is None
 
 
-def test_what_must_be_there_is_read_once(ahead: Prefetcher, reader: Reader) -> None:
-    """What was asked for elsewhere is forgotten; what could not be read is not asked for again by itself."""
-    ahead.submit(SECOND, 7)
-    ahead.fetch(SECOND, 9, nothing)
-    seen = ahead.result_nowait(SECOND)
-    assert seen is not None
-    assert seen.plan.rows == 7
-    ahead.fetch(FIRST, 9, nothing)
-    other = ahead.result_nowait(FIRST)
+def test_fetch_reads_a_chunk_once(prefetcher: Prefetcher, reader: Reader) -> None:
+    """A chunk submitted for another range is discarded; a failed read is not repeated automatically."""
+    prefetcher.submit(SECOND, 7)
+    prefetcher.fetch(SECOND, 9, no_heartbeat)
+    prepared = prefetcher.result_nowait(SECOND)
+    assert prepared is not None
+    assert prepared.plan.rows == 7
+    prefetcher.fetch(FIRST, 9, no_heartbeat)
+    other = prefetcher.result_nowait(FIRST)
     assert other is not None
     assert other.plan.rows == 9
     reader.failing = True
-    ahead.fetch(SECOND, 9, nothing)
-    assert ahead.result_nowait(SECOND) is None
+    prefetcher.fetch(SECOND, 9, no_heartbeat)
+    assert prefetcher.result_nowait(SECOND) is None
     reader.failing = False
-    ahead.fetch(SECOND, 9, nothing)
-    assert ahead.result_nowait(SECOND) is None
-    assert ahead.result(SECOND, nothing) is None
-    ahead.fetch(SECOND, 9, nothing)
-    assert ahead.result_nowait(SECOND) is not None
+    prefetcher.fetch(SECOND, 9, no_heartbeat)
+    assert prefetcher.result_nowait(SECOND) is None
+    assert prefetcher.result(SECOND, no_heartbeat) is None
+    prefetcher.fetch(SECOND, 9, no_heartbeat)
+    assert prefetcher.result_nowait(SECOND) is not None
 
 
-def test_what_was_not_used_after_all_is_taken_again(ahead: Prefetcher, reader: Reader) -> None:
-    """It is not read again, and what is being read behind it goes on."""
-    ahead.submit(FIRST, 7)
-    first = ahead.result(FIRST, nothing)
+def test_put_back_chunk_is_returned_again(prefetcher: Prefetcher, reader: Reader) -> None:
+    """It is not read again, and the read of the next chunk continues."""
+    prefetcher.submit(FIRST, 7)
+    first = prefetcher.result(FIRST, no_heartbeat)
     assert first is not None
     reader.go.clear()
-    ahead.submit(SECOND, 9)
-    ahead.put_back(FIRST, first)
-    ahead.fetch(FIRST, 1, nothing)
-    assert ahead.result_nowait(FIRST) is first
-    ahead.submit(FIRST, 1)
-    ahead.submit(SECOND, 1)
-    assert ahead.result(FIRST, nothing) is first
-    assert ahead.result_nowait(FIRST) is None
+    prefetcher.submit(SECOND, 9)
+    prefetcher.put_back(FIRST, first)
+    prefetcher.fetch(FIRST, 1, no_heartbeat)
+    assert prefetcher.result_nowait(FIRST) is first
+    prefetcher.submit(FIRST, 1)
+    prefetcher.submit(SECOND, 1)
+    assert prefetcher.result(FIRST, no_heartbeat) is first
+    assert prefetcher.result_nowait(FIRST) is None
     reader.go.set()
-    second = ahead.result(SECOND, nothing)
+    second = prefetcher.result(SECOND, no_heartbeat)
     assert second is not None
     assert second.plan.rows == 9
 
 
-def test_what_was_kept_is_forgotten_with_the_rest(ahead: Prefetcher) -> None:
-    ahead.submit(FIRST, 7)
-    first = ahead.result(FIRST, nothing)
+def test_clear_discards_a_chunk_that_was_put_back(prefetcher: Prefetcher) -> None:
+    prefetcher.submit(FIRST, 7)
+    first = prefetcher.result(FIRST, no_heartbeat)
     assert first is not None
-    ahead.put_back(FIRST, first)
-    ahead.clear(nothing)
-    assert ahead.result_nowait(FIRST) is None
-    assert ahead.result(FIRST, nothing) is None
+    prefetcher.put_back(FIRST, first)
+    prefetcher.clear(no_heartbeat)
+    assert prefetcher.result_nowait(FIRST) is None
+    assert prefetcher.result(FIRST, no_heartbeat) is None
 
 
-def test_what_fails_ahead_is_read_by_the_worker_and_the_next_has_a_new_connection(
-    ahead: Prefetcher, reader: Reader
+def test_failed_read_returns_no_result_and_closes_the_connection(
+    prefetcher: Prefetcher, reader: Reader
 ) -> None:
     reader.failing = True
-    ahead.submit(FIRST, 7)
-    assert ahead.result(FIRST, nothing) is None
+    prefetcher.submit(FIRST, 7)
+    assert prefetcher.result(FIRST, no_heartbeat) is None
     reader.failing = False
-    ahead.submit(SECOND, 7)
-    assert ahead.result(SECOND, nothing) is not None
+    prefetcher.submit(SECOND, 7)
+    assert prefetcher.result(SECOND, no_heartbeat) is not None
     assert (reader.opened, reader.closed) == (2, 1)
 
 
-def test_what_has_grown_old_is_forgotten(ahead: Prefetcher) -> None:
+def test_clear_discards_a_prefetched_chunk(prefetcher: Prefetcher) -> None:
     """After a pause the rows are read again."""
-    ahead.submit(SECOND, 7)
-    ahead.clear(nothing)
-    assert ahead.result(SECOND, nothing) is None
+    prefetcher.submit(SECOND, 7)
+    prefetcher.clear(no_heartbeat)
+    assert prefetcher.result(SECOND, no_heartbeat) is None
 
 
-def test_who_leaves_waits_for_no_more_than_the_row_in_hand(ahead: Prefetcher, reader: Reader) -> None:
-    """The thread is gone afterwards, and its connection with it, although it never came to an end."""
+def test_close_waits_only_for_the_current_row(prefetcher: Prefetcher, reader: Reader) -> None:
+    """The thread has ended and its connection is closed, although its read was not completed."""
     reader.go.clear()
-    ahead.submit(SECOND, 7)
+    prefetcher.submit(SECOND, 7)
     assert reader.began.wait(10)
-    ahead.close()
+    prefetcher.close()
     assert not [thread for thread in threading.enumerate() if thread.name.endswith("-ahead")]
     assert reader.closed == 1
 
 
-def test_who_never_read_ahead_has_nothing_to_close(reader: Reader) -> None:
+def test_close_without_a_submit_opens_no_connection(reader: Reader) -> None:
     Prefetcher(reader.read, reader.connect).close()
     assert reader.opened == 0

@@ -1,4 +1,4 @@
-"""What env.py may send when a command writes."""
+"""The statements that env.py may execute in a command that writes."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("statement", ALLOWED)
-def test_what_is_missing_may_be_created(statement: str) -> None:
-    """Old code does not notice it."""
+def test_additive_create_in_env_py_is_allowed(statement: str) -> None:
+    """Old code is not affected by it."""
     refuse_what_old_code_notices(Path("env.py"), [statement])
 
 
 @pytest.mark.parametrize("statement", REFUSED)
-def test_anything_else_is_refused(statement: str) -> None:
-    """Also behind a statement that is allowed; it is named."""
+def test_other_statements_in_env_py_are_refused(statement: str) -> None:
+    """Also after an allowed statement; the error names the statement."""
     with pytest.raises(exceptions.EnvironmentWrites) as refused:
         refuse_what_old_code_notices(Path("env.py"), [ALLOWED[0], statement])
     assert statement[:20] in str(refused.value)

@@ -1,4 +1,4 @@
-"""How far, how fast, how long: measured with a clock of our own."""
+"""Progress, rate and time left, measured with a manual clock."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from online_migrate.migrate.worker.lease import range_size
 from online_migrate.waiting import Clock, Stop
 
 
-class Hand(Clock):
-    """A clock that is moved by hand."""
+class ManualClock(Clock):
+    """A clock that the test advances."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -27,15 +27,15 @@ class Hand(Clock):
         return stop.requested
 
 
-def test_before_anything_was_done_nothing_is_known() -> None:
+def test_rate_is_zero_before_the_first_chunk() -> None:
     """No rate, no time left, no division by zero."""
-    snapshot = RateMeter("m", total=10, done=3, clock=Hand()).snapshot()
+    snapshot = RateMeter("m", total=10, done=3, clock=ManualClock()).snapshot()
     assert (snapshot.done, snapshot.total, snapshot.rate, snapshot.seconds_left) == (3, 10, 0.0, None)
 
 
-def test_the_rate_is_that_of_this_run() -> None:
-    """Rows of earlier runs are done, but were not done now."""
-    clock = Hand()
+def test_rate_counts_rows_of_this_run_only() -> None:
+    """Rows of earlier runs count as done, but not for the rate."""
+    clock = ManualClock()
     meter = RateMeter("m", total=1_000, done=500, clock=clock)
     clock.now += 2
     meter.add(100)
@@ -44,9 +44,9 @@ def test_the_rate_is_that_of_this_run() -> None:
     assert snapshot.chunk == "a chunk"
 
 
-def test_the_rate_follows_the_last_half_minute() -> None:
-    """What was slow an hour ago does not make the time left longer."""
-    clock = Hand()
+def test_rate_covers_the_last_half_minute() -> None:
+    """A slow phase an hour ago does not increase the time left."""
+    clock = ManualClock()
     meter = RateMeter("m", total=None, done=0, clock=clock)
     clock.now += 3_600
     meter.add(1)
@@ -57,50 +57,50 @@ def test_the_rate_follows_the_last_half_minute() -> None:
     assert meter.snapshot().seconds_left is None
 
 
-def test_more_done_than_there_were_is_no_negative_time() -> None:
-    """Rows are inserted while it runs: the total of the start is only an estimate."""
-    clock = Hand()
+def test_time_left_is_not_negative_if_more_rows_than_expected_are_done() -> None:
+    """Rows are inserted during the run: the initial total is only an estimate."""
+    clock = ManualClock()
     meter = RateMeter("m", total=10, done=0, clock=clock)
     clock.now += 1
     meter.add(25)
     assert meter.snapshot().seconds_left == 0
 
 
-def test_a_count_beside_the_work_fits_what_was_moved_before_it() -> None:
-    """Rows that were moved before it are among those that it found done: they are not added twice."""
-    shown: list[Snapshot] = []
+def test_totals_counted_in_the_background_do_not_count_rows_twice() -> None:
+    """Rows that were migrated before the count are included in its done rows."""
+    snapshots: list[Snapshot] = []
 
-    class Shown(NullListener):
+    class RecordingListener(NullListener):
         def advanced(self, snapshot: Snapshot) -> None:
-            shown.append(snapshot)
+            snapshots.append(snapshot)
 
-    place = RunContext(sa.create_engine("sqlite://"), Budget(), Clock(), Stop(), Shown())
-    crew = RunState(place, "fill", RateMeter("fill", total=None, done=0, clock=Clock()))
-    crew.chunk_committed("worker", 5, "a chunk", None)
-    assert (shown[-1].total, shown[-1].done) == (None, 5)
-    crew.set_totals(total=10, done=7, moved=5)
-    crew.chunk_committed("worker", 1, "a chunk", None)
-    assert (shown[-1].total, shown[-1].done) == (10, 8)
+    context = RunContext(sa.create_engine("sqlite://"), Budget(), Clock(), Stop(), RecordingListener())
+    run_state = RunState(context, "fill", RateMeter("fill", total=None, done=0, clock=Clock()))
+    run_state.chunk_committed("worker", 5, "a chunk", None)
+    assert (snapshots[-1].total, snapshots[-1].done) == (None, 5)
+    run_state.set_totals(total=10, done=7, moved=5)
+    run_state.chunk_committed("worker", 1, "a chunk", None)
+    assert (snapshots[-1].total, snapshots[-1].done) == (10, 8)
 
 
-def test_a_fair_share_leaves_something_for_everybody_until_the_end() -> None:
-    """Extents of a fair share get smaller and smaller: the last ones end at about the same time."""
+def test_fair_share_decreases_to_the_end() -> None:
+    """Key ranges of a fair share become smaller and smaller: the last ones end at about the same time."""
     engine = sa.create_engine("sqlite://")
-    place = RunContext(
+    context = RunContext(
         engine=engine, budget=Budget(None), clock=Clock(), stop=Stop(), listener=NullListener()
     )
     meter = RateMeter("fill", total=None, done=0, clock=Clock())
-    crew = RunState(place, "fill", meter)
-    assert crew.fair_share_rows is None
-    crew.set_totals(8_000, 0, moved=0)
-    alone = crew.fair_share_rows
-    crew.add_worker("one")
-    crew.add_worker("two")
+    run_state = RunState(context, "fill", meter)
+    assert run_state.fair_share_rows is None
+    run_state.set_totals(8_000, 0, moved=0)
+    single = run_state.fair_share_rows
+    run_state.add_worker("one")
+    run_state.add_worker("two")
     shares = []
-    while share := crew.fair_share_rows:
+    while share := run_state.fair_share_rows:
         shares.append(share)
         meter.add(share)
-    assert alone == 2_000
+    assert single == 2_000
     assert shares[0] == 1_000
     assert shares == sorted(shares, reverse=True)
     assert sum(shares) <= 8_000
@@ -119,8 +119,8 @@ def test_a_fair_share_leaves_something_for_everybody_until_the_end() -> None:
     ],
     ids=["unknown", "the end", "in between", "the start", "two at least", "short chunks", "a fixed size"],
 )
-def test_an_extent_grows_with_what_is_left_where_chunks_are_long(
+def test_range_size_grows_with_the_remaining_rows_for_long_chunks(
     pace: Pace, fair_share: int | None, rows: int
 ) -> None:
-    """So that most of its chunks can be looked for ahead; and there are always some for everybody."""
+    """Most chunks of a range can then be prefetched, and some ranges always remain for each worker."""
     assert range_size(100, pace, fair_share) == rows

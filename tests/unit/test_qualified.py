@@ -16,12 +16,12 @@ FOUND = {
 
 
 @pytest.mark.parametrize("statement", FOUND)
-def test_every_pair_is_found(statement: str) -> None:
-    """Quoted or not; no number, no string."""
+def test_qualified_names_finds_every_pair(statement: str) -> None:
+    """Quoted or not; numbers and strings are skipped."""
     assert qualified_names(statement) == FOUND[statement]
 
 
-def test_the_schema_of_an_altered_table() -> None:
-    """None where none is named."""
+def test_altered_schema() -> None:
+    """None if the statement has no schema."""
     assert altered_schema("ALTER TABLE a.t DROP COLUMN x") == "a"
     assert altered_schema("ALTER TABLE t DROP COLUMN x") is None

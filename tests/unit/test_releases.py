@@ -1,4 +1,4 @@
-"""The legs in which upgrade takes a database the whole way: pure."""
+"""The release steps of upgrade: pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def named(*migrations: DataMigration) -> dict[str, DataMigration]:
 
 
 def graph(*releases: str | None) -> Graph:
-    """e1, c1, e2, c2, ... with these releases."""
+    """Returns a graph of e1, c1, e2, c2, ... with these releases."""
     found: list[Revision] = []
     for number, release in enumerate(releases, start=1):
         before = number - 1
@@ -44,15 +44,15 @@ def graph(*releases: str | None) -> Graph:
     return Graph(found)
 
 
-def test_without_releases_there_is_one_leg() -> None:
-    """All expands, all data, all contracts."""
+def test_release_steps_without_releases() -> None:
+    """One step: all expands, all data migrations, all contracts."""
     assert release_steps(graph(None, None), named(migration("m1", "e1"), migration("m2", "e2"))) == [
         ReleaseStep(None, "e2", ("m1", "m2"), "c2")
     ]
 
 
-def test_each_release_is_a_leg_and_what_is_left_comes_last() -> None:
-    """A data migration goes with its release, or with the first leg that has what it needs."""
+def test_release_steps_one_per_release_and_a_last_one() -> None:
+    """A data migration belongs to its release, or to the first step that has its revision."""
     migrations = named(migration("a", "e1"), migration("b", "e2", "2.0"), migration("late", "e1", "2.0"))
     assert release_steps(graph("1.0", "2.0", None), migrations) == [
         ReleaseStep("1.0", "e1", ("a",), "c1"),
@@ -61,8 +61,8 @@ def test_each_release_is_a_leg_and_what_is_left_comes_last() -> None:
     ]
 
 
-def test_a_release_that_only_contracts_expands_as_far_as_it_needs() -> None:
-    """Its contract needs the expand of before."""
+def test_release_steps_of_a_release_with_a_contract_only() -> None:
+    """Its contract needs the expand of the release before."""
     revisions = [
         Revision("e1", labels=EXPAND, release="1.0"),
         Revision("c1", labels=CONTRACT, depends_on=("e1",), release="2.0"),
@@ -74,15 +74,15 @@ def test_a_release_that_only_contracts_expands_as_far_as_it_needs() -> None:
     ]
 
 
-def test_no_data_migration_is_forgotten() -> None:
-    """One without a revision or with an unknown release is run in the last leg."""
+def test_release_steps_include_every_data_migration() -> None:
+    """One without a revision or with an unknown release runs in the last step."""
     migrations = named(migration("loose", None), migration("other", None, "9.9"))
     found = release_steps(graph("1.0"), migrations)
-    assert [name for leg in found for name in leg.migrations] == ["loose", "other"]
+    assert [name for step in found for name in step.migrations] == ["loose", "other"]
 
 
-def test_a_contract_without_depends_on_is_in_a_leg_that_expands_far_enough() -> None:
-    """Else its own gate would refuse it."""
+def test_release_steps_expand_for_a_contract_without_depends_on() -> None:
+    """Otherwise its own gate would refuse it."""
     revisions = [
         Revision("e1", labels=EXPAND, release="1.0"),
         Revision("e2", down=("e1",)),

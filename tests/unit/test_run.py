@@ -1,4 +1,4 @@
-"""What a run is asked to do and what came of it: pure decisions."""
+"""Budget, outcomes and exit codes of a run: pure decisions."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from online_migrate.waiting import Clock, Stop, backoff
 
 
 @given(limit=st.integers(1, 500), size=st.integers(1, 100), rows=st.integers(0, 2_000))
-def test_a_budget_is_spent_to_the_row(limit: int, size: int, rows: int) -> None:
-    """Chunks taken until it is exhausted never exceed the limit, and leave nothing of it unused."""
+def test_budget_is_spent_exactly(limit: int, size: int, rows: int) -> None:
+    """Chunks reserved until it is exhausted never exceed the limit, and use all of it."""
     budget, migrated = Budget(limit), 0
     while not budget.exhausted and migrated < rows:
         reserved = budget.reserve(size)
@@ -33,8 +33,8 @@ def test_a_budget_is_spent_to_the_row(limit: int, size: int, rows: int) -> None:
     limit=st.integers(0, 200),
     chunks=st.lists(st.tuples(st.integers(1, 60), st.floats(0, 1), st.booleans()), max_size=60),
 )
-def test_chunks_at_the_same_time_share_a_budget(limit: int, chunks: list[tuple[int, float, bool]]) -> None:
-    """Whatever the order in which they begin and end: what is reserved and what is done is never too much."""
+def test_budget_is_shared_by_concurrent_chunks(limit: int, chunks: list[tuple[int, float, bool]]) -> None:
+    """In any order of their starts and ends, reserved and migrated rows never exceed the limit."""
     budget, running, migrated = Budget(limit), [], 0
     for size, share, ends_first in chunks:
         if running and ends_first:
@@ -50,40 +50,40 @@ def test_chunks_at_the_same_time_share_a_budget(limit: int, chunks: list[tuple[i
     assert budget.reserve(10**9) == limit - migrated
 
 
-def test_threads_never_reserve_more_than_there_is() -> None:
-    """Eight workers at once take what there is, and not a row more."""
+def test_budget_is_not_exceeded_by_threads() -> None:
+    """Eight workers at once reserve all of the budget, and not a row more."""
     budget = Budget(1_000)
     with ThreadPoolExecutor(8) as pool:
         reserved = sum(pool.map(lambda _: budget.reserve(7), range(400)))
     assert (reserved, budget.exhausted) == (1_000, True)
 
 
-def test_no_limit_is_never_exhausted() -> None:
-    """Without a limit the batch size alone counts."""
+def test_budget_without_a_limit_is_never_exhausted() -> None:
+    """Without a limit only the batch size applies."""
     budget = Budget()
     budget.settle(budget.reserve(10**9), 10**9)
     assert (budget.exhausted, budget.limited, budget.reserve(7)) == (False, False, 7)
 
 
-def test_a_budget_that_is_overspent_is_exhausted_and_not_in_debt() -> None:
-    """A ``counted`` function may do more than it was asked for."""
+def test_budget_that_is_overspent_is_exhausted() -> None:
+    """A ``counted`` function may migrate more rows than requested."""
     budget = Budget(3)
     budget.settle(budget.reserve(5), 5)
     assert (budget.reserve(1), budget.exhausted) == (0, True)
 
 
-def test_a_deadline_exhausts_a_budget_when_it_is_reached_and_not_before() -> None:
-    """With rows to spare, or without a limit of rows; it does not make the rows limited."""
+def test_budget_is_exhausted_at_its_deadline() -> None:
+    """With rows left, or without a limit of rows; a deadline does not make the rows limited."""
 
-    class Fixed(Clock):
-        """Stands where it is put."""
+    class FixedClock(Clock):
+        """A clock that the test sets."""
 
         now = 0.0
 
         def monotonic(self) -> float:
             return self.now
 
-    clock = Fixed()
+    clock = FixedClock()
     budgets = [Budget(deadline=60.0, clock=clock), Budget(10, deadline=60.0, clock=clock)]
     clock.now = 59.9
     assert [budget.exhausted for budget in budgets] == [False, False]
@@ -108,20 +108,20 @@ def test_a_deadline_exhausts_a_budget_when_it_is_reached_and_not_before() -> Non
         ((Outcome.FAILED, Outcome.WAITING), 2),
     ],
 )
-def test_the_exit_code_is_that_of_the_worst(outcomes: tuple[Outcome, ...], code: int) -> None:
-    """Failed before remaining before done, wherever it stands in the list."""
+def test_exit_code_is_that_of_the_worst_outcome(outcomes: tuple[Outcome, ...], code: int) -> None:
+    """Failed before remaining before done, at any position in the list."""
     results = [Result(f"m{i}", outcome) for i, outcome in enumerate(outcomes)]
     assert exit_code(results) == exit_code(reversed(results)) == code
 
 
-def test_every_outcome_has_an_exit_code() -> None:
-    """Only what leaves nothing to do is 0."""
+def test_exit_code_of_every_outcome() -> None:
+    """Only outcomes without remaining work are 0."""
     done = {outcome for outcome in Outcome if exit_code([Result("m", outcome)]) == 0}
     assert done == {Outcome.COMPLETE, Outcome.CONTRACTED}
 
 
-def test_the_state_machine_has_no_dead_end_and_no_unreachable_state() -> None:
-    """Every status can be run again, if only after "resume"; every status is reached from the beginning."""
+def test_transitions_have_no_dead_end_and_no_unreachable_status() -> None:
+    """Every status can be run again, if only after "resume"; every status is reachable from the start."""
     for start in (None, *Status):
         reached: set[Status | None] = {start}
         for _ in TRANSITIONS:
@@ -131,8 +131,8 @@ def test_the_state_machine_has_no_dead_end_and_no_unreachable_state() -> None:
     assert all(TRANSITIONS.values())
 
 
-def test_what_an_operator_said_is_not_overruled_by_a_run() -> None:
-    """A cancelled data migration is not begun again before somebody says resume or retry."""
+def test_transitions_keep_the_status_set_by_an_operator() -> None:
+    """A cancelled data migration does not start again before resume or retry."""
     assert {new for old, new in TRANSITIONS if old is Status.CANCELLED} == {Status.STOPPED}
     assert (Status.COMPLETE, Status.PAUSED) not in TRANSITIONS
     assert (Status.COMPLETE, Status.CANCELLED) not in TRANSITIONS
@@ -144,8 +144,8 @@ def test_what_an_operator_said_is_not_overruled_by_a_run() -> None:
     longest=st.floats(0.1, 60),
     seed=st.integers(),
 )
-def test_a_backoff_has_an_end_and_a_bound(waited: float, attempts: int, longest: float, seed: int) -> None:
-    """One pause fewer than attempts, none longer than the longest by more than a fifth, none of no length."""
+def test_backoff_is_finite_and_bounded(waited: float, attempts: int, longest: float, seed: int) -> None:
+    """One pause fewer than attempts, each positive and at most the longest plus a fifth."""
     pauses = list(backoff(waited=waited, attempts=attempts, longest=longest, jitter=random.Random(seed)))
     assert len(pauses) == attempts - 1
     assert all(0 < pause <= longest * 1.2 for pause in pauses)
@@ -153,8 +153,8 @@ def test_a_backoff_has_an_end_and_a_bound(waited: float, attempts: int, longest:
         assert pauses[0] > waited
 
 
-def test_a_stop_keeps_its_first_reason() -> None:
-    """Who asked first is who is named; whoever waits is woken."""
+def test_stop_keeps_its_first_reason() -> None:
+    """The first request determines the reason; every waiter is woken."""
     stop = Stop()
     assert not stop.requested
     stop.request("SIGTERM")

@@ -1,4 +1,4 @@
-"""What becomes of a URL and of an ``sql_mode``, without a server."""
+"""Conversion of URLs and of ``sql_mode`` values, without a server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from online_migrate.dialects import mysql_session, postgresql_session
         ),
     ],
 )
-def test_modes(given: str, exact: str, strict: str) -> None:
+def test_exact_and_strict_mode(given: str, exact: str, strict: str) -> None:
     assert mysql_session.exact_mode(given) == exact
     assert mysql_session.strict_mode(given) == strict
 
@@ -48,7 +48,7 @@ def test_modes(given: str, exact: str, strict: str) -> None:
         ),
     ],
 )
-def test_character_sets_of_a_url(query: str, expected: dict[str, str]) -> None:
+def test_url_of_sets_the_character_set(query: str, expected: dict[str, str]) -> None:
     url = sa.make_url(f"mysql+pymysql://u:p@h/n{query}")
     assert dict(mysql_session.url_of(url).query) == expected
 
@@ -82,7 +82,7 @@ def test_what_keeps_the_sql_mode_of_its_session(statement: str, creates: bool) -
         ("EUC_TW", "ascii"),
     ],
 )
-def test_encodings(encoding: str, python: str) -> None:
+def test_python_encoding(encoding: str, python: str) -> None:
     found = postgresql_session.python_encoding(encoding)
     assert found == python
     assert "a".encode(found) == b"a"

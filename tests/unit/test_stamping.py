@@ -1,4 +1,4 @@
-"""Which version rows a stamp writes: pure."""
+"""The version rows that a stamp writes: pure."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ NAMES = list(GRAPH.revisions)
         (("c1", "e3"), ["e2"], {"c1", "e2"}),
     ],
 )
-def test_the_other_branch_keeps_its_position(
+def test_rows_after_keep_the_position_of_the_other_branch(
     before: tuple[str, ...], targets: list[str], after: set[str]
 ) -> None:
-    """A target moves its own branch only."""
+    """A target moves only its own branch."""
     assert set(rows_after(GRAPH, GRAPH.applied(before), targets)) == after
 
 
 @given(st.sampled_from(NAMES), st.sampled_from(NAMES))
-def test_a_stamp_never_forgets_an_expand_and_never_contradicts(before: str, target: str) -> None:
-    """Either it is refused, or the target is where its branch is and no row is an ancestor of another."""
+def test_rows_after_keep_applied_expands_and_are_consistent(before: str, target: str) -> None:
+    """Either it is refused, or its branch is at the target and no row is an ancestor of another."""
     applied = GRAPH.applied([before])
     try:
         rows = rows_after(GRAPH, applied, [target])

@@ -1,4 +1,4 @@
-"""What is read off a SQL statement, on which the lock, the journal and the refusals depend."""
+"""Properties parsed from a SQL statement, on which the lock, the journal and the refusals depend."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COLUMNS = {
 
 @pytest.mark.parametrize(("text", "columns"), COLUMNS.items())
 def test_dropped_columns(text: str, columns: list[tuple[str, str]]) -> None:
-    """By which an index in the way is found."""
+    """Used to find an index on the column."""
     assert s.dropped_columns(text) == columns
 
 
@@ -44,7 +44,7 @@ TRIGGERS = {
 
 @pytest.mark.parametrize(("text", "name"), TRIGGERS.items())
 def test_dropped_trigger(text: str, name: str | None) -> None:
-    """By which it is put back."""
+    """Used to restore the trigger."""
     assert s.dropped(text, "TRIGGER") == name
 
 
@@ -60,11 +60,11 @@ INDEXES = {
 
 @pytest.mark.parametrize(("text", "names"), INDEXES.items())
 def test_dropped_indexes(text: str, names: list[str]) -> None:
-    """By which a column's index is known to be out of the way."""
+    """Used to recognize that a column's index is already dropped."""
     assert s.dropped_indexes(text) == names
 
 
-TAKEN = {
+REMOVED = {
     "ALTER TABLE t DROP COLUMN a, DROP b": ["a", "b"],
     "DROP TABLE a, b CASCADE": ["a", ",", "b"],
     "ALTER TABLE t RENAME COLUMN a TO b": ["a"],
@@ -77,15 +77,18 @@ TAKEN = {
 }
 
 
-@pytest.mark.parametrize(("text", "names"), TAKEN.items())
-def test_taken_away(text: str, names: list[str]) -> None:
-    """A trigger that uses one of these is not put back; an index or a trigger takes nothing away."""
+@pytest.mark.parametrize(("text", "names"), REMOVED.items())
+def test_removed_names(text: str, names: list[str]) -> None:
+    """A trigger that uses one of these names is not restored.
+
+    Dropping an index or a trigger removes no name.
+    """
     assert [name for name in s.removed_names(text) if name != ","] == [name for name in names if name != ","]
 
 
 @given(st.text(max_size=200))
-def test_any_text_is_read_without_a_crash(text: str) -> None:
-    """Whatever a script sends, it is judged and not crashed upon."""
+def test_any_text_is_parsed_without_an_error(text: str) -> None:
+    """Any statement of a script is classified without an exception."""
     s.identifiers(text)
     s.dropped_columns(text)
     s.removed_names(text)
@@ -96,8 +99,8 @@ def test_any_text_is_read_without_a_crash(text: str) -> None:
 @given(
     st.text(st.characters(blacklist_characters='"`\0', blacklist_categories=("Cs",)), min_size=1, max_size=20)
 )
-def test_a_quoted_name_is_never_a_verb(name: str) -> None:
-    """A column may be called anything."""
+def test_quoted_name_is_not_parsed_as_a_verb(name: str) -> None:
+    """A column may have any name."""
     assert s.dropped_columns(f'ALTER TABLE t DROP COLUMN "{name}"') == [("t", name)]
 
 

@@ -1,4 +1,4 @@
-"""What says "wait": what was seen counts for a while, what cannot be seen counts as wait."""
+"""Throttlers and their monitor: a sample is valid for a limited time, and an unreadable signal means wait."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from online_migrate.waiting import Clock, Stop
 QUICK = SamplingPolicy(every=0.01)
 
 
-class Hand(Clock):
-    """A clock that is moved by hand."""
+class ManualClock(Clock):
+    """A clock that the test advances."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -44,15 +44,15 @@ def eventually(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_nothing_never_says_wait(engine: sa.Engine) -> None:
+def test_no_throttle_has_no_reason(engine: sa.Engine) -> None:
     """No throttler, no reason."""
     assert NoThrottle().reason() is None
     with Monitor(engine, [], clock=Clock()) as monitor:
         assert monitor.reason() is None
 
 
-def test_a_file_stops_and_its_absence_lets_go(engine: sa.Engine, tmp_path: Path) -> None:
-    """The name of the throttler stands in front of the reason."""
+def test_file_throttler_pauses_while_the_file_exists(engine: sa.Engine, tmp_path: Path) -> None:
+    """The reason starts with the name of the throttler."""
     path = tmp_path / "stop"
     path.touch()
     with Monitor(engine, [File(path)], clock=Clock(), rules=QUICK) as monitor:
@@ -61,24 +61,24 @@ def test_a_file_stops_and_its_absence_lets_go(engine: sa.Engine, tmp_path: Path)
         eventually(lambda: monitor.reason() is None)
 
 
-def test_before_the_first_look_it_is_wait(engine: sa.Engine, tmp_path: Path) -> None:
-    """Nobody has looked: nobody knows that all is well."""
-    monitor = Monitor(engine, [File(tmp_path / "none")], clock=Hand())
+def test_monitor_waits_before_the_first_sample(engine: sa.Engine, tmp_path: Path) -> None:
+    """Without a sample there is no proof that work may start."""
+    monitor = Monitor(engine, [File(tmp_path / "none")], clock=ManualClock())
     assert monitor.reason() == "file: not read yet"
 
 
-def test_what_was_seen_long_ago_is_wait(engine: sa.Engine) -> None:
-    """A function that hangs leaves a signal that grows old."""
-    clock, looks = Hand(), []
+def test_monitor_waits_with_a_stale_sample(engine: sa.Engine) -> None:
+    """A function that hangs leaves a stale sample."""
+    clock, calls = ManualClock(), []
 
     def hangs() -> bool:
-        looks.append(1)
-        if len(looks) > 1:
+        calls.append(1)
+        if len(calls) > 1:
             time.sleep(0.5)
         return False
 
     with Monitor(engine, [Callback(hangs, name="lag")], clock=clock, rules=QUICK) as monitor:
-        eventually(lambda: len(looks) > 1)
+        eventually(lambda: len(calls) > 1)
         assert monitor.reason() is None
         clock.now += Monitor.stale + 1
         assert monitor.reason() == "lag: not read for 11 s"
@@ -94,33 +94,35 @@ def test_what_was_seen_long_ago_is_wait(engine: sa.Engine) -> None:
         ("", None),
     ],
 )
-def test_a_function_says_so_or_says_why(answer: object, reason: str | None, engine: sa.Engine) -> None:
+def test_callback_returns_true_or_a_reason(answer: object, reason: str | None, engine: sa.Engine) -> None:
     """True, a text, or neither."""
     with engine.connect() as connection:
         assert sample(Callback(lambda: answer), connection).reason == reason
 
 
-def test_what_raises_is_wait(engine: sa.Engine) -> None:
-    """An exception of a user's function, or of the server, is said, and is no "go"."""
+def test_sample_error_is_a_reason_to_wait(engine: sa.Engine) -> None:
+    """An exception of a user's function, or of the server, is reported and does not mean "go"."""
 
     def broken() -> bool:
         raise RuntimeError("no route")
 
     with engine.connect() as connection:
-        reading = sample(Callback(broken), connection)
-        assert (reading.reason, reading.readable) == ("cannot be read: RuntimeError: no route", False)
-        reading = sample(Query("SELECT missing"), connection)
-        assert not reading.readable
-        assert str(reading.reason).startswith("cannot be read: no such column")
+        result = sample(Callback(broken), connection)
+        assert (result.reason, result.readable) == ("cannot be read: RuntimeError: no route", False)
+        result = sample(Query("SELECT missing"), connection)
+        assert not result.readable
+        assert str(result.reason).startswith("cannot be read: no such column")
         for sql, reason in (("SELECT 0", None), ("SELECT 7", "it gives 7"), ("SELECT ':x'", "it gives :x")):
             assert sample(Query(sql), connection).reason == reason
 
 
-def test_what_cannot_be_read_is_go_where_somebody_says_so(engine: sa.Engine) -> None:
-    """Also what was never read, and what is no more; what is read is a reason as ever."""
-    careless = SamplingPolicy(every=0.01, unreadable_waits=False)
-    clock = Hand()
-    monitor = Monitor(engine, [Query("SELECT missing"), Query("SELECT 3")], clock=clock, rules=careless)
+def test_unreadable_signal_means_go_if_configured(engine: sa.Engine) -> None:
+    """Also before the first sample and with a stale one; a readable signal remains a reason."""
+    go_if_unreadable = SamplingPolicy(every=0.01, unreadable_waits=False)
+    clock = ManualClock()
+    monitor = Monitor(
+        engine, [Query("SELECT missing"), Query("SELECT 3")], clock=clock, rules=go_if_unreadable
+    )
     assert monitor.reason() is None
     with monitor:
         eventually(lambda: monitor.reason() == "query: it gives 3")
@@ -128,8 +130,8 @@ def test_what_cannot_be_read_is_go_where_somebody_says_so(engine: sa.Engine) -> 
     assert monitor.reason() is None
 
 
-def test_the_first_of_several_says_why(engine: sa.Engine, tmp_path: Path) -> None:
-    """None of them, none of it."""
+def test_any_throttle_returns_the_first_reason(engine: sa.Engine, tmp_path: Path) -> None:
+    """Without a throttler that has a reason there is none."""
     (tmp_path / "stop").touch()
     with Monitor(engine, [File(tmp_path / "stop")], clock=Clock(), rules=QUICK) as monitor:
         eventually(
@@ -139,7 +141,7 @@ def test_the_first_of_several_says_why(engine: sa.Engine, tmp_path: Path) -> Non
     assert AnyThrottle([NoThrottle()]).reason() is None
 
 
-def test_what_could_never_be_read_is_refused_before_the_run(engine: sa.Engine) -> None:
+def test_check_refuses_an_unreadable_throttler_before_the_run(engine: sa.Engine) -> None:
     """A run would wait for it forever."""
     with pytest.raises(exceptions.ThrottlerBroken, match="syntax error"):
         check([Query("SELEC 1")], engine)
@@ -148,32 +150,32 @@ def test_what_could_never_be_read_is_refused_before_the_run(engine: sa.Engine) -
     check([Query("SELECT 1")], engine)
 
 
-def test_what_nobody_asked_for_is_left_out_where_it_cannot_be_read(engine: sa.Engine) -> None:
-    """A user without rights migrates, too; why it is left out can be said."""
-    seen, unseen = Query("SELECT 1"), Query("SELECT missing", name="lag")
-    good, blind = readable([seen, unseen], engine)
-    assert good == [seen]
-    assert list(blind) == ["lag"]
-    assert blind["lag"].startswith("cannot be read: no such column")
+def test_readable_skips_unreadable_default_throttlers(engine: sa.Engine) -> None:
+    """A user without the privileges can migrate too; the reason for the skip is reported."""
+    readable_query, unreadable_query = Query("SELECT 1"), Query("SELECT missing", name="lag")
+    good, skipped = readable([readable_query, unreadable_query], engine)
+    assert good == [readable_query]
+    assert list(skipped) == ["lag"]
+    assert skipped["lag"].startswith("cannot be read: no such column")
 
 
-def test_a_critical_one_gives_up(engine: sa.Engine) -> None:
-    """It is told once it sees something, with the reason."""
-    said: list[str] = []
+def test_critical_throttler_aborts(engine: sa.Engine) -> None:
+    """``abort`` is called with the reason as soon as the critical throttler has one."""
+    reasons: list[str] = []
     with Monitor(
         engine,
         [],
         critical=[Query("SELECT 9", name="critical-load")],
-        abort=said.append,
+        abort=reasons.append,
         clock=Clock(),
         rules=QUICK,
     ):
-        eventually(lambda: bool(said))
-    assert said[0] == "critical-load: it gives 9"
+        eventually(lambda: bool(reasons))
+    assert reasons[0] == "critical-load: it gives 9"
 
 
-def test_limits_are_spelled_as_gh_ost_spells_them() -> None:
-    """Several in one text."""
+def test_parse_load_accepts_the_format_of_gh_ost() -> None:
+    """Several limits in one text."""
     assert parse_load("max-load", "Threads_running=25, Threads_connected=500") == {
         "Threads_running": 25,
         "Threads_connected": 500,
@@ -181,14 +183,14 @@ def test_limits_are_spelled_as_gh_ost_spells_them() -> None:
 
 
 @pytest.mark.parametrize("text", ["Threads_running", "=5", "a=b", "a=nan", "a=1,,b=2", "a=inf"])
-def test_limits_that_are_none_are_refused(text: str) -> None:
-    """By the name of the option."""
+def test_parse_load_refuses_invalid_limits(text: str) -> None:
+    """The error has the name of the option."""
     with pytest.raises(exceptions.ThrottlerBroken, match="'max-load' cannot be understood"):
         parse_load("max-load", text)
 
 
-def test_a_function_is_found_beside_the_project(tmp_path: Path) -> None:
-    """``module:function``; what is wrong with it is said."""
+def test_throttle_with_imports_a_function_of_the_project(tmp_path: Path) -> None:
+    """``module:function``; the error describes what is wrong."""
     (tmp_path / "my_throttle.py").write_text("def busy():\n    return 'busy'\nnumber = 3\n")
     [throttler] = make_throttlers(Settings(throttle_with="my_throttle:busy"), tmp_path)
     assert (throttler.name, isinstance(throttler, Callback)) == ("my_throttle:busy", True)
@@ -201,8 +203,8 @@ def test_a_function_is_found_beside_the_project(tmp_path: Path) -> None:
             make_throttlers(Settings(throttle_with=wrong), tmp_path)
 
 
-def test_every_setting_makes_its_throttler(tmp_path: Path) -> None:
-    """Each with the name that is shown."""
+def test_settings_create_their_throttlers(tmp_path: Path) -> None:
+    """Each throttler has the name that is shown."""
     assert make_throttlers(Settings(), tmp_path) == []
     found = make_throttlers(
         Settings(max_load="a=1", throttle_file="stop", throttle_query="SELECT 1"), tmp_path

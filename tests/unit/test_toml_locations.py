@@ -1,4 +1,4 @@
-"""version_locations in a pyproject.toml: added or replaced, everything else stays."""
+"""version_locations in a pyproject.toml: added or replaced; all other text is unchanged."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ TEXTS = [
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_only_the_locations_change(text: str) -> None:
-    """Parsed, it is the same but for them; no comment is lost."""
+def test_with_toml_locations_changes_only_the_locations(text: str) -> None:
+    """The parsed documents differ only in the locations; no comment is lost."""
     changed = with_toml_locations(text, WANTED)
     before = tomllib.loads(text)
     before["tool"]["alembic"]["version_locations"] = WANTED
@@ -39,8 +39,8 @@ def test_only_the_locations_change(text: str) -> None:
         '[tool.alembic]\nscript_location = """\n[tool.alembic]\n"""\nversion_locations = ["a]"]\n',
     ],
 )
-def test_what_is_not_understood_is_left_to_the_user(text: str) -> None:
-    """The lines to write are in the hint."""
+def test_with_toml_locations_refuses_unsupported_forms(text: str) -> None:
+    """The lines to add are in the hint."""
     with pytest.raises(exceptions.ConfigBroken) as refused:
         with_toml_locations(text, WANTED)
     assert '"%(here)s/db/expand",' in refused.value.hint

@@ -1,4 +1,4 @@
-"""Pauses between tries, and the stop signal."""
+"""Pauses between attempts, and the stop signal."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from online_migrate.waiting import Stop, backoff
     st.floats(1, 30),
     st.integers(),
 )
-def test_pauses_are_bounded_and_longer_than_the_queue_they_made(
+def test_backoff_pauses_are_bounded_and_longer_than_the_wait(
     waited: float, attempts: int, longest: float, seed: int
 ) -> None:
-    """One pause fewer than tries; each at least 1.2 times the wait, unless that is beyond the longest."""
+    """One pause fewer than attempts; each at least 1.2 times the wait, unless that exceeds the longest."""
     pauses = list(backoff(waited=waited, attempts=attempts, longest=longest, jitter=random.Random(seed)))
     assert len(pauses) == attempts - 1
     for pause in pauses:
@@ -28,8 +28,8 @@ def test_pauses_are_bounded_and_longer_than_the_queue_they_made(
         assert pause >= min(waited * 1.5, longest) * 0.8 - 1e-9
 
 
-def test_pauses_grow() -> None:
-    """Whoever stood behind us gets more time with every try."""
+def test_backoff_pauses_grow() -> None:
+    """Sessions that queued behind the statement get more time with every attempt."""
 
     class Middle(random.Random):
         def uniform(self, a: float, b: float) -> float:
@@ -39,8 +39,8 @@ def test_pauses_grow() -> None:
     assert pauses == pytest.approx([1.5, 2.25, 3.375, 4])
 
 
-def test_the_first_reason_to_stop_is_kept() -> None:
-    """A second signal does not hide what the first one was."""
+def test_stop_keeps_its_first_reason() -> None:
+    """A second signal does not replace the first reason."""
     stop = Stop()
     assert not stop.requested
     assert not stop.wait(0)

@@ -1,4 +1,4 @@
-"""The chunker visits every key exactly once, whatever the keys and the batch size are."""
+"""The chunker visits every key exactly once for any keys and any batch size."""
 
 from __future__ import annotations
 
@@ -61,24 +61,24 @@ def _walk(connection: Connection, chunker: Chunker, size: int) -> Iterator[Chunk
         upper = chunker.nth_key(connection, lower, size) or chunker.last_key(connection, lower)
         if upper is None:
             return
-        # As it is kept between two chunks.
+        # The checkpoint is stored as text between two chunks.
         upper = decode_key(encode_key(upper))
         yield chunker.chunk(lower, upper, pending=None)
         assert upper != lower
         lower = upper
 
 
-@pytest.mark.parametrize("row_values", [True, False], ids=["row values", "spelled out"])
+@pytest.mark.parametrize("row_values", [True, False], ids=["row values", "expanded"])
 @pytest.mark.parametrize("shape", _SHAPES, ids=lambda shape: "-".join(t.__name__ for t in shape[0]))
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_every_key_is_in_exactly_one_chunk(
+def test_chunks_contain_every_key_once(
     connection: Connection,
     shape: tuple[tuple[Any, ...], tuple[st.SearchStrategy[Any], ...]],
     row_values: bool,
     data: st.DataObject,
 ) -> None:
-    """No key is left out, none comes twice, each chunk has its size but the last; both forms of ranges."""
+    """No key is skipped or repeated, each chunk except the last is full; both forms of ranges."""
     types, parts = shape
     keys = data.draw(st.sets(st.tuples(*parts), max_size=25))
     size = data.draw(st.integers(1, 30))
@@ -92,23 +92,25 @@ def test_every_key_is_in_exactly_one_chunk(
     )
     sizes = []
     for chunk in _walk(connection, chunker, size):
-        # What a user's function says by hand, and what is put together once, are the same rows.
-        by_hand = sa.select(sa.func.count()).select_from(table).where(chunk.where)
+        # ``chunk.where`` of a user's function and the compiled statement select the same rows.
+        by_where = sa.select(sa.func.count()).select_from(table).where(chunk.where)
         sizes.append(once.execute(connection, chunk).rowcount)
-        assert connection.scalar(by_hand.where(table.c.hits == 1)) == connection.scalar(by_hand) == sizes[-1]
+        assert (
+            connection.scalar(by_where.where(table.c.hits == 1)) == connection.scalar(by_where) == sizes[-1]
+        )
     assert set(connection.scalars(sa.select(table.c.hits))) <= {1}
     whole, rest = divmod(len(keys), size)
     assert sizes == [size] * whole + [rest] * bool(rest)
     connection.rollback()
 
 
-@pytest.mark.parametrize("row_values", [True, False], ids=["row values", "spelled out"])
+@pytest.mark.parametrize("row_values", [True, False], ids=["row values", "expanded"])
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_a_chunk_never_ends_beyond_its_extent(
+def test_end_of_is_never_above_the_range(
     connection: Connection, row_values: bool, data: st.DataObject
 ) -> None:
-    """What is above the end of an extent is another worker's."""
+    """Rows above the end of a range belong to another worker."""
     keys = sorted(data.draw(st.sets(st.tuples(_SMALL, _SMALL), max_size=20)))
     lower = data.draw(st.none() | st.tuples(_SMALL, _SMALL))
     upper = data.draw(st.tuples(_SMALL, _SMALL))
@@ -124,10 +126,10 @@ def test_a_chunk_never_ends_beyond_its_extent(
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_rows_are_found_by_their_keys_and_left_out_by_them(
+def test_chunk_with_only_and_excluding_selects_these_keys(
     connection: Connection, data: st.DataObject
 ) -> None:
-    """``only`` and ``excluding`` name rows of a composite key, and no other row."""
+    """``only`` and ``excluding`` select rows of a composite key, and no other row."""
     keys = sorted(data.draw(st.sets(st.tuples(_SMALL, _SMALL), min_size=1, max_size=20)))
     only = sorted(data.draw(st.sets(st.sampled_from(keys))))
     excluding = sorted(data.draw(st.sets(st.sampled_from(keys))))
@@ -155,15 +157,15 @@ HOUR = datetime.timedelta(hours=1)
         ((1, 7), (1, 8), True),
         ((1, 8), (2, 0), True),
         ((1, 8), (1, 7), False),
-        (("b",), ("a",), True),  # it may be so in the server's order
+        (("b",), ("a",), True),  # the server's order may differ
         (("a", 2), ("a", 1), False),
         ((DAY, HOUR), (DAY, 2 * HOUR), True),
         ((DAY, HOUR), (DAY - HOUR, 2 * HOUR), False),
         ((b"b",), (b"a",), True),
     ],
 )
-def test_a_step_that_goes_back_is_recognised(lower: Key, upper: Key, beyond: bool) -> None:
-    """Numbers and times are in the same order here and there; of texts nothing is known."""
+def test_is_beyond_recognises_a_step_back(lower: Key, upper: Key, beyond: bool) -> None:
+    """Numbers and times have the same order in Python and on the server; the order of texts is unknown."""
     assert is_beyond(lower, upper) is beyond
 
 
@@ -193,10 +195,10 @@ def _ddl(*statements: str) -> Callable[[Connection], None]:
         (("CREATE TABLE t (a VARCHAR(5) PRIMARY KEY)", "INSERT INTO t VALUES (NULL)"), None),
     ],
 )
-def test_the_key_to_walk_by(
+def test_key_columns(
     connection: Connection, statements: tuple[str, ...], expected: tuple[str, ...] | None
 ) -> None:
-    """The primary key in its order, else the shortest unique key without NULL, else a refusal."""
+    """The primary key in its order, else the shortest unique key without NULL, else NoKey."""
     _ddl(*statements)(connection)
     table = sa.Table("t", sa.MetaData(), autoload_with=connection)
     if expected is None:
@@ -207,8 +209,8 @@ def test_the_key_to_walk_by(
     connection.rollback()
 
 
-def test_a_chunk_says_what_it_is(connection: Connection) -> None:
-    """For logs and errors: table and range."""
+def test_chunk_as_text(connection: Connection) -> None:
+    """The text for logs and errors: table and range."""
     table = _table(connection, (sa.Integer, sa.String))
     chunker = Chunker(connection, table)
     assert str(chunker.chunk(None, (1, "a"), pending=None)) == "walked: from the start to (1, 'a')"

@@ -1,4 +1,4 @@
-"""The way to a server, which can be closed: what a network that fails, or a restart, looks like from here."""
+"""A forwarded port of a server that can be closed: simulates a network failure or a restart."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Self
 import sqlalchemy as sa
 
 
-class Way:
-    """Forwards a port of its own to a server; :attr:`url` leads through it."""
+class PortForward:
+    """Forwards its own port to a server; :attr:`url` leads through it."""
 
     def __init__(self, url: str) -> None:
         there = sa.make_url(url)
         assert there.host is not None
         assert there.port is not None
-        self._there = (there.host, there.port)
+        self._target = (there.host, there.port)
         self._port = 0
         self._listener: socket.socket | None = None
         self._sockets: list[socket.socket] = []
@@ -32,7 +32,7 @@ class Way:
         self.close()
 
     def open(self) -> None:
-        """Lets connections through, by the same port as before."""
+        """Accepts connections on the same port as before."""
         listener = socket.create_server(("127.0.0.1", self._port))
         self._port = listener.getsockname()[1]
         self._listener = listener
@@ -42,7 +42,7 @@ class Way:
         """Breaks every connection, and refuses new ones."""
         with self._lock:
             if self._listener is not None:
-                # It wakes the thread that waits in accept(); closing alone does not.
+                # A shutdown wakes the thread that waits in accept(); close() does not.
                 _shut(self._listener)
                 self._listener = None
             for one in self._sockets:
@@ -53,7 +53,7 @@ class Way:
         while True:
             try:
                 here, _address = listener.accept()
-                there = socket.create_connection(self._there)
+                there = socket.create_connection(self._target)
             except OSError:
                 return
             with self._lock:
