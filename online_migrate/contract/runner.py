@@ -33,8 +33,9 @@ from online_migrate.exceptions import Blocker
 from online_migrate.kinds.definition import Subject
 from online_migrate.kinds.visibility import reads_of
 from online_migrate.runtime.apply import NotRendered, RevisionRunner, render
-from online_migrate.runtime.environment import permit
+from online_migrate.runtime.veto import permit
 from online_migrate.script.graph import UNDECLARED
+from online_migrate.sql.classification.verdict import Classification, Impact
 from online_migrate.sql.statement import (
     Kind,
     altered_table,
@@ -44,7 +45,6 @@ from online_migrate.sql.statement import (
     removed_names,
     shorten,
 )
-from online_migrate.sql.verdict import Classification, Impact
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

@@ -28,7 +28,7 @@ from sqlalchemy.engine import Connection
 
 from online_migrate import exceptions, state
 from online_migrate.dialects import Dialect
-from online_migrate.sql.effect import Expected, Verdict, judge
+from online_migrate.sql.catalog_effects.effect import Expected, Verdict, judge
 from online_migrate.sql.statement import first_word, shorten
 from online_migrate.state import Entry
 

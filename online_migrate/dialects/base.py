@@ -21,11 +21,11 @@ from online_migrate.dialects.blame import (
 from online_migrate.dialects.catalog import Catalog
 from online_migrate.dialects.problem import Problem
 from online_migrate.driver_errors import driver_error_of, set_isolation
-from online_migrate.sql.classify import classify
-from online_migrate.sql.effect import Effect, Expected
-from online_migrate.sql.effects import derive
+from online_migrate.sql.catalog_effects.derive import derive
+from online_migrate.sql.catalog_effects.effect import Effect, Expected
+from online_migrate.sql.classification.classify import classify
+from online_migrate.sql.classification.verdict import Classification, Impact
 from online_migrate.sql.statement import Kind, altered_table
-from online_migrate.sql.verdict import Classification, Impact
 from online_migrate.values.exact import Codec, exact_key
 from online_migrate.writers.bulk import BulkWriter
 

@@ -1,4 +1,4 @@
-"""Reads single objects of a server's catalog, for the effects of :mod:`online_migrate.sql.effect`."""
+"""Reads single objects of a server's catalog, for :mod:`~online_migrate.sql.catalog_effects`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
 
-from online_migrate.sql.effect import Effect, holds
+from online_migrate.sql.catalog_effects.effect import Effect, holds
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Row

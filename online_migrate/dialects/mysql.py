@@ -25,9 +25,9 @@ from online_migrate.dialects.catalog import Catalog
 from online_migrate.dialects.mysql_catalog import MySQLCatalog
 from online_migrate.dialects.problem import Problem
 from online_migrate.driver_errors import CLEANUP_ERRORS, DATABASE_ERRORS, error_message
-from online_migrate.sql.effect import Effect
+from online_migrate.sql.catalog_effects.effect import Effect
+from online_migrate.sql.classification.verdict import Impact
 from online_migrate.sql.statement import Kind, dropped, first_word, identifiers
-from online_migrate.sql.verdict import Impact
 from online_migrate.values import mysql as mysql_values
 from online_migrate.waiting import backoff
 from online_migrate.writers.bulk import BulkWriter, UnionWriter, plain_name

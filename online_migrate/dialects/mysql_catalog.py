@@ -13,7 +13,7 @@ from online_migrate.dialects.catalog import Catalog, Facts, with_columns
 if TYPE_CHECKING:
     from sqlalchemy.engine import Row
 
-    from online_migrate.sql.effect import Effect
+    from online_migrate.sql.catalog_effects.effect import Effect
 
 _ATTEMPTS = 10
 _UNREAD = frozenset({1205, 1213, 1317, 1969})

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from online_migrate.sql.alter import actions
+from online_migrate.sql.classification.alter_table import actions
+from online_migrate.sql.classification.verdict import Impact
 from online_migrate.sql.lexer import Token, readings
 from online_migrate.sql.parse import Unreadable
 from online_migrate.sql.statement import Kind
-from online_migrate.sql.verdict import Impact
 
 KINDS = {
     Impact.READ: Kind.READ,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from online_migrate.dialects.catalog import Catalog, Facts, with_columns
 
 if TYPE_CHECKING:
-    from online_migrate.sql.effect import Effect
+    from online_migrate.sql.catalog_effects.effect import Effect
 
 _HERE = """
     (CAST(:schema AS text) IS NULL AND pg_table_is_visible(c.oid)

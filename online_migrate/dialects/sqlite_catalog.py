@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from online_migrate.dialects.catalog import Catalog, Facts
 
 if TYPE_CHECKING:
-    from online_migrate.sql.effect import Effect
+    from online_migrate.sql.catalog_effects.effect import Effect
 
 _OBJECT = "SELECT 1 FROM sqlite_master WHERE type = :kind AND name = :name COLLATE NOCASE"
 _COLUMNS = "SELECT name FROM pragma_table_info(:table)"

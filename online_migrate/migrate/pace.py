@@ -7,6 +7,10 @@ from collections.abc import Mapping
 
 from online_migrate.walk.chunk_size import ChunkSize, SizeLimits
 
+MAX_SLEEP = 1.0
+"""The maximum sleep, in seconds, of a worker after a chunk: on SQLite no command of an operator is read
+meanwhile."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Pace:

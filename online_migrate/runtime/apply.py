@@ -27,8 +27,9 @@ from online_migrate.driver_errors import (
     find_cause,
     statement_of,
 )
-from online_migrate.runtime.environment import Environment, refuse_contract_steps
+from online_migrate.runtime.environment import Environment
 from online_migrate.runtime.recording import rehearse
+from online_migrate.runtime.veto import refuse_contract_steps
 from online_migrate.script.graph import Phase
 from online_migrate.script.project import Project
 from online_migrate.sql.statement import identifiers, shorten

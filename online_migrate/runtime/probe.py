@@ -24,8 +24,8 @@ from online_migrate import exceptions
 from online_migrate.dialects import Dialect, dialect_of
 from online_migrate.dialects.async_drivers import asynchronous
 from online_migrate.dialects.base import registry
+from online_migrate.sql.classification.verdict import Impact
 from online_migrate.sql.statement import shorten, tokens
-from online_migrate.sql.verdict import Impact
 
 _MAKES = frozenset({"SCHEMA", "DATABASE", "EXTENSION", "TABLE", "TYPE", "DOMAIN", "SEQUENCE", "COLLATION"})
 """The objects that env.py may create, by the second word of the statement: they do not affect old code."""

@@ -322,7 +322,7 @@ def test_allowed_statements_run(database: Database, tmp_path: Path) -> None:
 @pytest.mark.needs("transactional_ddl", "many_writers")
 def test_harmless_functions_match_server_catalog(database: Database) -> None:
     """Each is a keyword of the grammar, or STABLE or IMMUTABLE; those that are neither are listed here."""
-    from online_migrate.sql.functions import HARMLESS
+    from online_migrate.sql.classification.harmless_functions import HARMLESS
 
     query = "SELECT upper(proname) FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace "
     built_in = {row[0] for row in schema.query_all(database, query)}

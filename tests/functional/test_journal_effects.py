@@ -29,7 +29,7 @@ from online_migrate.exceptions import (
     RevisionIdTooLong,
     StatementUndecided,
 )
-from online_migrate.sql.effect import Verdict
+from online_migrate.sql.catalog_effects.effect import Verdict
 from online_migrate.state import Entry
 from tests.servers import Database, Server
 from tests.support import schema

@@ -988,7 +988,7 @@ def test_reconnects_are_unlimited_as_long_as_rows_are_migrated(
     database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The limit counts consecutive losses only; a run of days does not end at its twelfth lost connection."""
-    monkeypatch.setattr("online_migrate.migrate.run.runner._MAX_RECONNECTS", 3)
+    monkeypatch.setattr("online_migrate.migrate.worker.reconnect.MAX_RECONNECTS", 3)
     items(database.engine, 80)
     project.data("fill", FILL)
     cut = EndSessions(database, every=10)

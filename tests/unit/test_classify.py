@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from online_migrate.sql.classify import classify
-from online_migrate.sql.functions import HARMLESS
+from online_migrate.sql.classification.classify import classify
+from online_migrate.sql.classification.harmless_functions import HARMLESS
+from online_migrate.sql.classification.verdict import Impact
 from online_migrate.sql.lexer import Sort, readings
-from online_migrate.sql.verdict import Impact
 
 SERVERS = ("postgresql", "mysql", "mariadb", "sqlite")
 

@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from online_migrate.migrate.worker.planner import ChunkPlan
     from online_migrate.walk.chunker import Chunk, Key
 
-MAX_SLEEP = 1.0
-"""The maximum sleep, in seconds, of a worker after a chunk: on SQLite no command of an operator is read
-meanwhile."""
-
 RANGES_PER_WORKER = 4
 """The number of key ranges per worker into which the remaining rows are divided: the worker that ends last
 has one of them at most."""

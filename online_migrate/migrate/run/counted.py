@@ -17,8 +17,9 @@ from online_migrate.ddl.session import connect, private_connection, take_named_l
 from online_migrate.dialects import dialect_of
 from online_migrate.kinds.definition import CountedMigration
 from online_migrate.kinds.execution import UserError
+from online_migrate.migrate.pace import MAX_SLEEP
 from online_migrate.migrate.progress import RateMeter
-from online_migrate.migrate.run.context import MAX_SLEEP, RunContext
+from online_migrate.migrate.run.context import RunContext
 from online_migrate.migrate.status import Outcome, Result
 from online_migrate.state import Status
 

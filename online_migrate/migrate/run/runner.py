@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import random
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -27,10 +26,10 @@ from online_migrate.migrate.run.finalizer import Finalizer, NotConverging, any_r
 from online_migrate.migrate.status import Outcome, Result
 from online_migrate.migrate.worker.heartbeat import Heartbeat
 from online_migrate.migrate.worker.lease import AcquireResult, LeaseLost, LeaseManager
+from online_migrate.migrate.worker.reconnect import reconnect_pauses
 from online_migrate.migrate.worker.session import data_connection, run_read_transaction, run_transaction
 from online_migrate.migrate.worker.worker import TooManyFailures, Worker, truncate_error
 from online_migrate.state import Status
-from online_migrate.waiting import backoff
 from online_migrate.walk.chunk_size import ChunkSize
 from online_migrate.walk.chunker import KeyUnreadable
 
@@ -41,8 +40,6 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _COUNT_TIMEOUT = 0.05
 """The statement timeout, in seconds, of the count of rows before a run starts."""
-_MAX_RECONNECTS = 12
-"""The maximum number of reconnects in a row without a committed chunk, which take about half a minute."""
 
 
 class EndedByServer(exceptions.Failed):
@@ -198,7 +195,7 @@ class Runner:
         while not self._run_state.should_stop:
             if self._run_state.progress != progress:
                 # Chunks were committed since the last loss: a further one is independent of it.
-                pauses = _reconnects()
+                pauses = reconnect_pauses()
                 progress = self._run_state.progress
             try:
                 # No durable commits: a chunk that a server crash loses is lost together with its checkpoint,
@@ -297,14 +294,6 @@ class Runner:
         return run_read_transaction(self._context.clock, self._dialect, connection, read)
 
 
-def _reconnects() -> Iterator[float]:
-    """Yields the pause in seconds before each reconnect: none before the first, because the network may be
-    available again."""
-    yield 0.0
-    yield 0.1
-    yield from backoff(waited=0.2, attempts=_MAX_RECONNECTS, longest=5.0, jitter=random.Random())
-
-
 def _new_meter(context: RunContext, bound: BoundMigration, connection: Connection) -> tuple[RateMeter, bool]:
     """Returns a new meter; and True if it has the total, or if the total cannot be known (no ``pending``)."""
     with bound.dialect.read_transaction(connection), connection.begin():
@@ -387,7 +376,7 @@ def _reconnecting(context: RunContext, work: Callable[[Connection], T]) -> T:
 
     *work* must be repeatable.
     """
-    pauses = _reconnects()
+    pauses = reconnect_pauses()
     while True:
         try:
             with data_connection(context.engine, context.lease) as connection:

@@ -36,7 +36,8 @@ from online_migrate.kinds.execution import (
 from online_migrate.migrate.executor.pipeline import ChunkPipeline
 from online_migrate.migrate.executor.prefetch import Prefetcher, PreparedChunk
 from online_migrate.migrate.executor.scheduler import CommittedChunk, PipelineContext, PipelineScheduler
-from online_migrate.migrate.run.context import MAX_SLEEP, RunState
+from online_migrate.migrate.pace import MAX_SLEEP
+from online_migrate.migrate.run.context import RunState
 from online_migrate.migrate.worker.bisection import FailureBisector
 from online_migrate.migrate.worker.chunk_timer import ChunkTimer
 from online_migrate.migrate.worker.heartbeat import Heartbeat

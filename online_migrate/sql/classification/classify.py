@@ -13,13 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from online_migrate.sql import settings
-from online_migrate.sql.alter import alter_table
-from online_migrate.sql.create import create, drop
-from online_migrate.sql.lexer import MYSQL, Sort, Token, readings, split
-from online_migrate.sql.parse import Unreadable
-from online_migrate.sql.queries import unknown_calls, why_not_read
-from online_migrate.sql.verdict import (
+from online_migrate.sql.classification import session_settings as settings
+from online_migrate.sql.classification.alter_table import alter_table
+from online_migrate.sql.classification.create_and_drop import create, drop
+from online_migrate.sql.classification.queries import unknown_calls, why_not_read
+from online_migrate.sql.classification.verdict import (
     ADDITIVE,
     DESTRUCTIVE,
     LATER,
@@ -32,6 +30,8 @@ from online_migrate.sql.verdict import (
     control,
     refused,
 )
+from online_migrate.sql.lexer import MYSQL, Sort, Token, readings, split
+from online_migrate.sql.parse import Unreadable
 
 _ONE_BY_ONE = "send each of them by an op.execute of its own"
 _QUERIES = ("SELECT", "WITH", "VALUES", "TABLE", "(")

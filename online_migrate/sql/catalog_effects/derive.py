@@ -11,11 +11,11 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from online_migrate.sql.alterations import Altered
-from online_migrate.sql.effect import Effect, Expected
+from online_migrate.sql.catalog_effects.alter_table import Altered
+from online_migrate.sql.catalog_effects.effect import Effect, Expected
+from online_migrate.sql.catalog_effects.reading import Found, key_of, name_of, schema_of
+from online_migrate.sql.catalog_effects.words import Words
 from online_migrate.sql.parse import Unreadable, parse
-from online_migrate.sql.reading import Found, key_of, name_of, schema_of
-from online_migrate.sql.words import Words
 
 if TYPE_CHECKING:
     from sqlglot import exp

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from online_migrate.sql.effect import Effect
+from online_migrate.sql.catalog_effects.effect import Effect
+from online_migrate.sql.catalog_effects.reading import Found, key_of, name_of, schema_of
 from online_migrate.sql.parse import READERS
-from online_migrate.sql.reading import Found, key_of, name_of, schema_of
 
 if TYPE_CHECKING:
     from sqlglot import exp

@@ -6,8 +6,16 @@ import json
 
 import pytest
 
-from online_migrate.sql.effect import Effect, Expected, Verdict, holds, judge, same_default, same_type
-from online_migrate.sql.effects import derive
+from online_migrate.sql.catalog_effects.derive import derive
+from online_migrate.sql.catalog_effects.effect import (
+    Effect,
+    Expected,
+    Verdict,
+    holds,
+    judge,
+    same_default,
+    same_type,
+)
 
 MYSQL = {
     "ALTER TABLE t ADD COLUMN n BIGINT": ["+ column n of t"],

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from online_migrate.sql.classification.queries import unknown_calls, why_not_read, written
+from online_migrate.sql.classification.verdict import (
+    ADDITIVE,
+    DESTRUCTIVE,
+    READ,
+    Classification,
+    Words,
+    refused,
+)
 from online_migrate.sql.lexer import MYSQL, Sort, Token
-from online_migrate.sql.queries import unknown_calls, why_not_read, written
-from online_migrate.sql.verdict import ADDITIVE, DESTRUCTIVE, READ, Classification, Words, refused
 
 _TEMPORARY = frozenset({"TEMPORARY", "TEMP"})
 _BEFORE_OBJECT = frozenset(

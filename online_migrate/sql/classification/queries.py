@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from online_migrate.sql.functions import AFTER, HARMLESS, KEYWORDS
+from online_migrate.sql.classification.harmless_functions import AFTER, HARMLESS, KEYWORDS
 from online_migrate.sql.lexer import MYSQL, Sort, Token
 
 _WRITES = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE", "TRUNCATE"})

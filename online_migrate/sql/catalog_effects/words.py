@@ -9,9 +9,9 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
-from online_migrate.sql.effect import Effect
+from online_migrate.sql.catalog_effects.effect import Effect
+from online_migrate.sql.catalog_effects.reading import Found, folded
 from online_migrate.sql.parse import READERS
-from online_migrate.sql.reading import Found, folded
 
 _ROUTINES = frozenset({"PROCEDURE", "FUNCTION", "EVENT"})
 _HEAD = 8000

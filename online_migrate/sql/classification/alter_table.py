@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from online_migrate.sql.lexer import MYSQL, Token
-from online_migrate.sql.queries import unknown_calls
-from online_migrate.sql.verdict import (
+from online_migrate.sql.classification.queries import unknown_calls
+from online_migrate.sql.classification.verdict import (
     ADDITIVE,
     DESTRUCTIVE,
     IN_PLACE,
@@ -20,6 +19,7 @@ from online_migrate.sql.verdict import (
     by_commas,
     refused,
 )
+from online_migrate.sql.lexer import MYSQL, Token
 
 
 def alter_table(words: Words, server: str) -> Classification:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from online_migrate.sql.effect import Effect
+from online_migrate.sql.catalog_effects.effect import Effect
 from online_migrate.sql.parse import READERS
 
 
