@@ -72,8 +72,11 @@ def missing_in(connection: Connection, subject: Subject) -> str | None:
     """
     try:
         # After a failed statement PostgreSQL accepts only the rollback of a savepoint or of the transaction.
-        with connection.begin_nested():
+        with connection.begin_nested() as savepoint:
             connection.execute(_query(subject).limit(0)).all()
+            # The rollback releases the lock of the query: kept, it would be upgraded by the LOCK TABLE that
+            # follows, and two sessions that upgrade wait for each other.
+            savepoint.rollback()
     except DATABASE_ERRORS as error:
         if dialect_of(connection).is_missing_object(error):
             return error_message(error)

@@ -18,6 +18,7 @@ from online_migrate import exceptions
 from online_migrate.ddl.journal import Journal
 from online_migrate.ddl.script_access import ScriptAccess
 from online_migrate.dialects import Dialect
+from online_migrate.dialects.base import OWN_STATEMENT
 from online_migrate.sql.statement import Kind, shorten
 
 if TYPE_CHECKING:
@@ -147,6 +148,10 @@ class Executor:
 
     def handle(self, statement: str, parameters: Any, send: Callable[[str], Any]) -> bool | None:
         """Returns True if the statement was sent, or was done by an earlier run; None: send it as it is."""
+        if OWN_STATEMENT in self._connection.info:
+            with self._access.admitted():
+                send(statement)
+            return True
         autocommit = self._connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
         kind = self._dialect.kind(statement, autocommit=autocommit)
         if kind in (Kind.READ, Kind.CONTROL):

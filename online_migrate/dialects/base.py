@@ -40,6 +40,8 @@ every reader would wait while the table is rebuilt.
      rebuilds = ({table!r},) into the contract script"""
 
 registry: dict[str, type[Dialect]] = {}
+OWN_STATEMENT = "online_migrate_own_statement"
+"""In ``connection.info`` while the engine itself begins a transaction of the connection of a script."""
 OWN_SESSIONS = "online_migrate_own_sessions"
 """Key of ``connection.info``: the session ids of the other sessions of this command. They are not reported
 as blockers."""

@@ -94,7 +94,9 @@ def _is_temporary(connection: Connection, name: str) -> bool:
 
 
 def _definition(connection: Connection, name: str) -> str:
-    row = connection.exec_driver_sql(f"SHOW CREATE TABLE {name}").first()
+    # The driver takes a percent sign for the beginning of a placeholder.
+    doubled = name.replace("%", "%%")
+    row = connection.exec_driver_sql(f"SHOW CREATE TABLE {doubled}").first()
     return "" if row is None else str(row[1])
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.engine.interfaces import IsolationLevel
 
 from online_migrate import exceptions
 from online_migrate.dialects import sqlite_foreign_keys, sqlite_rows
-from online_migrate.dialects.base import Dialect, LockTarget
+from online_migrate.dialects.base import OWN_STATEMENT, Dialect, LockTarget
 from online_migrate.dialects.blame import Blame
 from online_migrate.dialects.catalog import Catalog
 from online_migrate.dialects.problem import Problem
@@ -110,7 +110,11 @@ class SQLite(Dialect):
         def _begin(connection: Connection) -> None:
             mode = connection.get_execution_options().get(BEGIN_OPTION, "DEFERRED")
             if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
-                connection.exec_driver_sql(f"BEGIN {mode}")
+                connection.info[OWN_STATEMENT] = True
+                try:
+                    connection.exec_driver_sql(f"BEGIN {mode}")
+                finally:
+                    del connection.info[OWN_STATEMENT]
 
         exc_filters.register_engine(engine)
         return engine

@@ -68,10 +68,19 @@ def refuse_what_old_code_notices(path: Path, statements: list[str]) -> None:
             )
 
 
+_SETTINGS_OF_A_SESSION = frozenset(
+    {"foreign_keys", "busy_timeout", "journal_mode", "synchronous", "cache_size", "temp_store", "query_only"}
+)
+"""The pragmas of SQLite that env.py may set: they change no row and no definition."""
+
+
 def _changes_nothing(statement: str, connection: sa.Connection) -> bool:
     """Returns True for a query, and for a statement that sets something in the session."""
     if connection.dialect.name not in registry:
         return False
+    words = [token.text for token in tokens(statement)]
+    if len(words) > 1 and words[0].upper() == "PRAGMA" and words[1].lower() in _SETTINGS_OF_A_SESSION:
+        return ";" not in words[:-1]
     return dialect_of(connection).classify(statement).impact in (Impact.READ, Impact.CONTROL)
 
 

@@ -97,7 +97,7 @@ def test_contract_locks_the_other_tables_that_pending_reads(
         writer.join(1.0)
         log.append("the count was made while it waited" if writer.is_alive() else "too early")
 
-    with schema.happens("after", "SELECT 1", begin):
+    with schema.happens("after", "LOCK TABLE", begin):
         command.contract(project.site())
     writer.join(30)
     assert log == ["the count was made while it waited", "written"]

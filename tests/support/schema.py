@@ -285,11 +285,19 @@ def query_all(database: Database, statement: str, **parameters: Any) -> list[tup
 
 
 def run_all(database: Database, *statements: str) -> None:
-    """Executes statements in one transaction of a separate session."""
-    engine = sa.create_engine(database.url, poolclass=sa.NullPool)
-    with engine.begin() as connection:
-        for statement in statements:
-            connection.exec_driver_sql(statement.replace("%", "%%"))
+    """Executes statements in one transaction of a separate session, and in a separate thread.
+
+    In the thread of a contract script no second connection is permitted.
+    """
+
+    def execute() -> None:
+        engine = sa.create_engine(database.url, poolclass=sa.NullPool)
+        with engine.begin() as connection:
+            for statement in statements:
+                connection.exec_driver_sql(statement.replace("%", "%%"))
+
+    with concurrent.futures.ThreadPoolExecutor(1) as other:
+        other.submit(execute).result()
 
 
 def version_rows(database: Database, table: str = "alembic_version") -> list[str]:
