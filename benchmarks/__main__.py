@@ -1,4 +1,4 @@
-"""Compares all contenders: ``python -m benchmarks --url URL [--rows N] [--rounds 3] [--load 200] [--curve]``.
+"""Compares all contenders: ``python -m benchmarks --url URL [--shape lean] [--load 200] [--curve]``.
 
 Every round runs the contenders one after the other, each on a fresh copy of the table, so that other load on
 the machine affects all of them. The results are the medians of the rounds, and their ratios.
@@ -23,7 +23,8 @@ import sqlalchemy as sa
 import benchmarks
 import online_migrate
 from benchmarks.contenders import Contender, Run, contenders, curve
-from benchmarks.shape import copy, fill
+from benchmarks.shape import SHAPES, copy, fill
+from benchmarks.window import Window
 
 _SETTINGS = {
     "postgresql": "SELECT name, setting FROM pg_settings WHERE name IN ('shared_buffers', 'fsync', "
@@ -60,6 +61,8 @@ def main() -> int:
     """Runs the benchmarks, and prints the report as Markdown."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--url", required=True, help="an empty database; its table volumes is replaced")
+    shapes = "cinder: Cinder's volumes; lean: ids in order, few columns, no secondary index"
+    parser.add_argument("--shape", choices=list(SHAPES), default="cinder", help=shapes)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--load", type=float, default=0.0, help="application statements a second")
@@ -73,34 +76,32 @@ def main() -> int:
     # An installed package is compiled; this environment may suppress the writing of byte code.
     for package in (online_migrate, benchmarks):
         compileall.compile_dir(Path(str(package.__file__)).parent, quiet=1)
-    fill(engine, options.rows)
-    all_of_them = curve() if options.curve else contenders(engine)
+    fill(engine, options.shape, options.rows)
+    all_of_them = curve(options.shape) if options.curve else contenders(engine, options.shape)
     chosen = [c for c in all_of_them if not options.only or any(part in c.name for part in options.only)]
     found: dict[str, list[Measured]] = {contender.name: [] for contender in chosen}
-    idle = _idle(engine, options.url, options.load, options.idle) if options.load else None
+    idle = _idle(engine, options) if options.load else None
     for number in range(options.rounds):
         for contender in chosen:
-            measured = _measure(engine, options.url, contender, options.load, options.patience)
+            measured = _measure(engine, options, contender)
             found[contender.name].append(measured)
             rate = measured.rows / measured.run.seconds
             print(f"round {number + 1}: {contender.name}: {rate:,.0f} rows/s", file=sys.stderr, flush=True)
-    print(report(engine, options.rows, options.load, idle, found))
+    print(report(engine, options, idle, found))
     if options.json:
         everything = {name: [dataclasses.asdict(run) for run in runs] for name, runs in found.items()}
         options.json.write_text(json.dumps(everything, indent=1))
     return 0
 
 
-def _measure(engine: sa.Engine, url: str, contender: Contender, load: float, patience: float) -> Measured:
-    copy(engine)
-    if not load:
-        run = contender.run(url, patience)
+def _measure(engine: sa.Engine, options: argparse.Namespace, contender: Contender) -> Measured:
+    copy(engine, options.shape)
+    if not options.load:
+        run = contender.run(options.url, options.patience)
         return Measured(run, _done(engine, contender), None, None)
-    with _application(url, load) as felt:
-        began = time.monotonic()
-        run = contender.run(url, patience)
-        ended = time.monotonic()
-    latencies = [_latency(felt, kind, began, ended) for kind in ("select", "update")]
+    with _application(options.url, options.load) as felt, Window(engine, contender.column) as window:
+        run = contender.run(options.url, options.patience)
+    latencies = [_latency(felt, kind, window.began, window.ended) for kind in ("select", "update")]
     return Measured(run, _done(engine, contender), *latencies)
 
 
@@ -109,14 +110,14 @@ def _done(engine: sa.Engine, contender: Contender) -> int:
         return int(connection.scalar(sa.text(f"SELECT count({contender.column}) FROM volumes")) or 0)
 
 
-def _idle(engine: sa.Engine, url: str, load: float, seconds: float) -> Measured:
-    copy(engine)
-    with _application(url, load) as felt:
+def _idle(engine: sa.Engine, options: argparse.Namespace) -> Measured:
+    copy(engine, options.shape)
+    with _application(options.url, options.load) as felt:
         began = time.monotonic()
-        time.sleep(seconds)
+        time.sleep(options.idle)
         ended = time.monotonic()
     latencies = [_latency(felt, kind, began, ended) for kind in ("select", "update")]
-    return Measured(Run(seconds), 0, *latencies)
+    return Measured(Run(options.idle), 0, *latencies)
 
 
 @contextlib.contextmanager
@@ -144,17 +145,21 @@ def _latency(felt: dict[str, list[tuple[float, float]]], kind: str, began: float
 
 
 def report(
-    engine: sa.Engine, rows: int, load: float, idle: Measured | None, found: dict[str, list[Measured]]
+    engine: sa.Engine, options: argparse.Namespace, idle: Measured | None, found: dict[str, list[Measured]]
 ) -> str:
     """Returns a Markdown table: the medians, and the speed relative to the first contender."""
     with engine.connect() as connection:
         version = connection.scalar(sa.text("SELECT version()"))
         settings = [tuple(row) for row in connection.execute(sa.text(_SETTINGS[_server(engine)]))]
-    lines = [f"{str(version).split(' on ')[0]}; {rows:,} rows; {load:g} application statements a second", ""]
+    table = f"{options.rows:,} rows of the shape {options.shape}"
+    lines = [
+        f"{str(version).split(' on ')[0]}; {table}; {options.load:g} application statements a second",
+        "",
+    ]
     lines += [", ".join(f"{name}={value}" for name, value in settings), ""]
     first = next(iter(found))
     heads = ["", "rows/s", f"of the {first}", "client CPU, % of the time", "client MB"]
-    if load:
+    if options.load:
         heads += ["SELECT p50 / p99 / max, ms", "UPDATE p50 / p99 / max, ms"]
     lines += [_line(heads), _line(["---"] * len(heads))]
     if idle is not None:
@@ -167,7 +172,7 @@ def report(
         cells = [name, f"{rate:,.0f}", f"{rate / base:.2f}"]
         cells.append(f"{statistics.median(cpu):.0%}" if cpu else "")
         cells.append(f"{max(memory) / 1e6:.0f}" if memory else "")
-        if load:
+        if options.load:
             cells += [_middle([run.select for run in runs]), _middle([run.update for run in runs])]
         lines.append(_line(cells))
     return "\n".join(lines)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
+import json
 import os
 import shutil
 import subprocess
@@ -14,7 +16,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from benchmarks.by_hand import GB
+from benchmarks.driver_loop import DRIVERS, GB, LEASES
+from online_migrate.state.tables import worker
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,14 +45,45 @@ class Contender:
 # --- by hand -------------------------------------------------------------------------------------
 
 
-def by_hand(what: str) -> Callable[[str, float], Run]:
+def by_hand(what: str, shape: str) -> Callable[[str, float], Run]:
     """Returns the run of an alternative in its own process, which also has to import SQLAlchemy."""
 
     def run(url: str, patience: float) -> Run:
-        command = [sys.executable, "-m", "benchmarks.by_hand", what, url, f"{patience}"]
+        command = [sys.executable, "-m", "benchmarks.by_hand", what, url, f"{patience}", shape]
         return _measured(command, Path(__file__).parents[1])
 
     return run
+
+
+def driver_loop(what: str, size: int) -> Callable[[str, float], Run]:
+    """Returns the run of a loop of :mod:`benchmarks.driver_loop` in its own process, without SQLAlchemy.
+
+    *what*: ``by_hand`` or ``engine``. *size*: the rows of a chunk.
+    """
+
+    def run(url: str, patience: float) -> Run:
+        server = "postgresql" if sa.make_url(url).get_backend_name() == "postgresql" else "mysql"
+        driver = sa.make_url(url).set(drivername=f"{server}+{DRIVERS[server]}")
+        engine = sa.create_engine(driver)
+        if what == "engine":
+            _make_lease(engine)
+        arguments = json.dumps(engine.dialect.create_connect_args(driver))
+        command = [sys.executable, "-m", "benchmarks.driver_loop", server, what, f"{size}", arguments]
+        return _measured(command, Path(__file__).parents[1])
+
+    return run
+
+
+def _make_lease(engine: sa.Engine) -> None:
+    """Creates a table like the engine's own with one lease, of the whole table."""
+    leases = worker.to_metadata(sa.MetaData(), name=LEASES)
+    leases.drop(engine, checkfirst=True)
+    leases.create(engine)
+    lease = {"id": "worker", "name": "bytes", "runner": "benchmark", "extent": 1, "upper_key": "[]"}
+    lease |= {"done": 0, "heartbeat": 0, "started_at": datetime.datetime(2024, 1, 1)}
+    with engine.begin() as connection:
+        connection.execute(sa.insert(leases).values(**lease))
+    engine.dispose()
 
 
 # --- this engine ---------------------------------------------------------------------------------
@@ -140,9 +174,17 @@ def percona(url: str, patience: float) -> Run:
     return _measured(command, Path.cwd())
 
 
-def curve() -> Iterator[Contender]:
+def _loops() -> Iterator[Contender]:
+    yield Contender("driver loop, 5,000 rows", driver_loop("by_hand", 5_000))
+    for size in (1_400, 5_000):
+        name = f"the engine's statements, driver loop, {size:,} rows"
+        yield Contender(name, driver_loop("engine", size))
+
+
+def curve(shape: str) -> Iterator[Contender]:
     """Yields the same chunks with increasing pauses: the effect of each duty cycle on user latency."""
-    yield Contender("single UPDATE", by_hand("single"))
+    yield Contender("single UPDATE", by_hand("single", shape))
+    yield from _loops()
     for chunk_time in ("0.003", "0.007", "0.015", "0.05"):
         for share in (1.0, 0.67, 0.5, 0.33, 0.2):
             options = ("--pace", "full", "--chunk-time", chunk_time, "--nice", f"{1 / share - 1:.2f}")
@@ -150,10 +192,11 @@ def curve() -> Iterator[Contender]:
             yield Contender(name, ours("bytes", *options))
 
 
-def contenders(engine: sa.Engine) -> Iterator[Contender]:
+def contenders(engine: sa.Engine, shape: str) -> Iterator[Contender]:
     """Yields all contenders that can run on this server and machine."""
-    yield Contender("single UPDATE", by_hand("single"))
-    yield Contender("keyset loop, 5,000 rows", by_hand("keyset"))
+    yield Contender("single UPDATE", by_hand("single", shape))
+    yield Contender("keyset loop, 5,000 rows", by_hand("keyset", shape))
+    yield from _loops()
     yield Contender("Backfill, --pace full", ours("bytes", "--pace", "full"))
     yield Contender("Backfill, --pace full, 2 workers", ours("bytes", "--pace", "full", "--workers", "2"))
     yield Contender("Backfill, default", ours("bytes"))
@@ -161,9 +204,9 @@ def contenders(engine: sa.Engine) -> Iterator[Contender]:
     yield Contender("row_migration, --pace full", ours("label", "--pace", "full"), "label")
     several = ours("label", "--pace", "full", "--workers", "2")
     yield Contender("row_migration, --pace full, 2 workers", several, "label")
-    yield Contender("ORM loop, 1,000 rows", by_hand("orm"), "label")
-    yield Contender("Cinder's loop, 50 rows", by_hand("cinder"))
+    yield Contender("ORM loop, 1,000 rows", by_hand("orm", shape), "label")
+    yield Contender("Cinder's loop, 50 rows", by_hand("cinder", shape))
     if engine.dialect.name == "postgresql":
-        yield Contender("trigger, every row touched (pgroll's way)", by_hand("touch"))
+        yield Contender("trigger, every row touched (pgroll's way)", by_hand("touch", shape))
     if engine.dialect.name in ("mysql", "mariadb") and shutil.which("pt-online-schema-change"):
         yield Contender("pt-online-schema-change (rebuild)", percona, "id")

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -25,7 +26,8 @@ def main(url: str, rate: float) -> None:
     engine = sa.create_engine(url, pool_size=_THREADS, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         ids = list(connection.scalars(sa.text("SELECT id FROM volumes ORDER BY id")))
-        ids = random.Random(1).sample(ids, min(len(ids), 20_000))
+        # The first and the last row are left out: they show when a contender begins and ends.
+        ids = random.Random(1).sample(ids[1:-1], min(len(ids) - 2, 20_000))
     end = threading.Event()
     found: dict[str, list[tuple[float, float]]] = {"select": [], "update": []}
     threads = [
@@ -44,7 +46,7 @@ def main(url: str, rate: float) -> None:
 
 def _work(
     engine: sa.Engine,
-    ids: list[str],
+    ids: list[Any],
     rate: float,
     end: threading.Event,
     found: dict[str, list[tuple[float, float]]],
@@ -54,7 +56,7 @@ def _work(
     select = sa.text("SELECT status, size_gb FROM volumes WHERE id = :id")
     update = sa.text("UPDATE volumes SET status = :status WHERE id = :id")
     with engine.connect() as connection:
-        kinds: list[tuple[str, Callable[[str], object]]] = [
+        kinds: list[tuple[str, Callable[[Any], object]]] = [
             ("select", lambda id: connection.execute(select, {"id": id}).all()),
             ("update", lambda id: connection.execute(update, {"id": id, "status": str(choose.random())[:8]})),
         ]
