@@ -315,7 +315,7 @@ def contract(
     if statement_done is not None:
         with context.revision_runner() as runner:
             runner.answer(revisions, done=statement_done, command="contract")
-    _resume(context, revisions)
+    _resume(context, revisions, _unfinished(context))
     with context.revision_runner() as runner:
         revisions = gates.to_contract(graph, runner.applied(), wanted)
         if not available:
@@ -368,20 +368,19 @@ def _refuse_closed(
         raise exceptions.GateClosed(blockers, hint=half if _unfinished(context) else None)
 
 
-def _resume(context: CommandContext, revisions: Sequence[str]) -> None:
-    """Brings half-applied contract revisions to where they can go on.
+def _resume(context: CommandContext, revisions: Sequence[str], unfinished: frozenset[str]) -> None:
+    """Prepares half-applied contract revisions for their next statement.
 
-    What the old version wrote while such a revision lay there is migrated, after the triggers that kept
-    it in step are back.
+    The triggers that such a revision dropped are recreated; then the rows that the old version wrote without
+    them are migrated. *unfinished*: the data migrations of revisions with an open journal. It may hold the
+    intent alone: the run that recreated the triggers was killed before it migrated the rows.
     """
-    names: set[str] = set()
+    names = set(unfinished)
     with context.revision_runner() as runner:
         for revision in contracts.half_applied(runner, revisions):
             context.echo(f"contract {revision}: was begun and not finished; going on")
             for statement in contracts.restore_dropped(runner, revision):
                 context.echo(f"contract {revision}: undone until the rows are in step: {statement}")
-            required = context.project.graph.revisions[revision].requires
-            names |= set(required) if isinstance(required, tuple) else set()
     chosen = _readable(context, [m for name, m in context.project.data_migrations.items() if name in names])
     if not chosen:
         return
