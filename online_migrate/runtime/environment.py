@@ -215,13 +215,15 @@ def _refuse(steps: Sequence[Any], graph: Graph, permit: frozenset[str], *, fresh
         return
     hint = "online-migrate contract"
     if any(step.is_downgrade for step in steps):
-        hint = "a contract is not undone by a downgrade: write a new expand revision, or restore a backup"
+        hint = (
+            "a downgrade cannot revert a contract revision: write a new expand revision, or restore a backup"
+        )
     elif any(step.info.is_stamp for step in steps):
         hint = f"online-migrate stamp {' '.join(contracts[-1:])}"
     elif fresh:
-        hint = "online-migrate upgrade   (takes a fresh database the whole way)"
+        hint = "online-migrate upgrade   (applies all phases to a new database)"
     elif len(contracts) < len(touched):
-        hint = "online-migrate expand, then migrate, then contract"
+        hint = "online-migrate expand, then online-migrate migrate, then online-migrate contract"
     raise VetoError(contracts, hint)
 
 
@@ -231,7 +233,7 @@ def _revisions_of(step: Any) -> Iterable[str]:
 
 
 class VetoError(util.CommandError, exceptions.ContractNotPermitted):
-    """Not without the gate, because it is destructive: contract revision {revisions}."""
+    """Contract revision {revisions} is destructive and runs only through the gate."""
 
     # Also a CommandError, which Alembic's own command line shows as one line without a traceback.
 
@@ -307,7 +309,7 @@ def _env_py(project: Project) -> Path:
     env_py = project.migrations_dir / "env.py"
     if not env_py.is_file():
         raise exceptions.ConfigBroken(
-            path=str(env_py), reason="there is no such file", hint="online-migrate init"
+            path=str(env_py), reason="the file does not exist", hint="online-migrate init"
         )
     return env_py
 
@@ -368,9 +370,9 @@ def _env_py_broken(
     env_py = _env_py(project)
     reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
     if probe.writes:
-        reason = f"{reason} (after this, which was not sent: {shorten(probe.writes[-1])})"
+        reason = f"{reason} (after this statement, which was not sent: {shorten(probe.writes[-1])})"
     if url is None and configuration.url_in(project.config) is None:
         return exceptions.URLMissing(
-            hint=f"{exceptions.URLMissing.default_hint}\n     {env_py} finds none: {reason}"
+            hint=f"{exceptions.URLMissing.default_hint}\n     {env_py} sets no URL: {reason}"
         )
     return exceptions.ScriptBroken(path=str(env_py), reason=reason)

@@ -44,7 +44,7 @@ class MomentCodec(Codec):
             return value
         if not isinstance(value, datetime.date | datetime.time):
             # As SQLAlchemy: a text that was made by a program may be no date at all.
-            raise TypeError(f"{value!r} is no date or time")
+            raise TypeError(f"{value!r} is not a date or time")
         return self.write(value)
 
 

@@ -209,7 +209,7 @@ def test_status_shows_what_failed_where_nobody_said_what_is_pending(
     project.data("fill", SOURCES["a function of a row that raises"].format(pending=""))
     ran = project.run("migrate")
     assert ran.code == 2
-    assert "1 row(s) failed: online-migrate status shows them" in ran.out
+    assert "1 row(s) failed (online-migrate status lists them)" in ran.out
     assert "row 7: ValueError: no: 500" in project.run("status").out
 
 
@@ -271,7 +271,7 @@ def test_a_limit_of_failures_ends_it(source: str, database: Database, project: P
     assert result.outcome is Outcome.FAILED
     assert 11 <= result.failed <= 20
     assert result.done == 0
-    assert "10 is the limit" in (result.error or "")
+    assert "the limit is 10" in (result.error or "")
     found = project.status("fill")
     assert (found.status, found.failed) == ("failed", result.failed)
     assert found.pending == 40 - result.failed
@@ -286,7 +286,7 @@ def test_not_one_row_may_fail_if_somebody_says_so(database: Database, project: P
     project.data("fill", SOURCES["a row that violates a CHECK"].format(pending=PENDING))
     ran = project.run("migrate", "--max-failures", "0", "--batch-size", "10")
     assert ran.code == 2
-    assert "0 is the limit" in ran.out
+    assert "the limit is 0" in ran.out
     assert project.counts("fill") == (32, 67, 1)
 
 

@@ -128,7 +128,7 @@ def test_a_pause_is_heard_and_resume_lets_the_same_process_go_on(
     assert process.running
     assert project.status("fill").status == "paused"
     ran = project.run("pause", "fill")
-    assert (ran.code, ran.out.strip()) == (0, "fill: paused already, 1 worker(s) at it")
+    assert (ran.code, ran.out.strip()) == (0, "fill: paused already, 1 active worker(s)")
     (project.folder / "hurry").touch()
     ran = project.run("resume", "fill", "--json")
     assert (ran.code, ran.json["status"]) == (0, "running")
@@ -169,7 +169,7 @@ def test_a_paused_one_that_is_stopped_stays_paused(database: Database, project: 
     done = _done(database.engine)
     ran = project.run("migrate")
     assert ran.code == 1, ran
-    assert "it is paused; online-migrate resume fill lets it go on" in ran.out
+    assert "it is paused; to continue: online-migrate resume fill" in ran.out
     assert _done(database.engine) == done
     said = command.resume(project.site(), "fill")
     assert (said.status, said.workers) == (Status.STOPPED, 0)
@@ -236,7 +236,7 @@ def test_cancel_makes_it_leave_and_keeps_it_from_starting(database: Database, pr
     for _ in range(2):
         ran = project.run("migrate", "fill")
         assert ran.code == 1, ran
-        assert "it is cancelled; online-migrate resume fill lets it go on" in ran.out
+        assert "it is cancelled; to continue: online-migrate resume fill" in ran.out
         assert _done(database.engine) == done
     assert project.counts("fill") == (done, ROWS - done, 0)
     (project.folder / "hurry").touch()
@@ -352,7 +352,7 @@ def test_a_limit_of_time_stops_it_and_the_next_run_goes_on(database: Database, p
     project.data("fill", SLOW)
     ran = project.run("migrate", "--max-time", "3s")
     assert ran.code == 1, ran
-    assert "run the command again" in ran.out
+    assert "run the same command again" in ran.out
     assert 0 < _done(database.engine) < ROWS
     assert project.status("fill").status == "stopped"
     (project.folder / "hurry").touch()

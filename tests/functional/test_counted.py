@@ -249,7 +249,7 @@ def test_only_one_runner_at_a_time_calls_it(database: Database, project: Project
     (project.folder / "go").touch()
     runner.join()
     assert second.outcome is Outcome.REMAINING
-    assert second.error == "another runner is at it"
+    assert second.error == "another process runs it"
     assert exit_code([second]) == 1
     assert first[0].outcome is Outcome.COMPLETE
     assert (project.folder / "calls").read_text() == "call\n"

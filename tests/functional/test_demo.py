@@ -41,7 +41,7 @@ def test_the_story_is_told_to_its_end_nothing_is_lost_and_nothing_left_behind(da
         assert line in story
     before, after = story.split("$ online-migrate migrate display_name")
     assert "gate: closed, 5 blocker(s)" in before
-    assert "there is no record that it ever ran" in before
+    assert "it has no record of a run" in before
     early, late = after.split("The last instance of version 1 is stopped")
     assert "gate: closed" in early
     assert "Error: The gate is closed" in early

@@ -65,7 +65,7 @@ class Watch(NullListener):
         self._waits = waits
 
     def advanced(self, snapshot: Snapshot) -> None:
-        if snapshot.waits_for.startswith("flow-control: ") and "not read yet" not in snapshot.waits_for:
+        if snapshot.waits_for.startswith("flow-control: ") and "no sample yet" not in snapshot.waits_for:
             if not self.reasons:
                 self._waits()
             self.reasons.append(snapshot.waits_for)
@@ -206,7 +206,7 @@ def test_what_a_node_says_of_flow_control_grows_while_it_lasts(
                 look()
                 time.sleep(0.3)
                 for reason in look():
-                    assert (reason or "").startswith("the cluster held back its writers for ")
+                    assert (reason or "").startswith("Galera flow control paused writes for ")
                     assert (reason or "").endswith("% of the time")
             eventually(lambda: look() == [None, None], "the end of the pause")
 
@@ -233,7 +233,7 @@ def test_a_run_waits_while_the_cluster_holds_back_its_writers(
         result = project.migrate(listener=watch, pace="full", batch_size=1, max_time=PATIENCE)["fill"]
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 30)
     assert watch.reasons, "it never waited"
-    assert watch.reasons[0].startswith("flow-control: the cluster held back its writers for ")
+    assert watch.reasons[0].startswith("flow-control: Galera flow control paused writes for ")
     thread.join()
     [(before, written), (after, more)] = counts
     assert before == after < 30

@@ -60,7 +60,7 @@ def test_it_listens_first_and_then_lets_work(engine: sa.Engine) -> None:
     steered = AdaptiveDutyCycle(most=0.6, start=0.3)
     with LatencyProbe(engine, steered, tolerance=EASY, intervals=QUICK) as probe:
         eventually(lambda: probe.reason() is not None, "it listens")
-        assert probe.reason() == "latency probe: measuring the baseline, without a chunk running"
+        assert probe.reason() == "latency probe: measuring the baseline while no chunk runs"
         eventually(lambda: probe.reason() is None and probe.baseline is not None, "it has listened")
         eventually(lambda: steered.duty_cycle == 0.6, "nobody disturbs anybody")
         assert probe.baseline is not None
@@ -273,7 +273,7 @@ def test_a_run_shows_what_is_felt(database: Database, project: Project) -> None:
     felt = [event for event in events if event.get("latency")]
     assert felt
     assert all(0 < event["share"] <= 1 for event in felt)
-    assert " ms, at rest " in felt[-1]["latency"]
+    assert " ms, baseline " in felt[-1]["latency"]
     assert any(event.get("waits_for", "").startswith("latency probe: measuring") for event in events)
     assert rows(database.engine, "SELECT count(*) FROM online_migrate_canary") == [(0,)]
 

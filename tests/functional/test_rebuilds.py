@@ -68,7 +68,7 @@ def test_a_script_that_says_rebuilds_waits_for_the_rebuild(database: Database, p
     kept = "ROW_FORMAT=COMPRESSED" in definition(database), "FULLTEXT" in definition(database)
     done = project.run("contract")
     assert done.code == 0, done
-    assert "its readers and writers wait" in done.err
+    assert "blocks its readers and writers" in done.err
     assert "`old`" not in definition(database)
     assert ("ROW_FORMAT=COMPRESSED" in definition(database), "FULLTEXT" in definition(database)) == kept
     assert schema.query_all(database, "SELECT id, n, text FROM t") == [(1, 1, "a")]

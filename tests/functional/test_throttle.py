@@ -75,8 +75,8 @@ def test_a_file_holds_a_run_and_status_says_so(database: Database, project: Proj
             break
         assert time.monotonic() < end
         time.sleep(0.1)
-    assert workers[0].waits_for == f"file: {stop} is there"
-    assert f"waits: file: {stop} is there" in project.run("status").out
+    assert workers[0].waits_for == f"file: {stop} exists"
+    assert f"waiting: file: {stop} exists" in project.run("status").out
     assert scalar(database.engine, "SELECT count(size) FROM items") == 0
     stop.unlink()
     ran = process.wait()
@@ -99,7 +99,7 @@ def test_a_query_holds_a_run_until_it_gives_nothing(database: Database, project:
     [result] = command.migrate(site, limits=MigrateOptions(throttle_query="SELECT count(*) FROM busy"))
     thread.join()
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 100)
-    assert "query: it gives 1" in watch.reasons
+    assert "query: returned 1" in watch.reasons
 
 
 @pytest.mark.needs("many_writers")
@@ -126,7 +126,8 @@ def test_a_critical_load_ends_a_run(database: Database, project: Project) -> Non
         ran = project.run("migrate", "--critical-load", f"{counter}=0", "--throttle-file", str(stop))
     assert ran.code == 1
     assert any(
-        line.startswith(f"stopping after this chunk: critical-load: {counter}=") for line in ran.complaint
+        line.startswith(f"stopping after the current chunk: critical-load: {counter}=")
+        for line in ran.complaint
     )
     assert scalar(database.engine, "SELECT count(size) FROM items") == 0
     assert project.run("migrate").code == 0
@@ -137,10 +138,10 @@ def test_what_cannot_be_read_is_refused_and_nothing_is_changed(database: Databas
     """Wrong arguments: exit 127, the option's name, and no row moved."""
     streams = database.server.product == "postgresql"
     for options, words in (
-        (("--max-load", "x"), "'max-load' cannot be understood"),
+        (("--max-load", "x"), "'max-load' cannot be parsed"),
         (("--critical-load", "No_such_counter=1"), "no counter 'No_such_counter'"),
         (("--throttle-query", "SELECT FROM WHERE"), "'query' cannot be read"),
-        *([] if streams else [(("--max-lag", "5"), "'max-lag' cannot be read: this server does not tell")]),
+        *([] if streams else [(("--max-lag", "5"), "'max-lag' cannot be read: this server does not report")]),
     ):
         ran = project.run("migrate", *options)
         assert ran.code == 127
@@ -233,7 +234,7 @@ def test_a_run_waits_when_it_keeps_others_waiting(database: Database, project: P
     over.set()
     thread.join()
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 100)
-    assert "blocked: 1 other session(s) wait for locks of ours" in watch.reasons
+    assert "blocked: 1 other session(s) wait for locks of the workers" in watch.reasons
 
 
 @pytest.mark.needs("many_writers")
@@ -275,5 +276,5 @@ def test_what_a_user_may_not_see_is_left_out_and_said(database: Database, projec
     execute(database.engine, *statements)
     ran = project.run("migrate", "--url", url.render_as_string(hide_password=False))
     assert ran.code == 0
-    assert any(line.startswith("not watched: blocked: cannot be read:") for line in ran.complaint)
+    assert any(line.startswith("throttler blocked is not active: cannot be read:") for line in ran.complaint)
     assert scalar(database.engine, "SELECT count(size) FROM items") == 100

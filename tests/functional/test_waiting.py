@@ -63,7 +63,7 @@ def test_the_gate_does_not_wait_behind_a_lock_for_long(database: Database, proje
         [blocker] = command.gate(project.site())
         assert time.monotonic() - began < 60
     assert (blocker.id, blocker.object) == ("not-counted", "fill")
-    assert "somebody holds a lock" in blocker.reason
+    assert "another session holds a lock" in blocker.reason
     assert "look_timeout" not in blocker.hint
     assert command.gate(project.site()) == []
 

@@ -64,7 +64,7 @@ def test_a_file_stops_and_its_absence_lets_go(engine: sa.Engine, tmp_path: Path)
 def test_before_the_first_look_it_is_wait(engine: sa.Engine, tmp_path: Path) -> None:
     """Nobody has looked: nobody knows that all is well."""
     monitor = Monitor(engine, [File(tmp_path / "none")], clock=Hand())
-    assert monitor.reason() == "file: not read yet"
+    assert monitor.reason() == "file: no sample yet"
 
 
 def test_what_was_seen_long_ago_is_wait(engine: sa.Engine) -> None:
@@ -81,13 +81,13 @@ def test_what_was_seen_long_ago_is_wait(engine: sa.Engine) -> None:
         eventually(lambda: len(looks) > 1)
         assert monitor.reason() is None
         clock.now += Monitor.stale + 1
-        assert monitor.reason() == "lag: not read for 11 s"
+        assert monitor.reason() == "lag: no sample for 11 s"
 
 
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (True, "it says so"),
+        (True, "returned True"),
         ("the replica is ill", "the replica is ill"),
         (False, None),
         (None, None),
@@ -112,7 +112,7 @@ def test_what_raises_is_wait(engine: sa.Engine) -> None:
         reading = sample(Query("SELECT missing"), connection)
         assert not reading.readable
         assert str(reading.reason).startswith("cannot be read: no such column")
-        for sql, reason in (("SELECT 0", None), ("SELECT 7", "it gives 7"), ("SELECT ':x'", "it gives :x")):
+        for sql, reason in (("SELECT 0", None), ("SELECT 7", "returned 7"), ("SELECT ':x'", "returned :x")):
             assert sample(Query(sql), connection).reason == reason
 
 
@@ -123,7 +123,7 @@ def test_what_cannot_be_read_is_go_where_somebody_says_so(engine: sa.Engine) -> 
     monitor = Monitor(engine, [Query("SELECT missing"), Query("SELECT 3")], clock=clock, rules=careless)
     assert monitor.reason() is None
     with monitor:
-        eventually(lambda: monitor.reason() == "query: it gives 3")
+        eventually(lambda: monitor.reason() == "query: returned 3")
     clock.now += Monitor.stale + 1
     assert monitor.reason() is None
 
@@ -133,7 +133,7 @@ def test_the_first_of_several_says_why(engine: sa.Engine, tmp_path: Path) -> Non
     (tmp_path / "stop").touch()
     with Monitor(engine, [File(tmp_path / "stop")], clock=Clock(), rules=QUICK) as monitor:
         eventually(
-            lambda: AnyThrottle([NoThrottle(), monitor]).reason() == f"file: {tmp_path / 'stop'} is there"
+            lambda: AnyThrottle([NoThrottle(), monitor]).reason() == f"file: {tmp_path / 'stop'} exists"
         )
     assert AnyThrottle([]).reason() is None
     assert AnyThrottle([NoThrottle()]).reason() is None
@@ -169,7 +169,7 @@ def test_a_critical_one_gives_up(engine: sa.Engine) -> None:
         rules=QUICK,
     ):
         eventually(lambda: bool(said))
-    assert said[0] == "critical-load: it gives 9"
+    assert said[0] == "critical-load: returned 9"
 
 
 def test_limits_are_spelled_as_gh_ost_spells_them() -> None:
@@ -183,7 +183,7 @@ def test_limits_are_spelled_as_gh_ost_spells_them() -> None:
 @pytest.mark.parametrize("text", ["Threads_running", "=5", "a=b", "a=nan", "a=1,,b=2", "a=inf"])
 def test_limits_that_are_none_are_refused(text: str) -> None:
     """By the name of the option."""
-    with pytest.raises(exceptions.ThrottlerBroken, match="'max-load' cannot be understood"):
+    with pytest.raises(exceptions.ThrottlerBroken, match="'max-load' cannot be parsed"):
         parse_load("max-load", text)
 
 
@@ -195,7 +195,7 @@ def test_a_function_is_found_beside_the_project(tmp_path: Path) -> None:
     for wrong, words in (
         ("my_throttle:none", "AttributeError"),
         ("no_such_module:f", "ModuleNotFoundError"),
-        ("my_throttle:number", "is no function"),
+        ("my_throttle:number", "is not a function"),
     ):
         with pytest.raises(exceptions.ThrottlerBroken, match=words):
             make_throttlers(Settings(throttle_with=wrong), tmp_path)

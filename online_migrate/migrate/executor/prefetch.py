@@ -129,7 +129,7 @@ class Prefetcher:
                 self._connection = self._exit_stack.enter_context(self._connect())
             return self._read(self._connection, key_range, size, self._raise_if_cancelled)
         except Exception as error:
-            _log.info("a chunk could not be read ahead: %s", error)
+            _log.info("prefetch of a chunk failed: %s", error)
             # Whatever it was, the next one has a connection that nothing has happened to.
             self._connection = None
             self._exit_stack.close()

@@ -118,7 +118,7 @@ class RunState:
     def throttle_reason(self) -> str | None:
         """Why no chunk may be begun just now; None if one may."""
         if self.status is Status.PAUSED:
-            return "paused"
+            return "paused by an operator"
         return self.context.throttling.throttle.reason()
 
     def count_stalled_passes(self, pending: int, walk: object) -> int:
@@ -239,7 +239,7 @@ class RunState:
 def _latency_text(probe: LatencyProbe | None) -> str:
     if probe is None or probe.latency is None or probe.baseline is None:
         return ""
-    return f"{probe.latency}, at rest {probe.baseline}"
+    return f"{probe.latency}, baseline {probe.baseline}"
 
 
 def read_status(connection: Any, name: str) -> Status | None:
