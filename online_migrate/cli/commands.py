@@ -131,10 +131,10 @@ def migrate(where: Where, names: tuple[str, ...], verbose: bool, as_json: bool, 
 @click.option("--max-count", "--max_count", type=POSITIVE, help="Maximum number of rows to migrate.")
 @located
 def online_data_migrations(where: Where, max_count: int | None) -> int:
-    """Run data migrations with the interface of cinder-manage and nova-manage.
+    """Run data migrations as cinder-manage does.
 
-    Exit codes: 0 no row is pending; 1 --max-count was reached and rows are pending; 2 any error;
-    127 wrong arguments.
+    The arguments and exit codes of cinder-manage and nova-manage: 0 no row is pending; 1 --max-count was
+    reached and rows are pending; 2 any error; 127 wrong arguments.
     """
     from online_migrate import command
     from online_migrate.cli import output, progress

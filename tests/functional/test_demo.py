@@ -21,9 +21,9 @@ QUICK = Pace(seconds=0.3, writes=25, rate=120.0)
 NOTHING_WRONG = (
     "rows lost: 0",
     "rows with a wrong value: 0",
-    "deleted rows that came back: 0",
-    "rows that nobody wrote: 0",
-    "wrong values seen on the way: 0",
+    "deleted rows that exist: 0",
+    "rows that were never written: 0",
+    "wrong values read during the run: 0",
 )
 
 
@@ -57,7 +57,7 @@ def test_a_database_with_tables_is_refused_and_not_touched(database: Database) -
     with database.engine.begin() as connection:
         connection.execute(text("CREATE TABLE volumes (id INTEGER PRIMARY KEY)"))
         connection.execute(text("INSERT INTO volumes VALUES (7)"))
-    with pytest.raises(exceptions.UsageError, match="wants an empty database") as caught:
+    with pytest.raises(exceptions.UsageError, match="needs an empty database") as caught:
         told(database.url)
     assert caught.value.exit_code == 127
     with database.engine.connect() as connection:
@@ -85,7 +85,7 @@ def test_damage_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert code == 2
     assert "rows lost: 1" in story
     assert "rows with a wrong value: 2" in story
-    assert "rows that nobody wrote: 1" in story
+    assert "rows that were never written: 1" in story
     assert "wrong: volumes id=" in story
 
 

@@ -56,7 +56,7 @@ def test_a_file_stops_and_its_absence_lets_go(engine: sa.Engine, tmp_path: Path)
     path = tmp_path / "stop"
     path.touch()
     with Monitor(engine, [File(path)], clock=Clock(), rules=QUICK) as monitor:
-        eventually(lambda: monitor.reason() == f"file: {path} is there")
+        eventually(lambda: monitor.reason() == f"file: {path} exists")
         path.unlink()
         eventually(lambda: monitor.reason() is None)
 
