@@ -229,12 +229,12 @@ def find_url(*, given: str | None, config_files: Sequence[str], from_ini: str | 
 
 
 def explicit_url(*, given: str | None, config_files: Sequence[str]) -> str | None:
-    """The URL that was said for this very command: ``--url``, ``ONLINE_MIGRATE_URL``, oslo.config."""
+    """Returns the URL that is set for the command: ``--url``, ``ONLINE_MIGRATE_URL``, oslo.config."""
     return given or os.environ.get(URL_VARIABLE) or _oslo_url(config_files)
 
 
 def url_in(config: Config) -> str | None:
-    """sqlalchemy.url of alembic.ini; None: it is not there, or env.py has to fill in parts of it."""
+    """Returns sqlalchemy.url of alembic.ini; None if it is missing, or if env.py must fill in parts of it."""
     try:
         url = config.get_main_option("sqlalchemy.url")
     except configparser.InterpolationError:

@@ -167,7 +167,7 @@ class NewerState(Refused):
 
 
 class ContractNotPermitted(Refused):
-    """Contract revision {revisions} is destructive and runs only through the gate."""
+    """Destructive revisions run only through the gate: contract revision {revisions}."""
 
     default_hint = "online-migrate contract"
 

@@ -57,7 +57,10 @@ def run(runner: RevisionRunner, revision: str) -> None:
     graph = runner.project.graph
     required = graph.revisions[revision].requires
     if required is UNDECLARED:
-        raise exceptions.Refused(reason=f"contract revision {revision} does not declare what it requires")
+        raise exceptions.Refused(
+            reason=f"contract revision {revision} does not declare what it requires",
+            hint=f"write requires = ('name', ...) into {graph.revisions[revision].path}",
+        )
     targets = _Targets(runner, revision, required)
     applied = runner.applied()
     runner.say(f"contract {revision}: {graph.revisions[revision].doc or 'no message'}")

@@ -233,7 +233,7 @@ def _revisions_of(step: Any) -> Iterable[str]:
 
 
 class VetoError(util.CommandError, exceptions.ContractNotPermitted):
-    """Contract revision {revisions} is destructive and runs only through the gate."""
+    """Destructive revisions run only through the gate: contract revision {revisions}."""
 
     # Also a CommandError, which Alembic's own command line shows as one line without a traceback.
 
