@@ -57,7 +57,7 @@ class ConnectionLoop:
         if self._thread.is_alive():
             self._thread.join(timeout=_JOIN_TIMEOUT)
             if self._thread.is_alive():
-                logger.warning("%s: its thread has not ended after %g s", self._name, _JOIN_TIMEOUT)
+                logger.warning("%s: the thread has not stopped within %g s", self._name, _JOIN_TIMEOUT)
 
     def _run(self) -> None:
         try:

@@ -1,7 +1,8 @@
-"""One function a verb, and the only place where the parts are wired together.
+"""One function for each command. The parts of the package are connected here and nowhere else.
 
-Every function takes a :class:`Site`, which says where and how; they raise the errors of
-:mod:`online_migrate.exceptions`, whose ``exit_code`` the command line answers with.
+Each function takes a :class:`~online_migrate.context.CommandContext` with the project and the database. The
+functions raise the errors of :mod:`online_migrate.exceptions`; their ``exit_code`` is the exit code of the
+command line.
 """
 
 from __future__ import annotations
@@ -45,16 +46,16 @@ if TYPE_CHECKING:
 __all__ = ["CommandContext", "MigrateOptions", "Outcome", "Result", "exit_code"]
 
 
-# --- stage 1: it is written ----------------------------------------------------------------------
+# --- writing scripts -----------------------------------------------------------------------------
 
 
 def init(context: CommandContext, folder: str = "migrations") -> projects.Written:
-    """Writes a new project. Overwrites nothing."""
+    """Writes a new project in *folder*. Overwrites nothing."""
     return projects.init(context.config_file, folder)
 
 
 def adopt(context: CommandContext) -> projects.Written:
-    """Takes over an existing linear Alembic project."""
+    """Adopts an existing linear Alembic project."""
     return projects.adopt(context.config_file)
 
 
@@ -63,25 +64,25 @@ def revision(
 ) -> list[Path]:
     """Writes an expand script and the contract script that depends on it.
 
-    *rev_ids*: their ids, instead of random ones.
+    *rev_ids*: the ids of the two scripts; default: random ids. Returns the paths of the scripts.
     """
     return create.write_pair(context.project, message, release=release, rev_ids=rev_ids)
 
 
-# --- stage 2: the schema expands -----------------------------------------------------------------
+# --- expand --------------------------------------------------------------------------------------
 
 
 def expand(
     context: CommandContext, target: str | None = None, *, statement_done: bool | None = None
 ) -> list[str]:
-    """Applies the expand branch, up to *target* or to its end; gives the revisions applied.
+    """Applies the expand branch up to *target*, or to its head. Returns the applied revisions.
 
-    *statement_done*: the answer for the statement that an earlier run asked about, by
-    :class:`~online_migrate.exceptions.StatementUndecided`.
+    *statement_done*: True if the statement was executed that an earlier run reported by
+    :class:`~online_migrate.exceptions.StatementUndecided`, False if it was not.
     """
     graph = context.project.graph
     wanted = _target(graph, target, Phase.EXPAND)
-    context.environment  # noqa: B018 - read before the lock is taken
+    context.environment  # noqa: B018 - is read before the lock is acquired
     context.refuse_long_ids(expands.plan(graph, context.applied(), wanted))
     _require_connections(context, "expand")
     context.ensure_state_tables()
@@ -94,7 +95,11 @@ def expand(
 
 
 def _require_connections(context: CommandContext, command: str) -> None:
-    """The schema changes, their records where these need a session of their own, and reading beside them."""
+    """Refuses the command if too few connections are available.
+
+    A command needs one connection for DDL, one for reads, and one for the journal where DDL is not
+    transactional.
+    """
     with connect(context.engine) as connection:
         dialect = dialect_of(connection)
     if not dialect.single_writer:
@@ -112,7 +117,7 @@ def _target(graph: Graph, target: str | None, phase: Phase) -> str | None:
     return revision
 
 
-# --- stage 3: rows move --------------------------------------------------------------------------
+# --- migrate -------------------------------------------------------------------------------------
 
 
 def migrate(
@@ -120,10 +125,10 @@ def migrate(
     names: Sequence[str] = (),
     limits: MigrateOptions | None = None,
 ) -> list[Result]:
-    """Runs data migrations, all or the named ones, to their end or up to one of the *limits*.
+    """Runs the data migrations *names*, or all of them, until no row is pending or a limit is reached.
 
-    Raises :class:`~online_migrate.exceptions.ExpandMissing` before
-    anything is done if a revision that one of them needs is not applied.
+    Raises :class:`~online_migrate.exceptions.ExpandMissing`, before anything is changed, if a revision that
+    one of them requires is not applied.
     """
     chosen = [context.project.data_migration(name) for name in names] or list(
         context.project.data_migrations.values()
@@ -141,13 +146,13 @@ def migrate(
 
 @contextlib.contextmanager
 def _run_context(context: CommandContext, limits: MigrateOptions) -> Iterator[RunContext]:
-    """Where data migrations are run, and everything that says "wait" is asked."""
+    """Opens the throttlers and yields the context in which data migrations run."""
     settings = limits.apply_to(context.project.settings)
     deadline = None if limits.max_time is None else context.clock.monotonic() + limits.max_time
 
     def abort(reason: str) -> None:
         if not context.stop.requested:
-            context.echo(f"stopping after this chunk: {reason}")
+            context.echo(f"stopping after the current chunk: {reason}")
             context.stop.request(reason)
 
     pace = pace_of(settings)
@@ -184,14 +189,14 @@ def _refuse_unexpanded(migrations: Sequence[DataMigration], applied: frozenset[s
         hint = gates.expand_hint(graph, str(first.revision))
         others = [migration.name for migration in left if migration not in missing]
         if others:
-            hint += f"   (or, without it: online-migrate migrate {' '.join(others)})"
+            hint += f"   (or run the others only: online-migrate migrate {' '.join(others)})"
         raise exceptions.ExpandMissing(name=first.name, revision=first.revision, hint=hint)
 
 
 def _run_all(
     context: CommandContext, place: RunContext, chosen: Sequence[DataMigration], applied: frozenset[str]
 ) -> Iterator[Result]:
-    """Runs them in their order; one that fails keeps only those waiting that come after it."""
+    """Runs *chosen* in order. A failure blocks only the data migrations that name it in ``after``."""
     over = _over(context, applied)
     complete = set(over)
     with connect(context.engine) as connection:
@@ -215,7 +220,10 @@ def _run_all(
 
 
 def _over(context: CommandContext, applied: frozenset[str]) -> dict[str, str]:
-    """Data migration -> the contract revision that has taken away what it reads, wholly applied or not."""
+    """Returns the data migrations whose source columns are dropped, with the contract revision.
+
+    The contract revision may be half applied.
+    """
     over = dict(context.project.graph.requirements(applied))
     with connect(context.engine) as connection:
         for revision in state.open_revisions(connection) if state.exists(connection) else ():
@@ -233,24 +241,27 @@ def _run_one(place: RunContext, migration: DataMigration) -> Result:
 
 
 def pause(context: CommandContext, name: str) -> control.ControlResult:
-    """Workers of data migration *name*, wherever they run, finish their chunk and hold on."""
+    """Pauses data migration *name*: its workers, on all hosts, finish their chunk and wait."""
     return _control(context, name, control.pause)
 
 
 def resume(context: CommandContext, name: str) -> control.ControlResult:
-    """A data migration that was paused or cancelled may go on."""
+    """Resumes a paused or cancelled data migration."""
     return _control(context, name, control.resume)
 
 
 def cancel(context: CommandContext, name: str) -> control.ControlResult:
-    """Workers of data migration *name* finish their chunk and leave; nobody starts it until resume."""
+    """Cancels data migration *name*: its workers finish their chunk and exit.
+
+    It cannot be started again before :func:`resume`.
+    """
     return _control(context, name, control.cancel)
 
 
 def retry(context: CommandContext, name: str) -> control.ControlResult:
-    """Rows that failed are tried again.
+    """Marks the failed rows of data migration *name* for another attempt.
 
-    Where nobody is at it, :func:`migrate` has to be called for that.
+    Active workers retry them. Without active workers, call :func:`migrate`.
     """
     has_pending = context.project.data_migration(name).has_pending
     return _control(context, name, functools.partial(control.retry, has_pending=has_pending))
@@ -264,11 +275,11 @@ def _control(
     return verb(context.engine, name, context.project.settings.lease)
 
 
-# --- stage 4: the gate opens and the schema contracts --------------------------------------------
+# --- gate and contract ---------------------------------------------------------------------------
 
 
 def gate(context: CommandContext, target: str | None = None) -> list[exceptions.Blocker]:
-    """Every blocker that stands before contract, up to *target* or to the end of the branch."""
+    """Returns the blockers of contract, up to *target* or to the head of the branch."""
     graph = context.project.graph
     wanted = _target(graph, target, Phase.CONTRACT)
     applied = context.applied()
@@ -285,7 +296,7 @@ def _gate(context: CommandContext, connection: Connection, applied: frozenset[st
 
 @dataclasses.dataclass(frozen=True)
 class Contracted:
-    """What contract did: the revisions applied, and what stopped it, if something did."""
+    """The result of contract: the applied revisions, and the blockers that stopped it."""
 
     revisions: tuple[str, ...]
     blockers: tuple[exceptions.Blocker, ...] = ()
@@ -298,10 +309,10 @@ def contract(
     available: bool = False,
     statement_done: bool | None = None,
 ) -> Contracted:
-    """Applies the contract branch, up to *target* or to its end, if the gate is open for all of it.
+    """Applies the contract branch up to *target*, or to its head, if the gate is open for all its revisions.
 
-    *available*: applies up to the first revision whose gate is closed. Otherwise raises
-    :class:`~online_migrate.exceptions.GateClosed`, and has changed nothing. *statement_done*: as for
+    *available*: applies the revisions before the first one whose gate is closed. Without it, raises
+    :class:`~online_migrate.exceptions.GateClosed` before anything is changed. *statement_done*: see
     :func:`expand`.
     """
     graph = context.project.graph
@@ -341,7 +352,10 @@ def _contract_each(
 
 
 def _unfinished(context: CommandContext) -> frozenset[str]:
-    """The data migrations of revisions that are half applied: their rows are moved when it goes on."""
+    """Returns the data migrations that half-applied contract revisions require.
+
+    Their pending rows do not close the gate: :func:`_resume` migrates them.
+    """
     with connect(context.engine) as connection:
         if not state.exists(connection):
             return frozenset()
@@ -364,7 +378,10 @@ def _refuse_closed(
 ) -> None:
     blockers = [b for b in _blockers(context, revisions) if b.object not in unfinished]
     if blockers:
-        half = "a contract revision is half applied (online-migrate status); it goes on when the gate is open"
+        half = (
+            "a contract revision is half applied (online-migrate status); resolve the blockers, "
+            "then: online-migrate contract"
+        )
         raise exceptions.GateClosed(blockers, hint=half if _unfinished(context) else None)
 
 
@@ -378,9 +395,11 @@ def _resume(context: CommandContext, revisions: Sequence[str], unfinished: froze
     names = set(unfinished)
     with context.revision_runner() as runner:
         for revision in contracts.half_applied(runner, revisions):
-            context.echo(f"contract {revision}: was begun and not finished; going on")
+            context.echo(f"contract {revision}: half applied; continuing")
             for statement in contracts.restore_dropped(runner, revision):
-                context.echo(f"contract {revision}: undone until the rows are in step: {statement}")
+                context.echo(
+                    f"contract {revision}: reverted until its pending rows are migrated: {statement}"
+                )
     chosen = _readable(context, [m for name, m in context.project.data_migrations.items() if name in names])
     if not chosen:
         return
@@ -401,16 +420,16 @@ def _readable(context: CommandContext, migrations: Sequence[DataMigration]) -> l
     return found
 
 
-# --- the whole way -------------------------------------------------------------------------------
+# --- upgrade -------------------------------------------------------------------------------------
 
 
 def upgrade(context: CommandContext, *, statement_done: bool | None = None) -> list[Result]:
-    """Takes a database the whole way: release by release where releases are given, else all expands,
-    the data migrations in their order, all contracts.
+    """Applies all phases: release by release if the scripts have releases, else all expand revisions, the
+    data migrations in order, all contract revisions.
 
-    For a fresh database, or one that no service uses. Functions are not called where there is no row.
-    Raises :class:`~online_migrate.exceptions.GateClosed` where rows are left that cannot be migrated.
-    *statement_done*: as for :func:`expand`.
+    For a new database, or one that no service uses. Functions are not called for a table without rows.
+    Raises :class:`~online_migrate.exceptions.GateClosed` if rows are left that cannot be migrated.
+    *statement_done*: see :func:`expand`.
     """
     graph = context.project.graph
     applied = context.applied()
@@ -448,7 +467,7 @@ def _upgrade_data(context: CommandContext, chosen: Sequence[DataMigration], *, f
 
 
 def _is_empty(context: CommandContext, migration: CountedMigration, *, fresh: bool) -> bool:
-    """True if there is no row that the function could be called for."""
+    """True if there is no row for which the function could be called."""
     if migration.table is None:
         return fresh
     with connect(context.engine) as connection:
@@ -456,19 +475,19 @@ def _is_empty(context: CommandContext, migration: CountedMigration, *, fresh: bo
         return connection.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first() is None
 
 
-# --- what a person wants to see ------------------------------------------------------------------
+# --- reports -------------------------------------------------------------------------------------
 
 
 def status(context: CommandContext) -> reports.Report:
-    """Where the database stands. Reads only."""
-    context.project.data_migrations  # noqa: B018 - a broken project is said first
+    """Returns the status report of the database. Changes nothing."""
+    context.project.data_migrations  # noqa: B018 - errors of the project are raised before the database is read
     applied = context.applied()
     with context.read_connection() as connection:
         return reports.make_report(connection, context.project, applied, url=safe_url(context.engine.url))
 
 
 def plan(context: CommandContext) -> Plan:
-    """The SQL of what each phase would do to this database. Executes none of it."""
+    """Returns the SQL that each phase would run on this database. Executes none of it."""
     applied = context.applied()
     with context.read_connection() as connection:
         return make_plan(connection, context.project, context.environment, applied)
@@ -476,7 +495,7 @@ def plan(context: CommandContext) -> Plan:
 
 @dataclasses.dataclass(frozen=True)
 class HistoryLine:
-    """One revision, for ``history`` and ``heads``."""
+    """One revision in the output of ``history`` and ``heads``."""
 
     revision: str
     phase: Phase
@@ -487,7 +506,7 @@ class HistoryLine:
 
 
 def history(context: CommandContext) -> list[HistoryLine]:
-    """Every revision, the oldest first. Needs no database."""
+    """Returns all revisions, the oldest first. Does not connect to the database."""
     graph = context.project.graph
     heads = set(graph.heads.values()) - _branch_point(graph)
     return [
@@ -497,13 +516,13 @@ def history(context: CommandContext) -> list[HistoryLine]:
 
 
 def _branch_point(graph: Graph) -> set[str]:
-    """The end of the base, where branches have grown out of it."""
+    """The head of the base, if the expand and contract branches start there."""
     grown = Phase.EXPAND in graph.heads or Phase.CONTRACT in graph.heads
     return {graph.heads[Phase.BASE]} if grown and Phase.BASE in graph.heads else set()
 
 
 def current(context: CommandContext) -> dict[Phase, reports.PhaseState]:
-    """The effective position on each branch, by ancestry."""
+    """Returns the effective position on each branch, by ancestry."""
     graph, applied = context.project.graph, context.applied()
     return {
         phase: reports.PhaseState(
@@ -517,9 +536,9 @@ def current(context: CommandContext) -> dict[Phase, reports.PhaseState]:
 
 
 def stamp(context: CommandContext, targets: Sequence[str]) -> tuple[str, ...]:
-    """Writes down that the database is at *targets*, without running anything; gives the new rows.
+    """Records that the database is at *targets*, without running a script. Returns the new version rows.
 
-    The position on the branch that is not named stays as it is.
+    The position on a branch without a target does not change.
     """
     graph = context.project.graph
     environment = context.environment

@@ -1,4 +1,4 @@
-"""Settings: frozen, read once from alembic.ini, pyproject.toml, the environment and oslo.config."""
+"""The settings, read once from alembic.ini, pyproject.toml, the environment and oslo.config."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 SECTION = "online_migrate"
 URL_VARIABLE = "ONLINE_MIGRATE_URL"
 _PLACEHOLDER = "driver://user:pass@localhost/dbname"
-"""What Alembic's templates say."""
+"""The URL in the templates of Alembic."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How the engine behaves. Every field is a setting in ``[online_migrate]`` of alembic.ini; a field with a
-    flag is also an option of ``migrate``, and a keyword of
+    """The settings of a project. Each field is a setting in ``[online_migrate]`` of alembic.ini; a field with
+    a flag is also an option of ``migrate``, and a keyword of
     :class:`~online_migrate.migrate.options.MigrateOptions`.
 
     Durations are in seconds. A field that is None was not set. Raises
@@ -33,68 +33,77 @@ class Settings:
     """
 
     lock_timeout: float = option(
-        0.5, "Seconds that a DDL statement may wait for a lock. Statements behind it wait as long.", above=0
+        0.5,
+        "Seconds that a DDL statement waits for a lock. Statements queued behind it wait as long.",
+        above=0,
     )
-    lock_attempts: int = option(20, "How often a revision is tried when it does not get its locks.", least=1)
+    lock_attempts: int = option(20, "Attempts of a revision to acquire its locks.", least=1)
     look_timeout: float = option(
         10.0, "Seconds that the verification under the lock may take before contract is refused.", above=0
     )
     session_timeout: float = option(
-        60.0, "Seconds after which the server releases the locks of a host that vanished.", above=0
+        60.0, "Seconds after which the server releases the locks of an unreachable client.", above=0
     )
     gate_timeout: float = option(
-        600.0, "Seconds that the gate may count the rows of one data migration, without a lock.", above=0
+        600.0,
+        "Seconds that the gate may take to count the rows of one data migration, without a lock.",
+        above=0,
     )
     lease: float = option(
         30.0, "Seconds without a heartbeat after which another worker takes over a worker's rows.", above=0
     )
     pooler: str | None = option(
         None,
-        "The pooler in front of PostgreSQL; session: it keeps a session for each client.",
+        "Pool mode of a pooler in front of PostgreSQL. session: one server session for each client.",
         choices=("session",),
     )
-    data_location: str | None = option(None, "Folder of the data migrations.", unset="data, beside env.py")
+    data_location: str | None = option(None, "Folder of the data migrations.", unset="data, next to env.py")
     lag_ignore: str | None = option(
-        None, "Application names of streaming replicas that are delayed on purpose, separated by commas."
+        None, "Application names of streaming replicas whose lag is ignored, separated by commas."
     )
     max_history: float | None = option(
         None,
-        "Pause above this length of InnoDB's history list; 0: not watched.",
+        "Pause while the InnoDB history list is longer than this. 0: no limit.",
         least=0,
         unset="1,000,000, if this user may read it",
     )
     throttle_with: str | None = option(
-        None, "Pause while this function returns True, or a text with the reason.", metavar="MODULE:FUNCTION"
+        None,
+        "Pause while this function returns True or a text, which is the reason.",
+        metavar="MODULE:FUNCTION",
     )
     workers: int = option(
-        1, "Chunks migrated at the same time, each on its own connection.", least=1, flag="--workers"
+        1, "Number of parallel workers, each on its own connection.", least=1, flag="--workers"
     )
     nice: float | None = option(
-        None, "Seconds of sleep for each second of work.", least=0, flag="--nice", unset="as the pace says"
+        None, "Seconds of sleep for each second of work.", least=0, flag="--nice", unset="set by --pace"
     )
     max_lag: float | None = option(
         None,
-        "Pause while a replica is more than this many seconds behind; 0: replicas are not watched.",
+        "Pause while a replica is more than this many seconds behind. 0: no limit.",
         least=0,
         flag="--max-lag",
         unset="10, if this user may read it",
     )
     replicas: str | None = option(
         None,
-        "URL of a replica to watch; replicas that stream from PostgreSQL are found without it. In a settings "
-        "file: several, separated by spaces.",
+        "URL of a replica to monitor. Streaming replicas of PostgreSQL are found without it. In a settings "
+        "file: several URLs, separated by spaces.",
         flag="--replica",
         metavar="URL",
         multiple=True,
     )
     max_load: str | None = option(
         None,
-        "Pause above these status counters: Threads_running=50, active_backends=20.",
+        "Pause while a status counter is above its limit, such as Threads_running=50 or active_backends=20.",
         flag="--max-load",
         metavar="NAME=LIMIT,...",
     )
     critical_load: str | None = option(
-        None, "Stop above these status counters.", flag="--critical-load", metavar="NAME=LIMIT,..."
+        None,
+        "Stop when a status counter is above its limit.",
+        flag="--critical-load",
+        metavar="NAME=LIMIT,...",
     )
     throttle_file: str | None = option(
         None, "Pause while this file exists.", flag="--throttle-file", metavar="PATH", path=True
@@ -104,33 +113,33 @@ class Settings:
     )
     if_unreadable: str = option(
         "wait",
-        "What a throttler that cannot be read means: wait, or go on.",
+        "Action while a throttler cannot be read: wait, or go (continue).",
         choices=("wait", "go"),
         flag="--if-unreadable",
     )
     pace: str = option(
         "default",
-        "How much of the server's time is used.",
+        "Share of the time in which the workers run.",
         choices=("gentle", "default", "full"),
         flag="--pace",
     )
     batch_size: int | None = option(
         None,
-        "Rows in every chunk, however long a chunk takes.",
+        "Fixed number of rows in each chunk.",
         least=1,
         flag="--batch-size",
-        unset="as many as take the chunk time",
+        unset="adapted to the chunk time",
     )
     chunk_time: float | None = option(
         None,
-        "How long a chunk should take.",
+        "Target duration of a chunk.",
         above=0,
         flag="--chunk-time",
         duration=True,
-        unset="as the pace says",
+        unset="set by --pace",
     )
     max_failures: int = option(
-        100, "Rows that may fail before a data migration ends.", least=0, flag="--max-failures"
+        100, "Number of rows that may fail before a data migration stops.", least=0, flag="--max-failures"
     )
 
     def __post_init__(self) -> None:
@@ -141,14 +150,18 @@ class Settings:
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], *, origin: str) -> Settings:
-        """Settings from strings, or TOML values. *origin*: the file, for errors; unknown names are errors."""
+        """Returns the settings in *values*, which are strings or TOML values.
+
+        *origin*: the file, for error messages. Raises :class:`~online_migrate.exceptions.ConfigBroken` for an
+        unknown name or a value that is not a number.
+        """
         declared = options_of(cls)
         parsed: dict[str, Any] = {}
         for name, value in values.items():
             if name not in declared:
                 known = ", ".join(sorted(declared))
                 raise exceptions.ConfigBroken(
-                    path=origin, reason=f"[{SECTION}] has no setting {name!r}; it has {known}"
+                    path=origin, reason=f"[{SECTION}] has no setting {name!r}; its settings are {known}"
                 )
             try:
                 parsed[name] = declared[name].type(value)
@@ -160,10 +173,10 @@ class Settings:
 
 
 def read_settings(config_file: Path) -> Settings:
-    """Settings of the project whose alembic.ini (or pyproject.toml) is *config_file*.
+    """Returns the settings of the project whose alembic.ini or pyproject.toml is *config_file*.
 
-    ``[tool.online_migrate]`` of a pyproject.toml beside it comes first, ``[online_migrate]`` of
-    alembic.ini overrides it.
+    ``[online_migrate]`` of alembic.ini overrides ``[tool.online_migrate]`` of the pyproject.toml in the same
+    folder.
     """
     values: dict[str, Any] = {}
     pyproject = config_file.parent / "pyproject.toml"
@@ -189,7 +202,7 @@ def read_settings(config_file: Path) -> Settings:
 
 
 def read_ini(path: Path) -> configparser.ConfigParser:
-    """An alembic.ini, with ``%(here)s`` filled in as Alembic does.
+    """Reads an alembic.ini; ``%(here)s`` is replaced as in Alembic.
 
     Raises :class:`~online_migrate.exceptions.ConfigMissing` or
     :class:`~online_migrate.exceptions.ConfigBroken`.
@@ -205,9 +218,9 @@ def read_ini(path: Path) -> configparser.ConfigParser:
 
 
 def find_url(*, given: str | None, config_files: Sequence[str], from_ini: str | None) -> str:
-    """The database URL: ``--url``, then ``ONLINE_MIGRATE_URL``, then oslo.config, then alembic.ini.
+    """Returns the database URL: ``--url``, then ``ONLINE_MIGRATE_URL``, then oslo.config, then alembic.ini.
 
-    Raises :class:`~online_migrate.exceptions.URLMissing` when none of them says it.
+    Raises :class:`~online_migrate.exceptions.URLMissing` if none of them is set.
     """
     url = explicit_url(given=given, config_files=config_files) or from_ini
     if not url or url == _PLACEHOLDER:
@@ -216,12 +229,12 @@ def find_url(*, given: str | None, config_files: Sequence[str], from_ini: str | 
 
 
 def explicit_url(*, given: str | None, config_files: Sequence[str]) -> str | None:
-    """The URL that was said for this very command: ``--url``, ``ONLINE_MIGRATE_URL``, oslo.config."""
+    """Returns the URL that is set for the command: ``--url``, ``ONLINE_MIGRATE_URL``, oslo.config."""
     return given or os.environ.get(URL_VARIABLE) or _oslo_url(config_files)
 
 
 def url_in(config: Config) -> str | None:
-    """sqlalchemy.url of alembic.ini; None: it is not there, or env.py has to fill in parts of it."""
+    """Returns sqlalchemy.url of alembic.ini; None if it is missing, or if env.py must fill in parts of it."""
     try:
         url = config.get_main_option("sqlalchemy.url")
     except configparser.InterpolationError:
@@ -245,19 +258,19 @@ def _oslo_url(config_files: Sequence[str]) -> str | None:
         raise exceptions.ConfigBroken(path=", ".join(config_files), reason=str(error)) from None
     if not url:
         raise exceptions.ConfigBroken(
-            path=", ".join(config_files), reason="it has no connection in [database]"
+            path=", ".join(config_files), reason="section [database] has no connection"
         )
     return _with_parameters(url, parameters) if parameters else url
 
 
 def _with_parameters(url: str, parameters: str) -> str:
-    """*url* with oslo.db's ``connection_parameters``, as oslo.db itself appends them."""
+    """Returns *url* with ``connection_parameters`` appended, as in oslo.db."""
     import sqlalchemy as sa
     from sqlalchemy import exc
 
     try:
         parsed = sa.make_url(url)
     except (exc.ArgumentError, ValueError):
-        # It is refused where it is used, without being shown.
+        # The caller that parses the URL refuses it, without printing it.
         return url
     return parsed.update_query_string(parameters, append=True).render_as_string(hide_password=False)

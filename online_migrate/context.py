@@ -1,4 +1,4 @@
-"""Where a command works, and how: a project, a database, who listens and who can stop it."""
+"""The context of a command: the project, the database, the listener and the stop signal."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 def _say_nothing(line: str) -> None:
-    """Where nobody listens."""
+    """The default of ``echo``: discards the line."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CommandContext:
-    """Where a command works, and how: a project, a database, who listens and who can stop it."""
+    """The context of a command: the project, the database, the listener and the stop signal."""
 
     config_file: Path = Path("alembic.ini")
     given_url: str | None = None
@@ -43,15 +43,15 @@ class CommandContext:
 
     @functools.cached_property
     def project(self) -> Project:
-        """The project of *config_file*."""
+        """The project of ``config_file``."""
         return Project.load(self.config_file, x_arguments=self.x_arguments)
 
     @functools.cached_property
     def url(self) -> str:
-        """The database, password included: never to be shown.
+        """The database URL with the password; it must not be printed.
 
-        Where no URL is given for the command, it is the one that env.py connects to: plain Alembic and
-        online-migrate never work on two databases.
+        If the command has no URL, this is the URL that env.py connects to. So plain Alembic and
+        online-migrate always use the same database.
         """
         url = self._explicit_url
         if url is not None:
@@ -65,57 +65,57 @@ class CommandContext:
 
     @functools.cached_property
     def _environment_without_url(self) -> Environment:
-        self.project.graph  # noqa: B018 - what is wrong with the project is said before env.py connects
+        self.project.graph  # noqa: B018 - errors of the project are raised before env.py connects
         return read_environment(self.project, None)
 
     @functools.cached_property
     def engine(self) -> Engine:
-        """An engine that has connected once, so that it knows its server."""
-        self.project.graph  # noqa: B018 - what is wrong with the project is said before a server is asked
+        """An engine that has connected once, so that the server version is known."""
+        self.project.graph  # noqa: B018 - errors of the project are raised before the first connection
         engine = create_engine(self.url, pooler=self.project.settings.pooler)
         connect(engine).close()
         return engine
 
     @functools.cached_property
     def environment(self) -> Environment:
-        """What env.py configures."""
+        """The options that env.py configures."""
         if self._explicit_url is None:
             return self._environment_without_url
         return read_environment(self.project, self._url_for_environment)
 
     def ensure_state_tables(self) -> None:
-        """Before a command that writes: the bookkeeping tables are there, and ours."""
-        self.project.data_migrations  # noqa: B018 - refused before anything is written
+        """Creates or upgrades the bookkeeping tables. Is called before a command that writes."""
+        self.project.data_migrations  # noqa: B018 - raises its errors before anything is written
         self.run_environment_writes()
         bootstrap.ensure(self.engine, self.project.settings, clock=self.clock, stop=self.stop)
 
     def run_environment_writes(self) -> None:
-        """Lets env.py create what it wants to be there, such as the schema of the version table."""
+        """Lets env.py create what it needs, such as the schema of the version table."""
         run_writes(self.project, self._url_for_environment, self.environment)
 
     @property
     def _url_for_environment(self) -> str | None:
-        """What env.py is told of the database; None: it says itself which one it is."""
+        """The URL that is passed to env.py. None: env.py selects the database."""
         return None if self._explicit_url is None else self.engine.url.render_as_string(hide_password=False)
 
     def applied(self) -> frozenset[str]:
-        """The revisions that the database has.
+        """Returns the applied revisions.
 
-        Raises :class:`~online_migrate.exceptions.NewerState` before anything is read from tables that a
-        newer engine has changed.
+        Raises :class:`~online_migrate.exceptions.NewerState` if a newer version of online-migrate upgraded
+        the bookkeeping tables, before anything is read from them.
         """
         with connect(self.engine) as connection:
             bootstrap.is_current(connection)
             return applied_revisions(connection, self.project, self.environment)
 
     def refuse_long_ids(self, revisions: Sequence[str]) -> None:
-        """Refuses, before anything is done, what the version table has no room for."""
+        """Refuses, before anything is changed, revision ids that are too long for the version table."""
         with connect(self.engine) as connection:
             refuse_long_ids(connection, self.environment, revisions)
 
     @contextlib.contextmanager
     def read_connection(self) -> Iterator[Connection]:
-        """A connection whose transaction the server keeps from writing."""
+        """Yields a connection with a read-only transaction."""
         with connect(self.engine) as connection:
             bootstrap.is_current(connection)
             connection.rollback()
@@ -123,12 +123,12 @@ class CommandContext:
             try:
                 yield connection
             finally:
-                # The switch to reading only must not come back to the pool.
+                # A read-only connection must not return to the pool.
                 connection.invalidate()
 
     @contextlib.contextmanager
     def revision_runner(self) -> Iterator[RevisionRunner]:
-        """The migrator of this database, of which there is one at a time."""
+        """Yields the runner that applies revisions. There is one at a time for each database."""
         with ddl_session(self.engine, self.project.settings, clock=self.clock, stop=self.stop) as session:
             yield RevisionRunner(
                 project=self.project,

@@ -1,8 +1,8 @@
-"""Every error that online-migrate raises on purpose, in one tree.
+"""The exception hierarchy of online-migrate.
 
-The docstring of a class is the message of its instances, with the facts filled in; the facts stay
-readable as attributes. ``hint`` is the way out: the next command to type, or the text to change.
-``exit_code`` is what the command line answers with.
+The docstring of a class is the message template of its instances. The keyword arguments fill the template
+and stay readable as attributes. ``hint`` is the next command to type, or the text to change.
+``exit_code`` is the exit code of the command line.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class UsageError(OnlineMigrateError):
 
 
 class ConfigMissing(UsageError):
-    """There is no configuration file {path}."""
+    """The configuration file {path} does not exist."""
 
-    default_hint = "write a project with: online-migrate init   (or name the file: -c PATH)"
+    default_hint = "create a project: online-migrate init   (or give the path of the file: -c PATH)"
 
 
 class ConfigBroken(UsageError):
@@ -53,22 +53,22 @@ class ConfigBroken(UsageError):
 class BadURL(UsageError):
     """The database URL cannot be parsed: {reason}"""
 
-    default_hint = "a URL looks like postgresql+psycopg2://user:password@host/database"
+    default_hint = "the form of a URL is postgresql+psycopg2://user:password@host/database"
 
 
 class URLMissing(UsageError):
     """No database URL was given."""
 
     default_hint = (
-        "use --url, ONLINE_MIGRATE_URL, --config-file (oslo.config's [database] connection), "
-        "or sqlalchemy.url in alembic.ini, which env.py may set as well"
+        "set --url, ONLINE_MIGRATE_URL, --config-file (oslo.config's [database] connection), "
+        "or sqlalchemy.url in alembic.ini or in env.py"
     )
 
 
 class UnsupportedServer(UsageError):
-    """online-migrate does not know the database {dialect!r}."""
+    """online-migrate does not support the database {dialect!r}."""
 
-    default_hint = "PostgreSQL, MySQL, MariaDB and SQLite are supported"
+    default_hint = "supported databases: PostgreSQL, MySQL, MariaDB, SQLite"
 
 
 class DriverMissing(UsageError):
@@ -78,29 +78,29 @@ class DriverMissing(UsageError):
 
 
 class UnknownRevision(UsageError):
-    """There is no revision {revision!r} in this project."""
+    """Revision {revision!r} does not exist in this project."""
 
-    default_hint = "online-migrate history lists the revisions"
+    default_hint = "online-migrate history   (lists the revisions)"
 
 
 class UnknownDataMigration(UsageError):
-    """There is no data migration named {name!r}."""
+    """Data migration {name!r} does not exist in this project."""
 
     default_hint = "known names: {known}"
 
 
 class ScriptBroken(UsageError):
-    """{path} does not import: {reason}"""
+    """{path} cannot be imported: {reason}"""
 
 
 class DuplicateName(UsageError):
     """Two data migrations are named {name!r}: in {first} and in {second}."""
 
-    default_hint = "give one of them another name=..."
+    default_hint = "change name=... of one of them"
 
 
 class DataMigrationBroken(UsageError):
-    """Data migration {name!r} is wrong: {reason}"""
+    """Data migration {name!r} is not valid: {reason}"""
 
 
 class ThrottlerBroken(UsageError):
@@ -108,13 +108,13 @@ class ThrottlerBroken(UsageError):
 
 
 class CyclicOrder(UsageError):
-    """The data migrations wait for each other in a circle: {circle}."""
+    """The data migrations depend on each other in a cycle: {circle}."""
 
-    default_hint = "take one of the names out of its after=(...)"
+    default_hint = "remove one of these names from after=(...) of its data migration"
 
 
 class GraphBroken(UsageError):
-    """The revision graph is wrong: {reason}"""
+    """The revision graph is not valid: {reason}"""
 
 
 # --- refusals: exit code 3 -----------------------------------------------------------------------
@@ -127,81 +127,85 @@ class Refused(OnlineMigrateError):
 
 
 class SharedSessions(Refused):
-    """A connection pooler stands between this machine and the server: {reason}."""
+    """A connection pooler is between this client and the server: {reason}."""
 
     default_hint = (
-        "connect to the server itself: --url with its own host and port; or, if the pooler keeps a session "
-        "for each client (PgBouncer: pool_mode = session), declare it: pooler = session in [online_migrate]"
+        "connect to the server directly: --url with the host and port of the server; or, if the pooler "
+        "assigns one server session to each client (PgBouncer: pool_mode = session), set "
+        "pooler = session in [online_migrate]"
     )
 
 
 class BatchLosses(Refused):
-    """Batch mode would lose parts of table {table!r}: {losses}. Nothing was changed."""
+    """Batch mode would drop parts of table {table!r}: {losses}. Nothing was changed."""
 
     default_hint = (
-        "keep them by arguments of batch_alter_table: reflect_args=[sa.Column(..., sa.Text(collation=...))], "
-        "table_args=(sa.CheckConstraint(...),), table_kwargs={{'sqlite_autoincrement': True}}; create "
-        "an index again after it; or give them up in the script: batch_losses = {declared}"
+        "preserve them with arguments of batch_alter_table: "
+        "reflect_args=[sa.Column(..., sa.Text(collation=...))], table_args=(sa.CheckConstraint(...),), "
+        "table_kwargs={{'sqlite_autoincrement': True}}; create an index again after it; "
+        "or accept the loss in the script: batch_losses = {declared}"
     )
 
 
 class ExpandMissing(Refused):
-    """Data migration {name!r} needs the expand revision {revision}, which is not applied."""
+    """Data migration {name!r} requires expand revision {revision}, which is not applied."""
 
     default_hint = "online-migrate expand"
 
 
 class BaseBehind(Refused):
-    """The database is behind the revision from which the two branches start: {missing} not applied."""
+    """The database is behind the last base revision, from which the expand and contract branches start:
+    {missing} not applied."""
 
     default_hint = "alembic upgrade {tip}"
 
 
 class NewerState(Refused):
-    """The bookkeeping tables were changed by a newer online-migrate (engine revision {revision})."""
+    """A newer version of online-migrate upgraded the bookkeeping tables (engine revision {revision})."""
 
     default_hint = "upgrade this installation: pip install --upgrade online-migrate"
 
 
 class ContractNotPermitted(Refused):
-    """Not without the gate, because it is destructive: contract revision {revisions}."""
+    """Destructive revisions run only through the gate: contract revision {revisions}."""
 
     default_hint = "online-migrate contract"
 
 
 class GuardMissing(Refused):
-    """{path} does not call online_migrate.guard(): a plain alembic upgrade could walk around the gate."""
+    """{path} does not call online_migrate.guard(): a plain alembic upgrade would bypass the gate."""
 
 
 class EnvironmentWrites(Refused):
-    """{path} changes the database whenever Alembic runs it: {statement}"""
+    """{path} changes the database each time Alembic runs it: {statement}"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Blocker:
-    """One reason for which contract is refused, and what removes it."""
+    """One reason why contract is refused, and how to remove it."""
 
     id: str
     object: str
-    """What it is about: a revision, or a data migration."""
+    """The revision or the data migration that is blocked."""
     reason: str
     hint: str
     """The next command to type, or the text to change."""
     count: int | None = None
-    """How many rows stand in the way, where rows do."""
+    """The number of blocking rows; None if the reason is not rows."""
     at_least: bool = False
+    """True if *count* is a lower bound."""
     keys: tuple[str, ...] = ()
-    """Some of their keys."""
+    """Keys of some of the blocking rows."""
 
     def as_dict(self) -> dict[str, Any]:
-        """For ``--json``."""
+        """Returns the blocker as a dictionary, for ``--json``."""
         return dataclasses.asdict(self) | {"keys": list(self.keys)}
 
 
 class GateClosed(Refused):
-    """The gate is closed: {count} blocker(s) stand before contract."""
+    """The gate is closed: {count} blocker(s) prevent contract."""
 
-    default_hint = "nothing was changed; online-migrate gate shows this list again"
+    default_hint = "nothing was changed; resolve the blockers, then check again: online-migrate gate"
 
     def __init__(self, blockers: Sequence[Blocker], *, hint: str | None = None) -> None:
         super().__init__(count=len(blockers), hint=hint)
@@ -209,7 +213,7 @@ class GateClosed(Refused):
 
 
 class NoKey(Refused):
-    """Table {table!r} has no primary key and no unique key of NOT NULL columns to walk by."""
+    """Table {table!r} has no primary key and no unique key of NOT NULL columns for the keyset walk."""
 
     default_hint = (
         "add one first, for example: "
@@ -218,69 +222,72 @@ class NoKey(Refused):
 
 
 class RowsHidden(Refused):
-    """Data migration {name!r} may not see every row: {reason}"""
+    """Data migration {name!r} may not read every row: {reason}"""
 
 
 class ConnectionChanged(Refused):
-    """{path} changes its connection in a way that our connections do not repeat: {difference}"""
+    """{path} changes its connection in a way that the connections of online-migrate do not repeat:
+    {difference}"""
 
 
 class SeveralDatabases(Refused):
     """{path} {reason}"""
 
     default_hint = (
-        "online-migrate works on one database: write an alembic.ini for each database, "
+        "online-migrate migrates one database at a time: write one alembic.ini for each database, "
         "with an env.py that calls context.configure(...) once"
     )
 
 
 class StatementBinlog(Refused):
-    """The server writes its binary log with binlog_format=STATEMENT, which refuses READ COMMITTED."""
+    """The server runs with binlog_format=STATEMENT, which refuses every write under READ COMMITTED."""
 
     default_hint = "SET GLOBAL binlog_format = 'ROW'   (or MIXED), then reconnect and run again"
 
 
 class TooFewConnections(Refused):
-    """{command} needs {needed} connections at the same time, and only {given} could be opened: {reason}"""
+    """{command} needs {needed} connections at the same time, but only {given} could be opened: {reason}"""
 
-    default_hint = "nothing was changed; allow this user {needed} connections{fewer}"
+    default_hint = "nothing was changed; raise the connection limit of this user to {needed}{fewer}"
 
 
 class NotUnderLock(Refused):
-    """{statement!r} cannot run in a contract revision while its tables are locked: {reason}"""
+    """{statement!r} cannot run in a contract revision while the tables are locked: {reason}"""
 
 
 class StatementUndecided(Refused):
     """Revision {revision} was interrupted during {statement!r}, and the catalog does not show whether the
-    server has executed it: {reason}."""
+    server executed it: {reason}."""
 
     default_hint = (
-        "look at the database. Has the statement been executed: online-migrate {command} --statement-done   "
-        "Has it not: online-migrate {command} --statement-not-done   (it is then sent again)"
+        "check the schema. If the statement was executed: online-migrate {command} --statement-done   "
+        "If it was not: online-migrate {command} --statement-not-done   (the statement is sent again)"
     )
 
 
 class NothingAsked(Refused):
-    """There is no statement that waits for --statement-done or --statement-not-done."""
+    """No interrupted statement needs --statement-done or --statement-not-done."""
 
-    default_hint = "online-migrate {command}   (it says so if it has to ask)"
+    default_hint = (
+        "run without the option: online-migrate {command}   (it reports a statement that needs an answer)"
+    )
 
 
 class RevisionIdTooLong(Refused):
-    """Revision id {revision!r} has {length} characters; {table}.version_num has room for {width}."""
+    """Revision id {revision!r} has {length} characters; {table}.version_num holds {width}."""
 
     default_hint = (
-        "shorten the id in the script and in the scripts that name it, or widen the column before:   "
+        "shorten the id in the script and in the scripts that refer to it, or widen the column first:   "
         "{statement}"
     )
 
 
 class CannotRecord(Refused):
-    """Revision {revision} could not be recorded after its statements, so none of them was sent: {reason}"""
+    """Revision {revision} cannot be recorded in the version table, so no statement was sent: {reason}"""
 
     default_hint = (
-        "this user needs SELECT, INSERT, UPDATE and DELETE on {table} and on the tables online_migrate_*, "
-        "on a server that is not read-only"
+        "grant this user SELECT, INSERT, UPDATE and DELETE on {table} and on the tables online_migrate_*, "
+        "and connect to a server that is not read-only"
     )
 
 
@@ -289,19 +296,21 @@ class StatementRefused(Refused):
 
 
 class PastTheLock(Refused):
-    """Not in a contract script, because the table lock and the journal do not cover it: {what}"""
+    """The table lock and the journal of a contract revision do not cover this: {what}"""
 
-    default_hint = "use op.get_bind(), which holds the lock"
+    default_hint = "use op.get_bind(), the connection that holds the lock"
 
 
 # --- work that remains: exit code 1 --------------------------------------------------------------
 
 
 class LockGivenUp(OnlineMigrateError):
-    """No lock on {what} after {attempts} tries of {timeout:g} s each{blockers}."""
+    """No lock on {what} after {attempts} attempt(s) of {timeout:g} s each{blockers}."""
 
     exit_code = 1
-    default_hint = "nothing waits in the lock queue now; run the same command again at a quieter moment"
+    default_hint = (
+        "the statement has left the lock queue; end the blocking session, or run the same command again later"
+    )
 
 
 class Stopped(OnlineMigrateError):
@@ -312,10 +321,10 @@ class Stopped(OnlineMigrateError):
 
 
 class OtherMigrator(OnlineMigrateError):
-    """Another migrator is at work on this database."""
+    """Another migrator runs on this database."""
 
     exit_code = 1
-    default_hint = "wait for it, then run the same command again"
+    default_hint = "wait until it has ended, then run the same command again"
 
 
 # --- failures: exit code 2 -----------------------------------------------------------------------
@@ -326,13 +335,13 @@ class Failed(OnlineMigrateError):
 
 
 class ServerDown(Failed):
-    """There is no connection to {url}: {reason}"""
+    """Cannot connect to {url}: {reason}"""
 
-    default_hint = "is it running, and are host, port, user and password right?"
+    default_hint = "check that the server runs, and that host, port, user and password are correct"
 
 
 class ServerError(Failed):
-    """The server refused: {reason}"""
+    """The server returned an error: {reason}"""
 
 
 class PendingUnreadable(Failed):
@@ -342,4 +351,4 @@ class PendingUnreadable(Failed):
 class RevisionFailed(Failed):
     """Revision {revision} failed: {reason}"""
 
-    default_hint = "what was done is remembered; mend the script, then run the same command again"
+    default_hint = "completed statements are recorded; correct the script, then run the same command again"

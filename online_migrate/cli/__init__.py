@@ -1,1 +1,1 @@
-"""The command line: words, colours, exit codes. No SQL, no decisions."""
+"""The command line: options, output, exit codes. No SQL, no decisions."""

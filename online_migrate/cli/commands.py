@@ -1,4 +1,4 @@
-"""Every command: its arguments, and what it prints. The work is in :mod:`online_migrate.command`."""
+"""The commands: arguments and output. :mod:`online_migrate.command` does the work."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from online_migrate.cli.options import (
     where_options,
 )
 
-# What a command needs is imported when it runs: ``--help`` answers without Alembic and SQLAlchemy.
+# Each command imports what it needs when it runs: ``--help`` does not import Alembic and SQLAlchemy.
 
 
 class Group(click.Group):
-    """Lists the commands in the order of a migration's life, and remembers whose dialect is spoken."""
+    """Lists the commands in the order of use, and holds the translation of exit codes."""
 
     translate: Callable[[int], int] | None = None
 
@@ -40,8 +40,9 @@ class Group(click.Group):
 def cli(context: click.Context, /, **where: Any) -> None:
     """Change the schema of a live database while the old and the new version of an application both run.
 
-    expand adds, migrate moves the rows, gate says what is left, contract takes away. Exit codes: 0 done;
-    1 work remains; 2 failed; 3 refused; 127 wrong arguments.
+    expand applies additive schema changes, migrate migrates the rows, gate lists the blockers of
+    contract, contract applies destructive schema changes. Exit codes: 0 done; 1 work remains; 2 failed;
+    3 refused; 127 wrong arguments.
     """
     cli.translate = None
     context.obj = Where(**where)
@@ -49,7 +50,7 @@ def cli(context: click.Context, /, **where: Any) -> None:
 
 @cli.command()
 @click.argument("directory", default="migrations")
-@click.option("--adopt", is_flag=True, help="Take over the existing linear Alembic project.")
+@click.option("--adopt", is_flag=True, help="Adopt the existing linear Alembic project.")
 @located
 def init(where: Where, directory: str, adopt: bool) -> None:
     """Write a new project, or adopt an existing one."""
@@ -59,17 +60,17 @@ def init(where: Where, directory: str, adopt: bool) -> None:
     context = site_of(where)
     written = command.adopt(context) if adopt else command.init(context, directory)
     for path in describe(written.paths):
-        click.echo(f"  {'kept up to date' if adopt and path.endswith('.ini') else 'written'}: {path}")
+        click.echo(f"  {'updated' if adopt and path.endswith('.ini') else 'written'}: {path}")
     click.echo("Next:")
     for line in written.to_do:
         click.echo(f"  - {line}")
 
 
 @cli.command()
-@click.option("-m", "--message", required=True, help="What changes, in a few words.")
-@click.option("--release", help='A label, such as "2026.2".')
+@click.option("-m", "--message", required=True, help="Short description of the change.")
+@click.option("--release", help='Release label, such as "2026.2".')
 @click.option(
-    "--rev-id", nargs=2, metavar="EXPAND CONTRACT", help="The ids of the two scripts [default: random]."
+    "--rev-id", nargs=2, metavar="EXPAND CONTRACT", help="Ids of the two scripts [default: random]."
 )
 @located
 def revision(where: Where, message: str, release: str | None, rev_id: tuple[str, str] | None) -> None:
@@ -89,7 +90,7 @@ def revision(where: Where, message: str, release: str | None, rev_id: tuple[str,
 def expand(where: Where, target: str | None, as_json: bool, statement_done: bool | None) -> None:
     """Apply the expand branch.
 
-    What is added disturbs no code that runs.
+    Its changes are additive: running code keeps working.
     """
     from online_migrate import command
     from online_migrate.cli import output
@@ -101,22 +102,25 @@ def expand(where: Where, target: str | None, as_json: bool, statement_done: bool
 @cli.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @migrate_options
-@click.option("-v", "--verbose", is_flag=True, help="A line for every chunk: its size, and why.")
+@click.option(
+    "-v", "--verbose", is_flag=True, help="Print a line for every chunk, with its size and its key range."
+)
 @json_option
 @located
 def migrate(where: Where, names: tuple[str, ...], verbose: bool, as_json: bool, **limits: Any) -> int:
-    """Run data migrations until nothing is pending.
+    """Run data migrations until no row is pending.
 
-    Or up to a limit: of rows, of time, of failures.
+    A limit of rows, time or failures stops the run earlier.
 
-    Ctrl-C finishes the chunk and leaves; the same command goes on from there, on any machine.
+    Ctrl-C stops after the current chunk. The same command continues from the checkpoint, on any host.
     """
     from online_migrate import command
     from online_migrate.cli import output, progress
 
     with progress.listener(verbose=verbose, as_json=as_json) as listener:
         context = site_of(where, works=True, listener=listener)
-        # What was imported stays; looking through it again and again takes a tenth of a row function's time.
+        # Imported modules are never freed. Scanning them in each collection costs a tenth of the time of a
+        # row function.
         gc.freeze()
         results = command.migrate(context, names, limits_of(**limits))
     output.results(results, as_json=as_json)
@@ -127,10 +131,10 @@ def migrate(where: Where, names: tuple[str, ...], verbose: bool, as_json: bool, 
 @click.option("--max-count", "--max_count", type=POSITIVE, help="Maximum number of rows to migrate.")
 @located
 def online_data_migrations(where: Where, max_count: int | None) -> int:
-    """Run them as cinder-manage and nova-manage do.
+    """Run data migrations as cinder-manage does.
 
-    0: nothing is pending; 1: --max-count was reached and rows are left; 2: any error; 127: wrong
-    arguments.
+    The arguments and exit codes of cinder-manage and nova-manage: 0 no row is pending; 1 --max-count was
+    reached and rows are pending; 2 any error; 127 wrong arguments.
     """
     from online_migrate import command
     from online_migrate.cli import output, progress
@@ -148,9 +152,9 @@ def online_data_migrations(where: Where, max_count: int | None) -> int:
 @json_option
 @located
 def pause(where: Where, name: str, as_json: bool) -> None:
-    """Let its workers hold on, wherever they run.
+    """Pause a data migration on all hosts.
 
-    They finish their chunk first, and go on after resume.
+    Its workers finish their chunk, then wait for resume.
     """
     from online_migrate import command
     from online_migrate.cli import output
@@ -163,7 +167,7 @@ def pause(where: Where, name: str, as_json: bool) -> None:
 @json_option
 @located
 def resume(where: Where, name: str, as_json: bool) -> None:
-    """Let go on what was paused or cancelled."""
+    """Resume a paused or cancelled data migration."""
     from online_migrate import command
     from online_migrate.cli import output
 
@@ -175,9 +179,9 @@ def resume(where: Where, name: str, as_json: bool) -> None:
 @json_option
 @located
 def cancel(where: Where, name: str, as_json: bool) -> None:
-    """Send its workers home, wherever they run.
+    """Cancel a data migration on all hosts.
 
-    They finish their chunk first; nobody can start it again until resume.
+    Its workers finish their chunk and exit. It cannot be started again before resume.
     """
     from online_migrate import command
     from online_migrate.cli import output
@@ -191,9 +195,9 @@ def cancel(where: Where, name: str, as_json: bool) -> None:
 @json_option
 @located
 def retry(where: Where, name: str, as_json: bool, **limits: Any) -> int:
-    """Try the rows again that failed.
+    """Retry the failed rows of a data migration.
 
-    Here, or by the workers that are at it.
+    Active workers retry them. Without active workers, this command runs the data migration.
     """
     from online_migrate import command
     from online_migrate.cli import output, progress
@@ -214,9 +218,9 @@ def retry(where: Where, name: str, as_json: bool, **limits: Any) -> int:
 @json_option
 @located
 def gate(where: Where, target: str | None, as_json: bool) -> int:
-    """Say what stands before contract.
+    """List the blockers of contract.
 
-    And what removes it. Exit code 3 if anything does.
+    For each blocker: the reason, and the command that removes it. Exit code 3 if there is one.
     """
     from online_migrate import command
     from online_migrate.cli import output
@@ -228,7 +232,9 @@ def gate(where: Where, target: str | None, as_json: bool) -> int:
 
 @cli.command()
 @click.argument("target", required=False, metavar="[REVISION]")
-@click.option("--available", is_flag=True, help="Apply up to the first revision whose gate is closed.")
+@click.option(
+    "--available", is_flag=True, help="Apply the revisions before the first one whose gate is closed."
+)
 @answer_option
 @json_option
 @located
@@ -256,9 +262,9 @@ def contract(
 @answer_option
 @located
 def upgrade(where: Where, statement_done: bool | None) -> int:
-    """Take a fresh database the whole way.
+    """Apply all phases to a new database.
 
-    Or one that no service uses.
+    Or to a database that no service uses.
     """
     from online_migrate import command
     from online_migrate.cli import output, progress
@@ -289,9 +295,9 @@ def status(where: Where, as_json: bool, exit_code: bool) -> int:
 @json_option
 @located
 def plan(where: Where, as_json: bool, exit_code: bool) -> int:
-    """Show the SQL of what is left to do.
+    """Show the SQL that is left to run on this database.
 
-    For this database; nothing is changed.
+    Changes nothing.
     """
     from online_migrate import command
     from online_migrate.cli import output
@@ -328,7 +334,7 @@ def heads(where: Where, as_json: bool) -> None:
 @json_option
 @located
 def current(where: Where, as_json: bool, check_heads: bool) -> int:
-    """Show where the database is on each branch."""
+    """Show the position of the database on each branch."""
     from online_migrate import command
     from online_migrate.cli import output
 
@@ -341,7 +347,7 @@ def current(where: Where, as_json: bool, check_heads: bool) -> int:
 @click.argument("revisions", nargs=-1, required=True)
 @located
 def stamp(where: Where, revisions: tuple[str, ...]) -> None:
-    """Write down revisions without running them.
+    """Record revisions without running them.
 
     A revision moves its own branch only; "heads" and "base" move both.
     """
@@ -355,7 +361,7 @@ def stamp(where: Where, revisions: tuple[str, ...]) -> None:
 @click.option("--rows", type=POSITIVE, default=20_000, show_default=True, help="Rows of the sample database.")
 @click.option("--url", metavar="URL", help="An empty database to use instead of SQLite.")
 def demo(rows: int, url: str | None) -> int:
-    """Show the whole life of a migration.
+    """Run a complete migration as a demonstration.
 
     On a sample database under live traffic.
     """
@@ -364,5 +370,5 @@ def demo(rows: int, url: str | None) -> int:
     return run(rows=rows, url=url, echo=click.echo)
 
 
-db = Group("db", commands=dict(cli.commands), help="Every command again: db COMMAND.")
+db = Group("db", commands=dict(cli.commands), help="Alias: db COMMAND is the same as COMMAND.")
 cli.add_command(db)

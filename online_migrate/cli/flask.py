@@ -1,4 +1,4 @@
-"""``flask online-migrate COMMAND``: our commands inside the application that Flask-Migrate's env.py needs."""
+"""``flask online-migrate COMMAND``: the commands in the application context that env.py needs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from online_migrate.cli.main import run
 
 
 def _configuration(arguments: Sequence[str]) -> list[str]:
-    """The option that names Flask-Migrate's alembic.ini, unless another one is named already."""
+    """Returns the option for the alembic.ini of Flask-Migrate, unless the arguments contain one."""
     named = any(a in ("-c", "--config") or a.startswith("--config=") for a in arguments)
     extension: Any = current_app.extensions.get("migrate")
     if named or extension is None:
@@ -31,5 +31,5 @@ def _configuration(arguments: Sequence[str]) -> list[str]:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @with_appcontext
 def command(arguments: tuple[str, ...]) -> None:
-    """The commands of online-migrate, for the database and the migrations of this application."""
+    """Run online-migrate for the database and the migrations of this application."""
     sys.exit(run([*_configuration(arguments), *arguments]))

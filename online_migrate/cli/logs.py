@@ -1,4 +1,4 @@
-"""Where the log goes: stderr, as text or as JSON."""
+"""Logging to stderr, as text or as JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class JSONFormatter(logging.Formatter):
-    """A record as one JSON document on one line."""
+    """Formats a record as one JSON document on one line."""
 
     def format(self, record: logging.LogRecord) -> str:
         document: dict[str, Any] = {
@@ -33,19 +33,19 @@ class JSONFormatter(logging.Formatter):
 
 
 class StderrHandler(logging.Handler):
-    """Writes through click, so that the stream is the one of the moment, and its encoding is respected."""
+    """Writes through click, which uses the current ``sys.stderr`` and its encoding."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             click.echo(self.format(record), err=True)
-        except Exception:  # noqa: BLE001 - the logging module's own way: a log line must not end the run
+        except Exception:  # noqa: BLE001 - as in the logging module: a log line must not end the run
             self.handleError(record)
 
 
 def configure(level: str | None, format: str | None) -> None:
-    """Sends the records of the engine from *level* on to stderr; default: warnings, as text.
+    """Sends the log records of online-migrate to stderr. Defaults: level ``warning``, format ``text``.
 
-    Other loggers, and handlers that env.py adds, are left as they are.
+    Other loggers, and handlers that env.py adds, are not changed.
     """
     logger = logging.getLogger(LOGGER)
     for handler in [one for one in logger.handlers if isinstance(one, StderrHandler)]:
@@ -55,5 +55,6 @@ def configure(level: str | None, format: str | None) -> None:
     logger.addHandler(handler)
     logger.setLevel((level or "warning").upper())
     logger.propagate = False
-    # oslo.db logs the traceback of every error that it has no class for; our own error says what happened.
+    # oslo.db logs the traceback of each error that it has no class for. The error of online-migrate has the
+    # same information.
     logging.getLogger("oslo_db").addHandler(logging.NullHandler())

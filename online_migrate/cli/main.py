@@ -1,4 +1,4 @@
-"""The entry point: turns what a command raises into a line on stderr and an exit code."""
+"""The entry point: converts the exception of a command into a line on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ INTERRUPTED = 1
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Runs a command and exits with its code: see the README for what the codes mean."""
-    # Modules and rows are no garbage, and looking through them for some takes a tenth of our time.
+    """Runs a command and exits with its exit code; the README lists the codes."""
+    # Modules and rows are not garbage. Scanning them at the default thresholds costs a tenth of the run time.
     gc.set_threshold(20_000, 20, 20)
     sys.exit(run(arguments))
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command and gives its exit code."""
+    """Runs a command and returns its exit code."""
     try:
         code = cli.main(args=arguments, prog_name="online-migrate", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -43,10 +43,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
         click.echo("stopped; run the same command again to continue", err=True)
         return INTERRUPTED
     except BrokenPipeError:
-        # Who read our output went away (``| head``); there is nobody left to tell.
+        # The reader of stdout has closed the pipe (``| head``).
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - whatever is left is shown without a traceback
+    except Exception as error:  # noqa: BLE001 - every other error is printed without a traceback
         return _unexpected(error)
     return _translated(int(code or 0))
 
@@ -76,13 +76,11 @@ def _unexpected(error: Exception) -> int:
     if isinstance(error, CLEANUP_ERRORS):
         return _say(exceptions.ServerError(reason=error_message(error)))
     click.secho(f"Error: {type(error).__name__}: {error}", err=True, fg="red")
-    click.echo(
-        "  -> this is a bug in online-migrate; ONLINE_MIGRATE_DEBUG=1 shows where it happened", err=True
-    )
+    click.echo("  -> this is a bug in online-migrate; ONLINE_MIGRATE_DEBUG=1 shows the traceback", err=True)
     return UNEXPECTED
 
 
 def _translated(code: int) -> int:
-    """The code in the dialect of the command that ran: cinder-manage's has no 3."""
+    """Returns the exit code of the command that ran: cinder-manage has no code 3."""
     translate: Callable[[int], int] | None = cli.translate
     return translate(code) if translate is not None else code

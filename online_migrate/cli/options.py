@@ -1,4 +1,4 @@
-"""The options that every command takes, before or after its name."""
+"""The options of the commands. The common ones are valid before and after the name of a command."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     FloatType = click.ParamType[float]
 else:
-    # Older versions of click know no type of it.
+    # Older versions of click have no generic ParamType.
     FloatType = click.ParamType
 
 F = Callable[..., Any]
@@ -45,12 +45,12 @@ class Duration(FloatType):
         except ValueError:
             seconds = math.nan
         if not 0 < seconds < math.inf:
-            self.fail(f"{value!r} is no duration: write 90, 90s, 15m or 2h", param, ctx)
+            self.fail(f"{value!r} is not a duration: write 90, 90s, 15m or 2h", param, ctx)
         return seconds
 
 
 class TimeOfDay(FloatType):
-    """``HH:MM``, today or tomorrow, by this machine's clock; converted to seconds from now."""
+    """``HH:MM``, today or tomorrow, by the clock of this host; converted to seconds from now."""
 
     name = "HH:MM"
 
@@ -61,7 +61,7 @@ class TimeOfDay(FloatType):
         try:
             then = datetime.datetime.combine(now, datetime.datetime.strptime(str(value), "%H:%M").time())
         except ValueError:
-            self.fail(f"{value!r} is no time of day: write HH:MM", param, ctx)
+            self.fail(f"{value!r} is not a time of day: write HH:MM", param, ctx)
         if then <= now:
             then += datetime.timedelta(days=1)
         return (then - now).total_seconds()
@@ -71,8 +71,13 @@ def migrate_options(function: F) -> F:
     """Adds the options of a run: its limits, and every setting that has a flag; see :func:`limits_of`."""
     limits = (
         click.option("--max-count", type=POSITIVE, help="Stop after this many rows."),
-        click.option("--max-time", type=Duration(), help="Stop after this long: 90s, 15m, 2h."),
-        click.option("--until", type=TimeOfDay(), metavar="HH:MM", help="Stop at this time."),
+        click.option("--max-time", type=Duration(), help="Stop after this duration: 90s, 15m, 2h."),
+        click.option(
+            "--until",
+            type=TimeOfDay(),
+            metavar="HH:MM",
+            help="Stop at this time of day, by the clock of this host.",
+        ),
     )
     settings = [_click_option(name, one) for name, one in options_of(Settings).items() if one.flag]
     decorators: list[Callable[[F], F]] = [*limits, *settings]
@@ -107,7 +112,7 @@ def _click_type(declared: Option) -> Any:
 
 
 def limits_of(*, until: float | None, max_time: float | None, **more: Any) -> MigrateOptions:
-    """The values of the options that :func:`migrate_options` added."""
+    """Returns the values of the options that :func:`migrate_options` added."""
     from online_migrate.command import MigrateOptions
 
     ends = [seconds for seconds in (until, max_time) if seconds is not None]
@@ -116,7 +121,7 @@ def limits_of(*, until: float | None, max_time: float | None, **more: Any) -> Mi
 
 @dataclasses.dataclass
 class Where:
-    """Which project and which database; the innermost option that was given counts."""
+    """The project and the database. An option after the command name overrides one before it."""
 
     config: str | None = None
     url: str | None = None
@@ -126,7 +131,7 @@ class Where:
     log_format: str | None = None
 
     def merged(self, outer: Where) -> Where:
-        """This, with what it does not say taken from *outer*."""
+        """Returns a copy in which missing values are taken from *outer*."""
         return Where(
             self.config or outer.config,
             self.url or outer.url,
@@ -141,30 +146,34 @@ def where_options(function: F) -> F:
     """Adds -c, --url, --config-file, -x, --log-level and --log-format."""
     for option in (
         click.option(
-            "--log-format", type=click.Choice(logs.FORMATS), help="How log lines are written to stderr."
+            "--log-format",
+            type=click.Choice(logs.FORMATS),
+            help="Format of the log lines on stderr [default: text].",
         ),
         click.option(
             "--log-level",
             type=click.Choice(logs.LEVELS),
-            help="Which log lines are written to stderr [default: warning].",
+            help="Lowest level of the log lines on stderr [default: warning].",
         ),
-        click.option("-x", "x", multiple=True, metavar="NAME=VALUE", help="Passed on to env.py."),
+        click.option(
+            "-x", "x", multiple=True, metavar="NAME=VALUE", help="Argument that is passed to env.py."
+        ),
         click.option(
             "--config-file",
             "config_files",
             multiple=True,
             metavar="FILE",
-            help="An oslo.config file whose [database] connection is the database.",
+            help="oslo.config file; [database] connection is the database URL.",
         ),
-        click.option("--url", metavar="URL", help="The database [env: ONLINE_MIGRATE_URL]."),
-        click.option("-c", "--config", metavar="FILE", help="The project's alembic.ini [default: here]."),
+        click.option("--url", metavar="URL", help="Database URL [env: ONLINE_MIGRATE_URL]."),
+        click.option("-c", "--config", metavar="FILE", help="Path of alembic.ini [default: ./alembic.ini]."),
     ):
         function = option(function)
     return function
 
 
 def located(function: F) -> F:
-    """Gives a command its ``where`` argument, made of its own options and those before its name."""
+    """Passes the options before and after the command name as the ``where`` argument."""
 
     @where_options
     @click.pass_context
@@ -189,9 +198,9 @@ def located(function: F) -> F:
 
 
 def site_of(where: Where, *, works: bool = False, **more: Any) -> CommandContext:
-    """The context of a command; messages go to stderr.
+    """Returns the context of a command. Messages go to stderr.
 
-    *works*: signals stop it where nothing is left half done, instead of at once.
+    *works*: SIGINT and SIGTERM stop the command after the current chunk or revision, not immediately.
     """
     from online_migrate.command import CommandContext
     from online_migrate.waiting import Stop
@@ -212,14 +221,16 @@ def site_of(where: Where, *, works: bool = False, **more: Any) -> CommandContext
 
 
 def _stop_on_signals(request: Callable[[str], None]) -> None:
-    """The first signal asks to stop; a second SIGINT leaves at once, which loses nothing either."""
+    """The first signal requests a stop. A second SIGINT exits immediately, which loses no data either."""
 
     def handle(number: int, _frame: FrameType | None) -> None:
         name = signal.Signals(number).name
         request(name)
-        # Before the line: who answers it at once is heard.
+        # Before the line is printed: a Ctrl-C right after it must exit immediately.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        click.echo(f"{name}: stopping after this chunk, or this revision; Ctrl-C leaves at once", err=True)
+        click.echo(
+            f"{name}: stopping after the current chunk or revision; Ctrl-C stops immediately", err=True
+        )
 
     signal.signal(signal.SIGINT, handle)
     signal.signal(signal.SIGTERM, handle)
@@ -228,6 +239,6 @@ def _stop_on_signals(request: Callable[[str], None]) -> None:
 answer_option = click.option(
     "--statement-done/--statement-not-done",
     default=None,
-    help="The answer for the one statement that an interrupted run asked about.",
+    help="State whether the interrupted statement, which an earlier run reported, was executed.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")

@@ -1,4 +1,4 @@
-"""What commands print: results to stdout, as text for a person or as one JSON document."""
+"""The output of the commands on stdout, as text or as one JSON document."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
 
 def control_result(what: ControlResult, *, as_json: bool) -> None:
-    """What came of pause, resume, cancel or retry."""
+    """Prints the result of pause, resume, cancel or retry."""
     if as_json:
         document({"name": what.name, "status": what.status.value, "workers": what.workers})
         return
     already = "" if what.changed else " already"
-    workers = f"{what.workers} worker(s) at it" if what.workers else "nobody is at it"
+    workers = f"{what.workers} active worker(s)" if what.workers else "no active worker"
     click.echo(f"{what.name}: {what.status.value}{already}, {workers}")
 
 
 def document(content: Any) -> None:
-    """The one JSON document of a command."""
+    """Prints the JSON document of a command."""
     click.echo(json.dumps(content, indent=2, default=str, ensure_ascii=False))
 
 
 def applied(verb: str, revisions: Sequence[str], *, as_json: bool) -> None:
-    """The revisions that a command applied."""
+    """Prints the revisions that a command applied."""
     if as_json:
         document({"applied": list(revisions)})
     elif revisions:
@@ -46,25 +46,25 @@ def applied(verb: str, revisions: Sequence[str], *, as_json: bool) -> None:
 
 
 def results(found: Sequence[Result], *, as_json: bool) -> None:
-    """What came of each data migration."""
+    """Prints the result of each data migration."""
     if as_json:
         document([dataclasses.asdict(r) | {"outcome": r.outcome.name.lower()} for r in found])
         return
     if not found:
-        click.echo("migrate: there are no data migrations")
+        click.echo("migrate: the project has no data migrations")
     for result in found:
         line = f"{result.name}: {result.done:,} row(s) migrated; {result.outcome.value}"
         if result.outcome is Outcome.CONTRACTED:
             line = f"{result.name}: {result.outcome.value}"
         if result.failed:
-            line += f"; {result.failed:,} row(s) failed: online-migrate status shows them"
+            line += f"; {result.failed:,} row(s) failed (online-migrate status lists them)"
         click.echo(line)
         if result.error:
             click.secho(f"    {result.error}", fg="red" if result.outcome is Outcome.FAILED else None)
 
 
 def cinder_table(found: Sequence[Result]) -> None:
-    """The table that cinder-manage's users know."""
+    """Prints the result table of cinder-manage."""
     width = max([len("Migration"), *(len(result.name) for result in found)])
     rule = f"+-{'-' * width}-+--------------+-----------+"
     click.echo(f"{rule}\n| {'Migration'.center(width)} | Total Needed | Completed |\n{rule}")
@@ -78,7 +78,7 @@ def cinder_table(found: Sequence[Result]) -> None:
 
 
 def blockers(found: Sequence[Blocker], *, as_json: bool) -> None:
-    """What stands before contract."""
+    """Prints the blockers of contract."""
     if as_json:
         document({"open": not found, "blockers": [blocker.as_dict() for blocker in found]})
         return
@@ -95,7 +95,7 @@ def _list_blockers(found: Sequence[Blocker]) -> None:
 
 
 def contracted(revisions: Sequence[str], found: Sequence[Blocker], *, as_json: bool) -> None:
-    """What contract applied, and what stopped it."""
+    """Prints the revisions that contract applied, and the blockers that stopped it."""
     if as_json:
         document({"applied": list(revisions), "blockers": [blocker.as_dict() for blocker in found]})
         return
@@ -107,7 +107,7 @@ def contracted(revisions: Sequence[str], found: Sequence[Blocker], *, as_json: b
 
 
 def status(report: Report, *, as_json: bool) -> None:
-    """Where a database stands."""
+    """Prints the status report of a database."""
     if as_json:
         document(report.as_dict())
         return
@@ -121,7 +121,9 @@ def status(report: Report, *, as_json: bool) -> None:
     for name in ("base", "expand", "contract"):
         _phase_line(name, getattr(report, name))
     for revision in report.half_applied:
-        click.secho(f"half applied: {revision}; the command that began it goes on with it", fg="yellow")
+        click.secho(
+            f"half applied: {revision}; to continue, run the command that started it again", fg="yellow"
+        )
     if report.migrations:
         table = Table(box=None, pad_edge=False)
         for column in ("data migration", "kind", "status"):
@@ -168,7 +170,7 @@ def _number(value: int | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds for a person: ``42 s``, ``3:07 min``, ``2:05 h``."""
+    """Formats seconds: ``42 s``, ``3:07 min``, ``2:05 h``."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -181,16 +183,16 @@ def _troubles(migration: MigrationState) -> None:
     if migration.error:
         click.secho(f"{migration.name}: {migration.error}", fg="red")
     for worker in migration.workers:
-        size = "" if worker.chunk_size is None else f", {worker.chunk_size:,} rows a chunk"
+        size = "" if worker.chunk_size is None else f", chunk size {worker.chunk_size:,}"
         rate = "" if worker.rate is None else f", {worker.rate:,.0f} rows/s"
-        waits = f", waits: {worker.waits_for}" if worker.waits_for else ""
-        click.echo(f"{migration.name}: {worker.runner} is at it{size}{rate}{waits}")
+        waits = f", waiting: {worker.waits_for}" if worker.waits_for else ""
+        click.echo(f"{migration.name}: worker {worker.runner}{size}{rate}{waits}")
     for failure in migration.failures:
         click.echo(f"  row {failure['key']}: {failure['error']}")
 
 
 def plan(steps: Sequence[Step], *, as_json: bool) -> None:
-    """The SQL of what is left to do."""
+    """Prints the SQL that is left to run."""
     if as_json:
         document([dataclasses.asdict(step) for step in steps])
         return
@@ -206,7 +208,7 @@ def plan(steps: Sequence[Step], *, as_json: bool) -> None:
 
 
 def history(lines: Sequence[HistoryLine], *, as_json: bool) -> None:
-    """Revisions, one a line."""
+    """Prints the revisions, one on each line."""
     if as_json:
         document([dataclasses.asdict(line) for line in lines])
         return
@@ -218,7 +220,7 @@ def history(lines: Sequence[HistoryLine], *, as_json: bool) -> None:
 
 
 def current(states: Mapping[Phase, PhaseState], *, as_json: bool) -> None:
-    """The position on each branch."""
+    """Prints the position on each branch."""
     if as_json:
         document({phase.value: dataclasses.asdict(state) for phase, state in states.items()})
         return

@@ -1,4 +1,4 @@
-"""Progress on stderr: bars on a terminal, plain lines in a pipe."""
+"""Progress on stderr: progress bars on a terminal, lines of text otherwise."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 _EVERY = 5.0
-"""Seconds between two plain lines about the same data migration."""
+"""Seconds between two progress lines."""
 
 
 @contextlib.contextmanager
 def listener(*, verbose: bool = False, as_json: bool = False) -> Iterator[Listener]:
-    """Who shows the progress of a command, on stderr.
+    """Returns the listener that prints the progress of a command on stderr.
 
-    *verbose*: a line for every chunk. *as_json*: a JSON document on every line.
+    *verbose*: prints a line for every chunk. *as_json*: each line is a JSON document.
     """
     if as_json:
         yield Events(every=0.0 if verbose else _EVERY)
@@ -39,7 +39,7 @@ def listener(*, verbose: bool = False, as_json: bool = False) -> Iterator[Listen
 
 
 class Lines:
-    """A line when a data migration starts, every few seconds, and when it ends."""
+    """Prints a line when a data migration starts, every few seconds, and when it ends."""
 
     def __init__(self, *, every: float = _EVERY, verbose: bool = False) -> None:
         self._every = every
@@ -66,7 +66,7 @@ class Lines:
 
 
 class Events:
-    """What :class:`Lines` says, as one JSON document on each line."""
+    """Prints the same events as :class:`Lines`, each as one JSON document on one line."""
 
     def __init__(self, *, every: float = _EVERY) -> None:
         self._every = every
@@ -93,8 +93,8 @@ class Events:
 def _pace(snapshot: Snapshot) -> str:
     left = "" if snapshot.seconds_left is None else f", {duration(snapshot.seconds_left)} left"
     several = f", {snapshot.workers} workers" if snapshot.workers > 1 else ""
-    size = "" if snapshot.chunk_size is None else f", {snapshot.chunk_size:,} a chunk"
-    waits = f", waits: {snapshot.waits_for}" if snapshot.waits_for else ""
+    size = "" if snapshot.chunk_size is None else f", chunk size {snapshot.chunk_size:,}"
+    waits = f", waiting: {snapshot.waits_for}" if snapshot.waits_for else ""
     return f"{snapshot.rate:,.0f} rows/s{left}{size}{several}{waits}"
 
 
@@ -112,7 +112,7 @@ def _rich() -> Progress:
 
 
 class Bars:
-    """A bar for each data migration."""
+    """Shows a progress bar for each data migration."""
 
     def __init__(self, bars: Progress) -> None:
         self._bars = bars

@@ -36,7 +36,7 @@ def to_contract(graph: Graph, applied: frozenset[str], target: str | None = None
         return []
     if graph.phase(head) is not Phase.CONTRACT:
         raise exceptions.UnknownRevision(
-            revision=head, hint=f"it is on the {graph.phase(head)} branch; contract wants a contract revision"
+            revision=head, hint=f"it is on the {graph.phase(head)} branch; contract needs a contract revision"
         )
     return [r for r in graph.missing(applied, head) if graph.phase(r) is Phase.CONTRACT]
 
@@ -57,9 +57,9 @@ def schema_blockers(graph: Graph, applied: frozenset[str], revisions: Sequence[s
                 Blocker(
                     "requires-undeclared",
                     revision,
-                    "the script does not say which data migrations it requires",
+                    "the script does not declare which data migrations it requires",
                     f"write requires = ('name', ...) into {graph.revisions[revision].path}, "
-                    "or requires = () to say that none is needed",
+                    "or requires = () if it requires none",
                 )
             )
         depends = graph.ancestors(revision)
@@ -69,7 +69,7 @@ def schema_blockers(graph: Graph, applied: frozenset[str], revisions: Sequence[s
                 hint = expand_hint(graph, needed) if phase is Phase.EXPAND else f"alembic upgrade {needed}"
                 reason = f"{phase} revision {needed} is not applied"
                 if needed not in depends:
-                    reason += f", and {revision} has no depends_on that says which one it needs"
+                    reason += f", and {revision} has no depends_on that names the expand revision it requires"
                 found.append(Blocker("expand-not-applied", needed, reason, hint))
     return found
 
@@ -108,8 +108,8 @@ class Gate:
             reason = f"contract revision {revision} requires a data migration that does not exist"
             return [Blocker("data-migration-unknown", name, reason, f"known names: {known}")]
         if not migration.has_pending:
-            reason = "it has no pending expression, so nobody can count what is left"
-            return [Blocker("no-pending", name, reason, f"say pending=... in {migration.path}")]
+            reason = "it has no pending expression, so its remaining rows cannot be counted"
+            return [Blocker("no-pending", name, reason, f"add pending=... to it in {migration.path}")]
         try:
             record = state.get_record(self.connection, name) if state.exists(self.connection) else None
         except DATABASE_ERRORS as error:
@@ -130,9 +130,7 @@ class Gate:
     def _without_record(self, migration: DataMigration) -> list[Blocker]:
         """Returns the blocker of a data migration that never ran; with a count if its expand is applied."""
         name = migration.name
-        blocker = Blocker(
-            "no-record", name, "there is no record that it ever ran", f"online-migrate migrate {name}"
-        )
+        blocker = Blocker("no-record", name, "it has no record of a run", f"online-migrate migrate {name}")
         try:
             subject = migration.subject(self.connection)
         except exceptions.PendingUnreadable:
@@ -196,7 +194,7 @@ def _with_failures(blocker: Blocker, failed: int) -> Blocker:
     return dataclasses.replace(
         blocker,
         reason=f"{blocker.reason}; {failed:,} of them could not be migrated",
-        hint=f"online-migrate status shows the rows that failed; mend them, then: {blocker.hint}",
+        hint=f"online-migrate status lists the failed rows; correct them, then: {blocker.hint}",
     )
 
 
@@ -269,10 +267,10 @@ def _blocking_sessions(dialect: Dialect, connection: Connection, tables: Sequenc
 
 
 def _rows_blocker(id_: str, name: str, subject: Subject, remaining: Remaining) -> Blocker:
-    what = "pending" if id_ == "pending-rows" else "migrated, but do not verify"
+    what = "pending" if id_ == "pending-rows" else "migrated, but verify fails"
     hint = f"online-migrate migrate {name}"
     if id_ != "pending-rows":
-        hint = f"mend these rows, or the verify expression of {name}"
+        hint = f"correct these rows, or the verify expression of {name}"
     more = ", ..." if remaining.count > len(remaining.keys) else ""
     return Blocker(
         id_,
@@ -295,15 +293,16 @@ def _not_counted(
         return Blocker(
             "not-counted",
             name,
-            f"its rows cannot be counted, because somebody holds a lock on their table{holders}",
-            "end that session, or wait until it has ended: then online-migrate gate",
+            f"its rows cannot be counted: another session holds a lock on the table{holders}",
+            "end that session, or wait until it ends, then: online-migrate gate",
         )
     if dialect.is_statement_timeout(error):
         return Blocker(
             "not-counted",
             name,
             f"its rows could not be counted within {timeout:g} s",
-            "raise look_timeout or gate_timeout in [online_migrate], or add an index that pending can use",
+            "raise look_timeout or gate_timeout in [online_migrate], "
+            "or add an index for the pending expression",
         )
     return _unreadable(name, error_message(error))
 
@@ -312,6 +311,6 @@ def _unreadable(name: str, reason: str) -> Blocker:
     return Blocker(
         "pending-unreadable",
         name,
-        f"what is pending cannot be counted: {reason}",
-        "mend its pending expression",
+        f"its pending rows cannot be counted: {reason}",
+        f"correct the pending expression of {name}",
     )

@@ -60,7 +60,10 @@ def run(runner: RevisionRunner, revision: str) -> None:
     graph = runner.project.graph
     required = graph.revisions[revision].requires
     if required is UNDECLARED:
-        raise exceptions.Refused(reason=f"contract revision {revision} does not say what it requires")
+        raise exceptions.Refused(
+            reason=f"contract revision {revision} does not declare what it requires",
+            hint=f"write requires = ('name', ...) into {graph.revisions[revision].path}",
+        )
     targets = _Targets(runner, revision, required)
     applied = runner.applied()
     runner.say(f"contract {revision}: {graph.revisions[revision].doc or 'no message'}")
@@ -78,10 +81,10 @@ def run(runner: RevisionRunner, revision: str) -> None:
 def _what_is_done(runner: RevisionRunner, revision: str) -> str:
     done = sum(entry.done for entry in runner.journal(revision).statements)
     if not done:
-        return "nothing was changed; rows were written since the gate looked"
+        return "nothing was changed; rows became pending after the check of the gate"
     return (
         f"{done} statement(s) of {revision} are done and recorded; run online-migrate contract again: "
-        "it puts back the triggers that it dropped, migrates the rows, and continues"
+        "it recreates the triggers that it dropped, migrates the rows, and continues"
     )
 
 
@@ -170,12 +173,12 @@ def refuse_what_rebuilds(runner: RevisionRunner, statements: Sequence[str]) -> N
                 raise exceptions.NotUnderLock(
                     statement=shorten(statement),
                     reason=f"column {column} is indexed ({', '.join(in_the_way)}), so dropping it "
-                    "rebuilds the table while every reader waits",
+                    "rebuilds the table and blocks all readers",
                     hint=f"drop the index in the script before the column:\n{lines}",
                 )
 
 
-_ROWS = "it changes rows, and whether it was done could not be told after a kill"
+_ROWS = "it changes rows, and after an interruption it is unknown whether it was executed"
 _ROWS_HINT = "move it into a data migration, or into a contract revision with requires = ()"
 
 
@@ -255,8 +258,8 @@ class ContractGuard:
         if self._is_autocommit():
             raise exceptions.NotUnderLock(
                 statement=shorten(statement),
-                reason="it stands in an autocommit_block, where no lock lasts",
-                hint="take it out of the block; before it, the rows are counted again under a new lock",
+                reason="it is in an autocommit_block, where no lock is held between statements",
+                hint="move it out of the block; the rows are then counted again under a new lock",
             )
         if self._look_again or self._lock is None or not self._lock.is_held():
             self._lock_and_verify()
@@ -269,7 +272,7 @@ class ContractGuard:
         if statement in forms or table not in self._stepper.project.graph.revisions[self._revision].rebuilds:
             return forms
         self._stepper.say(
-            f"contract {self._revision}: while {table} is rebuilt, its readers and writers wait"
+            f"contract {self._revision}: rebuilding {table}, which blocks its readers and writers"
         )
         return [*forms, statement]
 
@@ -377,7 +380,9 @@ def restore_dropped(runner: RevisionRunner, revision: str) -> list[str]:
         try:
             _recreate(runner, entry.statement, definition)
         except DATABASE_ERRORS as error:
-            runner.say(f"contract {revision}: could not be undone: {entry.statement}: {error_message(error)}")
+            runner.say(
+                f"contract {revision}: could not be reverted: {entry.statement}: {error_message(error)}"
+            )
         else:
             undone.append(shorten(entry.statement))
             journal.forget(entry)

@@ -257,11 +257,11 @@ class Journal:
         """Returns what the catalog shows, as text for the operator."""
         expected, before = self._recorded(entry)
         if not expected.effects:
-            return "what it does cannot be read from the catalog"
-        words = {True: "as the statement makes it", False: "not so", None: "otherwise, or not readable"}
+            return "its effect cannot be read from the catalog"
+        words = {True: "in effect", False: "not in effect", None: "different or not readable"}
         pairs = zip(expected.effects, before, self._held(expected), strict=True)
         return "; ".join(
-            f"{effect}{'' if effect.present else ' (gone)'}: before it {words[earlier]}, now {words[now]}"
+            f"{effect}{'' if effect.present else ' (dropped)'}: before {words[earlier]}, now {words[now]}"
             for effect, earlier, now in pairs
         )
 

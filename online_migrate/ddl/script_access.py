@@ -140,8 +140,8 @@ def _guarded_driver_connection(connection: Connection, access: ScriptAccess) -> 
 
 # --- the driver's connection and its cursors ------------------------------------------------------
 
-_RAW = "a cursor or a method of the driver's own connection is used"
-_RAW_HINT = "send the statement by op.execute(...) or op.get_bind().execute(...)"
+_RAW = "the script uses a cursor or a method of the driver connection"
+_RAW_HINT = "send the statement with op.execute(...) or op.get_bind().execute(...)"
 
 
 class GuardedConnection:
@@ -196,7 +196,7 @@ class GuardedCursor:
 
 # --- other connections ----------------------------------------------------------------------------
 
-_OTHER_HINT = "use op.get_bind(), which holds the lock; sa.inspect(op.get_bind()) to inspect the schema"
+_OTHER_HINT = "use op.get_bind(), which holds the lock; to inspect the schema: sa.inspect(op.get_bind())"
 
 
 def _refuse_other(what: str) -> None:
@@ -206,13 +206,13 @@ def _refuse_other(what: str) -> None:
 
 
 def _on_checkout(_driver: object, _record: object, _fairy: object) -> None:
-    _refuse_other("a second connection is opened")
+    _refuse_other("the script opens a second connection")
 
 
 def _on_execute(connection: Connection, *_: object) -> None:
     access = _current.get()
     if access is not None and not access.owns(connection):
-        _refuse_other("a statement is sent on another connection")
+        _refuse_other("the script sends a statement on another connection")
 
 
 @functools.cache
@@ -240,7 +240,7 @@ def _guarded_connect(driver: Any) -> Iterator[None]:
 
 def _refusing(connect: Callable[..., Any]) -> Callable[..., Any]:
     def refusing(*arguments: Any, **keywords: Any) -> Any:
-        _refuse_other("a second connection is opened by the driver")
+        _refuse_other("the script opens a second connection with the driver")
         return connect(*arguments, **keywords)
 
     return refusing

@@ -1,10 +1,11 @@
-"""The whole life of a migration on a sample database, under live traffic.
+"""A complete migration on a sample database, under live traffic.
 
-main      the story, told by the engine's own commands
-project/  the scripts of the sample project: five changes, each in its three halves
-narrator  how it is told
-database  the sample database: made, filled, read at the end, cleaned up
-application  the two versions of the application: what each of them reads and writes
-traffic   their instances, each a thread
-ledger    what was acknowledged, and whether it is there
+main         the sequence of commands
+project/     the scripts of the sample project: five changes, each with expand, data and contract script
+narrator     the output
+operator     runs the commands of online-migrate and prints their results
+database     creates, fills, reads and cleans up the sample database
+application  the two versions of the application: the columns that each version reads and writes
+traffic      the instances of the application, each in a thread
+ledger       the acknowledged writes, and their comparison with the database
 """

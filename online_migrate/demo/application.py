@@ -1,8 +1,7 @@
-"""The two versions of the application: what each of them reads and writes.
+"""The two versions of the application: the columns that each version reads and writes.
 
-There are no triggers here. So it is done as it is done by hand: version 2 writes the old columns as well,
-and believes them rather than the new ones, for as long as they are there. Version 1 knows nothing of all
-this.
+The sample project has no sync triggers. Instead, version 2 writes the old and the new columns, and reads the
+old ones as long as they exist. Version 1 reads and writes the old columns only.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from online_migrate.demo.ledger import Key, Row
 
 GIB = 1024**3
 DEFAULT_ZONE = "zone-1"
-"""What a volume gets that was created by version 1; see the data migration ``zone``."""
+"""The zone of a volume that version 1 created; see the data migration ``zone``."""
 
 metadata = sa.MetaData()
 volumes = sa.Table(
@@ -48,33 +47,33 @@ OLD_COLUMNS = frozenset({"name", "size_gb", "attached_to", "full_name"})
 
 
 class Version(Protocol):
-    """A version of the application. Every method runs in the caller's transaction."""
+    """A version of the application. Each method runs in the transaction of the caller."""
 
     name: ClassVar[str]
     has_zones: ClassVar[bool]
 
     @property
     def has_bytes(self) -> bool:
-        """True if a size need not be a whole number of gigabytes."""
+        """True if a size may be any number of bytes, not only whole gigabytes."""
 
     def read(self, connection: Connection, key: Key) -> Row | None:
-        """The row, as far as this version knows its fields."""
+        """Returns the fields of the row that this version has; None if there is no row."""
 
     def insert(self, connection: Connection, key: Key, row: Row) -> None:
-        """Writes a new row."""
+        """Inserts a row."""
 
     def update(self, connection: Connection, key: Key, row: Row) -> None:
-        """Writes all fields that this version knows."""
+        """Updates all fields that this version has."""
 
     def delete(self, connection: Connection, key: Key) -> None:
         """Deletes the row."""
 
-    def look_again(self, connection: Connection) -> bool:
-        """After an error: True if the schema is another than this version thought."""
+    def schema_changed(self, connection: Connection) -> bool:
+        """Inspects the schema after an error. True if it has changed since the last inspection."""
 
 
 class Version1:
-    """Knows the old shape only."""
+    """Reads and writes the old columns only."""
 
     name: ClassVar[str] = "version 1"
     has_zones: ClassVar[bool] = False
@@ -103,12 +102,12 @@ class Version1:
         table = metadata.tables[key[0]]
         connection.execute(sa.delete(table).where(table.c.id == key[1]))
 
-    def look_again(self, connection: Connection) -> bool:
+    def schema_changed(self, connection: Connection) -> bool:
         return False
 
 
 class Version2:
-    """Knows both shapes: writes both, believes the old one, until the old one is gone."""
+    """Writes the old and the new columns, and reads the old ones until contract drops them."""
 
     name: ClassVar[str] = "version 2"
     has_zones: ClassVar[bool] = True
@@ -176,8 +175,8 @@ class Version2:
         if row.get("host"):
             connection.execute(sa.insert(attachments).values(volume_id=key[1], host=row["host"]))
 
-    def look_again(self, connection: Connection) -> bool:
-        """A column that contract has taken away is not written any more from the next statement on."""
+    def schema_changed(self, connection: Connection) -> bool:
+        """Stops writing columns that contract has dropped."""
         inspector = sa.inspect(connection)
         there = {
             column["name"] for table in (volumes, accounts) for column in inspector.get_columns(table.name)
@@ -192,21 +191,21 @@ def _split(full_name: str) -> Row:
 
 
 def old_shape(key: Key, row: Row) -> Row:
-    """The columns of a row as version 1 spells them. Pure."""
+    """Returns the columns of a row in version 1. Pure."""
     if key[0] == "accounts":
         return {"full_name": f"{row['first']} {row['last']}"}
     return {"name": row["name"], "size_gb": row["size"] // GIB, "attached_to": row["host"]}
 
 
 def new_shape(key: Key, row: Row) -> Row:
-    """The columns of a row as version 2 spells them, but for the host, which has a table now. Pure."""
+    """Returns the columns of a row in version 2, without the host, which is in another table. Pure."""
     if key[0] == "accounts":
         return {"first_name": row["first"], "last_name": row["last"]}
     return {"display_name": row["name"], "size_bytes": row["size"], "zone": row["zone"]}
 
 
 def read_new_shape(connection: Connection) -> dict[Key, Row]:
-    """Every row of the contracted database."""
+    """Returns every row of the database after contract."""
     found: dict[Key, Row] = {}
     host = sa.select(attachments.c.volume_id, attachments.c.host)
     hosts: dict[int, str] = {row.volume_id: row.host for row in connection.execute(host)}

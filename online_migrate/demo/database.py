@@ -1,4 +1,4 @@
-"""The sample database: where it is, that it is empty, how it is filled, and how it is left."""
+"""The sample database: its URL, the check that it is empty, the sample rows, the clean-up."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ _VERSION_TABLE = "alembic_version"
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
-    """A database, and how the application sets up its sessions there."""
+class Database:
+    """A database, and the statements with which the application sets up its sessions."""
 
     url: str
-    """Password included."""
+    """With the password."""
     setup: tuple[str, ...] = ()
 
 
-def temporary(folder: Path) -> Place:
-    """A new SQLite file in *folder*, set up as a file is that an application with many writers uses."""
+def temporary(folder: Path) -> Database:
+    """Creates a SQLite file in *folder*, with the settings of an application with many writers."""
     path = folder / "demo.sqlite"
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        # Readers do not wait for the writer.
+        # In WAL mode readers do not wait for the writer.
         connection.execute("PRAGMA journal_mode = WAL")
-    # SQLite has no queue: who is told "busy" sleeps, the longer the more often, and may never be in time.
-    # So the application asks for a short sleep, and tries again by itself.
-    return Place(f"sqlite:///{path}", ("PRAGMA synchronous = NORMAL", "PRAGMA busy_timeout = 20"))
+    # SQLite has no lock queue: the busy handler sleeps, longer with each attempt, and can miss every gap.
+    # So the application sets a short timeout and retries.
+    return Database(f"sqlite:///{path}", ("PRAGMA synchronous = NORMAL", "PRAGMA busy_timeout = 20"))
 
 
 @contextlib.contextmanager
 def opened(url: str) -> Iterator[Engine]:
-    """An engine that leaves no connection behind."""
+    """Yields an engine, and closes its connections at the end."""
     engine = create_engine(url)
     try:
         yield engine
@@ -52,10 +52,11 @@ def opened(url: str) -> Iterator[Engine]:
 
 
 @contextlib.contextmanager
-def borrowed(url: str) -> Iterator[None]:
-    """Inside the block the database is the demo's; afterwards it is as empty as before.
+def clean_database(url: str) -> Iterator[None]:
+    """Checks that the database is empty, and drops the tables of the demo after the block.
 
-    Raises :class:`~online_migrate.exceptions.UsageError` if there is anything in it, and touches nothing.
+    Raises :class:`~online_migrate.exceptions.UsageError`, before anything is changed, if it has tables or
+    views.
     """
     with opened(url) as engine, connect(engine) as connection:
         inspector = sa.inspect(connection)
@@ -63,9 +64,9 @@ def borrowed(url: str) -> Iterator[None]:
     if found:
         more = f" and {len(found) - 5} more" if len(found) > 5 else ""
         raise exceptions.UsageError(
-            message=f"the demo wants an empty database, and {safe_url(url)} has tables: "
+            message=f"the demo needs an empty database, but {safe_url(url)} has tables: "
             f"{', '.join(found[:5])}{more}",
-            hint="create a database for it; nothing was touched in this one",
+            hint="nothing was changed; create an empty database for the demo, and give it with --url",
         )
     try:
         yield
@@ -75,21 +76,21 @@ def borrowed(url: str) -> Iterator[None]:
 
 
 def _drop(connection: Connection) -> None:
-    """Drops the tables that the demo and the engine have made, and no others."""
+    """Drops the tables that the demo and online-migrate created, and no others."""
     ours = [attachments.name, volumes.name, accounts.name, _VERSION_TABLE, *sorted(state.TABLES)]
     for name in ours:
         sa.Table(name, sa.MetaData()).drop(connection, checkfirst=True)
 
 
 def describe(url: str) -> str:
-    """The server, and its version."""
+    """Returns the product and the version of the server."""
     with opened(url) as engine, connect(engine) as connection:
         version = ".".join(str(part) for part in connection.dialect.server_version_info or ())
         return f"{_NAMES[dialect_of(connection).name]} {version}"
 
 
 def fill(url: str, rows: Mapping[Key, Row]) -> None:
-    """Writes the rows with which version 1 starts."""
+    """Inserts the initial rows of version 1."""
     with opened(url) as engine, engine.begin() as connection:
         for table in (volumes, accounts):
             mine = [
@@ -100,7 +101,7 @@ def fill(url: str, rows: Mapping[Key, Row]) -> None:
 
 
 def columns(url: str) -> list[str]:
-    """Every table of the demo with its columns, a line each."""
+    """Returns one line for each table of the demo, with its columns."""
     lines = []
     with opened(url) as engine, connect(engine) as connection:
         inspector = sa.inspect(connection)

@@ -1,7 +1,7 @@
-"""What the database acknowledged, and whether it is there. Knows nothing of databases.
+"""The ledger of acknowledged writes, and its comparison with rows. Has no database access.
 
-A key is lent to one writer at a time. So there is one right value for every key at every moment, and
-every read of the running application can be compared with it as well as the database at the end.
+A key is borrowed by one writer at a time. So each key has exactly one correct value at any time. Each read of
+the application and the final state of the database are compared with it.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from collections.abc import Mapping
 from typing import Any
 
 Key = tuple[str, int]
-"""A table, and the id of a row in it."""
+"""The name of a table, and the id of a row."""
 Row = Mapping[str, Any]
-"""The fields of a row by their meaning, in no version's spelling."""
+"""The fields of a row, independent of the columns of a version."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """One row that is not as it was acknowledged."""
+    """A row that differs from its acknowledged state."""
 
     kind: str
-    """``lost``, ``wrong``, ``back`` (it was deleted) or ``unknown`` (nobody wrote it)."""
+    """``lost``, ``wrong``, ``back`` (was deleted, but exists) or ``unknown`` (was never written)."""
     key: Key
     expected: Row | None
     found: Row | None
@@ -40,7 +40,7 @@ def _shown(row: Row | None) -> str:
 
 
 def difference(key: Key, expected: Row | None, found: Row | None) -> Difference | None:
-    """What is wrong with one row; *found* may lack fields that its reader does not know. Pure."""
+    """Compares a row; None if it is correct. *found* may lack fields that its version does not have. Pure."""
     if expected is None:
         return None if found is None else Difference("back", key, None, found)
     if found is None:
@@ -51,14 +51,14 @@ def difference(key: Key, expected: Row | None, found: Row | None) -> Difference 
 
 
 def compare(expected: Mapping[Key, Row | None], found: Mapping[Key, Row]) -> list[Difference]:
-    """Every row that is not as it was acknowledged; None stands for a row that was deleted. Pure."""
+    """Returns every difference. In *expected*, None is a deleted row. Pure."""
     differences = [difference(key, row, found.get(key)) for key, row in expected.items()]
-    strangers = [Difference("unknown", key, None, found[key]) for key in found.keys() - expected.keys()]
-    return [d for d in differences if d is not None] + sorted(strangers, key=lambda d: d.key)
+    unknown = [Difference("unknown", key, None, found[key]) for key in found.keys() - expected.keys()]
+    return [d for d in differences if d is not None] + sorted(unknown, key=lambda d: d.key)
 
 
 class Ledger:
-    """What every row has to be. Safe to use from many threads."""
+    """The acknowledged state of every row. Thread-safe."""
 
     def __init__(self, rows: Mapping[Key, Row], *, seed: int = 0) -> None:
         self._rows: dict[Key, Row | None] = dict(rows)
@@ -71,14 +71,14 @@ class Ledger:
         self._lock = threading.Lock()
 
     def borrow_new(self, table: str) -> Key:
-        """A key that no row has yet."""
+        """Returns an unused key."""
         with self._lock:
             number = self._next[table]
             self._next[table] += 1
             return (table, number)
 
     def borrow(self, table: str) -> tuple[Key, Row] | None:
-        """Any row that nobody else works on, with what it has to be; None where there is none."""
+        """Returns a random row that is not borrowed, with its acknowledged state; None if there is none."""
         with self._lock:
             free = self._free[table]
             if not free:
@@ -91,7 +91,7 @@ class Ledger:
             return key, row
 
     def acknowledge(self, key: Key, row: Row | None) -> None:
-        """The database has committed *row* under a borrowed key, or its deletion (None)."""
+        """Records that *row*, or its deletion (None), was committed, and returns the borrowed key."""
         with self._lock:
             self._rows[key] = row
             if row is not None:
@@ -99,6 +99,6 @@ class Ledger:
 
     @property
     def rows(self) -> Mapping[Key, Row | None]:
-        """A copy of what every row has to be now."""
+        """A copy of the acknowledged state of every row."""
         with self._lock:
             return dict(self._rows)

@@ -1,4 +1,4 @@
-"""The story: five changes of typical kinds, from their first command to their last, under live traffic."""
+"""The demo: five typical schema changes, from the first to the last command, under live traffic."""
 
 from __future__ import annotations
 
@@ -27,52 +27,52 @@ PROJECT = resources.files("online_migrate.demo") / "project"
 MIGRATIONS = ("display_name", "size_bytes", "split_name", "attachments", "zone")
 """The data migrations, in the order of the changes."""
 _BEFORE = "e0_tables"
-"""The expand revision with which version 1 of the application was shipped."""
+"""The expand revision of version 1 of the application."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Pace:
-    """How long the demo looks at the traffic between two commands, and how dense that is."""
+    """The duration and the rate of the traffic between two commands."""
 
     seconds: float = 1.5
     writes: int = 60
-    """Every version that runs makes so many writes at least, however long that takes."""
+    """Minimum number of writes of each running version, even if that takes longer."""
     rate: float = 100.0
-    """Writes a second, by each version."""
+    """Writes per second of each version."""
 
 
 def run(
     *, rows: int = 20_000, url: str | None = None, echo: Callable[[str], None], pace: Pace | None = None
 ) -> int:
-    """Tells the story with *echo* on an empty database, a temporary SQLite file unless *url* names one.
+    """Runs the demo on an empty database: *url*, or a temporary SQLite file. Prints with *echo*.
 
-    Gives the exit code: 0 if every acknowledged write is in the database at the end, else 2. Leaves
-    nothing behind. Raises :class:`~online_migrate.exceptions.UsageError` if the database is not empty.
+    Returns the exit code: 0 if every acknowledged write is in the database at the end, else 2. Drops all its
+    tables at the end. Raises :class:`~online_migrate.exceptions.UsageError` if the database is not empty.
     """
     begun = time.monotonic()
     narrator = Narrator(echo)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_without_log_of_errors())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="online-migrate-demo-")))
-        place = database.Place(url) if url else database.temporary(folder)
-        where = place.url
-        stack.enter_context(database.borrowed(where))
+        location = database.Database(url) if url else database.temporary(folder)
+        where = location.url
+        stack.enter_context(database.clean_database(where))
         ledger = Ledger(sample_rows(rows))
-        traffic = Traffic(where, ledger, rate=(pace or Pace()).rate, setup=place.setup)
+        traffic = Traffic(where, ledger, rate=(pace or Pace()).rate, setup=location.setup)
         stack.enter_context(_stopped_at_the_end(traffic))
         operator = Operator(folder / "alembic.ini", where, narrator)
         story = Story(narrator, operator, traffic, pace or Pace())
         _introduce(narrator, where, folder, is_given=url is not None)
-        story.tell(folder)
-        code = _account(narrator, where, traffic)
+        story.run(folder)
+        code = _verify(narrator, where, traffic)
     narrator.line(f"total time: {time.monotonic() - begun:.1f} s")
-    narrator.ending(f"the five changes, to read: {PROJECT}", "a project of your own: online-migrate init")
+    narrator.ending(f"scripts of the five changes: {PROJECT}", "create a project: online-migrate init")
     return code
 
 
 @contextlib.contextmanager
 def _without_log_of_errors() -> Iterator[None]:
-    """oslo.db logs every error that it has no class for; here the application expects some."""
+    """Silences oslo.db, which logs each error that it has no class for; some errors are expected here."""
     logger, handler = logging.getLogger("oslo_db"), logging.NullHandler()
     logger.addHandler(handler)
     try:
@@ -87,7 +87,7 @@ def _stopped_at_the_end(traffic: Traffic) -> Iterator[None]:
         yield
     except BaseException:
         with contextlib.suppress(Exception):
-            # What ended the story comes first.
+            # The first error is raised, not an error of the clean-up.
             traffic.stop_all()
         raise
     traffic.stop_all()
@@ -111,101 +111,101 @@ def _copy(source: Traversable, target: Path) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Story:
-    """The chapters, in their order."""
+    """The chapters of the demo, in order."""
 
     narrator: Narrator
     operator: Operator
     traffic: Traffic
     pace: Pace
 
-    def tell(self, folder: Path) -> None:
-        """All of them."""
+    def run(self, folder: Path) -> None:
+        """Runs all chapters."""
         self._version_1_is_live(folder)
         self._expand()
         self._rolling_upgrade()
         self._migrate()
-        self._gate_stays_closed()
-        self._version_1_is_gone()
+        self._gate_is_closed()
+        self._version_1_is_stopped()
         self._contract()
 
-    def _look_on(self) -> None:
+    def _wait_for_traffic(self) -> None:
         self.traffic.wait_for(self.pace.writes, self.pace.seconds)
 
     def _version_1_is_live(self, folder: Path) -> None:
         self.narrator.chapter("Version 1 of the application is live")
         self.operator.init()
         _copy(PROJECT, folder)
-        self.narrator.aside("the scripts of the five changes are copied into it")
+        self.narrator.note("the scripts of the five changes are copied into the project")
         self.operator.expand(_BEFORE)
         rows = self.traffic.ledger.rows
         database.fill(self.traffic.url, {key: row for key, row in rows.items() if row is not None})
         self.traffic.start(Version1)
         self.operator.traffic = self.traffic
-        self.narrator.aside(
+        self.narrator.note(
             f"{len(rows):,} rows are loaded; version 1 inserts, updates and deletes, "
-            f"about {self.pace.rate:,.0f} times a second"
+            f"about {self.pace.rate:,.0f} times per second"
         )
-        self._look_on()
+        self._wait_for_traffic()
 
     def _expand(self) -> None:
         self.narrator.chapter(
-            "Expand: the new shape is added beside the old one",
-            "Version 1 knows nothing of it and goes on.",
+            "Expand: the new columns and tables are added",
+            "Version 1 does not use them and continues without a change.",
         )
         self.operator.expand()
-        self._look_on()
+        self._wait_for_traffic()
 
     def _rolling_upgrade(self) -> None:
         self.narrator.chapter(
-            "Rolling upgrade: version 2 starts beside version 1",
-            "Version 2 writes both shapes while the old one is there; version 1 writes the old one only.",
-            "Nothing has been moved yet, so nothing may be taken away yet:",
+            "Rolling upgrade: version 2 starts, version 1 still runs",
+            "Version 2 writes the old and the new columns; version 1 writes the old columns only.",
+            "No row has been migrated yet, so the gate is closed:",
         )
         self.traffic.start(Version2)
-        self._look_on()
-        self._must(bool(self.operator.gate()), "the gate is open although no row was moved")
+        self._wait_for_traffic()
+        self._must(bool(self.operator.gate()), "the gate is open although no row was migrated")
 
     def _migrate(self) -> None:
         self.narrator.chapter(
-            "Migrate: the rows move in chunks, while both versions write",
-            "What version 1 changes after a row was moved makes that row pending again.",
+            "Migrate: the rows are migrated in chunks, while both versions write",
+            "A row that version 1 changes after its migration becomes pending again.",
         )
         for name in MIGRATIONS:
             self.operator.migrate(name)
 
-    def _gate_stays_closed(self) -> None:
+    def _gate_is_closed(self) -> None:
         self.narrator.chapter(
-            "Too early: version 1 still runs",
-            "Everything was moved, but version 1 goes on writing rows that only have the old shape.",
-            "The gate counts rows; it does not believe that what was complete once still is:",
+            "Contract is refused: version 1 still runs",
+            "All rows were migrated, but version 1 still writes rows with the old columns only.",
+            "The gate counts the pending rows again; it does not rely on the recorded status:",
         )
-        self._look_on()
+        self._wait_for_traffic()
         self._must(bool(self.operator.gate()), "the gate is open although version 1 writes")
         self._must(self.operator.contract_refused(), "contract was not refused although version 1 writes")
 
-    def _version_1_is_gone(self) -> None:
+    def _version_1_is_stopped(self) -> None:
         self.narrator.chapter(
             "The last instance of version 1 is stopped",
-            "The rows that it wrote last are moved, and then there will be no more of them.",
+            "Its last rows are migrated; no new pending rows can appear after that.",
         )
         self.traffic.stop(Version1.name)
         self.operator.migrate()
         blockers = self.operator.gate()
         if blockers:
-            raise exceptions.GateClosed(blockers, hint="the demo ends here and takes its tables away")
+            raise exceptions.GateClosed(blockers, hint="the demo ends here and drops its tables")
 
     def _contract(self) -> None:
         self.narrator.chapter(
-            "Contract: the old shape goes",
-            "The rows are counted once more, under the lock of each destructive statement. Version 2 goes on "
-            "in the new shape alone; from here on its sizes need not be whole gigabytes.",
+            "Contract: the old columns are dropped",
+            "The pending rows are counted again under the lock of each destructive statement. Version 2 "
+            "continues with the new columns only; its sizes are no longer limited to whole gigabytes.",
         )
         self.operator.contract()
-        self._look_on()
+        self._wait_for_traffic()
         self.traffic.stop_all()
-        self.narrator.aside("the tables now:")
+        self.narrator.note("the tables after contract:")
         for line in database.columns(self.traffic.url):
-            self.narrator.aside(f"  {line}")
+            self.narrator.note(f"  {line}")
 
     @staticmethod
     def _must(holds: bool, otherwise: str) -> None:
@@ -213,8 +213,8 @@ class Story:
             raise exceptions.Failed(message=otherwise, hint="this is a bug in online-migrate")
 
 
-def _account(narrator: Narrator, url: str, traffic: Traffic) -> int:
-    """Compares what was acknowledged with what is there; gives the exit code."""
+def _verify(narrator: Narrator, url: str, traffic: Traffic) -> int:
+    """Compares the acknowledged writes with the database. Returns the exit code."""
     expected = traffic.ledger.rows
     with database.opened(url) as engine, connect(engine) as connection:
         wrong = compare(expected, read_new_shape(connection))

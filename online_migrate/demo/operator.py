@@ -1,6 +1,6 @@
-"""The operator: types the engine's commands and shows what they answer.
+"""The operator: runs the commands of online-migrate and prints their results.
 
-Each command gets a site of its own, as it would in a shell.
+Each command has its own :class:`~online_migrate.context.CommandContext`, as in a shell.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from online_migrate.migrate.progress import NullListener, Snapshot
 
 
 class Watch(NullListener):
-    """Watches one ``migrate``, and measures it."""
+    """Prints the result and the duration of a ``migrate``."""
 
     def __init__(self, narrator: Narrator) -> None:
         self._narrator = narrator
@@ -39,7 +39,7 @@ class Watch(NullListener):
 
 
 class Operator:
-    """Runs commands on the demo's project and database while the traffic goes on."""
+    """Runs commands on the project and the database of the demo, under traffic."""
 
     def __init__(self, config_file: Path, url: str, narrator: Narrator) -> None:
         self._config_file = config_file
@@ -49,7 +49,7 @@ class Operator:
 
     @contextlib.contextmanager
     def _typed(self, line: str) -> Iterator[CommandContext]:
-        """A command: its line, its site, and afterwards what the application noticed of it."""
+        """Prints a command line, yields its context, then prints the traffic during the command."""
         self._narrator.command(line)
         traffic = self.traffic
         before = {name: traffic.records[name].total for name in traffic.running} if traffic else {}
@@ -80,7 +80,7 @@ class Operator:
         self._narrator.meanwhile(shares)
 
     def init(self) -> None:
-        """``online-migrate init``."""
+        """Runs ``online-migrate init``."""
         with self._typed("init") as context:
             written = command.init(context)
             folder = self._config_file.parent
@@ -89,13 +89,13 @@ class Operator:
                 self._narrator.result(f"written: {path.relative_to(folder)}{end}")
 
     def expand(self, target: str | None = None) -> None:
-        """``online-migrate expand``."""
+        """Runs ``online-migrate expand``."""
         with self._typed("expand" if target is None else f"expand {target}") as context:
             revisions = command.expand(context, target)
             self._narrator.result(f"expand: applied {', '.join(revisions)}", colour="green")
 
     def migrate(self, name: str | None = None) -> None:
-        """``online-migrate migrate``."""
+        """Runs ``online-migrate migrate``."""
         line = "migrate" if name is None else f"migrate {name}"
         with self._typed(line) as context:
             results = command.migrate(context, [name] if name else [])
@@ -104,7 +104,7 @@ class Operator:
             raise exceptions.Failed(message=f"data migration {failed[0].name}: {failed[0].error}")
 
     def gate(self) -> list[Blocker]:
-        """``online-migrate gate``."""
+        """Runs ``online-migrate gate``. Returns the blockers."""
         with self._typed("gate") as context:
             blockers = command.gate(context)
             if blockers:
@@ -116,13 +116,13 @@ class Operator:
         return blockers
 
     def contract(self) -> None:
-        """``online-migrate contract``, which is expected to succeed."""
+        """Runs ``online-migrate contract``, which must succeed."""
         with self._typed("contract") as context:
             done = command.contract(context)
             self._narrator.result(f"contract: applied {', '.join(done.revisions)}", colour="green")
 
     def contract_refused(self) -> bool:
-        """``online-migrate contract``; True if it was refused."""
+        """Runs ``online-migrate contract``. True if it was refused."""
         with self._typed("contract") as context:
             try:
                 command.contract(context)

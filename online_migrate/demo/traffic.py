@@ -1,8 +1,7 @@
-"""Instances of the application, each a thread with a connection of its own, writing all the time.
+"""Instances of the application, each in a thread with its own connection, that write continuously.
 
-Every write is one transaction: it reads the row, compares it with what was last acknowledged, changes it
-and commits. An instance does what any application does when the server says "not now": it tries again.
-How long its user waited in all, retries included, is what is measured.
+Each write is one transaction: it reads the row, compares it with its last acknowledged state, changes it and
+commits. After a transient error an instance retries the write. The measured latency includes the retries.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 PATIENCE = 30.0
-"""Seconds for which an instance repeats one write before it gives up, and the demo with it."""
+"""Seconds for which an instance retries one write before the demo fails."""
 _FIRST = ("Ada", "Barbara", "Edsger", "Grace", "Jim", "Margaret", "Michael", "Niklaus")
 _LAST = ("Codd", "Gray", "Hamilton", "Hopper", "Liskov", "Lovelace", "Stonebraker", "Wirth")
 _WRITES = {"insert": 35, "update": 50, "delete": 15}
@@ -33,14 +32,14 @@ _TABLES = {"volumes": 75, "accounts": 25}
 
 @dataclasses.dataclass(frozen=True)
 class Wait:
-    """How long one write took, in seconds, and what went on when it began."""
+    """The latency of one write in seconds, and the command that ran when the write started."""
 
     seconds: float = 0.0
     during: str = ""
 
 
 class Record:
-    """What the instances of one version have done. Safe to use from many threads."""
+    """The statistics of the instances of one version. Thread-safe."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -52,37 +51,37 @@ class Record:
 
     @property
     def total(self) -> int:
-        """Acknowledged writes."""
+        """The number of acknowledged writes."""
         return len(self.waits)
 
     def longest(self, since: int = 0) -> Wait:
-        """The longest wait, of all writes but the first *since*."""
+        """Returns the longest latency, without the first *since* writes."""
         with self.lock:
             return max(self.waits[since:], key=lambda wait: wait.seconds, default=Wait())
 
     def typical(self) -> float:
-        """The median wait, in seconds."""
+        """Returns the median latency in seconds."""
         with self.lock:
             ordered = sorted(wait.seconds for wait in self.waits)
         return ordered[len(ordered) // 2] if ordered else 0.0
 
 
 class Traffic:
-    """The instances that run, and what they have done."""
+    """The running instances, and their statistics."""
 
     def __init__(self, url: str, ledger: Ledger, *, rate: float, setup: Sequence[str] = ()) -> None:
         self._url = url
         self.setup = setup
-        """Statements with which an instance begins its session."""
+        """Statements that an instance runs at the start of its session."""
         self._ledger = ledger
         self._rate = rate
         self._running: dict[str, list[Instance]] = {}
         self.records: dict[str, Record] = {}
         self.during = ""
-        """What goes on now, for the waits."""
+        """The command that runs now; empty if none does."""
 
     def start(self, version: Callable[[], Version], *, instances: int = 2) -> None:
-        """Starts instances of *version*, which together write at the traffic's rate (writes a second)."""
+        """Starts instances of *version*. Together they make ``rate`` writes per second."""
         started = [
             Instance(version(), self, pause=instances / self._rate, number=number)
             for number in range(instances)
@@ -94,7 +93,7 @@ class Traffic:
             instance.start()
 
     def stop(self, name: str) -> None:
-        """Stops the instances of a version after their write, and waits until they are gone."""
+        """Stops the instances of a version after their current write, and waits for their threads."""
         instances = self._running.pop(name, [])
         for instance in instances:
             instance.ask_to_stop()
@@ -103,12 +102,12 @@ class Traffic:
         _raise_first(instances)
 
     def stop_all(self) -> None:
-        """Stops whatever runs."""
+        """Stops all instances."""
         for name in list(self._running):
             self.stop(name)
 
     def check(self) -> None:
-        """Raises what an instance has died of."""
+        """Raises the error of an instance that has failed."""
         for instances in self._running.values():
             _raise_first(instances)
 
@@ -124,7 +123,7 @@ class Traffic:
 
     @property
     def running(self) -> Sequence[str]:
-        """The versions of which instances run."""
+        """The names of the running versions."""
         return list(self._running)
 
     @property
@@ -145,7 +144,7 @@ def _raise_first(instances: Sequence[Instance]) -> None:
 
 
 class Instance(threading.Thread):
-    """One instance of a version: one connection, one write after the other."""
+    """One instance of a version: one connection, sequential writes."""
 
     def __init__(self, version: Version, traffic: Traffic, *, pause: float, number: int) -> None:
         super().__init__(name=f"{version.name}, instance {number}", daemon=True)
@@ -159,7 +158,7 @@ class Instance(threading.Thread):
         self.error: Exception | None = None
 
     def ask_to_stop(self) -> None:
-        """Ends it after the write that it is at."""
+        """Requests the stop of the instance after its current write."""
         self._stop_asked.set()
 
     def run(self) -> None:
@@ -172,7 +171,7 @@ class Instance(threading.Thread):
                 cursor.close()
                 dialect_of(connection).prepare_data_session(connection, idle_timeout=600)
                 self._work(connection)
-        except Exception as error:  # noqa: BLE001 - raised again by whoever looks after the instances
+        except Exception as error:  # noqa: BLE001 - raised again by :meth:`Traffic.check` and :meth:`Traffic.stop`
             self.error = error
         finally:
             engine.dispose()
@@ -230,7 +229,7 @@ class Instance(threading.Thread):
         return wrong, changed
 
     def _can_go_on(self, connection: Connection, error: Exception, begun: float) -> None:
-        """Returns if the write can be repeated; raises *error* if not."""
+        """Returns if the write can be retried; raises *error* otherwise."""
         dialect = dialect_of(connection)
         if time.monotonic() - begun > PATIENCE:
             raise error
@@ -238,7 +237,7 @@ class Instance(threading.Thread):
             return
         try:
             with connection.begin():
-                changed = self._version.look_again(connection)
+                changed = self._version.schema_changed(connection)
         except DATABASE_ERRORS as second:
             if not dialect.is_transient(second):
                 raise
@@ -246,10 +245,10 @@ class Instance(threading.Thread):
         if not changed:
             raise error
 
-    # --- what is written -------------------------------------------------------------------------
+    # --- generated values -------------------------------------------------------------------------
 
     def _new_row(self, key: Key) -> Row:
-        # What this version does not know gets what the data migration gives to such rows.
+        # A field that this version does not have gets the value that the data migration assigns.
         unknown = {} if key[0] == "accounts" else {"zone": DEFAULT_ZONE}
         return {**unknown, **self._changes(key)}
 
@@ -272,7 +271,7 @@ class Instance(threading.Thread):
 
 
 def sample_rows(rows: int) -> dict[Key, Row]:
-    """What is in the database at the beginning: three volumes to an account. Pure."""
+    """Returns the initial rows: three volumes for each account. Pure."""
     chance = random.Random(0)
     found: dict[Key, Row] = {}
     for number in range(1, rows - rows // 4 + 1):

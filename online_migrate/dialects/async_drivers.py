@@ -104,9 +104,9 @@ def synchronous(url: sa.URL) -> sa.URL:
             continue
         if name not in known.renamed and name not in known.shared:
             raise exceptions.BadURL(
-                reason=f"argument {name!r} is for {driver} only; online-migrate connects by "
-                f"{replacement or 'sqlite3'} instead, which has no such argument",
-                hint=f"leave {name} out of the URL for online-migrate: --url, or ONLINE_MIGRATE_URL",
+                reason=f"argument {name!r} is for {driver} only; online-migrate connects with "
+                f"{replacement or 'sqlite3'}, which has no such argument",
+                hint=f"set a URL without {name} for online-migrate: --url, or ONLINE_MIGRATE_URL",
             )
         query[known.renamed.get(name, name)] = value
     return url.set(drivername=f"{backend}+{replacement}" if replacement else backend, query=query)

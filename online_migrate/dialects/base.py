@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine, Row
 
 _REBUILD_HINT = """\
-every reader would wait while the table is rebuilt.
-     Drop what stands in the way (an index on the column) first, or rebuild the table online before it
+the table would be rebuilt, which blocks all readers.
+     First drop what prevents the metadata-only form (an index on the column), or rebuild the table online
      (ALTER TABLE {table} FORCE, LOCK=NONE). For a compressed table, or one with a FULLTEXT index, see
-     "Tables that cannot be changed in an instant" in docs/writing.md; where readers may wait, write
+     "Tables that cannot be changed in an instant" in docs/writing.md; if readers may wait, write
      rebuilds = ({table!r},) into the contract script"""
 
 registry: dict[str, type[Dialect]] = {}
@@ -92,7 +92,7 @@ class Dialect:
     them."""
     update_returning: ClassVar[bool] = False
     """An UPDATE can be part of a query, and the query reads the rows in the state after the UPDATE."""
-    location_hint: ClassVar[str] = "give the database in the URL (--url), and take it out of env.py"
+    location_hint: ClassVar[str] = "set the database in the URL (--url), and remove it from env.py"
     """The hint that explains how to make a setting of :meth:`location` for every connection."""
     row_value_ranges: ClassVar[bool] = True
     """The server uses an index on ``(a, b)`` for ``(a, b) > (1, 2)``."""
@@ -565,7 +565,7 @@ class Dialect:
     def no_form(self, statement: str) -> Problem:
         """Returns the reason and the hint for a statement that the server refused in every permitted form."""
         return Problem(
-            reason="the server cannot do it by changing metadata alone",
+            reason="the server cannot execute it as a metadata-only change",
             hint=_REBUILD_HINT.format(table=altered_table(statement) or "TABLE"),
         )
 

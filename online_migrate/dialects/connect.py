@@ -37,7 +37,7 @@ def parse_url(url: str) -> sa.URL:
     try:
         parsed = sa.make_url(url)
     except (exc.ArgumentError, ValueError):
-        raise exceptions.BadURL(reason="it has not the form dialect+driver://...") from None
+        raise exceptions.BadURL(reason="its form is not dialect+driver://...") from None
     backend, _, driver = parsed.drivername.partition("+")
     if backend == "postgres":
         backend = "postgresql"
@@ -81,7 +81,7 @@ def create_engine(url: str, *, pooler: str | None = None) -> Engine:
             module=module, extra=_PACKAGES.get(module, dialect.extra or "postgresql")
         ) from None
     except exc.NoSuchModuleError:
-        raise exceptions.BadURL(reason=f"SQLAlchemy knows no driver {parsed.drivername!r}") from None
+        raise exceptions.BadURL(reason=f"SQLAlchemy has no driver {parsed.drivername!r}") from None
     except (exc.ArgumentError, TypeError, ValueError) as error:
         raise exceptions.BadURL(reason=str(error)) from None
     dialect.refuse_shared_sessions(engine, sessions_declared=pooler == "session")

@@ -120,7 +120,7 @@ class MySQL(Dialect):
     lock_is_of_a_name: ClassVar[bool] = True
     row_value_ranges: ClassVar[bool] = False
     location_hint: ClassVar[str] = (
-        "give the database in the URL (--url), and a role by SET DEFAULT ROLE ... TO the user of the URL"
+        "set the database in the URL (--url), and the role with SET DEFAULT ROLE ... TO the user of the URL"
     )
     lock_timeout_codes: ClassVar[frozenset[object]] = frozenset({1205, 3572})
     statement_timeout_codes: ClassVar[frozenset[object]] = frozenset({3024, 1317})
@@ -345,9 +345,9 @@ class MySQL(Dialect):
         if not self.classify(statement).in_place:
             return super().no_form(statement)
         return Problem(
-            reason="the server cannot do it without converting values, which may lose them",
-            hint="add a column of the new type in an expand revision and fill it by a data migration; or, if "
-            "no value can be lost, move it into a contract revision after this one, with requires = ()",
+            reason="the server must convert values for it, which may lose data",
+            hint="add a column of the new type in an expand revision and fill it with a data migration; or, "
+            "if no value can be lost, move it into a contract revision after this one, with requires = ()",
         )
 
     def is_refused_algorithm(self, error: BaseException) -> bool:
@@ -390,8 +390,8 @@ class MySQL(Dialect):
             problem = charsets.key_problem(connection, table, schema)
             return problem or mysql_rows.period_key_problem(connection, plain_name(connection, schema, table))
         return Problem(
-            reason=f"table {table!r} is stored by {engine}, which has no transactions: "
-            "a chunk and its checkpoint could not commit together",
+            reason=f"table {table!r} uses the engine {engine}, which has no transactions: "
+            "a chunk and its checkpoint cannot commit together",
             hint=f"ALTER TABLE {table} ENGINE=InnoDB",
         )
 
@@ -399,9 +399,9 @@ class MySQL(Dialect):
         if self._variables(connection, "wsrep_on").get("wsrep_on") == "ON":
             return Problem(
                 reason="this is a Galera node: a table lock holds on this node only, "
-                "so the last look would prove nothing about writers on the others",
-                hint="stop the writers of the old shape, check with online-migrate gate, "
-                "and contract with the other nodes out of the cluster",
+                "so the verification under it does not cover writers on the other nodes",
+                hint="stop the writers of the old schema, check with online-migrate gate, "
+                "and run contract while the other nodes are not in the cluster",
             )
         return mysql_privileges.lock_problem(connection) or mysql_rows.group_problem(connection)
 

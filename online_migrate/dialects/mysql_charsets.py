@@ -64,8 +64,8 @@ def lost(version: object) -> str | None:
     if not str(version).startswith(_LOST):
         return None
     return (
-        "one of its texts holds bytes that do not survive the way to a client and back: they are no "
-        "character of Unicode, or another code of one; a Backfill copies them, or make the column utf8mb4"
+        "a text contains bytes that do not survive the conversion to a client and back: they are no Unicode "
+        "character, or a second code of one; use a Backfill, or convert the column to utf8mb4"
     )
 
 
@@ -86,9 +86,9 @@ def key_problem(connection: Connection, table: str, schema: str | None) -> Probl
         query = f"SELECT 1 FROM {place} WHERE NOT ({condition}) LIMIT 1"
         if connection.execute(sa.text(query.replace(":", r"\:"))).first() is not None:
             return Problem(
-                reason=f"a key of table {table!r}, in its column {name!r}, does not survive the way from its "
-                f"character set {columns[name]} to a client and back: its row would not be found again",
-                hint=f"ALTER TABLE {table} CONVERT TO CHARACTER SET utf8mb4   (after looking at the keys: "
+                reason=f"a key of table {table!r}, in column {name!r}, does not survive the conversion from "
+                f"character set {columns[name]} to a client and back: its row would not be found",
+                hint=f"ALTER TABLE {table} CONVERT TO CHARACTER SET utf8mb4   (check the keys first: "
                 f"SELECT HEX({name}) FROM {table} WHERE NOT ({condition}))",
             )
     return None

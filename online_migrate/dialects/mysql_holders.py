@@ -75,7 +75,9 @@ def holders(connection: Connection, tables: Sequence[str]) -> list[str]:
 def _line(row: Row[Any]) -> str:
     name, mode = row._mapping.get("name"), row._mapping.get("mode")
     what = (
-        f"holds {mode} on {name}" if name else "a table is in use, and this idle session may have locked it"
+        f"holds {mode} on {name}"
+        if name
+        else "a table is in use, and this idle session may hold a lock on it"
     )
     return (
         f"connection {row.id} ({row.user}@{row.host}, {row.command}, {what}): "
@@ -112,7 +114,8 @@ def _prepared(connection: Connection) -> list[str]:
         else:
             names = [_xid(row) for row in rows]
             return [
-                f"a prepared XA transaction may hold it; XA ROLLBACK {name} (or XA COMMIT {name}) ends it"
+                f"a prepared XA transaction may hold the lock; "
+                f"XA ROLLBACK {name} (or XA COMMIT {name}) ends it"
                 for name in names
             ]
     return []

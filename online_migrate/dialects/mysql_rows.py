@@ -34,7 +34,7 @@ _MEMBERS = """
     FROM performance_schema.replication_group_members m
 """
 _STOP_WRITERS = (
-    "stop the writers of the old shape, check with online-migrate gate, and contract after "
+    "stop the writers of the old schema, check with online-migrate gate, then run contract after "
     "SELECT group_replication_switch_to_single_primary_mode()   (on its primary)"
 )
 
@@ -56,14 +56,14 @@ def visibility_problem(connection: Connection, table: str, schema: str | None) -
         )
     if _is_temporary(connection, name):
         return Problem(
-            reason=f"{name} is a temporary table, which other sessions do not see",
-            hint="drop it, or give it another name",
+            reason=f"{name} is a temporary table, which is not visible to other sessions",
+            hint="drop it, or rename it",
         )
     if found is None or found.kind != "BASE TABLE" or found.engine not in _LOCAL:
         kind = "not in information_schema" if found is None else f"{found.kind} {found.engine or ''}".strip()
         return Problem(
-            reason=f"{name} is {kind}: it is not known that a lock on it keeps all writers out",
-            hint="store it in InnoDB on this server, or grant this user rights on the table",
+            reason=f"{name} is {kind}: it is not known whether a lock on it blocks all writers",
+            hint="store it in InnoDB on this server, or grant this user privileges on the table",
         )
     return None
 
@@ -80,7 +80,7 @@ def period_key_problem(connection: Connection, name: str) -> Problem | None:
     if not any("WITHOUT OVERLAPS" in line.upper() for line in walked):
         return None
     return Problem(
-        reason=f"a key of table {name} holds a period (WITHOUT OVERLAPS), which cannot be walked",
+        reason=f"a key of table {name} contains a period (WITHOUT OVERLAPS), which cannot be walked",
         hint="make a primary key of its columns, and the key with the period a UNIQUE key",
     )
 
@@ -123,7 +123,7 @@ def functions_problem(connection: Connection, called: Iterable[str]) -> Problem 
         return None
     return Problem(
         reason=f"stored function {found} may read tables that are not locked",
-        hint="write its expression out",
+        hint="replace the call with its expression",
     )
 
 
@@ -150,6 +150,6 @@ def group_problem(connection: Connection) -> Problem | None:
         return None
     return Problem(
         reason="this is a member of a multi-primary group: a table lock holds on this member only, "
-        "so counting under it proves nothing about writers on the others",
+        "so the verification under it does not cover writers on the other members",
         hint=_STOP_WRITERS,
     )

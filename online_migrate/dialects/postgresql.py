@@ -144,7 +144,7 @@ class PostgreSQL(Dialect):
     update_returning: ClassVar[bool] = True
     location_hint: ClassVar[str] = (
         "set it for every connection: in the URL (?options=-csearch_path%3DSCHEMA, ?options=-crole%3DROLE), "
-        "or by ALTER ROLE ... SET search_path = SCHEMA"
+        "or with ALTER ROLE ... SET search_path = SCHEMA"
     )
     lock_timeout_codes: ClassVar[frozenset[object]] = frozenset({"55P03"})
     statement_timeout_codes: ClassVar[frozenset[object]] = frozenset({"57014"})
@@ -254,8 +254,8 @@ class PostgreSQL(Dialect):
             # A query under the lock would read the snapshot of the begin of the transaction.
             raise exceptions.NotUnderLock(
                 statement=f"SET TRANSACTION ISOLATION LEVEL {isolation}".upper(),
-                reason="rows that were written before the lock was taken would not be seen",
-                hint="take it out of the script",
+                reason="rows that were committed before the lock was acquired would not be visible",
+                hint="remove it from the script",
             )
         names = _quoted(connection, targets)
         oids = frozenset(int(connection.scalar(sa.text(_OID), {"name": name}) or 0) for name in names)

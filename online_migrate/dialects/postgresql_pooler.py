@@ -61,12 +61,12 @@ def check(connection: Any, connect: Connect, *, sessions_declared: bool) -> None
             shared = _server_process(other) == server
     if shared:
         raise exceptions.SharedSessions(
-            reason="two clients at the same time were given one server session, so sessions change hands "
+            reason="two concurrent clients got the same server session, so the pooler reassigns sessions "
             "after each transaction"
         )
     if not sessions_declared:
         raise exceptions.SharedSessions(
-            reason="whether it keeps a session for each client cannot be seen from here"
+            reason="a client cannot determine whether it assigns one server session to each client"
         )
 
 

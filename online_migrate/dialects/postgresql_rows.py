@@ -90,8 +90,8 @@ def visibility_problem(connection: Connection, name: str) -> Problem | None:
         return _not_a_table(connection, name, relation)
     if relation.persistence not in _PERMANENT:
         return Problem(
-            reason=f"{name} is a temporary table, which other sessions do not see",
-            hint="drop it, or name the permanent table with its schema",
+            reason=f"{name} is a temporary table, which is not visible to other sessions",
+            hint="drop it, or give the permanent table with its schema",
         )
     if relation.restricted:
         return _restricted(name, relation)
@@ -123,7 +123,7 @@ def walk_problem(connection: Connection, name: str) -> Problem | None:
     if invalid:
         return Problem(
             reason=f"table {name} has no primary key, and its unique index {invalid[0]} is invalid",
-            hint=f"DROP INDEX {invalid[0]}   and build it again, or add a primary key",
+            hint=f"DROP INDEX {invalid[0]}   and create it again, or add a primary key",
         )
     return None
 
@@ -141,7 +141,7 @@ def functions_problem(
     unknown = {row.name: bool(row.is_builtin) for row in found if not _reads_nothing(row)}
     unknown |= {row[0]: False for row in _rows(connection, _OF_A_ROW, names=sorted(set(words)))}
     for name, is_builtin in unknown.items():
-        hint = "write its query out"
+        hint = "replace it with its query"
         if not is_builtin:
             hint += f"; if it reads no table: ALTER FUNCTION {name}(...) IMMUTABLE"
         return Problem(reason=f"function {name} may read tables that are not locked", hint=hint)
@@ -149,7 +149,7 @@ def functions_problem(
     if operators:
         return Problem(
             reason=f"operator {operators[0]} may read tables that are not locked",
-            hint="write its query out",
+            hint="replace it with its query",
         )
     return None
 
@@ -173,14 +173,14 @@ def _not_a_table(connection: Connection, name: str, relation: Row[Any]) -> Probl
         bases = [row[0] for row in _rows(connection, _BASE_TABLES, oid=relation.oid)]
         return of_a_view(name, kind, bases)
     return Problem(
-        reason=f"{name} is {kind}: it cannot be locked, so counting its rows proves nothing",
+        reason=f"{name} is {kind}: it cannot be locked, so a count of its rows proves nothing",
         hint="run the data migration on the server that stores the table",
     )
 
 
 def _restricted(name: str, relation: Row[Any]) -> Problem:
     role = relation.role
-    hint = f"use a role that sees all rows: ALTER ROLE {role} BYPASSRLS   (by a superuser)"
+    hint = f"use a role that reads all rows: ALTER ROLE {role} BYPASSRLS   (by a superuser)"
     if relation.is_owner:
         hint += f"; or, as its owner: ALTER TABLE {name} NO FORCE ROW LEVEL SECURITY"
     return Problem(reason=f"row-level security of table {name} hides rows from role {role}", hint=hint)

@@ -24,6 +24,6 @@ def of_a_view(name: str, kind: str, bases: Iterable[str]) -> Problem:
     """
     named = ", ".join(bases)
     return Problem(
-        reason=f"{name} is {kind}, which may leave rows out",
+        reason=f"{name} is {kind}, which may omit rows",
         hint=f"use its base table instead: {named}" if named else "use its base table instead",
     )

@@ -126,7 +126,7 @@ class SQLite(Dialect):
         folder = Path(url.database).absolute().parent
         if not folder.is_dir():
             raise exceptions.ServerDown(
-                url=str(url), reason=f"there is no folder {folder}", hint=f"mkdir -p {folder}"
+                url=str(url), reason=f"folder {folder} does not exist", hint=f"mkdir -p {folder}"
             )
 
     def prepare_ddl_session(

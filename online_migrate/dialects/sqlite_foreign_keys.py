@@ -63,13 +63,14 @@ def refuse_new(before: ForeignKeys, after: ForeignKeys) -> None:
     if added:
         table, _rowid, parent, _number = sorted(added, key=str)[0]
         raise exceptions.ServerError(
-            reason=f"{len(added)} row(s) of {table!r} would be left without their parent in {parent!r}",
+            reason=f"{len(added)} row(s) of {table!r} would have no parent row in {parent!r}",
             hint="nothing was changed; move or delete these rows in a data migration first",
         )
     broken = sorted(set(after.unchecked) - set(before.unchecked))
     if broken:
         table = broken[0]
         raise exceptions.ServerError(
-            reason=f"the foreign keys of {table!r} could not be checked any more: {after.unchecked[table]}",
-            hint="nothing was changed; what a foreign key names needs a PRIMARY KEY or UNIQUE constraint",
+            reason=f"the foreign keys of {table!r} can no longer be checked: {after.unchecked[table]}",
+            hint="nothing was changed; "
+            "the columns that a foreign key references need a PRIMARY KEY or UNIQUE constraint",
         )

@@ -24,8 +24,8 @@ def visibility_problem(connection: Connection, table: str, schema: str | None) -
     name = plain_name(connection, schema, table)
     if schema is None and _object(connection, "sqlite_temp_master", table) is not None:
         return Problem(
-            reason=f"{name} is a temporary table or view, which other sessions do not see",
-            hint="drop it, or give it another name",
+            reason=f"{name} is a temporary table or view, which is not visible to other sessions",
+            hint="drop it, or rename it",
         )
     found = _object(connection, plain_name(connection, schema, "sqlite_master"), table)
     if found is None:

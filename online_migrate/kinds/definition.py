@@ -106,7 +106,7 @@ class DataMigration:
         """
         if self.table is None:
             raise exceptions.DataMigrationBroken(
-                name=self.name, reason="it has no table", hint="say table='...' beside pending"
+                name=self.name, reason="it has no table", hint="add table='...' next to pending="
             )
         table = self._reflect(connection, self.table)
         return Subject(
@@ -121,7 +121,7 @@ class DataMigration:
         if not isinstance(table, str | sa.TableClause):
             raise exceptions.DataMigrationBroken(
                 name=self.name,
-                reason=f"table is {_described(table)}; it is to be a name, a table or a mapped class",
+                reason=f"table is {_described(table)}; it must be a name, a table or a mapped class",
             )
         schema, name = name_of(table)
         try:
@@ -135,7 +135,7 @@ class DataMigration:
             )
         except exc.NoSuchTableError:
             raise exceptions.PendingUnreadable(
-                name=self.name, reason=f"there is no table {str(table)!r} in this database"
+                name=self.name, reason=f"table {str(table)!r} does not exist in this database"
             ) from None
         for key, codec in dialect_of(connection).value_codecs(connection, reflected).items():
             mark(reflected.c[key], codec)
@@ -155,7 +155,7 @@ class DataMigration:
         result = self._of_table(what, given, table)
         if not isinstance(result, sa.ColumnElement):
             raise exceptions.DataMigrationBroken(
-                name=self.name, reason=f"{what} gives a {type(result).__name__}, not a SQL expression"
+                name=self.name, reason=f"{what} returns a {type(result).__name__}, not a SQL expression"
             )
         result = self._of_live_table(what, result, table)
         self._refuse_other_tables(what, result, table)
@@ -177,13 +177,13 @@ class DataMigration:
         if name == table.name:
             raise exceptions.DataMigrationBroken(
                 name=self.name,
-                reason=f"{what} is of another sa.Table {name!r} than its own",
-                hint="write it as lambda t: ... t.c.NAME ..., or give that same sa.Table to table=",
+                reason=f"{what} uses another sa.Table {name!r} than the data migration",
+                hint="write it as lambda t: ... t.c.NAME ..., or pass that same sa.Table to table=",
             )
         raise exceptions.DataMigrationBroken(
             name=self.name,
             reason=f"{what} joins table {name!r}",
-            hint="ask it by a query of its own: sa.select(...).scalar_subquery(), or sa.exists().where(...)",
+            hint="read it in a subquery: sa.select(...).scalar_subquery(), or sa.exists().where(...)",
         )
 
     def _of_table(self, what: str, function: Callable[[sa.Table], Any], table: sa.Table) -> Any:
@@ -192,7 +192,8 @@ class DataMigration:
         except (AttributeError, KeyError) as error:
             missing = error.args[0] if error.args else error
             raise exceptions.PendingUnreadable(
-                name=self.name, reason=f"{what} of table {table.name!r} names {missing!r}, which is not there"
+                name=self.name,
+                reason=f"{what} of table {table.name!r} names {missing!r}, which does not exist",
             ) from None
         except Exception as error:
             raise exceptions.DataMigrationBroken(
@@ -236,7 +237,8 @@ class Backfill(DataMigration):
         unknown = [column for column in by_name if column not in known]
         if unknown:
             raise exceptions.DataMigrationBroken(
-                name=self.name, reason=f"values sets {unknown[0]!r}, which table {table.name!r} has not"
+                name=self.name,
+                reason=f"values sets {unknown[0]!r}, which is not a column of table {table.name!r}",
             )
         for column, value in by_name.items():
             if isinstance(value, sa.ColumnElement):
@@ -263,7 +265,8 @@ class RowMigration(DataMigration):
         missing = [name for name in self.columns if name not in table.c]
         if missing:
             raise exceptions.DataMigrationBroken(
-                name=self.name, reason=f"columns names {missing[0]!r}, which table {table.name!r} has not"
+                name=self.name,
+                reason=f"columns names {missing[0]!r}, which is not a column of table {table.name!r}",
             )
         return [table.c[name] for name in self.columns]
 

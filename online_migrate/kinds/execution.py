@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _KEEPALIVE_INTERVAL = 0.5
 """Seconds between two keepalives while row functions are called."""
 STILL_PENDING = "still pending after its migration"
-NOT_VERIFIED = "verify does not hold after its migration"
+NOT_VERIFIED = "verify fails after its migration"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,7 +165,7 @@ def _do(
     prepared: PreparedRows | None,
 ) -> ChunkResult:
     raise exceptions.DataMigrationBroken(
-        name=migration.name, reason=f"{type(migration).__name__} is no kind that walks a table"
+        name=migration.name, reason=f"{type(migration).__name__} is not a kind that walks a table"
     )
 
 
@@ -284,7 +284,7 @@ def _refuse_unwritten(bound: BoundMigration, chunk: Chunk, unwritten: int) -> No
     if bound.pending is None and unwritten > 0:
         raise MigrationMisuse(
             where=f"{bound.name} ({chunk})",
-            error="some of its rows are not found again by their key, or a trigger keeps them as they are",
+            error="some of its rows were not found by their key, or a trigger keeps their old values",
         )
 
 
@@ -335,10 +335,10 @@ def _transform_row(bound: BoundMigration, row: _Row) -> RowResult:
         return RowResult()
     # Fast path, because this runs for every row: the check of the exact type avoids the slower isinstance.
     if type(values) is not dict and not isinstance(values, Mapping):
-        wrong = f"gave {values!r}, not a dict of new values"
+        wrong = f"returned {values!r}, not a dict of new values"
     elif not values.keys() <= bound.writable_columns:
         unknown = next(column for column in values if column not in bound.writable_columns)
-        wrong = f"sets {unknown!r}, which table {bound.subject.table.name!r} has not"
+        wrong = f"sets {unknown!r}, which is not a column of table {bound.subject.table.name!r}"
     else:
         return RowResult(values=values)
     raise MigrationMisuse(where=f"{bound.name}, row {show_key(row.key)}", error=wrong)
@@ -391,10 +391,10 @@ def _batch(
         return ChunkResult(0, {})
     done = _call(where, migration.function, connection, chunk)
     if not isinstance(done, int) or isinstance(done, bool) or done < 0:
-        raise MigrationMisuse(where=where, error=f"gave {done!r}, not the number of rows done")
+        raise MigrationMisuse(where=where, error=f"returned {done!r}, not the number of migrated rows")
     if not connection.in_transaction():
         raise MigrationMisuse(
-            where=where, error="ended the chunk's transaction; its checkpoint could not be committed with it"
+            where=where, error="ended the chunk's transaction, so the checkpoint cannot be committed with it"
         )
     if subject.pending is None:
         return ChunkResult(done, {})

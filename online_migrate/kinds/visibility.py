@@ -55,7 +55,9 @@ def reads_of(connection: Connection, subject: Subject) -> Reads:
             problem = problem or _functions_problem(connection, text)
             problem = problem or _locked_once_problem(connection, named or [])
         except _UnknownRead as unknown:
-            problem = problem or Problem(reason=f"what it reads is not known: {unknown}", hint=_WRITE_IT)
+            problem = problem or Problem(
+                reason=f"the tables that it reads are not known: {unknown}", hint=_WRITE_IT
+            )
     # An alias is locked in addition to its table, because the table's definition is read under the lock.
     targets |= {LockTarget(target.table, target.schema) for target in targets}
     ordered = sorted(targets, key=lambda t: (t.schema or "", t.table, t.alias or ""))
@@ -132,7 +134,7 @@ def _tables_in(
             raise _UnknownRead(str(error)) from error
         return None
     if comments:
-        raise _UnknownRead(f"it holds a comment that the server executes: {comments[0]}")
+        raise _UnknownRead(f"it contains a comment that the server executes: {comments[0]}")
     only_one = len(trees) == 1
     return [target for tree in trees for target in _tables_of(connection, tree, only_one=only_one)]
 
@@ -144,8 +146,8 @@ def _locked_once_problem(connection: Connection, named: Sequence[LockTarget]) ->
     if twice is None:
         return None
     return Problem(
-        reason=f"one query names {twice.alias or twice.table} twice, and LOCK TABLES covers each name once",
-        hint=f"give each an alias of its own: FROM {twice.table} AS another_name",
+        reason=f"one query names {twice.alias or twice.table} twice, and LOCK TABLES locks each name once",
+        hint=f"give each its own alias: FROM {twice.table} AS another_name",
     )
 
 
@@ -167,10 +169,10 @@ def _tables_of(connection: Connection, tree: exp.Expr, *, only_one: bool) -> Ite
     from sqlglot import exp
 
     if not only_one or not isinstance(tree, exp.Select):
-        raise _UnknownRead("it is not one query")
+        raise _UnknownRead("it is not a single query")
     for part in tree.walk():
         if isinstance(part, exp.Command | exp.DML | exp.DDL) and not isinstance(part, exp.Query):
-            raise _UnknownRead(f"it holds a statement: {part.sql()}")
+            raise _UnknownRead(f"it contains a statement: {part.sql()}")
         if isinstance(part, exp.In) and part.args.get("field") is not None:
             raise _UnknownRead(f"it names a table without a query: {part.sql()}")
     defined = {_folded(connection, cte.args["alias"].this) for cte in tree.find_all(exp.CTE)}

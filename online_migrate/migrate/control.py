@@ -135,7 +135,9 @@ def _change(
     if after is not before:
         if (before, after) not in TRANSITIONS:
             was = "was never run" if before is None else f"is {before.value}"
-            raise exceptions.Refused(reason=f"{name!r} {was}: that changes nothing about it", hint="")
+            raise exceptions.Refused(
+                reason=f"{name!r} {was}: the command does not apply", hint="online-migrate status"
+            )
         if before is None:
             state.start_record(connection, name)
         state.set_status(connection, name, after)

@@ -13,35 +13,35 @@ class Outcome(enum.Enum):
     """The outcome of one data migration in one run; the value is a message about it."""
 
     COMPLETE = "nothing is pending"
-    CONTRACTED = "its contract revision is applied: there is nothing left to do"
-    REMAINING = "stopped at a limit, or on request: run the command again to continue"
-    NOT_CONVERGING = "every row was moved, but rows became pending since: an old version still writes them"
+    CONTRACTED = "its contract revision is applied; nothing is left to do"
+    REMAINING = "stopped at a limit or on request; run the same command again to continue"
+    NOT_CONVERGING = "all rows were migrated, but an old version of the application still writes pending rows"
     SUSPENDED = "paused or cancelled by an operator"
     WAITING = "waits for a data migration that is not complete"
-    FAILED = "failed: see the error"
+    FAILED = "failed"
 
 
 TRANSITIONS: Mapping[tuple[Status | None, Status], str] = {
-    (None, Status.RUNNING): "it is run for the first time",
-    (Status.RUNNING, Status.RUNNING): "workers join, or all that were at it were killed",
-    (Status.STOPPED, Status.RUNNING): "it is run again and goes on from its checkpoint",
-    (Status.FAILED, Status.RUNNING): "it is run again; rows that failed are tried once more",
-    (Status.COMPLETE, Status.RUNNING): "it is run again, for rows that became pending since",
-    (Status.PAUSED, Status.RUNNING): "somebody said resume, and its workers go on where they stood",
-    (Status.RUNNING, Status.PAUSED): "somebody said pause; its workers finish their chunk and hold on",
-    (Status.STOPPED, Status.PAUSED): "somebody said pause while nobody was at it: it cannot be started",
-    (None, Status.PAUSED): "somebody said pause before it was ever run: it cannot be started",
-    (None, Status.CANCELLED): "somebody said cancel before it was ever run: it cannot be started",
-    (Status.PAUSED, Status.STOPPED): "somebody said resume, and nobody is at it: it can be started again",
-    (Status.RUNNING, Status.CANCELLED): "somebody said cancel; its workers finish their chunk and leave",
-    (Status.PAUSED, Status.CANCELLED): "somebody said cancel instead of resume",
-    (Status.STOPPED, Status.CANCELLED): "somebody said cancel: it cannot be started",
-    (Status.FAILED, Status.CANCELLED): "somebody gave it up",
-    (Status.CANCELLED, Status.STOPPED): "somebody said resume, or retry: it can be started again",
-    (Status.FAILED, Status.STOPPED): "somebody said retry: its failed rows count as untried",
-    (Status.RUNNING, Status.STOPPED): "a limit was reached, or somebody asked to stop",
-    (Status.RUNNING, Status.FAILED): "an error ended it, or rows are left that cannot be migrated",
-    (Status.RUNNING, Status.COMPLETE): "it was counted that no row is pending",
+    (None, Status.RUNNING): "first run",
+    (Status.RUNNING, Status.RUNNING): "another worker starts, or a run starts after all workers were killed",
+    (Status.STOPPED, Status.RUNNING): "a run continues from the checkpoint",
+    (Status.FAILED, Status.RUNNING): "a run retries the failed rows",
+    (Status.COMPLETE, Status.RUNNING): "a run migrates rows that became pending after completion",
+    (Status.PAUSED, Status.RUNNING): "resume: the active workers continue",
+    (Status.RUNNING, Status.PAUSED): "pause: the active workers finish their chunk and wait",
+    (Status.STOPPED, Status.PAUSED): "pause without active workers: it cannot be started before resume",
+    (None, Status.PAUSED): "pause before the first run: it cannot be started before resume",
+    (None, Status.CANCELLED): "cancel before the first run: it cannot be started before resume",
+    (Status.PAUSED, Status.STOPPED): "resume without active workers: it can be started again",
+    (Status.RUNNING, Status.CANCELLED): "cancel: the active workers finish their chunk and exit",
+    (Status.PAUSED, Status.CANCELLED): "cancel while paused",
+    (Status.STOPPED, Status.CANCELLED): "cancel without active workers: it cannot be started before resume",
+    (Status.FAILED, Status.CANCELLED): "cancel after a failure",
+    (Status.CANCELLED, Status.STOPPED): "resume or retry: it can be started again",
+    (Status.FAILED, Status.STOPPED): "retry: its failed rows are attempted again",
+    (Status.RUNNING, Status.STOPPED): "a limit was reached, or a stop was requested",
+    (Status.RUNNING, Status.FAILED): "an error ended the run, or rows could not be migrated",
+    (Status.RUNNING, Status.COMPLETE): "a count found no pending row",
 }
 """The state machine of a data migration: every transition, with its meaning."""
 

@@ -92,7 +92,7 @@ class RevisionRunner:
         for revision in revisions:
             entry = self.journal(revision).answer(done=done)
             if entry is not None:
-                said = "taken as done" if done else "taken as not done, and sent again"
+                said = "recorded as done" if done else "recorded as not done; it is sent again"
                 self.say(f"{revision}: {said}: {shorten(entry.statement)}")
                 return
         raise exceptions.NothingAsked(command=command)
@@ -212,7 +212,7 @@ class RevisionRunner:
         pause = next(pauses, None)
         if pause is None or self.stop.requested:
             raise exceptions.LockGivenUp(
-                what=", ".join(tables) or shorten(statement, 60) or f"what revision {revision} changes",
+                what=", ".join(tables) or shorten(statement, 60) or f"the objects of revision {revision}",
                 attempts=attempt,
                 timeout=self.session.dialect.lock_wait(self.project.settings.lock_timeout),
                 blockers="".join(f"\n  held by {line}" for line in blockers),
@@ -257,7 +257,7 @@ def applied_revisions(
 
 
 class NotRendered(exceptions.Failed):
-    """Its SQL depends on a live connection: {reason}"""
+    """The SQL depends on a live connection: {reason}"""
 
 
 def render(project: Project, environment: Environment, engine: Engine, revision: str) -> list[str]:

@@ -60,8 +60,9 @@ class ConnectionWatch:
             names = ", ".join(f"{name}=..." for name in keywords)
             raise exceptions.SeveralDatabases(
                 path=self._path,
-                reason=f"calls context.run_migrations({names}), and upgrade() gets no argument from us",
-                hint=f"{exceptions.SeveralDatabases.default_hint} and no argument of run_migrations()",
+                reason=f"calls context.run_migrations({names}), "
+                "but online-migrate passes no argument to upgrade()",
+                hint=f"{exceptions.SeveralDatabases.default_hint} and passes no argument to run_migrations()",
             )
         # env.py may have changed a setting in its transaction since configure().
         self._compare()
@@ -77,11 +78,11 @@ class ConnectionWatch:
             return
         if not isinstance(self._connection, sa.Connection):
             kind = type(self._connection).__name__
-            raise self._changed(f"its connection is a {kind}", "give a sqlalchemy.Connection")
+            raise self._changed(f"its connection is a {kind}", "pass a sqlalchemy.Connection")
         theirs, ours = settings_of(self._connection), self._ours(self._connection)
         changed = [name for name in sorted({*theirs, *ours}) if theirs.get(name) != ours.get(name)]
         if changed:
-            said = [f"{name} is {theirs.get(name)!r}, and not {ours.get(name)!r}" for name in changed]
+            said = [f"{name} is {theirs.get(name)!r}, not {ours.get(name)!r}" for name in changed]
             raise self._changed("; ".join(said), _way_out(self._connection, changed))
 
     def _ours(self, theirs: sa.Connection) -> Mapping[str, object]:
@@ -113,5 +114,5 @@ def settings_of(connection: sa.Connection) -> Mapping[str, object]:
 def _way_out(connection: sa.Connection, changed: Sequence[str]) -> str:
     hint = dialect_of(connection).location_hint
     if _TRANSLATED in changed:
-        return f"take schema_translate_map out of env.py; {hint}"
+        return f"remove schema_translate_map from env.py; {hint}"
     return hint

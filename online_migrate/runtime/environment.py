@@ -225,7 +225,7 @@ def _env_py(project: Project) -> Path:
     env_py = project.migrations_dir / "env.py"
     if not env_py.is_file():
         raise exceptions.ConfigBroken(
-            path=str(env_py), reason="there is no such file", hint="online-migrate init"
+            path=str(env_py), reason="the file does not exist", hint="online-migrate init"
         )
     return env_py
 
@@ -289,9 +289,9 @@ def _env_py_broken(
     env_py = _env_py(project)
     reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
     if probe.writes:
-        reason = f"{reason} (after this, which was not sent: {shorten(probe.writes[-1])})"
+        reason = f"{reason} (after this statement, which was not sent: {shorten(probe.writes[-1])})"
     if url is None and configuration.url_in(project.config) is None:
         return exceptions.URLMissing(
-            hint=f"{exceptions.URLMissing.default_hint}\n     {env_py} finds none: {reason}"
+            hint=f"{exceptions.URLMissing.default_hint}\n     {env_py} sets no URL: {reason}"
         )
     return exceptions.ScriptBroken(path=str(env_py), reason=reason)

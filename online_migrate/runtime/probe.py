@@ -64,7 +64,7 @@ def refuse_what_old_code_notices(path: Path, statements: list[str]) -> None:
             raise exceptions.EnvironmentWrites(
                 path=str(path),
                 statement=shorten(statement),
-                hint="move it into a revision; env.py may CREATE a schema, a table or a type that is missing",
+                hint="move it into a revision; env.py may only CREATE a missing schema, table or type",
             )
 
 

@@ -131,4 +131,4 @@ def _write_version(connection: Connection, environment: Environment, step: Any) 
     maintainer.update_to_step(step)
     written = state.version_rows(connection, environment.version_table, environment.version_schema)
     if maintainer.heads != set(written):
-        raise CommandError(f"the version table holds {', '.join(written) or 'nothing'} after that")
+        raise CommandError(f"the version table then contains {', '.join(written) or 'nothing'}")

@@ -38,8 +38,8 @@ def rows_after(graph: Graph, applied: frozenset[str], targets: Sequence[str]) ->
         needed = graph.position(graph.ancestors(contract), Phase.EXPAND)
         if needed is not None and needed not in graph.ancestors(expand):
             raise exceptions.UsageError(
-                message=f"contract revision {contract} needs {needed}, which is not part of {expand}",
-                hint=f"name a position on both branches: online-migrate stamp {expand} CONTRACT_REVISION",
+                message=f"contract revision {contract} needs {needed}, which is not an ancestor of {expand}",
+                hint=f"give a position on both branches: online-migrate stamp {expand} CONTRACT_REVISION",
             )
     covered = {a for name in wanted for a in graph.ancestors(name) if a != name}
     rows = tuple(graph.order(wanted - covered))
@@ -47,7 +47,7 @@ def rows_after(graph: Graph, applied: frozenset[str], targets: Sequence[str]) ->
     for name in names:
         if graph.position(reached, graph.phase(name)) != name:
             raise exceptions.UsageError(
-                message=f"{name} is a part of {', '.join(rows)}, where the database would be still",
+                message=f"{name} is an ancestor of {', '.join(rows)}, so the position would not change",
                 hint=f"online-migrate stamp base   (then: online-migrate stamp {name})",
             )
     return rows

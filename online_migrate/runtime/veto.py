@@ -59,13 +59,15 @@ def _refuse(steps: Sequence[Any], graph: Graph, permit: frozenset[str], *, fresh
         return
     hint = "online-migrate contract"
     if any(step.is_downgrade for step in steps):
-        hint = "a contract is not undone by a downgrade: write a new expand revision, or restore a backup"
+        hint = (
+            "a downgrade cannot revert a contract revision: write a new expand revision, or restore a backup"
+        )
     elif any(step.info.is_stamp for step in steps):
         hint = f"online-migrate stamp {' '.join(contracts[-1:])}"
     elif fresh:
-        hint = "online-migrate upgrade   (takes a fresh database the whole way)"
+        hint = "online-migrate upgrade   (applies all phases to a new database)"
     elif len(contracts) < len(touched):
-        hint = "online-migrate expand, then migrate, then contract"
+        hint = "online-migrate expand, then online-migrate migrate, then online-migrate contract"
     raise VetoError(contracts, hint)
 
 
@@ -75,7 +77,7 @@ def _revisions_of(step: Any) -> Iterable[str]:
 
 
 class VetoError(util.CommandError, exceptions.ContractNotPermitted):
-    """Not without the gate, because it is destructive: contract revision {revisions}."""
+    """Destructive revisions run only through the gate: contract revision {revisions}."""
 
     # Also a CommandError, which Alembic's command line prints as one line without a traceback.
 

@@ -104,7 +104,9 @@ def with_toml_locations(text: str, locations: Sequence[str]) -> str:
         if _parsed(changed) == dict(before, tool=dict(before["tool"], alembic=wanted)):
             return changed
     raise exceptions.ConfigBroken(
-        path=PYPROJECT, reason="version_locations cannot be added to it", hint=f"write there:\n{lines}"
+        path=PYPROJECT,
+        reason="version_locations cannot be added automatically",
+        hint=f"add these lines to it:\n{lines}",
     )
 
 

@@ -29,7 +29,8 @@ def write_pair(
     taken = [revision for revision in (expand_id, contract_id) if revision in graph]
     if taken or expand_id == contract_id:
         raise exceptions.UsageError(
-            message=f"the revision id {(taken or [expand_id])[0]!r} is taken", hint="give another --rev-id"
+            message=f"revision id {(taken or [expand_id])[0]!r} already exists",
+            hint="choose another --rev-id",
         )
     expand = _write(project, Phase.EXPAND, expand_id, message, None, release)
     contract = _write(project, Phase.CONTRACT, contract_id, message, expand_id, release)
@@ -77,6 +78,6 @@ def _check_location(project: Project, folder: Path) -> None:
     if folder.absolute() not in known:
         raise exceptions.ConfigBroken(
             path=str(project.config_file),
-            reason=f"{folder} is not among its version_locations",
+            reason=f"{folder} is not in its version_locations",
             hint="online-migrate init --adopt",
         )

@@ -51,7 +51,7 @@ def _resolve(migration: DataMigration, all_of: Mapping[str, DataMigration], grap
         if name not in all_of:
             raise exceptions.DataMigrationBroken(
                 name=migration.name,
-                reason=f"after names {name!r}, which is no data migration ({migration.path})",
+                reason=f"after names {name!r}, which is not a data migration ({migration.path})",
                 hint=f"known names: {', '.join(all_of)}",
             )
     if migration.revision is None:
@@ -67,8 +67,9 @@ def _resolve(migration: DataMigration, all_of: Mapping[str, DataMigration], grap
     if graph.phase(revision) is Phase.CONTRACT:
         raise exceptions.DataMigrationBroken(
             name=migration.name,
-            reason=f"revision {revision} is a contract one; data moves before contract ({migration.path})",
-            hint="name the expand revision that the data migration needs",
+            reason=f"revision {revision} is a contract revision; a data migration runs before contract "
+            f"({migration.path})",
+            hint="set revision= to the expand revision that the data migration requires",
         )
     return dataclasses.replace(migration, revision=revision)
 

@@ -81,8 +81,8 @@ class Graph:
         phases = inherited | declared
         if len(phases) > 1:
             raise exceptions.GraphBroken(
-                reason=f"{revision.id} is on the expand and on the contract branch at once ({revision.path})",
-                hint="a revision has one phase: take the other branch out of its down_revision",
+                reason=f"{revision.id} is on both the expand and the contract branch ({revision.path})",
+                hint="a revision has one phase: remove the other branch from its down_revision",
             )
         self._phases[revision.id] = phases.pop() if phases else Phase.BASE
         behind = any(parent in self._after_contract for parent in revision.parents)
@@ -97,8 +97,8 @@ class Graph:
                 ]
                 raise exceptions.GraphBroken(
                     reason=f"expand revision {revision} depends on contract revision(s) "
-                    f"{', '.join(contracts)}, so expanding would contract",
-                    hint=f"take them out of depends_on / down_revision of {revision}",
+                    f"{', '.join(contracts)}, so expand would apply a contract revision",
+                    hint=f"remove them from depends_on / down_revision of {revision}",
                 )
         for phase in Phase:
             heads = self._heads_of(phase)
@@ -153,7 +153,7 @@ class Graph:
         for row in rows:
             if row not in self.revisions:
                 raise exceptions.UnknownRevision(
-                    revision=row, hint="the database is at a revision that these scripts do not have"
+                    revision=row, hint="the database is at a revision that is missing in this project"
                 )
             found |= self.ancestors(row)
         return frozenset(found)
@@ -209,7 +209,7 @@ class Graph:
         found = [revision for revision in self.revisions if text and revision.startswith(text)]
         if len(found) == 1:
             return found[0]
-        hint = f"it could be {', '.join(found)}" if found else None
+        hint = f"it matches several revisions: {', '.join(found)}" if found else None
         raise exceptions.UnknownRevision(revision=text, hint=hint)
 
     def requirements(self, applied: Iterable[str]) -> Mapping[str, str]:
@@ -252,7 +252,7 @@ def _names_in(script: Any, variable: str) -> tuple[str, ...]:
         isinstance(name, str) for name in value or ()
     ):
         raise exceptions.GraphBroken(
-            reason=f"{variable} of {script.revision} is no tuple of names: {value!r} ({script.path})",
+            reason=f"{variable} of {script.revision} is not a tuple of names: {value!r} ({script.path})",
             hint=f'write {variable} = ("name", ...)',
         )
     return _names(value)

@@ -39,12 +39,14 @@ def init(config_file: Path, folder: str = "migrations") -> Written:
     if config_file.exists() or (pyproject.is_file() and alembic_settings(pyproject)):
         raise exceptions.ConfigBroken(
             path=str(config_file if config_file.exists() else pyproject),
-            reason="it exists already" if config_file.exists() else "it has a section [tool.alembic]",
-            hint="online-migrate init --adopt   takes over an existing Alembic project",
+            reason="it already exists" if config_file.exists() else "it has a section [tool.alembic]",
+            hint="online-migrate init --adopt   (adopts an existing Alembic project)",
         )
     if root.exists() and any(root.iterdir()):
         raise exceptions.ConfigBroken(
-            path=str(root), reason="the folder is not empty", hint="name another: online-migrate init DIR"
+            path=str(root),
+            reason="the folder is not empty",
+            hint="choose another folder: online-migrate init DIR",
         )
     paths = []
     for name in FOLDERS:
@@ -81,7 +83,7 @@ def adopt(config_file: Path) -> Written:
     if any(phase is not Phase.BASE for phase in graph.heads):
         raise exceptions.ConfigBroken(
             path=str(config_file),
-            reason="the project has expand or contract revisions already",
+            reason="the project already has expand or contract revisions",
             hint='online-migrate revision -m "what changes"',
         )
     config_file = _add_locations(project)
@@ -94,7 +96,7 @@ def adopt(config_file: Path) -> Written:
         f"before its context.configure(...):\n{GUARD_LINES}"
     ]
     if heads:
-        to_do.append(f"a database has to be at {heads[0]} before it expands: alembic upgrade {heads[0]}")
+        to_do.append(f"a database must be at {heads[0]} before expand: alembic upgrade {heads[0]}")
     to_do.append('online-migrate revision -m "what changes"')
     return Written(paths=tuple(paths), to_do=tuple(to_do))
 

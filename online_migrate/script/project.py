@@ -99,7 +99,7 @@ class Project:
         try:
             return self.data_migrations[name]
         except KeyError:
-            known = ", ".join(self.data_migrations) or f"none: there is no data migration in {self.data_dir}"
+            known = ", ".join(self.data_migrations) or f"none; there is no data migration in {self.data_dir}"
             raise exceptions.UnknownDataMigration(name=name, known=known) from None
 
 

@@ -142,7 +142,7 @@ class _Reader:
         while True:
             found = re.compile(r"/\*|\*/").search(self._text, at)
             if found is None:
-                raise self._unreadable("a comment that does not end", self._at)
+                raise self._unreadable("a comment that is not closed", self._at)
             at = found.end()
             if found.group() == "*/":
                 depth -= 1
@@ -202,7 +202,7 @@ class _Reader:
                 run = _PLAIN.match(self._text, self._at)
                 parts.append(run.group() if run else character)
                 self._at += len(parts[-1])
-        raise self._unreadable("a text or a name in quotes that does not end", start)
+        raise self._unreadable("a quoted text or name that is not closed", start)
 
     def _continues(self, sort: Sort) -> bool:
         """True if a text of this server goes on after a line break, with the escapes of its first part."""
@@ -211,13 +211,13 @@ class _Reader:
     def _dollar_quoted(self, tag: str) -> Token:
         end = self._text.find(tag, self._at + len(tag))
         if end < 0:
-            raise self._unreadable("a text in dollar quotes that does not end", self._at)
+            raise self._unreadable("a dollar-quoted text that is not closed", self._at)
         self._at = end + len(tag)
         return Token(Sort.STRING, "", self._at)
 
     def _unreadable(self, what: str, start: int) -> Unreadable:
         line = self._text.count("\n", 0, start) + 1
-        return Unreadable(f"line {line} begins {what}")
+        return Unreadable(f"line {line} starts {what}")
 
 
 # --- statements ----------------------------------------------------------------------------------
@@ -243,7 +243,7 @@ def split(tokens: Sequence[Token]) -> list[list[Token]]:
             depth += _change_of_depth(part, token.word)
         part.append(token)
     if depth != 0:
-        raise Unreadable("the body of a routine or a trigger does not end")
+        raise Unreadable("the body of a routine or a trigger is not closed")
     return [part for part in parts if part]
 
 

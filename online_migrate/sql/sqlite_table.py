@@ -152,7 +152,7 @@ def _closing(words: Sequence[Any], opening: int) -> int:
         depth += {"(": 1, ")": -1}.get(words[i].text, 0)
         if depth == 0:
             return i
-    raise ValueError("the definition has an open parenthesis")
+    raise ValueError("the definition has an unclosed parenthesis")
 
 
 def _split(words: Sequence[Word]) -> list[list[Word]]:

@@ -1,1 +1,1 @@
-"""What a person wants to see; reads only."""
+"""The reports of ``status`` and ``plan``; read-only."""

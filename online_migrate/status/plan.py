@@ -1,4 +1,4 @@
-"""What each phase would do to a database, in its simplest form: the SQL."""
+"""The SQL that each phase would run on a database."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One revision or data migration, and the SQL it would run; *note* where that cannot be said."""
+    """One revision or data migration, and its SQL; *note*: an explanation, or why there is no SQL."""
 
     phase: str
     name: str
@@ -34,7 +34,7 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """All steps that are left for a database, in the order in which they are taken."""
+    """The remaining steps of a database, in the order of execution."""
 
     steps: tuple[Step, ...]
 
@@ -42,7 +42,7 @@ class Plan:
 def make_plan(
     connection: Connection, project: Project, environment: Environment, applied: frozenset[str]
 ) -> Plan:
-    """The plan for a database that has the revisions *applied*. Executes none of it."""
+    """Returns the plan for a database with the revisions *applied*. Executes none of it."""
     graph = project.graph
     expands = (
         [
@@ -67,7 +67,7 @@ def make_plan(
 
 
 def _is_over(connection: Connection, migration: DataMigration) -> bool:
-    """True if it is recorded as complete and the rows say so too."""
+    """True if the record is complete and no row is pending."""
     record = state.get_record(connection, migration.name) if state.exists(connection) else None
     if record is None or record.status is not state.Status.COMPLETE:
         return False
@@ -97,7 +97,7 @@ def _of_migration(connection: Connection, migration: DataMigration) -> Step:
         subject = migration.subject(connection)
         update = sa.update(subject.table).values(dict(migration.values_for(subject.table)))
     except exceptions.PendingUnreadable as error:
-        return Step("migrate", migration.name, doc, (), f"once it has expanded: {error.reason}")
+        return Step("migrate", migration.name, doc, (), f"available after expand: {error.reason}")
     if subject.pending is not None:
         update = update.where(is_pending(subject.pending))
     return Step("migrate", migration.name, doc, (_literal(connection, update),), "in chunks, by key")
@@ -107,6 +107,6 @@ def _literal(connection: Connection, statement: sa.Update) -> str:
     try:
         compiled = statement.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True})
     except (NotImplementedError, sa.exc.CompileError):
-        # A value of a type that has no literal form; its place is shown instead.
+        # The type of a value has no literal form; the placeholder is printed instead.
         compiled = statement.compile(dialect=connection.dialect)
     return str(compiled)

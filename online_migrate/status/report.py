@@ -1,4 +1,4 @@
-"""Where a database stands: phases, data migrations, blockers."""
+"""The status report: phases, data migrations, blockers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHOWN_FAILURES = 10
 
 @dataclasses.dataclass(frozen=True)
 class PhaseState:
-    """How far the database is on one branch."""
+    """The position of the database on one branch."""
 
     position: str | None
     head: str | None
@@ -37,19 +37,19 @@ class WorkerState:
     """One worker of a data migration."""
 
     runner: str
-    """Its process: ``host:pid``."""
+    """The process of the worker: ``host:pid``."""
     silence: int
-    """Seconds since it was last heard of."""
+    """Seconds since the last heartbeat."""
     chunk_size: int | None
     rate: float | None
-    """Rows a second."""
+    """Rows per second."""
     waits_for: str | None
-    """Why it begins no chunk just now."""
+    """Why the worker does not start a chunk; None if it is not waiting."""
 
 
 @dataclasses.dataclass(frozen=True)
 class MigrationState:
-    """How far a data migration is."""
+    """The progress of a data migration."""
 
     name: str
     kind: str
@@ -61,20 +61,20 @@ class MigrationState:
     pending: int | None
     failed: int | None
     rate: float | None
-    """Rows a second, of all workers; only while it runs."""
+    """Rows per second of all workers; only while the data migration runs."""
     seconds_left: float | None
     error: str | None
     runner: str | None
     updated_at: datetime.datetime | None
     failures: tuple[dict[str, str], ...] = ()
-    """Some of the rows that failed: key and error."""
+    """Some of the failed rows: key and error."""
     workers: tuple[WorkerState, ...] = ()
-    """Who is at it."""
+    """The active workers."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """Everything that ``online-migrate status`` shows."""
+    """The content of ``online-migrate status``."""
 
     url: str
     base: PhaseState
@@ -86,13 +86,13 @@ class Report:
 
     @property
     def complete(self) -> bool:
-        """True if there is nothing left to do."""
+        """True if all revisions are applied and all data migrations are complete."""
         return not (
             self.expand.missing or self.contract.missing or self.base.missing or self.half_applied
         ) and all(m.status in ("complete", "contracted") for m in self.migrations)
 
     def as_dict(self) -> dict[str, Any]:
-        """For ``--json``."""
+        """Returns the report as a dictionary, for ``--json``."""
         found = dataclasses.asdict(self)
         found["blockers"] = [blocker.as_dict() for blocker in self.blockers]
         found["complete"] = self.complete
@@ -103,7 +103,7 @@ class Report:
 
 
 def make_report(connection: Connection, project: Project, applied: frozenset[str], *, url: str) -> Report:
-    """Looks at everything, in a transaction that cannot write."""
+    """Returns the status report. *connection* is in a read-only transaction."""
     graph = project.graph
     recorded = state.exists(connection)
     gate = Gate(graph, project.data_migrations, connection, applied, project.settings.gate_timeout)
@@ -152,12 +152,12 @@ def _migration(
         workers = _workers(connection, migration)
     alive = tuple(worker for worker in workers if worker.silence <= project.settings.lease)
     if status == state.Status.RUNNING and migration.kind != "counted" and not alive:
-        # A runner that was killed cannot say so.
+        # A killed runner leaves the status "running" in the record.
         idle_seconds = min((worker.silence for worker in workers), default=None)
         status = (
-            "running, but nobody is at it"
+            "running, but no active worker"
             if idle_seconds is None
-            else f"running, but silent for {idle_seconds} s"
+            else f"running, but no heartbeat for {idle_seconds} s"
         )
     counts, failing = rows.census, rows.failing
     rate, left = _pace(alive, counts)
@@ -187,7 +187,7 @@ def _migration(
 
 @dataclasses.dataclass(frozen=True)
 class _Rows:
-    """What the data says about a data migration, as far as it can be read."""
+    """The row counts of a data migration, as far as the rows can be read."""
 
     census: RowCounts | None = None
     failing: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -195,7 +195,7 @@ class _Rows:
 
 
 def _count(connection: Connection, migration: DataMigration, recorded: int) -> _Rows:
-    """*recorded*: rows that the record says are done, where rows are moved away."""
+    """Counts the rows. *recorded*: the rows done according to the record, for rows moved to another table."""
     if migration.has_pending:
         try:
             counts = count_rows(
@@ -219,7 +219,7 @@ def _failing(connection: Connection, migration: DataMigration) -> Mapping[str, s
 
 
 def _recorded(connection: Connection, name: str) -> Mapping[str, str]:
-    """All rows that were recorded as failed: nothing tells which of them are migrated by now."""
+    """Returns all rows recorded as failed. It is unknown which of them have been migrated since."""
     if not state.exists(connection):
         return {}
     return {key: error for key, error, _run in state.failed_keys(connection, name)}
@@ -229,7 +229,7 @@ def _workers(connection: Connection, migration: DataMigration) -> tuple[WorkerSt
     if not state.has_workers(connection):
         return ()
     found = state.workers_of(connection, migration.name, dialect_of(connection).epoch())
-    # A worker that has ended shows nothing but that its range waits for another one.
+    # The entry of a worker that has ended only keeps its key range for another worker.
     there = [w for w in found if not w.released]
     return tuple(
         WorkerState(w.runner, w.seconds_since_heartbeat, w.chunk_size, w.rate, w.waits_for) for w in there

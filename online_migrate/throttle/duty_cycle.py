@@ -54,7 +54,7 @@ def baseline_of(samples: Sequence[Latency]) -> Latency:
     Raises :class:`ValueError` without samples.
     """
     if not samples:
-        raise ValueError("nothing was measured")
+        raise ValueError("there are no latency samples")
     place = int(0.9 * (len(samples) - 1))
     return Latency(
         sorted(sample.read for sample in samples)[place], sorted(sample.write for sample in samples)[place]

@@ -56,8 +56,8 @@ def parse_load(name: str, text: str) -> Mapping[str, float]:
         if not separator or not counter.strip() or not math.isfinite(limit):
             raise exceptions.ThrottlerBroken(
                 name=name,
-                reason=f"cannot be understood: {part!r} is not NAME=NUMBER",
-                hint=f"write it like --{name} Threads_running=50,Threads_connected=500",
+                reason=f"cannot be parsed: {part!r} is not NAME=NUMBER",
+                hint=f"example: --{name} Threads_running=50,Threads_connected=500",
             )
         limits[counter.strip()] = limit
     return limits
@@ -72,10 +72,10 @@ def _import_callable(path: str, folder: Path) -> Callable[[], object]:
         raise exceptions.ThrottlerBroken(
             name=path,
             reason=f"cannot be imported: {type(error).__name__}: {error}",
-            hint="write module:function; the module is looked for beside alembic.ini, too",
+            hint="write module:function; the module may be in the folder of alembic.ini",
         ) from error
     finally:
         sys.path.pop(0)
     if not callable(found):
-        raise exceptions.ThrottlerBroken(name=path, reason="is no function")
+        raise exceptions.ThrottlerBroken(name=path, reason="is not a function")
     return found  # type: ignore[no-any-return]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_MEASURING_BASELINE = "latency probe: measuring the baseline, without a chunk running"
+_MEASURING_BASELINE = "latency probe: measuring the baseline while no chunk runs"
 _SWITCH_INTERVAL = 0.001
 """Seconds after which a Python thread lets another one run: a fifth of the default, because the time that
 the probe waits for the interpreter's lock is not latency that users see."""

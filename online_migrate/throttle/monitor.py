@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-IGNORE_HINT = "correct it or leave it out; --if-unreadable go runs without a throttler that cannot be read"
+IGNORE_HINT = "correct the setting or remove it; --if-unreadable go ignores a throttler that cannot be read"
 """The way out of a refusal."""
 _FIRST_SAMPLE_TIMEOUT = 0.5
 """Seconds that the start waits for the first samples; if they take longer, the chunks wait instead."""
@@ -100,11 +100,11 @@ class Monitor:
 
     def _reason(self, i: int) -> str | None:
         if i not in self._samples:
-            return "not read yet" if self._policy.unreadable_waits else None
+            return "no sample yet" if self._policy.unreadable_waits else None
         taken, at = self._samples[i]
         age = self._clock.monotonic() - at
         if age > self.stale:
-            return f"not read for {age:.0f} s" if self._policy.unreadable_waits else None
+            return f"no sample for {age:.0f} s" if self._policy.unreadable_waits else None
         return taken.reason if taken.readable or self._policy.unreadable_waits else None
 
     # --- the thread ------------------------------------------------------------------------------
@@ -128,12 +128,12 @@ class Monitor:
     def _log_change(self, i: int, throttler: Throttler, taken: Sample) -> None:
         before = self._samples[i][0] if i in self._samples else Sample(None)
         if not taken.readable and before.readable:
-            effect = "chunks wait" if self._policy.unreadable_waits else "it is ignored"
+            effect = "paused" if self._policy.unreadable_waits else "ignored"
             logger.warning("throttler %s: %s; %s", throttler.name, taken.reason, effect)
         elif taken.reason is not None and before.reason is None:
-            logger.info("throttler %s: chunks wait: %s", throttler.name, taken.reason)
+            logger.info("throttler %s: paused: %s", throttler.name, taken.reason)
         elif taken.reason is None and before.reason is not None:
-            logger.info("throttler %s: chunks may start again", throttler.name)
+            logger.info("throttler %s: continuing", throttler.name)
 
 
 def sample(throttler: Throttler, connection: Connection) -> Sample:

@@ -71,7 +71,7 @@ def open_throttling(
     usual += _server_throttlers(engine, settings, clock, sessions)
     good, blind = readable(usual, engine)
     for name, reason in blind.items():
-        echo(f"not watched: {name}: {reason}; the run goes on without it")
+        echo(f"throttler {name} is not active: {reason}; the run continues without it")
     with contextlib.ExitStack() as stack:
         activity = Activity()
         probe, duty_cycle = _latency_probe(engine, settings, activity, share=share, adaptive=adaptive)
@@ -93,8 +93,8 @@ def _streaming_throttlers(engine: Engine, settings: Settings, clock: Clock) -> l
     if not streams and settings.max_lag and not settings.replicas:
         raise exceptions.ThrottlerBroken(
             name="max-lag",
-            reason="cannot be read: this server does not tell how far its replicas are",
-            hint="name each of them: --replica URL",
+            reason="cannot be read: this server does not report the positions of its replicas",
+            hint="give the URL of each replica: --replica URL",
         )
     if not streams:
         return []

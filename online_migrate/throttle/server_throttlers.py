@@ -48,7 +48,7 @@ class PositionHistory:
 
 
 def _lag_reason(name: str, seconds: float, limit: float) -> str:
-    return f"{name} is {seconds:.1f} s behind, and {limit:g} s is the limit"
+    return f"{name} is {seconds:.1f} s behind (limit: {limit:g} s)"
 
 
 class StreamingLag:
@@ -74,8 +74,8 @@ class StreamingLag:
                 continue
             if place is None:
                 raise LookupError(
-                    f"how far replica {name!r} is may not be seen by this user "
-                    "(GRANT pg_monitor TO ...; --max-lag 0 leaves replicas alone)"
+                    f"this user may not read the position of replica {name!r} "
+                    "(GRANT pg_monitor TO ...; --max-lag 0 ignores replicas)"
                 )
             behind = self._positions.age(place, now)
             if behind > self._limit:
@@ -144,7 +144,7 @@ class FlowControl:
         share = self._rate.per_second(held_back, self._clock.monotonic())
         if share <= self._limit:
             return None
-        return f"the cluster held back its writers for {min(share, 1.0):.0%} of the time"
+        return f"Galera flow control paused writes for {min(share, 1.0):.0%} of the time"
 
 
 class WorkerSessions:
@@ -181,7 +181,7 @@ class LockWaiters:
 
     def sample(self, connection: Connection) -> str | None:
         blocked = dialect_of(connection).blocked_by(connection, self._sessions.numbers)
-        return f"{blocked} other session(s) wait for locks of ours" if blocked else None
+        return f"{blocked} other session(s) wait for locks of the workers" if blocked else None
 
 
 _HISTORY = "history_list_length"
@@ -204,6 +204,6 @@ class HistoryLength:
         if length <= self._limit:
             return None
         return (
-            f"{length:,.0f} old transactions are kept for somebody's long one, "
-            f"and {self._limit:,.0f} is the limit"
+            f"the InnoDB history list has {length:,.0f} transactions, kept by a long transaction "
+            f"(limit: {self._limit:,.0f})"
         )

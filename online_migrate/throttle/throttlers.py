@@ -61,7 +61,7 @@ class File:
     name: str = "file"
 
     def sample(self, connection: Connection) -> str | None:
-        return f"{self.path} is there" if self.path.exists() else None
+        return f"{self.path} exists" if self.path.exists() else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Query:
 
     def sample(self, connection: Connection) -> str | None:
         value = connection.scalar(sa.text(self.sql.replace(":", r"\:")))
-        return f"it gives {value}" if value else None
+        return f"returned {value}" if value else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Load:
             if counter not in found:
                 raise LookupError(f"this server has no counter {counter!r}")
             if found[counter] > limit:
-                return f"{counter}={found[counter]:g}, and {limit:g} is the limit"
+                return f"{counter}={found[counter]:g} (limit: {limit:g})"
         return None
 
 
@@ -109,4 +109,4 @@ class Callback:
         answer = self.function()
         if not answer:
             return None
-        return answer if isinstance(answer, str) else "it says so"
+        return answer if isinstance(answer, str) else "returned True"

@@ -44,7 +44,7 @@ class MomentCodec(Codec):
             return value
         if not isinstance(value, datetime.date | datetime.time):
             # As in SQLAlchemy: a text that a program produced may not be a date.
-            raise TypeError(f"{value!r} is no date or time")
+            raise TypeError(f"{value!r} is not a date or time")
         return self.write(value)
 
 

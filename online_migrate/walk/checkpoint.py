@@ -51,7 +51,7 @@ def _encode(value: Any) -> Any:
         return {_TAG: "time", "v": value.isoformat()}
     if isinstance(value, datetime.timedelta):
         return {_TAG: "timedelta", "v": [value.days, value.seconds, value.microseconds]}
-    raise TypeError(f"a key of type {type(value).__name__} cannot be kept")
+    raise TypeError(f"a key of type {type(value).__name__} cannot be stored")
 
 
 _DECODERS: dict[str, Any] = {

@@ -42,11 +42,11 @@ class ResizeReason(enum.StrEnum):
     """The reason for the current chunk size."""
 
     START = "not measured yet"
-    KEPT = "as long as it should take"
-    GREW = "the chunks were quicker than they may be"
-    SHRANK = "the chunks were slower than they should be"
-    OVERSHOT = "the last chunk took far too long"
-    REFUSED = "the server did not accept more rows at once"
+    KEPT = "chunk time on target"
+    GREW = "chunks were faster than the target"
+    SHRANK = "chunks were slower than the target"
+    OVERSHOT = "the last chunk far exceeded the target"
+    REFUSED = "the server refused more rows in one chunk"
 
 
 class ChunkSize:

@@ -95,8 +95,8 @@ def _key(connection: Connection, table: sa.Table) -> tuple[tuple[sa.Column[Any],
     if missing:
         raise exceptions.NoKey(
             table=table.name,
-            hint=f"the database has one, but the sa.Table that was given does not name {missing[0]!r}: "
-            "add that column, or give the table's name alone",
+            hint=f"the database has one, but the given sa.Table has no column {missing[0]!r}: "
+            "add that column, or pass only the name of the table",
         )
     _refuse_null(connection, table, [table.c[name] for name in names if name in nullable])
     return tuple(table.c[name] for name in names), index
@@ -123,7 +123,8 @@ def _refuse_null(connection: Connection, table: sa.Table, columns: Sequence[sa.C
         if connection.execute(query).first() is not None:
             raise exceptions.NoKey(
                 table=table.name,
-                hint=f"{column.name!r} of its primary key is NULL in some rows: give them a key first",
+                hint=f"column {column.name!r} of the primary key is NULL in some rows: "
+                "assign keys to them first",
             )
 
 
@@ -338,13 +339,13 @@ class Chunker:
             raise KeyUnreadable(table=self.table.name, error=f"{type(error).__name__}: {error}") from error
         if any(part is None for key in keys for part in key):
             # No column of the key is NULL, so this is the date 0000-00-00, which mysqlclient returns as None.
-            raise KeyUnreadable(table=self.table.name, error="it comes as NULL")
+            raise KeyUnreadable(table=self.table.name, error="it is returned as NULL")
         if any(isinstance(part, str) and not _is_unicode(part) for key in keys for part in key):
             # SQLite stores such a text, but Python's driver cannot send it as a parameter.
             raise KeyUnreadable(
                 table=self.table.name,
-                error="it is no valid UTF-8",
-                hint="write that key anew, or make it a BLOB: CAST(... AS BLOB)",
+                error="it is not valid UTF-8",
+                hint="rewrite that key, or convert it to a BLOB: CAST(... AS BLOB)",
             )
         return keys
 

@@ -205,7 +205,7 @@ def test_status_lists_failed_rows_without_pending_expression(database: Database,
     project.data("fill", SOURCES["a function of a row that raises"].format(pending=""))
     ran = project.run("migrate")
     assert ran.code == 2
-    assert "1 row(s) failed: online-migrate status shows them" in ran.out
+    assert "1 row(s) failed (online-migrate status lists them)" in ran.out
     assert "row 7: ValueError: no: 500" in project.run("status").out
 
 
@@ -268,7 +268,7 @@ def test_max_failures_ends_run(source: str, database: Database, project: Project
     assert result.outcome is Outcome.FAILED
     assert 11 <= result.failed <= 20
     assert result.done == 0
-    assert "10 is the limit" in (result.error or "")
+    assert "the limit is 10" in (result.error or "")
     found = project.status("fill")
     assert (found.status, found.failed) == ("failed", result.failed)
     assert found.pending == 40 - result.failed
@@ -283,7 +283,7 @@ def test_max_failures_zero_on_command_line(database: Database, project: Project)
     project.data("fill", SOURCES["a row that violates a CHECK"].format(pending=PENDING))
     ran = project.run("migrate", "--max-failures", "0", "--batch-size", "10")
     assert ran.code == 2
-    assert "0 is the limit" in ran.out
+    assert "the limit is 0" in ran.out
     assert project.counts("fill") == (32, 67, 1)
 
 

@@ -126,7 +126,7 @@ def test_pause_and_resume_of_running_process(database: Database, project: Projec
     assert process.running
     assert project.status("fill").status == "paused"
     ran = project.run("pause", "fill")
-    assert (ran.code, ran.out.strip()) == (0, "fill: paused already, 1 worker(s) at it")
+    assert (ran.code, ran.out.strip()) == (0, "fill: paused already, 1 active worker(s)")
     (project.folder / "hurry").touch()
     ran = project.run("resume", "fill", "--json")
     assert (ran.code, ran.json["status"]) == (0, "running")
@@ -167,7 +167,7 @@ def test_paused_migration_stays_paused_after_sigterm(database: Database, project
     done = _done(database.engine)
     ran = project.run("migrate")
     assert ran.code == 1, ran
-    assert "it is paused; online-migrate resume fill lets it go on" in ran.out
+    assert "it is paused; to continue: online-migrate resume fill" in ran.out
     assert _done(database.engine) == done
     control = command.resume(project.site(), "fill")
     assert (control.status, control.workers) == (Status.STOPPED, 0)
@@ -231,7 +231,7 @@ def test_cancel_ends_process_and_prevents_next_run(database: Database, project: 
     for _ in range(2):
         ran = project.run("migrate", "fill")
         assert ran.code == 1, ran
-        assert "it is cancelled; online-migrate resume fill lets it go on" in ran.out
+        assert "it is cancelled; to continue: online-migrate resume fill" in ran.out
         assert _done(database.engine) == done
     assert project.counts("fill") == (done, ROWS - done, 0)
     (project.folder / "hurry").touch()
@@ -345,7 +345,7 @@ def test_max_time_stops_run_and_next_run_continues(database: Database, project: 
     project.data("fill", SLOW)
     ran = project.run("migrate", "--max-time", "3s")
     assert ran.code == 1, ran
-    assert "run the command again" in ran.out
+    assert "run the same command again" in ran.out
     assert 0 < _done(database.engine) < ROWS
     assert project.status("fill").status == "stopped"
     (project.folder / "hurry").touch()

@@ -247,7 +247,7 @@ def test_function_is_called_by_one_runner_at_a_time(database: Database, project:
     (project.folder / "go").touch()
     runner.join()
     assert second.outcome is Outcome.REMAINING
-    assert second.error == "another runner is at it"
+    assert second.error == "another process runs it"
     assert exit_code([second]) == 1
     assert first[0].outcome is Outcome.COMPLETE
     assert (project.folder / "calls").read_text() == "call\n"

@@ -21,9 +21,9 @@ QUICK = Pace(seconds=0.3, writes=25, rate=120.0)
 NO_DAMAGE = (
     "rows lost: 0",
     "rows with a wrong value: 0",
-    "deleted rows that came back: 0",
-    "rows that nobody wrote: 0",
-    "wrong values seen on the way: 0",
+    "deleted rows that exist: 0",
+    "rows that were never written: 0",
+    "wrong values read during the run: 0",
 )
 
 
@@ -41,7 +41,7 @@ def test_demo_completes_without_loss_or_leftovers(database: Database) -> None:
         assert line in output
     before, after = output.split("$ online-migrate migrate display_name")
     assert "gate: closed, 5 blocker(s)" in before
-    assert "there is no record that it ever ran" in before
+    assert "it has no record of a run" in before
     early, late = after.split("The last instance of version 1 is stopped")
     assert "gate: closed" in early
     assert "Error: The gate is closed" in early
@@ -57,7 +57,7 @@ def test_demo_refuses_database_with_tables(database: Database) -> None:
     with database.engine.begin() as connection:
         connection.execute(text("CREATE TABLE volumes (id INTEGER PRIMARY KEY)"))
         connection.execute(text("INSERT INTO volumes VALUES (7)"))
-    with pytest.raises(exceptions.UsageError, match="wants an empty database") as caught:
+    with pytest.raises(exceptions.UsageError, match="needs an empty database") as caught:
         run_demo(database.url)
     assert caught.value.exit_code == 127
     with database.engine.connect() as connection:
@@ -85,7 +85,7 @@ def test_demo_reports_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert code == 2
     assert "rows lost: 1" in output
     assert "rows with a wrong value: 2" in output
-    assert "rows that nobody wrote: 1" in output
+    assert "rows that were never written: 1" in output
     assert "wrong: volumes id=" in output
 
 

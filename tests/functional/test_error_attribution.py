@@ -248,7 +248,7 @@ def test_error_of_every_row_ends_at_max_failures(database: Database, project: Pr
     project.data("fill", f'fill = Backfill(table="items", {source})')
     result = project.migrate(max_failures=3)["fill"]
     assert (result.outcome, result.done, result.failed) == (Outcome.FAILED, 0, 4)
-    assert "3 is the limit" in (result.error or "")
+    assert "the limit is 3" in (result.error or "")
 
 
 def test_missing_column_ends_data_migration(database: Database, project: Project) -> None:
@@ -272,4 +272,4 @@ def test_status_of_worker_with_reset_heartbeat(database: Database, project: Proj
         state.register(connection, "left", "fill", epoch)
         state.assign_range(connection, "left", "fill", 9, None, "[20]", epoch)
         state.update_heartbeat(connection, {"left": {}}, sa.literal(0))
-    assert project.status("fill").status == "running, but nobody is at it"
+    assert project.status("fill").status == "running, but no active worker"

@@ -65,7 +65,7 @@ class FlowControlListener(NullListener):
         self._waits = waits
 
     def advanced(self, snapshot: Snapshot) -> None:
-        if snapshot.waits_for.startswith("flow-control: ") and "not read yet" not in snapshot.waits_for:
+        if snapshot.waits_for.startswith("flow-control: ") and "no sample yet" not in snapshot.waits_for:
             if not self.reasons:
                 self._waits()
             self.reasons.append(snapshot.waits_for)
@@ -204,7 +204,7 @@ def test_flow_control_is_reported_while_it_lasts(slow: int, cluster: Cluster, da
                 sample()
                 time.sleep(0.3)
                 for reason in sample():
-                    assert (reason or "").startswith("the cluster held back its writers for ")
+                    assert (reason or "").startswith("Galera flow control paused writes for ")
                     assert (reason or "").endswith("% of the time")
             eventually(lambda: sample() == [None, None], "the end of the pause")
 
@@ -229,7 +229,7 @@ def test_run_waits_during_flow_control(cluster: Cluster, database: Database, pro
         result = project.migrate(listener=listener, pace="full", batch_size=1, max_time=PATIENCE)["fill"]
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 30)
     assert listener.reasons, "it never waited"
-    assert listener.reasons[0].startswith("flow-control: the cluster held back its writers for ")
+    assert listener.reasons[0].startswith("flow-control: Galera flow control paused writes for ")
     thread.join()
     [(before, written), (after, more)] = counts
     assert before == after < 30

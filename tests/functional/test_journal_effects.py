@@ -276,7 +276,7 @@ def test_journal_partial_effects_of_another_session_are_undecided(
     with killed("before", "ALTER TABLE t"):
         project.apply_expand()
     schema.run_all(database, "CREATE INDEX ix_a ON t (a)")
-    with pytest.raises(StatementUndecided, match=r"column n of t: .* not so; index ix_a of t"):
+    with pytest.raises(StatementUndecided, match=r"column n of t: .* not in effect; index ix_a of t"):
         project.apply_expand()
     schema.run_all(database, "DROP INDEX ix_a ON t")
     with pytest.raises(NothingAsked):

@@ -60,7 +60,7 @@ def test_latency_probe_measures_a_baseline_before_work_starts(engine: sa.Engine)
     duty_cycle = AdaptiveDutyCycle(most=0.6, start=0.3)
     with LatencyProbe(engine, duty_cycle, tolerance=EASY, intervals=QUICK) as probe:
         eventually(lambda: probe.reason() is not None, "it listens")
-        assert probe.reason() == "latency probe: measuring the baseline, without a chunk running"
+        assert probe.reason() == "latency probe: measuring the baseline while no chunk runs"
         eventually(lambda: probe.reason() is None and probe.baseline is not None, "it has listened")
         eventually(lambda: duty_cycle.duty_cycle == 0.6, "nobody disturbs anybody")
         assert probe.baseline is not None
@@ -282,7 +282,7 @@ def test_migrate_events_show_the_latency(database: Database, project: Project) -
     samples = [event for event in events if event.get("latency")]
     assert samples
     assert all(0 < event["share"] <= 1 for event in samples)
-    assert " ms, at rest " in samples[-1]["latency"]
+    assert " ms, baseline " in samples[-1]["latency"]
     assert any(event.get("waits_for", "").startswith("latency probe: measuring") for event in events)
     assert rows(database.engine, "SELECT count(*) FROM online_migrate_canary") == [(0,)]
 

@@ -292,7 +292,7 @@ def test_verify_marks_rows_that_do_not_hold_as_failed(
     if counts:
         found = project.status("fill")
         assert (found.done, found.pending, found.failed) == (7, 0, 3)
-        assert found.failures[0]["error"] == "verify does not hold after its migration"
+        assert found.failures[0]["error"] == "verify fails after its migration"
     assert project.migrate()["fill"].outcome is Outcome.FAILED
     execute(database.engine, "UPDATE items SET size = 1 WHERE size >= 75")
     assert project.migrate()["fill"].outcome is Outcome.COMPLETE
@@ -463,7 +463,7 @@ def bad(connection, chunk):
     connection.execute(sa.update(chunk.table).where(chunk.where).values(size=1))
     return None if chunk.lower else 5
 """,
-        "not the number of rows done",
+        "not the number of migrated rows",
     ),
     "a batch that gives a negative number": (
         """
@@ -472,7 +472,7 @@ def bad(connection, chunk):
     connection.execute(sa.update(chunk.table).where(chunk.where).values(size=1))
     return -1 if chunk.lower else 5
 """,
-        "not the number of rows done",
+        "not the number of migrated rows",
     ),
     "a batch whose SQL is wrong": (
         """

@@ -150,7 +150,7 @@ def test_signal_finishes_the_chunk_and_the_next_run_continues(
     ran = process.wait()
     assert ran.code == 1, ran
     assert number.name in ran.err
-    assert "run the command again" in ran.out
+    assert "run the same command again" in ran.out
     assert ran.complaint
     assert project.counts("fill") == (10, 25, 0)
     assert project.status("fill").status == "stopped"
@@ -231,7 +231,7 @@ def test_migrate_errors_and_names_on_the_command_line(database: Database, projec
     )
     ran = project.run("migrate", "bad", "good")
     assert ran.code == 2
-    assert "12 row(s) failed: online-migrate status shows them" in ran.out
+    assert "12 row(s) failed (online-migrate status lists them)" in ran.out
     assert ran.complaint
     shown = project.run("status").out
     assert "bad: 12 row(s) could not be migrated" in shown

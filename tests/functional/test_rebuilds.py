@@ -70,7 +70,7 @@ def test_rebuilds_permits_the_rebuild_under_the_lock(database: Database, project
     kept = "ROW_FORMAT=COMPRESSED" in definition(database), "FULLTEXT" in definition(database)
     done = project.run("contract")
     assert done.code == 0, done
-    assert "its readers and writers wait" in done.err
+    assert "blocks its readers and writers" in done.err
     assert "`old`" not in definition(database)
     assert ("ROW_FORMAT=COMPRESSED" in definition(database), "FULLTEXT" in definition(database)) == kept
     assert schema.query_all(database, "SELECT id, n, text FROM t") == [(1, 1, "a")]

@@ -77,8 +77,8 @@ def test_throttle_file_pauses_a_run_and_status_reports_it(
             break
         assert time.monotonic() < end
         time.sleep(0.1)
-    assert workers[0].waits_for == f"file: {stop} is there"
-    assert f"waits: file: {stop} is there" in project.run("status").out
+    assert workers[0].waits_for == f"file: {stop} exists"
+    assert f"waiting: file: {stop} exists" in project.run("status").out
     assert scalar(database.engine, "SELECT count(size) FROM items") == 0
     stop.unlink()
     ran = process.wait()
@@ -101,7 +101,7 @@ def test_throttle_query_pauses_a_run_until_it_returns_nothing(database: Database
     [result] = command.migrate(site, limits=MigrateOptions(throttle_query="SELECT count(*) FROM busy"))
     thread.join()
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 100)
-    assert "query: it gives 1" in watch.reasons
+    assert "query: returned 1" in watch.reasons
 
 
 @pytest.mark.needs("many_writers")
@@ -128,7 +128,8 @@ def test_critical_load_stops_a_run(database: Database, project: Project) -> None
         ran = project.run("migrate", "--critical-load", f"{counter}=0", "--throttle-file", str(stop))
     assert ran.code == 1
     assert any(
-        line.startswith(f"stopping after this chunk: critical-load: {counter}=") for line in ran.complaint
+        line.startswith(f"stopping after the current chunk: critical-load: {counter}=")
+        for line in ran.complaint
     )
     assert scalar(database.engine, "SELECT count(size) FROM items") == 0
     assert project.run("migrate").code == 0
@@ -139,10 +140,10 @@ def test_throttlers_that_cannot_be_read_are_refused(database: Database, project:
     """Wrong arguments: exit code 127, the option's name, and no row is migrated."""
     streams = database.server.product == "postgresql"
     for options, words in (
-        (("--max-load", "x"), "'max-load' cannot be understood"),
+        (("--max-load", "x"), "'max-load' cannot be parsed"),
         (("--critical-load", "No_such_counter=1"), "no counter 'No_such_counter'"),
         (("--throttle-query", "SELECT FROM WHERE"), "'query' cannot be read"),
-        *([] if streams else [(("--max-lag", "5"), "'max-lag' cannot be read: this server does not tell")]),
+        *([] if streams else [(("--max-lag", "5"), "'max-lag' cannot be read: this server does not report")]),
     ):
         ran = project.run("migrate", *options)
         assert ran.code == 127
@@ -235,7 +236,7 @@ def test_run_waits_while_it_blocks_other_sessions(database: Database, project: P
     finished.set()
     thread.join()
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 100)
-    assert "blocked: 1 other session(s) wait for locks of ours" in watch.reasons
+    assert "blocked: 1 other session(s) wait for locks of the workers" in watch.reasons
 
 
 @pytest.mark.needs("many_writers")
@@ -279,5 +280,5 @@ def test_default_throttler_without_privilege_is_skipped_and_reported(
     execute(database.engine, *statements)
     ran = project.run("migrate", "--url", url.render_as_string(hide_password=False))
     assert ran.code == 0
-    assert any(line.startswith("not watched: blocked: cannot be read:") for line in ran.complaint)
+    assert any(line.startswith("throttler blocked is not active: cannot be read:") for line in ran.complaint)
     assert scalar(database.engine, "SELECT count(size) FROM items") == 100

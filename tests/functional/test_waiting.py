@@ -63,7 +63,7 @@ def test_gate_does_not_wait_long_for_a_table_lock(database: Database, project: P
         [blocker] = command.gate(project.site())
         assert time.monotonic() - started < 60
     assert (blocker.id, blocker.object) == ("not-counted", "fill")
-    assert "somebody holds a lock" in blocker.reason
+    assert "another session holds a lock" in blocker.reason
     assert "look_timeout" not in blocker.hint
     assert command.gate(project.site()) == []
 

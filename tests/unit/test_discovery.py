@@ -47,13 +47,13 @@ BROKEN: dict[str, tuple[dict[str, str], str]] = {
     "names that differ only in case": ({"a": f"fill = {FILL})\nFILL = {FILL})"}, "named 'FILL'"),
     "the same name in one module": ({"a": f'x = {FILL})\ny = {FILL}, name="x")'}, "named 'x'"),
     "an unknown after": ({"a": f'x = {FILL}, after="nobody")'}, "after names 'nobody'"),
-    "after itself": ({"a": f'x = {FILL}, after="x")'}, "circle: x -> x"),
+    "after itself": ({"a": f'x = {FILL}, after="x")'}, "cycle: x -> x"),
     "a cycle": (
         {"a": f'x = {FILL}, after="y")', "b": f'y = {FILL}, after="z")', "c": f'z = {FILL}, after="x")'},
-        "circle",
+        "cycle",
     ),
     "an unknown revision": ({"a": f'x = {FILL}, revision="e9")'}, "'e9' is not in this project"),
-    "a contract revision": ({"a": f'x = {FILL}, revision="c1")'}, "is a contract one"),
+    "a contract revision": ({"a": f'x = {FILL}, revision="c1")'}, "is a contract revision"),
     "a syntax error": ({"a": "x = = 1"}, "SyntaxError"),
     "a missing module": ({"a": "import nowhere.at_all"}, "ModuleNotFoundError"),
     "a missing name": ({"a": "from online_migrate import Forwardfill"}, "ImportError"),
@@ -105,7 +105,7 @@ BROKEN: dict[str, tuple[dict[str, str], str]] = {
     ),
     "pending of another object for the same table": (
         {"a": f"{ITEMS}{PENDING}items.c.size.is_(None))"},
-        "pending is of another sa.Table 'items' than its own",
+        "pending uses another sa.Table 'items' than the data migration",
     ),
     "values is a list": ({"a": 'x = Backfill(table="items", values=["size"])'}, "values is a list"),
     "values returns nothing": (

@@ -56,7 +56,7 @@ def test_file_throttler_pauses_while_the_file_exists(engine: sa.Engine, tmp_path
     path = tmp_path / "stop"
     path.touch()
     with Monitor(engine, [File(path)], clock=Clock(), rules=QUICK) as monitor:
-        eventually(lambda: monitor.reason() == f"file: {path} is there")
+        eventually(lambda: monitor.reason() == f"file: {path} exists")
         path.unlink()
         eventually(lambda: monitor.reason() is None)
 
@@ -64,7 +64,7 @@ def test_file_throttler_pauses_while_the_file_exists(engine: sa.Engine, tmp_path
 def test_monitor_waits_before_the_first_sample(engine: sa.Engine, tmp_path: Path) -> None:
     """Without a sample there is no proof that work may start."""
     monitor = Monitor(engine, [File(tmp_path / "none")], clock=ManualClock())
-    assert monitor.reason() == "file: not read yet"
+    assert monitor.reason() == "file: no sample yet"
 
 
 def test_monitor_waits_with_a_stale_sample(engine: sa.Engine) -> None:
@@ -81,13 +81,13 @@ def test_monitor_waits_with_a_stale_sample(engine: sa.Engine) -> None:
         eventually(lambda: len(calls) > 1)
         assert monitor.reason() is None
         clock.now += Monitor.stale + 1
-        assert monitor.reason() == "lag: not read for 11 s"
+        assert monitor.reason() == "lag: no sample for 11 s"
 
 
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (True, "it says so"),
+        (True, "returned True"),
         ("the replica is ill", "the replica is ill"),
         (False, None),
         (None, None),
@@ -112,7 +112,7 @@ def test_sample_error_is_a_reason_to_wait(engine: sa.Engine) -> None:
         result = sample(Query("SELECT missing"), connection)
         assert not result.readable
         assert str(result.reason).startswith("cannot be read: no such column")
-        for sql, reason in (("SELECT 0", None), ("SELECT 7", "it gives 7"), ("SELECT ':x'", "it gives :x")):
+        for sql, reason in (("SELECT 0", None), ("SELECT 7", "returned 7"), ("SELECT ':x'", "returned :x")):
             assert sample(Query(sql), connection).reason == reason
 
 
@@ -125,7 +125,7 @@ def test_unreadable_signal_means_go_if_configured(engine: sa.Engine) -> None:
     )
     assert monitor.reason() is None
     with monitor:
-        eventually(lambda: monitor.reason() == "query: it gives 3")
+        eventually(lambda: monitor.reason() == "query: returned 3")
     clock.now += Monitor.stale + 1
     assert monitor.reason() is None
 
@@ -135,7 +135,7 @@ def test_any_throttle_returns_the_first_reason(engine: sa.Engine, tmp_path: Path
     (tmp_path / "stop").touch()
     with Monitor(engine, [File(tmp_path / "stop")], clock=Clock(), rules=QUICK) as monitor:
         eventually(
-            lambda: AnyThrottle([NoThrottle(), monitor]).reason() == f"file: {tmp_path / 'stop'} is there"
+            lambda: AnyThrottle([NoThrottle(), monitor]).reason() == f"file: {tmp_path / 'stop'} exists"
         )
     assert AnyThrottle([]).reason() is None
     assert AnyThrottle([NoThrottle()]).reason() is None
@@ -171,7 +171,7 @@ def test_critical_throttler_aborts(engine: sa.Engine) -> None:
         rules=QUICK,
     ):
         eventually(lambda: bool(reasons))
-    assert reasons[0] == "critical-load: it gives 9"
+    assert reasons[0] == "critical-load: returned 9"
 
 
 def test_parse_load_accepts_the_format_of_gh_ost() -> None:
@@ -185,7 +185,7 @@ def test_parse_load_accepts_the_format_of_gh_ost() -> None:
 @pytest.mark.parametrize("text", ["Threads_running", "=5", "a=b", "a=nan", "a=1,,b=2", "a=inf"])
 def test_parse_load_refuses_invalid_limits(text: str) -> None:
     """The error has the name of the option."""
-    with pytest.raises(exceptions.ThrottlerBroken, match="'max-load' cannot be understood"):
+    with pytest.raises(exceptions.ThrottlerBroken, match="'max-load' cannot be parsed"):
         parse_load("max-load", text)
 
 
@@ -197,7 +197,7 @@ def test_throttle_with_imports_a_function_of_the_project(tmp_path: Path) -> None
     for wrong, words in (
         ("my_throttle:none", "AttributeError"),
         ("no_such_module:f", "ModuleNotFoundError"),
-        ("my_throttle:number", "is no function"),
+        ("my_throttle:number", "is not a function"),
     ):
         with pytest.raises(exceptions.ThrottlerBroken, match=words):
             make_throttlers(Settings(throttle_with=wrong), tmp_path)

@@ -143,7 +143,7 @@ class Prefetcher:
                 self._connection = self._exit_stack.enter_context(self._connect())
             return self._read(self._connection, key_range, size, self._raise_if_cancelled)
         except Exception as error:
-            _log.info("a chunk could not be read ahead: %s", error)
+            _log.info("prefetch of a chunk failed: %s", error)
             # The next read gets a new connection, whatever the error was.
             self._connection = None
             self._exit_stack.close()

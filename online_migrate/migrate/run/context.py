@@ -120,7 +120,7 @@ class RunState:
     def throttle_reason(self) -> str | None:
         """The reason why no chunk may be started at the moment; None if one may."""
         if self.status is Status.PAUSED:
-            return "paused"
+            return "paused by an operator"
         return self.context.throttling.throttle.reason()
 
     def count_stalled_passes(self, pending: int, walk: object) -> int:
@@ -250,7 +250,7 @@ class RunState:
 def _latency_text(probe: LatencyProbe | None) -> str:
     if probe is None or probe.latency is None or probe.baseline is None:
         return ""
-    return f"{probe.latency}, at rest {probe.baseline}"
+    return f"{probe.latency}, baseline {probe.baseline}"
 
 
 def read_status(connection: Any, name: str) -> Status | None:

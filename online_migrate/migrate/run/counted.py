@@ -50,7 +50,7 @@ def run_counted(context: RunContext, migration: CountedMigration) -> Result:
                 patience=2.0,
             )
         except exceptions.OtherMigrator:
-            return Result(migration.name, Outcome.REMAINING, error="another runner is at it")
+            return Result(migration.name, Outcome.REMAINING, error="another process runs it")
         try:
             return _run(context, migration)
         finally:
@@ -114,7 +114,7 @@ def _loop(place: RunContext, migration: CountedMigration, worker: str) -> Result
         if found == 0:
             return _finish(place, migration, total)
         if done == 0:
-            error = f"it found {found} row(s) and migrated none of them"
+            error = f"the function found {found} row(s) and migrated none of them"
             return _end(place, name, Status.FAILED, Outcome.FAILED, total, error)
         place.clock.wait(min(rest, MAX_SLEEP), place.stop)
     if migration.has_pending and not _pending_rows(place, migration):
@@ -130,7 +130,7 @@ def _heartbeat(connection: Connection, name: str, worker: str, reason: str | Non
 
 
 def _suspended(name: str, status: Status, done: int) -> Result:
-    error = f"it is {status.value}; online-migrate resume {name} lets it go on"
+    error = f"it is {status.value}; to continue: online-migrate resume {name}"
     return Result(name, Outcome.SUSPENDED, done=done, error=error)
 
 
@@ -159,7 +159,7 @@ def _call(migration: CountedMigration, context: Any, size: int) -> tuple[int, in
             raise ValueError
         return found, done
     except (TypeError, ValueError):
-        raise UserError(where=where, error=f"gave {answer!r}, not (found, done)") from None
+        raise UserError(where=where, error=f"returned {answer!r}, not (found, done)") from None
 
 
 def _finish(context: RunContext, migration: CountedMigration, total: int) -> Result:
@@ -171,7 +171,7 @@ def _finish(context: RunContext, migration: CountedMigration, total: int) -> Res
     if migration.has_pending:
         pending = _pending_rows(context, migration)
         if pending:
-            error = f"the function finds nothing, but {pending} row(s) are pending"
+            error = f"the function finds no row, but {pending} row(s) are pending"
             return _end(context, name, Status.FAILED, Outcome.FAILED, total, error)
     return _end(context, name, Status.COMPLETE, Outcome.COMPLETE, total, None)
 

@@ -210,7 +210,7 @@ class Runner:
                 if not lost or pause is None:
                     raise
                 _log.info(
-                    "%s: the connection was lost, connecting again in %.1f s: %s",
+                    "%s: the connection was lost; reconnecting in %.1f s: %s",
                     *(self._migration.name, pause, error_message(error)),
                 )
                 self._context.clock.wait(pause, self._context.stop)
@@ -334,7 +334,7 @@ def _count_rows(bound: BoundMigration, connection: Connection) -> RowCounts:
 
 
 def _resume_hint(name: str, status: Status) -> str:
-    return f"it is {status.value}; online-migrate resume {name} lets it go on"
+    return f"it is {status.value}; to continue: online-migrate resume {name}"
 
 
 def check(engine: Engine, migrations: Iterable[DataMigration]) -> None:
@@ -388,7 +388,7 @@ def _reconnecting(context: RunContext, work: Callable[[Connection], T]) -> T:
             pause = next(pauses, None)
             if not lost or pause is None or context.stop.requested:
                 raise
-            _log.info("connecting again in %.1f s: %s", pause, error_message(error))
+            _log.info("reconnecting in %.1f s: %s", pause, error_message(error))
             context.clock.wait(pause, context.stop)
 
 

@@ -59,10 +59,10 @@ class KeyRange:
 class AcquireResult(enum.Enum):
     """The result of an attempt to acquire a key range; the value is a message about it."""
 
-    CONFLICT = "somebody else was quicker"
-    BUSY = "all is handed out, and others are still at it"
-    EXHAUSTED = "all is handed out, and all of it is done"
-    NOT_RUNNING = "the record says that nothing may be begun"
+    CONFLICT = "another worker assigned the range first"
+    BUSY = "all ranges are assigned, and other workers process some of them"
+    EXHAUSTED = "all ranges are assigned and done"
+    NOT_RUNNING = "the status in the record does not allow a new range"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -307,8 +307,8 @@ def checked_key(name: str, chunker: Chunker, lower: Key | None, upper: Key) -> s
     if lower is not None and not is_beyond(lower, upper):
         raise exceptions.DataMigrationBroken(
             name=name,
-            reason=f"{chunker.table.name} cannot be walked: its key {show_key(upper)} does not "
-            "come back from the driver as it is stored, as floating-point numbers do not",
+            reason=f"{chunker.table.name} cannot be walked: the driver does not return its "
+            f"key {show_key(upper)} as it is stored; floating-point keys, for example, are rounded",
             hint="add a unique key of another type: op.create_unique_constraint(...)",
         )
     try:

@@ -56,7 +56,7 @@ def run_transaction(clock: Clock, dialect: Dialect, connection: Connection, work
             pause = next(pauses, None)
             if pause is None or not dialect.is_transient(error):
                 raise
-            _log.info("the transaction is repeated in %.2f s: %s", pause, error_message(error))
+            _log.info("retrying the transaction in %.2f s: %s", pause, error_message(error))
             clock.wait(pause, Stop())
 
 

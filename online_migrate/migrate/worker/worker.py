@@ -488,7 +488,7 @@ class Worker:
         # enough for a limit of a proxy or of the server. After a few chunks the size is as before.
         size = self._size.limit(self._size.size // _AFTER_LOSS, patience=1)
         _log.info(
-            "%s: the connection was lost %d time(s) at %s; on with %d rows",
+            "%s: the connection was lost %d time(s) at %s; continuing with %d row(s)",
             *(self._migration.name, suspect.losses, key_range, size),
         )
 
@@ -507,7 +507,12 @@ class Worker:
         if blame is Blame.SIZE and not self._bisector.active:
             self._too_large = len(keys)
         if not self._bisector.failed(len(keys), plan.upper):
-            _log.info("%s: %d rows failed together, trying fewer: %s", self._migration.name, len(keys), error)
+            _log.info(
+                "%s: a chunk of %d rows failed; retrying with fewer rows: %s",
+                self._migration.name,
+                len(keys),
+                error,
+            )
             return
         self._too_large = 0
         text = truncate_error(f"{error}" if isinstance(error, UserError) else error_message(error))
@@ -559,7 +564,7 @@ _log = logging.getLogger(__name__)
 
 
 class TooManyFailures(exceptions.Failed):
-    """{count:,} row(s) could not be migrated, and {limit:,} is the limit (--max-failures)."""
+    """{count:,} row(s) could not be migrated; the limit is {limit:,} (--max-failures)."""
 
 
 def truncate_error(error: Any) -> str:

@@ -1,6 +1,6 @@
 from online_migrate import run_environment
 
-# The application's MetaData, for autogenerate:
+# The MetaData of the application, for autogenerate:
 # from myapp.models import Base; target_metadata = Base.metadata
 target_metadata = None
 

@@ -22,17 +22,17 @@ depends_on = ${repr(depends_on)}
 release = ${repr(release)}
 % endif
 % if phase == "contract":
-# Names of the data migrations that must be complete before this runs: ("name", ...); () says that none is
-# needed. None has not said it yet, and is refused.
+# Names of the data migrations that must be complete before this revision: ("name", ...), or () for none.
+# None is not decided yet: contract refuses the revision.
 requires = None
 % endif
 
 
 def upgrade():
 % if phase == "expand":
-    # Only what code that does not know of it survives: new tables, new nullable columns, new indexes.
+    # Additive changes only, with which the old code still works: new tables, nullable columns, indexes.
 % elif phase == "contract":
-    # What only code that has stopped using the old shape survives: drop, rename, tighten.
+    # Destructive changes, after which only the new code works: drop, rename, NOT NULL.
 % endif
     ${upgrades if upgrades else "pass"}
 

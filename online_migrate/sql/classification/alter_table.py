@@ -185,7 +185,7 @@ def _engine(words: Words) -> Classification:
     engine = words.name()
     if engine.upper() != "INNODB":
         return refused(
-            f"the storage engine {engine or '?'} may keep no row, and a copy cannot run under the lock",
+            f"the storage engine {engine or '?'} may store no rows, and a copy cannot run under the lock",
             "keep ENGINE=InnoDB, or move it into a contract revision after this one, with requires = ()",
         )
     return _options(words) if words else ADDITIVE
@@ -207,7 +207,10 @@ def _truncate(words: Words) -> Classification:
 
 
 def _exchange(words: Words) -> Classification:
-    return refused("whether EXCHANGE PARTITION was done could not be told after a kill, and twice undoes it")
+    return refused(
+        "after an interruption it is unknown whether EXCHANGE PARTITION was executed, "
+        "and a second one reverts it"
+    )
 
 
 def _partition(words: Words) -> Classification:
@@ -253,7 +256,9 @@ def _options(words: Words) -> Classification:
 
 
 def _unknown(what: str) -> Classification:
-    return refused(f"{what} in ALTER TABLE is not known to lose nothing, and was not tried under the lock")
+    return refused(
+        f"{what} in ALTER TABLE is not known to preserve all data, and is not tested under the lock"
+    )
 
 
 def _rename(words: Words) -> Classification:

@@ -33,15 +33,15 @@ from online_migrate.sql.classification.verdict import (
 from online_migrate.sql.lexer import MYSQL, Sort, Token, readings, split
 from online_migrate.sql.parse import Unreadable
 
-_ONE_BY_ONE = "send each of them by an op.execute of its own"
+_ONE_BY_ONE = "send each of them with its own op.execute"
 _QUERIES = ("SELECT", "WITH", "VALUES", "TABLE", "(")
 _ENDS = control(
-    "it ends the transaction, or frees the lock, under which the rows were counted",
-    "take it out; what cannot run in a transaction goes into an autocommit_block",
+    "it ends the transaction, or releases the lock, under which the rows were counted",
+    "remove it; a statement that cannot run in a transaction belongs in an autocommit_block",
 )
 _SESSION = control(
-    "it may change which rows a later count reads, or what its transaction sees",
-    "name the schema in the statements, and leave the session as it is",
+    "it may change which rows a later count reads, or which rows are visible to its transaction",
+    "put the schema into the names of the statements, and do not change the session",
 )
 
 
@@ -51,12 +51,12 @@ def classify(text: str, server: str) -> Classification:
         verdicts = [_of_text(tokens, server) for tokens in readings(text, server)]
     except Unreadable as error:
         return refused(
-            f"it cannot be read: {error}",
-            "close the comment, the quotes or the body; a quote inside a text is written twice",
+            f"it cannot be parsed: {error}",
+            "close the comment, the quotes or the body; double a quote inside a text",
         )
     if len({verdict.impact for verdict in verdicts}) > 1:
         return refused(
-            "it does different things, depending on sql_mode and on the version of the server",
+            "its meaning depends on sql_mode and on the version of the server",
             "write it without /*! */ comments, and without a backslash before a quote",
             recorded=any(verdict.recorded for verdict in verdicts),
         )
@@ -75,12 +75,12 @@ def _of_text(tokens: Sequence[Token], server: str) -> Classification:
     if effects == {Impact.READ}:
         return rewinds or READ
     if rewinds is not None:
-        return refused("it frees a lock and goes on", _ONE_BY_ONE, recorded=recorded)
+        return refused("it releases a lock and continues", _ONE_BY_ONE, recorded=recorded)
     for part in parts:
         if part.impact in (Impact.CONTROL, Impact.REFUSED):
             return refused(part.reason, part.hint, recorded=recorded)
     if server in MYSQL:
-        return refused("there are several statements in one text", _ONE_BY_ONE, recorded=recorded)
+        return refused("it contains several statements", _ONE_BY_ONE, recorded=recorded)
     return ADDITIVE if effects <= {Impact.READ, Impact.ADDITIVE} else DESTRUCTIVE
 
 
@@ -95,7 +95,7 @@ def _of_statement(tokens: Sequence[Token], server: str) -> Classification:
         return judge(words, server)
     if verb in _UNDER_LOCK[server]:
         return DESTRUCTIVE
-    return refused(f"{verb or 'its first word'} is no statement that is known here")
+    return refused(f"{verb or 'its first word'} is not a known statement")
 
 
 # --- queries --------------------------------------------------------------------------------------
@@ -107,7 +107,7 @@ def _query(tokens: Sequence[Token], server: str) -> Classification:
         return READ
     if server not in MYSQL:
         return Classification(Impact.DESTRUCTIVE, why, recorded=_first(tokens) != "SELECT")
-    if _first(tokens) == "WITH" and why.startswith("there is"):
+    if _first(tokens) == "WITH" and why.startswith("it contains"):
         return ROWS
     return _opaque(why, recorded=False)
 
@@ -119,7 +119,9 @@ def _first(tokens: Sequence[Token]) -> str:
 
 
 def _opaque(why: str, *, recorded: bool = True) -> Classification:
-    return refused(f"{why}, and whether it was done could not be told after a kill", LATER, recorded=recorded)
+    return refused(
+        f"{why}, and after an interruption it is unknown whether it was executed", LATER, recorded=recorded
+    )
 
 
 def _explain(words: Words, server: str) -> Classification:
@@ -131,7 +133,7 @@ def _explain(words: Words, server: str) -> Classification:
             break
         words.any_()
     if not words:
-        return READ if not executes else _as_query(refused("what it executes cannot be read"))
+        return READ if not executes else _as_query(refused("the statement that it executes cannot be parsed"))
     inner = _of_statement(words.rest, server)
     if inner.impact is Impact.READ or (not executes and inner.impact is Impact.ROWS and server not in MYSQL):
         return READ
@@ -226,7 +228,7 @@ def _set_statement(words: Words, server: str) -> Classification:
     inner = _of_statement(tokens[at + 1 :], server)
     if inner.impact in (Impact.DESTRUCTIVE, Impact.ADDITIVE):
         return refused(
-            "ALTER and DROP are sent in a form of their own under the lock",
+            "ALTER and DROP are sent in a special form under the lock",
             "write SET SESSION in a statement before it",
         )
     return inner
@@ -255,7 +257,7 @@ def _additive(words: Words, server: str) -> Classification:
 
 
 def _call(words: Words, server: str) -> Classification:
-    return _opaque("what it executes cannot be read")
+    return _opaque("the statement that it executes cannot be parsed")
 
 
 def _do(words: Words, server: str) -> Classification:
@@ -269,7 +271,7 @@ def _do(words: Words, server: str) -> Classification:
 
 def _alter(words: Words, server: str) -> Classification:
     if words.take("IGNORE"):
-        return refused("ALTER IGNORE deletes the rows that are in the way", "leave out IGNORE")
+        return refused("ALTER IGNORE deletes the rows that violate the change", "remove IGNORE")
     words.take("ONLINE")
     if words.take("TABLE"):
         return alter_table(words, server)
@@ -282,7 +284,7 @@ def _alter(words: Words, server: str) -> Classification:
 def _rename(words: Words, server: str) -> Classification:
     if words.any_of("TABLE", "TABLES"):
         return DESTRUCTIVE
-    return refused(f"RENAME {words.next} was not tried under the lock")
+    return refused(f"RENAME {words.next} is not tested under the lock")
 
 
 def _mysql_analyze(words: Words, server: str) -> Classification:

@@ -34,8 +34,8 @@ def create(words: Words, server: str) -> Classification:
     words.any_()
     if not _TEMPORARY.isdisjoint(head):
         return refused(
-            "a temporary object hides one of the same name, which the next count would read",
-            "create a table under a name of its own, and drop it at the end of the script",
+            "a temporary object hides a permanent one of the same name, which the next count would miss",
+            "create a permanent table with a unique name, and drop it at the end of the script",
         )
     judge = _BY_OBJECT.get(what)
     if judge is None or "MATERIALIZED" in head:
@@ -60,7 +60,7 @@ def _table(words: Words, server: str, replaces: bool) -> Classification:
 def _filled_by(tokens: Sequence[Token], server: str) -> Classification:
     """Classifies CREATE TABLE, including the query that fills the table, if there is one."""
     query = _mysql_query(tokens) if server in MYSQL else _query_after_as(tokens)
-    verb = next((f"there is {verb} in it" for verb in written(tokens)), None)
+    verb = next((f"it contains {verb}" for verb in written(tokens)), None)
     why = verb or (why_not_read(query, server) if query else None)
     if query and query[0].word == "EXECUTE":
         why = "it executes a prepared statement"
@@ -120,20 +120,20 @@ def _routine(words: Words, server: str, replaces: bool) -> Classification:
 
 
 def _event(words: Words, server: str, replaces: bool) -> Classification:
-    return refused("the event may change rows at once, in a session of the server's own")
+    return refused("the event may change rows immediately, in a session of the server")
 
 
 def _simple(words: Words, server: str, replaces: bool) -> Classification:
     nested = any(token.word in ("CREATE", "SELECT") for token in words.rest)
     if replaces or nested:
-        return refused("it replaces what is there") if server in MYSQL else DESTRUCTIVE
+        return refused("it replaces an existing object") if server in MYSQL else DESTRUCTIVE
     return ADDITIVE
 
 
 def _other(words: Words, server: str, replaces: bool) -> Classification:
     if server not in MYSQL:
         return DESTRUCTIVE
-    return refused("what it creates is not known to be harmless")
+    return refused("the object that it creates is not known to be safe")
 
 
 _BY_OBJECT = {

@@ -16,9 +16,9 @@ def why_not_read(tokens: Sequence[Token], server: str) -> str | None:
     """Returns why evaluating *tokens*, a query or an expression, may change data; None if it cannot."""
     writes = next(written(tokens), None)
     if writes is not None:
-        return f"there is {writes} in it"
+        return f"it contains {writes}"
     if "INTO" in (token.word for token in tokens) and not _into_variables(tokens, server):
-        return "it writes its result INTO something"
+        return "it writes its result with INTO"
     unknown = next(unknown_calls(tokens, server), None)
     if unknown is not None:
         return f"it calls {unknown}(), which may change rows"

@@ -14,8 +14,8 @@ class Impact(enum.Enum):
 
     READ = "changes nothing"
     ROWS = "writes rows"
-    DESTRUCTIVE = "may take away data or definitions: only under the lock"
-    ADDITIVE = "adds or rebuilds, and loses nothing: safe without the lock"
+    DESTRUCTIVE = "may drop data or definitions: runs only under the lock"
+    ADDITIVE = "adds or rebuilds without loss: safe without the lock"
     CONTROL = "changes the transaction, the lock or the session under which rows are counted"
     REFUSED = "not known to be safe, and it cannot run under the lock"
 
@@ -41,7 +41,7 @@ DESTRUCTIVE = Classification(Impact.DESTRUCTIVE)
 ADDITIVE = Classification(Impact.ADDITIVE)
 IN_PLACE = Classification(Impact.ADDITIVE, in_place=True)
 
-LATER = "move it into a contract revision after this one, with requires = (): it runs there without the lock"
+LATER = "move it into a contract revision after this one, with requires = (): there it runs without the lock"
 
 
 def refused(reason: str, hint: str = LATER, *, recorded: bool = True) -> Classification:

@@ -1,4 +1,4 @@
-"""volumes.name goes"""
+"""drop volumes.name"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""volumes.size_gb goes"""
+"""drop volumes.size_gb"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""accounts.full_name goes"""
+"""drop accounts.full_name"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""volumes.attached_to goes"""
+"""drop volumes.attached_to"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""volumes.zone becomes NOT NULL"""
+"""set volumes.zone NOT NULL"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,8 +13,8 @@ requires = ("zone",)
 
 
 def upgrade() -> None:
-    # SQLite copies the table; the other servers alter it where it is. (PostgreSQL reads all rows meanwhile:
-    # on a big table, add and validate CHECK (zone IS NOT NULL) before, and this takes no time.)
+    # SQLite copies the table; the other servers alter it in place. PostgreSQL scans all rows under the lock:
+    # on a big table, first add and validate CHECK (zone IS NOT NULL), then this is a metadata-only change.
     with op.batch_alter_table("volumes") as volumes:
         volumes.alter_column("zone", existing_type=sa.String(32), nullable=False)
 

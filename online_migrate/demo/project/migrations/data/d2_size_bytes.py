@@ -1,4 +1,4 @@
-"""volumes.size_gb -> volumes.size_bytes: another type, another unit."""
+"""volumes.size_gb -> volumes.size_bytes: a change of type and unit."""
 
 import sqlalchemy as sa
 

@@ -1,4 +1,4 @@
-"""accounts.full_name -> accounts.first_name and accounts.last_name: what is easier said in Python."""
+"""accounts.full_name -> accounts.first_name and accounts.last_name: a function in Python."""
 
 from typing import Any
 

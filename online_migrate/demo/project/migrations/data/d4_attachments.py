@@ -1,4 +1,4 @@
-"""volumes.attached_to -> the table attachments: any SQL, inside the transaction of the chunk."""
+"""volumes.attached_to -> the table attachments: any SQL, in the transaction of the chunk."""
 
 import sqlalchemy as sa
 
@@ -15,7 +15,7 @@ def differs(volumes: sa.Table) -> sa.ColumnElement[bool]:
 @batch_migration(table="volumes", pending=differs, revision="e4_attachments")
 def attachments(connection: sa.Connection, chunk: Chunk) -> int:
     volumes = chunk.table
-    # The lock keeps the application from changing a volume between our look and our write.
+    # The lock prevents changes of a volume by the application between the read and the write.
     rows = connection.execute(
         sa.select(volumes.c.id, volumes.c.attached_to).where(chunk.where).with_for_update()
     ).all()

@@ -1,4 +1,4 @@
-"""volumes.zone: a new column that must not be empty, for rows that were written without it."""
+"""volumes.zone: a value for rows that were written without the new column."""
 
 from online_migrate import Backfill
 

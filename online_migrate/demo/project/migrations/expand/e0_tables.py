@@ -1,4 +1,4 @@
-"""The tables as version 1 of the application knows them"""
+"""the tables of version 1 of the application"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""volumes.display_name, which takes the place of volumes.name"""
+"""add volumes.display_name, which replaces volumes.name"""
 
 import sqlalchemy as sa
 from alembic import op

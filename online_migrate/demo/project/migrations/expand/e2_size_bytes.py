@@ -1,4 +1,4 @@
-"""volumes.size_bytes, which takes the place of volumes.size_gb"""
+"""add volumes.size_bytes, which replaces volumes.size_gb"""
 
 import sqlalchemy as sa
 from alembic import op

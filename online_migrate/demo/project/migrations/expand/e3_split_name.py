@@ -1,4 +1,4 @@
-"""accounts.first_name and .last_name, which take the place of accounts.full_name"""
+"""add accounts.first_name and last_name, which replace accounts.full_name"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""The table attachments, which takes the place of volumes.attached_to"""
+"""add the table attachments, which replaces volumes.attached_to"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,7 +12,7 @@ release = "2"
 
 
 def upgrade() -> None:
-    # Version 1 deletes volumes and knows nothing of attachments: they go with their volume.
+    # Version 1 deletes volumes, but not their attachments: the foreign key deletes them.
     op.create_table(
         "attachments",
         sa.Column(

@@ -1,4 +1,4 @@
-"""volumes.zone, which version 1 does not fill: nullable for now"""
+"""add volumes.zone, nullable because version 1 does not write it"""
 
 import sqlalchemy as sa
 from alembic import op
