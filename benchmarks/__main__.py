@@ -99,9 +99,9 @@ def _measure(engine: sa.Engine, options: argparse.Namespace, contender: Contende
     if not options.load:
         run = contender.run(options.url, options.patience)
         return Measured(run, _done(engine, contender), None, None)
-    with _application(options.url, options.load) as felt, Window(engine, contender.column) as window:
+    with _application(options.url, options.load) as samples, Window(engine, contender.column) as window:
         run = contender.run(options.url, options.patience)
-    latencies = [_latency(felt, kind, window.began, window.ended) for kind in ("select", "update")]
+    latencies = [_latency(samples, kind, window.began, window.ended) for kind in ("select", "update")]
     return Measured(run, _done(engine, contender), *latencies)
 
 
@@ -112,17 +112,17 @@ def _done(engine: sa.Engine, contender: Contender) -> int:
 
 def _idle(engine: sa.Engine, options: argparse.Namespace) -> Measured:
     copy(engine, options.shape)
-    with _application(options.url, options.load) as felt:
+    with _application(options.url, options.load) as samples:
         began = time.monotonic()
         time.sleep(options.idle)
         ended = time.monotonic()
-    latencies = [_latency(felt, kind, began, ended) for kind in ("select", "update")]
+    latencies = [_latency(samples, kind, began, ended) for kind in ("select", "update")]
     return Measured(Run(options.idle), 0, *latencies)
 
 
 @contextlib.contextmanager
 def _application(url: str, rate: float) -> Iterator[dict[str, list[tuple[float, float]]]]:
-    felt: dict[str, list[tuple[float, float]]] = {}
+    samples: dict[str, list[tuple[float, float]]] = {}
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.foreground", url, str(rate)],
         stdin=subprocess.PIPE,
@@ -134,13 +134,13 @@ def _application(url: str, rate: float) -> Iterator[dict[str, list[tuple[float, 
     if process.stdout.readline().strip() != "ready":
         raise RuntimeError("the application did not start")
     time.sleep(1)
-    yield felt
+    yield samples
     out, _ = process.communicate()
-    felt |= json.loads(out)
+    samples |= json.loads(out)
 
 
-def _latency(felt: dict[str, list[tuple[float, float]]], kind: str, began: float, ended: float) -> Latency:
-    values = sorted(took for at, took in felt[kind] if began <= at <= ended) or [0.0]
+def _latency(samples: dict[str, list[tuple[float, float]]], kind: str, began: float, ended: float) -> Latency:
+    values = sorted(took for at, took in samples[kind] if began <= at <= ended) or [0.0]
     return Latency(values[len(values) // 2], values[int(len(values) * 0.99)], values[-1])
 
 

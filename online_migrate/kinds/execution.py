@@ -221,8 +221,8 @@ def _backfill(
     named = bound.chunker.key_in(left)
     connection.execute(bound.update_statement.where(named, bound.pending))
     failures = _still_pending(connection, bound, chunk, left)
-    mended = len(left) - len(failures)
-    return ChunkResult(max(0, moved.done - len(failures)) + mended, failures)
+    resolved = len(left) - len(failures)
+    return ChunkResult(max(0, moved.done - len(failures)) + resolved, failures)
 
 
 # --- row function --------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from online_migrate.state.tables import canary, this_runner
+from online_migrate.state.tables import latency_probe, this_runner
 from online_migrate.state.workers import Epoch
 
 _FORGOTTEN = 86_400
@@ -16,8 +16,8 @@ _FORGOTTEN = 86_400
 _ALIVE = 10
 """Seconds without a write after which a process is considered dead."""
 
-_READ = sa.select(canary.c.beat).where(canary.c.id == sa.bindparam("canary"))
-_BEAT = sa.update(canary).where(canary.c.id == sa.bindparam("canary"))
+_READ = sa.select(latency_probe.c.beat).where(latency_probe.c.id == sa.bindparam("probe_id"))
+_BEAT = sa.update(latency_probe).where(latency_probe.c.id == sa.bindparam("probe_id"))
 
 
 def insert(connection: Connection, id: str, epoch: Epoch) -> None:
@@ -25,22 +25,22 @@ def insert(connection: Connection, id: str, epoch: Epoch) -> None:
 
     *epoch*: the server's clock, in seconds.
     """
-    connection.execute(sa.delete(canary).where(canary.c.seen < epoch - _FORGOTTEN))
-    if connection.execute(_BEAT.values(seen=epoch), {"canary": id}).rowcount:
+    connection.execute(sa.delete(latency_probe).where(latency_probe.c.seen < epoch - _FORGOTTEN))
+    if connection.execute(_BEAT.values(seen=epoch), {"probe_id": id}).rowcount:
         return
     values: Mapping[str, Any] = {"id": id, "runner": this_runner(), "beat": 0, "seen": epoch}
-    connection.execute(sa.insert(canary).values(**values))
+    connection.execute(sa.insert(latency_probe).values(**values))
 
 
 def read(connection: Connection, id: str) -> int | None:
     """Reads the number in the probe row. On a replica this is the last probe write that was replicated."""
-    beat: int | None = connection.scalar(_READ, {"canary": id})
+    beat: int | None = connection.scalar(_READ, {"probe_id": id})
     return beat
 
 
 def write(connection: Connection, id: str, number: int, epoch: Epoch) -> None:
     """Writes *number* to the probe row."""
-    values = {"canary": id, "number": number}
+    values = {"probe_id": id, "number": number}
     connection.execute(_BEAT.values(beat=sa.bindparam("number"), seen=epoch), values)
 
 
@@ -49,7 +49,7 @@ def record_baseline(connection: Connection, id: str, read: float, write: float) 
 
     Processes that start while this one migrates rows use it as their baseline.
     """
-    connection.execute(_BEAT.values(read_time=read, write_time=write), {"canary": id})
+    connection.execute(_BEAT.values(read_time=read, write_time=write), {"probe_id": id})
 
 
 def peer_baseline(connection: Connection, id: str, epoch: Epoch) -> tuple[float, float] | None:
@@ -57,8 +57,8 @@ def peer_baseline(connection: Connection, id: str, epoch: Epoch) -> tuple[float,
 
     None if no other live process has recorded one.
     """
-    others = sa.select(sa.func.min(canary.c.read_time), sa.func.min(canary.c.write_time)).where(
-        canary.c.id != id, canary.c.seen >= epoch - _ALIVE
+    others = sa.select(sa.func.min(latency_probe.c.read_time), sa.func.min(latency_probe.c.write_time)).where(
+        latency_probe.c.id != id, latency_probe.c.seen >= epoch - _ALIVE
     )
     read, write = connection.execute(others).one()
     return None if read is None or write is None else (read, write)
@@ -66,4 +66,4 @@ def peer_baseline(connection: Connection, id: str, epoch: Epoch) -> tuple[float,
 
 def delete(connection: Connection, id: str) -> None:
     """Deletes the probe row of this process."""
-    connection.execute(sa.delete(canary).where(canary.c.id == id))
+    connection.execute(sa.delete(latency_probe).where(latency_probe.c.id == id))

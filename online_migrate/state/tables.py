@@ -88,7 +88,7 @@ worker = sa.Table(
     sa.Column("waits_for", sa.Text),
 )
 
-canary = sa.Table(
+latency_probe = sa.Table(
     "online_migrate_canary",
     metadata,
     sa.Column("id", sa.String(64), primary_key=True),

@@ -468,9 +468,9 @@ def test_unknown_name(verb: str, database: Database, project: Project) -> None:
     """Exit 127, as for migrate; nothing is written."""
     _items(database.engine, 10)
     project.data("fill", BROKEN)
-    ran = project.run(verb, "nobody")
+    ran = project.run(verb, "unknown")
     assert ran.code == 127, ran
-    assert "nobody" in ran.err
+    assert "unknown" in ran.err
     assert "online_migrate_data_migration" not in sa.inspect(database.engine).get_table_names()
 
 

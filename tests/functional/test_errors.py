@@ -167,7 +167,7 @@ def test_output_never_contains_password(database: Database, tmp_path: Path) -> N
         url = sa.make_url(database.url)
         for wrong in (
             url.set(database="no_such_database"),
-            url.set(username="nobody"),
+            url.set(username="unknown"),
             url.set(password=f"wrong{PASSWORD}"),
             url.set(port=1),
         ):
@@ -240,8 +240,8 @@ _SCRIPTS = {
     "a syntax error": ("def upgrade(:\n    pass\n", 127),
     "an import that fails": ("import no_such_module\nrevision = 'x'\ndown_revision = 'e2'\n", 127),
     "no revision": ("def upgrade():\n    pass\n", 127),
-    "an unknown parent": ("revision = 'x'\ndown_revision = 'nobody'\n", 127),
-    "an unknown dependency": ("revision = 'x'\ndown_revision = 'e2'\ndepends_on = 'nobody'\n", 127),
+    "an unknown parent": ("revision = 'x'\ndown_revision = 'unknown'\n", 127),
+    "an unknown dependency": ("revision = 'x'\ndown_revision = 'e2'\ndepends_on = 'unknown'\n", 127),
     "a circle": ("revision = 'x'\ndown_revision = 'y'\n", 127),
     "an exit": ("raise SystemExit('of the script')\n", 127),
     "an exit with status 0": ("raise SystemExit(0)\n", 127),
@@ -313,14 +313,14 @@ def test_invalid_revision_graph(project: Project, embedded: Database, name: str)
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["expand", "nobody"],
-        ["contract", "nobody"],
-        ["gate", "nobody"],
-        ["stamp", "nobody"],
+        ["expand", "unknown"],
+        ["contract", "unknown"],
+        ["gate", "unknown"],
+        ["stamp", "unknown"],
         ["expand", "c2"],
         ["contract", "e2"],
         ["gate", "e2"],
-        ["migrate", "nobody"],
+        ["migrate", "unknown"],
         ["expand", ""],
     ],
 )

@@ -63,7 +63,7 @@ def undeclared(project: Project, database: Database) -> None:
 
 
 def unknown(project: Project, database: Database) -> None:
-    required(project, ("volume_bytes", "nobody"))
+    required(project, ("volume_bytes", "unknown"))
     schema.ready(project, database)
 
 
@@ -159,7 +159,7 @@ CASES = (
     Case(at_e1, ("expand-not-applied", "no-record"), "e2"),
     Case(expanded, ("no-record",), "volume_bytes", 20, ("1", "2", "3", "4", "5")),
     Case(undeclared, ("requires-undeclared",), "c2"),
-    Case(unknown, ("data-migration-unknown",), "nobody"),
+    Case(unknown, ("data-migration-unknown",), "unknown"),
     Case(without_pending, ("no-pending",), "volume_bytes"),
     Case(stopped_early, ("pending-rows",), "volume_bytes", 5, ("16", "17", "18", "19", "20")),
     Case(still_running, ("not-complete",), "volume_bytes"),

@@ -62,7 +62,7 @@ def test_latency_probe_measures_a_baseline_before_work_starts(engine: sa.Engine)
         eventually(lambda: probe.reason() is not None, "it listens")
         assert probe.reason() == "latency probe: measuring the baseline while no chunk runs"
         eventually(lambda: probe.reason() is None and probe.baseline is not None, "it has listened")
-        eventually(lambda: duty_cycle.duty_cycle == 0.6, "nobody disturbs anybody")
+        eventually(lambda: duty_cycle.duty_cycle == 0.6, "the duty cycle stays at its maximum")
         assert probe.baseline is not None
         assert 0 < probe.baseline.read < 5
         assert 0 < probe.baseline.write < 5
@@ -100,7 +100,7 @@ def test_latency_probe_ignores_latency_without_own_activity(
                 other.execute(sa.text("UPDATE online_migrate_canary SET runner = 'other'"))
                 time.sleep(0.3)
             at = probe.writes
-            eventually(lambda: probe.writes > at + 1, "it has felt that")
+            eventually(lambda: probe.writes > at + 1, "the change was measured")
 
         disturb(nullcontext())
         assert duty_cycle.duty_cycle == 0.6

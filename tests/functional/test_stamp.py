@@ -59,7 +59,7 @@ def test_stamp_moves_one_branch_and_keeps_the_other(
         (["e1"], ["c3"]),
         (["c3"], ["e1"]),
         (["e3"], ["e1", "c2"]),
-        (["e1"], ["nobody"]),
+        (["e1"], ["unknown"]),
         (["e1"], ["e"]),
         ([], ["e1", "e3"]),
     ],
@@ -111,7 +111,7 @@ def test_unknown_revision_in_the_version_table_is_named(project: Project, databa
 
 def test_history_and_heads_need_no_database(tmp_path: Path) -> None:
     """They read scripts only, so an unreachable server does not matter."""
-    unreachable = "postgresql+psycopg2://nobody:secret@127.0.0.1:1/nothing"
+    unreachable = "postgresql+psycopg2://unknown:secret@127.0.0.1:1/nothing"
     with Project.create(tmp_path / "project", unreachable) as project:
         project.expand("pass", "e1", release="2026.1")
         project.contract("pass", "c1")

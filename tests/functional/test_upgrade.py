@@ -80,7 +80,7 @@ def test_upgrade_stops_before_contract_if_a_row_fails(project: Project, database
 def test_upgrade_does_not_bypass_the_gate(project: Project, database: Database) -> None:
     """A contract script that requires an unknown data migration is refused, also on a fresh database."""
     script = next((project.scripts / "contract").glob("*.py"))
-    script.write_text(script.read_text().replace("('volume_bytes',)", "('volume_bytes', 'nobody')"))
+    script.write_text(script.read_text().replace("('volume_bytes',)", "('volume_bytes', 'unknown')"))
     with pytest.raises(GateClosed):
         command.upgrade(project.site())
     assert schema.version_rows(database) == ["e2"]

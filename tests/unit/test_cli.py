@@ -114,7 +114,7 @@ def _raises(error: BaseException) -> Any:
         (exceptions.ServerDown(url="x://", reason="refused"), 2, "refused"),
         (exceptions.LockGivenUp(what="c1", attempts=2, timeout=1.0, blockers=""), 1, "No lock on c1"),
         (KeyboardInterrupt(), 1, "run the same command again"),
-        (ValueError("what nobody thought of"), 2, "this is a bug"),
+        (ValueError("an unexpected error"), 2, "this is a bug"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )

@@ -46,7 +46,7 @@ BROKEN: dict[str, tuple[dict[str, str], str]] = {
     "the same name in two modules": ({"a": f"x = {FILL})", "b": f"x = {FILL})"}, "named 'x'"),
     "names that differ only in case": ({"a": f"fill = {FILL})\nFILL = {FILL})"}, "named 'FILL'"),
     "the same name in one module": ({"a": f'x = {FILL})\ny = {FILL}, name="x")'}, "named 'x'"),
-    "an unknown after": ({"a": f'x = {FILL}, after="nobody")'}, "after names 'nobody'"),
+    "an unknown after": ({"a": f'x = {FILL}, after="unknown")'}, "after names 'unknown'"),
     "after itself": ({"a": f'x = {FILL}, after="x")'}, "cycle: x -> x"),
     "a cycle": (
         {"a": f'x = {FILL}, after="y")', "b": f'y = {FILL}, after="z")', "c": f'z = {FILL}, after="x")'},

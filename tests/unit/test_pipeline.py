@@ -56,7 +56,7 @@ class Server:
         self.home: Any = Connection("home", self.log)
         monkeypatch.setattr(module, "update_chunk", self._move)
         job: Any = types.SimpleNamespace(dialect=self)
-        self.relay = ChunkPipeline(job, self.home, self._connect, time.monotonic)
+        self.pipeline = ChunkPipeline(job, self.home, self._connect, time.monotonic)
 
     def is_connection_lost(self, error: BaseException) -> bool:
         """Returns the answer of a dialect."""
@@ -76,9 +76,9 @@ class Server:
 
     def begin(self) -> None:
         """Submits two chunks."""
-        home, other = self.relay.open_connections()
-        self.relay.submit(InflightChunk(FIRST, ChunkPlan((10,), cast(Chunk, object()), 10), home))
-        self.relay.submit(InflightChunk(NEXT, ChunkPlan((100,), cast(Chunk, object()), 10), other))
+        home, other = self.pipeline.open_connections()
+        self.pipeline.submit(InflightChunk(FIRST, ChunkPlan((10,), cast(Chunk, object()), 10), home))
+        self.pipeline.submit(InflightChunk(NEXT, ChunkPlan((100,), cast(Chunk, object()), 10), other))
 
     def wait(self, line: str) -> None:
         """Waits until the log has the line."""
@@ -94,7 +94,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     yield server
     for go in server.go.values():
         go.set()
-    server.relay.close()
+    server.pipeline.close()
 
 
 def _lost() -> BaseException:
@@ -139,7 +139,7 @@ def test_supports_depends_on_pace_and_migration() -> None:
 
 def test_chunks_are_committed_in_order(server: Server) -> None:
     """The order is kept if the second chunk is written first."""
-    pipeline = server.relay
+    pipeline = server.pipeline
     server.go["home"].clear()
     server.begin()
     server.wait("other: UPDATE")
@@ -161,24 +161,24 @@ def test_chunks_are_committed_in_order(server: Server) -> None:
 
 
 def test_open_connections_has_two_connections(server: Server) -> None:
-    home, other = server.relay.open_connections()
-    assert server.relay.idle_connection is home
-    server.relay.submit(InflightChunk(FIRST, ChunkPlan((10,), cast(Chunk, object()), 10), home))
-    assert server.relay.idle_connection is other
-    server.relay.submit(InflightChunk(NEXT, ChunkPlan((100,), cast(Chunk, object()), 10), other))
-    assert server.relay.idle_connection is None
-    server.relay.commit(server.relay.wait_for_first())
-    assert server.relay.idle_connection is home
+    home, other = server.pipeline.open_connections()
+    assert server.pipeline.idle_connection is home
+    server.pipeline.submit(InflightChunk(FIRST, ChunkPlan((10,), cast(Chunk, object()), 10), home))
+    assert server.pipeline.idle_connection is other
+    server.pipeline.submit(InflightChunk(NEXT, ChunkPlan((100,), cast(Chunk, object()), 10), other))
+    assert server.pipeline.idle_connection is None
+    server.pipeline.commit(server.pipeline.wait_for_first())
+    assert server.pipeline.idle_connection is home
 
 
 def test_poll_until_written_stops_when_the_first_is_written(server: Server) -> None:
-    home, _other = server.relay.open_connections()
+    home, _other = server.pipeline.open_connections()
     server.go["home"].clear()
-    server.relay.submit(InflightChunk(FIRST, ChunkPlan((10,), cast(Chunk, object()), 10), home))
+    server.pipeline.submit(InflightChunk(FIRST, ChunkPlan((10,), cast(Chunk, object()), 10), home))
     polls = []
-    assert server.relay.poll_until_written(lambda: polls.append(1) or (len(polls) == 3 or None)) is True
+    assert server.pipeline.poll_until_written(lambda: polls.append(1) or (len(polls) == 3 or None)) is True
     threading.Timer(0.05, server.go["home"].set).start()
-    assert server.relay.poll_until_written(lambda: None) is None
+    assert server.pipeline.poll_until_written(lambda: None) is None
     assert "home: UPDATE" in server.log
 
 
@@ -189,14 +189,14 @@ def test_abort_rolls_back_written_chunks_before_it_waits_for_the_others(slow: st
     server.go[slow].clear()
     server.begin()
     server.wait(f"{quick}: UPDATE")
-    failing = threading.Thread(target=server.relay.abort)
+    failing = threading.Thread(target=server.pipeline.abort)
     failing.start()
     server.wait(f"{quick}: rollback")
     assert f"{slow}: rollback" not in server.log
     server.go[slow].set()
     failing.join()
     assert server.log[-2:] == [f"{slow}: rollback", "other: closed"]
-    assert server.relay.last_inflight is None
+    assert server.pipeline.last_inflight is None
 
 
 def test_second_chunk_is_rolled_back_if_the_first_takes_much_longer(server: Server) -> None:
@@ -204,12 +204,12 @@ def test_second_chunk_is_rolled_back_if_the_first_takes_much_longer(server: Serv
     server.go["home"].clear()
     server.begin()
     threading.Thread(target=lambda: (server.wait("other: rollback"), server.go["home"].set())).start()
-    first = server.relay.wait_for_first()
+    first = server.pipeline.wait_for_first()
     assert server.log[-2:] == ["other: rollback", "home: UPDATE"]
-    assert server.relay.last_inflight is first.inflight
-    assert server.relay.backing_off
-    server.relay.commit(first)
-    assert server.relay.consume_backoff()
+    assert server.pipeline.last_inflight is first.inflight
+    assert server.pipeline.backing_off
+    server.pipeline.commit(first)
+    assert server.pipeline.consume_backoff()
 
 
 def test_wait_for_first_raises_a_lost_session_of_the_second_chunk(server: Server) -> None:
@@ -218,7 +218,7 @@ def test_wait_for_first_raises_a_lost_session_of_the_second_chunk(server: Server
     server.go["home"].clear()
     server.begin()
     with pytest.raises(sa.exc.OperationalError):
-        server.relay.wait_for_first()
+        server.pipeline.wait_for_first()
 
 
 @pytest.mark.parametrize("which", ["home", "other"])
@@ -226,11 +226,11 @@ def test_failed_update_aborts_both_chunks(which: str, server: Server) -> None:
     server.errors[which] = LookupError("a row that cannot be")
     server.begin()
     with pytest.raises(PipelineAborted):
-        _commit_first_and_wait_for_second(server.relay)
-    server.relay.abort()
+        _commit_first_and_wait_for_second(server.pipeline)
+    server.pipeline.abort()
     done = ["other: rollback"] if which == "other" else ["home: rollback", "other: rollback"]
     assert sorted(line for line in server.log if "rollback" in line) == done
-    assert server.relay.last_inflight is None
+    assert server.pipeline.last_inflight is None
 
 
 @pytest.mark.parametrize("which", ["home", "other"])
@@ -239,16 +239,16 @@ def test_lost_session_is_raised_by_rollback_and_wait(which: str, server: Server)
     server.errors[which] = _lost()
     server.begin()
     with pytest.raises(sa.exc.OperationalError):
-        server.relay.rollback()
-    assert server.relay.last_inflight is None
+        server.pipeline.rollback()
+    assert server.pipeline.last_inflight is None
     server.begin()
     with pytest.raises(sa.exc.OperationalError):
-        _commit_first_and_wait_for_second(server.relay)
+        _commit_first_and_wait_for_second(server.pipeline)
 
 
 def test_backoff_grows_with_repeated_failures(server: Server) -> None:
     """One chunk, then four, up to 64; each committed chunk halves the next backoff."""
-    pipeline = server.relay
+    pipeline = server.pipeline
     assert _backoffs(pipeline, 5) == [1, 4, 16, 64, 64]
     server.begin()
     pipeline.commit(pipeline.wait_for_first())
@@ -261,8 +261,8 @@ def test_backoff_grows_if_only_one_of_two_chunks_succeeds(server: Server) -> Non
     backoffs = []
     for _ in range(7):
         server.begin()
-        server.relay.commit(server.relay.wait_for_first())
-        backoffs += _backoffs(server.relay, 1)
+        server.pipeline.commit(server.pipeline.wait_for_first())
+        backoffs += _backoffs(server.pipeline, 1)
     assert backoffs == [1, 2, 4, 8, 16, 32, 32]
 
 
@@ -284,7 +284,7 @@ def _backoffs(pipeline: ChunkPipeline, times: int) -> list[int]:
 
 def test_close_commits_nothing_and_ends_its_threads(server: Server) -> None:
     server.begin()
-    server.relay.close()
+    server.pipeline.close()
     assert not [line for line in server.log if "commit" in line]
     assert {"home: rollback", "other: rollback", "other: closed"} <= set(server.log)
     assert not [thread for thread in threading.enumerate() if thread.name.endswith("-ahead")]
