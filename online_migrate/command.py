@@ -194,7 +194,7 @@ def _refuse_unexpanded(migrations: Sequence[DataMigration], applied: frozenset[s
 
 
 def _run_all(
-    context: CommandContext, place: RunContext, chosen: Sequence[DataMigration], applied: frozenset[str]
+    context: CommandContext, run_context: RunContext, chosen: Sequence[DataMigration], applied: frozenset[str]
 ) -> Iterator[Result]:
     """Runs *chosen* in order. A failure blocks only the data migrations that name it in ``after``."""
     over = _over(context, applied)
@@ -213,7 +213,7 @@ def _run_all(
         elif waits_for:
             yield Result(migration.name, Outcome.WAITING, error=f"waits for {', '.join(waits_for)}")
         else:
-            result = _run_one(place, migration)
+            result = _run_one(run_context, migration)
             if result.outcome is Outcome.COMPLETE:
                 complete.add(migration.name)
             yield result

@@ -136,5 +136,5 @@ class CommandContext:
                 session=session,
                 clock=self.clock,
                 stop=self.stop,
-                say=self.echo,
+                echo=self.echo,
             )

@@ -66,7 +66,7 @@ def run(runner: RevisionRunner, revision: str) -> None:
         )
     targets = _Targets(runner, revision, required)
     applied = runner.applied()
-    runner.say(f"contract {revision}: {graph.revisions[revision].doc or 'no message'}")
+    runner.echo(f"contract {revision}: {graph.revisions[revision].doc or 'no message'}")
     with permit(runner.project.config, [revision]):
         try:
             runner.apply(
@@ -195,7 +195,7 @@ class ContractGuard:
         named: Sequence[LockTarget],
         applied: frozenset[str],
     ) -> None:
-        self._stepper = runner
+        self._runner = runner
         self._revision = journal.revision
         self._required = required
         self._named = named
@@ -204,7 +204,7 @@ class ContractGuard:
         self._records = runner.session.journal_connection or self._connection
         self._verification = LockedVerification(journal, self._connection, self._records, required, applied)
         self._lock: HeldLock | None = None
-        self._look_again = False
+        self._must_verify = False
 
     def __enter__(self) -> ContractGuard:
         self._verification.open()
@@ -235,7 +235,7 @@ class ContractGuard:
             raise _refusal(statement, verdict)
         if verdict.rewinds:
             # The locks and the records that were made inside the savepoint are gone.
-            self._look_again = True
+            self._must_verify = True
 
     def authorize(self, statement: str, kind: Kind) -> Sequence[str]:
         """Returns the forms of a statement. A destructive one needs the lock and a verification under it.
@@ -261,7 +261,7 @@ class ContractGuard:
                 reason="it is in an autocommit_block, where no lock is held between statements",
                 hint="move it out of the block; the rows are then counted again under a new lock",
             )
-        if self._look_again or self._lock is None or not self._lock.is_held():
+        if self._must_verify or self._lock is None or not self._lock.is_held():
             self._lock_and_verify()
         return self._forms(statement)
 
@@ -269,9 +269,9 @@ class ContractGuard:
         """Returns the forms to try, in order; the last one rebuilds the table, if ``rebuilds`` permits it."""
         forms = self._dialect.metadata_only_forms(statement)
         table = altered_table(statement)
-        if statement in forms or table not in self._stepper.project.graph.revisions[self._revision].rebuilds:
+        if statement in forms or table not in self._runner.project.graph.revisions[self._revision].rebuilds:
             return forms
-        self._stepper.say(
+        self._runner.echo(
             f"contract {self._revision}: rebuilding {table}, which blocks its readers and writers"
         )
         return [*forms, statement]
@@ -282,7 +282,7 @@ class ContractGuard:
             return
         verdict = self._dialect.classify(statement)
         if kind is Kind.DATA or verdict.impact is Impact.ROWS or not verdict.recorded:
-            self._look_again = True
+            self._must_verify = True
         if self._dialect.transactional_ddl:
             self._verification.after_statement()
         elif self._lock is not None and kind is Kind.LOCKED:
@@ -308,17 +308,17 @@ class ContractGuard:
         if targets:
             self._lock = HeldLock(self._dialect, self._connection, sorted(targets, key=str))
         blockers: list[Blocker] = []
-        timeout = self._stepper.project.settings.look_timeout
+        timeout = self._runner.project.settings.look_timeout
         with self._dialect.exact(self._connection):
             for name, subject in subjects.items():
-                migration = self._stepper.project.data_migrations[name]
+                migration = self._runner.project.data_migrations[name]
                 blockers += find_blocking_rows(
                     self._connection, migration, subject, timeout=timeout, brief=True
                 )
         if blockers:
             raise exceptions.GateClosed(blockers)
         self._verification.record(subjects, reads)
-        self._look_again = False
+        self._must_verify = False
 
     def _refuse_server(self) -> None:
         """Refuses a server that has become a member of a cluster since the gate counted the rows."""
@@ -335,7 +335,7 @@ class ContractGuard:
         found = {}
         for name in self._required:
             try:
-                subject = self._verification.subject(self._stepper.project.data_migrations[name])
+                subject = self._verification.subject(self._runner.project.data_migrations[name])
             except exceptions.PendingUnreadable as error:
                 blocker = Blocker(
                     "pending-unreadable", name, str(error), f"correct the pending expression of {name}"
@@ -380,7 +380,7 @@ def restore_dropped(runner: RevisionRunner, revision: str) -> list[str]:
         try:
             _recreate(runner, entry.statement, definition)
         except DATABASE_ERRORS as error:
-            runner.say(
+            runner.echo(
                 f"contract {revision}: could not be reverted: {entry.statement}: {error_message(error)}"
             )
         else:

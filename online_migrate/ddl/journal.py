@@ -59,7 +59,7 @@ class Journal:
         revision: str,
         dialect: Dialect,
         connection: Connection,
-        side: Connection | None = None,
+        journal_connection: Connection | None = None,
         *,
         command: str = "expand",
     ) -> None:
@@ -67,7 +67,7 @@ class Journal:
         self._command = command
         self._dialect = dialect
         self._connection = connection
-        self._journal_connection = side
+        self._journal_connection = journal_connection
         self._seen: collections.Counter[str] = collections.Counter()
         self._entries: dict[tuple[str, int], Entry] = {}
         self._position = 0

@@ -198,14 +198,14 @@ class Dialect:
         raise NotImplementedError
 
     def prepare_data_session(
-        self, connection: Connection, *, idle_timeout: float, lasting: bool = True
+        self, connection: Connection, *, idle_timeout: float, durable: bool = True
     ) -> None:
         """Prepares a session for chunks: isolation level, lock timeout, idle timeout.
 
         *idle_timeout*: the time, in seconds, after which the server ends the idle session, and releases the
         row locks of its chunk, if this process hangs.
 
-        *lasting*: False if a commit need not be durable when the server acknowledges it. A crash of the
+        *durable*: False if a commit need not be durable when the server acknowledges it. A crash of the
         server may then undo the last commits, each one completely and in order: a commit survives only if
         every commit before it survives.
         """
@@ -465,14 +465,14 @@ class Dialect:
         """Returns why the rows of this table cannot be migrated safely; None if they can."""
         return None
 
-    def visibility_problem(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
+    def check_visibility(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
         """Returns why a query of this table may not return all of its rows, or returns rows of another table.
 
         None: the query returns every row of this table.
         """
         raise NotImplementedError
 
-    def functions_problem(
+    def check_functions(
         self, connection: Connection, called: Sequence[str], words: Sequence[str], text: str
     ) -> Problem | None:
         """Returns why an expression may read tables that its *text* does not name; None if it does not.

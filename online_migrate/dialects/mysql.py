@@ -199,9 +199,9 @@ class MySQL(Dialect):
         connection.info[_SESSION_TIMEOUT] = max(1, math.ceil(session_timeout))
 
     def prepare_data_session(
-        self, connection: Connection, *, idle_timeout: float, lasting: bool = True
+        self, connection: Connection, *, idle_timeout: float, durable: bool = True
     ) -> None:
-        super().prepare_data_session(connection, idle_timeout=idle_timeout, lasting=lasting)
+        super().prepare_data_session(connection, idle_timeout=idle_timeout, durable=durable)
         connection.execute(
             sa.text(
                 "SET SESSION lock_wait_timeout = 10, innodb_lock_wait_timeout = 10, "
@@ -405,10 +405,10 @@ class MySQL(Dialect):
             )
         return mysql_privileges.lock_problem(connection) or mysql_rows.group_problem(connection)
 
-    def visibility_problem(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
+    def check_visibility(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
         return mysql_rows.visibility_problem(connection, table, schema)
 
-    def functions_problem(
+    def check_functions(
         self, connection: Connection, called: Sequence[str], words: Sequence[str], text: str
     ) -> Problem | None:
         return mysql_rows.functions_problem(connection, called)

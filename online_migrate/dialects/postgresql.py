@@ -184,11 +184,11 @@ class PostgreSQL(Dialect):
         connection.commit()
 
     def prepare_data_session(
-        self, connection: Connection, *, idle_timeout: float, lasting: bool = True
+        self, connection: Connection, *, idle_timeout: float, durable: bool = True
     ) -> None:
-        super().prepare_data_session(connection, idle_timeout=idle_timeout, lasting=lasting)
+        super().prepare_data_session(connection, idle_timeout=idle_timeout, durable=durable)
         connection.execute(sa.text("SET lock_timeout = '10s'"))
-        if not lasting:
+        if not durable:
             connection.execute(sa.text("SET synchronous_commit = off"))
         connection.execute(sa.text(f"SET idle_in_transaction_session_timeout = {_ms(idle_timeout)}"))
         connection.commit()
@@ -351,10 +351,10 @@ class PostgreSQL(Dialect):
         name = plain_name(connection, schema, table)
         return publication_problem(connection, name) or postgresql_rows.walk_problem(connection, name)
 
-    def visibility_problem(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
+    def check_visibility(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
         return postgresql_rows.visibility_problem(connection, plain_name(connection, schema, table))
 
-    def functions_problem(
+    def check_functions(
         self, connection: Connection, called: Sequence[str], words: Sequence[str], text: str
     ) -> Problem | None:
         return postgresql_rows.functions_problem(connection, called, words, text)

@@ -152,7 +152,7 @@ class SQLite(Dialect):
             driver.execute(f"PRAGMA busy_timeout = {_PATIENCE}")
 
     def prepare_data_session(
-        self, connection: Connection, *, idle_timeout: float, lasting: bool = True
+        self, connection: Connection, *, idle_timeout: float, durable: bool = True
     ) -> None:
         connection.rollback()
         connection.execution_options(**{BEGIN_OPTION: "IMMEDIATE"})
@@ -207,10 +207,10 @@ class SQLite(Dialect):
             Path(handle.name).unlink(missing_ok=True)
             handle.close()
 
-    def visibility_problem(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
+    def check_visibility(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
         return sqlite_rows.visibility_problem(connection, table, schema)
 
-    def functions_problem(
+    def check_functions(
         self, connection: Connection, called: Sequence[str], words: Sequence[str], text: str
     ) -> Problem | None:
         # The functions of SQLite are C code; the sessions of the engine register none that runs a query.

@@ -43,5 +43,5 @@ def run(runner: RevisionRunner, revisions: Sequence[str]) -> None:
         if runner.project.graph.phase(revision) is Phase.CONTRACT:
             raise exceptions.ContractNotPermitted(revisions=revision)
         graph = runner.project.graph
-        runner.say(f"{graph.phase(revision)} {revision}: {graph.revisions[revision].doc or 'no message'}")
+        runner.echo(f"{graph.phase(revision)} {revision}: {graph.revisions[revision].doc or 'no message'}")
         runner.apply(revision)

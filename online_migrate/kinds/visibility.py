@@ -74,7 +74,7 @@ def visibility_problem(
     dialect = dialect_of(connection)
     for target in targets:
         if target.alias is None:
-            problem = dialect.visibility_problem(connection, target.table, target.schema)
+            problem = dialect.check_visibility(connection, target.table, target.schema)
             if problem is not None:
                 return problem
     if migration.walks:
@@ -216,4 +216,4 @@ def _functions_problem(connection: Connection, text: str) -> Problem | None:
         raise _UnknownRead(str(error)) from error
     words = [dialect.folded(word, quoted=quoted) for word, quoted, _called in found]
     called = [dialect.folded(word, quoted=quoted) for word, quoted, is_call in found if is_call]
-    return dialect.functions_problem(connection, called, words, text)
+    return dialect.check_functions(connection, called, words, text)

@@ -62,7 +62,7 @@ class RevisionRunner:
     session: Session
     clock: Clock
     stop: Stop
-    say: Callable[[str], None]
+    echo: Callable[[str], None]
 
     def applied(self) -> frozenset[str]:
         """Returns the revisions that are applied to the database now."""
@@ -93,7 +93,7 @@ class RevisionRunner:
             entry = self.journal(revision).answer(done=done)
             if entry is not None:
                 said = "recorded as done" if done else "recorded as not done; it is sent again"
-                self.say(f"{revision}: {said}: {shorten(entry.statement)}")
+                self.echo(f"{revision}: {said}: {shorten(entry.statement)}")
                 return
         raise exceptions.NothingAsked(command=command)
 
@@ -218,7 +218,7 @@ class RevisionRunner:
                 blockers="".join(f"\n  held by {line}" for line in blockers),
             ) from error
         waited = self.session.dialect.lock_wait(self.project.settings.lock_timeout)
-        self.say(
+        self.echo(
             f"{revision}: no lock after {waited:g} s"
             f"{' (' + blockers[0] + ')' if blockers else ''}; next try in {pause:.1f} s"
         )

@@ -61,11 +61,11 @@ def baseline_of(samples: Sequence[Latency]) -> Latency:
     )
 
 
-def is_worse(latency: Latency, rest: Latency, tolerance: Tolerance) -> bool:
+def is_worse(latency: Latency, baseline: Latency, tolerance: Tolerance) -> bool:
     """Returns True if the read or the write of *latency* exceeds the tolerance. *rest*: the baseline."""
     return any(
         now > usual * tolerance.factor + tolerance.slack
-        for now, usual in ((latency.read, rest.read), (latency.write, rest.write))
+        for now, usual in ((latency.read, baseline.read), (latency.write, baseline.write))
     )
 
 
@@ -92,12 +92,12 @@ class AdaptiveDutyCycle:
     def sleep_ratio(self) -> float:
         return 1.0 / self.duty_cycle - 1.0
 
-    def observe(self, *, worse: bool, ours: bool = True) -> float:
+    def observe(self, *, worse: bool, caused_by_workers: bool = True) -> float:
         """Adapts the duty cycle to one measurement, and returns the new value.
 
         *worse*: the latency was outside of the tolerance. *ours*: a chunk ran, and may be the cause.
         """
-        if worse and not ours:
+        if worse and not caused_by_workers:
             return self.duty_cycle
         if worse:
             self._growth = self.growth

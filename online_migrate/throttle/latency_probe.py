@@ -140,7 +140,8 @@ class LatencyProbe:
             latency = self._measure(connection, dialect)
             if self._duty_cycle is not None and self.baseline is not None:
                 worse = is_worse(latency, self.baseline, self._tolerance)
-                self._duty_cycle.observe(worse=worse, ours=self._active_since(began - _AFTERMATH))
+                active = self._active_since(began - _AFTERMATH)
+                self._duty_cycle.observe(worse=worse, caused_by_workers=active)
             self._loop.stopping.wait(self._intervals.every)
         state.latency_probe.delete(connection, self.id)
 

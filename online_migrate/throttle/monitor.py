@@ -69,13 +69,13 @@ class Monitor:
         critical: Sequence[Throttler] = (),
         abort: Callable[[str], None] = lambda reason: None,
         clock: Clock,
-        rules: SamplingPolicy | None = None,
+        policy: SamplingPolicy | None = None,
     ) -> None:
         self._throttlers = tuple(throttlers)
         self._critical = tuple(critical)
         self._abort = abort
         self._clock = clock
-        self._policy = rules or SamplingPolicy()
+        self._policy = policy or SamplingPolicy()
         self._samples: dict[int, tuple[Sample, float]] = {}
         self._sampled = threading.Event()
         self._loop = ConnectionLoop("monitor", engine, self._run, interval=self._policy.every)

@@ -82,7 +82,7 @@ def open_throttling(
                 stack.enter_context(monitor)
                 for monitor in _replica_monitors(settings, probe, clock, policy, stack)
             ]
-        main = Monitor(engine, [*asked, *good], critical=critical, abort=abort, clock=clock, rules=policy)
+        main = Monitor(engine, [*asked, *good], critical=critical, abort=abort, clock=clock, policy=policy)
         throttles.insert(0, stack.enter_context(main))
         yield Throttling(AnyThrottle(throttles), duty_cycle, sessions, probe, activity)
 
@@ -155,4 +155,5 @@ def _replica_monitors(
                 raise exceptions.ThrottlerBroken(
                     name=f"lag of {name}", reason=f"cannot be read: {error}", hint=IGNORE_HINT
                 ) from error
-        yield Monitor(engine, [ReplicaLag(name, _max_lag(settings), clock, probe)], clock=clock, rules=policy)
+        lag = ReplicaLag(name, _max_lag(settings), clock, probe)
+        yield Monitor(engine, [lag], clock=clock, policy=policy)

@@ -43,8 +43,8 @@ class NoThrottle:
 class AnyThrottle:
     """Waits while any of several throttles has a reason. *gates*: the throttles, in the order of checks."""
 
-    def __init__(self, gates: Sequence[Throttle]) -> None:
-        self._throttles = tuple(gates)
+    def __init__(self, throttles: Sequence[Throttle]) -> None:
+        self._throttles = tuple(throttles)
 
     def reason(self) -> str | None:
         return next((reason for gate in self._throttles if (reason := gate.reason()) is not None), None)

@@ -153,8 +153,8 @@ def _record_attribution(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, bo
     monkeypatch.setattr(opening, "LatencyProbe", probe)
     samples: list[tuple[float, bool]] = []
 
-    def observe(self: AdaptiveDutyCycle, *, worse: bool, ours: bool) -> float:
-        samples.append((time.monotonic(), ours))
+    def observe(self: AdaptiveDutyCycle, *, worse: bool, caused_by_workers: bool) -> float:
+        samples.append((time.monotonic(), caused_by_workers))
         return self.duty_cycle
 
     monkeypatch.setattr(AdaptiveDutyCycle, "observe", observe)
@@ -163,7 +163,7 @@ def _record_attribution(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, bo
 
 def _within(samples: list[tuple[float, bool]], spans: list[tuple[float, float]]) -> list[bool]:
     """Returns the attribution of the samples taken inside a span, at least 0.05 s after its start."""
-    return [ours for at, ours in samples if any(started + 0.05 < at < ended for started, ended in spans)]
+    return [caused for at, caused in samples if any(started + 0.05 < at < ended for started, ended in spans)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -186,7 +186,7 @@ def test_worker_reports_its_activity_to_the_probe(
     within = _within(samples, calls)
     assert within
     assert all(within)
-    in_pauses = [ours for at, ours in samples if at > calls[0][1]]
+    in_pauses = [caused for at, caused in samples if at > calls[0][1]]
     assert not all(in_pauses)
 
 

@@ -92,9 +92,10 @@ def test_adaptive_duty_cycle_settles_below_limit(limit: float) -> None:
 def test_worse_measurement_without_activity_is_ignored() -> None:
     """Neither the duty cycle nor its growth changes; a good measurement during a sleep does count."""
     adaptive = AdaptiveDutyCycle(most=0.6, start=0.3)
-    assert adaptive.observe(worse=True, ours=False) == 0.3
-    assert adaptive.observe(worse=False, ours=False) == pytest.approx(0.3 * AdaptiveDutyCycle.first_growth)
-    assert adaptive.observe(worse=True, ours=True) == pytest.approx(0.2 * AdaptiveDutyCycle.first_growth)
+    assert adaptive.observe(worse=True, caused_by_workers=False) == 0.3
+    grown = 0.3 * AdaptiveDutyCycle.first_growth
+    assert adaptive.observe(worse=False, caused_by_workers=False) == pytest.approx(grown)
+    assert adaptive.observe(worse=True, caused_by_workers=True) == pytest.approx(grown * 2 / 3)
 
 
 @pytest.mark.parametrize("noise", [0.02, 0.05, 0.1])
@@ -104,7 +105,8 @@ def test_noise_does_not_stop_adaptive_duty_cycle(noise: float) -> None:
     adaptive = AdaptiveDutyCycle(most=1.0)
     shares = []
     for i in range(20_000):
-        adaptive.observe(worse=chance.random() < noise, ours=chance.random() < adaptive.duty_cycle)
+        worse = chance.random() < noise
+        adaptive.observe(worse=worse, caused_by_workers=chance.random() < adaptive.duty_cycle)
         if i >= 1_000:
             shares.append(adaptive.duty_cycle)
     limit = min(1.0, 0.017 / noise)

@@ -55,7 +55,7 @@ def test_file_throttler_pauses_while_the_file_exists(engine: sa.Engine, tmp_path
     """The reason starts with the name of the throttler."""
     path = tmp_path / "stop"
     path.touch()
-    with Monitor(engine, [File(path)], clock=Clock(), rules=QUICK) as monitor:
+    with Monitor(engine, [File(path)], clock=Clock(), policy=QUICK) as monitor:
         eventually(lambda: monitor.reason() == f"file: {path} exists")
         path.unlink()
         eventually(lambda: monitor.reason() is None)
@@ -77,7 +77,7 @@ def test_monitor_waits_with_a_stale_sample(engine: sa.Engine) -> None:
             time.sleep(0.5)
         return False
 
-    with Monitor(engine, [Callback(hangs, name="lag")], clock=clock, rules=QUICK) as monitor:
+    with Monitor(engine, [Callback(hangs, name="lag")], clock=clock, policy=QUICK) as monitor:
         eventually(lambda: len(calls) > 1)
         assert monitor.reason() is None
         clock.now += Monitor.stale + 1
@@ -121,7 +121,7 @@ def test_unreadable_signal_means_go_if_configured(engine: sa.Engine) -> None:
     go_if_unreadable = SamplingPolicy(every=0.01, unreadable_waits=False)
     clock = ManualClock()
     monitor = Monitor(
-        engine, [Query("SELECT missing"), Query("SELECT 3")], clock=clock, rules=go_if_unreadable
+        engine, [Query("SELECT missing"), Query("SELECT 3")], clock=clock, policy=go_if_unreadable
     )
     assert monitor.reason() is None
     with monitor:
@@ -133,7 +133,7 @@ def test_unreadable_signal_means_go_if_configured(engine: sa.Engine) -> None:
 def test_any_throttle_returns_the_first_reason(engine: sa.Engine, tmp_path: Path) -> None:
     """Without a throttler that has a reason there is none."""
     (tmp_path / "stop").touch()
-    with Monitor(engine, [File(tmp_path / "stop")], clock=Clock(), rules=QUICK) as monitor:
+    with Monitor(engine, [File(tmp_path / "stop")], clock=Clock(), policy=QUICK) as monitor:
         eventually(
             lambda: AnyThrottle([NoThrottle(), monitor]).reason() == f"file: {tmp_path / 'stop'} exists"
         )
@@ -168,7 +168,7 @@ def test_critical_throttler_aborts(engine: sa.Engine) -> None:
         critical=[Query("SELECT 9", name="critical-load")],
         abort=reasons.append,
         clock=Clock(),
-        rules=QUICK,
+        policy=QUICK,
     ):
         eventually(lambda: bool(reasons))
     assert reasons[0] == "critical-load: returned 9"

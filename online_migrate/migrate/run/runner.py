@@ -200,7 +200,7 @@ class Runner:
             try:
                 # No durable commits: a chunk that a server crash loses is lost together with its checkpoint,
                 # and is migrated again.
-                with data_connection(self._context.engine, self._context.lease, lasting=False) as connection:
+                with data_connection(self._context.engine, self._context.lease, durable=False) as connection:
                     while not self._run_state.should_stop:
                         if self._work_on_connection(connection, heartbeat, size):
                             return

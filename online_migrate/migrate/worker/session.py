@@ -25,10 +25,10 @@ _MAX_ATTEMPTS = 10
 
 
 @contextlib.contextmanager
-def data_connection(engine: Engine, lease: float, *, lasting: bool = True) -> Iterator[Connection]:
+def data_connection(engine: Engine, lease: float, *, durable: bool = True) -> Iterator[Connection]:
     """Opens a connection for chunks, with its isolation level, a lock timeout and an idle timeout.
 
-    *lease*: the idle timeout in seconds, after which the server ends the session. *lasting*: see
+    *lease*: the idle timeout in seconds, after which the server ends the session. *durable*: see
     :meth:`~online_migrate.dialects.Dialect.prepare_data_session`.
     """
     with private_connection(engine) as connection:
@@ -37,7 +37,7 @@ def data_connection(engine: Engine, lease: float, *, lasting: bool = True) -> It
         connection.rollback()
         if problem is not None:
             raise exceptions.Refused(reason=problem.reason, hint=problem.hint)
-        dialect.prepare_data_session(connection, idle_timeout=lease, lasting=lasting)
+        dialect.prepare_data_session(connection, idle_timeout=lease, durable=durable)
         yield connection
 
 

@@ -162,7 +162,7 @@ class Worker:
         self._run_state.add_worker(self.id)
         context = self._run_state.context
         if ChunkPipeline.supports(self._migration, context.pace) and self._on_one_server:
-            another = lambda: data_connection(context.engine, context.lease, lasting=False)  # noqa: E731
+            another = lambda: data_connection(context.engine, context.lease, durable=False)  # noqa: E731
             pipeline = ChunkPipeline(self._migration, self._connection, another, context.clock.monotonic)
             self._scheduler = PipelineScheduler(pipeline, self._pipeline_context)
 
