@@ -159,7 +159,7 @@ def test_migrate_missing_table_fails_only_its_own_migration(database: Database, 
     project.data("b_fill", STYLES["a batch"])
     results = project.migrate()
     assert results["lost"].outcome is Outcome.FAILED
-    assert "no table 'nowhere'" in (results["lost"].error or "")
+    assert "table 'nowhere' does not exist" in (results["lost"].error or "")
     assert results["fill"].outcome is Outcome.COMPLETE
 
 

@@ -177,4 +177,4 @@ def test_upgrade_paths_end_in_the_same_schema(server: Server, tmp_path: Path) ->
             rows = schema.query_all(database, "SELECT id, size_bytes, label FROM volumes ORDER BY id")
             if path is not fresh_database:
                 assert rows == [(row, schema.size_of(row) * GIB, "none") for row in range(1, 21)]
-    assert all(final == schemas["lived"] for final in schemas.values()), schemas
+    assert all(final == schemas[each_release.__name__] for final in schemas.values()), schemas
