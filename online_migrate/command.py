@@ -66,15 +66,21 @@ def revision(
 # --- stage 2: the schema expands -----------------------------------------------------------------
 
 
-def expand(site: Site, target: str | None = None) -> list[str]:
-    """Applies the expand branch, up to *target* or to its end; gives the revisions applied."""
+def expand(site: Site, target: str | None = None, *, statement_done: bool | None = None) -> list[str]:
+    """Applies the expand branch, up to *target* or to its end; gives the revisions applied.
+
+    *statement_done*: the answer for the statement that an earlier run asked about, by
+    :class:`~online_migrate.exceptions.StatementUndecided`.
+    """
     graph = site.project.graph
     wanted = _target(graph, target, Phase.EXPAND)
     site.environment  # noqa: B018 - read before the lock is taken
-    expands.plan(graph, site.applied(), wanted)
+    site.refuse_long_ids(expands.plan(graph, site.applied(), wanted))
     site.prepare()
     with site.stepper() as stepper:
         revisions = expands.plan(graph, stepper.applied(), wanted)
+        if statement_done is not None:
+            stepper.answer(revisions, done=statement_done, command="expand")
         expands.run(stepper, revisions)
     return revisions
 
@@ -244,18 +250,25 @@ class Contracted:
     blockers: tuple[exceptions.Blocker, ...] = ()
 
 
-def contract(site: Site, target: str | None = None, *, available: bool = False) -> Contracted:
+def contract(
+    site: Site, target: str | None = None, *, available: bool = False, statement_done: bool | None = None
+) -> Contracted:
     """Applies the contract branch, up to *target* or to its end, if the gate is open for all of it.
 
     *available*: applies up to the first revision whose gate is closed. Otherwise raises
-    :class:`~online_migrate.exceptions.GateClosed`, and has changed nothing.
+    :class:`~online_migrate.exceptions.GateClosed`, and has changed nothing. *statement_done*: as for
+    :func:`expand`.
     """
     graph = site.project.graph
     wanted = _target(graph, target, Phase.CONTRACT)
     revisions = gates.to_contract(graph, site.applied(), wanted)
     if not available:
         _refuse_closed(site, revisions, unfinished=_unfinished(site))
+    site.refuse_long_ids(revisions)
     site.prepare()
+    if statement_done is not None:
+        with site.stepper() as stepper:
+            stepper.answer(revisions, done=statement_done, command="contract")
     _resume(site, revisions)
     with site.stepper() as stepper:
         revisions = gates.to_contract(graph, stepper.applied(), wanted)
@@ -342,16 +355,23 @@ def _readable(site: Site, migrations: Sequence[DataMigration]) -> list[DataMigra
 # --- the whole way -------------------------------------------------------------------------------
 
 
-def upgrade(site: Site) -> list[Result]:
+def upgrade(site: Site, *, statement_done: bool | None = None) -> list[Result]:
     """Takes a database the whole way: release by release where releases are given, else all expands,
     the data migrations in their order, all contracts.
 
     For a fresh database, or one that no service uses. Functions are not called where there is no row.
     Raises :class:`~online_migrate.exceptions.GateClosed` where rows are left that cannot be migrated.
+    *statement_done*: as for :func:`expand`.
     """
     graph = site.project.graph
-    fresh = not site.applied()
+    applied = site.applied()
+    fresh = not applied
+    left = [revision for revision in graph.revisions if revision not in applied]
+    site.refuse_long_ids(left)
     site.prepare()
+    if statement_done is not None:
+        with site.stepper() as stepper:
+            stepper.answer(left, done=statement_done, command="upgrade")
     results: list[Result] = []
     for leg in releases.legs(graph, site.project.data_migrations):
         with site.stepper() as stepper:

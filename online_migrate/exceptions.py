@@ -204,6 +204,40 @@ class NotUnderLock(Refused):
     """{statement!r} cannot run in a contract revision while its tables are locked: {reason}"""
 
 
+class StatementUndecided(Refused):
+    """Revision {revision} was interrupted during {statement!r}, and the catalog does not show whether the
+    server has executed it: {reason}."""
+
+    default_hint = (
+        "look at the database. Has the statement been executed: online-migrate {command} --statement-done   "
+        "Has it not: online-migrate {command} --statement-not-done   (it is then sent again)"
+    )
+
+
+class NothingAsked(Refused):
+    """There is no statement that waits for --statement-done or --statement-not-done."""
+
+    default_hint = "online-migrate {command}   (it says so if it has to ask)"
+
+
+class RevisionIdTooLong(Refused):
+    """Revision id {revision!r} has {length} characters; {table}.version_num has room for {width}."""
+
+    default_hint = (
+        "shorten the id in the script and in the scripts that name it, or widen the column before:   "
+        "{statement}"
+    )
+
+
+class CannotRecord(Refused):
+    """Revision {revision} could not be recorded after its statements, so none of them was sent: {reason}"""
+
+    default_hint = (
+        "this user needs SELECT, INSERT, UPDATE and DELETE on {table} and on the tables online_migrate_*, "
+        "on a server that is not read-only"
+    )
+
+
 # --- work that remains: exit code 1 --------------------------------------------------------------
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from online_migrate.expand import bootstrap
 from online_migrate.migrate import progress
 from online_migrate.revision.environment import Environment, read_environment
 from online_migrate.revision.project import Project
+from online_migrate.revision.recording import refuse_long_ids
 from online_migrate.revision.stepping import Stepper, applied_revisions
 from online_migrate.waiting import Clock, Stop
 
@@ -82,6 +83,11 @@ class Site:
         with connect(self.engine) as connection:
             bootstrap.is_current(connection)
             return applied_revisions(connection, self.project, self.environment)
+
+    def refuse_long_ids(self, revisions: Sequence[str]) -> None:
+        """Refuses, before anything is done, what the version table has no room for."""
+        with connect(self.engine) as connection:
+            refuse_long_ids(connection, self.environment, revisions)
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:

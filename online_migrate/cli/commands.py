@@ -12,6 +12,7 @@ import online_migrate
 from online_migrate.cli.options import (
     POSITIVE,
     Where,
+    answer_option,
     json_option,
     limit_options,
     limits_of,
@@ -82,9 +83,10 @@ def revision(where: Where, message: str, release: str | None, rev_id: tuple[str,
 
 @cli.command()
 @click.argument("target", required=False, metavar="[REVISION]")
+@answer_option
 @json_option
 @located
-def expand(where: Where, target: str | None, as_json: bool) -> None:
+def expand(where: Where, target: str | None, as_json: bool, statement_done: bool | None) -> None:
     """Apply the expand branch.
 
     What is added disturbs no code that runs.
@@ -92,7 +94,8 @@ def expand(where: Where, target: str | None, as_json: bool) -> None:
     from online_migrate import command
     from online_migrate.cli import output
 
-    output.applied("expand", command.expand(site_of(where, works=True), target), as_json=as_json)
+    applied = command.expand(site_of(where, works=True), target, statement_done=statement_done)
+    output.applied("expand", applied, as_json=as_json)
 
 
 @cli.command()
@@ -226,16 +229,21 @@ def gate(where: Where, target: str | None, as_json: bool) -> int:
 @cli.command()
 @click.argument("target", required=False, metavar="[REVISION]")
 @click.option("--available", is_flag=True, help="Apply up to the first revision whose gate is closed.")
+@answer_option
 @json_option
 @located
-def contract(where: Where, target: str | None, available: bool, as_json: bool) -> int:
+def contract(
+    where: Where, target: str | None, available: bool, as_json: bool, statement_done: bool | None
+) -> int:
     """Apply the contract branch, if the gate is open."""
     from online_migrate import command
     from online_migrate.cli import output
     from online_migrate.exceptions import GateClosed
 
     try:
-        done = command.contract(site_of(where, works=True), target, available=available)
+        done = command.contract(
+            site_of(where, works=True), target, available=available, statement_done=statement_done
+        )
     except GateClosed as closed:
         if as_json:
             output.contracted((), closed.blockers, as_json=True)
@@ -245,8 +253,9 @@ def contract(where: Where, target: str | None, available: bool, as_json: bool) -
 
 
 @cli.command()
+@answer_option
 @located
-def upgrade(where: Where) -> int:
+def upgrade(where: Where, statement_done: bool | None) -> int:
     """Take a fresh database the whole way.
 
     Or one that no service uses.
@@ -255,7 +264,8 @@ def upgrade(where: Where) -> int:
     from online_migrate.cli import output, progress
 
     with progress.listener() as listener:
-        results = command.upgrade(site_of(where, works=True, listener=listener))
+        site = site_of(where, works=True, listener=listener)
+        results = command.upgrade(site, statement_done=statement_done)
     output.results(results, as_json=False)
     return command.exit_code(results)
 

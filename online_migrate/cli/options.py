@@ -213,4 +213,9 @@ def _stop_on_signals(request: Callable[[str], None]) -> None:
     signal.signal(signal.SIGTERM, handle)
 
 
+answer_option = click.option(
+    "--statement-done/--statement-not-done",
+    default=None,
+    help="The answer for the one statement that an interrupted run asked about.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")

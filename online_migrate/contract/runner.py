@@ -284,7 +284,7 @@ def put_back(stepper: Stepper, revision: str) -> list[str]:
     """
     journal = stepper.journal(revision)
     applied = [e for e in journal.statements if e.done or journal.was_applied(e)]
-    gone = {name for entry in applied for name in taken_away(entry.statement)}
+    gone = {name for e in applied for name in {*taken_away(e.statement), *journal.taken_away(e)}}
     undone = []
     # What was dropped last comes back first: a trigger needs its function.
     for entry in reversed(applied):

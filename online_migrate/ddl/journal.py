@@ -4,9 +4,11 @@ Invariants:
 
 * Intent is recorded before the first statement of a revision, and on servers where DDL commits by itself
   every statement is recorded before it is sent.
-* A statement recorded as begun and not as done was applied if, and only if, the definition of what it
-  names is another than the one recorded before it. (A DDL statement of the supported servers is applied
-  whole or not at all.)
+* A statement recorded as begun and not as done is done if the catalog shows the effects of that statement,
+  and only those count that it did not show before. What other sessions changed meanwhile proves nothing.
+  (A DDL statement of the supported servers is applied whole or not at all.)
+* Where the catalog does not decide it, nothing is assumed: the operator is asked, by a refusal, about
+  exactly one statement.
 * Where DDL is transactional the records are in the transaction of the statements, so both are there or
   neither.
 * A statement is recognised by its text, so a script that was mended after it failed continues: what was
@@ -19,17 +21,23 @@ import collections
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from online_migrate import state
+from online_migrate import exceptions, state
 from online_migrate.dialects import Dialect
-from online_migrate.dialects.statement import first_word, identifiers
+from online_migrate.dialects.statement import first_word, shorten
+from online_migrate.sql.effect import Expected, Verdict, judge
 from online_migrate.state import Entry
 
 Execute = Callable[[], None]
+
+_TEXT = 16_000
+"""Characters of a statement that are stored; a TEXT of MySQL has room for no more of four bytes each."""
+_EFFECTS = 60_000
+"""Characters of the effects that are stored, in JSON, which is ASCII."""
 
 
 def digest_of(statement: str, parameters: Any) -> str:
@@ -42,12 +50,20 @@ class Journal:
     """The journal of one revision. *side*: a connection of its own for the records, where DDL commits.
 
     *connection* is the one on which the revision runs; without *side* the records are written on it.
+    *command*: the command that applies the revision, for hints.
     """
 
     def __init__(
-        self, revision: str, dialect: Dialect, connection: Connection, side: Connection | None = None
+        self,
+        revision: str,
+        dialect: Dialect,
+        connection: Connection,
+        side: Connection | None = None,
+        *,
+        command: str = "expand",
     ) -> None:
         self.revision = revision
+        self._command = command
         self._dialect = dialect
         self._connection = connection
         self._side = side
@@ -95,55 +111,154 @@ class Journal:
     def run(self, statement: str, parameters: Any, *, transactional: bool, execute: Execute) -> bool:
         """Runs *execute* unless an earlier run has done the same; True if it was run.
 
-        *transactional*: the record is committed with the statement.
+        *transactional*: the record is committed with the statement. Raises
+        :class:`~online_migrate.exceptions.StatementUndecided` if it cannot be known whether an earlier run
+        has done it.
         """
+        transactional = transactional and not self._dialect.commits_by_itself(statement)
         digest = digest_of(statement, parameters)
         occurrence = self._seen[digest]
         self._seen[digest] += 1
         known = self._entries.get((digest, occurrence))
-        if known is not None and known.done:
+        if known is not None and self._is_done(known, statement, transactional=transactional):
             return False
-        if known is not None and not transactional:
-            self._dialect.tidy(self._connection, statement)
-        if known is not None and self.was_applied(known):
-            self._put(dataclasses.replace(known, state="done", done_at=state.now()))
-            return False
-        before = None if transactional else self._fingerprint(statement)
-        entry = self._new_entry(digest, occurrence, statement, before)
-        entry = dataclasses.replace(entry, undo=self._undo(statement))
-        if not transactional:
-            self._put(entry)
-        try:
-            execute()
-        except Exception as error:
-            if not transactional and not self._dialect.is_connection_lost(error):
-                self._dialect.tidy(self._connection, statement)
-                if not self.was_applied(entry):
-                    self._forget(entry)
-            raise
         if transactional:
-            done = dataclasses.replace(entry, state="done", done_at=state.now())
+            execute()
+            done = dataclasses.replace(
+                self._new_entry(digest, occurrence, statement, None), state="done", done_at=state.now()
+            )
             state.put_entry(self._connection, done, known=known is not None)
             self._entries[(digest, occurrence)] = done
         else:
-            begun = self._entries[(digest, occurrence)]
-            self._put(dataclasses.replace(begun, state="done", done_at=state.now()))
+            self._run_recorded(digest, occurrence, statement, execute)
         return True
+
+    def _is_done(self, known: Entry, statement: str, *, transactional: bool) -> bool:
+        """True if an earlier run has done the statement; recorded, where only the catalog said so."""
+        if known.done:
+            return True
+        if not transactional:
+            self._dialect.tidy(self._connection, statement)
+        if not self.was_applied(known):
+            return False
+        self._put(dataclasses.replace(known, state="done", done_at=state.now()))
+        return True
+
+    def _run_recorded(self, digest: str, occurrence: int, statement: str, execute: Execute) -> None:
+        """Runs a statement that commits by itself, between two records."""
+        expected = self._dialect.expected(statement)
+        before = _stored(expected, self._held(expected))
+        entry = self._new_entry(digest, occurrence, statement, before)
+        entry = dataclasses.replace(entry, undo=self._undo(statement))
+        self._put(entry)
+        try:
+            execute()
+        except Exception as error:
+            if not self._dialect.is_connection_lost(error):
+                self._dialect.tidy(self._connection, statement)
+                self._forget_if_not_done(entry, expected)
+            raise
+        self._put(dataclasses.replace(entry, state="done", done_at=state.now()))
+
+    def _forget_if_not_done(self, entry: Entry, expected: Expected) -> None:
+        """After an error of the server: a statement that is atomic has done nothing, unless it shows."""
+        verdict = self.verdict(entry)
+        if verdict is Verdict.NOT_DONE or (verdict is Verdict.UNDECIDED and expected.atomic):
+            self._forget(entry)
 
     def forget(self, entry: Entry) -> None:
         """Takes back the record of a statement that was undone, for good; not inside a revision."""
         self._forget(entry)
         self._records.commit()
 
-    def was_applied(self, entry: Entry) -> bool:
-        """True if a statement that was begun has reached the catalog."""
-        return entry.before_text is not None and self._fingerprint(entry.statement) != entry.before_text
+    # --- what the catalog says of statements that were begun ----------------------------------------
 
-    def _fingerprint(self, statement: str) -> str:
-        names = [name for name in identifiers(statement) if not name.startswith(state.PREFIX)]
-        text = self._dialect.fingerprint(self._records, names)
+    def was_applied(self, entry: Entry) -> bool:
+        """True if a statement that was begun is done.
+
+        Raises :class:`~online_migrate.exceptions.StatementUndecided` where that cannot be known.
+        """
+        verdict = self.verdict(entry)
+        if verdict is Verdict.UNDECIDED:
+            self._mark_asked(entry)
+            raise exceptions.StatementUndecided(
+                revision=self.revision,
+                statement=shorten(entry.statement),
+                reason=self._reason(entry),
+                command=self._command,
+            )
+        return verdict is Verdict.DONE
+
+    def verdict(self, entry: Entry) -> Verdict:
+        """What the catalog shows of a statement that was begun."""
+        if entry.before_text is None:
+            return Verdict.NOT_DONE
+        expected, before = self._recorded(entry)
+        verdict = judge(before, self._held(expected))
+        if verdict is Verdict.UNDECIDED and expected.repeatable:
+            return Verdict.NOT_DONE
+        return verdict
+
+    def taken_away(self, entry: Entry) -> set[str]:
+        """The columns and tables that are gone once the statement is done."""
+        if entry.before_text is None:
+            return set()
+        expected, _before = self._recorded(entry)
+        return {e.name for e in expected.effects if not e.present and e.object in ("column", "table")}
+
+    def answer(self, *, done: bool) -> Entry | None:
+        """Records the operator's answer for the statement that was asked about, if there is one.
+
+        Not inside a revision.
+        """
+        open_ones = [e for e in self.statements if not e.done and self.verdict(e) is Verdict.UNDECIDED]
+        asked = [entry for entry in open_ones if entry.state == "asked"] or open_ones
+        if len(asked) != 1:
+            return None
+        if done:
+            self._put(dataclasses.replace(asked[-1], state="done", done_at=state.now()))
+        else:
+            self._forget(asked[-1])
+        self._records.commit()
+        return asked[-1]
+
+    def _mark_asked(self, entry: Entry) -> None:
+        for other in self.statements:
+            wanted = "asked" if other == entry else "started"
+            if not other.done and other.state != wanted:
+                self._put(dataclasses.replace(other, state=wanted))
+        if not self._seen:
+            self._records.commit()  # not inside a revision
+
+    def _recorded(self, entry: Entry) -> tuple[Expected, list[bool | None]]:
+        """The effects of a statement, and which of them held before it was sent."""
+        try:
+            data = json.loads(entry.before_text or "")
+        except ValueError:
+            data = None
+        if isinstance(data, dict):
+            return Expected.from_data(data["expected"]), data["before"]
+        # An entry of an older version, which did not look: what it adds or takes away would not have been
+        # sent with success otherwise, and of what it changes nothing is known.
+        expected = self._dialect.expected(entry.statement)
+        return expected, [None if effect.changed else False for effect in expected.effects]
+
+    def _held(self, expected: Expected) -> list[bool | None]:
+        held = [self._dialect.holds(self._records, effect) for effect in expected.effects]
         self._commit()
-        return hashlib.sha256(text.encode()).hexdigest()
+        return held
+
+    def _reason(self, entry: Entry) -> str:
+        """What the catalog shows, for a person."""
+        expected, before = self._recorded(entry)
+        if not expected.effects:
+            return "what it does cannot be read from the catalog"
+        words = {True: "as the statement makes it", False: "not so", None: "otherwise, or not readable"}
+        pairs = zip(expected.effects, before, self._held(expected), strict=True)
+        return "; ".join(
+            f"{effect}{'' if effect.present else ' (gone)'}: before it {words[earlier]}, now {words[now]}"
+            for effect, earlier, now in pairs
+        )
 
     def _undo(self, statement: str) -> str | None:
         if first_word(statement) != "DROP":
@@ -160,7 +275,7 @@ class Journal:
             occurrence=occurrence,
             position=self._position,
             state="started",
-            statement=statement,
+            statement=statement[:_TEXT],
             before_text=before,
             undo=None,
             started_at=state.now(),
@@ -177,3 +292,13 @@ class Journal:
         state.remove_entry(self._records, entry)
         self._commit()
         self._entries.pop((entry.digest, entry.occurrence), None)
+
+
+def _stored(expected: Expected, held: Sequence[bool | None]) -> str:
+    """The effects and which of them hold, as they are stored; the first ones, if there are too many."""
+    for count in (len(held), 100, 20, 0):
+        part = dataclasses.replace(expected, effects=expected.effects[:count])
+        text = json.dumps({"expected": part.to_data(), "before": list(held[:count])})
+        if len(text) <= _EFFECTS:
+            break
+    return text

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import IsolationLevel
 
 from online_migrate.dialects.bulk import BulkWriter
+from online_migrate.dialects.catalog import Catalog
 from online_migrate.dialects.errors import driver_error_of, set_isolation
 from online_migrate.dialects.statement import Kind, is_destructive, is_read
+from online_migrate.sql.effect import Effect, Expected
+from online_migrate.sql.effects import derive
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine, Row
@@ -69,6 +72,9 @@ class Dialect:
     """An UPDATE can be a part of a query, which sees the rows as they are after it."""
     row_value_ranges: ClassVar[bool] = True
     """``(a, b) > (1, 2)`` is answered from an index on ``(a, b)``."""
+
+    enforces_length: ClassVar[bool] = True
+    """A text that is longer than its VARCHAR column is refused."""
 
     def __init_subclass__(cls) -> None:
         if cls.name:
@@ -280,9 +286,24 @@ class Dialect:
         """True if the table is there, also while somebody changes it."""
         return sa.inspect(connection).has_table(name, schema=schema)
 
-    def fingerprint(self, connection: Connection, names: Sequence[str]) -> str:
-        """A text that changes whenever the definition of a table, view or trigger in *names* does."""
-        raise NotImplementedError
+    catalog: ClassVar[type[Catalog]] = Catalog
+    """What reads single objects of the server's catalog."""
+
+    def expected(self, statement: str) -> Expected:
+        """What a DDL statement does to the catalog, as far as it can be read off it."""
+        return derive(statement, self.name)
+
+    def holds(self, connection: Connection, effect: Effect) -> bool | None:
+        """True if the effect of a statement is in the catalog, False if not; None: that cannot be read."""
+        return self.catalog(connection).holds(effect)
+
+    def widening(self, table: str, column: str) -> str:
+        """The statement that makes room for 255 characters in a VARCHAR column that is never NULL."""
+        return f"ALTER TABLE {table} ALTER COLUMN {column} TYPE VARCHAR(255)"
+
+    def commits_by_itself(self, statement: str) -> bool:
+        """True if a statement that changes rows ends the transaction, so that no record can be in it."""
+        return False
 
     def undo_of_drop(self, connection: Connection, drop: str) -> list[str] | None:
         """The statements that make again what the statement *drop* drops: a trigger, or its function.
@@ -337,11 +358,3 @@ class Dialect:
     def rows(connection: Connection, query: str, **parameters: Any) -> Sequence[Row[Any]]:
         """All rows of a catalog query."""
         return connection.execute(sa.text(query), parameters).all()
-
-
-def render_rows(sections: Mapping[str, Sequence[Row[Any]]]) -> str:
-    """Catalog rows as one text, in an order that does not depend on the server's."""
-    lines: list[str] = []
-    for title, rows in sorted(sections.items()):
-        lines.extend(sorted(f"{title}: {tuple(row)!r}" for row in rows))
-    return "\n".join(lines)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, ClassVar
 import sqlalchemy as sa
 
 from online_migrate.dialects.bulk import UnionWriter, ValuesWriter
+from online_migrate.dialects.catalog import Catalog
 from online_migrate.dialects.mysql import MySQL
+from online_migrate.dialects.mysql_catalog import MariaDBCatalog
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -19,6 +21,7 @@ class MariaDB(MySQL):
     """Bounds a query by max_statement_time, in seconds, for every kind of statement."""
 
     name: ClassVar[str] = "mariadb"
+    catalog: ClassVar[type[Catalog]] = MariaDBCatalog
     writer: ClassVar[type[UnionWriter]] = ValuesWriter
     statement_timeout_codes: ClassVar[frozenset[object]] = frozenset({1969, 1317})
 

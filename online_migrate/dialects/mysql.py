@@ -15,41 +15,17 @@ from sqlalchemy import event
 from sqlalchemy.dialects import mysql
 
 from online_migrate.dialects import mysql_ddl
-from online_migrate.dialects.base import Dialect, LockTarget, Problem, render_rows
+from online_migrate.dialects.base import Dialect, LockTarget, Problem
 from online_migrate.dialects.bulk import BulkWriter, UnionWriter, plain_name
+from online_migrate.dialects.catalog import Catalog
 from online_migrate.dialects.errors import AnyFault, ServerFault
-from online_migrate.dialects.statement import Kind, dropped
+from online_migrate.dialects.mysql_catalog import MySQLCatalog
+from online_migrate.dialects.statement import Kind, dropped, first_word
 from online_migrate.waiting import backoff
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
-_COLUMNS = """
-    SELECT t.table_name, t.table_type, t.engine, t.table_collation, c.column_name, c.column_type,
-           c.is_nullable, c.column_default, c.extra, c.column_comment
-    FROM information_schema.tables t
-    LEFT JOIN information_schema.columns c
-      ON c.table_schema = t.table_schema AND c.table_name = t.table_name
-    WHERE t.table_schema = DATABASE() AND t.table_name IN :names
-"""
-_INDEXES = """
-    SELECT table_name, index_name, non_unique, seq_in_index, column_name, sub_part
-    FROM information_schema.statistics WHERE table_schema = DATABASE() AND table_name IN :names
-"""
-_CONSTRAINTS = """
-    SELECT table_name, constraint_name, constraint_type
-    FROM information_schema.table_constraints
-    WHERE table_schema = DATABASE() AND table_name IN :names
-"""
-_TRIGGERS = """
-    SELECT event_object_table, trigger_name, event_manipulation, action_timing, action_statement
-    FROM information_schema.triggers
-    WHERE trigger_schema = DATABASE() AND (event_object_table IN :names OR trigger_name IN :names)
-"""
-_ROUTINES = """
-    SELECT routine_name, routine_type, routine_definition FROM information_schema.routines
-    WHERE routine_schema = DATABASE() AND routine_name IN :names
-"""
 _INDEXES_OF_COLUMN = """
     SELECT DISTINCT index_name FROM information_schema.statistics
     WHERE table_schema = DATABASE() AND table_name = :table AND column_name = :column
@@ -99,6 +75,7 @@ class MySQL(Dialect):
     """DDL commits by itself; only LOCK TABLES keeps writers out between a look and an ALTER."""
 
     name: ClassVar[str] = "mysql"
+    catalog: ClassVar[type[Catalog]] = MySQLCatalog
     writer: ClassVar[type[UnionWriter]] = UnionWriter
     has_history: ClassVar[bool] = True
     extra: ClassVar[str] = "mysql"
@@ -366,18 +343,11 @@ class MySQL(Dialect):
             time.sleep(pause)
         return super().has_table(connection, name, schema)
 
-    def fingerprint(self, connection: Connection, names: Sequence[str]) -> str:
-        sections = {}
-        for title, query in {
-            "column": _COLUMNS,
-            "index": _INDEXES,
-            "constraint": _CONSTRAINTS,
-            "trigger": _TRIGGERS,
-            "routine": _ROUTINES,
-        }.items():
-            statement = sa.text(query).bindparams(sa.bindparam("names", expanding=True))
-            sections[title] = connection.execute(statement, {"names": list(names) or [""]}).all()
-        return render_rows(sections)
+    def widening(self, table: str, column: str) -> str:
+        return f"ALTER TABLE {table} MODIFY {column} VARCHAR(255) NOT NULL"
+
+    def commits_by_itself(self, statement: str) -> bool:
+        return first_word(statement) == "TRUNCATE"
 
     def undo_of_drop(self, connection: Connection, drop: str) -> list[str] | None:
         name = dropped(drop, "TRIGGER")

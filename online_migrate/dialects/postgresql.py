@@ -11,8 +11,10 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine.interfaces import IsolationLevel
 
-from online_migrate.dialects.base import Dialect, LockTarget, render_rows
+from online_migrate.dialects.base import Dialect, LockTarget
 from online_migrate.dialects.bulk import ArrayWriter, BulkWriter, plain_name
+from online_migrate.dialects.catalog import Catalog
+from online_migrate.dialects.postgresql_catalog import PostgreSQLCatalog
 from online_migrate.dialects.statement import dropped, first_word, identifiers, tokens
 
 if TYPE_CHECKING:
@@ -20,34 +22,6 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.pool import ConnectionPoolEntry
 
-_COLUMNS = """
-    SELECT c.relname, c.relkind, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
-           pg_get_expr(d.adbin, d.adrelid), a.attidentity, a.attgenerated
-    FROM pg_class c
-    LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-    LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-    WHERE c.relname = ANY(:names) AND pg_table_is_visible(c.oid)
-"""
-_INDEXES = """
-    SELECT i.indrelid::regclass::text, pg_get_indexdef(i.indexrelid), i.indisvalid
-    FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_class x ON x.oid = i.indexrelid
-    WHERE (c.relname = ANY(:names) OR x.relname = ANY(:names)) AND pg_table_is_visible(c.oid)
-"""
-_CONSTRAINTS = """
-    SELECT c.relname, k.conname, pg_get_constraintdef(k.oid), k.convalidated
-    FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
-    WHERE c.relname = ANY(:names) AND pg_table_is_visible(c.oid)
-"""
-_TRIGGERS = """
-    SELECT c.relname, pg_get_triggerdef(t.oid), t.tgenabled
-    FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
-    WHERE (c.relname = ANY(:names) OR t.tgname = ANY(:names)) AND NOT t.tgisinternal
-"""
-_TYPES = """
-    SELECT t.typname, e.enumlabel FROM pg_type t LEFT JOIN pg_enum e ON e.enumtypid = t.oid
-    WHERE t.typname = ANY(:names) AND t.typtype = 'e'
-"""
-_FUNCTIONS = "SELECT proname, prosrc FROM pg_proc WHERE proname = ANY(:names)"
 _BLOCKERS = """
     SELECT DISTINCT a.pid, a.usename, a.application_name, a.state,
            round(extract(epoch FROM clock_timestamp() - a.xact_start))::bigint AS seconds,
@@ -108,6 +82,7 @@ class PostgreSQL(Dialect):
     """DDL is transactional; locks are taken and freed with the transaction."""
 
     name: ClassVar[str] = "postgresql"
+    catalog: ClassVar[type[Catalog]] = PostgreSQLCatalog
     streams: ClassVar[bool] = True
     extra: ClassVar[str] = "postgresql"
     # Under REPEATABLE READ the look after LOCK TABLE would see the rows of before it.
@@ -270,17 +245,6 @@ class PostgreSQL(Dialect):
         name = plain_name(connection, table.schema, table.name)
         types = {row.name: row.type for row in self.rows(connection, _BARE_TYPES, table=name)}
         return ArrayWriter(table, key, constant, types)
-
-    def fingerprint(self, connection: Connection, names: Sequence[str]) -> str:
-        queries = {
-            "column": _COLUMNS,
-            "index": _INDEXES,
-            "constraint": _CONSTRAINTS,
-            "trigger": _TRIGGERS,
-            "type": _TYPES,
-            "function": _FUNCTIONS,
-        }
-        return render_rows({t: self.rows(connection, q, names=list(names)) for t, q in queries.items()})
 
 
 def _bound_waits(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:

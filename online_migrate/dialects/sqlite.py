@@ -14,8 +14,10 @@ from sqlalchemy import event, pool
 from sqlalchemy.engine.interfaces import IsolationLevel
 
 from online_migrate import exceptions
-from online_migrate.dialects.base import Dialect, LockTarget, render_rows
+from online_migrate.dialects.base import Dialect, LockTarget
+from online_migrate.dialects.catalog import Catalog
 from online_migrate.dialects.errors import words_of
+from online_migrate.dialects.sqlite_catalog import SQLiteCatalog
 from online_migrate.dialects.statement import tokens
 
 if TYPE_CHECKING:
@@ -26,10 +28,6 @@ if TYPE_CHECKING:
 BEGIN_OPTION = "online_migrate_begin"
 """Execution option of a connection: DEFERRED (the default) or IMMEDIATE."""
 
-_OBJECTS = """
-    SELECT type, name, tbl_name, sql FROM sqlite_master
-    WHERE name IN :names OR tbl_name IN :names
-"""
 _LOCK_TIMEOUT = "online_migrate_lock_timeout"
 _PATIENCE = 30_000
 """Milliseconds that a read, or a chunk, may wait for whoever writes; schema changes have their own."""
@@ -53,11 +51,13 @@ class SQLite(Dialect):
     """One writer at a time: an immediate transaction is the lock, and everything in it is one unit."""
 
     name: ClassVar[str] = "sqlite"
+    catalog: ClassVar[type[Catalog]] = SQLiteCatalog
     chunk_isolation: ClassVar[IsolationLevel | None] = None
     # Without it the application waits for as long as rows are moved: SQLite's busy handler polls, and we
     # would always be there first. Measured: 0.6 s at the worst with 0 ms, 0.2 s with 20 ms.
     courtesy: ClassVar[float] = 0.02
     single_writer: ClassVar[bool] = True
+    enforces_length: ClassVar[bool] = False
     lock_timeout_codes: ClassVar[frozenset[object]] = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED"})
     statement_timeout_codes: ClassVar[frozenset[object]] = frozenset({"SQLITE_INTERRUPT"})
     connection_codes: ClassVar[frozenset[object]] = frozenset({"SQLITE_CANTOPEN", "SQLITE_NOTADB"})
@@ -192,10 +192,6 @@ class SQLite(Dialect):
         if self._code(error) == "SQLITE_ERROR":
             return words_of(error).startswith(("no such", "near ", "ambiguous", "wrong number", "table "))
         return self._code(error) in _SYSTEMIC
-
-    def fingerprint(self, connection: Connection, names: Sequence[str]) -> str:
-        statement = sa.text(_OBJECTS).bindparams(sa.bindparam("names", expanding=True))
-        return render_rows({"object": connection.execute(statement, {"names": list(names) or [""]}).all()})
 
     # --- revisions -------------------------------------------------------------------------------
 

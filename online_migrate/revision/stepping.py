@@ -22,7 +22,9 @@ from online_migrate.ddl.session import Session, server_down
 from online_migrate.dialects.errors import AnyFault, ServerFault, inside, statement_of, words_of
 from online_migrate.dialects.statement import identifiers, shorten
 from online_migrate.revision.environment import Environment, vetoed
+from online_migrate.revision.graph import Phase
 from online_migrate.revision.project import Project
+from online_migrate.revision.recording import rehearse
 from online_migrate.waiting import Clock, Stop, backoff
 
 if TYPE_CHECKING:
@@ -56,12 +58,29 @@ class Stepper:
 
     def journal(self, revision: str) -> Journal:
         """The journal of a revision, as an earlier run left it."""
-        session = self.session
-        journal = Journal(revision, session.dialect, session.connection, session.side)
+        journal = self._journal(revision, self.session.side)
         journal.open()
-        if session.side is None:
-            session.connection.rollback()
+        if self.session.side is None:
+            self.session.connection.rollback()
         return journal
+
+    def _journal(self, revision: str, side: sa.Connection | None) -> Journal:
+        phase = self.project.graph.phase(revision)
+        command = "upgrade" if phase is Phase.BASE else str(phase)
+        return Journal(revision, self.session.dialect, self.session.connection, side, command=command)
+
+    def answer(self, revisions: Sequence[str], *, done: bool, command: str) -> None:
+        """Records the operator's answer for the one statement of *revisions* that was asked about.
+
+        Raises :class:`~online_migrate.exceptions.NothingAsked` if there is none.
+        """
+        for revision in revisions:
+            entry = self.journal(revision).answer(done=done)
+            if entry is not None:
+                said = "taken as done" if done else "taken as not done, and sent again"
+                self.say(f"{revision}: {said}: {shorten(entry.statement)}")
+                return
+        raise exceptions.NothingAsked(command=command)
 
     def apply(
         self,
@@ -105,12 +124,13 @@ class Stepper:
         self, revision: str, watch: Callable[[Journal], Watch] | None, finish: Callable[[], None] | None
     ) -> None:
         connection, dialect = self.session.connection, self.session.dialect
-        journal = Journal(revision, dialect, connection, self.session.side)
+        journal = self._journal(revision, self.session.side)
         script = self.project.script
         step: Any = MigrationStep.upgrade_from_script(script.revision_map, script.get_revision(revision))
         upgrade = step.migration_fn
 
         def run(**keywords: Any) -> None:
+            rehearse(self.session, self.environment, step, revision)
             journal.open()
             guarded = contextlib.nullcontext(Open()) if watch is None else watch(journal)
             with dialect.around_revision(connection), guarded as guard:
@@ -148,7 +168,7 @@ class Stepper:
         if side is None:
             return
         with contextlib.suppress(*AnyFault):
-            journal = Journal(revision, self.session.dialect, self.session.connection, side)
+            journal = self._journal(revision, side)
             journal.open()
             if not journal.begun:
                 journal.close(side)

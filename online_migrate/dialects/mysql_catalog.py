@@ -1,0 +1,137 @@
+"""The catalog of MySQL and MariaDB: information_schema."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from online_migrate.dialects.catalog import Catalog, Facts, with_columns
+
+if TYPE_CHECKING:
+    from online_migrate.sql.effect import Effect
+
+_TABLE = """
+    SELECT table_type AS kind, table_comment AS comment FROM information_schema.tables
+    WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :name
+"""
+_NAMES = """
+    SELECT column_name AS name FROM information_schema.columns
+    WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :name
+"""
+_COLUMN = """
+    SELECT column_type AS type, is_nullable AS nullable, column_default AS standard,
+           column_comment AS comment, character_set_name AS charset, collation_name AS collation,
+           column_key AS part
+    FROM information_schema.columns
+    WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table AND column_name = :name
+"""
+_INDEXES = """
+    SELECT index_name AS name, non_unique AS repeats, column_name AS part, sub_part AS length
+    FROM information_schema.statistics
+    WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table
+    ORDER BY index_name, seq_in_index
+"""
+_CONSTRAINTS = """
+    SELECT constraint_name AS name, constraint_type AS kind FROM information_schema.table_constraints
+    WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table
+"""
+_FOREIGN = """
+    SELECT constraint_name AS name, column_name AS part, referenced_table_name AS referred
+    FROM information_schema.key_column_usage
+    WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table
+      AND referenced_table_name IS NOT NULL
+    ORDER BY constraint_name, ordinal_position
+"""
+_TRIGGER = """
+    SELECT event_object_table FROM information_schema.triggers
+    WHERE trigger_schema = COALESCE(:schema, DATABASE()) AND trigger_name = :name
+"""
+_ROUTINE = """
+    SELECT routine_type FROM information_schema.routines
+    WHERE routine_schema = COALESCE(:schema, DATABASE()) AND routine_name = :name
+"""
+
+
+class MySQLCatalog(Catalog):
+    """MySQL; see :class:`MariaDBCatalog`."""
+
+    server: ClassVar[str] = "mysql"
+
+    def table(self, effect: Effect) -> Facts | None:
+        rows = self.rows(_TABLE, schema=effect.schema, name=effect.name)
+        if not rows or rows[0].kind in ("VIEW", "SYSTEM VIEW", "SEQUENCE"):
+            return None
+        names = [row.name for row in self.rows(_NAMES, schema=effect.schema, name=effect.name)]
+        return {"comment": rows[0].comment, "includes": names}
+
+    def view(self, effect: Effect) -> Facts | None:
+        rows = self.rows(_TABLE, schema=effect.schema, name=effect.name)
+        return {} if rows and rows[0].kind == "VIEW" else None
+
+    def sequence(self, effect: Effect) -> Facts | None:
+        rows = self.rows(_TABLE, schema=effect.schema, name=effect.name)
+        return {} if rows and rows[0].kind == "SEQUENCE" else None
+
+    def column(self, effect: Effect) -> Facts | None:
+        rows = self.rows(_COLUMN, schema=effect.schema, table=effect.table, name=effect.name)
+        if not rows:
+            return None
+        [row] = rows
+        return {
+            "type": _text(row.type),
+            "nullable": row.nullable == "YES",
+            "default": _text(row.standard),
+            "comment": _text(row.comment),
+            "charset": row.charset,
+            "collation": row.collation,
+            "primary": row.part == "PRI",
+        }
+
+    def index(self, effect: Effect) -> Facts | None:
+        groups: dict[str, Facts] = {}
+        for row in self.rows(_INDEXES, schema=effect.schema, table=effect.table):
+            facts = groups.setdefault(row.name.lower(), {"columns": [], "unique": not int(row.repeats)})
+            facts["columns"].append([row.part, None if row.length is None else int(row.length)])
+        if effect.name:
+            return groups.get(effect.name.lower())
+        return with_columns(groups, effect.facts["columns"])
+
+    def primary_key(self, effect: Effect) -> Facts | None:
+        return self.index(type(effect)("index", "PRIMARY", effect.table, effect.schema))
+
+    def constraint(self, effect: Effect) -> Facts | None:
+        for row in self.rows(_CONSTRAINTS, schema=effect.schema, table=effect.table):
+            if row.name.lower() == effect.name.lower():
+                return {"kind": row.kind}
+        return None
+
+    def check(self, effect: Effect) -> Facts | None:
+        found = self.constraint(effect)
+        return found if found is not None and found["kind"] == "CHECK" else None
+
+    def foreign_key(self, effect: Effect) -> Facts | None:
+        groups: dict[str, Facts] = {}
+        for row in self.rows(_FOREIGN, schema=effect.schema, table=effect.table):
+            facts = groups.setdefault(row.name.lower(), {"columns": [], "referred": row.referred})
+            facts["columns"].append([row.part, None])
+        if effect.name:
+            return groups.get(effect.name.lower())
+        return with_columns(groups, effect.facts["columns"])
+
+    def trigger(self, effect: Effect) -> Facts | None:
+        return {} if self.rows(_TRIGGER, schema=effect.schema, name=effect.name) else None
+
+    def routine(self, effect: Effect) -> Facts | None:
+        return {} if self.rows(_ROUTINE, schema=effect.schema, name=effect.name) else None
+
+
+class MariaDBCatalog(MySQLCatalog):
+    """MariaDB writes defaults as expressions, and JSON is a LONGTEXT there."""
+
+    server: ClassVar[str] = "mariadb"
+
+
+def _text(value: object) -> str | None:
+    """Some columns of MySQL's dictionary come as bytes."""
+    if value is None:
+        return None
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,164 @@
+"""The catalog of PostgreSQL: pg_catalog."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from online_migrate.dialects.catalog import Catalog, Facts, with_columns
+
+if TYPE_CHECKING:
+    from online_migrate.sql.effect import Effect
+
+_HERE = """
+    (CAST(:schema AS text) IS NULL AND pg_table_is_visible(c.oid)
+     OR c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = :schema))
+"""
+_RELATION = f"""
+    SELECT c.oid, c.relkind AS kind, obj_description(c.oid, 'pg_class') AS comment
+    FROM pg_class c WHERE c.relname = :name AND {_HERE}
+"""
+_NAMES = """
+    SELECT attname AS name FROM pg_attribute
+    WHERE attrelid = :oid AND attnum > 0 AND NOT attisdropped
+"""
+_COLUMN = f"""
+    SELECT format_type(a.atttypid, a.atttypmod) AS type, NOT a.attnotnull AS nullable,
+           pg_get_expr(d.adbin, d.adrelid) AS standard,
+           EXISTS (SELECT 1 FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary
+                   AND a.attnum = ANY(i.indkey)) AS part_of_key
+    FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
+    WHERE c.relname = :table AND a.attname = :name AND {_HERE}
+"""
+_INDEX_FACTS = """
+    SELECT x.relname AS name, i.indisvalid AND i.indisready AS valid, i.indisunique AS uniq,
+           ARRAY(SELECT (SELECT a.attname FROM pg_attribute a
+                         WHERE a.attrelid = i.indrelid AND a.attnum = k.number AND k.number <> 0)
+                 FROM unnest(i.indkey) WITH ORDINALITY AS k(number, place)
+                 WHERE k.place <= i.indnkeyatts ORDER BY k.place) AS columns
+    FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_class t ON t.oid = i.indrelid
+"""
+_INDEX_BY_NAME = f"""{_INDEX_FACTS} JOIN pg_class c ON c.oid = i.indexrelid
+    WHERE c.relname = :name AND {_HERE}
+"""
+_INDEXES_OF_TABLE = f"""{_INDEX_FACTS} JOIN pg_class c ON c.oid = i.indrelid
+    WHERE c.relname = :table AND {_HERE} AND (NOT :primary OR i.indisprimary)
+"""
+_CONSTRAINTS = f"""
+    SELECT k.conname AS name, k.contype AS kind, k.convalidated AS validated,
+           (SELECT f.relname FROM pg_class f WHERE f.oid = k.confrelid) AS referred,
+           ARRAY(SELECT (SELECT a.attname FROM pg_attribute a
+                         WHERE a.attrelid = k.conrelid AND a.attnum = n.number)
+                 FROM unnest(k.conkey) WITH ORDINALITY AS n(number, place) ORDER BY n.place) AS columns
+    FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
+    WHERE c.relname = :table AND {_HERE}
+"""
+_TRIGGER = f"""
+    SELECT 1 FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+    WHERE t.tgname = :name AND c.relname = :table AND NOT t.tgisinternal AND {_HERE}
+"""
+_ROUTINE = """
+    SELECT 1 FROM pg_proc p
+    WHERE p.proname = :name
+      AND (CAST(:schema AS text) IS NULL AND pg_function_is_visible(p.oid)
+           OR p.pronamespace = (SELECT oid FROM pg_namespace WHERE nspname = :schema))
+"""
+_TYPE = """
+    SELECT t.oid FROM pg_type t
+    WHERE t.typname = :name
+      AND (CAST(:schema AS text) IS NULL AND pg_type_is_visible(t.oid)
+           OR t.typnamespace = (SELECT oid FROM pg_namespace WHERE nspname = :schema))
+"""
+_LABEL = "SELECT 1 FROM pg_enum WHERE enumtypid = :oid AND enumlabel = :name"
+
+
+class PostgreSQLCatalog(Catalog):
+    """Names are compared as they are: the effects have folded those without quotes."""
+
+    server: ClassVar[str] = "postgresql"
+
+    def _relation(self, effect: Effect, kinds: str) -> Facts | None:
+        for row in self.rows(_RELATION, schema=effect.schema, name=effect.name):
+            if row.kind in kinds:
+                return {"comment": row.comment or "", "oid": row.oid}
+        return None
+
+    def table(self, effect: Effect) -> Facts | None:
+        found = self._relation(effect, "rpf")
+        if found is not None:
+            found["includes"] = [row.name for row in self.rows(_NAMES, oid=found["oid"])]
+        return found
+
+    def view(self, effect: Effect) -> Facts | None:
+        return self._relation(effect, "vm")
+
+    def sequence(self, effect: Effect) -> Facts | None:
+        return self._relation(effect, "S")
+
+    def type(self, effect: Effect) -> Facts | None:
+        rows = self.rows(_TYPE, schema=effect.schema, name=effect.name)
+        return {"oid": rows[0].oid} if rows else None
+
+    def enum_value(self, effect: Effect) -> Facts | None:
+        rows = self.rows(_TYPE, schema=effect.schema, name=effect.table)
+        return {} if rows and self.rows(_LABEL, oid=rows[0].oid, name=effect.name) else None
+
+    def column(self, effect: Effect) -> Facts | None:
+        rows = self.rows(_COLUMN, schema=effect.schema, table=effect.table, name=effect.name)
+        if not rows:
+            return None
+        [row] = rows
+        return {
+            "type": row.type,
+            "nullable": row.nullable,
+            "default": row.standard,
+            "primary": row.part_of_key,
+        }
+
+    def _indexes(self, query: str, **parameters: object) -> dict[str, Facts]:
+        return {
+            row.name: {
+                "columns": [[column, None] for column in row.columns],
+                "unique": row.uniq,
+                "valid": row.valid,
+            }
+            for row in self.rows(query, **parameters)
+        }
+
+    def index(self, effect: Effect) -> Facts | None:
+        if effect.name:
+            return self._indexes(_INDEX_BY_NAME, schema=effect.schema, name=effect.name).get(effect.name)
+        found = self._indexes(_INDEXES_OF_TABLE, schema=effect.schema, table=effect.table, primary=False)
+        return with_columns(found, effect.facts["columns"])
+
+    def primary_key(self, effect: Effect) -> Facts | None:
+        found = self._indexes(_INDEXES_OF_TABLE, schema=effect.schema, table=effect.table, primary=True)
+        return next(iter(found.values()), None)
+
+    def _constraints(self, effect: Effect, kinds: str) -> dict[str, Facts]:
+        return {
+            row.name: {
+                "validated": row.validated,
+                "referred": row.referred,
+                "columns": [[column, None] for column in row.columns],
+            }
+            for row in self.rows(_CONSTRAINTS, schema=effect.schema, table=effect.table)
+            if row.kind in kinds
+        }
+
+    def constraint(self, effect: Effect) -> Facts | None:
+        return self._constraints(effect, "cfpuxtn").get(effect.name)
+
+    def check(self, effect: Effect) -> Facts | None:
+        return self._constraints(effect, "c").get(effect.name)
+
+    def foreign_key(self, effect: Effect) -> Facts | None:
+        found = self._constraints(effect, "f")
+        return found.get(effect.name) if effect.name else with_columns(found, effect.facts["columns"])
+
+    def trigger(self, effect: Effect) -> Facts | None:
+        rows = self.rows(_TRIGGER, schema=effect.schema, table=effect.table, name=effect.name)
+        return {} if rows else None
+
+    def routine(self, effect: Effect) -> Facts | None:
+        return {} if self.rows(_ROUTINE, schema=effect.schema, name=effect.name) else None
