@@ -115,7 +115,9 @@ class Journal:
         :class:`~online_migrate.exceptions.StatementUndecided` if it cannot be known whether an earlier run
         has done it.
         """
-        transactional = transactional and not self._dialect.commits_by_itself(statement)
+        if transactional and self._dialect.commits_by_itself(self._records, statement):
+            transactional = False
+        self._commit()
         digest = digest_of(statement, parameters)
         occurrence = self._seen[digest]
         self._seen[digest] += 1

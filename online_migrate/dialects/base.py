@@ -301,8 +301,8 @@ class Dialect:
         """The statement that makes room for 255 characters in a VARCHAR column that is never NULL."""
         return f"ALTER TABLE {table} ALTER COLUMN {column} TYPE VARCHAR(255)"
 
-    def commits_by_itself(self, statement: str) -> bool:
-        """True if a statement that changes rows ends the transaction, so that no record can be in it."""
+    def commits_by_itself(self, connection: Connection, statement: str) -> bool:
+        """True if what a statement does to rows cannot be in one transaction with its record."""
         return False
 
     def undo_of_drop(self, connection: Connection, drop: str) -> list[str] | None:

@@ -20,7 +20,7 @@ from online_migrate.dialects.bulk import BulkWriter, UnionWriter, plain_name
 from online_migrate.dialects.catalog import Catalog
 from online_migrate.dialects.errors import AnyFault, ServerFault
 from online_migrate.dialects.mysql_catalog import MySQLCatalog
-from online_migrate.dialects.statement import Kind, dropped, first_word
+from online_migrate.dialects.statement import Kind, dropped, first_word, identifiers, is_data
 from online_migrate.waiting import backoff
 
 if TYPE_CHECKING:
@@ -41,6 +41,10 @@ _SELF_UPDATING = """
     SELECT column_name FROM information_schema.columns
     WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table
       AND LOWER(extra) LIKE '%on update current_timestamp%'
+"""
+_ENGINES = """
+    SELECT DISTINCT engine FROM information_schema.tables
+    WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE' AND table_name IN :names
 """
 _BEING_CHANGED = 1684
 """Somebody is creating, changing or dropping the table that DESCRIBE is about."""
@@ -346,8 +350,13 @@ class MySQL(Dialect):
     def widening(self, table: str, column: str) -> str:
         return f"ALTER TABLE {table} MODIFY {column} VARCHAR(255) NOT NULL"
 
-    def commits_by_itself(self, statement: str) -> bool:
-        return first_word(statement) == "TRUNCATE"
+    def commits_by_itself(self, connection: Connection, statement: str) -> bool:
+        if not is_data(statement):
+            return False
+        engines = sa.text(_ENGINES).bindparams(sa.bindparam("names", expanding=True))
+        names = {"names": identifiers(statement)}
+        used = {str(engine).upper() for engine in connection.scalars(engines, names)}
+        return first_word(statement) == "TRUNCATE" or not used <= _TRANSACTIONAL
 
     def undo_of_drop(self, connection: Connection, drop: str) -> list[str] | None:
         name = dropped(drop, "TRIGGER")
