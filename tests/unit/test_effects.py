@@ -95,6 +95,7 @@ def test_effects_survive_the_journal() -> None:
         ("ALTER TABLE t ADD COLUMN IF NOT EXISTS a INT, ADD PARTITION PARTITIONS 4", True, False),
         ("ALTER TABLE t ADD COLUMN IF NOT EXISTS a INT, ADD COLUMN b INT", True, False),
         ("CALL p()", False, False),
+        ("ALTER TABLE t FORCE; ALTER TABLE u FORCE", False, False),
         ("BEGIN NOT ATOMIC DROP TABLE t; END", False, False),
         ("OPTIMIZE TABLE t", True, True),
     ],
