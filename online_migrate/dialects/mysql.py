@@ -21,6 +21,7 @@ from online_migrate.dialects.catalog import Catalog
 from online_migrate.dialects.errors import AnyFault, ServerFault
 from online_migrate.dialects.mysql_catalog import MySQLCatalog
 from online_migrate.dialects.statement import Kind, dropped, first_word, identifiers, is_data
+from online_migrate.sql.effect import Effect
 from online_migrate.waiting import backoff
 
 if TYPE_CHECKING:
@@ -362,13 +363,7 @@ class MySQL(Dialect):
         name = dropped(drop, "TRIGGER")
         if name is None:
             return None
-        found = self.rows(
-            connection,
-            "SELECT 1 FROM information_schema.triggers "
-            "WHERE trigger_schema = DATABASE() AND trigger_name = :name",
-            name=name,
-        )
-        if not found:
+        if self.catalog(connection).trigger(Effect("trigger", name)) is None:
             return None
         quoted = connection.dialect.identifier_preparer.quote(name)
         row = connection.exec_driver_sql(f"SHOW CREATE TRIGGER {quoted}").one()

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import sqlalchemy as sa
+
+from online_migrate import exceptions
 from online_migrate.dialects.catalog import Catalog, Facts, with_columns
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import Row
+
     from online_migrate.sql.effect import Effect
+
+_ATTEMPTS = 10
+_UNREAD = frozenset({1205, 1213, 1317, 1969})
+"""A lock or a time limit kept the server from reading a definition."""
 
 _TABLE = """
     SELECT table_type AS kind, table_comment AS comment FROM information_schema.tables
@@ -125,9 +135,23 @@ class MySQLCatalog(Catalog):
 
 
 class MariaDBCatalog(MySQLCatalog):
-    """MariaDB writes defaults as expressions, and JSON is a LONGTEXT there."""
+    """MariaDB writes defaults as expressions, and JSON is a LONGTEXT there.
+
+    Its information_schema opens the table. While another session has locked it, no row comes, and a warning
+    instead of an error: as if the object were not there.
+    """
 
     server: ClassVar[str] = "mariadb"
+
+    def rows(self, query: str, **parameters: Any) -> Sequence[Row[Any]]:
+        for _attempt in range(_ATTEMPTS):
+            found = super().rows(query, **parameters)
+            warnings = super().rows("SHOW WARNINGS")
+            if not any(warning[1] in _UNREAD for warning in warnings):
+                return found
+        seconds = self._connection.scalar(sa.text("SELECT @@SESSION.lock_wait_timeout"))
+        what = ", ".join(str(value) for value in parameters.values() if value)
+        raise exceptions.LockGivenUp(what=what, attempts=_ATTEMPTS, timeout=float(seconds or 0), blockers="")
 
 
 def _text(value: object) -> str | None:

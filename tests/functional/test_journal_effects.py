@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -323,6 +324,29 @@ def test_a_statement_that_the_server_refused_is_not_asked_about(project: Project
     assert schema.journal(database) == []
 
 
+@pytest.mark.needs("lock_tables")
+def test_a_definition_that_is_locked_is_not_taken_for_missing(project: Project, database: Database) -> None:
+    """Another session rebuilds the table under an exclusive lock, and the catalog is read after it."""
+    schema.run_all(database, TABLE.format(t="t"))
+    fill = ["INSERT INTO t (id) VALUES (0)"]
+    fill += [f"INSERT INTO t (id) SELECT id + {2**i} FROM t" for i in range(18)]
+    schema.run_all(database, *fill)
+    project.expand("op.execute('ALTER TABLE t DROP COLUMN b')", "e1")
+    with killed("before", "ALTER TABLE t DROP"):
+        project.apply_expand()
+    rebuild = threading.Thread(
+        target=schema.run_all, args=(database, "ALTER TABLE t FORCE, ALGORITHM=COPY, LOCK=EXCLUSIVE")
+    )
+    rebuild.start()
+    end = time.monotonic() + 60
+    query = "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND info LIKE 'ALTER%'"
+    while rebuild.is_alive() and not schema.query_all(database, query):
+        assert time.monotonic() < end
+    assert project.apply_expand() == ["e1"]
+    rebuild.join()
+    assert "b" not in schema.shape(database)["t"]["columns"]
+
+
 # --- statements that are really killed -----------------------------------------------------------
 
 WAITING = {
@@ -542,6 +566,32 @@ def test_an_index_that_a_killed_build_left_invalid_is_built_again(
     assert schema.journal(database) == []
 
 
+@pytest.mark.needs("transactional_ddl", "many_writers")
+@pytest.mark.parametrize("answer", [True, False])
+def test_the_operator_is_asked_about_a_statement_of_an_autocommit_block(
+    project: Project, database: Database, answer: bool
+) -> None:
+    """It changes a type to what it was, so the catalog is the same before and after."""
+    schema.run_all(database, TABLE.format(t="t"))
+    alter = "ALTER TABLE t ALTER COLUMN a TYPE integer"
+    project.expand(
+        f"with op.get_context().autocommit_block():\n    op.execute({alter!r})\n"
+        "op.add_column('t', sa.Column('next', sa.Integer))",
+        "e1",
+    )
+    with killed("before", alter):
+        project.apply_expand()
+    for _again in range(2):
+        with pytest.raises(StatementUndecided):
+            project.apply_expand()
+    sent: list[str] = []
+    with sending(sent):
+        assert command.expand(project.site(), statement_done=answer) == ["e1"]
+    assert (alter in sent) is not answer
+    assert "next" in schema.shape(database)["t"]["columns"]
+    assert schema.journal(database) == []
+
+
 # --- the record can be written, or nothing is sent -----------------------------------------------
 
 LONG = "e" * 40
@@ -597,6 +647,28 @@ def test_a_version_table_that_cannot_be_written_stops_before_the_first_statement
     assert schema.journal(database) == []
     schema.run_all(database, "ALTER TABLE alembic_version DROP CONSTRAINT stay")
     assert project.apply_expand() == ["e2"]
+
+
+@pytest.mark.needs("transactional_ddl", "many_writers")
+def test_a_server_that_is_read_only_is_refused_before_an_autocommit_block(
+    project: Project, database: Database
+) -> None:
+    """The block switches it off for itself, the version row would fail after it: nothing is sent."""
+    schema.run_all(database, TABLE.format(t="t"))
+    project.expand("pass", "e1")
+    project.expand(
+        "with op.get_context().autocommit_block():\n"
+        "    op.execute('SET default_transaction_read_only = off')\n"
+        "    op.execute('CREATE INDEX CONCURRENTLY ix_a ON t (a)')\n"
+        "    op.execute('SET default_transaction_read_only = on')",
+        "e2",
+    )
+    project.apply_expand("e1")
+    name = database.engine.url.database
+    schema.run_all(database, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    with pytest.raises(CannotRecord, match="read-only"):
+        project.apply_expand()
+    assert schema.shape(database)["t"]["indexes"] == []
 
 
 @pytest.mark.parametrize("size", [100_000, 2_000_000])
