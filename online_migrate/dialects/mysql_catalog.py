@@ -147,7 +147,7 @@ class MariaDBCatalog(MySQLCatalog):
         for _attempt in range(_ATTEMPTS):
             found = super().rows(query, **parameters)
             warnings = super().rows("SHOW WARNINGS")
-            if not any(warning[1] in _UNREAD for warning in warnings):
+            if _UNREAD.isdisjoint(warning.Code for warning in warnings):
                 return found
         seconds = self._connection.scalar(sa.text("SELECT @@SESSION.lock_wait_timeout"))
         what = ", ".join(str(value) for value in parameters.values() if value)

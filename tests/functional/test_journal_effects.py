@@ -19,6 +19,7 @@ import sqlalchemy as sa
 
 from online_migrate import command
 from online_migrate.ddl.executor import Executor
+from online_migrate.ddl.journal import Journal
 from online_migrate.exceptions import (
     CannotRecord,
     NothingAsked,
@@ -28,6 +29,8 @@ from online_migrate.exceptions import (
     RevisionIdTooLong,
     StatementUndecided,
 )
+from online_migrate.sql.effect import Verdict
+from online_migrate.state import Entry
 from tests.servers import Database, Server
 from tests.support import schema
 from tests.support.project import Project
@@ -326,25 +329,32 @@ def test_a_statement_that_the_server_refused_is_not_asked_about(project: Project
 
 @pytest.mark.needs("lock_tables")
 def test_a_definition_that_is_locked_is_not_taken_for_missing(project: Project, database: Database) -> None:
-    """Another session rebuilds the table under an exclusive lock, and the catalog is read after it."""
-    schema.run_all(database, TABLE.format(t="t"))
-    fill = ["INSERT INTO t (id) VALUES (0)"]
-    fill += [f"INSERT INTO t (id) SELECT id + {2**i} FROM t" for i in range(18)]
-    schema.run_all(database, *fill)
+    """Another session rebuilds the table under an exclusive lock when the catalog is read."""
+    schema.run_all(database, TABLE.format(t="t"), "INSERT INTO t (id, a) VALUES (0, 0)")
+    schema.run_all(database, *(f"INSERT INTO t (id, a) SELECT id + {2**i}, id FROM t" for i in range(10)))
     project.expand("op.execute('ALTER TABLE t DROP COLUMN b')", "e1")
     with killed("before", "ALTER TABLE t DROP"):
         project.apply_expand()
-    rebuild = threading.Thread(
-        target=schema.run_all, args=(database, "ALTER TABLE t FORCE, ALGORITHM=COPY, LOCK=EXCLUSIVE")
+    # Some seconds for a thousand rows.
+    rebuild = "ALTER TABLE t ADD COLUMN g CHAR(128) AS (SHA2(REPEAT('x', 200000 + a), 512)) STORED"
+    thread = threading.Thread(
+        target=schema.run_all, args=(database, f"{rebuild}, ALGORITHM=COPY, LOCK=EXCLUSIVE")
     )
-    rebuild.start()
-    end = time.monotonic() + 60
-    query = "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND info LIKE 'ALTER%'"
-    while rebuild.is_alive() and not schema.query_all(database, query):
-        assert time.monotonic() < end
-    assert project.apply_expand() == ["e1"]
-    rebuild.join()
-    assert "b" not in schema.shape(database)["t"]["columns"]
+    verdict = Journal.verdict
+    query = "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND state LIKE 'copy%'"
+
+    def locked_verdict(self: Journal, entry: Entry) -> Verdict:
+        if thread.ident is None:
+            thread.start()
+        while thread.is_alive() and not schema.query_all(database, query):
+            time.sleep(0.01)
+        return verdict(self, entry)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Journal, "verdict", locked_verdict)
+        assert project.apply_expand() == ["e1"]
+    thread.join()
+    assert {"b", "g"} & set(schema.shape(database)["t"]["columns"]) == {"g"}
 
 
 # --- statements that are really killed -----------------------------------------------------------
