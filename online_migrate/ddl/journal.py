@@ -125,10 +125,9 @@ class Journal:
         if known is not None and self._is_done(known, statement, transactional=transactional):
             return False
         if transactional:
+            entry = self._new_entry(digest, occurrence, statement, None)
             execute()
-            done = dataclasses.replace(
-                self._new_entry(digest, occurrence, statement, None), state="done", done_at=state.now()
-            )
+            done = dataclasses.replace(entry, state="done", done_at=state.now())
             state.put_entry(self._connection, done, known=known is not None)
             self._entries[(digest, occurrence)] = done
         else:
@@ -151,7 +150,6 @@ class Journal:
         expected = self._dialect.expected(statement)
         before = _stored(expected, self._held(expected))
         entry = self._new_entry(digest, occurrence, statement, before)
-        entry = dataclasses.replace(entry, undo=self._undo(statement))
         self._put(entry)
         try:
             execute()
@@ -279,7 +277,7 @@ class Journal:
             state="started",
             statement=statement[:_TEXT],
             before_text=before,
-            undo=None,
+            undo=None if digest == state.INTENT else self._undo(statement),
             started_at=state.now(),
             done_at=None,
         )
