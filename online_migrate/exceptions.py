@@ -154,6 +154,10 @@ class GuardMissing(Refused):
     """{path} does not call online_migrate.guard(): a plain alembic upgrade could walk around the gate."""
 
 
+class EnvironmentWrites(Refused):
+    """{path} changes the database whenever Alembic runs it: {statement}"""
+
+
 @dataclasses.dataclass(frozen=True)
 class Blocker:
     """One reason for which contract is refused, and what removes it."""
