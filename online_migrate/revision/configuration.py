@@ -17,7 +17,7 @@ from online_migrate import exceptions
 PYPROJECT = "pyproject.toml"
 _SECTION = re.compile(r"(?m)^\[tool\.alembic\][^\n]*\n")
 _NEXT_SECTION = re.compile(r"(?m)^\[")
-_LOCATIONS = re.compile(r"(?ms)^version_locations\s*=\s*\[.*?^?\][^\n]*\n")
+_LOCATIONS = re.compile(r"(?ms)^version_locations\s*=\s*\[.*?\][^\n]*\n")
 
 
 def load_config(path: Path) -> Config:
