@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine.interfaces import IsolationLevel
 
-from online_migrate.dialects.base import Dialect, LockTarget, render_rows
+from online_migrate.dialects.base import Dialect, LockTarget, Problem, render_rows
 from online_migrate.dialects.bulk import ArrayWriter, BulkWriter, plain_name
+from online_migrate.dialects.postgresql_publication import publication_problem
 from online_migrate.dialects.statement import dropped, first_word, identifiers, tokens
 
 if TYPE_CHECKING:
@@ -100,6 +101,8 @@ _SYSTEMIC = frozenset({"0A", "25", "28", "3F", "42", "53", "54", "57", "58", "F0
 """Classes of SQLSTATE: syntax and access, resources, the operator, the system, features that are missing."""
 _OF_VALUES = frozenset({"42804", "42846"})
 """A value of a type that the column does not take; psycopg2 writes values into the statement."""
+_NO_IDENTITY = "55000"
+"""A published table has no replica identity: every UPDATE of it is refused."""
 _CONCURRENTLY = 1800.0
 """Seconds that a CONCURRENTLY statement may wait for transactions that are older than it."""
 
@@ -233,7 +236,7 @@ class PostgreSQL(Dialect):
 
     def is_systemic(self, error: BaseException) -> bool:
         code = str(self._code(error) or "")
-        return code[:2] in _SYSTEMIC and code not in _OF_VALUES
+        return code == _NO_IDENTITY or (code[:2] in _SYSTEMIC and code not in _OF_VALUES)
 
     def is_connection_lost(self, error: BaseException) -> bool:
         if super().is_connection_lost(error):
@@ -258,6 +261,9 @@ class PostgreSQL(Dialect):
     ) -> str | None:
         # Every version of a row has the number of the transaction that wrote it.
         return f"CAST({name}.xmin AS text)"
+
+    def table_problem(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
+        return publication_problem(connection, plain_name(connection, schema, table))
 
     def bulk_writer(
         self,
