@@ -291,7 +291,9 @@ class Dialect:
         """
         return None
 
-    def indexes_of_column(self, connection: Connection, table: str, column: str) -> list[str]:
+    def indexes_of_column(
+        self, connection: Connection, table: str, column: str, schema: str | None = None
+    ) -> list[str]:
         """The indexes that a metadata-only DROP COLUMN stumbles over."""
         return []
 

@@ -59,6 +59,17 @@ _BLOCKERS = """
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
     ORDER BY seconds DESC NULLS LAST LIMIT 5
 """
+_PREPARED = """
+    SELECT replace(x.gid, '\'', '\'\'') AS gid, x.owner,
+           round(extract(epoch FROM clock_timestamp() - x.prepared))::bigint AS seconds
+    FROM pg_prepared_xacts x
+    WHERE x.database = current_database() AND EXISTS (
+        SELECT FROM pg_locks own
+        JOIN pg_locks l ON l.virtualtransaction = own.virtualtransaction AND l.pid IS NULL
+        JOIN pg_class c ON c.oid = l.relation
+        WHERE own.transactionid = x.transaction AND own.pid IS NULL AND c.relname = ANY(:names))
+    ORDER BY x.prepared LIMIT 5
+"""
 
 
 _TRIGGER = """
@@ -207,8 +218,13 @@ class PostgreSQL(Dialect):
     def blocking_sessions(self, connection: Connection, tables: Sequence[str]) -> list[str]:
         return [
             f"pid {row.pid} ({row.usename}, {row.application_name or 'no application name'}, {row.state}, "
-            f"in a transaction for {row.seconds or 0} s): {row.query}"
+            f"in a transaction for {row.seconds or 0} s): {row.query}; "
+            f"SELECT pg_terminate_backend({row.pid}) ends it"
             for row in self.rows(connection, _BLOCKERS, names=list(tables))
+        ] + [
+            f"prepared transaction '{row.gid}' ({row.owner}, prepared {row.seconds} s ago); "
+            f"ROLLBACK PREPARED '{row.gid}' (or COMMIT PREPARED) ends it"
+            for row in self.rows(connection, _PREPARED, names=list(tables))
         ]
 
     @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Tables that PostgreSQL publishes and that refuse every UPDATE, because their rows have no identity there."""
+"""Published tables that refuse every UPDATE, because their rows have no replica identity."""
 
 from __future__ import annotations
 
