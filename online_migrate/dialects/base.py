@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine, Row
 
 registry: dict[str, type[Dialect]] = {}
+OWN_SESSIONS = "online_migrate_own_sessions"
+"""In ``connection.info``: the numbers of other sessions of the same command, which block nobody."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from online_migrate.dialects.base import OWN_SESSIONS
 from online_migrate.dialects.errors import ServerFault
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ def holders(connection: Connection, tables: Sequence[str]) -> list[str]:
         )
     for row in _of_metadata_locks(connection, tables):
         lines.setdefault(row.id, _line(row))
+    for own in connection.info.get(OWN_SESSIONS, ()):
+        lines.pop(own, None)
     return [*list(lines.values())[:_SHOWN], *_prepared(connection)[:_SHOWN]]
 
 

@@ -60,7 +60,7 @@ _BLOCKERS = """
     ORDER BY seconds DESC NULLS LAST LIMIT 5
 """
 _PREPARED = """
-    SELECT replace(x.gid, '\'', '\'\'') AS gid, x.owner,
+    SELECT quote_literal(x.gid) AS gid, x.owner,
            round(extract(epoch FROM clock_timestamp() - x.prepared))::bigint AS seconds
     FROM pg_prepared_xacts x
     WHERE x.database = current_database() AND EXISTS (
@@ -222,8 +222,8 @@ class PostgreSQL(Dialect):
             f"SELECT pg_terminate_backend({row.pid}) ends it"
             for row in self.rows(connection, _BLOCKERS, names=list(tables))
         ] + [
-            f"prepared transaction '{row.gid}' ({row.owner}, prepared {row.seconds} s ago); "
-            f"ROLLBACK PREPARED '{row.gid}' (or COMMIT PREPARED) ends it"
+            f"prepared transaction {row.gid} ({row.owner}, prepared {row.seconds} s ago); "
+            f"ROLLBACK PREPARED {row.gid} (or COMMIT PREPARED) ends it"
             for row in self.rows(connection, _PREPARED, names=list(tables))
         ]
 

@@ -89,7 +89,7 @@ def test_a_prepared_xa_transaction_is_named(database: Database, project: Project
         ):
             driver.execute(statement)
         holder.invalidate()
-    names = (f"'{xid}','b-1',7", f"X'{xid.encode().hex()}',X'622d31',7")
+    names = (f"'{xid}','b-1',7", f"X'{xid.encode().hex().upper()}',X'622D31',7")
     statement = ""
     try:
         statement = refused_by(project, f"(XA ROLLBACK (?:{'|'.join(names)}))")
