@@ -28,6 +28,7 @@ from online_migrate.dialects.errors import AnyFault, ServerFault, words_of
 from online_migrate.dialects.qualified import altered_schema, qualified_names
 from online_migrate.dialects.statement import (
     Kind,
+    altered_table,
     dropped_columns,
     dropped_indexes,
     first_words,
@@ -216,7 +217,18 @@ class LockedLook:
             )
         if not self._holds:
             self._lock_and_look()
-        return self._dialect.forms_under_lock(statement)
+        return self._forms(statement)
+
+    def _forms(self, statement: str) -> Sequence[str]:
+        """The forms to try, at last the one that rebuilds the table, if the script says that it may."""
+        forms = self._dialect.forms_under_lock(statement)
+        table = altered_table(statement)
+        if statement in forms or table not in self._stepper.project.graph.revisions[self._revision].rebuilds:
+            return forms
+        self._stepper.say(
+            f"contract {self._revision}: while {table} is rebuilt, its readers and writers wait"
+        )
+        return [*forms, statement]
 
     def _is_autocommit(self) -> bool:
         return self._connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
