@@ -61,7 +61,7 @@ class URLMissing(UsageError):
 
     default_hint = (
         "use --url, ONLINE_MIGRATE_URL, --config-file (oslo.config's [database] connection), "
-        "or sqlalchemy.url in alembic.ini"
+        "or sqlalchemy.url in alembic.ini, which env.py may set as well"
     )
 
 

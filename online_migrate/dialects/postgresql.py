@@ -186,8 +186,8 @@ class PostgreSQL(Dialect):
         return sa.cast(sa.func.floor(sa.extract("epoch", sa.func.clock_timestamp())), sa.BigInteger)
 
     def read_only(self, connection: Connection) -> None:
-        connection.execute(sa.text("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"))
-        connection.commit()
+        # BEGIN READ ONLY, each time: a setting of the session would be the next client's behind PgBouncer.
+        connection.execution_options(postgresql_readonly=True)
 
     @contextlib.contextmanager
     def statement_timeout(self, connection: Connection, seconds: float) -> Iterator[None]:

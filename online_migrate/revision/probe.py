@@ -141,7 +141,7 @@ class _StatementGuard:
         if isinstance(connection.engine.pool, _SHARED_POOLS):
             return
         dialect: Dialect = dialect_of(connection)
-        connection.detach()
         dialect.read_only(connection)
         # env.py may begin a transaction of its own.
         connection.rollback()
+        connection.detach()
