@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 import tomllib
 from collections.abc import Sequence
@@ -32,8 +33,9 @@ def load_config(path: Path) -> Config:
     config = Config(None if ini is None else str(ini), toml_file=None if toml is None else str(toml))
     try:
         location = config.get_alembic_option("script_location")
-    except (util.CommandError, KeyError, TypeError, ValueError) as error:
-        raise exceptions.ConfigBroken(path=str(path), reason=f"script_location: {error}") from None
+    except (util.CommandError, configparser.Error, KeyError, TypeError, ValueError) as error:
+        reason = " ".join(f"script_location: {error}".split())
+        raise exceptions.ConfigBroken(path=str(ini or path), reason=reason) from None
     if location is None:
         _take_own_folder(config, ini or path)
     return config
