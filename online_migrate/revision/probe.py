@@ -24,7 +24,7 @@ from online_migrate import exceptions
 from online_migrate.dialects import Dialect, dialect_of
 from online_migrate.dialects.async_drivers import asynchronous
 from online_migrate.dialects.base import registry
-from online_migrate.dialects.statement import first_words, is_read, shorten, tokens
+from online_migrate.dialects.statement import is_read, shorten, tokens
 
 _MAKES = frozenset({"SCHEMA", "DATABASE", "EXTENSION", "TABLE", "TYPE", "DOMAIN", "SEQUENCE", "COLLATION"})
 """What env.py may create, by the second word of the statement: old code does not notice any of it."""
@@ -56,13 +56,17 @@ class Probe:
 def refuse_what_old_code_notices(path: Path, statements: list[str]) -> None:
     """Refuses the first statement of env.py that does more than create what is missing."""
     for statement in statements:
-        words = [token.word for token in tokens(statement)]
-        if first_words(statement) != {"CREATE"} or words[1:2] == ["OR"] or words[1] not in _MAKES:
+        if not _only_creates(statement):
             raise exceptions.EnvironmentWrites(
                 path=str(path),
                 statement=shorten(statement),
                 hint="move it into a revision; env.py may CREATE a schema, a table or a type that is missing",
             )
+
+
+def _only_creates(statement: str) -> bool:
+    words = [token.word for token in tokens(statement.strip().rstrip(";"))]
+    return ";" not in words and words[:1] == ["CREATE"] and len(words) > 1 and words[1] in _MAKES
 
 
 @contextlib.contextmanager
