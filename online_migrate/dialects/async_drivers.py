@@ -119,6 +119,11 @@ def _installed(backend: str, *, prefer: str) -> str:
     raise exceptions.DriverMissing(module=choices[0][1], extra=backend)
 
 
+def _is_installed(url: sa.URL) -> bool:
+    backend, _, driver = url.drivername.partition("+")
+    return importlib.util.find_spec(_DRIVERS[backend][driver].module) is not None
+
+
 def asynchronous(url: sa.URL, given: sa.URL | None) -> sa.URL:
     """*url* for an asynchronous engine: that of *given*, if it is asynchronous, or one that is installed.
 
@@ -127,7 +132,7 @@ def asynchronous(url: sa.URL, given: sa.URL | None) -> sa.URL:
     backend, _, driver = url.drivername.partition("+")
     if is_async(url) or driver == _PSYCOPG or backend not in _DRIVERS:
         return url
-    if given is not None and is_async(given):
+    if given is not None and is_async(given) and _is_installed(given):
         return given
     for name, known in _DRIVERS[backend].items():
         if importlib.util.find_spec(known.module) is not None:
