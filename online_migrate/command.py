@@ -474,6 +474,7 @@ def stamp(site: Site, targets: Sequence[str]) -> tuple[str, ...]:
     """
     graph = site.project.graph
     environment = site.environment
+    site.run_environment_writes()
     with migrator(site.engine, site.project.settings, clock=site.clock, stop=site.stop) as session:
         connection = session.connection
         rows = state.version_rows(connection, environment.version_table, environment.version_schema)

@@ -9,12 +9,17 @@ import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from online_migrate import exceptions
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
 SECTION = "online_migrate"
 URL_VARIABLE = "ONLINE_MIGRATE_URL"
+_PLACEHOLDER = "driver://user:pass@localhost/dbname"
+"""What Alembic's templates say."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,11 +149,14 @@ def read_settings(config_file: Path) -> Settings:
         parser = read_ini(config_file)
         if parser.has_section(SECTION):
             defaults = parser.defaults()
-            values |= {
-                name: value
-                for name, value in parser.items(SECTION)
-                if not (name in defaults and defaults[name] == value)
-            }
+            try:
+                values |= {
+                    name: parser.get(SECTION, name)
+                    for name, value in parser.items(SECTION, raw=True)
+                    if not (name in defaults and defaults[name] == value)
+                }
+            except configparser.InterpolationError as error:
+                raise exceptions.ConfigBroken(path=str(config_file), reason=str(error)) from None
     return Settings.parse(values, origin=str(config_file))
 
 
@@ -173,10 +181,24 @@ def find_url(*, given: str | None, config_files: Sequence[str], from_ini: str | 
 
     Raises :class:`~online_migrate.exceptions.URLMissing` when none of them says it.
     """
-    url = given or os.environ.get(URL_VARIABLE) or _oslo_url(config_files) or from_ini
-    if not url or url == "driver://user:pass@localhost/dbname":
+    url = explicit_url(given=given, config_files=config_files) or from_ini
+    if not url or url == _PLACEHOLDER:
         raise exceptions.URLMissing()
     return url
+
+
+def explicit_url(*, given: str | None, config_files: Sequence[str]) -> str | None:
+    """The URL that was said for this very command: ``--url``, ``ONLINE_MIGRATE_URL``, oslo.config."""
+    return given or os.environ.get(URL_VARIABLE) or _oslo_url(config_files)
+
+
+def url_in(config: Config) -> str | None:
+    """sqlalchemy.url of alembic.ini; None: it is not there, or env.py has to fill in parts of it."""
+    try:
+        url = config.get_main_option("sqlalchemy.url")
+    except configparser.InterpolationError:
+        return None
+    return None if not url or url == _PLACEHOLDER else url
 
 
 def _oslo_url(config_files: Sequence[str]) -> str | None:

@@ -61,7 +61,7 @@ class URLMissing(UsageError):
 
     default_hint = (
         "use --url, ONLINE_MIGRATE_URL, --config-file (oslo.config's [database] connection), "
-        "or sqlalchemy.url in alembic.ini"
+        "or sqlalchemy.url in alembic.ini, which env.py may set as well"
     )
 
 
@@ -152,6 +152,10 @@ class ContractNotPermitted(Refused):
 
 class GuardMissing(Refused):
     """{path} does not call online_migrate.guard(): a plain alembic upgrade could walk around the gate."""
+
+
+class EnvironmentWrites(Refused):
+    """{path} changes the database whenever Alembic runs it: {statement}"""
 
 
 @dataclasses.dataclass(frozen=True)

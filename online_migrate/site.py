@@ -14,7 +14,7 @@ from online_migrate.ddl.session import connect, migrator
 from online_migrate.dialects import create_engine, dialect_of
 from online_migrate.expand import bootstrap
 from online_migrate.migrate import progress
-from online_migrate.revision.environment import Environment, read_environment
+from online_migrate.revision.environment import Environment, read_environment, run_writes
 from online_migrate.revision.project import Project
 from online_migrate.revision.recording import refuse_long_ids
 from online_migrate.revision.stepping import Stepper, applied_revisions
@@ -48,12 +48,25 @@ class Site:
 
     @functools.cached_property
     def url(self) -> str:
-        """The database, password included: never to be shown."""
-        return configuration.find_url(
-            given=self.given_url,
-            config_files=self.oslo_config_files,
-            from_ini=self.project.config.get_main_option("sqlalchemy.url"),
-        )
+        """The database, password included: never to be shown.
+
+        Where no URL is given for the command, it is the one that env.py connects to: plain Alembic and
+        online-migrate never work on two databases.
+        """
+        url = self._explicit_url
+        if url is not None:
+            return url
+        from_ini = self._environment_without_url.url or configuration.url_in(self.project.config)
+        return configuration.find_url(given=None, config_files=(), from_ini=from_ini)
+
+    @functools.cached_property
+    def _explicit_url(self) -> str | None:
+        return configuration.explicit_url(given=self.given_url, config_files=self.oslo_config_files)
+
+    @functools.cached_property
+    def _environment_without_url(self) -> Environment:
+        self.project.graph  # noqa: B018 - what is wrong with the project is said before env.py connects
+        return read_environment(self.project, None)
 
     @functools.cached_property
     def engine(self) -> Engine:
@@ -66,13 +79,24 @@ class Site:
     @functools.cached_property
     def environment(self) -> Environment:
         """What env.py configures."""
-        return read_environment(self.project, self.engine.url.render_as_string(hide_password=False))
+        if self._explicit_url is None:
+            return self._environment_without_url
+        return read_environment(self.project, self._url_for_environment)
 
     def prepare(self) -> None:
         """Before a command that writes: the bookkeeping tables are there, and ours."""
         self.project.data_migrations  # noqa: B018 - refused before anything is written
-        self.environment  # noqa: B018
+        self.run_environment_writes()
         bootstrap.ensure(self.engine, self.project.settings, clock=self.clock, stop=self.stop)
+
+    def run_environment_writes(self) -> None:
+        """Lets env.py create what it wants to be there, such as the schema of the version table."""
+        run_writes(self.project, self._url_for_environment, self.environment)
+
+    @property
+    def _url_for_environment(self) -> str | None:
+        """What env.py is told of the database; None: it says itself which one it is."""
+        return None if self._explicit_url is None else self.engine.url.render_as_string(hide_password=False)
 
     def applied(self) -> frozenset[str]:
         """The revisions that the database has.

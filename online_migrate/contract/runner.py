@@ -25,8 +25,10 @@ from online_migrate.ddl.journal import Journal
 from online_migrate.ddl.session import private_connection
 from online_migrate.dialects.base import LockTarget
 from online_migrate.dialects.errors import AnyFault, ServerFault, words_of
+from online_migrate.dialects.qualified import altered_schema, qualified_names
 from online_migrate.dialects.statement import (
     Kind,
+    altered_table,
     dropped_columns,
     dropped_indexes,
     first_words,
@@ -90,8 +92,16 @@ class _Targets:
         declared = stepper.project.graph.revisions[revision].locks
         words = {word for statement in statements for word in identifiers(statement)} | set(declared)
         ours = state.TABLES | {stepper.environment.version_table}
-        tables = sa.inspect(stepper.session.connection).get_table_names()
-        return tuple(LockTarget(table) for table in tables if table in words and table not in ours)
+        inspector = sa.inspect(stepper.session.connection)
+        own = [LockTarget(table) for table in inspector.get_table_names() if table in words]
+        names = {name for text in (*statements, *declared) for name in qualified_names(text)}
+        schemas = set(inspector.get_schema_names()) & {schema for schema, _table in names}
+        others = [
+            LockTarget(table, schema)
+            for schema, table in sorted(names)
+            if schema in schemas and inspector.has_table(table, schema=schema)
+        ]
+        return tuple(target for target in (*own, *others) if target.table not in ours)
 
 
 def _rendered(stepper: Stepper, revision: str) -> list[str]:
@@ -113,7 +123,8 @@ def refuse_what_rebuilds(stepper: Stepper, statements: Sequence[str]) -> None:
             raise exceptions.NotUnderLock(statement=shorten(statement), reason=_ROWS, hint=_ROWS_HINT)
         dropped |= set(dropped_indexes(statement))
         for table, column in dropped_columns(statement):
-            in_the_way = [i for i in dialect.indexes_of_column(connection, table, column) if i not in dropped]
+            indexes = dialect.indexes_of_column(connection, table, column, altered_schema(statement))
+            in_the_way = [index for index in indexes if index not in dropped]
             if in_the_way:
                 lines = "\n".join(f"    op.drop_index({index!r}, {table!r})" for index in in_the_way)
                 raise exceptions.NotUnderLock(
@@ -206,7 +217,18 @@ class LockedLook:
             )
         if not self._holds:
             self._lock_and_look()
-        return self._dialect.forms_under_lock(statement)
+        return self._forms(statement)
+
+    def _forms(self, statement: str) -> Sequence[str]:
+        """The forms to try, at last the one that rebuilds the table, if the script says that it may."""
+        forms = self._dialect.forms_under_lock(statement)
+        table = altered_table(statement)
+        if statement in forms or table not in self._stepper.project.graph.revisions[self._revision].rebuilds:
+            return forms
+        self._stepper.say(
+            f"contract {self._revision}: while {table} is rebuilt, its readers and writers wait"
+        )
+        return [*forms, statement]
 
     def _is_autocommit(self) -> bool:
         return self._connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
@@ -267,8 +289,8 @@ class LockedLook:
     def _still_there(self) -> list[LockTarget]:
         if not self._named:
             return []
-        tables = set(sa.inspect(self._connection).get_table_names())
-        return [target for target in self._named if target.table in tables]
+        inspector = sa.inspect(self._connection)
+        return [target for target in self._named if inspector.has_table(target.table, schema=target.schema)]
 
 
 def half_applied(stepper: Stepper, revisions: Sequence[str]) -> list[str]:

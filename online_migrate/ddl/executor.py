@@ -17,10 +17,17 @@ from sqlalchemy import event
 from online_migrate import exceptions
 from online_migrate.ddl.journal import Journal
 from online_migrate.dialects import Dialect
-from online_migrate.dialects.statement import Kind, shorten
+from online_migrate.dialects.statement import Kind, altered_table, shorten
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
+
+_REBUILD_HINT = """\
+every reader would wait while the table is rebuilt.
+     Drop what stands in the way (an index on the column) first, or rebuild the table online before it
+     (ALTER TABLE {table} FORCE, LOCK=NONE). For a compressed table, or one with a FULLTEXT index, see
+     "Tables that cannot be changed in an instant" in docs/writing.md; where readers may wait, write
+     rebuilds = ({table!r},) into the contract script"""
 
 _active: weakref.WeakKeyDictionary[Connection, Executor] = weakref.WeakKeyDictionary()
 """Which executor a connection's statements pass by. Not in ``connection.info``: a lost session has none."""
@@ -139,6 +146,5 @@ class Executor:
         raise exceptions.NotUnderLock(
             statement=shorten(statement),
             reason=f"the server cannot do it by changing metadata alone: {refusal}",
-            hint="every reader would wait while the table is rebuilt; drop what stands in the way (an index "
-            "on the column) first, or rebuild the table online before (ALTER TABLE ... FORCE, LOCK=NONE)",
+            hint=_REBUILD_HINT.format(table=altered_table(statement) or "TABLE"),
         ) from refusal

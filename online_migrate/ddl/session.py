@@ -13,6 +13,7 @@ from online_migrate import exceptions
 from online_migrate.config import Settings
 from online_migrate.ddl.executor import install
 from online_migrate.dialects import Dialect, dialect_of, safe_url
+from online_migrate.dialects.base import OWN_SESSIONS
 from online_migrate.dialects.errors import AnyFault, set_isolation, words_of
 from online_migrate.waiting import Clock, Stop
 
@@ -86,6 +87,8 @@ def migrator(engine: Engine, settings: Settings, *, clock: Clock, stop: Stop) ->
             dialect.prepare_ddl_session(
                 side, lock_timeout=settings.lock_timeout, session_timeout=settings.session_timeout
             )
+            connection.info[OWN_SESSIONS] = [dialect.session_id(side)]
+            side.rollback()
         yield Session(connection, side, dialect)
 
 

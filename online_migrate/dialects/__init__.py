@@ -7,6 +7,6 @@ nothing outside this package asks for a server by its name.
 from __future__ import annotations
 
 from online_migrate.dialects.base import Dialect
-from online_migrate.dialects.connect import create_engine, dialect_of, safe_url
+from online_migrate.dialects.connect import create_engine, dialect_of, parse_url, safe_url
 
-__all__ = ["Dialect", "create_engine", "dialect_of", "safe_url"]
+__all__ = ["Dialect", "create_engine", "dialect_of", "parse_url", "safe_url"]

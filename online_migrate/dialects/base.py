@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine, Row
 
 registry: dict[str, type[Dialect]] = {}
+OWN_SESSIONS = "online_migrate_own_sessions"
+"""In ``connection.info``: the numbers of other sessions of the same command, which block nobody."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -312,7 +314,9 @@ class Dialect:
         """
         return None
 
-    def indexes_of_column(self, connection: Connection, table: str, column: str) -> list[str]:
+    def indexes_of_column(
+        self, connection: Connection, table: str, column: str, schema: str | None = None
+    ) -> list[str]:
         """The indexes that a metadata-only DROP COLUMN stumbles over."""
         return []
 

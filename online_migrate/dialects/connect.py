@@ -9,6 +9,7 @@ from sqlalchemy import exc
 
 from online_migrate import exceptions
 from online_migrate.dialects import mariadb, mysql, postgresql, sqlite  # noqa: F401 - they register themselves
+from online_migrate.dialects.async_drivers import synchronous
 from online_migrate.dialects.base import Dialect, registry
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ _PACKAGES = {
 def parse_url(url: str) -> sa.URL:
     """The URL as SQLAlchemy reads it, ``mariadb://`` spelled as ``mysql://``.
 
+    The driver is a synchronous one, whichever of the two kinds was given.
     Raises :class:`~online_migrate.exceptions.BadURL`, or
     :class:`~online_migrate.exceptions.UnsupportedServer`; neither shows the text, which may hold a
     password.
@@ -45,7 +47,7 @@ def parse_url(url: str) -> sa.URL:
         driver = "pymysql"
     if backend == "postgresql" and not driver:
         driver = "psycopg2"
-    return parsed.set(drivername=f"{backend}+{driver}" if driver else backend)
+    return synchronous(parsed.set(drivername=f"{backend}+{driver}" if driver else backend))
 
 
 def safe_url(url: str | sa.URL) -> str:

@@ -14,11 +14,12 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.dialects import mysql
 
-from online_migrate.dialects import mysql_ddl
+from online_migrate import exceptions
+from online_migrate.dialects import mysql_ddl, mysql_holders, mysql_privileges
 from online_migrate.dialects.base import Dialect, LockTarget, Problem
 from online_migrate.dialects.bulk import BulkWriter, UnionWriter, plain_name
 from online_migrate.dialects.catalog import Catalog
-from online_migrate.dialects.errors import AnyFault, ServerFault
+from online_migrate.dialects.errors import AnyFault, ServerFault, words_of
 from online_migrate.dialects.mysql_catalog import MySQLCatalog
 from online_migrate.dialects.statement import Kind, dropped, first_word, identifiers, is_data
 from online_migrate.sql.effect import Effect
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 _INDEXES_OF_COLUMN = """
     SELECT DISTINCT index_name FROM information_schema.statistics
-    WHERE table_schema = DATABASE() AND table_name = :table AND column_name = :column
+    WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table AND column_name = :column
 """
 
 _COLLATIONS = """
@@ -209,29 +210,27 @@ class MySQL(Dialect):
         # Before the lock, not after: from then on a host that vanishes holds it for no longer than this.
         seconds = connection.info.get(_SESSION_TIMEOUT, _IDLE)
         connection.execute(sa.text(f"SET SESSION wait_timeout = {seconds}"))
-        connection.execute(sa.text(f"LOCK TABLES {', '.join(listed)}"))
+        try:
+            connection.execute(sa.text(f"LOCK TABLES {', '.join(listed)}"))
+        except ServerFault as error:
+            if self._code(error) not in mysql_privileges.DENIED:
+                raise
+            raise self._lock_denied(connection, error) from error
+
+    @staticmethod
+    def _lock_denied(connection: Connection, error: BaseException) -> exceptions.Refused:
+        database, user = connection.execute(sa.text("SELECT DATABASE(), CURRENT_USER()")).one()
+        return exceptions.Refused(
+            reason=f"LOCK TABLES, under which rows are counted, is denied: {words_of(error)}",
+            hint=mysql_privileges.grant(str(database), str(user)),
+        )
 
     def unlock_tables(self, connection: Connection) -> None:
         connection.execute(sa.text("UNLOCK TABLES"))
         connection.execute(sa.text(f"SET SESSION wait_timeout = {_IDLE}"))
 
     def blocking_sessions(self, connection: Connection, tables: Sequence[str]) -> list[str]:
-        rows = self.rows(
-            connection,
-            """
-            SELECT t.trx_mysql_thread_id AS id, p.user, p.host, p.command, p.time AS idle,
-                   TIMESTAMPDIFF(SECOND, t.trx_started, NOW()) AS seconds, LEFT(p.info, 80) AS query
-            FROM information_schema.innodb_trx t
-            JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id
-            WHERE p.id <> CONNECTION_ID() AND (p.db = DATABASE() OR p.db IS NULL)
-            ORDER BY t.trx_started LIMIT 5
-            """,
-        )
-        return [
-            f"connection {row.id} ({row.user}@{row.host}, {row.command}, "
-            f"in a transaction for {row.seconds} s): {row.query or 'idle'}"
-            for row in rows
-        ]
+        return mysql_holders.holders(connection, tables)
 
     def code_of(self, error: BaseException) -> object:
         return error.args[0] if error.args and isinstance(error.args[0], int) else None
@@ -285,7 +284,7 @@ class MySQL(Dialect):
                 hint="stop the writers of the old shape, check with online-migrate gate, "
                 "and contract with the other nodes out of the cluster",
             )
-        return None
+        return mysql_privileges.lock_problem(connection)
 
     def row_version(
         self, connection: Connection, table: sa.Table, columns: Sequence[sa.Column[Any]], name: str
@@ -370,8 +369,10 @@ class MySQL(Dialect):
         # A trigger runs under the sql_mode in which it was created.
         return [f"SET SESSION sql_mode = '{row[1]}'", str(row[2])]
 
-    def indexes_of_column(self, connection: Connection, table: str, column: str) -> list[str]:
-        rows = self.rows(connection, _INDEXES_OF_COLUMN, table=table, column=column)
+    def indexes_of_column(
+        self, connection: Connection, table: str, column: str, schema: str | None = None
+    ) -> list[str]:
+        rows = self.rows(connection, _INDEXES_OF_COLUMN, table=table, column=column, schema=schema)
         return sorted(row[0] for row in rows)
 
     def kind(self, statement: str, *, autocommit: bool) -> Kind:

@@ -11,10 +11,11 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine.interfaces import IsolationLevel
 
-from online_migrate.dialects.base import Dialect, LockTarget
+from online_migrate.dialects.base import Dialect, LockTarget, Problem
 from online_migrate.dialects.bulk import ArrayWriter, BulkWriter, plain_name
 from online_migrate.dialects.catalog import Catalog
 from online_migrate.dialects.postgresql_catalog import PostgreSQLCatalog
+from online_migrate.dialects.postgresql_publication import publication_problem
 from online_migrate.dialects.statement import dropped, first_word, identifiers, tokens
 
 if TYPE_CHECKING:
@@ -31,6 +32,17 @@ _BLOCKERS = """
     WHERE l.granted AND a.pid <> pg_backend_pid() AND c.relname = ANY(:names)
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
     ORDER BY seconds DESC NULLS LAST LIMIT 5
+"""
+_PREPARED = """
+    SELECT quote_literal(x.gid) AS gid, x.owner,
+           round(extract(epoch FROM clock_timestamp() - x.prepared))::bigint AS seconds
+    FROM pg_prepared_xacts x
+    WHERE x.database = current_database() AND EXISTS (
+        SELECT FROM pg_locks own
+        JOIN pg_locks l ON l.virtualtransaction = own.virtualtransaction AND l.pid IS NULL
+        JOIN pg_class c ON c.oid = l.relation
+        WHERE own.transactionid = x.transaction AND own.pid IS NULL AND c.relname = ANY(:names))
+    ORDER BY x.prepared LIMIT 5
 """
 
 
@@ -74,6 +86,8 @@ _SYSTEMIC = frozenset({"0A", "25", "28", "3F", "42", "53", "54", "57", "58", "F0
 """Classes of SQLSTATE: syntax and access, resources, the operator, the system, features that are missing."""
 _OF_VALUES = frozenset({"42804", "42846"})
 """A value of a type that the column does not take; psycopg2 writes values into the statement."""
+_NO_IDENTITY = "55000"
+"""A published table has no replica identity: every UPDATE of it is refused."""
 _CONCURRENTLY = 1800.0
 """Seconds that a CONCURRENTLY statement may wait for transactions that are older than it."""
 
@@ -147,8 +161,8 @@ class PostgreSQL(Dialect):
         return sa.cast(sa.func.floor(sa.extract("epoch", sa.func.clock_timestamp())), sa.BigInteger)
 
     def read_only(self, connection: Connection) -> None:
-        connection.execute(sa.text("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"))
-        connection.commit()
+        # BEGIN READ ONLY, each time: a setting of the session would be the next client's behind PgBouncer.
+        connection.execution_options(postgresql_readonly=True)
 
     @contextlib.contextmanager
     def statement_timeout(self, connection: Connection, seconds: float) -> Iterator[None]:
@@ -179,8 +193,13 @@ class PostgreSQL(Dialect):
     def blocking_sessions(self, connection: Connection, tables: Sequence[str]) -> list[str]:
         return [
             f"pid {row.pid} ({row.usename}, {row.application_name or 'no application name'}, {row.state}, "
-            f"in a transaction for {row.seconds or 0} s): {row.query}"
+            f"in a transaction for {row.seconds or 0} s): {row.query}; "
+            f"SELECT pg_terminate_backend({row.pid}) ends it"
             for row in self.rows(connection, _BLOCKERS, names=list(tables))
+        ] + [
+            f"prepared transaction {row.gid} ({row.owner}, prepared {row.seconds} s ago); "
+            f"ROLLBACK PREPARED {row.gid} (or COMMIT PREPARED) ends it"
+            for row in self.rows(connection, _PREPARED, names=list(tables))
         ]
 
     @contextlib.contextmanager
@@ -208,7 +227,7 @@ class PostgreSQL(Dialect):
 
     def is_systemic(self, error: BaseException) -> bool:
         code = str(self._code(error) or "")
-        return code[:2] in _SYSTEMIC and code not in _OF_VALUES
+        return code == _NO_IDENTITY or (code[:2] in _SYSTEMIC and code not in _OF_VALUES)
 
     def is_connection_lost(self, error: BaseException) -> bool:
         if super().is_connection_lost(error):
@@ -233,6 +252,9 @@ class PostgreSQL(Dialect):
     ) -> str | None:
         # Every version of a row has the number of the transaction that wrote it.
         return f"CAST({name}.xmin AS text)"
+
+    def table_problem(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
+        return publication_problem(connection, plain_name(connection, schema, table))
 
     def bulk_writer(
         self,

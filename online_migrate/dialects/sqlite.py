@@ -14,6 +14,7 @@ from sqlalchemy import event, pool
 from sqlalchemy.engine.interfaces import IsolationLevel
 
 from online_migrate import exceptions
+from online_migrate.dialects import sqlite_foreign_keys
 from online_migrate.dialects.base import Dialect, LockTarget
 from online_migrate.dialects.catalog import Catalog
 from online_migrate.dialects.errors import words_of
@@ -199,15 +200,9 @@ class SQLite(Dialect):
     def around_revision(self, connection: Connection) -> Iterator[None]:
         """Refuses to commit a revision that leaves foreign keys without their parent."""
         connection.info["online_migrate_triggers"] = {}
-        before = _orphans(connection)
+        before = sqlite_foreign_keys.check(connection)
         yield
-        added = _orphans(connection) - before
-        if added:
-            table, _rowid, parent, _number = sorted(added, key=str)[0]
-            raise exceptions.ServerError(
-                reason=f"{len(added)} row(s) of {table!r} would be left without their parent in {parent!r}",
-                hint="nothing was changed; move or delete these rows in a data migration first",
-            )
+        sqlite_foreign_keys.refuse_new(before, sqlite_foreign_keys.check(connection))
 
     def before_statement(self, connection: Connection, statement: str) -> None:
         """Remembers the triggers of a table that Alembic's batch mode is about to drop and make again."""
@@ -234,10 +229,6 @@ class SQLite(Dialect):
         if words[2] == f"{_BATCH_PREFIX}{words[5]}":
             for trigger in connection.info.get("online_migrate_triggers", {}).pop(words[5], []):
                 connection.exec_driver_sql(trigger)
-
-
-def _orphans(connection: Connection) -> set[tuple[Any, ...]]:
-    return {tuple(row) for row in connection.exec_driver_sql("PRAGMA foreign_key_check")}
 
 
 def _held(connection: Connection) -> dict[str, IO[str]]:

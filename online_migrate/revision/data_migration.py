@@ -13,13 +13,13 @@ from sqlalchemy.sql import visitors
 
 from online_migrate import exceptions
 from online_migrate.dialects.base import LockTarget
+from online_migrate.revision.table_argument import TableLike, key_of, name_of, on_live_table, table_of
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Row
 
     from online_migrate.walk.chunker import Chunk
 
-TableLike = str | sa.Table
 Expression = sa.ColumnElement[bool]
 PendingLike = Expression | Callable[[sa.Table], Expression] | None
 ValuesLike = Mapping[str, Any] | Callable[[sa.Table], Mapping[str, Any]]
@@ -58,7 +58,8 @@ def _tables_in(expression: Expression) -> Iterable[LockTarget]:
 class DataMigration:
     """What all four kinds have in common.
 
-    *table*: a name, which is reflected so that types are right, or a typed ``sa.Table``.
+    *table*: a name or a ``sa.table(...)``, which are reflected so that types are right, or a typed
+    ``sa.Table`` or mapped class.
     *revision*: the expand revision (or the beginning of its id) that must be applied before.
     *after*: names of data migrations that must be complete before.
     *pending*: a row is pending while this is true or NULL; without it no gate opens.
@@ -81,6 +82,7 @@ class DataMigration:
     path: str = dataclasses.field(default="", compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "table", table_of(self.table))
         if isinstance(self.after, str):
             object.__setattr__(self, "after", (self.after,))
         else:
@@ -111,24 +113,24 @@ class DataMigration:
     def _reflect(self, connection: Connection, table: TableLike) -> sa.Table:
         if isinstance(table, sa.Table):
             return table
-        if not isinstance(table, str):
+        if not isinstance(table, str | sa.TableClause):
             raise exceptions.DataMigrationBroken(
-                name=self.name, reason=f"table is a {type(table).__name__}, not a name or a sa.Table"
+                name=self.name,
+                reason=f"table is {_described(table)}; it is to be a name, a table or a mapped class",
             )
-        schema, _, name = table.rpartition(".")
+        schema, name = name_of(table)
         try:
-            return sa.Table(
-                name, sa.MetaData(), schema=schema or None, autoload_with=connection, resolve_fks=False
-            )
+            return sa.Table(name, sa.MetaData(), schema=schema, autoload_with=connection, resolve_fks=False)
         except exc.NoSuchTableError:
             raise exceptions.PendingUnreadable(
-                name=self.name, reason=f"there is no table {table!r} in this database"
+                name=self.name, reason=f"there is no table {str(table)!r} in this database"
             ) from None
 
     def _expression(self, what: str, given: PendingLike, table: sa.Table) -> Expression | None:
         if given is None:
             return None
         if isinstance(given, sa.ColumnElement):
+            given = self._of_live_table(what, given, table)
             self._refuse_other_tables(what, given, table)
             return given
         if not callable(given) or isinstance(given, sa.ClauseElement):
@@ -140,8 +142,13 @@ class DataMigration:
             raise exceptions.DataMigrationBroken(
                 name=self.name, reason=f"{what} gives a {type(result).__name__}, not a SQL expression"
             )
+        result = self._of_live_table(what, result, table)
         self._refuse_other_tables(what, result, table)
         return result
+
+    def _of_live_table(self, what: str, expression: Expression, table: sa.Table) -> Expression:
+        adapted: Expression = self._of_table(what, lambda t: on_live_table(expression, self.table, t), table)
+        return adapted
 
     def _refuse_other_tables(self, what: str, expression: sa.ColumnElement[Any], table: sa.Table) -> None:
         """Joined to another table, a row would be counted, or written, once for each of its rows."""
@@ -192,7 +199,7 @@ class Backfill(DataMigration):
             raise exceptions.DataMigrationBroken(
                 name=self.name, reason=f"values is a {type(values).__name__}, not a dict of columns"
             )
-        by_name = {getattr(column, "key", column): value for column, value in values.items()}
+        by_name = {key_of(column): value for column, value in values.items()}
         known = set(table.c.keys())
         unknown = [column for column in by_name if column not in known]
         if unknown:
@@ -201,6 +208,7 @@ class Backfill(DataMigration):
             )
         for column, value in by_name.items():
             if isinstance(value, sa.ColumnElement):
+                by_name[column] = value = self._of_live_table(f"the value of {column!r}", value, table)
                 self._refuse_other_tables(f"the value of {column!r}", value, table)
         return by_name
 
@@ -288,6 +296,10 @@ def counted(
     demands. Without *table* and *pending* it can be run but opens no gate.
     """
     return CountedMigration(function=function, context=context, **_named(options, function))
+
+
+def _described(table: object) -> str:
+    return f"the class {table.__name__}" if isinstance(table, type) else f"a {type(table).__name__}"
 
 
 def _named(options: Mapping[str, Any], function: Callable[..., Any]) -> dict[str, Any]:

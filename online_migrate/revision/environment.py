@@ -22,9 +22,11 @@ from sqlalchemy import event
 from online_migrate import config as configuration
 from online_migrate import exceptions, state
 from online_migrate.ddl.session import private_connection, server_down
-from online_migrate.dialects import Dialect, create_engine, dialect_of
-from online_migrate.dialects.errors import ServerFault
+from online_migrate.dialects import Dialect, create_engine, dialect_of, parse_url
+from online_migrate.dialects.errors import ServerFault, words_of
+from online_migrate.dialects.statement import shorten
 from online_migrate.revision.graph import Graph, Phase, from_scripts
+from online_migrate.revision.probe import Probe, observed, refuse_what_old_code_notices
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -51,6 +53,10 @@ class Environment:
     """The keyword arguments of its ``context.configure(...)``, but for the connection."""
     guarded: bool
     """True if it calls :func:`guard` (or :func:`run_environment`)."""
+    url: str | None = None
+    """The database that it connects to, password included; None: it leaves that to online-migrate."""
+    writes: tuple[str, ...] = ()
+    """The statements by which it changes the database whenever it is run; they were not sent."""
 
     @property
     def version_table(self) -> str:
@@ -64,12 +70,6 @@ class Environment:
         return schema
 
 
-@dataclasses.dataclass
-class _Probe:
-    options: dict[str, Any] = dataclasses.field(default_factory=dict)
-    guarded: bool = False
-
-
 # --- what a user's env.py calls ------------------------------------------------------------------
 
 
@@ -79,7 +79,7 @@ def guard() -> None:
     To be called in env.py before ``context.configure(...)``.
     """
     environment = _current_environment()
-    probe: _Probe | None = environment.config.attributes.get(_PROBE)
+    probe: Probe | None = environment.config.attributes.get(_PROBE)
     if probe is not None:
         probe.guarded = True
         return
@@ -110,7 +110,7 @@ def run_environment(target_metadata: Any = None, **options: Any) -> None:
         environment.configure(**options)
         return
     url = configuration.find_url(
-        given=None, config_files=(), from_ini=environment.config.get_main_option("sqlalchemy.url")
+        given=None, config_files=(), from_ini=configuration.url_in(environment.config)
     )
     if environment.is_offline_mode():
         environment.configure(url=url, literal_binds=True, dialect_opts={"paramstyle": "named"}, **options)
@@ -127,7 +127,8 @@ def _run_online(environment: EnvironmentContext, url: str, options: dict[str, An
         with environment.begin_transaction():
             environment.run_migrations()
         return
-    settings = configuration.read_settings(Path(str(environment.config.config_file_name)))
+    config = environment.config
+    settings = configuration.read_settings(Path(str(config.config_file_name or config.toml_file_name)))
     engine = create_engine(url)
     with private_connection(engine) as connection:
         dialect = dialect_of(connection)
@@ -257,25 +258,60 @@ def permit(config: Config, revisions: Iterable[str]) -> Iterator[None]:
 # --- what env.py says ----------------------------------------------------------------------------
 
 
-def read_environment(project: Project, url: str) -> Environment:
+def read_environment(project: Project, url: str | None) -> Environment:
     """Runs the project's env.py without letting it do anything, to learn what it configures.
 
+    *url*: the database that was asked for; None: env.py is to say which one it is.
     Raises :class:`~online_migrate.exceptions.GuardMissing` if plain Alembic would walk around the gate.
     """
-    config, probe = project.config, _Probe()
-    config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+    probe = _probe(project, url, may_write=False)
+    if not probe.guarded:
+        raise exceptions.GuardMissing(
+            path=str(_env_py(project)),
+            hint=f"add these two lines before its context.configure(...):\n{PATCH}",
+        )
+    unwanted = {"connection", "url", "dialect_name", "dialect_opts", "as_sql", "literal_binds"}
+    return Environment(
+        options={name: value for name, value in probe.options.items() if name not in unwanted},
+        guarded=probe.guarded,
+        url=probe.url,
+        writes=tuple(probe.writes),
+    )
+
+
+def run_writes(project: Project, url: str | None, environment: Environment) -> None:
+    """Runs env.py once more, and lets it create what it wants to be there.
+
+    Raises :class:`~online_migrate.exceptions.EnvironmentWrites`, before anything is sent, if it would do
+    more than that.
+    """
+    if environment.writes:
+        refuse_what_old_code_notices(_env_py(project), list(environment.writes))
+        _probe(project, url, may_write=True)
+
+
+def _env_py(project: Project) -> Path:
     env_py = project.migrations_dir / "env.py"
     if not env_py.is_file():
         raise exceptions.ConfigBroken(
             path=str(env_py), reason="there is no such file", hint="online-migrate init"
         )
+    return env_py
+
+
+def _probe(project: Project, url: str | None, *, may_write: bool) -> Probe:
+    config, probe, env_py = project.config, Probe(), _env_py(project)
+    given = _handed_out(config, url)
 
     def capture(**keywords: Any) -> None:
         probe.options |= keywords
 
     config.attributes[_PROBE] = probe
     try:
-        with EnvironmentContext(config, project.script, fn=lambda heads, context: []) as environment:
+        with (
+            EnvironmentContext(config, project.script, fn=lambda heads, context: []) as environment,
+            observed(probe, env_py, given=given, may_write=may_write),
+        ):
             environment.configure = capture  # type: ignore[method-assign, assignment]
             environment.run_migrations = lambda **keywords: None  # type: ignore[method-assign]
             environment.begin_transaction = contextlib.nullcontext  # type: ignore[method-assign]
@@ -283,19 +319,42 @@ def read_environment(project: Project, url: str) -> Environment:
             project.script.run_env()
     except exceptions.OnlineMigrateError:
         raise
-    except ServerFault as error:
-        raise server_down(sa.make_url(url), error) from error
+    except (*ServerFault, ConnectionError) as error:
+        if given is None:
+            raise exceptions.ServerDown(url="the database of env.py", reason=words_of(error)) from error
+        raise server_down(given, error) from error
     except (Exception, SystemExit) as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise exceptions.ScriptBroken(path=str(env_py), reason=reason) from error
+        raise _env_py_broken(project, url, probe, error) from error
     finally:
         del config.attributes[_PROBE]
-    if not probe.guarded:
-        raise exceptions.GuardMissing(
-            path=str(env_py), hint=f"add these two lines before its context.configure(...):\n{PATCH}"
+    return probe
+
+
+def _handed_out(config: Config, url: str | None) -> sa.URL | None:
+    """The URL that env.py is going to find in the configuration, as it was given, if it is there."""
+    if url is None:
+        url = configuration.url_in(config)
+        if url is None:
+            return None
+    config.set_main_option("sqlalchemy.url", _plain_url(url).replace("%", "%%"))
+    return sa.make_url(url)
+
+
+def _plain_url(url: str) -> str:
+    """The URL of a synchronous driver, which every env.py can use: see :mod:`~.probe`."""
+    return parse_url(url).render_as_string(hide_password=False)
+
+
+def _env_py_broken(
+    project: Project, url: str | None, probe: Probe, error: BaseException
+) -> exceptions.OnlineMigrateError:
+    """The error for what env.py raised: it finds no database, or it has a fault of its own."""
+    env_py = _env_py(project)
+    reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if probe.writes:
+        reason = f"{reason} (after this, which was not sent: {shorten(probe.writes[-1])})"
+    if url is None and configuration.url_in(project.config) is None:
+        return exceptions.URLMissing(
+            hint=f"{exceptions.URLMissing.default_hint}\n     {env_py} finds none: {reason}"
         )
-    unwanted = {"connection", "url", "dialect_name", "dialect_opts", "as_sql", "literal_binds"}
-    return Environment(
-        options={name: value for name, value in probe.options.items() if name not in unwanted},
-        guarded=probe.guarded,
-    )
+    return exceptions.ScriptBroken(path=str(env_py), reason=reason)

@@ -44,6 +44,8 @@ class Revision:
     """Names of the data migrations that must be complete before this contract revision."""
     locks: tuple[str, ...] = ()
     """Tables that a contract revision names because its SQL cannot be rendered beforehand."""
+    rebuilds: tuple[str, ...] = ()
+    """Tables that a contract revision may rebuild under the lock, while their readers wait."""
     release: str | None = None
     doc: str = ""
     path: str = ""
@@ -234,6 +236,7 @@ def _revision(script: Any, ids: set[str], by_label: Mapping[str, str]) -> Revisi
         labels=frozenset(_labels(script)),
         requires=_names_in(script, "requires") if declared else UNDECLARED,
         locks=_names_in(script, "locks"),
+        rebuilds=_names_in(script, "rebuilds"),
         release=getattr(script.module, "release", None),
         doc=(script.doc or "").strip(),
         path=script.path,

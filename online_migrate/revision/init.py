@@ -13,6 +13,7 @@ from alembic.script import ScriptDirectory
 
 from online_migrate import exceptions
 from online_migrate.config import SECTION
+from online_migrate.revision.configuration import PYPROJECT, alembic_settings, with_toml_locations
 from online_migrate.revision.graph import Phase
 from online_migrate.revision.project import Project
 
@@ -34,10 +35,11 @@ def init(config_file: Path, folder: str = "migrations") -> Written:
     Raises :class:`~online_migrate.exceptions.ConfigBroken` if something is there already.
     """
     root = config_file.absolute().parent / folder
-    if config_file.exists():
+    pyproject = config_file.with_name(PYPROJECT)
+    if config_file.exists() or (pyproject.is_file() and alembic_settings(pyproject)):
         raise exceptions.ConfigBroken(
-            path=str(config_file),
-            reason="it exists already",
+            path=str(config_file if config_file.exists() else pyproject),
+            reason="it exists already" if config_file.exists() else "it has a section [tool.alembic]",
             hint="online-migrate init --adopt   takes over an existing Alembic project",
         )
     if root.exists() and any(root.iterdir()):
@@ -83,8 +85,7 @@ def adopt(config_file: Path) -> Written:
             reason="the project has expand or contract revisions already",
             hint='online-migrate revision -m "what changes"',
         )
-    text = config_file.read_text(encoding="utf-8")
-    config_file.write_text(_with_locations(text, project.script, config_file), encoding="utf-8")
+    config_file = _add_locations(project)
     paths = [config_file]
     for name in FOLDERS:
         (project.migrations_dir / name).mkdir(exist_ok=True)
@@ -99,6 +100,21 @@ def adopt(config_file: Path) -> Written:
     return Written(paths=tuple(paths), to_do=tuple(to_do))
 
 
+def _add_locations(project: Project) -> Path:
+    """Adds the two folders to version_locations, in the file that has Alembic's settings; gives that file."""
+    toml = project.config.toml_file_name
+    if toml is None or project.config.file_config.has_option("alembic", "version_locations"):
+        config_file = project.config_file
+        text = config_file.read_text(encoding="utf-8")
+        config_file.write_text(_with_locations(text, project.script, config_file), encoding="utf-8")
+        return config_file
+    pyproject = Path(toml)
+    text = pyproject.read_text(encoding="utf-8")
+    locations = _locations(project.script, pyproject)
+    pyproject.write_text(with_toml_locations(text, locations), encoding="utf-8")
+    return pyproject
+
+
 def _relative(path: Path) -> str:
     try:
         return str(path.relative_to(Path.cwd()))
@@ -108,11 +124,7 @@ def _relative(path: Path) -> str:
 
 def _with_locations(text: str, script: ScriptDirectory, config_file: Path) -> str:
     """The text of alembic.ini with the two folders among its version_locations."""
-    here = config_file.absolute().parent
-    folder = Path(script.dir).absolute()
-    present = [Path(location) for location in script._version_locations]
-    wanted = [*present, *(folder / name for name in FOLDERS[:2] if folder / name not in present)]
-    locations = ";".join(_from_here(path, here) for path in wanted)
+    locations = ";".join(_locations(script, config_file))
     text = _set_option(text, "version_locations", locations)
     text = _set_option(text, "path_separator", ";")
     text = re.sub(r"(?m)^version_path_separator\s*=.*\n", "", text)
@@ -120,6 +132,15 @@ def _with_locations(text: str, script: ScriptDirectory, config_file: Path) -> st
     if f"[{SECTION}]" not in text:
         text = text.rstrip("\n") + f"\n\n[{SECTION}]\n"
     return text
+
+
+def _locations(script: ScriptDirectory, config_file: Path) -> list[str]:
+    """The folders of the scripts, with the two new ones, as a file beside them spells their paths."""
+    here = config_file.absolute().parent
+    folder = Path(script.dir).absolute()
+    present = [Path(location) for location in script._version_locations]
+    wanted = [*present, *(folder / name for name in FOLDERS[:2] if folder / name not in present)]
+    return [_from_here(path, here) for path in wanted]
 
 
 def _respell_sys_path(text: str) -> str:

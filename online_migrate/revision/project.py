@@ -15,6 +15,7 @@ from alembic.script import ScriptDirectory
 
 from online_migrate import config as configuration
 from online_migrate import exceptions
+from online_migrate.revision.configuration import load_config
 from online_migrate.revision.data_migration import DataMigration
 from online_migrate.revision.discovery import discover
 from online_migrate.revision.graph import Graph, from_scripts
@@ -29,24 +30,19 @@ class Project:
 
     @classmethod
     def load(cls, config_file: str | Path, *, x_arguments: Sequence[str] = ()) -> Project:
-        """The project of an alembic.ini.
+        """The project of an alembic.ini, of a pyproject.toml, or of both.
 
         Raises :class:`~online_migrate.exceptions.ConfigMissing` or
         :class:`~online_migrate.exceptions.ConfigBroken`.
         """
-        path = Path(config_file)
-        parser = configuration.read_ini(path)
-        if not parser.has_section("alembic") or not parser.has_option("alembic", "script_location"):
-            raise exceptions.ConfigBroken(
-                path=str(path), reason="it has no script_location in a section [alembic]"
-            )
-        config = Config(str(path))
+        config = load_config(Path(config_file))
         config.cmd_opts = _CommandOptions(x=list(x_arguments))  # type: ignore[assignment]
-        return cls(config=config, settings=configuration.read_settings(path))
+        return cls(config=config, settings=configuration.read_settings(_file_of(config)))
 
     @property
     def config_file(self) -> Path:
-        return Path(str(self.config.config_file_name))
+        """Its alembic.ini, or the pyproject.toml where there is no alembic.ini."""
+        return _file_of(self.config)
 
     @functools.cached_property
     def script(self) -> ScriptDirectory:
@@ -99,6 +95,10 @@ class _CommandOptions:
     """What Alembic reads of its own command line: ``context.get_x_argument()``."""
 
     x: list[str]
+
+
+def _file_of(config: Config) -> Path:
+    return Path(str(config.config_file_name or config.toml_file_name))
 
 
 def _on_one_line(error: BaseException) -> str:

@@ -204,6 +204,8 @@ class Stepper:
         self.clock.wait(pause, self.stop)
 
     def _blockers(self, tables: Sequence[str]) -> list[str]:
+        # The records are read on a connection of ours, whose transaction must not be listed.
+        self._reset()
         try:
             return self.session.dialect.blocking_sessions(self.session.connection, tables)
         except AnyFault:

@@ -1,0 +1,121 @@
+"""What holds a lock that a schema change waits for is named, with the statement that ends it."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from tests.servers import Database
+from tests.support.project import Project, Ran, execute
+from tests.support.throwaway import Throwaway
+
+pytestmark = pytest.mark.each_product
+
+
+def table_of(database: Database) -> None:
+    """A table with a row."""
+    execute(
+        database.engine, "CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER)", "INSERT INTO t VALUES (1, 1)"
+    )
+
+
+@pytest.fixture
+def project(database: Database, tmp_path: Path) -> Iterator[Project]:
+    """A project whose expand gives up soon."""
+    table_of(database)
+    with impatient(tmp_path / "project", database) as project:
+        yield project
+
+
+def impatient(folder: Path, database: Database) -> Project:
+    """A project whose expand changes the table and gives up soon."""
+    project = Project.create(folder, database.url, lock_timeout=0.2, lock_attempts=1)
+    project.expand('op.add_column("t", sa.Column("more", sa.Integer))')
+    return project
+
+
+def refused_by(project: Project, pattern: str) -> str:
+    """The statement in the message of an expand that got no lock."""
+    refused: Ran = project.run("expand")
+    assert refused.code == 1, refused
+    found = re.search(pattern, refused.err)
+    assert found is not None, refused.err
+    assert refused.err.count("held by") == 1, refused.err
+    return found[1]
+
+
+@pytest.mark.needs("lock_tables")
+def test_a_session_with_lock_tables_read_is_named(database: Database, project: Project) -> None:
+    """KILL as it is printed ends the wait."""
+    with database.engine.connect() as holder:
+        number = holder.scalar(sa.text("SELECT CONNECTION_ID()"))
+        holder.execute(sa.text("LOCK TABLES t READ"))
+        statement = refused_by(project, rf"connection {number} .*; (KILL \d+) ends it")
+        assert statement == f"KILL {number}"
+        execute(database.engine, statement)
+        holder.invalidate()
+    assert project.run("expand").code == 0
+
+
+@pytest.mark.needs("row_locks")
+def test_a_session_in_a_transaction_is_named(database: Database, project: Project) -> None:
+    """With the statement of this server that ends it."""
+    with database.engine.connect() as holder:
+        holder.execute(sa.text("UPDATE t SET n = 2"))
+        statement = refused_by(
+            project, r"held by .*; ((?:KILL \d+|SELECT pg_terminate_backend\(\d+\))) ends it"
+        )
+        execute(database.engine, statement)
+        holder.invalidate()
+    assert project.run("expand").code == 0
+
+
+@pytest.mark.needs("xa")
+def test_a_prepared_xa_transaction_is_named(database: Database, project: Project) -> None:
+    """Its session is gone; XA ROLLBACK as it is printed ends it."""
+    xid = uuid.uuid4().hex[:12]
+    with database.engine.connect() as holder:
+        driver = holder.connection.cursor()
+        for statement in (
+            f"XA START '{xid}','b-1',7",
+            "UPDATE t SET n = 2",
+            f"XA END '{xid}','b-1',7",
+            f"XA PREPARE '{xid}','b-1',7",
+        ):
+            driver.execute(statement)
+        holder.invalidate()
+    names = (f"'{xid}','b-1',7", f"X'{xid.encode().hex().upper()}',X'622D31',7")
+    statement = ""
+    try:
+        statement = refused_by(project, f"(XA ROLLBACK (?:{'|'.join(names)}))")
+    finally:
+        with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(sa.text(statement or f"XA ROLLBACK {names[0]}"))
+    assert project.run("expand").code == 0
+
+
+def test_a_prepared_transaction_is_named(tmp_path: Path) -> None:
+    """ROLLBACK PREPARED as it is printed ends it; the server allows such transactions only when told to."""
+    with Throwaway("postgresql") as server:
+        with server.database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(sa.text("ALTER SYSTEM SET max_prepared_transactions = 5"))
+        server.database.engine.dispose()
+        server.kill()
+        server.start()
+        table_of(server.database)
+        with impatient(tmp_path / "project", server.database) as project:
+            with server.database.engine.connect() as holder:
+                holder.execute(sa.text("UPDATE t SET n = 2"))
+                holder.execute(sa.text("PREPARE TRANSACTION 'it''s mine'"))
+            statement = refused_by(project, r"(ROLLBACK PREPARED '.*?') \(or COMMIT PREPARED\) ends it")
+            assert statement == "ROLLBACK PREPARED 'it''s mine'"
+            with server.database.engine.connect().execution_options(
+                isolation_level="AUTOCOMMIT"
+            ) as connection:
+                connection.execute(sa.text(statement))
+            assert project.run("expand").code == 0

@@ -1,0 +1,45 @@
+"""What env.py may send when a command writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from online_migrate import exceptions
+from online_migrate.revision.probe import refuse_what_old_code_notices
+
+ALLOWED = [
+    "CREATE SCHEMA IF NOT EXISTS app",
+    "create table if not exists t (id int);",
+    "CREATE EXTENSION IF NOT EXISTS citext",
+    "CREATE TYPE mood AS ENUM ('a;b', 'c')",
+    "CREATE DATABASE IF NOT EXISTS app",
+]
+REFUSED = [
+    "DROP TABLE t",
+    "CREATE OR REPLACE TABLE t (id int)",
+    "CREATE TRIGGER x BEFORE INSERT ON t FOR EACH ROW SET NEW.a = 1",
+    "CREATE UNIQUE INDEX i ON t (a)",
+    "CREATE TABLE t (id int); DROP TABLE u",
+    "CREATE TABLE t (id int); CREATE TRIGGER x BEFORE INSERT ON t FOR EACH ROW SET NEW.a = 1",
+    "UPDATE alembic_version SET version_num = 'x'",
+    "ALTER TABLE t ADD COLUMN a int",
+    "CREATE",
+    "CALL something()",
+]
+
+
+@pytest.mark.parametrize("statement", ALLOWED)
+def test_what_is_missing_may_be_created(statement: str) -> None:
+    """Old code does not notice it."""
+    refuse_what_old_code_notices(Path("env.py"), [statement])
+
+
+@pytest.mark.parametrize("statement", REFUSED)
+def test_anything_else_is_refused(statement: str) -> None:
+    """Also behind a statement that is allowed; it is named."""
+    with pytest.raises(exceptions.EnvironmentWrites) as refused:
+        refuse_what_old_code_notices(Path("env.py"), [ALLOWED[0], statement])
+    assert statement[:20] in str(refused.value)
+    assert refused.value.exit_code == 3
