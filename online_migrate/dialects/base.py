@@ -83,6 +83,15 @@ class Dialect:
         engine: Engine = engines.create_engine(url, max_retries=0)
         return engine
 
+    def exact(self, connection: Connection) -> contextlib.AbstractContextManager[None]:
+        """Inside the block a session for DDL evaluates expressions as the sessions for data do.
+
+        Every session is set up for exact values when it is connected, and is at UTC; see the ``_session``
+        modules. :meth:`prepare_ddl_session` gives a session the application's settings back, because the
+        statements of a revision depend on them. ``pending`` must not.
+        """
+        return contextlib.nullcontext()
+
     def lock_wait(self, seconds: float) -> float:
         """How long a lock is really waited for: some servers know whole seconds only."""
         return seconds
@@ -90,7 +99,10 @@ class Dialect:
     def prepare_ddl_session(
         self, connection: Connection, *, lock_timeout: float, session_timeout: float
     ) -> None:
-        """Bounds every lock wait of the session, and how long its locks outlive this host."""
+        """Bounds every lock wait of the session, and how long its locks outlive this host.
+
+        Statements of revisions mean in it what they mean in the application's sessions; see :meth:`exact`.
+        """
         raise NotImplementedError
 
     def prepare_data_session(
