@@ -245,10 +245,11 @@ class LockedLook:
             self._dialect.lock_tables(self._connection, sorted(targets, key=str))
             self._held_in = self._connection.get_transaction() or self._connection
         blockers: list[Blocker] = []
-        for name, subject in subjects:
-            migration = self._stepper.project.data_migrations[name]
-            timeout = self._stepper.project.settings.look_timeout
-            blockers += look(self._connection, migration, subject, timeout=timeout, brief=True)
+        timeout = self._stepper.project.settings.look_timeout
+        with self._dialect.exact(self._connection):
+            for name, subject in subjects:
+                migration = self._stepper.project.data_migrations[name]
+                blockers += look(self._connection, migration, subject, timeout=timeout, brief=True)
         if blockers:
             raise exceptions.GateClosed(blockers, hint=self._state_of_things())
         seen = [name for name, _subject in subjects]

@@ -91,6 +91,15 @@ class Dialect:
         engine: Engine = engines.create_engine(url, max_retries=0)
         return engine
 
+    def exact(self, connection: Connection) -> contextlib.AbstractContextManager[None]:
+        """Inside the block a session for DDL evaluates expressions as the sessions for data do.
+
+        Every session is set up for exact values when it is connected, and is at UTC; see the ``_session``
+        modules. :meth:`prepare_ddl_session` gives a session the application's settings back, because the
+        statements of a revision depend on them. ``pending`` must not.
+        """
+        return contextlib.nullcontext()
+
     def lock_wait(self, seconds: float) -> float:
         """How long a lock is really waited for: some servers know whole seconds only."""
         return seconds
@@ -98,7 +107,10 @@ class Dialect:
     def prepare_ddl_session(
         self, connection: Connection, *, lock_timeout: float, session_timeout: float
     ) -> None:
-        """Bounds every lock wait of the session, and how long its locks outlive this host."""
+        """Bounds every lock wait of the session, and how long its locks outlive this host.
+
+        Statements of revisions mean in it what they mean in the application's sessions; see :meth:`exact`.
+        """
         raise NotImplementedError
 
     def prepare_data_session(
@@ -266,6 +278,11 @@ class Dialect:
         """
         return None
 
+    def unreadable(self, version: object) -> str | None:
+        """Why the values of a row at that *version*, see :meth:`row_version`, do not reach a client as they
+        are stored, if they do not."""
+        return None
+
     def self_updating_columns(self, connection: Connection, table: sa.Table) -> list[str]:
         """The columns that the server changes whenever a row is updated."""
         return []
@@ -281,6 +298,10 @@ class Dialect:
     def contract_problem(self, connection: Connection) -> Problem | None:
         """Why a last look under a lock would prove nothing on this server."""
         return None
+
+    def text_encoding(self, connection: Connection) -> str:
+        """The encoding, by its name in Python, of which each character can be stored in the database."""
+        return "utf-8"
 
     # --- the catalog -----------------------------------------------------------------------------
 

@@ -15,7 +15,9 @@ from sqlalchemy import event
 from sqlalchemy.dialects import mysql
 
 from online_migrate import exceptions
+from online_migrate.dialects import mysql_charsets as charsets
 from online_migrate.dialects import mysql_ddl, mysql_holders, mysql_privileges
+from online_migrate.dialects import mysql_session as sessions
 from online_migrate.dialects.base import Dialect, LockTarget, Problem
 from online_migrate.dialects.bulk import BulkWriter, UnionWriter, plain_name
 from online_migrate.dialects.catalog import Catalog
@@ -54,13 +56,6 @@ _HISTORY = "history_list_length"
 _HISTORY_LENGTH = """
     SELECT count FROM information_schema.innodb_metrics WHERE name = 'trx_rseg_history_len'
 """
-
-# Without it a value that does not fit is cut, with a warning that nobody reads.
-# And without a bound of its own a plain SELECT waits for a year behind LOCK TABLES.
-_STRICT = (
-    "SET SESSION sql_mode = CONCAT_WS(',', @@sql_mode, 'STRICT_ALL_TABLES'), SESSION lock_wait_timeout = 5"
-)
-
 
 _TRANSACTIONAL = frozenset({"INNODB", "NDBCLUSTER", "ROCKSDB", "TOKUDB"})
 _NO_SUCH_KEY = 1176
@@ -106,18 +101,24 @@ class MySQL(Dialect):
     """How many sessions wait for row locks of :sessions."""
     refused_algorithm_codes: ClassVar[frozenset[object]] = frozenset({1845, 1846, 1221, 4092})
 
+    def __init__(self) -> None:
+        self._other_charsets: dict[tuple[str | None, str], dict[str, str]] = {}
+        """Of tables that were looked at; see :mod:`.mysql_charsets`."""
+
     def create_engine(self, url: sa.URL) -> Engine:
-        if "charset" not in url.query:
-            # oslo.db would say "utf8", which on these servers is three bytes a character.
-            url = url.update_query_dict({"charset": "utf8mb4"})
         if "connect_timeout" not in url.query:
             url = url.update_query_dict({"connect_timeout": "10"})
-        if "init_command" not in url.query:
-            url = url.update_query_dict({"init_command": _STRICT})
-        engine = super().create_engine(url)
+        engine = super().create_engine(sessions.url_of(url))
         if engine.dialect.driver == "pymysql":
             _share_tls_context(engine)
+        sessions.install(engine)
         return engine
+
+    def exact(self, connection: Connection) -> contextlib.AbstractContextManager[None]:
+        return sessions.exact(connection)
+
+    def before_statement(self, connection: Connection, statement: str) -> None:
+        sessions.before_script_statement(connection, statement)
 
     def lock_wait(self, seconds: float) -> float:
         return max(1, math.ceil(seconds))
@@ -125,6 +126,7 @@ class MySQL(Dialect):
     def prepare_ddl_session(
         self, connection: Connection, *, lock_timeout: float, session_timeout: float
     ) -> None:
+        sessions.for_scripts(connection)
         seconds = self.lock_wait(lock_timeout)
         for setting, value in (
             ("lock_wait_timeout", seconds),
@@ -269,7 +271,7 @@ class MySQL(Dialect):
             {"schema": schema, "table": table},
         )
         if engine is None or str(engine).upper() in _TRANSACTIONAL:
-            return None
+            return charsets.key_problem(connection, table, schema)
         return Problem(
             reason=f"table {table!r} is stored by {engine}, which has no transactions: "
             "a chunk and its checkpoint could not commit together",
@@ -289,15 +291,28 @@ class MySQL(Dialect):
     def row_version(
         self, connection: Connection, table: sa.Table, columns: Sequence[sa.Column[Any]], name: str
     ) -> str | None:
-        """A digest of the values. NULL is not ''; a FLOAT is shown with all of its digits as a DOUBLE."""
-        parts = []
+        """A digest of the values' bytes. NULL is not ''; a FLOAT is shown with all of its digits as a DOUBLE.
+
+        Of bytes, because CONCAT_WS gives texts of different character sets a common one: some have none, and
+        a character that the common one lacks becomes a question mark, so that two values look the same.
+        """
+        place = (table.schema, table.name)
+        if place not in self._other_charsets:
+            self._other_charsets[place] = charsets.others(connection, table.name, table.schema)
+        others = self._other_charsets[place]
+        parts, conditions = [], []
         for column in columns:
             value = f"{name}.{plain_name(connection, column.name)}"
             if isinstance(column.type, sa.Float):
                 value = f"{value} + 0E0"
-            parts += [f"{value} IS NULL", f"LENGTH({value})", value]
+            parts += [f"{value} IS NULL", f"LENGTH({value})", f"CAST({value} AS BINARY)"]
+            if column.name in others:
+                conditions.append(charsets.survives(value, others[column.name]))
         # MySQL 9 has no MD5 any more.
-        return f"SHA2(CONCAT_WS('/', {', '.join(parts)}), 256)"
+        return charsets.marked(f"SHA2(CONCAT_WS('/', {', '.join(parts)}), 256)", conditions)
+
+    def unreadable(self, version: object) -> str | None:
+        return charsets.lost(version)
 
     def index_hint(self, connection: Connection, table: sa.Table, index: str | None) -> str | None:
         """Left to itself MySQL 8 and later may skip through a secondary index, all of it for every chunk,

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 _SHOWN = 5
 _TRANSACTIONS = """
     SELECT t.trx_mysql_thread_id AS id, p.user, p.host, p.command,
-           TIMESTAMPDIFF(SECOND, t.trx_started, NOW()) AS seconds, LEFT(p.info, 80) AS query
+           TIMESTAMPDIFF(SECOND, t.trx_started, CONVERT_TZ(NOW(), @@time_zone, 'SYSTEM')) AS seconds,
+           LEFT(p.info, 80) AS query
     FROM information_schema.innodb_trx t
     JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id
     WHERE p.id <> CONNECTION_ID() AND (p.db = DATABASE() OR p.db IS NULL)

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
-from sqlalchemy import event
 from sqlalchemy.engine.interfaces import IsolationLevel
 
+from online_migrate.dialects import postgresql_session as sessions
 from online_migrate.dialects.base import Dialect, LockTarget, Problem
 from online_migrate.dialects.bulk import ArrayWriter, BulkWriter, plain_name
 from online_migrate.dialects.catalog import Catalog
@@ -20,8 +20,6 @@ from online_migrate.dialects.statement import dropped, first_word, identifiers, 
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
-    from sqlalchemy.engine.interfaces import DBAPIConnection
-    from sqlalchemy.pool import ConnectionPoolEntry
 
 _BLOCKERS = """
     SELECT DISTINCT a.pid, a.usename, a.application_name, a.state,
@@ -114,14 +112,18 @@ class PostgreSQL(Dialect):
             url = url.update_query_dict({"application_name": "online-migrate"})
         if "connect_timeout" not in url.query:
             url = url.update_query_dict({"connect_timeout": "10"})
-        engine = super().create_engine(url)
-        event.listen(engine, "connect", _bound_waits)
+        engine = super().create_engine(sessions.url_of(url))
+        sessions.install(engine)
         return engine
+
+    def exact(self, connection: Connection) -> contextlib.AbstractContextManager[None]:
+        return sessions.exact(connection)
 
     def prepare_ddl_session(
         self, connection: Connection, *, lock_timeout: float, session_timeout: float
     ) -> None:
         # A setting lasts only if the transaction that made it commits.
+        sessions.for_scripts(connection)
         connection.execute(sa.text(f"SET lock_timeout = {_ms(lock_timeout)}"))
         connection.execute(sa.text(f"SET idle_in_transaction_session_timeout = {_ms(session_timeout)}"))
         connection.commit()
@@ -268,14 +270,8 @@ class PostgreSQL(Dialect):
         types = {row.name: row.type for row in self.rows(connection, _BARE_TYPES, table=name)}
         return ArrayWriter(table, key, constant, types)
 
-
-def _bound_waits(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
-    """Nobody of us waits for a lock without an end, whatever he does; who does DDL waits for less."""
-    connection.autocommit = True
-    cursor = connection.cursor()
-    cursor.execute("SET lock_timeout = '5s'")
-    cursor.close()
-    connection.autocommit = False
+    def text_encoding(self, connection: Connection) -> str:
+        return sessions.python_encoding(str(connection.scalar(sa.text("SHOW server_encoding"))))
 
 
 def _is_concurrent(statement: str) -> bool:

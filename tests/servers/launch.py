@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from tests.servers.mariadb import Galera, MariaDB
 from tests.servers.mysql import MySQL
 from tests.servers.postgresql import PostgreSQL, WheelPostgreSQL
-from tests.servers.recipe import Recipe
+from tests.servers.recipe import ZONE, Recipe
 from tests.servers.system import ServerError, become, free_port, give, is_root
 from tests.servers.watchdog import PROCESS_FILE, Watchdog, process_id
 
@@ -30,6 +30,7 @@ RECIPES: dict[str, Recipe] = {
     "galera": Galera(),
 }
 
+_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "TZ": ZONE}
 _PATIENCE = 90.0
 _ATTEMPTS = 3
 _LOG_LINES = 40
@@ -116,7 +117,7 @@ def _spawn(recipe: Recipe, folder: Path, command: list[str]) -> subprocess.Popen
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=folder,
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": str(folder)},
+            env=_ENVIRONMENT | {"HOME": str(folder)},
             start_new_session=True,
             **become(recipe.account()),
         )

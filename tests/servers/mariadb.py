@@ -16,7 +16,7 @@ COMMON_OPTIONS = (
     "--skip-name-resolve",
     "--max-connections=200",
     "--character-set-server=utf8mb4",
-    "--default-time-zone=+00:00",
+    "--default-time-zone=SYSTEM",
     "--server-id=1",
     "--log-bin=binlog",
     "--binlog-format=ROW",

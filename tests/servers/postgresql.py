@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy import Connection, text
 
 from tests.servers.debian import ensure_packages
-from tests.servers.recipe import PASSWORD, USER, Recipe
+from tests.servers.recipe import PASSWORD, USER, ZONE, Recipe
 from tests.servers.system import ServerError, give, is_root, program_folder, server_account
 
 _SETTINGS = {
@@ -21,7 +21,7 @@ _SETTINGS = {
     "unix_socket_directories": "",
     "max_connections": "200",
     "shared_buffers": "256MB",
-    "timezone": "UTC",
+    "timezone": ZONE,
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] %d ",
 }

@@ -12,6 +12,10 @@ USER = "om_test"
 PASSWORD = "p@ss:w/rd%"
 """Awkward on purpose: whoever prints, splits or forgets to quote a URL is found out."""
 
+ZONE = "Europe/Berlin"
+"""The time zone of the servers. It has summer time, so an hour of each autumn happens twice: a session that
+is not at UTC cannot tell the two apart on some servers."""
+
 
 class Recipe(ABC):
     """How to obtain, prepare and run one kind of server."""
