@@ -34,6 +34,7 @@ from online_migrate.dialects.statement import (
     shorten,
     taken_away,
 )
+from online_migrate.evidence.visibility import reads_of
 from online_migrate.exceptions import Blocker
 from online_migrate.revision.data_migration import Subject
 from online_migrate.revision.environment import permit
@@ -81,7 +82,8 @@ class _Targets:
         for name in required:
             migration = stepper.project.data_migrations[name]
             with contextlib.suppress(exceptions.PendingUnreadable):
-                tables |= {target.table for target in migration.subject(connection).lock_targets}
+                subject = migration.subject(connection)
+                tables |= {target.table for target in reads_of(connection, subject).targets}
         connection.rollback()
         self.names = tuple(sorted(tables))
 
@@ -217,7 +219,7 @@ class LockedLook:
         if not self._required:
             return
         subjects = self._subjects()
-        targets = {target for _name, subject in subjects for target in subject.lock_targets}
+        targets = {t for _name, subject in subjects for t in reads_of(self._connection, subject).targets}
         targets |= set(self._still_there())
         if targets:
             self._dialect.lock_tables(self._connection, sorted(targets, key=str))

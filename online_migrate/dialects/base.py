@@ -12,20 +12,13 @@ from sqlalchemy.engine.interfaces import IsolationLevel
 
 from online_migrate.dialects.bulk import BulkWriter
 from online_migrate.dialects.errors import driver_error_of, set_isolation
+from online_migrate.dialects.problem import Problem
 from online_migrate.dialects.statement import Kind, is_destructive, is_read
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine, Row
 
 registry: dict[str, type[Dialect]] = {}
-
-
-@dataclasses.dataclass(frozen=True)
-class Problem:
-    """Why this server, as it is set now, cannot be used for something; *hint* is the way out."""
-
-    reason: str
-    hint: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -269,6 +262,27 @@ class Dialect:
     def table_problem(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
         """Why the rows of this table cannot be moved safely."""
         return None
+
+    def visibility_problem(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
+        """Why a query of this table may not see all of its rows, or sees those of another table."""
+        raise NotImplementedError
+
+    def functions_problem(
+        self, connection: Connection, called: Sequence[str], words: Sequence[str], text: str
+    ) -> Problem | None:
+        """Why an expression may read tables that its *text* does not name.
+
+        *called*: the names in it that are followed by a parenthesis; *words*: all names in it.
+        """
+        raise NotImplementedError
+
+    def folded(self, name: str, *, quoted: bool) -> str:
+        """A name in a SQL text as the server's catalog has it."""
+        return name
+
+    def location(self, connection: Connection) -> dict[str, str]:
+        """What a session's settings say about the tables that a name means, and about what it may see."""
+        raise NotImplementedError
 
     def contract_problem(self, connection: Connection) -> Problem | None:
         """Why a last look under a lock would prove nothing on this server."""

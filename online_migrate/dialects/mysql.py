@@ -14,10 +14,11 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.dialects import mysql
 
-from online_migrate.dialects import mysql_ddl
-from online_migrate.dialects.base import Dialect, LockTarget, Problem, render_rows
+from online_migrate.dialects import mysql_ddl, mysql_rows
+from online_migrate.dialects.base import Dialect, LockTarget, render_rows
 from online_migrate.dialects.bulk import BulkWriter, UnionWriter, plain_name
 from online_migrate.dialects.errors import AnyFault, ServerFault
+from online_migrate.dialects.problem import Problem
 from online_migrate.dialects.statement import Kind, dropped
 from online_migrate.waiting import backoff
 
@@ -66,6 +67,7 @@ _SELF_UPDATING = """
     WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table
       AND LOWER(extra) LIKE '%on update current_timestamp%'
 """
+_LOCATION = "SELECT DATABASE() AS `database`, CURRENT_USER() AS user, CURRENT_ROLE() AS role"
 _BEING_CHANGED = 1684
 """Somebody is creating, changing or dropping the table that DESCRIBE is about."""
 _HISTORY = "history_list_length"
@@ -132,6 +134,7 @@ class MySQL(Dialect):
         if "init_command" not in url.query:
             url = url.update_query_dict({"init_command": _STRICT})
         engine = super().create_engine(url)
+        event.listen(engine, "connect", mysql_rows.see_all_rows)
         if engine.dialect.driver == "pymysql":
             _share_tls_context(engine)
         return engine
@@ -303,7 +306,19 @@ class MySQL(Dialect):
                 hint="stop the writers of the old shape, check with online-migrate gate, "
                 "and contract with the other nodes out of the cluster",
             )
-        return None
+        return mysql_rows.group_problem(connection)
+
+    def visibility_problem(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
+        return mysql_rows.visibility_problem(connection, table, schema)
+
+    def functions_problem(
+        self, connection: Connection, called: Sequence[str], words: Sequence[str], text: str
+    ) -> Problem | None:
+        return mysql_rows.functions_problem(connection, called)
+
+    def location(self, connection: Connection) -> dict[str, str]:
+        row = connection.execute(sa.text(_LOCATION)).one()
+        return {str(name): str(value) for name, value in row._mapping.items()}
 
     def row_version(
         self, connection: Connection, table: sa.Table, columns: Sequence[sa.Column[Any]], name: str

@@ -11,8 +11,10 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine.interfaces import IsolationLevel
 
+from online_migrate.dialects import postgresql_rows
 from online_migrate.dialects.base import Dialect, LockTarget, render_rows
 from online_migrate.dialects.bulk import ArrayWriter, BulkWriter, plain_name
+from online_migrate.dialects.problem import Problem
 from online_migrate.dialects.statement import dropped, first_word, identifiers, tokens
 
 if TYPE_CHECKING:
@@ -92,6 +94,10 @@ _REPLICAS = """
     WHERE s.slot_type IS DISTINCT FROM 'logical'
 """
 """Who has a state and no place only keeps the log (pg_receivewal, a backup); no state: we may not see it."""
+_LOCATION = """
+    SELECT current_database() AS database, array_to_string(current_schemas(false), ', ') AS search_path,
+           current_user AS role
+"""
 _BLOCKED = """
     SELECT count(*) FROM pg_locks
     WHERE NOT granted AND pid <> ALL(:sessions) AND pg_blocking_pids(pid) && CAST(:sessions AS int[])
@@ -259,6 +265,24 @@ class PostgreSQL(Dialect):
         # Every version of a row has the number of the transaction that wrote it.
         return f"CAST({name}.xmin AS text)"
 
+    def table_problem(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
+        return postgresql_rows.walk_problem(connection, plain_name(connection, schema, table))
+
+    def visibility_problem(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
+        return postgresql_rows.visibility_problem(connection, plain_name(connection, schema, table))
+
+    def functions_problem(
+        self, connection: Connection, called: Sequence[str], words: Sequence[str], text: str
+    ) -> Problem | None:
+        return postgresql_rows.functions_problem(connection, called, words, text)
+
+    def folded(self, name: str, *, quoted: bool) -> str:
+        return name if quoted else name.lower()
+
+    def location(self, connection: Connection) -> dict[str, str]:
+        row = connection.execute(sa.text(_LOCATION)).one()
+        return {str(name): str(value) for name, value in row._mapping.items()}
+
     def bulk_writer(
         self,
         connection: Connection,
@@ -288,6 +312,7 @@ def _bound_waits(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> N
     connection.autocommit = True
     cursor = connection.cursor()
     cursor.execute("SET lock_timeout = '5s'")
+    cursor.execute(postgresql_rows.SEE_ALL_ROWS)
     cursor.close()
     connection.autocommit = False
 
