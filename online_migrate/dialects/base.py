@@ -60,6 +60,8 @@ class Dialect:
     """It keeps old versions of rows apart, for as long as anybody may see them."""
     update_returning: ClassVar[bool] = False
     """An UPDATE can be a part of a query, which sees the rows as they are after it."""
+    location_hint: ClassVar[str] = "give the database in the URL (--url), and take it out of env.py"
+    """How a setting of :meth:`location` is made for every connection."""
     row_value_ranges: ClassVar[bool] = True
     """``(a, b) > (1, 2)`` is answered from an index on ``(a, b)``."""
 

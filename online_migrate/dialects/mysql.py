@@ -108,6 +108,9 @@ class MySQL(Dialect):
     metadata_only_under_lock: ClassVar[bool] = True
     frees_locks: ClassVar[frozenset[str]] = frozenset({"BEGIN", "START", "LOCK", "UNLOCK"})
     row_value_ranges: ClassVar[bool] = False
+    location_hint: ClassVar[str] = (
+        "give the database in the URL (--url), and a role by SET DEFAULT ROLE ... TO the user of the URL"
+    )
     lock_timeout_codes: ClassVar[frozenset[object]] = frozenset({1205, 3572})
     statement_timeout_codes: ClassVar[frozenset[object]] = frozenset({3024, 1317})
     conflict_codes: ClassVar[frozenset[object]] = frozenset({1213, _BEING_CHANGED})

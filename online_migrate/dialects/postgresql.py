@@ -95,8 +95,8 @@ _REPLICAS = """
 """
 """Who has a state and no place only keeps the log (pg_receivewal, a backup); no state: we may not see it."""
 _LOCATION = """
-    SELECT current_database() AS database, array_to_string(current_schemas(false), ', ') AS search_path,
-           current_user AS role
+    SELECT current_database() AS database, current_user AS role,
+           replace(replace(current_setting('search_path'), '"', ''), ' ', '') AS search_path
 """
 _BLOCKED = """
     SELECT count(*) FROM pg_locks
@@ -119,6 +119,10 @@ class PostgreSQL(Dialect):
     # Under REPEATABLE READ the look after LOCK TABLE would see the rows of before it.
     ddl_isolation: ClassVar[IsolationLevel | None] = "READ COMMITTED"
     update_returning: ClassVar[bool] = True
+    location_hint: ClassVar[str] = (
+        "set it for every connection: in the URL (?options=-csearch_path%3DSCHEMA, ?options=-crole%3DROLE), "
+        "or by ALTER ROLE ... SET search_path = SCHEMA"
+    )
     lock_timeout_codes: ClassVar[frozenset[object]] = frozenset({"55P03"})
     statement_timeout_codes: ClassVar[frozenset[object]] = frozenset({"57014"})
     conflict_codes: ClassVar[frozenset[object]] = frozenset({"40001", "40P01"})

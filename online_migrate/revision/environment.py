@@ -24,6 +24,7 @@ from online_migrate import exceptions, state
 from online_migrate.ddl.session import private_connection, server_down
 from online_migrate.dialects import Dialect, create_engine, dialect_of
 from online_migrate.dialects.errors import ServerFault
+from online_migrate.revision.connection_settings import ConnectionWatch
 from online_migrate.revision.graph import Graph, Phase, from_scripts
 
 if TYPE_CHECKING:
@@ -270,14 +271,17 @@ def read_environment(project: Project, url: str) -> Environment:
             path=str(env_py), reason="there is no such file", hint="online-migrate init"
         )
 
+    watch = ConnectionWatch(str(env_py), url)
+
     def capture(**keywords: Any) -> None:
         probe.options |= keywords
+        watch.configured(keywords.get("connection"))
 
     config.attributes[_PROBE] = probe
     try:
         with EnvironmentContext(config, project.script, fn=lambda heads, context: []) as environment:
             environment.configure = capture  # type: ignore[method-assign, assignment]
-            environment.run_migrations = lambda **keywords: None  # type: ignore[method-assign]
+            watch.attach(environment)
             environment.begin_transaction = contextlib.nullcontext  # type: ignore[method-assign]
             environment.is_offline_mode = lambda: False  # type: ignore[method-assign]
             project.script.run_env()
