@@ -137,7 +137,9 @@ class MySQL(Dialect):
         if "init_command" not in url.query:
             url = url.update_query_dict({"init_command": _STRICT})
         engine = super().create_engine(url)
-        event.listen(engine, "connect", mysql_rows.see_all_rows)
+        for moment in ("first_connect", "connect"):
+            # Before the listeners of oslo.db, which ask the server something.
+            event.listen(engine, moment, mysql_rows.see_all_rows, insert=True)
         if engine.dialect.driver == "pymysql":
             _share_tls_context(engine)
         return engine
@@ -294,7 +296,7 @@ class MySQL(Dialect):
             {"schema": schema, "table": table},
         )
         if engine is None or str(engine).upper() in _TRANSACTIONAL:
-            return None
+            return mysql_rows.period_key_problem(connection, plain_name(connection, schema, table))
         return Problem(
             reason=f"table {table!r} is stored by {engine}, which has no transactions: "
             "a chunk and its checkpoint could not commit together",

@@ -80,10 +80,30 @@ def visibility_problem(connection: Connection, table: str, schema: str | None) -
     return None
 
 
+def period_key_problem(connection: Connection, name: str) -> Problem | None:
+    """Why *name*, a quoted name, cannot be walked by its key: a part of the key is a period of two columns.
+
+    SQLAlchemy reflects such a key without the period, and what is left of it is not unique.
+    """
+    keys = [line.strip() for line in _definition(connection, name).splitlines() if "KEY " in line]
+    primary = [line for line in keys if line.startswith("PRIMARY KEY ")]
+    walked = primary or [line for line in keys if line.startswith("UNIQUE KEY ")]
+    if not any("WITHOUT OVERLAPS" in line.upper() for line in walked):
+        return None
+    return Problem(
+        reason=f"a key of table {name} holds a period (WITHOUT OVERLAPS), which cannot be walked",
+        hint="make a primary key of its columns, and the key with the period a UNIQUE key",
+    )
+
+
 def _is_temporary(connection: Connection, name: str) -> bool:
     """Temporary tables hide those of the same name, and are in no catalog."""
+    return _definition(connection, name).upper().startswith("CREATE TEMPORARY ")
+
+
+def _definition(connection: Connection, name: str) -> str:
     row = connection.exec_driver_sql(f"SHOW CREATE TABLE {name}").first()
-    return row is not None and str(row[1]).upper().startswith("CREATE TEMPORARY ")
+    return "" if row is None else str(row[1])
 
 
 def _base_tables(connection: Connection, table: str, schema: str | None) -> list[str]:

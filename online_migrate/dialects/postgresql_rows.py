@@ -50,6 +50,13 @@ _RULES = """
     SELECT rulename FROM pg_rewrite
     WHERE ev_class = :oid AND ev_type = '2' AND ev_enabled <> 'D' ORDER BY 1
 """
+_INVALID_KEYS = """
+    SELECT i.indexrelid::regclass::text AS name FROM pg_index i
+    WHERE i.indrelid = :oid AND i.indisunique AND NOT i.indisvalid
+      AND NOT EXISTS (SELECT 1 FROM pg_index p WHERE p.indrelid = :oid AND p.indisprimary)
+    ORDER BY 1
+"""
+"""Unique indexes that were not built to their end, where there is no primary key to walk by."""
 _FUNCTIONS = """
     SELECT DISTINCT p.proname AS name,
            n.nspname = 'pg_catalog' AS is_builtin,
@@ -104,6 +111,12 @@ def walk_problem(connection: Connection, name: str) -> Problem | None:
         return Problem(
             reason=f"rule {rules[0]} of table {name} rewrites every UPDATE of it",
             hint=f"ALTER TABLE {name} DISABLE RULE {rules[0]}",
+        )
+    invalid = [row.name for row in _rows(connection, _INVALID_KEYS, oid=relation.oid)]
+    if invalid:
+        return Problem(
+            reason=f"table {name} has no primary key, and its unique index {invalid[0]} is invalid",
+            hint=f"DROP INDEX {invalid[0]}   and build it again, or add a primary key",
         )
     return None
 

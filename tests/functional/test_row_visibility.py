@@ -455,3 +455,30 @@ def test_every_period_of_an_application_time_table_is_migrated(database: Databas
     project.apply_expand()
     assert project.migrate()["fill"].done == 2
     assert sorted(rows(database.engine, "SELECT a, b FROM v")) == [(10, 10), (11, 11)]
+
+
+@pytest.mark.needs("system_versioning")
+@pytest.mark.parametrize("key", ["PRIMARY KEY", "UNIQUE"])
+def test_a_key_with_a_period_is_refused(database: Database, tmp_path: Path, key: str) -> None:
+    """Reflected without its period, it is not unique: a row would get the value of another one."""
+    execute(
+        database.engine,
+        "CREATE TABLE v (id int NOT NULL, f date NOT NULL, t date NOT NULL, a int, b int, "
+        f"PERIOD FOR p(f, t), {key} (id, p WITHOUT OVERLAPS))",
+        "INSERT INTO v VALUES (1, '2020-01-01', '2021-01-01', 10, NULL), "
+        "(1, '2021-01-01', '2022-01-01', 11, NULL)",
+    )
+    assert_refused(written(tmp_path / "project", database.url), database, "WITHOUT OVERLAPS")
+
+
+@pytest.mark.needs("row_security")
+def test_an_invalid_unique_index_is_no_key(database: Database, tmp_path: Path) -> None:
+    """CREATE UNIQUE INDEX CONCURRENTLY that failed leaves an index over rows that are not unique."""
+    execute(
+        database.engine,
+        "CREATE TABLE v (id int NOT NULL, a int, b int)",
+        "INSERT INTO v VALUES (1, 10, NULL), (1, 11, NULL)",
+    )
+    with pytest.raises(sa.exc.DBAPIError):
+        execute_alone(database, "CREATE UNIQUE INDEX CONCURRENTLY u ON v (id)")
+    assert_refused(written(tmp_path / "project", database.url), database, "unique index u is invalid")
