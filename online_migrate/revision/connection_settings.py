@@ -7,7 +7,7 @@ schemas) does not hold on them. Any such difference is refused, with the way to 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -56,7 +56,7 @@ class ConnectionWatch:
             raise exceptions.SeveralDatabases(
                 path=self._path,
                 reason=f"calls context.run_migrations({names}), and upgrade() gets no argument from us",
-                hint="take the arguments out of env.py and of the functions upgrade()",
+                hint=f"{exceptions.SeveralDatabases.default_hint} and no argument of run_migrations()",
             )
         # Between the two calls env.py may have set something in its transaction.
         self._compare()
@@ -74,12 +74,10 @@ class ConnectionWatch:
             kind = type(self._connection).__name__
             raise self._changed(f"its connection is a {kind}", "give a sqlalchemy.Connection")
         theirs, ours = settings_of(self._connection), self._ours(self._connection)
-        for name in sorted({*theirs, *ours}):
-            if theirs.get(name) != ours.get(name):
-                raise self._changed(
-                    f"{name} is {theirs.get(name)!r}, and not {ours.get(name)!r}",
-                    _way_out(self._connection, name),
-                )
+        changed = [name for name in sorted({*theirs, *ours}) if theirs.get(name) != ours.get(name)]
+        if changed:
+            said = [f"{name} is {theirs.get(name)!r}, and not {ours.get(name)!r}" for name in changed]
+            raise self._changed("; ".join(said), _way_out(self._connection, changed))
 
     def _ours(self, theirs: sa.Connection) -> Mapping[str, object]:
         engine = create_engine(self._url or theirs.engine.url.render_as_string(hide_password=False))
@@ -107,7 +105,8 @@ def settings_of(connection: sa.Connection) -> Mapping[str, object]:
     }
 
 
-def _way_out(connection: sa.Connection, name: str) -> str:
-    if name == _TRANSLATED:
-        return f"take schema_translate_map out of env.py. {dialect_of(connection).location_hint}"
-    return dialect_of(connection).location_hint
+def _way_out(connection: sa.Connection, changed: Sequence[str]) -> str:
+    hint = dialect_of(connection).location_hint
+    if _TRANSLATED in changed:
+        return f"take schema_translate_map out of env.py; {hint}"
+    return hint
