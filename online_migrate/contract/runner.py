@@ -218,6 +218,7 @@ class LockedLook:
     def _lock_and_look(self) -> None:
         if not self._required:
             return
+        self._refuse_server()
         subjects = self._subjects()
         targets = {t for _name, subject in subjects for t in reads_of(self._connection, subject).targets}
         targets |= set(self._still_there())
@@ -236,6 +237,13 @@ class LockedLook:
         state.set_verified(records, seen, self._revision)
         if records is not self._connection:
             records.commit()
+
+    def _refuse_server(self) -> None:
+        """The server may have become the member of a cluster since the gate looked."""
+        problem = self._dialect.contract_problem(self._connection)
+        if problem is not None:
+            blocker = Blocker("server", self._dialect.name, problem.reason, problem.hint)
+            raise exceptions.GateClosed([blocker], hint=self._state_of_things())
 
     def _state_of_things(self) -> str | None:
         done = sum(entry.done for entry in self._journal.statements)
