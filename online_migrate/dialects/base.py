@@ -44,6 +44,8 @@ class Dialect:
     """A revision is one transaction: after a kill, all or nothing of it is there."""
     metadata_only_under_lock: ClassVar[bool] = False
     """The table lock of :meth:`lock_tables` stops readers for as long as a statement under it runs."""
+    lock_is_of_a_name: ClassVar[bool] = False
+    """:meth:`lock_tables` locks a table under one name, which a query may use once."""
     chunk_isolation: ClassVar[IsolationLevel | None] = "READ COMMITTED"
     """The isolation level of the transaction of a chunk."""
     frees_locks: ClassVar[frozenset[str]] = frozenset({"COMMIT", "END", "ABORT", "ROLLBACK"})

@@ -106,6 +106,7 @@ class MySQL(Dialect):
     extra: ClassVar[str] = "mysql"
     transactional_ddl: ClassVar[bool] = False
     metadata_only_under_lock: ClassVar[bool] = True
+    lock_is_of_a_name: ClassVar[bool] = True
     frees_locks: ClassVar[frozenset[str]] = frozenset({"BEGIN", "START", "LOCK", "UNLOCK"})
     row_value_ranges: ClassVar[bool] = False
     location_hint: ClassVar[str] = (

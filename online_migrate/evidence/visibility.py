@@ -45,13 +45,15 @@ class Reads:
 
 def reads_of(connection: Connection, subject: Subject) -> Reads:
     """The tables that ``pending`` and ``verify`` read, found in the SQL that is sent to the server."""
-    targets = set(subject.lock_targets)
+    targets = {LockTarget(subject.table.name, subject.table.schema)}
     problem: Problem | None = None
     for condition in _conditions(subject):
         try:
             text = _compiled(connection, subject, condition)
-            targets |= set(_tables_in(connection, text, condition))
+            named = _tables_in(connection, text, condition)
+            targets |= set(subject.lock_targets if named is None else named)
             problem = problem or _functions_problem(connection, text)
+            problem = problem or _locked_once_problem(connection, named or [])
         except _UnknownRead as unknown:
             problem = problem or Problem(reason=f"what it reads is not known: {unknown}", hint=_WRITE_IT)
     # An alias is locked in addition to its table, whose definition is looked at under the lock.
@@ -107,7 +109,10 @@ def _compiled(connection: Connection, subject: Subject, condition: sa.ColumnElem
     return text if pattern is None else pattern.sub(lambda m: "%" if m[0] == "%%" else "0", text)
 
 
-def _tables_in(connection: Connection, text: str, condition: sa.ColumnElement[bool]) -> Iterator[LockTarget]:
+def _tables_in(
+    connection: Connection, text: str, condition: sa.ColumnElement[bool]
+) -> list[LockTarget] | None:
+    """Each table, as often as the text names it; None: it cannot be read, but all of it is SQLAlchemy's."""
     server = dialect_of(connection).name
     try:
         comments = executable_comments(text, server)
@@ -115,11 +120,23 @@ def _tables_in(connection: Connection, text: str, condition: sa.ColumnElement[bo
     except Unreadable as error:
         if _holds_text(condition):
             raise _UnknownRead(str(error)) from error
-        return  # every table of it is one of SQLAlchemy's
+        return None
     if comments:
         raise _UnknownRead(f"it holds a comment that the server executes: {comments[0]}")
-    for tree in trees:
-        yield from _tables_of(connection, tree, only_one=len(trees) == 1)
+    only_one = len(trees) == 1
+    return [target for tree in trees for target in _tables_of(connection, tree, only_one=only_one)]
+
+
+def _locked_once_problem(connection: Connection, named: Sequence[LockTarget]) -> Problem | None:
+    if not dialect_of(connection).lock_is_of_a_name:
+        return None
+    twice = next((target for target in named if named.count(target) > 1), None)
+    if twice is None:
+        return None
+    return Problem(
+        reason=f"one query names {twice.alias or twice.table} twice, and LOCK TABLES covers each name once",
+        hint=f"give each an alias of its own: FROM {twice.table} AS another_name",
+    )
 
 
 def _holds_text(condition: sa.ColumnElement[bool]) -> bool:

@@ -244,6 +244,46 @@ def test_a_table_that_is_named_without_a_query_is_refused(database: Database, tm
     assert_unknown(project, database, "without a query")
 
 
+@pytest.mark.needs("lock_tables")
+@pytest.mark.parametrize(
+    "pending",
+    [
+        "t.b IS NULL AND t.id <= (SELECT max(id) FROM t)",
+        "t.b IS NULL AND (t.id IN (SELECT id FROM other) OR t.id IN (SELECT open FROM other))",
+        "t.b IS NULL AND (t.id IN (SELECT id FROM other o) OR t.id IN (SELECT open FROM other o))",
+    ],
+)
+def test_a_name_that_is_used_twice_is_refused_by_the_gate(
+    database: Database, tmp_path: Path, pending: str
+) -> None:
+    """LOCK TABLES would refuse the query under the lock; the gate says so before."""
+    project = project_of(tmp_path / "project", database, pending)
+    assert_unknown(project, database, "twice")
+
+
+@pytest.mark.parametrize("alias", ["other.alias()", "other.alias('o_1')", "other"])
+def test_a_typed_query_is_locked_by_the_names_that_are_sent(
+    database: Database, tmp_path: Path, alias: str
+) -> None:
+    """Also the names that SQLAlchemy makes up."""
+    project = project_of(tmp_path / "project", database, "t.b IS NULL")
+    project.data(
+        "fill",
+        f"""
+        other = sa.table("other", sa.column("id"), sa.column("open"))
+
+        def pending(t):
+            o = {alias}
+            return t.c.b.is_(None) & sa.exists().where(o.c.id == t.c.id)
+
+        fill = Backfill(table="t", values=lambda t: {{"b": t.c.a}}, pending=pending)
+        """,
+    )
+    assert project.migrate()["fill"].done == 3
+    assert command.gate(project.site()) == []
+    assert command.contract(project.site()).revisions == ("c1",)
+
+
 def test_typed_expressions_open_the_gate(database: Database, tmp_path: Path) -> None:
     """Parameters, IN lists, LIKE with a per cent sign, CASE, CAST, functions of every server."""
     project = project_of(tmp_path / "project", database, "t.b IS NULL")
