@@ -77,6 +77,10 @@ _OPERATORS = """
 """
 
 
+_VOLATILE = frozenset({"pg_sleep", "random", "clock_timestamp", "timeofday", "gen_random_uuid"})
+"""Functions of pg_catalog that give another answer each time, and read no table."""
+
+
 def visibility_problem(connection: Connection, name: str) -> Problem | None:
     """Why a query may not see every row of the relation *name*, a quoted name."""
     relation = _relation(connection, name)
@@ -131,14 +135,13 @@ def functions_problem(
     part of the grammar.
     """
     found = _rows(connection, _FUNCTIONS, names=sorted(set(called)))
-    unknown = [row.name for row in found if not _reads_nothing(row)]
-    unknown += [row[0] for row in _rows(connection, _OF_A_ROW, names=sorted(set(words)))]
-    if unknown:
-        return Problem(
-            reason=f"function {unknown[0]} may read tables that are not locked",
-            hint=f"write its query out, or declare it IMMUTABLE if it reads no table: "
-            f"ALTER FUNCTION {unknown[0]} IMMUTABLE",
-        )
+    unknown = {row.name: bool(row.is_builtin) for row in found if not _reads_nothing(row)}
+    unknown |= {row[0]: False for row in _rows(connection, _OF_A_ROW, names=sorted(set(words)))}
+    for name, is_builtin in unknown.items():
+        hint = "write its query out"
+        if not is_builtin:
+            hint += f"; if it reads no table: ALTER FUNCTION {name}(...) IMMUTABLE"
+        return Problem(reason=f"function {name} may read tables that are not locked", hint=hint)
     operators = [row[0] for row in _rows(connection, _OPERATORS) if row[0] in text]
     if operators:
         return Problem(
@@ -152,6 +155,8 @@ def _reads_nothing(function: Row[Any]) -> bool:
     if not function.is_builtin:
         return bool(function.volatility == "i")
     # table_to_xml() and its like read the table whose name they are given.
+    if function.name in _VOLATILE:
+        return True
     return function.volatility in ("i", "s") and not function.gives_xml
 
 
