@@ -198,6 +198,23 @@ class NoKey(Refused):
     )
 
 
+class RowsHidden(Refused):
+    """Data migration {name!r} may not see every row: {reason}"""
+
+
+class ConnectionChanged(Refused):
+    """{path} changes its connection in a way that our connections do not repeat: {difference}"""
+
+
+class SeveralDatabases(Refused):
+    """{path} {reason}"""
+
+    default_hint = (
+        "online-migrate works on one database: write an alembic.ini for each database, "
+        "with an env.py that calls context.configure(...) once"
+    )
+
+
 class StatementBinlog(Refused):
     """The server writes its binary log with binlog_format=STATEMENT, which refuses READ COMMITTED."""
 

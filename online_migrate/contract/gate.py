@@ -21,6 +21,7 @@ from online_migrate.evidence.pending import (
     is_pending,
     still_failing,
 )
+from online_migrate.evidence.visibility import reads_of, visibility_problem
 from online_migrate.exceptions import Blocker
 from online_migrate.revision.data_migration import DataMigration, Subject
 from online_migrate.revision.graph import UNDECLARED, Graph, Phase
@@ -115,7 +116,7 @@ class Gate:
             reason = f"its record cannot be read: {words_of(error)}"
             return [Blocker("registry-unreadable", name, reason, "online-migrate status")]
         if record is None:
-            return [self._without_record(migration)]
+            return self._without_record(migration)
         rows = self._of_rows(migration, record)
         if record.status is not state.Status.COMPLETE and not rows:
             why = f": {record.error}" if record.error else ""
@@ -123,7 +124,7 @@ class Gate:
             return [Blocker("not-complete", name, reason, f"online-migrate migrate {name}")]
         return rows
 
-    def _without_record(self, migration: DataMigration) -> Blocker:
+    def _without_record(self, migration: DataMigration) -> list[Blocker]:
         """It never ran; and, if its expand is applied, how many rows that leaves."""
         name = migration.name
         blocker = Blocker(
@@ -132,14 +133,15 @@ class Gate:
         try:
             subject = migration.subject(self.connection)
         except exceptions.PendingUnreadable:
-            return blocker
+            return [blocker]
         except ServerFault as error:
-            return self._not_reflected(migration, error)
+            return [self._not_reflected(migration, error)]
         for rows in look(self.connection, migration, subject, timeout=self.timeout):
-            return dataclasses.replace(
-                rows, id=blocker.id, reason=f"{blocker.reason}; {rows.reason}", hint=blocker.hint
-            )
-        return blocker
+            if rows.id in _NO_PROOF:
+                return [blocker, rows]
+            reason = f"{blocker.reason}; {rows.reason}"
+            return [dataclasses.replace(rows, id=blocker.id, reason=reason, hint=blocker.hint)]
+        return [blocker]
 
     def _of_rows(self, migration: DataMigration, record: state.Record) -> list[Blocker]:
         try:
@@ -164,7 +166,9 @@ class Gate:
         return _not_counted(dialect, migration.name, error, self.timeout, held_by)
 
 
-_UNCOUNTED = ("pending-unreadable", "not-counted")
+_NO_PROOF = ("rows-hidden", "reads-unknown")
+"""A count would prove nothing."""
+_UNCOUNTED = ("pending-unreadable", "not-counted", *_NO_PROOF)
 
 
 def _with_failures(blocker: Blocker, failed: int) -> Blocker:
@@ -206,6 +210,9 @@ def look(
     found: list[Blocker] = []
     try:
         with dialect.statement_timeout(connection, timeout):
+            found += _no_proof(connection, migration, subject)
+            if found:
+                return found
             for id_, condition in conditions.items():
                 if brief and not any_row(connection, subject, condition):
                     continue
@@ -218,6 +225,17 @@ def look(
         held_by = _holders(dialect, connection, tables) if dialect.is_lock_timeout(error) else []
         return [_not_counted(dialect, migration.name, error, timeout, held_by)]
     return found
+
+
+def _no_proof(connection: Connection, migration: DataMigration, subject: Subject) -> list[Blocker]:
+    """Why a count of the rows would prove nothing."""
+    reads = reads_of(connection, subject)
+    hidden = visibility_problem(connection, migration, subject, reads.targets)
+    if hidden is not None:
+        return [Blocker("rows-hidden", migration.name, hidden.reason, hidden.hint)]
+    if reads.problem is not None:
+        return [Blocker("reads-unknown", migration.name, reads.problem.reason, reads.problem.hint)]
+    return []
 
 
 def _holders(dialect: Dialect, connection: Connection, tables: Sequence[str]) -> list[str]:

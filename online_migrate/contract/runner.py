@@ -36,6 +36,7 @@ from online_migrate.dialects.statement import (
     shorten,
     taken_away,
 )
+from online_migrate.evidence.visibility import reads_of
 from online_migrate.exceptions import Blocker
 from online_migrate.revision.data_migration import Subject
 from online_migrate.revision.environment import permit
@@ -83,7 +84,8 @@ class _Targets:
         for name in required:
             migration = stepper.project.data_migrations[name]
             with contextlib.suppress(exceptions.PendingUnreadable):
-                tables |= {target.table for target in migration.subject(connection).lock_targets}
+                subject = migration.subject(connection)
+                tables |= {target.table for target in reads_of(connection, subject).targets}
         connection.rollback()
         self.names = tuple(sorted(tables))
 
@@ -238,8 +240,9 @@ class LockedLook:
     def _lock_and_look(self) -> None:
         if not self._required:
             return
+        self._refuse_server()
         subjects = self._subjects()
-        targets = {target for _name, subject in subjects for target in subject.lock_targets}
+        targets = {t for _name, subject in subjects for t in reads_of(self._connection, subject).targets}
         targets |= set(self._still_there())
         if targets:
             self._dialect.lock_tables(self._connection, sorted(targets, key=str))
@@ -257,6 +260,13 @@ class LockedLook:
         state.set_verified(records, seen, self._revision)
         if records is not self._connection:
             records.commit()
+
+    def _refuse_server(self) -> None:
+        """The server may have become the member of a cluster since the gate looked."""
+        problem = self._dialect.contract_problem(self._connection)
+        if problem is not None:
+            blocker = Blocker("server", self._dialect.name, problem.reason, problem.hint)
+            raise exceptions.GateClosed([blocker], hint=self._state_of_things())
 
     def _state_of_things(self) -> str | None:
         done = sum(entry.done for entry in self._journal.statements)

@@ -13,6 +13,7 @@ from sqlalchemy.engine.interfaces import IsolationLevel
 from online_migrate.dialects.bulk import BulkWriter
 from online_migrate.dialects.catalog import Catalog
 from online_migrate.dialects.errors import driver_error_of, set_isolation
+from online_migrate.dialects.problem import Problem
 from online_migrate.dialects.statement import Kind, is_destructive, is_read
 from online_migrate.sql.effect import Effect, Expected
 from online_migrate.sql.effects import derive
@@ -23,14 +24,6 @@ if TYPE_CHECKING:
 registry: dict[str, type[Dialect]] = {}
 OWN_SESSIONS = "online_migrate_own_sessions"
 """In ``connection.info``: the numbers of other sessions of the same command, which block nobody."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Problem:
-    """Why this server, as it is set now, cannot be used for something; *hint* is the way out."""
-
-    reason: str
-    hint: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +49,8 @@ class Dialect:
     """A revision is one transaction: after a kill, all or nothing of it is there."""
     metadata_only_under_lock: ClassVar[bool] = False
     """The table lock of :meth:`lock_tables` stops readers for as long as a statement under it runs."""
+    lock_is_of_a_name: ClassVar[bool] = False
+    """:meth:`lock_tables` locks a table under one name, which a query may use once."""
     chunk_isolation: ClassVar[IsolationLevel | None] = "READ COMMITTED"
     """The isolation level of the transaction of a chunk."""
     frees_locks: ClassVar[frozenset[str]] = frozenset({"COMMIT", "END", "ABORT", "ROLLBACK"})
@@ -72,6 +67,8 @@ class Dialect:
     """It keeps old versions of rows apart, for as long as anybody may see them."""
     update_returning: ClassVar[bool] = False
     """An UPDATE can be a part of a query, which sees the rows as they are after it."""
+    location_hint: ClassVar[str] = "give the database in the URL (--url), and take it out of env.py"
+    """How a setting of :meth:`location` is made for every connection."""
     row_value_ranges: ClassVar[bool] = True
     """``(a, b) > (1, 2)`` is answered from an index on ``(a, b)``."""
 
@@ -294,6 +291,27 @@ class Dialect:
     def table_problem(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
         """Why the rows of this table cannot be moved safely."""
         return None
+
+    def visibility_problem(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
+        """Why a query of this table may not see all of its rows, or sees those of another table."""
+        raise NotImplementedError
+
+    def functions_problem(
+        self, connection: Connection, called: Sequence[str], words: Sequence[str], text: str
+    ) -> Problem | None:
+        """Why an expression may read tables that its *text* does not name.
+
+        *called*: the names in it that are followed by a parenthesis; *words*: all names in it.
+        """
+        raise NotImplementedError
+
+    def folded(self, name: str, *, quoted: bool) -> str:
+        """A name in a SQL text as the server's catalog has it."""
+        return name
+
+    def location(self, connection: Connection) -> dict[str, str]:
+        """What a session's settings say about the tables that a name means, and about what it may see."""
+        raise NotImplementedError
 
     def contract_problem(self, connection: Connection) -> Problem | None:
         """Why a last look under a lock would prove nothing on this server."""

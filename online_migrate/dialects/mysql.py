@@ -16,13 +16,14 @@ from sqlalchemy.dialects import mysql
 
 from online_migrate import exceptions
 from online_migrate.dialects import mysql_charsets as charsets
-from online_migrate.dialects import mysql_ddl, mysql_holders, mysql_privileges
+from online_migrate.dialects import mysql_ddl, mysql_holders, mysql_privileges, mysql_rows
 from online_migrate.dialects import mysql_session as sessions
-from online_migrate.dialects.base import Dialect, LockTarget, Problem
+from online_migrate.dialects.base import Dialect, LockTarget
 from online_migrate.dialects.bulk import BulkWriter, UnionWriter, plain_name
 from online_migrate.dialects.catalog import Catalog
 from online_migrate.dialects.errors import AnyFault, ServerFault, words_of
 from online_migrate.dialects.mysql_catalog import MySQLCatalog
+from online_migrate.dialects.problem import Problem
 from online_migrate.dialects.statement import Kind, dropped, first_word, identifiers, is_data
 from online_migrate.sql.effect import Effect
 from online_migrate.waiting import backoff
@@ -50,6 +51,7 @@ _ENGINES = """
     SELECT DISTINCT engine FROM information_schema.tables
     WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE' AND table_name IN :names
 """
+_LOCATION = "SELECT DATABASE() AS `database`, CURRENT_USER() AS user, CURRENT_ROLE() AS role"
 _BEING_CHANGED = 1684
 """Somebody is creating, changing or dropping the table that DESCRIBE is about."""
 _HISTORY = "history_list_length"
@@ -82,8 +84,12 @@ class MySQL(Dialect):
     extra: ClassVar[str] = "mysql"
     transactional_ddl: ClassVar[bool] = False
     metadata_only_under_lock: ClassVar[bool] = True
+    lock_is_of_a_name: ClassVar[bool] = True
     frees_locks: ClassVar[frozenset[str]] = frozenset({"BEGIN", "START", "LOCK", "UNLOCK"})
     row_value_ranges: ClassVar[bool] = False
+    location_hint: ClassVar[str] = (
+        "give the database in the URL (--url), and a role by SET DEFAULT ROLE ... TO the user of the URL"
+    )
     lock_timeout_codes: ClassVar[frozenset[object]] = frozenset({1205, 3572})
     statement_timeout_codes: ClassVar[frozenset[object]] = frozenset({3024, 1317})
     conflict_codes: ClassVar[frozenset[object]] = frozenset({1213, _BEING_CHANGED})
@@ -271,7 +277,8 @@ class MySQL(Dialect):
             {"schema": schema, "table": table},
         )
         if engine is None or str(engine).upper() in _TRANSACTIONAL:
-            return charsets.key_problem(connection, table, schema)
+            problem = charsets.key_problem(connection, table, schema)
+            return problem or mysql_rows.period_key_problem(connection, plain_name(connection, schema, table))
         return Problem(
             reason=f"table {table!r} is stored by {engine}, which has no transactions: "
             "a chunk and its checkpoint could not commit together",
@@ -286,7 +293,19 @@ class MySQL(Dialect):
                 hint="stop the writers of the old shape, check with online-migrate gate, "
                 "and contract with the other nodes out of the cluster",
             )
-        return mysql_privileges.lock_problem(connection)
+        return mysql_privileges.lock_problem(connection) or mysql_rows.group_problem(connection)
+
+    def visibility_problem(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
+        return mysql_rows.visibility_problem(connection, table, schema)
+
+    def functions_problem(
+        self, connection: Connection, called: Sequence[str], words: Sequence[str], text: str
+    ) -> Problem | None:
+        return mysql_rows.functions_problem(connection, called)
+
+    def location(self, connection: Connection) -> dict[str, str]:
+        row = connection.execute(sa.text(_LOCATION)).one()
+        return {str(name): str(value) for name, value in row._mapping.items()}
 
     def row_version(
         self, connection: Connection, table: sa.Table, columns: Sequence[sa.Column[Any]], name: str

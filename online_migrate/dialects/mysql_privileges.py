@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from online_migrate.dialects.base import Problem
 from online_migrate.dialects.errors import ServerFault
+from online_migrate.dialects.problem import Problem
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

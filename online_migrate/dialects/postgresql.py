@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import IsolationLevel
 
+from online_migrate.dialects import postgresql_rows
 from online_migrate.dialects import postgresql_session as sessions
-from online_migrate.dialects.base import Dialect, LockTarget, Problem
+from online_migrate.dialects.base import Dialect, LockTarget
 from online_migrate.dialects.bulk import ArrayWriter, BulkWriter, plain_name
 from online_migrate.dialects.catalog import Catalog
 from online_migrate.dialects.postgresql_catalog import PostgreSQLCatalog
 from online_migrate.dialects.postgresql_publication import publication_problem
+from online_migrate.dialects.problem import Problem
 from online_migrate.dialects.statement import dropped, first_word, identifiers, tokens
 
 if TYPE_CHECKING:
@@ -76,6 +78,10 @@ _REPLICAS = """
     WHERE s.slot_type IS DISTINCT FROM 'logical'
 """
 """Who has a state and no place only keeps the log (pg_receivewal, a backup); no state: we may not see it."""
+_LOCATION = """
+    SELECT current_database() AS database, current_user AS role,
+           replace(replace(current_setting('search_path'), '"', ''), ' ', '') AS search_path
+"""
 _BLOCKED = """
     SELECT count(*) FROM pg_locks
     WHERE NOT granted AND pid <> ALL(:sessions) AND pg_blocking_pids(pid) && CAST(:sessions AS int[])
@@ -100,6 +106,10 @@ class PostgreSQL(Dialect):
     # Under REPEATABLE READ the look after LOCK TABLE would see the rows of before it.
     ddl_isolation: ClassVar[IsolationLevel | None] = "READ COMMITTED"
     update_returning: ClassVar[bool] = True
+    location_hint: ClassVar[str] = (
+        "set it for every connection: in the URL (?options=-csearch_path%3DSCHEMA, ?options=-crole%3DROLE), "
+        "or by ALTER ROLE ... SET search_path = SCHEMA"
+    )
     lock_timeout_codes: ClassVar[frozenset[object]] = frozenset({"55P03"})
     statement_timeout_codes: ClassVar[frozenset[object]] = frozenset({"57014"})
     conflict_codes: ClassVar[frozenset[object]] = frozenset({"40001", "40P01"})
@@ -256,7 +266,23 @@ class PostgreSQL(Dialect):
         return f"CAST({name}.xmin AS text)"
 
     def table_problem(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
-        return publication_problem(connection, plain_name(connection, schema, table))
+        name = plain_name(connection, schema, table)
+        return publication_problem(connection, name) or postgresql_rows.walk_problem(connection, name)
+
+    def visibility_problem(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
+        return postgresql_rows.visibility_problem(connection, plain_name(connection, schema, table))
+
+    def functions_problem(
+        self, connection: Connection, called: Sequence[str], words: Sequence[str], text: str
+    ) -> Problem | None:
+        return postgresql_rows.functions_problem(connection, called, words, text)
+
+    def folded(self, name: str, *, quoted: bool) -> str:
+        return name if quoted else name.lower()
+
+    def location(self, connection: Connection) -> dict[str, str]:
+        row = connection.execute(sa.text(_LOCATION)).one()
+        return {str(name): str(value) for name, value in row._mapping.items()}
 
     def bulk_writer(
         self,

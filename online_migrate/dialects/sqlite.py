@@ -14,10 +14,11 @@ from sqlalchemy import event, pool
 from sqlalchemy.engine.interfaces import IsolationLevel
 
 from online_migrate import exceptions
-from online_migrate.dialects import sqlite_foreign_keys
+from online_migrate.dialects import sqlite_foreign_keys, sqlite_rows
 from online_migrate.dialects.base import Dialect, LockTarget
 from online_migrate.dialects.catalog import Catalog
 from online_migrate.dialects.errors import words_of
+from online_migrate.dialects.problem import Problem
 from online_migrate.dialects.sqlite_catalog import SQLiteCatalog
 from online_migrate.dialects.statement import tokens
 
@@ -177,6 +178,19 @@ class SQLite(Dialect):
         if handle is not None:
             Path(handle.name).unlink(missing_ok=True)
             handle.close()
+
+    def visibility_problem(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
+        return sqlite_rows.visibility_problem(connection, table, schema)
+
+    def functions_problem(
+        self, connection: Connection, called: Sequence[str], words: Sequence[str], text: str
+    ) -> Problem | None:
+        # Its functions are C code; our sessions register none that run a query.
+        return None
+
+    def location(self, connection: Connection) -> dict[str, str]:
+        rows = connection.exec_driver_sql("PRAGMA database_list").all()
+        return {str(name): os.path.realpath(path) if path else "" for _number, name, path in rows if path}
 
     def key_expression(self, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
         return sa.type_coerce(column, Stored())

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.sql import visitors
 
-from online_migrate import exceptions
 from online_migrate.dialects import Dialect, dialect_of
 from online_migrate.dialects.bulk import BulkWriter, plain_name
 from online_migrate.evidence.pending import is_pending
+from online_migrate.evidence.visibility import require_visible
 from online_migrate.revision.data_migration import Backfill, DataMigration, RowMigration, Subject
 from online_migrate.walk.chunker import Chunk, Chunker, ForChunks, Key
 
@@ -131,9 +131,7 @@ class Job:
         dialect = dialect_of(connection)
         subject = migration.subject(connection)
         table = subject.table
-        problem = dialect.table_problem(connection, table.name, table.schema)
-        if problem is not None:
-            raise exceptions.Refused(reason=problem.reason, hint=problem.hint)
+        require_visible(connection, migration, subject)
         chunker = Chunker(connection, table)
         constant = () if migration.touch else tuple(_self_updating(connection, dialect, table))
         pending = subject.pending

@@ -15,6 +15,7 @@ from online_migrate.ddl.session import connect, server_down
 from online_migrate.dialects import dialect_of
 from online_migrate.dialects.errors import AnyFault, ServerFault, words_of
 from online_migrate.evidence.pending import Census, still_failing, take_census
+from online_migrate.evidence.visibility import require_visible
 from online_migrate.migrate.claims import Claim, Claims, LeaseLost
 from online_migrate.migrate.crew import Crew, Workplace
 from online_migrate.migrate.ending import Chased, Ending, holds
@@ -288,14 +289,16 @@ def _how_to_go_on(name: str, status: Status) -> str:
 def check(engine: Engine, migrations: Iterable[DataMigration]) -> None:
     """Refuses what is wrong in how data migrations are written, before any of them changes a row.
 
-    Raises :class:`~online_migrate.exceptions.DataMigrationBroken`. A table or a column that is not there
-    is no such thing: only the data migration that needs it fails.
+    Raises :class:`~online_migrate.exceptions.DataMigrationBroken`, or
+    :class:`~online_migrate.exceptions.RowsHidden`. A table or a column that is not there is no such thing:
+    only the data migration that needs it fails.
     """
     with connect(engine) as connection:
         for migration in migrations:
             with contextlib.suppress(exceptions.PendingUnreadable):
                 if migration.table is not None or migration.has_pending:
                     subject = migration.subject(connection)
+                    require_visible(connection, migration, subject)
                     if isinstance(migration, Backfill):
                         migration.values_for(subject.table)
 

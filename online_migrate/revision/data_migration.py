@@ -70,6 +70,8 @@ class DataMigration:
     """
 
     kind: ClassVar[str] = ""
+    walks: ClassVar[bool] = True
+    """It walks its table by a key, chunk by chunk."""
 
     table: TableLike | None = None
     revision: str | None = None
@@ -246,6 +248,7 @@ class CountedMigration(DataMigration):
     """Calls an OpenStack function until it finds no more; see :func:`counted`."""
 
     kind: ClassVar[str] = "counted"
+    walks: ClassVar[bool] = False
     function: Callable[[Any, int], tuple[int, int]]
     context: Callable[[], Any] | None = None
 

@@ -25,6 +25,7 @@ from online_migrate.ddl.session import private_connection, server_down
 from online_migrate.dialects import Dialect, create_engine, dialect_of, parse_url
 from online_migrate.dialects.errors import ServerFault, words_of
 from online_migrate.dialects.statement import shorten
+from online_migrate.revision.connection_settings import ConnectionWatch
 from online_migrate.revision.graph import Graph, Phase, from_scripts
 from online_migrate.revision.probe import Probe, observed, refuse_what_old_code_notices
 
@@ -303,8 +304,11 @@ def _probe(project: Project, url: str | None, *, may_write: bool) -> Probe:
     config, probe, env_py = project.config, Probe(), _env_py(project)
     given = _handed_out(config, url)
 
+    watch = ConnectionWatch(str(env_py), url)
+
     def capture(**keywords: Any) -> None:
         probe.options |= keywords
+        watch.configured(keywords.get("connection"))
 
     config.attributes[_PROBE] = probe
     try:
@@ -313,7 +317,7 @@ def _probe(project: Project, url: str | None, *, may_write: bool) -> Probe:
             observed(probe, env_py, given=given, may_write=may_write),
         ):
             environment.configure = capture  # type: ignore[method-assign, assignment]
-            environment.run_migrations = lambda **keywords: None  # type: ignore[method-assign]
+            watch.attach(environment)
             environment.begin_transaction = contextlib.nullcontext  # type: ignore[method-assign]
             environment.is_offline_mode = lambda: False  # type: ignore[method-assign]
             project.script.run_env()

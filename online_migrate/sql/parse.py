@@ -56,6 +56,28 @@ def executable_comments(text: str, server: str) -> list[str]:
     return [comment[1:].lstrip("0123456789").strip() for comment in marked]
 
 
+def words_and_calls(text: str, server: str) -> list[tuple[str, bool, bool]]:
+    """The words of *text*, in order: each with whether it is quoted, and whether a parenthesis follows it.
+
+    Key words are among them. Raises :class:`Unreadable`.
+    """
+    import sqlglot
+    from sqlglot import TokenType
+    from sqlglot.errors import SqlglotError
+
+    try:
+        tokens = sqlglot.tokenize(text, read=READERS[server])
+    except SqlglotError as error:
+        raise Unreadable(_place_of(error)) from error
+    quoted = (TokenType.IDENTIFIER, TokenType.STRING)  # MySQL may read a quoted word as a name
+    following = [*tokens[1:], None]
+    return [
+        (token.text, token.token_type in quoted, after is not None and after.token_type is TokenType.L_PAREN)
+        for token, after in zip(tokens, following, strict=True)
+        if token.text[:1].isalpha() or token.text[:1] == "_" or token.token_type in quoted
+    ]
+
+
 def _quietly(read: object, text: str, reader: str) -> list[exp.Expr | None]:
     """Calls sqlglot without its warning for statements that it returns as a Command."""
     import logging

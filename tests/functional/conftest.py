@@ -1,4 +1,4 @@
-"""The fixtures `server`, `database`, `pair` and `cluster`, for each server that was selected."""
+"""The fixtures `server`, `database`, `pair`, `cluster` and `group`, for each server that was selected."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 from tests.conftest import FLEET
 from tests.servers import CATALOG, DEFAULT_NAMES, Database, Server
 from tests.servers.cluster import Cluster, clustered
+from tests.servers.group import NAME as MYSQL
+from tests.servers.group import grouped
 from tests.servers.replication import REPLICATED, Pair, replicated
 
 _NO_SERVER = "none-selected"
@@ -45,6 +47,13 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         yield cluster
 
 
+@pytest.fixture(scope="module")
+def group(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The only member of a multi-primary group of MySQL; the tests of a module share it."""
+    with grouped(tmp_path_factory.mktemp("group"), single_primary=False) as member:
+        yield member
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "server" in metafunc.fixturenames:
         names = _names_for(metafunc.definition) or [_NO_SERVER]
@@ -57,6 +66,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         selected = metafunc.config.getoption("server")
         wanted = not selected or not _OF_A_CLUSTER.isdisjoint(selected)
         metafunc.parametrize("cluster", ["galera" if wanted else _NO_SERVER], indirect=True, scope="module")
+    if "group" in metafunc.fixturenames:
+        selected = metafunc.config.getoption("server")
+        wanted = not selected or MYSQL in selected
+        metafunc.parametrize("group", [MYSQL if wanted else _NO_SERVER], indirect=True, scope="module")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -87,7 +100,7 @@ def _names_for(test: pytest.Item) -> Sequence[str]:
 
 def _server_parameter(item: pytest.Item) -> object:
     params = getattr(getattr(item, "callspec", None), "params", {})
-    return next((params[name] for name in ("server", "pair", "cluster") if name in params), None)
+    return next((params[name] for name in ("server", "pair", "cluster", "group") if name in params), None)
 
 
 def _says_which_pair(test: pytest.Item) -> bool:

@@ -18,6 +18,10 @@ Capability = Literal[
     "self_updating",  # a column can change by itself whenever its row does
     "publications",  # tables can be published for logical replication, with an identity of their rows
     "xa",  # XA PREPARE leaves a transaction that holds its locks without a session
+    "updatable_views",  # a view can be written, WITH CHECK OPTION
+    "row_security",  # policies, inheritance, rules, foreign tables: what PostgreSQL alone has
+    "virtual_tables",  # tables whose rows are stored by an extension, and tables WITHOUT ROWID
+    "system_versioning",  # tables that keep the history of their rows
 ]
 
 _ENVIRONMENT = "ONLINE_MIGRATE_TEST_{}_URL"
@@ -50,16 +54,30 @@ def _kind(name: str, product: str, minimum: tuple[int, ...], *capabilities: Capa
 
 _SHARED: tuple[Capability, ...] = ("many_writers", "row_locks", "kill_session", "schemas", "typed_columns")
 
+_POSTGRESQL: tuple[Capability, ...] = (
+    "transactional_ddl",
+    "updatable_views",
+    "row_security",
+    "publications",
+    *_SHARED,
+)
+_MYSQL: tuple[Capability, ...] = (
+    "lock_tables",
+    "statement_binlog",
+    "self_updating",
+    "updatable_views",
+    "xa",
+    *_SHARED,
+)
+
 CATALOG: dict[str, Kind] = {
     kind.name: kind
     for kind in (
-        _kind("sqlite", "sqlite", (3, 35), "transactional_ddl"),
-        _kind("postgresql", "postgresql", (15,), "transactional_ddl", "publications", *_SHARED),
-        _kind("postgresql18", "postgresql", (18,), "transactional_ddl", "publications", *_SHARED),
-        _kind(
-            "mariadb", "mariadb", (10, 11), "lock_tables", "statement_binlog", "self_updating", "xa", *_SHARED
-        ),
-        _kind("mysql", "mysql", (8, 4), "lock_tables", "statement_binlog", "self_updating", "xa", *_SHARED),
+        _kind("sqlite", "sqlite", (3, 35), "transactional_ddl", "virtual_tables"),
+        _kind("postgresql", "postgresql", (15,), *_POSTGRESQL),
+        _kind("postgresql18", "postgresql", (18,), *_POSTGRESQL),
+        _kind("mariadb", "mariadb", (10, 11), "system_versioning", *_MYSQL),
+        _kind("mysql", "mysql", (8, 4), *_MYSQL),
         _kind("galera", "mariadb", (10, 11), "cluster", *_SHARED),
     )
 }

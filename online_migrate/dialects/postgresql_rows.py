@@ -1,0 +1,200 @@
+"""PostgreSQL: what hides rows of a table from a query, or keeps an UPDATE from reaching them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from online_migrate.dialects.problem import Problem, of_a_view
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection, Row
+
+_RELATION = """
+    SELECT c.oid, c.relkind AS kind, c.relpersistence AS persistence, current_user AS role,
+           row_security_active(c.oid) AS restricted, pg_has_role(c.relowner, 'USAGE') AS is_owner
+    FROM pg_class c WHERE c.oid = to_regclass(:name)
+"""
+_KINDS = {
+    "v": "a view",
+    "m": "a materialized view",
+    "f": "a foreign table",
+    "S": "a sequence",
+    "c": "a composite type",
+    "i": "an index",
+}
+_ORDINARY = ("r", "p")
+_PERMANENT = ("p", "u")
+_BASE_TABLES = """
+    SELECT DISTINCT d.refobjid::regclass::text
+    FROM pg_rewrite r
+    JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+    WHERE r.ev_class = :oid AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> r.ev_class
+    ORDER BY 1
+"""
+_PARTS = """
+    WITH RECURSIVE part AS (
+        SELECT inhrelid AS oid, inhdetachpending AS leaving FROM pg_inherits WHERE inhparent = :oid
+        UNION ALL
+        SELECT i.inhrelid, i.inhdetachpending FROM pg_inherits i JOIN part p ON i.inhparent = p.oid
+    )
+    SELECT p.oid::regclass::text AS name, p.leaving, c.relispartition AS is_partition, c.relkind AS kind
+    FROM part p JOIN pg_class c ON c.oid = p.oid ORDER BY 1
+"""
+_RULES = """
+    SELECT rulename FROM pg_rewrite
+    WHERE ev_class = :oid AND ev_type = '2' AND ev_enabled <> 'D' ORDER BY 1
+"""
+_INVALID_KEYS = """
+    SELECT i.indexrelid::regclass::text AS name FROM pg_index i
+    WHERE i.indrelid = :oid AND i.indisunique AND NOT i.indisvalid
+      AND NOT EXISTS (SELECT 1 FROM pg_index p WHERE p.indrelid = :oid AND p.indisprimary)
+    ORDER BY 1
+"""
+"""Unique indexes that were not built to their end, where there is no primary key to walk by."""
+_FUNCTIONS = """
+    SELECT DISTINCT p.proname AS name,
+           n.nspname = 'pg_catalog' AS is_builtin,
+           p.provolatile AS volatility,
+           p.prorettype = 'xml'::regtype AS gives_xml
+    FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+    WHERE p.proname = ANY(:names)
+"""
+_OF_A_ROW = """
+    SELECT DISTINCT p.proname FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+    JOIN pg_type t ON p.pronargs = 1 AND t.oid = p.proargtypes[0]
+    WHERE p.proname = ANY(:names) AND n.nspname <> 'pg_catalog' AND p.provolatile <> 'i' AND t.typtype = 'c'
+"""
+_OPERATORS = """
+    SELECT DISTINCT o.oprname FROM pg_operator o JOIN pg_proc p ON p.oid = o.oprcode
+    JOIN pg_namespace n ON n.oid = o.oprnamespace
+    WHERE n.nspname <> 'pg_catalog' AND p.provolatile <> 'i'
+"""
+
+
+_VOLATILE = frozenset({"pg_sleep", "random", "clock_timestamp", "timeofday", "gen_random_uuid"})
+"""Functions of pg_catalog that give another answer each time, and read no table."""
+
+
+def visibility_problem(connection: Connection, name: str) -> Problem | None:
+    """Why a query may not see every row of the relation *name*, a quoted name."""
+    relation = _relation(connection, name)
+    if relation is None:
+        return None  # a query of it fails
+    if relation.kind not in _ORDINARY:
+        return _not_a_table(connection, name, relation)
+    if relation.persistence not in _PERMANENT:
+        return Problem(
+            reason=f"{name} is a temporary table, which other sessions do not see",
+            hint="drop it, or name the permanent table with its schema",
+        )
+    if relation.restricted:
+        return _restricted(name, relation)
+    return _hidden_parts(connection, name, relation)
+
+
+def walk_problem(connection: Connection, name: str) -> Problem | None:
+    """Why the rows of the table *name* cannot be told apart by its key, or cannot be updated."""
+    relation = _relation(connection, name)
+    if relation is None:
+        return None
+    children = [p.name for p in _rows(connection, _PARTS, oid=relation.oid) if not p.is_partition]
+    if children:
+        return Problem(
+            reason=f"table {name} has child tables by INHERITS ({', '.join(children)}), "
+            "and its key is not unique over their rows",
+            hint=f"ALTER TABLE {children[0]} NO INHERIT {name}, and a data migration for each table",
+        )
+    rules = [row.rulename for row in _rows(connection, _RULES, oid=relation.oid)]
+    if rules:
+        return Problem(
+            reason=f"rule {rules[0]} of table {name} rewrites every UPDATE of it",
+            hint=f"ALTER TABLE {name} DISABLE RULE {rules[0]}",
+        )
+    invalid = [row.name for row in _rows(connection, _INVALID_KEYS, oid=relation.oid)]
+    if invalid:
+        return Problem(
+            reason=f"table {name} has no primary key, and its unique index {invalid[0]} is invalid",
+            hint=f"DROP INDEX {invalid[0]}   and build it again, or add a primary key",
+        )
+    return None
+
+
+def functions_problem(
+    connection: Connection, called: Iterable[str], words: Iterable[str], text: str
+) -> Problem | None:
+    """Why an expression may read tables that its text does not name.
+
+    *called*: the names that are followed by a parenthesis; *words*: all names. A function outside of
+    pg_catalog must be IMMUTABLE: then it promises to read no table. A word that is no function at all is a
+    part of the grammar.
+    """
+    found = _rows(connection, _FUNCTIONS, names=sorted(set(called)))
+    unknown = {row.name: bool(row.is_builtin) for row in found if not _reads_nothing(row)}
+    unknown |= {row[0]: False for row in _rows(connection, _OF_A_ROW, names=sorted(set(words)))}
+    for name, is_builtin in unknown.items():
+        hint = "write its query out"
+        if not is_builtin:
+            hint += f"; if it reads no table: ALTER FUNCTION {name}(...) IMMUTABLE"
+        return Problem(reason=f"function {name} may read tables that are not locked", hint=hint)
+    operators = [row[0] for row in _rows(connection, _OPERATORS) if row[0] in text]
+    if operators:
+        return Problem(
+            reason=f"operator {operators[0]} may read tables that are not locked",
+            hint="write its query out",
+        )
+    return None
+
+
+def _reads_nothing(function: Row[Any]) -> bool:
+    if not function.is_builtin:
+        return bool(function.volatility == "i")
+    # table_to_xml() and its like read the table whose name they are given.
+    if function.name in _VOLATILE:
+        return True
+    return function.volatility in ("i", "s") and not function.gives_xml
+
+
+def _relation(connection: Connection, name: str) -> Row[Any] | None:
+    return connection.execute(sa.text(_RELATION), {"name": name}).first()
+
+
+def _not_a_table(connection: Connection, name: str, relation: Row[Any]) -> Problem:
+    kind = _KINDS.get(relation.kind, f"a relation of kind {relation.kind!r}")
+    if relation.kind in ("v", "m"):
+        bases = [row[0] for row in _rows(connection, _BASE_TABLES, oid=relation.oid)]
+        return of_a_view(name, kind, bases)
+    return Problem(
+        reason=f"{name} is {kind}: it cannot be locked, so counting its rows proves nothing",
+        hint="run the data migration on the server that stores the table",
+    )
+
+
+def _restricted(name: str, relation: Row[Any]) -> Problem:
+    role = relation.role
+    hint = f"use a role that sees all rows: ALTER ROLE {role} BYPASSRLS   (by a superuser)"
+    if relation.is_owner:
+        hint += f"; or, as its owner: ALTER TABLE {name} NO FORCE ROW LEVEL SECURITY"
+    return Problem(reason=f"row-level security of table {name} hides rows from role {role}", hint=hint)
+
+
+def _hidden_parts(connection: Connection, name: str, relation: Row[Any]) -> Problem | None:
+    for part in _rows(connection, _PARTS, oid=relation.oid):
+        if part.leaving:
+            return Problem(
+                reason=f"partition {part.name} of table {name} is being detached",
+                hint=f"ALTER TABLE {name} DETACH PARTITION {part.name} FINALIZE",
+            )
+        if part.kind not in _ORDINARY:
+            return Problem(
+                reason=f"{part.name}, a part of table {name}, is "
+                f"{_KINDS.get(part.kind, part.kind)}: it cannot be locked",
+                hint=f"ALTER TABLE {name} DETACH PARTITION {part.name}",
+            )
+    return None
+
+
+def _rows(connection: Connection, query: str, **parameters: Any) -> list[Row[Any]]:
+    return list(connection.execute(sa.text(query), parameters).all())

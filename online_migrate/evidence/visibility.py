@@ -1,0 +1,207 @@
+"""Which tables ``pending`` and ``verify`` read, and why counting with them may not see every row.
+
+A count proves something only if each table that it reads is an ordinary table whose rows are all visible to
+our session, and if the lock of a contract revision covers each of them. What cannot be read, or is not
+known, is a problem; the gate and contract refuse it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.sql import visitors
+
+from online_migrate import exceptions
+from online_migrate.dialects import Dialect, dialect_of
+from online_migrate.dialects.base import LockTarget
+from online_migrate.dialects.problem import Problem
+from online_migrate.evidence.pending import fails_verify, is_pending
+from online_migrate.revision.data_migration import DataMigration, Subject
+from online_migrate.sql.parse import Unreadable, executable_comments, parse, words_and_calls
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+    from sqlglot import exp
+
+_PARAMETERS = {
+    "pyformat": re.compile(r"%%|%\([^)]*\)s"),
+    "format": re.compile(r"%%|%s"),
+}
+_WRITE_IT = "write it with sa.select(...), sa.exists(...) and sa.func, or as SQL that names its tables"
+
+
+@dataclasses.dataclass(frozen=True)
+class Reads:
+    """The tables that counting the rows of a subject reads."""
+
+    targets: tuple[LockTarget, ...]
+    problem: Problem | None = None
+    """Why these may not be all of them."""
+
+
+def reads_of(connection: Connection, subject: Subject) -> Reads:
+    """The tables that ``pending`` and ``verify`` read, found in the SQL that is sent to the server."""
+    targets = {LockTarget(subject.table.name, subject.table.schema)}
+    problem: Problem | None = None
+    for condition in _conditions(subject):
+        try:
+            text = _compiled(connection, subject, condition)
+            named = _tables_in(connection, text, condition)
+            targets |= set(subject.lock_targets if named is None else named)
+            problem = problem or _functions_problem(connection, text)
+            problem = problem or _locked_once_problem(connection, named or [])
+        except _UnknownRead as unknown:
+            problem = problem or Problem(reason=f"what it reads is not known: {unknown}", hint=_WRITE_IT)
+    # An alias is locked in addition to its table, whose definition is looked at under the lock.
+    targets |= {LockTarget(target.table, target.schema) for target in targets}
+    ordered = sorted(targets, key=lambda t: (t.schema or "", t.table, t.alias or ""))
+    return Reads(tuple(ordered), problem)
+
+
+def visibility_problem(
+    connection: Connection, migration: DataMigration, subject: Subject, targets: Sequence[LockTarget]
+) -> Problem | None:
+    """Why a query of *targets* may not see every row, or a walk of the subject's table not each once."""
+    dialect = dialect_of(connection)
+    for target in targets:
+        if target.alias is None:
+            problem = dialect.visibility_problem(connection, target.table, target.schema)
+            if problem is not None:
+                return problem
+    if migration.walks:
+        return dialect.table_problem(connection, subject.table.name, subject.table.schema)
+    return None
+
+
+def require_visible(connection: Connection, migration: DataMigration, subject: Subject) -> None:
+    """Raises :class:`~online_migrate.exceptions.RowsHidden` if rows may be hidden from our sessions."""
+    targets = reads_of(connection, subject).targets
+    problem = visibility_problem(connection, migration, subject, targets)
+    if problem is not None:
+        raise exceptions.RowsHidden(name=migration.name, reason=problem.reason, hint=problem.hint)
+
+
+class _UnknownRead(Exception):
+    """What an expression reads is not known; the message says why."""
+
+
+def _conditions(subject: Subject) -> Iterator[sa.ColumnElement[bool]]:
+    if subject.pending is not None:
+        yield is_pending(subject.pending)
+    wrong = fails_verify(subject)
+    if wrong is not None:
+        yield wrong
+
+
+def _compiled(connection: Connection, subject: Subject, condition: sa.ColumnElement[bool]) -> str:
+    """The SQL of a count, with a number in the place of each parameter."""
+    query: sa.Select[Any] = sa.select(sa.literal_column("1")).select_from(subject.table).where(condition)
+    try:
+        compiled = query.compile(dialect=connection.dialect, compile_kwargs={"render_postcompile": True})
+    except sa.exc.CompileError as error:
+        raise _UnknownRead(str(error)) from error
+    pattern = _PARAMETERS.get(connection.dialect.paramstyle)
+    text = str(compiled)
+    return text if pattern is None else pattern.sub(lambda m: "%" if m[0] == "%%" else "0", text)
+
+
+def _tables_in(
+    connection: Connection, text: str, condition: sa.ColumnElement[bool]
+) -> list[LockTarget] | None:
+    """Each table, as often as the text names it; None: it cannot be read, but all of it is SQLAlchemy's."""
+    server = dialect_of(connection).name
+    try:
+        comments = executable_comments(text, server)
+        trees = parse(text, server)
+    except Unreadable as error:
+        if _holds_text(condition):
+            raise _UnknownRead(str(error)) from error
+        return None
+    if comments:
+        raise _UnknownRead(f"it holds a comment that the server executes: {comments[0]}")
+    only_one = len(trees) == 1
+    return [target for tree in trees for target in _tables_of(connection, tree, only_one=only_one)]
+
+
+def _locked_once_problem(connection: Connection, named: Sequence[LockTarget]) -> Problem | None:
+    if not dialect_of(connection).lock_is_of_a_name:
+        return None
+    twice = next((target for target in named if named.count(target) > 1), None)
+    if twice is None:
+        return None
+    return Problem(
+        reason=f"one query names {twice.alias or twice.table} twice, and LOCK TABLES covers each name once",
+        hint=f"give each an alias of its own: FROM {twice.table} AS another_name",
+    )
+
+
+def _holds_text(condition: sa.ColumnElement[bool]) -> bool:
+    """True if SQL in it does not come from SQLAlchemy's own constructs."""
+    for part in visitors.iterate(condition):
+        literal = isinstance(part, sa.ColumnClause) and part.is_literal and part.name not in _CONSTANTS
+        if literal or isinstance(part, sa.TextClause):
+            return True
+        if not type(part).__module__.startswith("sqlalchemy."):
+            return True
+    return False
+
+
+_CONSTANTS = frozenset({"FALSE", "TRUE", "*", "1"})
+
+
+def _tables_of(connection: Connection, tree: exp.Expr, *, only_one: bool) -> Iterator[LockTarget]:
+    from sqlglot import exp
+
+    if not only_one or not isinstance(tree, exp.Select):
+        raise _UnknownRead("it is not one query")
+    for part in tree.walk():
+        if isinstance(part, exp.Command | exp.DML | exp.DDL) and not isinstance(part, exp.Query):
+            raise _UnknownRead(f"it holds a statement: {part.sql()}")
+        if isinstance(part, exp.In) and part.args.get("field") is not None:
+            raise _UnknownRead(f"it names a table without a query: {part.sql()}")
+    defined = {_folded(connection, cte.args["alias"].this) for cte in tree.find_all(exp.CTE)}
+    for table in tree.find_all(exp.Table):
+        if isinstance(table.this, exp.Identifier):
+            target = _target(connection, table)
+            if target is not None and not _is_defined_here(connection, target, defined):
+                yield target
+
+
+def _target(connection: Connection, table: exp.Table) -> LockTarget | None:
+    if table.args.get("catalog") is not None:
+        raise _UnknownRead(f"it names a database: {table.sql()}")
+    schema, alias = table.args.get("db"), table.args.get("alias")
+    if schema is None and table.name.lower() == "dual" and not table.this.quoted:
+        return None
+    return LockTarget(
+        _folded(connection, table.this),
+        None if schema is None else _folded(connection, schema),
+        None if alias is None or alias.this is None else _folded(connection, alias.this),
+    )
+
+
+def _is_defined_here(connection: Connection, target: LockTarget, defined: set[str]) -> bool:
+    """True for the name of a WITH query; where there is a table of that name too, it is locked as well."""
+    if target.schema is not None or target.table not in defined:
+        return False
+    return not dialect_of(connection).has_table(connection, target.table)
+
+
+def _folded(connection: Connection, identifier: exp.Expr) -> str:
+    quoted = bool(identifier.args.get("quoted"))
+    return dialect_of(connection).folded(identifier.name, quoted=quoted)
+
+
+def _functions_problem(connection: Connection, text: str) -> Problem | None:
+    dialect: Dialect = dialect_of(connection)
+    try:
+        found = words_and_calls(text, dialect.name)
+    except Unreadable as error:
+        raise _UnknownRead(str(error)) from error
+    words = [dialect.folded(word, quoted=quoted) for word, quoted, _called in found]
+    called = [dialect.folded(word, quoted=quoted) for word, quoted, is_call in found if is_call]
+    return dialect.functions_problem(connection, called, words, text)
