@@ -204,6 +204,10 @@ class NotUnderLock(Refused):
     """{statement!r} cannot run in a contract revision while its tables are locked: {reason}"""
 
 
+class StatementRefused(Refused):
+    """{statement!r} cannot run in a contract revision that requires data migrations: {reason}"""
+
+
 # --- work that remains: exit code 1 --------------------------------------------------------------
 
 

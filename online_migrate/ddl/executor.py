@@ -108,11 +108,13 @@ class Executor:
         """True if the statement was sent, or was done by an earlier run; None: send it as it is."""
         autocommit = self._connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
         kind = self._dialect.kind(statement, autocommit=autocommit)
-        if kind is Kind.READ:
+        if kind in (Kind.READ, Kind.CONTROL):
             self._guard.pass_by(statement)
             return None
         with self._aside():
             forms = self._guard.admit(statement, kind)
+            if not self._dialect.judge(statement).recorded:
+                return None  # a query: its rows are asked for each time
             self._dialect.before_statement(self._connection, statement)
             ran = self._journal.run(
                 statement,
@@ -136,9 +138,7 @@ class Executor:
                 refusal = error
             else:
                 return
-        raise exceptions.NotUnderLock(
-            statement=shorten(statement),
-            reason=f"the server cannot do it by changing metadata alone: {refusal}",
-            hint="every reader would wait while the table is rebuilt; drop what stands in the way (an index "
-            "on the column) first, or rebuild the table online before (ALTER TABLE ... FORCE, LOCK=NONE)",
+        problem = self._dialect.no_form(statement)
+        raise exceptions.StatementRefused(
+            statement=shorten(statement), reason=f"{problem.reason}: {refusal}", hint=problem.hint
         ) from refusal

@@ -12,7 +12,9 @@ from sqlalchemy.engine.interfaces import IsolationLevel
 
 from online_migrate.dialects.bulk import BulkWriter
 from online_migrate.dialects.errors import driver_error_of, set_isolation
-from online_migrate.dialects.statement import Kind, is_destructive, is_read
+from online_migrate.dialects.statement import Kind
+from online_migrate.sql.classify import classify
+from online_migrate.sql.verdict import Effect, Verdict
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine, Row
@@ -53,8 +55,6 @@ class Dialect:
     """The table lock of :meth:`lock_tables` stops readers for as long as a statement under it runs."""
     chunk_isolation: ClassVar[IsolationLevel | None] = "READ COMMITTED"
     """The isolation level of the transaction of a chunk."""
-    frees_locks: ClassVar[frozenset[str]] = frozenset({"COMMIT", "END", "ABORT", "ROLLBACK"})
-    """The verbs that free what :meth:`lock_tables` holds."""
     courtesy: ClassVar[float] = 0.0
     """Seconds to leave between two chunks, where writers who wait for the lock stand in no queue."""
     ddl_isolation: ClassVar[IsolationLevel | None] = None
@@ -300,13 +300,31 @@ class Dialect:
 
         *autocommit* says that it runs in Alembic's ``autocommit_block``, where no lock lasts.
         """
-        if is_read(statement):
-            return Kind.READ
-        return Kind.OUTSIDE if autocommit and not is_destructive(statement) else Kind.LOCKED
+        effect = self.judge(statement).effect
+        if effect is Effect.ADDITIVE:
+            # In the transaction that holds the lock everything runs under it.
+            return Kind.OUTSIDE if autocommit else Kind.LOCKED
+        return _KINDS.get(effect, Kind.LOCKED)
+
+    def judge(self, statement: str) -> Verdict:
+        """What *statement* does, with the reason and the hint of a refusal."""
+        return classify(statement, self.name)
+
+    def forms_outside_lock(self, statement: str) -> Sequence[str]:
+        """The forms of a statement to try without the lock, where a row may become pending at any time."""
+        return [statement]
 
     def forms_under_lock(self, statement: str) -> Sequence[str]:
         """The forms of a DDL statement to try under the lock, the cheapest first."""
         return [statement]
+
+    def no_form(self, statement: str) -> Problem:
+        """Why the server was asked for the forms of :meth:`forms_under_lock` or :meth:`forms_outside_lock`."""
+        return Problem(
+            reason="the server cannot do it by changing metadata alone",
+            hint="every reader would wait while the table is rebuilt; drop what stands in the way (an index "
+            "on the column) first, or rebuild the table online before (ALTER TABLE ... FORCE, LOCK=NONE)",
+        )
 
     def is_refused_algorithm(self, error: BaseException) -> bool:
         """The server says that this statement cannot be done in the form that was asked for."""
@@ -337,6 +355,9 @@ class Dialect:
     def rows(connection: Connection, query: str, **parameters: Any) -> Sequence[Row[Any]]:
         """All rows of a catalog query."""
         return connection.execute(sa.text(query), parameters).all()
+
+
+_KINDS = {Effect.READ: Kind.READ, Effect.CONTROL: Kind.CONTROL, Effect.REFUSED: Kind.REFUSED}
 
 
 def render_rows(sections: Mapping[str, Sequence[Row[Any]]]) -> str:

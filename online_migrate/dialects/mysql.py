@@ -46,6 +46,11 @@ _TRIGGERS = """
     FROM information_schema.triggers
     WHERE trigger_schema = DATABASE() AND (event_object_table IN :names OR trigger_name IN :names)
 """
+_PARTITIONS = """
+    SELECT table_name, partition_name, partition_ordinal_position, partition_description
+    FROM information_schema.partitions
+    WHERE table_schema = DATABASE() AND partition_name IS NOT NULL AND table_name IN :names
+"""
 _ROUTINES = """
     SELECT routine_name, routine_type, routine_definition FROM information_schema.routines
     WHERE routine_schema = DATABASE() AND routine_name IN :names
@@ -104,7 +109,6 @@ class MySQL(Dialect):
     extra: ClassVar[str] = "mysql"
     transactional_ddl: ClassVar[bool] = False
     metadata_only_under_lock: ClassVar[bool] = True
-    frees_locks: ClassVar[frozenset[str]] = frozenset({"BEGIN", "START", "LOCK", "UNLOCK"})
     row_value_ranges: ClassVar[bool] = False
     lock_timeout_codes: ClassVar[frozenset[object]] = frozenset({1205, 3572})
     statement_timeout_codes: ClassVar[frozenset[object]] = frozenset({3024, 1317})
@@ -261,6 +265,15 @@ class MySQL(Dialect):
         # GET_LOCK is of one node of a Galera cluster.
         return self._variables(connection, "wsrep_on").get("wsrep_on") != "ON"
 
+    def no_form(self, statement: str) -> Problem:
+        if not self.judge(statement).in_place:
+            return super().no_form(statement)
+        return Problem(
+            reason="the server cannot do it without converting values, which may lose them",
+            hint="add a column of the new type in an expand revision and fill it by a data migration; or, if no "
+            "value can be lost, move it into a contract revision after this one, with requires = ()",
+        )
+
     def is_refused_algorithm(self, error: BaseException) -> bool:
         return self._code(error) in self.refused_algorithm_codes
 
@@ -374,6 +387,7 @@ class MySQL(Dialect):
             "constraint": _CONSTRAINTS,
             "trigger": _TRIGGERS,
             "routine": _ROUTINES,
+            "partition": _PARTITIONS,
         }.items():
             statement = sa.text(query).bindparams(sa.bindparam("names", expanding=True))
             sections[title] = connection.execute(statement, {"names": list(names) or [""]}).all()
@@ -401,10 +415,14 @@ class MySQL(Dialect):
         return sorted(row[0] for row in rows)
 
     def kind(self, statement: str, *, autocommit: bool) -> Kind:
-        return mysql_ddl.kind(statement)
+        return mysql_ddl.KINDS[self.judge(statement).effect]
 
     def forms_under_lock(self, statement: str) -> Sequence[str]:
-        return mysql_ddl.forms_under_lock(statement)
+        return mysql_ddl.forms_under_lock(statement, self.name)
+
+    def forms_outside_lock(self, statement: str) -> Sequence[str]:
+        in_place = self.judge(statement).in_place
+        return [mysql_ddl.with_algorithm(statement, self.name, "INPLACE")] if in_place else [statement]
 
     @staticmethod
     def _variables(connection: Connection, *names: str) -> dict[str, str]:
