@@ -319,7 +319,7 @@ class Dialect:
         return [statement]
 
     def no_form(self, statement: str) -> Problem:
-        """Why the server was asked for the forms of :meth:`forms_under_lock` or :meth:`forms_outside_lock`."""
+        """Why the statement is sent only in forms that the server refused."""
         return Problem(
             reason="the server cannot do it by changing metadata alone",
             hint="every reader would wait while the table is rebuilt; drop what stands in the way (an index "

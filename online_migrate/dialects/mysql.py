@@ -270,8 +270,8 @@ class MySQL(Dialect):
             return super().no_form(statement)
         return Problem(
             reason="the server cannot do it without converting values, which may lose them",
-            hint="add a column of the new type in an expand revision and fill it by a data migration; or, if no "
-            "value can be lost, move it into a contract revision after this one, with requires = ()",
+            hint="add a column of the new type in an expand revision and fill it by a data migration; or, if "
+            "no value can be lost, move it into a contract revision after this one, with requires = ()",
         )
 
     def is_refused_algorithm(self, error: BaseException) -> bool:
