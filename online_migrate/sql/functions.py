@@ -89,7 +89,8 @@ _NAMES: dict[str, str] = {
         json_set json_tree json_type json_valid julianday last_insert_rowid length like likelihood
         likely log2 octet_length pow printf format quote random randomblob soundex sqlite_source_id
         sqlite_version strftime string_agg time timediff total total_changes trunc typeof unhex unicode
-        unixepoch unlikely zeroblob varchar nvarchar nchar character varying numeric decimal integer int float pragma_table_info pragma_table_xinfo pragma_index_list
+        unixepoch unlikely zeroblob varchar nvarchar nchar character varying numeric decimal integer
+        int float pragma_table_info pragma_table_xinfo pragma_index_list
         pragma_index_info pragma_index_xinfo pragma_foreign_key_list
     """,
 }
