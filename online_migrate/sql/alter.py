@@ -31,6 +31,8 @@ def alter_table(words: Words, server: str) -> Verdict:
     words.take("*")
     if server in MYSQL and not words.take("NOWAIT") and words.take("WAIT"):
         words.number()
+    if server in MYSQL and _is_about_partitions(words.rest):
+        return _mysql_action(Words(words.rest), server)  # stands alone; its commas divide names
     judge = _mysql_action if server in MYSQL else _standard_action
     verdicts = [judge(Words(action), server) for action in by_commas(words.rest)]
     return worst(verdicts)
@@ -108,6 +110,10 @@ def _mysql_action(words: Words, server: str) -> Verdict:
     return judge(words)
 
 
+def _is_about_partitions(tokens: Sequence[Token]) -> bool:
+    return len(tokens) > 1 and tokens[1].word == "PARTITION" and tokens[0].word != "REMOVE"
+
+
 def _add(words: Words) -> Verdict:
     if words.take("PARTITION"):
         return ADDITIVE
@@ -152,6 +158,9 @@ def _drop(words: Words) -> Verdict:
         return ADDITIVE if not words else _unknown("what follows PRIMARY KEY")  # no row and no value goes
     if words.take("SYSTEM") or words.take("PERIOD"):
         return _unknown("DROP SYSTEM VERSIONING, which deletes the history of all rows,")
+    if words.take("PARTITION"):
+        listed = all(token.names or token.word == "," for token in words.rest)
+        return DESTRUCTIVE if words and listed else _unknown("what follows DROP PARTITION")
     return DESTRUCTIVE
 
 
