@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+_OF_MYSQL = re.compile(r"`|^\s*#(?![>#=-])", re.MULTILINE)
+"""A name in backticks, or a line that is a comment on MySQL and MariaDB alone."""
 _EXECUTABLE_COMMENT = re.compile(r"/\*M?!\d*(.*?)\*/", re.DOTALL)
 
 
@@ -49,7 +51,7 @@ def tokens(statement: str) -> tuple[Token, ...]:
 
     text = _EXECUTABLE_COMMENT.sub(r" \1 ", statement)
     # Nobody says by which server a statement is meant; backticks do, and so do backslashes in strings.
-    for reader in ("mysql", "postgres") if "`" in text else ("postgres", "mysql"):
+    for reader in ("mysql", "postgres") if _OF_MYSQL.search(text) else ("postgres", "mysql"):
         with contextlib.suppress(TokenError):
             return tuple(token for found in tokenize(text, read=reader) for token in _plain(found))
     return tuple(Token(word) for word in text.split())

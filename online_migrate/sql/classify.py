@@ -50,7 +50,10 @@ def classify(text: str, server: str) -> Verdict:
     try:
         verdicts = [_of_text(tokens, server) for tokens in readings(text, server)]
     except Unreadable as error:
-        return refused(f"it cannot be read: {error}", "close the comment, the quotes or the body")
+        return refused(
+            f"it cannot be read: {error}",
+            "close the comment, the quotes or the body; a quote inside a text is written twice",
+        )
     if len({verdict.effect for verdict in verdicts}) > 1:
         return refused(
             "it does different things, depending on sql_mode and on the version of the server",
@@ -68,8 +71,11 @@ def _of_text(tokens: Sequence[Token], server: str) -> Verdict:
         return parts[0]
     effects = {part.effect for part in parts}
     recorded = any(part.recorded for part in parts)
+    rewinds = next((part for part in parts if part.rewinds), None)
     if effects == {Effect.READ}:
-        return next((part for part in parts if part.rewinds), READ)
+        return rewinds or READ
+    if rewinds is not None:
+        return refused("it frees a lock and goes on", _ONE_BY_ONE, recorded=recorded)
     for part in parts:
         if part.effect in (Effect.CONTROL, Effect.REFUSED):
             return refused(part.reason, part.hint, recorded=recorded)
@@ -270,6 +276,12 @@ def _alter(words: Words, server: str) -> Verdict:
     return refused(f"ALTER {words.next} cannot run while tables are locked (error 1192)")
 
 
+def _rename(words: Words, server: str) -> Verdict:
+    if words.any_of("TABLE", "TABLES"):
+        return DESTRUCTIVE
+    return refused(f"RENAME {words.next} was not tried under the lock")
+
+
 def _mysql_analyze(words: Words, server: str) -> Verdict:
     words.any_of("NO_WRITE_TO_BINLOG", "LOCAL")
     if words.next in ("TABLE", "TABLES"):
@@ -308,7 +320,7 @@ _MYSQL_JUDGES = _SHARED | {
     "DO": _do,
     "PREPARE": _prepare,
     "ANALYZE": _mysql_analyze,
-    "RENAME": lambda words, server: DESTRUCTIVE if words.any_of("TABLE", "TABLES") else refused("unknown"),
+    "RENAME": _rename,
 }
 _JUDGES: dict[str, dict[str, Callable[[Words, str], Verdict]]] = {
     "mysql": _MYSQL_JUDGES,

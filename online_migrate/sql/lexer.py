@@ -19,6 +19,7 @@ _SPACE = " \t\n\r\f\v"
 _WORD = re.compile(r"[A-Za-z0-9_\x80-\U0010ffff][A-Za-z0-9_$\x80-\U0010ffff]*")
 _NUMBER = re.compile(r"\d+(\.\d*)?([eE][+-]?\d+)?(?![A-Za-z0-9_$\x80-\U0010ffff])")
 _VARIABLE = re.compile(r"@@?[A-Za-z0-9_.$]+")
+_PLAIN = re.compile(r"""[^'"`\]\\]+""")
 _DOLLAR = re.compile(r"\$([A-Za-z_\x80-\U0010ffff][A-Za-z0-9_\x80-\U0010ffff]*)?\$")
 _EXECUTABLE = re.compile(r"/\*M?!\d*")
 _PREFIX = re.compile(r"[eEnNxXbB]|_[A-Za-z0-9]+")
@@ -188,8 +189,9 @@ class _Reader:
                 self._at += 1
                 return Token(sort, "".join(parts) if sort is Sort.NAME else "", self._at)
             else:
-                parts.append(character)
-                self._at += 1
+                run = _PLAIN.match(self._text, self._at)
+                parts.append(run.group() if run else character)
+                self._at += len(parts[-1])
         raise self._unreadable("a text or a name in quotes that does not end", start)
 
     def _dollar_quoted(self, tag: str) -> Token:

@@ -38,6 +38,7 @@ TRIGGERS = {
     'DROP TRIGGER "X" ON "T"': "X",
     "DROP TABLE x": None,
     "CREATE TRIGGER x": None,
+    "# it goes\nDROP TRIGGER x": "x",
 }
 
 
