@@ -259,6 +259,10 @@ class CannotRecord(Refused):
     )
 
 
+class StatementRefused(Refused):
+    """{statement!r} cannot run in a contract revision that requires data migrations: {reason}"""
+
+
 # --- work that remains: exit code 1 --------------------------------------------------------------
 
 

@@ -31,7 +31,6 @@ from online_migrate.dialects.statement import (
     altered_table,
     dropped_columns,
     dropped_indexes,
-    first_words,
     identifiers,
     shorten,
     taken_away,
@@ -42,6 +41,7 @@ from online_migrate.revision.data_migration import Subject
 from online_migrate.revision.environment import permit
 from online_migrate.revision.graph import UNDECLARED
 from online_migrate.revision.stepping import NotRendered, Stepper, render
+from online_migrate.sql.verdict import Classification, Impact
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -77,6 +77,7 @@ class _Targets:
             return
         connection, dialect = stepper.session.connection, stepper.session.dialect
         statements = _rendered(stepper, revision)
+        refuse_unknown(stepper, statements)
         if dialect.metadata_only_under_lock:
             refuse_what_rebuilds(stepper, statements)
             self.named = self._in_text(stepper, revision, statements)
@@ -114,6 +115,18 @@ def _rendered(stepper: Stepper, revision: str) -> list[str]:
         # A script that asks the database what to do; its ``locks = (...)`` says which tables.
         statements: list[str] = error.statements
         return statements
+
+
+def refuse_unknown(stepper: Stepper, statements: Sequence[str]) -> None:
+    """Refuses, before anything is done, what is not known to be safe."""
+    for statement in statements:
+        verdict = stepper.session.dialect.classify(statement)
+        if verdict.impact in (Impact.REFUSED, Impact.CONTROL):
+            raise _refusal(statement, verdict)
+
+
+def _refusal(statement: str, verdict: Classification) -> exceptions.StatementRefused:
+    return exceptions.StatementRefused(statement=shorten(statement), reason=verdict.reason, hint=verdict.hint)
 
 
 def refuse_what_rebuilds(stepper: Stepper, statements: Sequence[str]) -> None:
@@ -193,12 +206,11 @@ class LockedLook:
 
     def pass_by(self, statement: str) -> None:
         """Refuses a script that ends our transaction, or frees our lock, by hand."""
-        if self._required and first_words(statement) & self._dialect.frees_locks:
-            raise exceptions.NotUnderLock(
-                statement=shorten(statement),
-                reason="it ends the transaction, or frees the lock, under which the rows were counted",
-                hint="take it out; what cannot run in a transaction goes into an autocommit_block",
-            )
+        verdict = self._dialect.classify(statement)
+        if self._required and verdict.impact is Impact.CONTROL:
+            raise _refusal(statement, verdict)
+        if verdict.rewinds:
+            self._held_in = None
 
     def admit(self, statement: str, kind: Kind) -> Sequence[str]:
         """Lets a destructive statement through only under the lock, after a look that saw nothing."""
@@ -208,7 +220,9 @@ class LockedLook:
             if self._dialect.metadata_only_under_lock and self._holds:
                 self._dialect.unlock_tables(self._connection)
                 self._held_in = None
-            return [statement]
+            return self._dialect.forms_outside_lock(statement)
+        if kind is Kind.REFUSED:
+            raise _refusal(statement, self._dialect.classify(statement))
         if kind is Kind.DATA and self._dialect.metadata_only_under_lock:
             raise exceptions.NotUnderLock(statement=shorten(statement), reason=_ROWS, hint=_ROWS_HINT)
         if self._is_autocommit():

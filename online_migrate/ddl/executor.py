@@ -17,17 +17,10 @@ from sqlalchemy import event
 from online_migrate import exceptions
 from online_migrate.ddl.journal import Journal
 from online_migrate.dialects import Dialect
-from online_migrate.dialects.statement import Kind, altered_table, shorten
+from online_migrate.dialects.statement import Kind, shorten
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
-
-_REBUILD_HINT = """\
-every reader would wait while the table is rebuilt.
-     Drop what stands in the way (an index on the column) first, or rebuild the table online before it
-     (ALTER TABLE {table} FORCE, LOCK=NONE). For a compressed table, or one with a FULLTEXT index, see
-     "Tables that cannot be changed in an instant" in docs/writing.md; where readers may wait, write
-     rebuilds = ({table!r},) into the contract script"""
 
 _active: weakref.WeakKeyDictionary[Connection, Executor] = weakref.WeakKeyDictionary()
 """Which executor a connection's statements pass by. Not in ``connection.info``: a lost session has none."""
@@ -115,11 +108,13 @@ class Executor:
         """True if the statement was sent, or was done by an earlier run; None: send it as it is."""
         autocommit = self._connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
         kind = self._dialect.kind(statement, autocommit=autocommit)
-        if kind is Kind.READ:
+        if kind in (Kind.READ, Kind.CONTROL):
             self._guard.pass_by(statement)
             return None
         with self._aside():
             forms = self._guard.admit(statement, kind)
+            if not self._dialect.classify(statement).recorded:
+                return None  # a query: its rows are asked for each time
             self._dialect.before_statement(self._connection, statement)
             ran = self._journal.run(
                 statement,
@@ -143,8 +138,7 @@ class Executor:
                 refusal = error
             else:
                 return
-        raise exceptions.NotUnderLock(
-            statement=shorten(statement),
-            reason=f"the server cannot do it by changing metadata alone: {refusal}",
-            hint=_REBUILD_HINT.format(table=altered_table(statement) or "TABLE"),
+        problem = self._dialect.no_form(statement)
+        raise exceptions.StatementRefused(
+            statement=shorten(statement), reason=f"{problem.reason}: {refusal}", hint=problem.hint
         ) from refusal

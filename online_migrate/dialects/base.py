@@ -14,12 +14,21 @@ from online_migrate.dialects.bulk import BulkWriter
 from online_migrate.dialects.catalog import Catalog
 from online_migrate.dialects.errors import driver_error_of, set_isolation
 from online_migrate.dialects.problem import Problem
-from online_migrate.dialects.statement import Kind, is_destructive, is_read
+from online_migrate.dialects.statement import Kind, altered_table
+from online_migrate.sql.classify import classify
 from online_migrate.sql.effect import Effect, Expected
 from online_migrate.sql.effects import derive
+from online_migrate.sql.verdict import Classification, Impact
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine, Row
+
+_REBUILD_HINT = """\
+every reader would wait while the table is rebuilt.
+     Drop what stands in the way (an index on the column) first, or rebuild the table online before it
+     (ALTER TABLE {table} FORCE, LOCK=NONE). For a compressed table, or one with a FULLTEXT index, see
+     "Tables that cannot be changed in an instant" in docs/writing.md; where readers may wait, write
+     rebuilds = ({table!r},) into the contract script"""
 
 registry: dict[str, type[Dialect]] = {}
 OWN_SESSIONS = "online_migrate_own_sessions"
@@ -53,8 +62,6 @@ class Dialect:
     """:meth:`lock_tables` locks a table under one name, which a query may use once."""
     chunk_isolation: ClassVar[IsolationLevel | None] = "READ COMMITTED"
     """The isolation level of the transaction of a chunk."""
-    frees_locks: ClassVar[frozenset[str]] = frozenset({"COMMIT", "END", "ABORT", "ROLLBACK"})
-    """The verbs that free what :meth:`lock_tables` holds."""
     courtesy: ClassVar[float] = 0.0
     """Seconds to leave between two chunks, where writers who wait for the lock stand in no queue."""
     ddl_isolation: ClassVar[IsolationLevel | None] = None
@@ -364,13 +371,30 @@ class Dialect:
 
         *autocommit* says that it runs in Alembic's ``autocommit_block``, where no lock lasts.
         """
-        if is_read(statement):
-            return Kind.READ
-        return Kind.OUTSIDE if autocommit and not is_destructive(statement) else Kind.LOCKED
+        impact = self.classify(statement).impact
+        if impact is Impact.ADDITIVE:
+            # In the transaction that holds the lock everything runs under it.
+            return Kind.OUTSIDE if autocommit else Kind.LOCKED
+        return _KINDS.get(impact, Kind.LOCKED)
+
+    def classify(self, statement: str) -> Classification:
+        """What *statement* does, with the reason and the hint of a refusal."""
+        return classify(statement, self.name)
+
+    def forms_outside_lock(self, statement: str) -> Sequence[str]:
+        """The forms of a statement to try without the lock, where a row may become pending at any time."""
+        return [statement]
 
     def forms_under_lock(self, statement: str) -> Sequence[str]:
         """The forms of a DDL statement to try under the lock, the cheapest first."""
         return [statement]
+
+    def no_form(self, statement: str) -> Problem:
+        """Why the statement is sent only in forms that the server refused."""
+        return Problem(
+            reason="the server cannot do it by changing metadata alone",
+            hint=_REBUILD_HINT.format(table=altered_table(statement) or "TABLE"),
+        )
 
     def is_refused_algorithm(self, error: BaseException) -> bool:
         """The server says that this statement cannot be done in the form that was asked for."""
@@ -401,3 +425,6 @@ class Dialect:
     def rows(connection: Connection, query: str, **parameters: Any) -> Sequence[Row[Any]]:
         """All rows of a catalog query."""
         return connection.execute(sa.text(query), parameters).all()
+
+
+_KINDS = {Impact.READ: Kind.READ, Impact.CONTROL: Kind.CONTROL, Impact.REFUSED: Kind.REFUSED}

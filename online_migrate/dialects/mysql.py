@@ -24,8 +24,9 @@ from online_migrate.dialects.catalog import Catalog
 from online_migrate.dialects.errors import AnyFault, ServerFault, words_of
 from online_migrate.dialects.mysql_catalog import MySQLCatalog
 from online_migrate.dialects.problem import Problem
-from online_migrate.dialects.statement import Kind, dropped, first_word, identifiers, is_data
+from online_migrate.dialects.statement import Kind, dropped, first_word, identifiers
 from online_migrate.sql.effect import Effect
+from online_migrate.sql.verdict import Impact
 from online_migrate.waiting import backoff
 
 if TYPE_CHECKING:
@@ -85,7 +86,6 @@ class MySQL(Dialect):
     transactional_ddl: ClassVar[bool] = False
     metadata_only_under_lock: ClassVar[bool] = True
     lock_is_of_a_name: ClassVar[bool] = True
-    frees_locks: ClassVar[frozenset[str]] = frozenset({"BEGIN", "START", "LOCK", "UNLOCK"})
     row_value_ranges: ClassVar[bool] = False
     location_hint: ClassVar[str] = (
         "give the database in the URL (--url), and a role by SET DEFAULT ROLE ... TO the user of the URL"
@@ -250,6 +250,15 @@ class MySQL(Dialect):
         # GET_LOCK is of one node of a Galera cluster.
         return self._variables(connection, "wsrep_on").get("wsrep_on") != "ON"
 
+    def no_form(self, statement: str) -> Problem:
+        if not self.classify(statement).in_place:
+            return super().no_form(statement)
+        return Problem(
+            reason="the server cannot do it without converting values, which may lose them",
+            hint="add a column of the new type in an expand revision and fill it by a data migration; or, if "
+            "no value can be lost, move it into a contract revision after this one, with requires = ()",
+        )
+
     def is_refused_algorithm(self, error: BaseException) -> bool:
         return self._code(error) in self.refused_algorithm_codes
 
@@ -385,7 +394,7 @@ class MySQL(Dialect):
         return f"ALTER TABLE {table} MODIFY {column} VARCHAR(255) NOT NULL"
 
     def commits_by_itself(self, connection: Connection, statement: str) -> bool:
-        if not is_data(statement):
+        if self.classify(statement).impact is not Impact.ROWS:
             return False
         engines = sa.text(_ENGINES).bindparams(sa.bindparam("names", expanding=True))
         names = {"names": identifiers(statement)}
@@ -410,10 +419,14 @@ class MySQL(Dialect):
         return sorted(row[0] for row in rows)
 
     def kind(self, statement: str, *, autocommit: bool) -> Kind:
-        return mysql_ddl.kind(statement)
+        return mysql_ddl.KINDS[self.classify(statement).impact]
 
     def forms_under_lock(self, statement: str) -> Sequence[str]:
-        return mysql_ddl.forms_under_lock(statement)
+        return mysql_ddl.forms_under_lock(statement, self.name)
+
+    def forms_outside_lock(self, statement: str) -> Sequence[str]:
+        in_place = self.classify(statement).in_place
+        return [mysql_ddl.with_algorithm(statement, self.name, "INPLACE")] if in_place else [statement]
 
     @staticmethod
     def _variables(connection: Connection, *names: str) -> dict[str, str]:

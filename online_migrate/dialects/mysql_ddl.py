@@ -1,8 +1,8 @@
-"""Which statements MySQL and MariaDB can do under LOCK TABLES without stopping readers for long. Pure.
+"""In which form MySQL and MariaDB are sent a statement, with LOCK TABLES and without. Pure.
 
-Under the lock a plain SELECT of anybody else waits, so only statements that change metadata belong
-there. The server is the judge: the cheapest algorithm is written out and it refuses what it cannot do
-that way. What is known beforehand to rebuild a table runs outside of the lock.
+Under the lock a plain SELECT of any other session waits, so only statements that change metadata belong
+there; without it only statements that convert no value. The server is the judge of both: the algorithm is
+written out, and it refuses what it cannot do that way.
 
 Sources: MySQL 9 Reference Manual, "Online DDL Operations"; MariaDB Knowledge Base, "InnoDB Online DDL".
 """
@@ -11,68 +11,64 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from online_migrate.dialects.statement import (
-    Kind,
-    Token,
-    actions,
-    altered_table,
-    dropped_column,
-    first_word,
-    is_data,
-    is_read,
-    tokens,
-)
+from online_migrate.dialects.statement import Kind
+from online_migrate.sql.alter import actions
+from online_migrate.sql.lexer import Token, readings
+from online_migrate.sql.parse import Unreadable
+from online_migrate.sql.verdict import Impact
 
+KINDS = {
+    Impact.READ: Kind.READ,
+    Impact.ROWS: Kind.DATA,
+    Impact.DESTRUCTIVE: Kind.LOCKED,
+    Impact.ADDITIVE: Kind.OUTSIDE,
+    Impact.CONTROL: Kind.CONTROL,
+    Impact.REFUSED: Kind.REFUSED,
+}
 _DROPS_OF_METADATA = frozenset({"INDEX", "KEY", "FOREIGN", "CONSTRAINT", "CHECK"})
-_DROPPED_UNDER_LOCK = frozenset({"TABLE", "TRIGGER", "INDEX"})
 
 
-def kind(statement: str) -> Kind:
-    """What *statement* has to do with the lock."""
-    if is_read(statement):
-        return Kind.READ
-    if is_data(statement):
-        return Kind.DATA
-    if altered_table(statement) is not None:
-        destructive = any(_is_destructive(action) for action in actions(statement))
-        return Kind.LOCKED if destructive else Kind.OUTSIDE
-    words = [token.word for token in tokens(statement)]
-    if first_word(statement) == "RENAME":
-        return Kind.LOCKED
-    if first_word(statement) == "DROP" and _DROPPED_UNDER_LOCK & set(words[1:3]):
-        return Kind.LOCKED
-    return Kind.OUTSIDE
-
-
-def forms_under_lock(statement: str) -> Sequence[str]:
+def forms_under_lock(statement: str, server: str) -> Sequence[str]:
     """The forms of *statement* to try while its tables are locked, the cheapest first."""
-    if altered_table(statement) is None:
-        return [statement]
-    bare = statement.rstrip().rstrip(";")
-    forms = [f"{bare}, ALGORITHM=INSTANT"]
-    if all(_drops_metadata(action) for action in actions(statement)):
-        forms.append(f"{bare}, ALGORITHM=INPLACE")
-    if any(action[0].word == "RENAME" and not _renames_part(action) for action in actions(statement)):
-        forms.append(bare)
+    altered = actions(_tokens(statement, server))
+    if not altered or any(_drops_partition(action) for action in altered):
+        return [statement]  # dropping a partition takes no ALGORITHM, and copies nothing
+    forms = [with_algorithm(statement, server, "INSTANT")]
+    if all(_drops_metadata(action) for action in altered):
+        forms.append(with_algorithm(statement, server, "INPLACE"))
+    if all(_renames(action) for action in altered) and not all(_renames_part(action) for action in altered):
+        forms.append(statement)
     return forms
 
 
-def _is_destructive(action: Sequence[Token]) -> bool:
-    if dropped_column(action) or _drops_metadata(action):
-        return True
-    if action[0].word == "RENAME":
-        return True
-    return action[0].word == "CHANGE" and _changed_name(action)
+def with_algorithm(statement: str, server: str, algorithm: str) -> str:
+    """The ALTER TABLE with an algorithm, which counts more than one that it names itself.
+
+    It follows the last token: behind a comment the server would not see it.
+    """
+    tokens = [token for token in _tokens(statement, server) if token.word != ";"]
+    end = tokens[-1].end if tokens else len(statement)
+    return f"{statement[:end]}, ALGORITHM={algorithm}"
+
+
+def _tokens(statement: str, server: str) -> Sequence[Token]:
+    try:
+        return readings(statement, server)[0]
+    except Unreadable:
+        return ()
 
 
 def _drops_metadata(action: Sequence[Token]) -> bool:
     return len(action) > 1 and action[0].word == "DROP" and action[1].word in _DROPS_OF_METADATA
 
 
+def _drops_partition(action: Sequence[Token]) -> bool:
+    return [token.word for token in action[:2]] == ["DROP", "PARTITION"]
+
+
+def _renames(action: Sequence[Token]) -> bool:
+    return bool(action) and action[0].word == "RENAME"
+
+
 def _renames_part(action: Sequence[Token]) -> bool:
-    return len(action) > 1 and action[1].word in ("COLUMN", "INDEX", "KEY")
-
-
-def _changed_name(action: Sequence[Token]) -> bool:
-    names = [token.text for token in action[1:] if token.word != "COLUMN"][:2]
-    return len(names) == 2 and names[0].lower() != names[1].lower()
+    return _renames(action) and len(action) > 1 and action[1].word in ("COLUMN", "INDEX", "KEY")

@@ -10,23 +10,20 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+_OF_MYSQL = re.compile(r"`|^\s*#(?![>#=-])", re.MULTILINE)
+"""A name in backticks, or a line that is a comment on MySQL and MariaDB alone."""
 _EXECUTABLE_COMMENT = re.compile(r"/\*M?!\d*(.*?)\*/", re.DOTALL)
-_READS = frozenset(
-    {"SELECT", "SHOW", "SET", "PRAGMA", "EXPLAIN", "DESCRIBE", "DESC", "VALUES", "WITH", "USE", "ANALYZE"}
-    | {"BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "START", "LOCK", "UNLOCK", "RESET"}
-    | {"END", "ABORT"}
-)
-_WRITES_INSIDE_WITH = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE"})
-_DATA = frozenset({"INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE", "TRUNCATE", "LOAD", "COPY"})
 
 
 class Kind(enum.Enum):
     """What a statement of a contract revision has to do with the lock under which rows were counted."""
 
     READ = "changes nothing: never recorded, never skipped"
+    CONTROL = "changes the transaction, the lock or the session: never recorded, never skipped"
     LOCKED = "destructive: runs only while the lock is held"
     OUTSIDE = "must not, or cannot, run under the lock"
     DATA = "changes rows"
+    REFUSED = "not known to be safe without the lock, and it cannot run under it"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +51,7 @@ def tokens(statement: str) -> tuple[Token, ...]:
 
     text = _EXECUTABLE_COMMENT.sub(r" \1 ", statement)
     # Nobody says by which server a statement is meant; backticks do, and so do backslashes in strings.
-    for reader in ("mysql", "postgres") if "`" in text else ("postgres", "mysql"):
+    for reader in ("mysql", "postgres") if _OF_MYSQL.search(text) else ("postgres", "mysql"):
         with contextlib.suppress(TokenError):
             return tuple(token for found in tokenize(text, read=reader) for token in _plain(found))
     return tuple(Token(word) for word in text.split())
@@ -82,60 +79,6 @@ def first_word(statement: str) -> str:
 
 def _verb(words: Sequence[Token]) -> str:
     return next((token.word for token in words if token.word not in ("(", ";")), "")
-
-
-def _parts(statement: str) -> list[list[Token]]:
-    """The statements of a text that may hold several."""
-    parts: list[list[Token]] = [[]]
-    for token in tokens(statement):
-        if token.word == ";":
-            parts.append([])
-        else:
-            parts[-1].append(token)
-    return [part for part in parts if part]
-
-
-def first_words(statement: str) -> frozenset[str]:
-    """The verbs of all statements in the text; ``ROLLBACK TO SAVEPOINT`` is none that ends anything."""
-    found = set()
-    for part in _parts(statement):
-        words = {token.word for token in part}
-        found.add("" if _verb(part) == "ROLLBACK" and "TO" in words else _verb(part))
-    return frozenset(found)
-
-
-def is_read(statement: str) -> bool:
-    """True if the statement, or each of several in one text, changes neither the schema nor a row."""
-    return all(_is_read(part) for part in _parts(statement))
-
-
-def _is_read(words: Sequence[Token]) -> bool:
-    verb = _verb(words)
-    if verb == "WITH":
-        return not any(token.word in _WRITES_INSIDE_WITH for token in words)
-    return verb in _READS or not verb
-
-
-def is_data(statement: str) -> bool:
-    """True if the statement writes rows."""
-    return first_word(statement) in _DATA or (first_word(statement) == "WITH" and not is_read(statement))
-
-
-_OPAQUE = frozenset({"DO", "CALL", "EXECUTE"})
-_TAKES = frozenset({"DROP", "RENAME", "TRUNCATE", "DELETE", "UPDATE", "MERGE", "REPLACE"})
-
-
-def is_destructive(statement: str) -> bool:
-    """True if the statement takes away what old code may still use, or if that cannot be read off it."""
-    parts = _parts(statement)
-    if len(parts) > 1:
-        return any(_verb(part) in _OPAQUE | _TAKES | {"ALTER"} for part in parts)
-    if is_data(statement):
-        return first_word(statement) != "INSERT"
-    if altered_table(statement) is not None:
-        return any(action[0].word in ("DROP", "RENAME", "ALTER") for action in actions(statement))
-    words = [token.word for token in tokens(statement)]
-    return first_word(statement) in _OPAQUE | _TAKES and "CONCURRENTLY" not in words
 
 
 def actions(statement: str) -> list[tuple[Token, ...]]:

@@ -24,7 +24,8 @@ from online_migrate import exceptions
 from online_migrate.dialects import Dialect, dialect_of
 from online_migrate.dialects.async_drivers import asynchronous
 from online_migrate.dialects.base import registry
-from online_migrate.dialects.statement import is_read, shorten, tokens
+from online_migrate.dialects.statement import shorten, tokens
+from online_migrate.sql.verdict import Impact
 
 _MAKES = frozenset({"SCHEMA", "DATABASE", "EXTENSION", "TABLE", "TYPE", "DOMAIN", "SEQUENCE", "COLLATION"})
 """What env.py may create, by the second word of the statement: old code does not notice any of it."""
@@ -62,6 +63,13 @@ def refuse_what_old_code_notices(path: Path, statements: list[str]) -> None:
                 statement=shorten(statement),
                 hint="move it into a revision; env.py may CREATE a schema, a table or a type that is missing",
             )
+
+
+def _changes_nothing(statement: str, connection: sa.Connection) -> bool:
+    """True for a query, and for a setting of the session."""
+    if connection.dialect.name not in registry:
+        return False
+    return dialect_of(connection).classify(statement).impact in (Impact.READ, Impact.CONTROL)
 
 
 def _only_creates(statement: str) -> bool:
@@ -122,15 +130,15 @@ class _StatementGuard:
         self._may_write = may_write
         self._thread = threading.get_ident()
 
-    def do_execute(self, _cursor: Any, statement: str, _parameters: Any, _context: Any) -> bool | None:
+    def do_execute(self, _cursor: Any, statement: str, _parameters: Any, context: Any) -> bool | None:
         """True, to SQLAlchemy: it is done, and not to be sent."""
-        return self._withheld(statement)
+        return self._withheld(statement, context.root_connection)
 
-    def do_execute_no_params(self, _cursor: Any, statement: str, _context: Any) -> bool | None:
-        return self._withheld(statement)
+    def do_execute_no_params(self, _cursor: Any, statement: str, context: Any) -> bool | None:
+        return self._withheld(statement, context.root_connection)
 
-    def _withheld(self, statement: str) -> bool | None:
-        if threading.get_ident() != self._thread or is_read(statement):
+    def _withheld(self, statement: str, connection: sa.Connection) -> bool | None:
+        if threading.get_ident() != self._thread or _changes_nothing(statement, connection):
             return None
         self._probe.writes.append(statement)
         if not self._may_write:

@@ -245,18 +245,19 @@ def render(project: Project, environment: Environment, engine: Engine, revision:
     Raises :class:`NotRendered` for a script that asks the database what to do; its ``statements`` are
     those that came before.
     """
-    buffer = io.StringIO()
+    written: list[str] = []
     try:
-        _render_into(buffer, project, environment, engine.dialect, revision)
+        _render_into(written, project, environment, engine.dialect, revision)
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise NotRendered(reason=reason, statements=split_statements(buffer.getvalue())) from error
-    return split_statements(buffer.getvalue())
+        raise NotRendered(reason=reason, statements=_statements(written)) from error
+    return _statements(written)
 
 
 def _render_into(
-    buffer: io.StringIO, project: Project, environment: Environment, dialect: SADialect, revision: str
+    written: list[str], project: Project, environment: Environment, dialect: SADialect, revision: str
 ) -> None:
+    buffer = io.StringIO()
     script = project.script
     step: Any = MigrationStep.upgrade_from_script(script.revision_map, script.get_revision(revision))
     with EnvironmentContext(
@@ -266,6 +267,9 @@ def _render_into(
         context.configure(dialect_name=dialect.name, **keywords)
         migration = context.get_context()
         _write_what_has_no_literal(migration.impl)
+        # Not what is in the buffer: a semicolon in the body of a trigger does not end a statement.
+        impl: Any = migration.impl
+        impl.static_output = written.append
         with Operations.context(migration):
             step.migration_fn()
 
@@ -286,8 +290,7 @@ def _write_what_has_no_literal(impl: Any) -> None:
     impl._exec = tolerant
 
 
-def split_statements(sql: str) -> list[str]:
-    """The statements of an offline script; a semicolon inside quotes or a body does not end one."""
-    found = [part.strip() for part in sql.split(";\n")]
-    statements = [part.removesuffix(";").strip() for part in found if part.strip()]
-    return [s for s in statements if s.upper() not in ("BEGIN", "COMMIT")]
+def _statements(written: Sequence[str]) -> list[str]:
+    """What an offline script wrote, one statement each, without the ends of its transactions."""
+    statements = [text.strip().removesuffix(";").strip() for text in written]
+    return [s for s in statements if s and s.upper() not in ("BEGIN", "COMMIT")]

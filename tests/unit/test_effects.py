@@ -70,11 +70,11 @@ def described(expected: Expected) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("server", "statement", "effects"),
+    ("product", "statement", "effects"),
     [("mysql", *pair) for pair in MYSQL.items()] + [("postgresql", *pair) for pair in POSTGRESQL.items()],
 )
-def test_the_effects_of_a_statement(server: str, statement: str, effects: list[str]) -> None:
-    assert described(derive(statement, server)) == sorted(effects)
+def test_the_effects_of_a_statement(product: str, statement: str, effects: list[str]) -> None:
+    assert described(derive(statement, product)) == sorted(effects)
 
 
 def test_effects_survive_the_journal() -> None:
@@ -139,7 +139,7 @@ def test_a_new_object_that_looks_otherwise_was_made_by_something_else() -> None:
 
 
 @pytest.mark.parametrize(
-    ("server", "wanted", "found", "same"),
+    ("product", "wanted", "found", "same"),
     [
         ("mysql", "INTEGER", "int", True),
         ("mysql", "INT UNSIGNED", "int(10) unsigned", True),
@@ -158,8 +158,8 @@ def test_a_new_object_that_looks_otherwise_was_made_by_something_else() -> None:
         ("postgresql", "mood", "mood", None),
     ],
 )
-def test_types_under_their_other_names(server: str, wanted: str, found: str, same: bool | None) -> None:
-    assert same_type(wanted, found, server) is same
+def test_types_under_their_other_names(product: str, wanted: str, found: str, same: bool | None) -> None:
+    assert same_type(wanted, found, product) is same
 
 
 @pytest.mark.parametrize(

@@ -1,52 +1,20 @@
-"""Which statements may stand under LOCK TABLES, and in which form."""
+"""In which form statements are sent under LOCK TABLES, and without."""
 
 from __future__ import annotations
 
 import pytest
 
-from online_migrate.dialects.mysql_ddl import forms_under_lock, kind
-from online_migrate.dialects.statement import Kind
-
-KINDS = {
-    "SELECT 1": Kind.READ,
-    "SHOW TABLES": Kind.READ,
-    "UPDATE t SET a = 1": Kind.DATA,
-    "TRUNCATE TABLE t": Kind.DATA,
-    "REPLACE INTO t VALUES (1)": Kind.DATA,
-    "LOAD DATA INFILE 'x' INTO TABLE t": Kind.DATA,
-    "DROP TABLE t": Kind.LOCKED,
-    "DROP TEMPORARY TABLE t": Kind.LOCKED,
-    "DROP TRIGGER x": Kind.LOCKED,
-    "DROP INDEX i ON t": Kind.LOCKED,
-    "RENAME TABLE t TO u": Kind.LOCKED,
-    "ALTER TABLE t DROP COLUMN a": Kind.LOCKED,
-    "ALTER TABLE t DROP a, ADD b INT": Kind.LOCKED,
-    "ALTER TABLE t RENAME COLUMN a TO b": Kind.LOCKED,
-    "ALTER TABLE t RENAME TO u": Kind.LOCKED,
-    "ALTER TABLE t CHANGE a b INT": Kind.LOCKED,
-    "ALTER TABLE t DROP FOREIGN KEY f": Kind.LOCKED,
-    "ALTER TABLE t DROP CHECK c": Kind.LOCKED,
-    "/*!50000 ALTER TABLE t DROP COLUMN a */": Kind.LOCKED,
-    "ALTER TABLE t CHANGE a a BIGINT NOT NULL": Kind.OUTSIDE,
-    "ALTER TABLE t CHANGE a A BIGINT": Kind.OUTSIDE,
-    "ALTER TABLE t MODIFY a INT NOT NULL": Kind.OUTSIDE,
-    "ALTER TABLE t ADD COLUMN a VARCHAR(9) DEFAULT 'DROP COLUMN b'": Kind.OUTSIDE,
-    "CREATE INDEX i ON t (a)": Kind.OUTSIDE,
-    "CREATE TABLE t (a INT)": Kind.OUTSIDE,
-    "CREATE TRIGGER x BEFORE INSERT ON t FOR EACH ROW SET NEW.a = 1": Kind.OUTSIDE,
-    "OPTIMIZE TABLE t": Kind.OUTSIDE,
-}
-
-
-@pytest.mark.parametrize(("text", "expected"), KINDS.items())
-def test_kind(text: str, expected: Kind) -> None:
-    """What takes away is under the lock, what rebuilds is outside of it, rows are refused."""
-    assert kind(text) is expected
-
+from online_migrate.dialects.mariadb import MariaDB
+from online_migrate.dialects.mysql import MySQL
+from online_migrate.dialects.mysql_ddl import forms_under_lock
 
 FORMS = {
     "DROP TRIGGER x": ["DROP TRIGGER x"],
+    "ALTER TABLE t DROP PARTITION p": ["ALTER TABLE t DROP PARTITION p"],
     "ALTER TABLE t DROP COLUMN a;": ["ALTER TABLE t DROP COLUMN a, ALGORITHM=INSTANT"],
+    "ALTER TABLE t DROP COLUMN a -- gone": ["ALTER TABLE t DROP COLUMN a, ALGORITHM=INSTANT"],
+    "# add\nALTER TABLE t DROP COLUMN a; # gone": ["# add\nALTER TABLE t DROP COLUMN a, ALGORITHM=INSTANT"],
+    "/*!50000 ALTER TABLE t DROP COLUMN a */": ["/*!50000 ALTER TABLE t DROP COLUMN a */, ALGORITHM=INSTANT"],
     "ALTER TABLE t DROP FOREIGN KEY f": [
         "ALTER TABLE t DROP FOREIGN KEY f, ALGORITHM=INSTANT",
         "ALTER TABLE t DROP FOREIGN KEY f, ALGORITHM=INPLACE",
@@ -55,10 +23,30 @@ FORMS = {
         "ALTER TABLE t RENAME TO u, ALGORITHM=INSTANT",
         "ALTER TABLE t RENAME TO u",
     ],
+    "ALTER TABLE t RENAME TO u, DROP COLUMN a": [
+        "ALTER TABLE t RENAME TO u, DROP COLUMN a, ALGORITHM=INSTANT"
+    ],
+    "ALTER TABLE t RENAME COLUMN a TO b": ["ALTER TABLE t RENAME COLUMN a TO b, ALGORITHM=INSTANT"],
 }
 
 
+@pytest.mark.parametrize("product", ["mysql", "mariadb"])
 @pytest.mark.parametrize(("text", "forms"), FORMS.items())
-def test_forms_are_the_cheapest_first(text: str, forms: list[str]) -> None:
-    """A form that could copy the table is never among them."""
-    assert list(forms_under_lock(text)) == forms
+def test_forms_are_the_cheapest_first(text: str, forms: list[str], product: str) -> None:
+    """A form that could copy the table is never among them, and the algorithm is never in a comment."""
+    assert list(forms_under_lock(text, product)) == forms
+
+
+OUTSIDE = {
+    "ALTER TABLE t ADD COLUMN a INT": "ALTER TABLE t ADD COLUMN a INT",
+    "ALTER TABLE t ENGINE=InnoDB": "ALTER TABLE t ENGINE=InnoDB",
+    "ALTER TABLE t MODIFY a INT NOT NULL -- x": "ALTER TABLE t MODIFY a INT NOT NULL, ALGORITHM=INPLACE",
+    "ALTER TABLE t CHANGE a a INT;": "ALTER TABLE t CHANGE a a INT, ALGORITHM=INPLACE",
+}
+
+
+@pytest.mark.parametrize("dialect", [MySQL(), MariaDB()])
+@pytest.mark.parametrize(("text", "form"), OUTSIDE.items())
+def test_without_the_lock_no_value_is_converted(text: str, form: str, dialect: MySQL) -> None:
+    """MODIFY and CHANGE are sent in the one form in which the product refuses to convert values."""
+    assert list(dialect.forms_outside_lock(text)) == [form]

@@ -8,92 +8,6 @@ from hypothesis import strategies as st
 
 from online_migrate.dialects import statement as s
 
-READS = (
-    "SELECT 1",
-    "  select * from t -- DROP TABLE t",
-    "(SELECT 1)",
-    "/* DROP TABLE t */ SELECT 1",
-    "SHOW TABLES",
-    "WITH x AS (SELECT 1) SELECT * FROM x",
-    "SET lock_timeout = 5",
-    "PRAGMA foreign_keys = ON",
-    "",
-    ";",
-    "SELECT 'DELETE FROM t; DROP TABLE t'",
-)
-WRITES = (
-    "INSERT INTO t VALUES (1)",
-    "WITH x AS (DELETE FROM t RETURNING *) SELECT * FROM x",
-    "WITH x AS (SELECT 1) INSERT INTO t SELECT * FROM x",
-    "DROP TABLE t",
-    "drop\n\ttable t",
-    "SELECT 1; DROP TABLE t",
-    "/*! DROP TABLE t */",
-    "/*!50000 DROP TABLE t */",
-    "/*M!100100 DROP TABLE t */",
-    "DO $$ BEGIN DROP TABLE t; END $$",
-    "CALL drop_everything()",
-    "TRUNCATE t",
-    "GRANT ALL ON t TO x",
-    "COMMENT ON TABLE t IS 'x'",
-)
-
-
-@pytest.mark.parametrize("text", READS)
-def test_reads(text: str) -> None:
-    """What changes nothing is neither recorded nor kept from running."""
-    assert s.is_read(text)
-    assert not s.is_destructive(text)
-
-
-@pytest.mark.parametrize("text", WRITES)
-def test_writes(text: str) -> None:
-    """Hidden in a comment that is executed, in a CTE, behind a semicolon: a write is a write."""
-    assert not s.is_read(text)
-
-
-DESTRUCTIVE = (
-    "DROP TABLE t",
-    "DROP TRIGGER x ON t",
-    "ALTER TABLE t DROP COLUMN a",
-    "ALTER TABLE t DROP a",
-    "ALTER TABLE IF EXISTS ONLY s.t ADD COLUMN b int, DROP COLUMN a",
-    "ALTER TABLE t RENAME COLUMN a TO b",
-    "ALTER TABLE t RENAME TO u",
-    "ALTER TABLE t ALTER COLUMN a SET NOT NULL",
-    "RENAME TABLE t TO u",
-    "UPDATE t SET a = NULL",
-    "DELETE FROM t",
-    "TRUNCATE t",
-    "CREATE INDEX CONCURRENTLY i ON t (a); DROP TABLE t",
-    "DO $$ BEGIN DROP TABLE t; END $$",
-    "CALL f()",
-    'ALTER TABLE "a,b" DROP COLUMN c',
-)
-HARMLESS = (
-    "CREATE INDEX CONCURRENTLY i ON t (a)",
-    "DROP INDEX CONCURRENTLY i",
-    "CREATE TABLE t (a int)",
-    "ALTER TABLE t ADD COLUMN a int",
-    "ALTER TABLE t ADD COLUMN a varchar(9) DEFAULT ', DROP COLUMN b'",
-    "ALTER TABLE t ADD CONSTRAINT c CHECK (a IN (1, 2)) NOT VALID",
-    "ALTER TABLE t VALIDATE CONSTRAINT c",
-    "INSERT INTO t VALUES ('DROP TABLE t')",
-)
-
-
-@pytest.mark.parametrize("text", DESTRUCTIVE)
-def test_destructive(text: str) -> None:
-    """What old code may still use is taken away, or nobody can say."""
-    assert s.is_destructive(text)
-
-
-@pytest.mark.parametrize("text", HARMLESS)
-def test_not_destructive(text: str) -> None:
-    """May run where no lock lasts."""
-    assert not s.is_destructive(text)
-
-
 COLUMNS = {
     "ALTER TABLE t DROP COLUMN a": [("t", "a")],
     "alter table `t` drop column `a b`, drop c": [("t", "a b"), ("t", "c")],
@@ -124,6 +38,7 @@ TRIGGERS = {
     'DROP TRIGGER "X" ON "T"': "X",
     "DROP TABLE x": None,
     "CREATE TRIGGER x": None,
+    "# it goes\nDROP TRIGGER x": "x",
 }
 
 
@@ -171,8 +86,6 @@ def test_taken_away(text: str, names: list[str]) -> None:
 @given(st.text(max_size=200))
 def test_any_text_is_read_without_a_crash(text: str) -> None:
     """Whatever a script sends, it is judged and not crashed upon."""
-    s.is_read(text)
-    s.is_destructive(text)
     s.identifiers(text)
     s.dropped_columns(text)
     s.taken_away(text)

@@ -1,0 +1,250 @@
+"""The tokens of a SQL text as each server reads them. Pure.
+
+sqlglot's tokenizer is made for many servers and drops what some of them execute. Whether a statement may
+run without a lock depends on these tokens, so what is ambiguous raises :class:`Unreadable` here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import re
+from collections.abc import Iterator, Sequence
+
+from online_migrate.sql.parse import Unreadable
+
+MYSQL = frozenset({"mysql", "mariadb"})
+_SPACE = " \t\n\r\f\v"
+_WORD = re.compile(r"[A-Za-z0-9_\x80-\U0010ffff][A-Za-z0-9_$\x80-\U0010ffff]*")
+_NUMBER = re.compile(r"\d+(\.\d*)?([eE][+-]?\d+)?(?![A-Za-z0-9_$\x80-\U0010ffff])")
+_VARIABLE = re.compile(r"@@?[A-Za-z0-9_.$]+")
+_PLAIN = re.compile(r"""[^'"`\]\\]+""")
+_DOLLAR = re.compile(r"\$([A-Za-z_\x80-\U0010ffff][A-Za-z0-9_\x80-\U0010ffff]*)?\$")
+_EXECUTABLE = re.compile(r"/\*M?!\d*")
+_PREFIX = re.compile(r"[eEnNxXbB]|_[A-Za-z0-9]+")
+
+
+class Sort(enum.Enum):
+    """What a token is."""
+
+    WORD = "a keyword or a name without quotes"
+    NAME = "a quoted name; on MySQL and MariaDB also a text in double quotes"
+    STRING = "a text"
+    NUMBER = "a number"
+    VARIABLE = "a variable of MySQL or MariaDB"
+    MARK = "one other character"
+
+
+@dataclasses.dataclass(frozen=True)
+class Token:
+    """A token, and where it ends in the text."""
+
+    sort: Sort
+    text: str
+    end: int = dataclasses.field(default=0, compare=False)
+
+    @property
+    def word(self) -> str:
+        """A word in upper case or a mark; empty for everything that cannot be a keyword."""
+        if self.sort is Sort.MARK:
+            return self.text
+        return self.text.upper() if self.sort is Sort.WORD and self.text.isascii() else ""
+
+    @property
+    def names(self) -> bool:
+        """True if it can be a name."""
+        return self.sort in (Sort.WORD, Sort.NAME)
+
+
+@functools.lru_cache(maxsize=512)
+def readings(text: str, server: str) -> tuple[tuple[Token, ...], ...]:
+    """The different ways in which servers of this product may read *text*, without those that are empty.
+
+    MySQL and MariaDB skip or execute ``/*! ... */`` depending on their version, and take a backslash in a
+    text as an escape depending on ``sql_mode``. Raises :class:`Unreadable`.
+    """
+    if server not in MYSQL:
+        return (tuple(_Reader(text, server).tokens()),)
+    found: list[tuple[Token, ...]] = []
+    failed: Unreadable | None = None
+    for backslash in (True, False):
+        for execute in (True, False):
+            try:
+                tokens = tuple(_Reader(text, server, backslash=backslash, execute=execute).tokens())
+            except Unreadable as error:
+                failed = error
+            else:
+                if tokens not in found:
+                    found.append(tokens)
+    if failed is not None and (not found or ";" in text):
+        raise failed
+    return tuple(tokens for tokens in found if tokens) or ((),)
+
+
+class _Reader:
+    """One reading of a text."""
+
+    def __init__(self, text: str, server: str, *, backslash: bool = True, execute: bool = True) -> None:
+        self._text = text
+        self._server = server
+        self._mysql = server in MYSQL
+        self._backslash = backslash and self._mysql
+        self._execute = execute
+        self._at = 0
+
+    def tokens(self) -> Iterator[Token]:
+        while self._at < len(self._text):
+            if self._text[self._at] in _SPACE:
+                self._at += 1
+            elif self._starts_comment():
+                yield from self._comment()
+            else:
+                yield self._token()
+
+    def _next(self, length: int = 1) -> str:
+        return self._text[self._at : self._at + length]
+
+    # --- comments --------------------------------------------------------------------------------
+
+    def _starts_comment(self) -> bool:
+        two = self._next(2)
+        if two == "--":
+            after = self._text[self._at + 2 : self._at + 3]
+            return not self._mysql or not after or after in _SPACE or ord(after) < 32
+        return two == "/*" or (self._mysql and two[0] == "#")
+
+    def _comment(self) -> Iterator[Token]:
+        if self._next(2) != "/*":
+            end = self._text.find("\n", self._at)
+            self._at = len(self._text) if end < 0 else end
+            return
+        start = self._at
+        executable = _EXECUTABLE.match(self._text, start) if self._mysql else None
+        self._at = self._end_of_comment()
+        if executable is None:
+            return
+        content = self._text[executable.end() : self._at - 2]
+        if "/*" in content:
+            raise self._unreadable("a comment inside a comment that the server executes", start)
+        if self._execute:
+            inner = _Reader(content, self._server, backslash=self._backslash)
+            yield from (dataclasses.replace(token, end=self._at) for token in inner.tokens())
+
+    def _end_of_comment(self) -> int:
+        depth, at = 0, self._at
+        while True:
+            found = re.compile(r"/\*|\*/").search(self._text, at)
+            if found is None:
+                raise self._unreadable("a comment that does not end", self._at)
+            at = found.end()
+            if found.group() == "*/":
+                depth -= 1
+            elif depth == 0 or self._server == "postgresql":
+                depth += 1
+            if depth == 0:
+                return at
+
+    # --- tokens ----------------------------------------------------------------------------------
+
+    def _token(self) -> Token:
+        character = self._next()
+        if character == "'":
+            return self._quoted("'", Sort.STRING, backslash=self._backslash)
+        if character == '"':
+            return self._quoted('"', Sort.NAME, backslash=self._backslash)
+        if character == "`" and self._server != "postgresql":
+            return self._quoted("`", Sort.NAME)
+        if character == "[" and self._server == "sqlite":
+            return self._quoted("]", Sort.NAME, doubled=False)
+        dollar = _DOLLAR.match(self._text, self._at) if self._server == "postgresql" else None
+        if dollar is not None:
+            return self._dollar_quoted(dollar.group())
+        for sort, pattern in ((Sort.VARIABLE, _VARIABLE), (Sort.NUMBER, _NUMBER), (Sort.WORD, _WORD)):
+            found = pattern.match(self._text, self._at) if sort is not Sort.VARIABLE or self._mysql else None
+            if found is not None:
+                return self._word(sort, found.group())
+        self._at += 1
+        return Token(Sort.MARK, character, self._at)
+
+    def _word(self, sort: Sort, text: str) -> Token:
+        self._at += len(text)
+        if sort is Sort.WORD and self._next() == "'" and _PREFIX.fullmatch(text):
+            escapes = self._backslash or (self._server == "postgresql" and text in "eE")
+            return self._quoted("'", Sort.STRING, backslash=escapes)
+        return Token(sort, text, self._at)
+
+    def _quoted(self, quote: str, sort: Sort, *, backslash: bool = False, doubled: bool = True) -> Token:
+        start, parts = self._at, []
+        self._at += 1
+        while self._at < len(self._text):
+            character = self._next()
+            if character == "\\" and backslash:
+                parts.append(self._next(2))
+                self._at += 2
+            elif character == quote and doubled and self._next(2) == quote * 2:
+                parts.append(quote)
+                self._at += 2
+            elif character == quote:
+                self._at += 1
+                return Token(sort, "".join(parts) if sort is Sort.NAME else "", self._at)
+            else:
+                run = _PLAIN.match(self._text, self._at)
+                parts.append(run.group() if run else character)
+                self._at += len(parts[-1])
+        raise self._unreadable("a text or a name in quotes that does not end", start)
+
+    def _dollar_quoted(self, tag: str) -> Token:
+        end = self._text.find(tag, self._at + len(tag))
+        if end < 0:
+            raise self._unreadable("a text in dollar quotes that does not end", self._at)
+        self._at = end + len(tag)
+        return Token(Sort.STRING, "", self._at)
+
+    def _unreadable(self, what: str, start: int) -> Unreadable:
+        line = self._text.count("\n", 0, start) + 1
+        return Unreadable(f"line {line} begins {what}")
+
+
+# --- statements ----------------------------------------------------------------------------------
+
+_ROUTINES = frozenset({"TRIGGER", "PROCEDURE", "FUNCTION", "EVENT"})
+_BLOCKS = frozenset({"IF", "LOOP", "WHILE", "REPEAT", "FOR"})
+_BEFORE_STATEMENT = frozenset({";", ":", "THEN", "ELSE", "DO", "BEGIN", "LOOP", "REPEAT", "ROW"})
+
+
+def split(tokens: Sequence[Token]) -> list[list[Token]]:
+    """The statements of a text; a semicolon in the body of a trigger or a routine does not end one.
+
+    Raises :class:`Unreadable` for a body that does not end.
+    """
+    parts: list[list[Token]] = [[]]
+    depth = 0
+    for token in tokens:
+        part = parts[-1]
+        if token.word == ";" and depth == 0:
+            parts.append([])
+            continue
+        if _has_body(part):
+            depth += _change_of_depth(part, token.word)
+        part.append(token)
+    if depth != 0:
+        raise Unreadable("the body of a routine or a trigger does not end")
+    return [part for part in parts if part]
+
+
+def _has_body(part: Sequence[Token]) -> bool:
+    words = [token.word for token in part[:16]]
+    return words[:1] == ["CREATE"] and not _ROUTINES.isdisjoint(words)
+
+
+def _change_of_depth(part: Sequence[Token], word: str) -> int:
+    """How a word of a body opens or closes blocks."""
+    before = part[-1].word
+    if word == "END":
+        return -1
+    if before == "END":
+        return 0  # END IF, END LOOP, END CASE
+    if word in ("BEGIN", "CASE"):
+        return 1
+    return int(word in _BLOCKS and before in _BEFORE_STATEMENT)
