@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from online_migrate import exceptions, state
 from online_migrate.contract import gate as gates
 from online_migrate.contract import runner as contracts
+from online_migrate.contract.locked_verification import missing_in
 from online_migrate.ddl.session import connect, migrator
 from online_migrate.dialects import safe_url
 from online_migrate.expand import runner as expands
@@ -334,7 +335,7 @@ def _readable(site: Site, migrations: Sequence[DataMigration]) -> list[DataMigra
         for migration in migrations:
             with contextlib.suppress(exceptions.PendingUnreadable):
                 subject = migration.subject(connection)
-                if subject.pending is not None:
+                if subject.pending is not None and missing_in(connection, subject) is None:
                     found.append(migration)
     return found
 

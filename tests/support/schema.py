@@ -5,6 +5,7 @@ What only one server understands stands in the tables of this module, so that te
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import functools
@@ -570,7 +571,9 @@ def happens(moment: str, beginning: str, happening: Callable[[Connection], None]
     def listen(connection: Connection, cursor: object, statement: str, *_: object) -> None:
         if not came and " ".join(statement.split()).startswith(beginning):
             came.append(statement)
-            happening(connection)
+            # In a thread of its own: in that of a contract script no second connection is let through.
+            with concurrent.futures.ThreadPoolExecutor(1) as other:
+                other.submit(happening, connection).result()
 
     event.listen(Engine, f"{moment}_cursor_execute", listen)
     try:
