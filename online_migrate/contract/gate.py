@@ -63,13 +63,15 @@ def schema_blockers(graph: Graph, applied: frozenset[str], revisions: Sequence[s
                     "or requires = () to say that none is needed",
                 )
             )
-        for needed in graph.missing(applied, revision):
+        depends = graph.ancestors(revision)
+        for needed in graph.order(graph.needed(revision) - applied):
             if graph.phase(needed) is not Phase.CONTRACT and not any(b.object == needed for b in found):
                 phase = graph.phase(needed)
                 hint = expand_hint(graph, needed) if phase is Phase.EXPAND else f"alembic upgrade {needed}"
-                found.append(
-                    Blocker("expand-not-applied", needed, f"{phase} revision {needed} is not applied", hint)
-                )
+                reason = f"{phase} revision {needed} is not applied"
+                if needed not in depends:
+                    reason += f", and {revision} has no depends_on that says which one it needs"
+                found.append(Blocker("expand-not-applied", needed, reason, hint))
     return found
 
 

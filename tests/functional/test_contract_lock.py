@@ -97,6 +97,12 @@ def ends_contracted(project: Project, database: Database, script: str) -> None:
 _LETTING_GO = {
     "commit": "op.get_bind().commit()",
     "rollback": "op.get_bind().rollback()",
+    "an autocommit block": """
+        with op.get_context().autocommit_block():
+            op.execute("SELECT 1")
+    """,
+}
+_SAVEPOINTS = {
     "a savepoint in which the lock was taken": """
         op.get_bind().commit()
         savepoint = op.get_bind().begin_nested()
@@ -110,10 +116,6 @@ _LETTING_GO = {
         op.execute("ALTER TABLE volumes ADD COLUMN extra INTEGER")
         savepoint.rollback()
     """,
-    "an autocommit block": """
-        with op.get_context().autocommit_block():
-            op.execute("SELECT 1")
-    """,
 }
 
 
@@ -122,7 +124,19 @@ def test_a_lock_that_was_lost_is_taken_again_before_the_next_statement(
     database: Database, tmp_path: Path, name: str
 ) -> None:
     """The rows are looked at again under it: one that became pending meanwhile is found."""
-    script = textwrap.dedent(_LETTING_GO[name]) + "\n" + MARK + drop(database.server.product)
+    looks_again(database, tmp_path, _LETTING_GO[name])
+
+
+@pytest.mark.needs("transactional_ddl")
+@pytest.mark.parametrize("name", list(_SAVEPOINTS))
+def test_a_lock_that_was_rolled_back_is_taken_again(database: Database, tmp_path: Path, name: str) -> None:
+    """PostgreSQL frees what was locked inside of a savepoint when that is rolled back."""
+    looks_again(database, tmp_path, _SAVEPOINTS[name])
+
+
+def looks_again(database: Database, tmp_path: Path, letting_go: str) -> None:
+    """Contracts, with a moment between *letting_go* and the destructive statements."""
+    script = textwrap.dedent(letting_go) + "\n" + MARK + drop(database.server.product)
     with contracting(database, tmp_path, script) as project:
         contract_meanwhile(project, database)
         if "size_gb" in schema.shape(database)["volumes"]["columns"]:
