@@ -374,7 +374,9 @@ class OldVersion:
 
 # --- a command that dies at a chosen statement ---------------------------------------------------
 
-_READING = re.compile(r"\s*(SELECT|SHOW|SET|PRAGMA|EXPLAIN|WITH|BEGIN|DESC|DESCRIBE|ROLLBACK)\b", re.I)
+_READING = re.compile(
+    r"\s*(SELECT|SHOW|SET|PRAGMA|EXPLAIN|WITH|BEGIN|DESC|DESCRIBE|ROLLBACK|SAVEPOINT|RELEASE)\b", re.I
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -412,6 +414,11 @@ class Run:
         """The lines on stderr; asserts that no traceback is among them."""
         assert "Traceback" not in self.err, self.err
         return self.err.strip().splitlines()
+
+
+def is_read(statement: str) -> bool:
+    """True for a statement that is not counted when a command is to die at a number."""
+    return _READING.match(statement) is not None
 
 
 _COUNT = itertools.count(1)
