@@ -116,6 +116,14 @@ def counts(connection: Connection, verified: Verified | None) -> bool:
     return bool(set(verified.reads) - there)
 
 
+def is_removed(connection: Connection, migration: DataMigration, verified: Verified) -> bool:
+    """True if the rows of *migration* cannot be read any more, and what was seen of them counts."""
+    with contextlib.suppress(exceptions.PendingUnreadable):
+        if missing_in(connection, migration.subject(connection)) is None:
+            return False
+    return counts(connection, verified)
+
+
 # --- one run of one revision ----------------------------------------------------------------------
 
 

@@ -225,7 +225,7 @@ class LockedLook:
         if self._dialect.transactional_ddl:
             self._verification.after_statement()
         elif self._lock is not None and kind is Kind.LOCKED:
-            self._lock.forget({table for table in self._lock.tables if not self._exists(table)})
+            self._lock.forget_missing(self._exists)
 
     def _is_autocommit(self) -> bool:
         return self._connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
@@ -276,8 +276,8 @@ class LockedLook:
         tables = set(sa.inspect(self._connection).get_table_names())
         return [target for target in self._named if target.table in tables]
 
-    def _exists(self, table: str) -> bool:
-        found = self._dialect.has_table(self._records, table)
+    def _exists(self, target: LockTarget) -> bool:
+        found = self._dialect.has_table(self._records, target.table, target.schema)
         self._records.commit()
         return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from online_migrate.dialects.base import Dialect, LockTarget
@@ -28,11 +28,6 @@ class HeldLock:
         self._transaction = connection.get_transaction()
         self._proof = dialect.lock_proof(connection, targets)
 
-    @property
-    def tables(self) -> frozenset[str]:
-        """The names of the locked tables."""
-        return frozenset(target.table for target in self._targets)
-
     def is_held(self) -> bool:
         """True if the server says that no other session could have written to the tables since."""
         ends_with_transaction = not self._dialect.metadata_only_under_lock
@@ -40,9 +35,9 @@ class HeldLock:
             return False
         return self._dialect.is_locked(self._connection, self._targets, self._proof)
 
-    def forget(self, tables: Collection[str]) -> None:
-        """No more proof is asked for tables that were dropped or renamed under this lock."""
-        self._targets = tuple(target for target in self._targets if target.table not in tables)
+    def forget_missing(self, exists: Callable[[LockTarget], bool]) -> None:
+        """No more proof is asked for tables that the statement sent last, under this lock, has removed."""
+        self._targets = tuple(target for target in self._targets if exists(target))
 
     def free(self) -> None:
         """Ends the lock, where the end of the transaction does not."""

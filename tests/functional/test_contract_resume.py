@@ -262,7 +262,8 @@ def test_the_gate_of_a_half_applied_revision_names_what_is_left(server: Server, 
         assert "a" not in schema.shape(database)["pairs"]["columns"]
         [blocker] = command.gate(project.site())
         assert (blocker.id, blocker.object) == ("pending-rows", "second")
-        project.migrate("second")
+        outcomes = {name: result.outcome for name, result in project.migrate().items()}
+        assert outcomes == {"first": Outcome.CONTRACTED, "second": Outcome.COMPLETE}
         assert command.gate(project.site()) == []
         assert command.contract(project.site()).revisions == ("c1",)
         ends_right(database, expected(changed_a=False, changed_b=True), "half applied")
