@@ -52,6 +52,9 @@ FORMS = {
     """,
 }
 """Two data migrations of one table, in every form in which a table can be given."""
+_EACH_FORM = pytest.mark.parametrize(
+    "form", ["a sa.Table", *(pytest.param(form, marks=pytest.mark.long) for form in ("a name", "SQL text"))]
+)
 
 _NOT_NULL = """
     with op.batch_alter_table("pairs") as batch:
@@ -171,7 +174,8 @@ def stopping(at: int | None, error: type[BaseException] = Stopped) -> Iterator[l
         event.remove(sa.Engine, "commit", on_commit)
 
 
-@pytest.mark.parametrize("form", list(FORMS))
+@pytest.mark.timeout(1200)
+@_EACH_FORM
 def test_a_contract_that_removes_what_it_verified_can_be_stopped_anywhere(
     server: Server, tmp_path: Path, form: str
 ) -> None:
@@ -206,7 +210,7 @@ def test_a_contract_that_removes_what_it_verified_can_be_killed_anywhere(
             goes_on(project, database, f"killed before statement {at}: {statement}")
 
 
-@pytest.mark.parametrize("form", list(FORMS))
+@_EACH_FORM
 def test_a_contract_that_removes_what_it_verified_can_fail_anywhere(
     server: Server, tmp_path: Path, form: str
 ) -> None:
