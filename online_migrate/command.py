@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from online_migrate import exceptions, state
 from online_migrate.contract import gate as gates
 from online_migrate.contract import runner as contracts
+from online_migrate.contract.locked_verification import is_removed, missing_in, verified_facts
 from online_migrate.ddl.session import connect, migrator
 from online_migrate.dialects import safe_url
 from online_migrate.expand import runner as expands
@@ -114,7 +115,7 @@ def migrate(
     )
     applied = site.applied()
     _refuse_unexpanded(chosen, applied, site.project.graph)
-    over = site.project.graph.requirements(applied)
+    over = _over(site, applied)
     runner.check(site.engine, [migration for migration in chosen if migration.name not in over])
     site.prepare()
     with _at_work(site, limits or Limits()) as place:
@@ -165,7 +166,7 @@ def _run_all(
     site: Site, place: Workplace, chosen: Sequence[DataMigration], applied: frozenset[str]
 ) -> Iterator[Result]:
     """Runs them in their order; one that fails keeps only those waiting that come after it."""
-    over = site.project.graph.requirements(applied)
+    over = _over(site, applied)
     complete = set(over)
     with connect(site.engine) as connection:
         complete |= {
@@ -185,6 +186,18 @@ def _run_all(
             if result.outcome is Outcome.COMPLETE:
                 complete.add(migration.name)
             yield result
+
+
+def _over(site: Site, applied: frozenset[str]) -> dict[str, str]:
+    """Data migration -> the contract revision that has taken away what it reads, wholly applied or not."""
+    over = dict(site.project.graph.requirements(applied))
+    with connect(site.engine) as connection:
+        for revision in state.open_revisions(connection) if state.exists(connection) else ():
+            for name, verified in verified_facts(connection, revision).items():
+                migration = site.project.data_migrations.get(name)
+                if migration is not None and is_removed(connection, migration, verified):
+                    over.setdefault(name, revision)
+    return over
 
 
 def _run_one(place: Workplace, migration: DataMigration) -> Result:
@@ -347,7 +360,7 @@ def _readable(site: Site, migrations: Sequence[DataMigration]) -> list[DataMigra
         for migration in migrations:
             with contextlib.suppress(exceptions.PendingUnreadable):
                 subject = migration.subject(connection)
-                if subject.pending is not None:
+                if subject.pending is not None and missing_in(connection, subject) is None:
                     found.append(migration)
     return found
 

@@ -263,6 +263,12 @@ class StatementRefused(Refused):
     """{statement!r} cannot run in a contract revision that requires data migrations: {reason}"""
 
 
+class PastTheLock(Refused):
+    """Not in a contract script, because the table lock and the journal do not cover it: {what}"""
+
+    default_hint = "use op.get_bind(), which holds the lock"
+
+
 # --- work that remains: exit code 1 --------------------------------------------------------------
 
 

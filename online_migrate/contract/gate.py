@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from online_migrate import exceptions, state
+from online_migrate.contract.locked_verification import counts, missing_in, verified_facts
 from online_migrate.dialects import Dialect, dialect_of
 from online_migrate.dialects.errors import ServerFault, words_of
 from online_migrate.evidence.pending import (
@@ -63,13 +64,15 @@ def schema_blockers(graph: Graph, applied: frozenset[str], revisions: Sequence[s
                     "or requires = () to say that none is needed",
                 )
             )
-        for needed in graph.missing(applied, revision):
+        depends = graph.ancestors(revision)
+        for needed in graph.order(graph.needed(revision) - applied):
             if graph.phase(needed) is not Phase.CONTRACT and not any(b.object == needed for b in found):
                 phase = graph.phase(needed)
                 hint = expand_hint(graph, needed) if phase is Phase.EXPAND else f"alembic upgrade {needed}"
-                found.append(
-                    Blocker("expand-not-applied", needed, f"{phase} revision {needed} is not applied", hint)
-                )
+                reason = f"{phase} revision {needed} is not applied"
+                if needed not in depends:
+                    reason += f", and {revision} has no depends_on that says which one it needs"
+                found.append(Blocker("expand-not-applied", needed, reason, hint))
     return found
 
 
@@ -118,6 +121,8 @@ class Gate:
         if record is None:
             return self._without_record(migration)
         rows = self._of_rows(migration, record)
+        if rows is None:
+            return []
         if record.status is not state.Status.COMPLETE and not rows:
             why = f": {record.error}" if record.error else ""
             reason = f"it is not complete ({record.status}{why})"
@@ -143,13 +148,15 @@ class Gate:
             return [dataclasses.replace(rows, id=blocker.id, reason=reason, hint=blocker.hint)]
         return [blocker]
 
-    def _of_rows(self, migration: DataMigration, record: state.Record) -> list[Blocker]:
+    def _of_rows(self, migration: DataMigration, record: state.Record) -> list[Blocker] | None:
+        """None: they cannot be read any more, and an earlier verification under a lock counts."""
         try:
             subject = migration.subject(self.connection)
+            reason = missing_in(self.connection, subject)
+            if reason is not None:
+                raise exceptions.PendingUnreadable(name=migration.name, reason=reason)
         except exceptions.PendingUnreadable as error:
-            if counts_as_verified(record, self.applied, state.open_revisions(self.connection)):
-                return []
-            return [_unreadable(migration.name, str(error))]
+            return None if self._counts(record) else [_unreadable(migration.name, str(error))]
         except ServerFault as error:
             return [self._not_reflected(migration, error)]
         blockers = look(self.connection, migration, subject, timeout=self.timeout)
@@ -157,6 +164,15 @@ class Gate:
         if not any(blocker.id in _UNCOUNTED for blocker in blockers):
             failing = still_failing(self.connection, migration, subject)
         return [_with_failures(blocker, len(failing)) for blocker in blockers]
+
+    def _counts(self, record: state.Record) -> bool:
+        half_applied = state.open_revisions(self.connection)
+        if not counts_as_verified(record, self.applied, half_applied):
+            return False
+        if record.verified_by in self.applied:
+            return True
+        facts = verified_facts(self.connection, str(record.verified_by))
+        return counts(self.connection, facts.get(record.name))
 
     def _not_reflected(self, migration: DataMigration, error: Exception) -> Blocker:
         self.connection.rollback()

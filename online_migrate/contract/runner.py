@@ -13,18 +13,20 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from online_migrate import exceptions, state
-from online_migrate.contract.gate import counts_as_verified, look
+from online_migrate.contract.gate import look
+from online_migrate.contract.locked_verification import LockedVerification
+from online_migrate.ddl.held_lock import HeldLock
 from online_migrate.ddl.journal import Journal
 from online_migrate.ddl.session import private_connection
 from online_migrate.dialects.base import LockTarget
-from online_migrate.dialects.errors import AnyFault, ServerFault, words_of
+from online_migrate.dialects.errors import ServerFault, words_of
 from online_migrate.dialects.qualified import altered_schema, qualified_names
 from online_migrate.dialects.statement import (
     Kind,
@@ -57,14 +59,26 @@ def run(stepper: Stepper, revision: str) -> None:
     if required is UNDECLARED:
         raise exceptions.Refused(reason=f"contract revision {revision} does not say what it requires")
     targets = _Targets(stepper, revision, required)
-    applied = stepper.applied()
     stepper.say(f"contract {revision}: {graph.revisions[revision].doc or 'no message'}")
     with permit(stepper.project.config, [revision]):
-        stepper.apply(
-            revision,
-            watch=lambda journal: LockedLook(stepper, revision, required, journal, targets.named, applied),
-            tables=targets.names,
-        )
+        try:
+            stepper.apply(
+                revision,
+                watch=lambda journal: LockedLook(stepper, required, journal, targets.named),
+                tables=targets.names,
+            )
+        except exceptions.GateClosed as closed:
+            raise exceptions.GateClosed(closed.blockers, hint=_what_is_done(stepper, revision)) from closed
+
+
+def _what_is_done(stepper: Stepper, revision: str) -> str:
+    done = sum(entry.done for entry in stepper.journal(revision).statements)
+    if not done:
+        return "nothing was changed; rows were written since the gate looked"
+    return (
+        f"{done} statement(s) of {revision} are done and recorded; run online-migrate contract again: "
+        "it puts back the triggers that it dropped, migrates the rows, and continues"
+    )
 
 
 class _Targets:
@@ -157,28 +171,24 @@ _ROWS_HINT = "move it into a data migration, or into a contract revision with re
 class LockedLook:
     """The guard of one run of one contract revision."""
 
+    confines = True
+
     def __init__(
-        self,
-        stepper: Stepper,
-        revision: str,
-        required: Sequence[str],
-        journal: Journal,
-        named: Sequence[LockTarget],
-        applied: frozenset[str],
+        self, stepper: Stepper, required: Sequence[str], journal: Journal, named: Sequence[LockTarget]
     ) -> None:
         self._stepper = stepper
-        self._revision = revision
+        self._revision = journal.revision
         self._required = required
-        self._journal = journal
         self._named = named
-        self._applied = applied
         self._dialect = stepper.session.dialect
         self._connection: Connection = stepper.session.connection
-        self._held_in: object = None
+        self._records = stepper.session.side or self._connection
+        self._verification = LockedVerification(journal, self._connection, self._records, required)
+        self._lock: HeldLock | None = None
+        self._look_again = False
 
     def __enter__(self) -> LockedLook:
-        if not self._journal.begun:
-            self._journal.record_intent(requires=list(self._required))
+        self._verification.open()
         try:
             self._lock_and_look()
         except BaseException:
@@ -192,17 +202,9 @@ class LockedLook:
         self._take_down()
 
     def _take_down(self) -> None:
-        if self._held_in is not None:
-            self._held_in = None
-            with contextlib.suppress(*AnyFault):
-                # A session that is gone has already freed its locks.
-                self._dialect.unlock_tables(self._connection)
-
-    @property
-    def _holds(self) -> bool:
-        if self._held_in is None:
-            return False
-        return self._dialect.metadata_only_under_lock or self._held_in is self._connection.get_transaction()
+        if self._lock is not None:
+            self._lock.free()
+            self._lock = None
 
     def pass_by(self, statement: str) -> None:
         """Refuses a script that ends our transaction, or frees our lock, by hand."""
@@ -210,16 +212,16 @@ class LockedLook:
         if self._required and verdict.impact is Impact.CONTROL:
             raise _refusal(statement, verdict)
         if verdict.rewinds:
-            self._held_in = None
+            # What was locked, and what was recorded, inside of the savepoint is gone.
+            self._look_again = True
 
     def admit(self, statement: str, kind: Kind) -> Sequence[str]:
         """Lets a destructive statement through only under the lock, after a look that saw nothing."""
         if not self._required:
             return [statement]
         if kind is Kind.OUTSIDE:
-            if self._dialect.metadata_only_under_lock and self._holds:
-                self._dialect.unlock_tables(self._connection)
-                self._held_in = None
+            if self._dialect.metadata_only_under_lock:
+                self._take_down()
             return self._dialect.forms_outside_lock(statement)
         if kind is Kind.REFUSED:
             raise _refusal(statement, self._dialect.classify(statement))
@@ -231,7 +233,7 @@ class LockedLook:
                 reason="it stands in an autocommit_block, where no lock lasts",
                 hint="take it out of the block; before it, the rows are counted again under a new lock",
             )
-        if not self._holds:
+        if self._look_again or self._lock is None or not self._lock.is_held():
             self._lock_and_look()
         return self._forms(statement)
 
@@ -246,6 +248,18 @@ class LockedLook:
         )
         return [*forms, statement]
 
+    def done(self, statement: str, kind: Kind) -> None:
+        """Notices what a statement under the lock has taken away, or written."""
+        if not self._required or self._is_autocommit():
+            return
+        verdict = self._dialect.classify(statement)
+        if kind is Kind.DATA or verdict.impact is Impact.ROWS or not verdict.recorded:
+            self._look_again = True
+        if self._dialect.transactional_ddl:
+            self._verification.after_statement()
+        elif self._lock is not None and kind is Kind.LOCKED:
+            self._lock.forget_missing(self._exists)
+
     def _is_autocommit(self) -> bool:
         return self._connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
 
@@ -255,60 +269,46 @@ class LockedLook:
         if not self._required:
             return
         self._refuse_server()
+        if self._dialect.metadata_only_under_lock:
+            # A table that is not among the locked ones could not be read.
+            self._take_down()
         subjects = self._subjects()
-        targets = {t for _name, subject in subjects for t in reads_of(self._connection, subject).targets}
+        targets = {t for subject in subjects.values() for t in reads_of(self._connection, subject).targets}
         targets |= set(self._still_there())
+        reads = self._verification.reads(subjects)
+        self._lock = None
         if targets:
-            self._dialect.lock_tables(self._connection, sorted(targets, key=str))
-            self._held_in = self._connection.get_transaction() or self._connection
+            self._lock = HeldLock(self._dialect, self._connection, sorted(targets, key=str))
         blockers: list[Blocker] = []
         timeout = self._stepper.project.settings.look_timeout
         with self._dialect.exact(self._connection):
-            for name, subject in subjects:
+            for name, subject in subjects.items():
                 migration = self._stepper.project.data_migrations[name]
                 blockers += look(self._connection, migration, subject, timeout=timeout, brief=True)
         if blockers:
-            raise exceptions.GateClosed(blockers, hint=self._state_of_things())
-        seen = [name for name, _subject in subjects]
-        records = self._stepper.session.side or self._connection
-        state.set_verified(records, seen, self._revision)
-        if records is not self._connection:
-            records.commit()
+            raise exceptions.GateClosed(blockers)
+        self._verification.record(subjects, reads)
+        self._look_again = False
 
     def _refuse_server(self) -> None:
-        """The server may have become the member of a cluster since the gate looked."""
+        """Refuses a server that has become the member of a cluster since the gate counted the rows."""
         problem = self._dialect.contract_problem(self._connection)
         if problem is not None:
-            blocker = Blocker("server", self._dialect.name, problem.reason, problem.hint)
-            raise exceptions.GateClosed([blocker], hint=self._state_of_things())
+            raise exceptions.GateClosed([Blocker("server", self._dialect.name, problem.reason, problem.hint)])
 
-    def _state_of_things(self) -> str | None:
-        done = sum(entry.done for entry in self._journal.statements)
-        if not done or self._dialect.transactional_ddl:
-            return "nothing was changed; rows were written since the gate looked"
-        return (
-            f"{done} statement(s) of {self._revision} are done and remembered; run online-migrate contract "
-            "again: it puts back the triggers that it dropped, moves the rows, and goes on"
-        )
-
-    def _subjects(self) -> list[tuple[str, Subject]]:
-        """The rows to look at, but for those whose columns are gone and that were seen before."""
-        found = []
-        records = self._stepper.session.side or self._connection
+    def _subjects(self) -> Mapping[str, Subject]:
+        """The rows to look at, without those that cannot be read any more and whose verification counts."""
+        found = {}
         for name in self._required:
-            migration = self._stepper.project.data_migrations[name]
             try:
-                found.append((name, migration.subject(self._connection)))
+                subject = self._verification.subject(self._stepper.project.data_migrations[name])
             except exceptions.PendingUnreadable as error:
-                record = state.get_record(records, name)
-                half = [self._revision] if self._journal.begun else []
-                if not counts_as_verified(record, self._applied, half):
-                    blocker = Blocker(
-                        "pending-unreadable", name, str(error), f"mend the pending expression of {name}"
-                    )
-                    raise exceptions.GateClosed([blocker]) from error
-        if records is not self._connection:
-            records.commit()
+                blocker = Blocker(
+                    "pending-unreadable", name, str(error), f"correct the pending expression of {name}"
+                )
+                raise exceptions.GateClosed([blocker]) from error
+            if subject is not None:
+                found[name] = subject
         return found
 
     def _still_there(self) -> list[LockTarget]:
@@ -316,6 +316,11 @@ class LockedLook:
             return []
         inspector = sa.inspect(self._connection)
         return [target for target in self._named if inspector.has_table(target.table, schema=target.schema)]
+
+    def _exists(self, target: LockTarget) -> bool:
+        found = self._dialect.has_table(self._records, target.table, target.schema)
+        self._records.commit()
+        return found
 
 
 def half_applied(stepper: Stepper, revisions: Sequence[str]) -> list[str]:

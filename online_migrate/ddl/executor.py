@@ -16,6 +16,7 @@ from sqlalchemy import event
 
 from online_migrate import exceptions
 from online_migrate.ddl.journal import Journal
+from online_migrate.ddl.script_access import ScriptAccess
 from online_migrate.dialects import Dialect
 from online_migrate.dialects.statement import Kind, shorten
 
@@ -31,21 +32,33 @@ _watched: weakref.WeakSet[sa.Dialect] = weakref.WeakSet()
 class Guard(Protocol):
     """What stands between a statement of a revision and the server; see contract."""
 
+    @property
+    def confines(self) -> bool:
+        """True if a script may reach the server by its own connection only."""
+
     def admit(self, statement: str, kind: Kind) -> Sequence[str]:
         """The forms in which the statement may be sent, the first that the server takes; or raises."""
 
     def pass_by(self, statement: str) -> None:
         """Sees a statement that changes nothing; raises if it would take the guard's lock away."""
 
+    def done(self, statement: str, kind: Kind) -> None:
+        """Sees a statement that was admitted and has been sent."""
+
 
 class Open:
     """The guard of expand: whatever adds is let through."""
+
+    confines = False
 
     def pass_by(self, statement: str) -> None:
         """Expand holds no lock of its own."""
 
     def admit(self, statement: str, kind: Kind) -> Sequence[str]:
         return [statement]
+
+    def done(self, statement: str, kind: Kind) -> None:
+        """Expand has nothing to look at again."""
 
 
 def install(engine: Engine) -> None:
@@ -85,36 +98,67 @@ class Executor:
         self._connection = connection
         self._journal = journal
         self._guard = guard
+        self._access = ScriptAccess(connection)
+        self._refusal: Exception | None = None
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
-        """Inside the block, the statements of the connection pass by this executor."""
-        _active[self._connection] = self
-        try:
-            yield
-        finally:
-            _active.pop(self._connection, None)
+        """Inside the block, the statements of the connection pass by this executor.
+
+        What was refused is raised again at its end, if the script caught it: else the revision would count as
+        applied without the statement.
+        """
+        confined = self._access.confined() if self._guard.confines else contextlib.nullcontext()
+        with confined:
+            _active[self._connection] = self
+            try:
+                yield
+            finally:
+                _active.pop(self._connection, None)
+        refusal = self._refusal or self._access.refusal
+        if refusal is not None:
+            raise refusal
 
     @contextlib.contextmanager
     def _aside(self) -> Iterator[None]:
         """Inside the block, statements are our own and go straight to the server."""
         _active.pop(self._connection, None)
         try:
-            yield
+            with self._access.admitted():
+                yield
         finally:
             _active[self._connection] = self
+
+    @contextlib.contextmanager
+    def _remembered(self) -> Iterator[None]:
+        """Remembers what the guard raises; see :meth:`active`."""
+        try:
+            yield
+        except Exception as error:
+            self._refusal = self._refusal or error
+            raise
 
     def handle(self, statement: str, parameters: Any, send: Callable[[str], Any]) -> bool | None:
         """True if the statement was sent, or was done by an earlier run; None: send it as it is."""
         autocommit = self._connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
         kind = self._dialect.kind(statement, autocommit=autocommit)
         if kind in (Kind.READ, Kind.CONTROL):
-            self._guard.pass_by(statement)
-            return None
+            with self._remembered():
+                self._guard.pass_by(statement)
+            if not self._guard.confines:
+                return None
+            with self._access.admitted():
+                send(statement)
+            return True
         with self._aside():
-            forms = self._guard.admit(statement, kind)
+            with self._remembered():
+                forms = self._guard.admit(statement, kind)
             if not self._dialect.classify(statement).recorded:
-                return None  # a query: its rows are asked for each time
+                # A query: its rows are asked for each time, and its functions may have written.
+                send(statement)
+                with self._remembered():
+                    self._guard.done(statement, kind)
+                return True
             self._dialect.before_statement(self._connection, statement)
             ran = self._journal.run(
                 statement,
@@ -124,6 +168,8 @@ class Executor:
             )
             if ran:
                 self._dialect.after_statement(self._connection, statement)
+                with self._remembered():
+                    self._guard.done(statement, kind)
         return True
 
     def _send(self, statement: str, forms: Sequence[str], send: Callable[[str], Any]) -> None:

@@ -203,6 +203,14 @@ class Dialect:
     def unlock_tables(self, connection: Connection) -> None:
         """Ends :meth:`lock_tables`, where the end of the transaction does not."""
 
+    def lock_proof(self, connection: Connection, targets: Sequence[LockTarget]) -> object:
+        """What :meth:`is_locked` compares with; taken right after :meth:`lock_tables`."""
+        raise NotImplementedError
+
+    def is_locked(self, connection: Connection, targets: Sequence[LockTarget], proof: object) -> bool:
+        """True if the server says that this session has held the lock since *proof* was taken."""
+        raise NotImplementedError
+
     def blocking_sessions(self, connection: Connection, tables: Sequence[str]) -> list[str]:
         """Who holds locks that DDL on *tables* waits for: a line each, for a person to read."""
         return []
@@ -216,6 +224,8 @@ class Dialect:
     existing_codes: ClassVar[frozenset[object]] = frozenset()
     """What was to be made is there already; where it is nobody's mistake somebody else has just made it."""
     connection_codes: ClassVar[frozenset[object]] = frozenset()
+    missing_codes: ClassVar[frozenset[object]] = frozenset()
+    """A statement names a table, a column, a function or a type that does not exist."""
 
     def code_of(self, error: BaseException) -> object:
         """The server's own error code, from wherever the driver keeps it."""
@@ -240,6 +250,10 @@ class Dialect:
     def exists_already(self, error: BaseException) -> bool:
         """What was to be made is there: a table, a column, an index, a row with that key."""
         return self._code(error) in self.existing_codes
+
+    def is_missing_object(self, error: BaseException) -> bool:
+        """A table, a column or a function that the statement names does not exist."""
+        return self._code(error) in self.missing_codes
 
     def is_connection_lost(self, error: BaseException) -> bool:
         """The session is gone: the server stopped, or the network did."""

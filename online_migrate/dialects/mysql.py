@@ -70,6 +70,10 @@ _SYSTEMIC = frozenset(
     | {_NO_SUCH_KEY}
     | {1243, 1295, 1449, 1582, 1630, 1665, 1792, 1836, 1906, 1907, 1969, 3024, 3105}
 )
+_NOT_LOCKED = 1100
+_NO_LOCK = frozenset({_NOT_LOCKED, 1099, 1109, 1146, 1356})
+"""Not locked, locked for reading only, or not there."""
+_NEVER_LOCKED = "online_migrate_never_locked"
 _SESSION_TIMEOUT = "online_migrate_session_timeout"
 _IDLE = 3600
 """Seconds for which a migrator that holds no table may be idle: while rows are counted elsewhere."""
@@ -97,6 +101,7 @@ class MySQL(Dialect):
     connection_codes: ClassVar[frozenset[object]] = frozenset(
         {1053, 2002, 2003, 2006, 2013, 2055, 4031, 1040, 1927}
     )
+    missing_codes: ClassVar[frozenset[object]] = frozenset({1049, 1054, 1109, 1146, 1305, 1356})
     blocked: ClassVar[str] = """
         SELECT count(DISTINCT w.requesting_thread_id)
         FROM performance_schema.data_lock_waits w
@@ -210,11 +215,7 @@ class MySQL(Dialect):
         connection.commit()
 
     def lock_tables(self, connection: Connection, targets: Sequence[LockTarget]) -> None:
-        quote = connection.dialect.identifier_preparer.quote
-        listed = []
-        for target in sorted(set(targets), key=lambda t: (t.schema or "", t.table, t.alias or "")):
-            name = ".".join(quote(part) for part in (target.schema, target.table) if part)
-            listed.append(f"{name} AS {quote(target.alias)} WRITE" if target.alias else f"{name} WRITE")
+        listed = [f"{name} WRITE" for name in _named(connection, targets)]
         # Before the lock, not after: from then on a host that vanishes holds it for no longer than this.
         seconds = connection.info.get(_SESSION_TIMEOUT, _IDLE)
         connection.execute(sa.text(f"SET SESSION wait_timeout = {seconds}"))
@@ -236,6 +237,31 @@ class MySQL(Dialect):
     def unlock_tables(self, connection: Connection) -> None:
         connection.execute(sa.text("UNLOCK TABLES"))
         connection.execute(sa.text(f"SET SESSION wait_timeout = {_IDLE}"))
+
+    def lock_proof(self, connection: Connection, targets: Sequence[LockTarget]) -> object:
+        # LOCK TABLES is of the session, not of a transaction: there is nothing to compare with.
+        return None
+
+    def is_locked(self, connection: Connection, targets: Sequence[LockTarget], proof: object) -> bool:
+        """Not from performance_schema, which is off on MariaDB and need not be readable.
+
+        While a session holds LOCK TABLES, any name that is not among them gives error 1100, also one that
+        does not exist; and one that is locked for reading alone gives error 1099 to FOR UPDATE.
+        """
+        if self._locked_code(connection, f"SELECT 1 FROM {_NEVER_LOCKED} LIMIT 0") != _NOT_LOCKED:
+            return False
+        reads = [f"SELECT 1 FROM {name} LIMIT 0 FOR UPDATE" for name in _named(connection, targets)]
+        return all(self._locked_code(connection, read) is None for read in reads)
+
+    def _locked_code(self, connection: Connection, read: str) -> object:
+        """The server's error for *read*, if it is one of a name that is not there or not locked."""
+        try:
+            connection.execute(sa.text(read))
+        except ServerFault as error:
+            if self._code(error) not in _NO_LOCK:
+                raise
+            return self._code(error)
+        return None
 
     def blocking_sessions(self, connection: Connection, tables: Sequence[str]) -> list[str]:
         return mysql_holders.holders(connection, tables)
@@ -437,6 +463,16 @@ class MySQL(Dialect):
             {"names": list(names)},
         )
         return {str(name).lower(): str(value).upper() for name, value in rows}
+
+
+def _named(connection: Connection, targets: Sequence[LockTarget]) -> list[str]:
+    """The tables as LOCK TABLES and FROM take them, each once, with their aliases, sorted."""
+    quote = connection.dialect.identifier_preparer.quote
+    found = []
+    for target in sorted(set(targets), key=lambda t: (t.schema or "", t.table, t.alias or "")):
+        name = ".".join(quote(part) for part in (target.schema, target.table) if part)
+        found.append(f"{name} AS {quote(target.alias)}" if target.alias else name)
+    return found
 
 
 def _is_number(text: str) -> bool:

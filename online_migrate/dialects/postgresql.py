@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import IsolationLevel
 
+from online_migrate import exceptions
 from online_migrate.dialects import postgresql_rows
 from online_migrate.dialects import postgresql_session as sessions
 from online_migrate.dialects.base import Dialect, LockTarget
@@ -46,6 +48,18 @@ _PREPARED = """
 """
 
 
+_OID = "SELECT CAST(CAST(to_regclass(:name) AS oid) AS bigint)"
+_TRANSACTION = """
+    SELECT l.virtualtransaction, current_setting('transaction_isolation')
+    FROM pg_locks l WHERE l.pid = pg_backend_pid() AND l.locktype = 'virtualxid' AND l.granted
+"""
+_LOCKED = """
+    SELECT count(DISTINCT l.relation) FROM pg_locks l
+    WHERE l.pid = pg_backend_pid() AND l.granted AND l.locktype = 'relation'
+      AND l.mode = 'AccessExclusiveLock' AND l.virtualtransaction = :transaction
+      AND l.relation = ANY(CAST(:oids AS oid[]))
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 _TRIGGER = """
     SELECT pg_get_triggerdef(t.oid) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
     WHERE t.tgname = :name AND c.relname = ANY(:names) AND NOT t.tgisinternal
@@ -96,6 +110,12 @@ _CONCURRENTLY = 1800.0
 """Seconds that a CONCURRENTLY statement may wait for transactions that are older than it."""
 
 
+@dataclasses.dataclass(frozen=True)
+class _LockProof:
+    transaction: str
+    oids: frozenset[int]
+
+
 class PostgreSQL(Dialect):
     """DDL is transactional; locks are taken and freed with the transaction."""
 
@@ -113,6 +133,7 @@ class PostgreSQL(Dialect):
     lock_timeout_codes: ClassVar[frozenset[object]] = frozenset({"55P03"})
     statement_timeout_codes: ClassVar[frozenset[object]] = frozenset({"57014"})
     conflict_codes: ClassVar[frozenset[object]] = frozenset({"40001", "40P01"})
+    missing_codes: ClassVar[frozenset[object]] = frozenset({"42703", "42P01", "42883", "42704", "3F000"})
     connection_codes: ClassVar[frozenset[object]] = frozenset(
         {"57P01", "57P02", "57P03", "08000", "08001", "08003", "08004", "08006", "25P03"}
     )
@@ -194,13 +215,27 @@ class PostgreSQL(Dialect):
         connection.commit()
 
     def lock_tables(self, connection: Connection, targets: Sequence[LockTarget]) -> None:
-        quote = connection.dialect.identifier_preparer.quote
-        tables = {(target.schema, target.table) for target in targets}
-        listed = ", ".join(
-            ".".join(quote(part) for part in table if part)
-            for table in sorted(tables, key=lambda t: (t[0] or "", t[1]))
-        )
+        listed = ", ".join(_quoted(connection, targets))
         connection.execute(sa.text(f"LOCK TABLE {listed} IN ACCESS EXCLUSIVE MODE"))
+
+    def lock_proof(self, connection: Connection, targets: Sequence[LockTarget]) -> object:
+        """The transaction, and the number of each table: that stays when our own statement drops it."""
+        transaction, isolation = connection.execute(sa.text(_TRANSACTION)).one()
+        if isolation != "read committed":
+            # What is read under the lock would be as old as the transaction.
+            raise exceptions.NotUnderLock(
+                statement=f"SET TRANSACTION ISOLATION LEVEL {isolation}".upper(),
+                reason="rows that were written before the lock was taken would not be seen",
+                hint="take it out of the script",
+            )
+        names = _quoted(connection, targets)
+        oids = frozenset(int(connection.scalar(sa.text(_OID), {"name": name}) or 0) for name in names)
+        return _LockProof(transaction, oids)
+
+    def is_locked(self, connection: Connection, targets: Sequence[LockTarget], proof: object) -> bool:
+        assert isinstance(proof, _LockProof)
+        parameters = {"transaction": proof.transaction, "oids": sorted(proof.oids)}
+        return int(connection.scalar(sa.text(_LOCKED), parameters) or 0) == len(proof.oids)
 
     def blocking_sessions(self, connection: Connection, tables: Sequence[str]) -> list[str]:
         return [
@@ -302,6 +337,13 @@ class PostgreSQL(Dialect):
 
 def _is_concurrent(statement: str) -> bool:
     return any(token.word == "CONCURRENTLY" for token in tokens(statement))
+
+
+def _quoted(connection: Connection, targets: Sequence[LockTarget]) -> list[str]:
+    """The names of the tables, each once, sorted."""
+    quote = connection.dialect.identifier_preparer.quote
+    tables = sorted({(target.schema or "", target.table) for target in targets})
+    return [".".join(quote(part) for part in table if part) for table in tables]
 
 
 def _ms(seconds: float) -> int:

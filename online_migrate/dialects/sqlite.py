@@ -198,9 +198,21 @@ class SQLite(Dialect):
     def lock_tables(self, connection: Connection, targets: Sequence[LockTarget]) -> None:
         """The immediate transaction that the connection is in keeps all other writers out."""
 
+    def lock_proof(self, connection: Connection, targets: Sequence[LockTarget]) -> object:
+        """A number that is another one as soon as any other connection has committed a change."""
+        connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").all()
+        return connection.exec_driver_sql("PRAGMA data_version").scalar()
+
+    def is_locked(self, connection: Connection, targets: Sequence[LockTarget], proof: object) -> bool:
+        driver: Any = connection.connection.dbapi_connection
+        return bool(driver.in_transaction) and self.lock_proof(connection, targets) == proof
+
     def code_of(self, error: BaseException) -> object:
         name = getattr(error, "sqlite_errorname", None)
         return str(name).removesuffix("_SNAPSHOT").removesuffix("_RECOVERY") if name else None
+
+    def is_missing_object(self, error: BaseException) -> bool:
+        return self._code(error) == "SQLITE_ERROR" and words_of(error).startswith("no such ")
 
     def is_systemic(self, error: BaseException) -> bool:
         # One code for a statement that is wrong and for a value that is: only the words differ.

@@ -160,6 +160,31 @@ class Graph:
         members = [revision for revision in self.order(applied) if self._phases[revision] is phase]
         return members[-1] if members else None
 
+    def expand_of(self, contract: str) -> str | None:
+        """The last expand revision that a contract revision needs although it does not depend on it.
+
+        A script without a ``depends_on`` that reaches the expand branch says nothing of what it needs. So it
+        needs the branch up to its own release, or all of it where it names no release, or one that no expand
+        revision has. None: it does depend on the branch, or there is none.
+        """
+        revision = self.revisions[contract]
+        stated = {found for parent in revision.depends_on for found in self.ancestors(parent)}
+        if any(self._phases[found] is Phase.EXPAND for found in stated):
+            return None
+        release = revision.release
+        same = [e for e in self.of(Phase.EXPAND) if self.revisions[e].release == release]
+        return same[-1] if release is not None and same else self.heads.get(Phase.EXPAND)
+
+    def needed(self, contract: str) -> frozenset[str]:
+        """All that must be applied before a contract revision, and itself: its ancestors, and what each
+        contract revision among them needs without depending on it."""
+        found = set(self.ancestors(contract))
+        for revision in self.ancestors(contract):
+            expand = self.expand_of(revision) if self._phases[revision] is Phase.CONTRACT else None
+            if expand is not None:
+                found |= self.ancestors(expand)
+        return frozenset(found)
+
     def missing(self, applied: Iterable[str], target: str) -> list[str]:
         """What has to be applied to reach *target*, in order."""
         return self.order(self.ancestors(target) - set(applied))

@@ -28,9 +28,8 @@ def legs(graph: Graph, migrations: Mapping[str, DataMigration]) -> list[Leg]:
     found: list[Leg] = []
     placed: set[str] = set()
     for release in _in_order(graph):
-        expand = _last(graph, Phase.EXPAND, release) or _needed_by(
-            graph, _last(graph, Phase.CONTRACT, release)
-        )
+        own = _last(graph, Phase.EXPAND, release)
+        expand = _later(graph, own, _needed_by(graph, _last(graph, Phase.CONTRACT, release)))
         names = [n for n, m in migrations.items() if n not in placed and _belongs(graph, m, release, expand)]
         placed |= set(names)
         found.append(Leg(release, expand, tuple(names), _last(graph, Phase.CONTRACT, release)))
@@ -53,7 +52,13 @@ def _last(graph: Graph, phase: Phase, release: str) -> str | None:
 
 
 def _needed_by(graph: Graph, contract: str | None) -> str | None:
-    return None if contract is None else graph.position(graph.ancestors(contract), Phase.EXPAND)
+    return None if contract is None else graph.position(graph.needed(contract), Phase.EXPAND)
+
+
+def _later(graph: Graph, *revisions: str | None) -> str | None:
+    """The last of some revisions of a branch."""
+    found = graph.order(revision for revision in revisions if revision is not None)
+    return found[-1] if found else None
 
 
 def _belongs(graph: Graph, migration: DataMigration, release: str, expand: str | None) -> bool:

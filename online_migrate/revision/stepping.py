@@ -18,6 +18,7 @@ from sqlalchemy import exc
 from online_migrate import exceptions, state
 from online_migrate.ddl.executor import Executor, Guard, Open
 from online_migrate.ddl.journal import Journal
+from online_migrate.ddl.script_access import without_connection
 from online_migrate.ddl.session import Session, server_down
 from online_migrate.dialects.errors import AnyFault, ServerFault, inside, statement_of, words_of
 from online_migrate.dialects.statement import identifiers, shorten
@@ -270,7 +271,8 @@ def _render_into(
         # Not what is in the buffer: a semicolon in the body of a trigger does not end a statement.
         impl: Any = migration.impl
         impl.static_output = written.append
-        with Operations.context(migration):
+        # The script is called, so what it would do on connections of its own must not be done here.
+        with Operations.context(migration), without_connection():
             step.migration_fn()
 
 

@@ -324,3 +324,28 @@ def test_a_blocker_is_data(project: Project, database: Database) -> None:
     [blocker] = command.gate(project.site())
     assert isinstance(blocker, Blocker)
     assert set(blocker.as_dict()) == {"id", "object", "reason", "hint", "count", "at_least", "keys"}
+
+
+# --- scripts without depends_on -------------------------------------------------------------------
+
+
+def test_a_contract_without_depends_on_waits_for_the_whole_expand_branch(
+    project: Project, database: Database
+) -> None:
+    """As keystone's and glance's scripts are: gate and contract name each expand revision that is missing."""
+    path = next((project.scripts / "contract").glob("*.py"))
+    path.write_text(path.read_text().replace("depends_on = 'e2'", "depends_on = None"))
+    assert "depends_on = None" in path.read_text()
+    project.expand('op.add_column("volumes", sa.Column("third", sa.Integer))', "e3")
+    schema.ready(project, database, "e2")
+    [blocker] = command.gate(project.site())
+    assert (blocker.id, blocker.object) == ("expand-not-applied", "e3")
+    assert blocker.hint == "online-migrate expand"
+    before = Snapshot.of(database)
+    with pytest.raises(GateClosed):
+        command.contract(project.site())
+    assert command.contract(project.site(), available=True).revisions == ()
+    assert Snapshot.of(database) == before
+    project.apply_expand()
+    assert command.gate(project.site()) == []
+    assert command.contract(project.site()).revisions == ("c2",)

@@ -5,6 +5,7 @@ What only one server understands stands in the tables of this module, so that te
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import functools
@@ -373,7 +374,9 @@ class OldVersion:
 
 # --- a command that dies at a chosen statement ---------------------------------------------------
 
-_READING = re.compile(r"\s*(SELECT|SHOW|SET|PRAGMA|EXPLAIN|WITH|BEGIN|DESC|DESCRIBE|ROLLBACK)\b", re.I)
+_READING = re.compile(
+    r"\s*(SELECT|SHOW|SET|PRAGMA|EXPLAIN|WITH|BEGIN|DESC|DESCRIBE|ROLLBACK|SAVEPOINT|RELEASE)\b", re.I
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -411,6 +414,11 @@ class Run:
         """The lines on stderr; asserts that no traceback is among them."""
         assert "Traceback" not in self.err, self.err
         return self.err.strip().splitlines()
+
+
+def is_read(statement: str) -> bool:
+    """True for a statement that is not counted when a command is to die at a number."""
+    return _READING.match(statement) is not None
 
 
 _COUNT = itertools.count(1)
@@ -570,7 +578,9 @@ def happens(moment: str, beginning: str, happening: Callable[[Connection], None]
     def listen(connection: Connection, cursor: object, statement: str, *_: object) -> None:
         if not came and " ".join(statement.split()).startswith(beginning):
             came.append(statement)
-            happening(connection)
+            # In a thread of its own: in that of a contract script no second connection is let through.
+            with concurrent.futures.ThreadPoolExecutor(1) as other:
+                other.submit(happening, connection).result()
 
     event.listen(Engine, f"{moment}_cursor_execute", listen)
     try:

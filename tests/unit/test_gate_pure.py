@@ -49,6 +49,57 @@ def test_a_script_that_does_not_say_what_it_requires_is_a_blocker() -> None:
     assert "requires = ()" in blocker.hint
 
 
+def unlinked(*releases: str | None, contracts: tuple[str | None, ...] = (None,)) -> Graph:
+    """e1, e2, ... and c1, ... with these releases; no contract script has a ``depends_on``."""
+    found = []
+    for label, letter, names in ((EXPAND, "e", releases), (CONTRACT, "c", contracts)):
+        for number, release in enumerate(names, start=1):
+            down = (f"{letter}{number - 1}",) if number > 1 else ()
+            labels = label if number == 1 else frozenset()
+            found.append(
+                Revision(f"{letter}{number}", down=down, labels=labels, requires=(), release=release)
+            )
+    return Graph(found)
+
+
+NO_DEPENDS_ON = (
+    # releases of e1, e2, e3 | releases of c1, c2 | applied | contract | expand revisions that are missing
+    ((None, None, None), (None,), {"e1"}, "c1", ["e2", "e3"]),
+    ((None, None, None), (None,), {"e1", "e2", "e3"}, "c1", []),
+    (("1", "1", "2"), ("1",), {"e1"}, "c1", ["e2"]),
+    ((None, "1", "2"), ("1",), set(), "c1", ["e1", "e2"]),
+    (("1", "2", "3"), ("1", "2"), {"e1"}, "c2", ["e2"]),
+    (("1", "2", "3"), (None, "1"), {"e1"}, "c2", ["e2", "e3"]),
+    (("1", "2", "3"), ("9",), {"e1", "e2"}, "c1", ["e3"]),
+    ((), (None,), set(), "c1", []),
+)
+
+
+@pytest.mark.parametrize(("expands", "contracts", "applied", "target", "missing"), NO_DEPENDS_ON)
+def test_a_contract_without_depends_on_needs_the_expand_branch_up_to_its_release(
+    expands: tuple[str | None, ...],
+    contracts: tuple[str | None, ...],
+    applied: set[str],
+    target: str,
+    missing: list[str],
+) -> None:
+    """Or all of it, where it names no release, or one that no expand revision has."""
+    graph = unlinked(*expands, contracts=contracts)
+    found = schema_blockers(graph, frozenset(applied), [target])
+    assert [b.object for b in found] == missing
+    assert {b.id for b in found} <= {"expand-not-applied"}
+    assert all("depends_on" in b.reason and b.hint.startswith("online-migrate expand") for b in found)
+
+
+def test_a_depends_on_that_reaches_the_expand_branch_says_enough() -> None:
+    """A later expand revision is not required; one that reaches the contract branch alone says nothing."""
+    base = [Revision("e1", labels=EXPAND), Revision("e2", down=("e1",))]
+    first = Revision("c1", labels=CONTRACT, depends_on=("e1",), requires=())
+    graph = Graph([*base, first, Revision("c2", down=("c1",), requires=())])
+    assert schema_blockers(graph, frozenset({"e1"}), ["c1"]) == []
+    assert [b.object for b in schema_blockers(graph, frozenset({"e1"}), ["c1", "c2"])] == ["e2"]
+
+
 def record(verified_by: str | None) -> Record:
     when = datetime.datetime(2026, 1, 1)
     return Record("m", Status.COMPLETE, 0, None, True, None, None, when, when, when, when, verified_by)

@@ -79,3 +79,14 @@ def test_no_data_migration_is_forgotten() -> None:
     migrations = named(migration("loose", None), migration("other", None, "9.9"))
     found = legs(graph("1.0"), migrations)
     assert [name for leg in found for name in leg.migrations] == ["loose", "other"]
+
+
+def test_a_contract_without_depends_on_is_in_a_leg_that_expands_far_enough() -> None:
+    """Else its own gate would refuse it."""
+    revisions = [
+        Revision("e1", labels=EXPAND, release="1.0"),
+        Revision("e2", down=("e1",)),
+        Revision("c1", labels=CONTRACT, requires=()),
+        Revision("c2", down=("c1",), requires=(), release="1.0"),
+    ]
+    assert legs(Graph(revisions), {}) == [Leg("1.0", "e2", (), "c2"), Leg(None, "e2", (), "c2")]

@@ -1,0 +1,218 @@
+"""What a contract revision has verified under its lock, and what counts when the rows cannot be read again.
+
+Once a statement of the revision has removed a column that ``pending`` reads, the rows of that data
+migration cannot be looked at any more, whether its table is reflected or declared. Its verification counts
+then, because the statement ran under the lock under which the rows were looked at. All of this is recorded
+with the intent of the revision, in the journal, before the next statement is sent: after a kill the next
+run reads it there.
+
+The record says what the expression *read*. An expression that fails for another reason, such as a wrong name
+in an edited script, proves nothing, and is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from online_migrate import exceptions, state
+from online_migrate.ddl.journal import Journal
+from online_migrate.dialects import dialect_of
+from online_migrate.dialects.errors import ServerFault, words_of
+from online_migrate.dialects.statement import identifiers
+from online_migrate.revision.data_migration import DataMigration, Subject
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+Column = tuple[str | None, str, str]
+"""Schema, table, column."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Verified:
+    """A data migration of which the rows were looked at under a lock of a revision: none was pending."""
+
+    reads: tuple[Column, ...]
+    """The columns that its expressions read; where they read several tables, those of that name in each."""
+    removed: bool = False
+    """A statement under that lock has made its expressions unreadable."""
+
+    def as_fact(self) -> dict[str, Any]:
+        """For the journal."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def of_fact(cls, fact: Mapping[str, Any]) -> Verified:
+        """What :meth:`as_fact` gave."""
+        return cls(tuple((one[0], one[1], one[2]) for one in fact["reads"]), bool(fact["removed"]))
+
+
+def verified_facts(connection: Connection, revision: str) -> dict[str, Verified]:
+    """What the journal of a revision that is half applied says was verified, by the name of its migration."""
+    entries = state.journal_entries(connection, revision)
+    facts = next((entry.facts for entry in entries if entry.digest == state.INTENT), {})
+    return {name: Verified.of_fact(fact) for name, fact in facts.get("verified", {}).items()}
+
+
+# --- what an expression reads ---------------------------------------------------------------------
+
+
+def missing_in(connection: Connection, subject: Subject) -> str | None:
+    """The server's words if a table, a column or a function that the expressions name is missing.
+
+    Reads no row. Raises :data:`ServerFault` where the server says no for another reason.
+    """
+    try:
+        # PostgreSQL takes no statement after one that failed, but for the end of a savepoint.
+        with connection.begin_nested():
+            connection.execute(_query(subject).limit(0)).all()
+    except ServerFault as error:
+        if dialect_of(connection).is_missing_object(error):
+            return words_of(error)
+        raise
+    return None
+
+
+def reads_of(connection: Connection, subject: Subject) -> tuple[Column, ...]:
+    """The columns of the tables that the expressions read whose names occur in them, sorted."""
+    text = str(_query(subject).compile(dialect=connection.dialect))
+    words = {word.lower() for word in identifiers(text)}
+    tables = {(target.schema, target.table) for target in subject.lock_targets}
+    found = {
+        (schema, table, column)
+        for schema, table in tables
+        for column in _columns(connection, schema, table)
+        if column.lower() in words
+    }
+    return tuple(sorted(found, key=lambda column: (column[0] or "", *column[1:])))
+
+
+def _query(subject: Subject) -> sa.Select[Any]:
+    conditions = [condition for condition in (subject.pending, subject.verify) if condition is not None]
+    return sa.select(sa.literal_column("1")).select_from(subject.table).where(sa.or_(sa.false(), *conditions))
+
+
+def _columns(connection: Connection, schema: str | None, table: str) -> list[str]:
+    with contextlib.suppress(exc.NoSuchTableError, exc.UnreflectableTableError):
+        return [column["name"] for column in sa.inspect(connection).get_columns(table, schema=schema)]
+    return []
+
+
+def counts(connection: Connection, verified: Verified | None) -> bool:
+    """True if the rows of a data migration that is unreadable now were looked at before it became so."""
+    if verified is None:
+        return False
+    if verified.removed:
+        return True
+    tables = {(schema, table) for schema, table, _column in verified.reads}
+    there = {(s, t, column) for s, t in tables for column in _columns(connection, s, t)}
+    return bool(set(verified.reads) - there)
+
+
+def is_removed(connection: Connection, migration: DataMigration, verified: Verified) -> bool:
+    """True if the rows of *migration* cannot be read any more, and what was seen of them counts."""
+    with contextlib.suppress(exceptions.PendingUnreadable):
+        if missing_in(connection, migration.subject(connection)) is None:
+            return False
+    return counts(connection, verified)
+
+
+# --- one run of one revision ----------------------------------------------------------------------
+
+
+class LockedVerification:
+    """Which of the data migrations that a contract revision requires are verified, and by what record.
+
+    *records*: the connection that the journal is written on.
+    """
+
+    def __init__(
+        self, journal: Journal, connection: Connection, records: Connection, required: Sequence[str]
+    ) -> None:
+        self._journal = journal
+        self._connection = connection
+        self._records = records
+        self._required = list(required)
+        self._verified: dict[str, Verified] = {}
+        self._subjects: dict[str, Subject] = {}
+
+    def open(self) -> None:
+        """Reads what an earlier run recorded, or records the intent of the first."""
+        self._verified = verified_facts(self._records, self._journal.revision)
+        if not self._journal.begun:
+            self._verified = {}
+            self._record()
+        self._commit()
+
+    def subject(self, migration: DataMigration) -> Subject | None:
+        """The rows to look at; None if they cannot be read any more, and what was seen of them counts.
+
+        Raises :class:`~online_migrate.exceptions.PendingUnreadable` otherwise.
+        """
+        try:
+            subject = migration.subject(self._connection)
+            reason = missing_in(self._connection, subject)
+            if reason is None:
+                return subject
+            raise exceptions.PendingUnreadable(name=migration.name, reason=reason)
+        except exceptions.PendingUnreadable:
+            if counts(self._connection, self._verified.get(migration.name)):
+                return None
+            raise
+
+    def reads(self, subjects: Mapping[str, Subject]) -> dict[str, tuple[Column, ...]]:
+        """What each of the subjects reads; asked before their tables are locked."""
+        return {name: reads_of(self._connection, subject) for name, subject in subjects.items()}
+
+    def record(self, subjects: Mapping[str, Subject], reads: Mapping[str, tuple[Column, ...]]) -> None:
+        """Records, under the lock, that none of the rows is pending."""
+        self._subjects = dict(subjects)
+        self._verified |= {name: Verified(reads[name]) for name in subjects}
+        self._record()
+        state.set_verified(self._records, list(subjects), self._journal.revision)
+        self._commit()
+
+    def after_statement(self) -> None:
+        """Records which data migrations the statement that was sent last made unreadable, or readable."""
+        before = dict(self._verified)
+        for name, subject in self._subjects.items():
+            removed = missing_in(self._connection, subject) is not None
+            self._verified[name] = dataclasses.replace(self._verified[name], removed=removed)
+        if self._verified != before:
+            self._record()
+            self._commit()
+
+    def _record(self) -> None:
+        facts = {name: verified.as_fact() for name, verified in self._verified.items()}
+        text = json.dumps({"requires": self._required, "verified": facts}, sort_keys=True)
+        entries = state.journal_entries(self._records, self._journal.revision)
+        # Looked for, not remembered: a script may have rolled back the transaction in which it was written.
+        known = next((entry for entry in entries if entry.digest == state.INTENT), None)
+        entry = dataclasses.replace(known or _intent(self._journal.revision), undo=text)
+        state.put_entry(self._records, entry, known=known is not None)
+
+    def _commit(self) -> None:
+        if self._records is not self._connection:
+            self._records.commit()
+
+
+def _intent(revision: str) -> state.Entry:
+    return state.Entry(
+        revision=revision,
+        digest=state.INTENT,
+        occurrence=0,
+        position=0,
+        state="started",
+        statement=f"revision {revision}",
+        before_text=None,
+        undo=None,
+        started_at=state.now(),
+        done_at=None,
+    )
