@@ -13,6 +13,7 @@ from sqlalchemy.engine.interfaces import IsolationLevel
 from online_migrate.dialects.bulk import BulkWriter
 from online_migrate.dialects.errors import driver_error_of, set_isolation
 from online_migrate.dialects.statement import Kind, is_destructive, is_read
+from online_migrate.dialects.values.exact import Codec, exact_key
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine, Row
@@ -228,12 +229,18 @@ class Dialect:
 
     # --- data ------------------------------------------------------------------------------------
 
-    def key_expression(self, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    def key_expression(self, column: sa.Column[Any], codec: Codec | None = None) -> sa.ColumnElement[Any]:
         """A column of a key as it is read, sorted and compared, so that all three agree.
 
-        What was read must be found again, and must be neither above nor below itself.
+        What was read must be found again, and must be neither above nor below itself. *codec*: how its
+        values are read and written exactly, see :meth:`value_codecs`.
         """
-        return column
+        return exact_key(column, codec)
+
+    def value_codecs(self, connection: Connection, table: sa.Table) -> Mapping[str, Codec]:
+        """How values are read and written exactly: of the columns, by key, for which the driver, or
+        SQLAlchemy, would change them on the way."""
+        return {}
 
     def bulk_writer(
         self,

@@ -7,7 +7,7 @@ import hashlib
 import math
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
@@ -19,10 +19,13 @@ from online_migrate.dialects.base import Dialect, LockTarget, Problem, render_ro
 from online_migrate.dialects.bulk import BulkWriter, UnionWriter, plain_name
 from online_migrate.dialects.errors import AnyFault, ServerFault
 from online_migrate.dialects.statement import Kind, dropped
+from online_migrate.dialects.values import mysql as mysql_values
 from online_migrate.waiting import backoff
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
+
+    from online_migrate.dialects.values.exact import Codec
 
 _COLUMNS = """
     SELECT t.table_name, t.table_type, t.engine, t.table_collation, c.column_name, c.column_type,
@@ -60,6 +63,10 @@ _COLLATIONS = """
     FROM information_schema.columns
     WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table
       AND collation_name IS NOT NULL
+"""
+_DATA_TYPES = """
+    SELECT column_name AS name, data_type AS type FROM information_schema.columns
+    WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table
 """
 _SELF_UPDATING = """
     SELECT column_name FROM information_schema.columns
@@ -132,6 +139,8 @@ class MySQL(Dialect):
         if "init_command" not in url.query:
             url = url.update_query_dict({"init_command": _STRICT})
         engine = super().create_engine(url)
+        dialect: Any = engine.dialect
+        dialect.ischema_names = mysql_values.TypeNames(dialect.ischema_names)
         if engine.dialect.driver == "pymysql":
             _share_tls_context(engine)
         return engine
@@ -264,11 +273,17 @@ class MySQL(Dialect):
     def is_refused_algorithm(self, error: BaseException) -> bool:
         return self._code(error) in self.refused_algorithm_codes
 
-    def key_expression(self, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    def key_expression(self, column: sa.Column[Any], codec: Codec | None = None) -> sa.ColumnElement[Any]:
         if isinstance(column.type, sa.Enum | mysql.SET):
             # ORDER BY sorts them by the number of their value, a comparison by its text.
             return sa.cast(column, mysql.CHAR(charset="utf8mb4")).collate("utf8mb4_bin")
-        return column
+        return super().key_expression(column, codec)
+
+    def value_codecs(self, connection: Connection, table: sa.Table) -> Mapping[str, Codec]:
+        rows = self.rows(connection, _DATA_TYPES, table=table.name, schema=table.schema)
+        types = {str(row.name): str(row.type) for row in rows}
+        found = {key: mysql_values.codec_of(types.get(column.name, "")) for key, column in table.c.items()}
+        return {key: codec for key, codec in found.items() if codec is not None}
 
     def data_problem(self, connection: Connection) -> Problem | None:
         variables = self._variables(connection, "log_bin", "binlog_format")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
@@ -14,11 +14,14 @@ from sqlalchemy.engine.interfaces import IsolationLevel
 from online_migrate.dialects.base import Dialect, LockTarget, render_rows
 from online_migrate.dialects.bulk import ArrayWriter, BulkWriter, plain_name
 from online_migrate.dialects.statement import dropped, first_word, identifiers, tokens
+from online_migrate.dialects.values import postgresql as postgresql_values
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.pool import ConnectionPoolEntry
+
+    from online_migrate.dialects.values.exact import Codec
 
 _COLUMNS = """
     SELECT c.relname, c.relkind, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
@@ -270,6 +273,10 @@ class PostgreSQL(Dialect):
         name = plain_name(connection, table.schema, table.name)
         types = {row.name: row.type for row in self.rows(connection, _BARE_TYPES, table=name)}
         return ArrayWriter(table, key, constant, types)
+
+    def value_codecs(self, connection: Connection, table: sa.Table) -> Mapping[str, Codec]:
+        found = {key: postgresql_values.codec_of(column.type) for key, column in table.c.items()}
+        return {key: codec for key, codec in found.items() if codec is not None}
 
     def fingerprint(self, connection: Connection, names: Sequence[str]) -> str:
         queries = {

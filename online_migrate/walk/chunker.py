@@ -157,7 +157,10 @@ class Chunker:
         self._dialect: Dialect = dialect_of(connection)
         self.columns, index = _key(connection, table)
         """The columns of the key, as the user sees them."""
-        self.key = tuple(self._dialect.key_expression(column) for column in self.columns)
+        codecs = self._dialect.value_codecs(connection, table)
+        self.key = tuple(
+            self._dialect.key_expression(column, codecs.get(column.key)) for column in self.columns
+        )
         """The key as it is read and compared: what was read is found again."""
         self._ours = our_prefix(table)
         self.by_primary_key = index is None
