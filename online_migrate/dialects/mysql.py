@@ -283,7 +283,11 @@ class MySQL(Dialect):
         rows = self.rows(connection, _DATA_TYPES, table=table.name, schema=table.schema)
         types = {str(row.name): str(row.type) for row in rows}
         found = {key: mysql_values.codec_of(types.get(column.name, "")) for key, column in table.c.items()}
-        return {key: codec for key, codec in found.items() if codec is not None}
+        # A SET that has '' among its values is read by its number.
+        by_number = {
+            key for key, column in table.c.items() if getattr(column.type, "retrieve_as_bitwise", False)
+        }
+        return {key: codec for key, codec in found.items() if codec is not None and key not in by_number}
 
     def data_problem(self, connection: Connection) -> Problem | None:
         variables = self._variables(connection, "log_bin", "binlog_format")
@@ -329,6 +333,9 @@ class MySQL(Dialect):
             value = f"{name}.{plain_name(connection, column.name)}"
             if isinstance(column.type, sa.Float):
                 value = f"{value} + 0E0"
+            if isinstance(column.type, sa.types.NullType):
+                # A VECTOR is no argument of most functions.
+                value = f"HEX({value})"
             parts += [f"{value} IS NULL", f"LENGTH({value})", value]
         # MySQL 9 has no MD5 any more.
         return f"SHA2(CONCAT_WS('/', {', '.join(parts)}), 256)"

@@ -305,7 +305,7 @@ def kept(row):
     return {**{name: value for name, value in row._mapping.items() if name[:2] == "v_"}, "done": 2}
 """
 DRIVERS = {"postgresql": ["postgresql+psycopg2", "postgresql+psycopg"]}
-ROWS = 150
+ROWS = 100
 
 
 @pytest.fixture
@@ -381,5 +381,5 @@ def test_what_comes_in_goes_out(driver: int, database: Database, tmp_path: Path)
         project.data("identity", IDENTITY)
         results = project.migrate()
         failures = [str(one)[:500] for name in results for one in project.status(name).failures[:3]]
-    assert {r.outcome for r in results.values()} == {Outcome.COMPLETE}, (results, failures)
+    assert {r.outcome for r in results.values()} == {Outcome.COMPLETE}, f"{results} {failures}"
     assert _differences(database, list(values), True) == {}

@@ -56,7 +56,8 @@ class Exact(sa.types.UserDefinedType[Any]):
         return ""
 
     def column_expression(self, colexpr: Any) -> Any:
-        return self.codec.select(colexpr)
+        selected = self.codec.select(colexpr)
+        return colexpr if selected is colexpr else sa.type_coerce(selected, self)
 
     def bind_processor(self, dialect: sa.Dialect) -> Callable[[Any], Any]:
         encode, is_changed, is_key = self.codec.encode, self.codec.is_changed, self.key

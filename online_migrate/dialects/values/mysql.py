@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
+from online_migrate.dialects.values.carried import carry, plain
 from online_migrate.dialects.values.documents import JSONCodec
 from online_migrate.dialects.values.exact import Codec
 
@@ -42,7 +43,10 @@ class MomentCodec(Codec):
         try:
             return self.parse(stored)
         except (ValueError, OverflowError):
-            return stored
+            return carry(stored, stored)
+
+    def decode_key(self, stored: Any) -> Any:
+        return plain(self.decode(stored))
 
 
 _TIME = re.compile(r"(-?)(\d+):(\d\d):(\d\d)(?:\.(\d+))?")
@@ -82,6 +86,20 @@ class FloatCodec(Codec):
         return column + sa.literal_column("0E0")
 
 
+class EnumCodec(Codec):
+    """The text. MySQL says ? for some characters in a column's definition, so that SQLAlchemy refuses them."""
+
+
+class SetCodec(Codec):
+    """The same, as a set of texts."""
+
+    def decode(self, stored: Any) -> Any:
+        return set(filter(None, stored.split(",")))
+
+    def encode(self, value: Any) -> Any:
+        return ",".join(map(str, value)) if isinstance(value, set | frozenset | list | tuple) else value
+
+
 class BytesCodec(Codec):
     """Types that no driver knows."""
 
@@ -100,6 +118,8 @@ _BY_NAME: dict[str, Codec] = {
     "float": FloatCodec(),
     "double": FloatCodec(),
     "json": JSONCodec(),
+    "enum": EnumCodec(),
+    "set": SetCodec(),
     "vector": BytesCodec(),
     **dict.fromkeys(
         (
