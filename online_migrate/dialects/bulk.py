@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
 
+from online_migrate.dialects.errors import ServerFault, driver_error_of
 from online_migrate.dialects.values.carried import Carried, plain
 from online_migrate.dialects.values.exact import Exact, column_of, exact_type
 
@@ -43,6 +44,35 @@ class Write:
         if isinstance(self.statement, str):
             return int(connection.exec_driver_sql(self.statement, self.parameters).rowcount)
         return int(connection.execute(self.statement, self.parameters).rowcount)
+
+
+_INCORRECT_VALUE = 1292
+_ZERO_MODES = frozenset({"NO_ZERO_DATE", "NO_ZERO_IN_DATE", "TRADITIONAL"})
+
+
+@dataclasses.dataclass(frozen=True)
+class WriteOfZeroDates(Write):
+    """MySQL: writes a date such as 0000-00-00 as well, which was stored before the server refused them.
+
+    An UPDATE of a join refuses it also where a column is set to itself. Everything else that is refused
+    is refused again.
+    """
+
+    def execute(self, connection: Connection) -> int:
+        try:
+            return super().execute(connection)
+        except ServerFault as error:
+            inner = driver_error_of(error)
+            if inner is None or inner.args[:1] != (_INCORRECT_VALUE,) or "-00" not in str(inner):
+                raise
+        modes = str(connection.exec_driver_sql("SELECT @@SESSION.sql_mode").scalar())
+        kept = ",".join(mode for mode in modes.split(",") if mode not in _ZERO_MODES)
+        connection.exec_driver_sql(f"SET SESSION sql_mode = '{kept}'")
+        try:
+            return super().execute(connection)
+        finally:
+            if not connection.invalidated:
+                connection.exec_driver_sql(f"SET SESSION sql_mode = '{modes}'")
 
 
 def execute(connection: Connection, writes: Iterable[Write]) -> int:
@@ -329,6 +359,16 @@ class UnionWriter(BulkWriter):
         super().__init__(table, key, constant)
         self._collations = collations
         self._hint = hint.replace("%", "%%")
+
+    def writes(
+        self,
+        connection: Connection,
+        columns: Sequence[str],
+        rows: Rows,
+        versions: Versions | None = None,
+    ) -> list[Write]:
+        found = super().writes(connection, columns, rows, versions)
+        return [WriteOfZeroDates(write.statement, write.parameters) for write in found]
 
     def _writes(
         self, connection: Connection, columns: Sequence[str], rows: Rows, versions: Versions | None

@@ -63,13 +63,18 @@ def _time(value: Any) -> str:
     return str(value.replace(tzinfo=None).isoformat("microseconds"))
 
 
+@dataclasses.dataclass(frozen=True)
 class NumberCodec(Codec):
     """Numbers with a scale: Decimals that remember the float or the integer that is stored."""
+
+    scale: int
 
     def decode(self, stored: Any) -> Any:
         if not isinstance(stored, int | float):
             return stored
-        return carry(decimal.Decimal(repr(stored)), stored)
+        # As SQLAlchemy reads it, unless that is another number.
+        text = f"{stored:.{self.scale}f}"
+        return carry(decimal.Decimal(text if float(text) == stored else repr(stored)), stored)
 
     def encode(self, value: Any) -> Any:
         return float(value) if isinstance(value, decimal.Decimal) else value
@@ -99,11 +104,12 @@ _CODECS: list[tuple[Any, Codec]] = [
     (sa.JSON, DocumentCodec(as_text=True)),
     (sa.Boolean, BooleanCodec()),
     (sa.Float, Codec()),
-    (sa.Numeric, NumberCodec()),
     (sa.LargeBinary, Codec()),
 ]
 
 
 def codec_of(type_: sa.types.TypeEngine[Any]) -> Codec | None:
     """How values of a column of *type_* are read and written; None: as they are stored."""
+    if isinstance(type_, sa.Numeric) and not isinstance(type_, sa.Float):
+        return NumberCodec(type_._effective_decimal_return_scale)
     return next((codec for kind, codec in _CODECS if isinstance(type_, kind)), None)

@@ -1,0 +1,171 @@
+"""A value that Python, or the driver, has nothing for is at most the failure of its row, never the end of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from online_migrate.migrate.run import Outcome
+from tests.servers import Database
+from tests.support import schema
+from tests.support.project import Project, rows
+
+pytestmark = [pytest.mark.filterwarnings("ignore:Did not recognize type:sqlalchemy.exc.SAWarning")]
+
+DRIVERS = {"postgresql": ["postgresql+psycopg2", "postgresql+psycopg"]}
+_FAMILY = {
+    "zero date": ("DATE", "'0000-00-00'", "'2024-01-02'"),
+    "zero month": ("DATE", "'2024-00-00'", "'2024-01-02'"),
+    "zero moment": ("DATETIME(6)", "'0000-00-00 00:00:00'", "'2024-01-02 03:04:05'"),
+    "zero stamp": ("TIMESTAMP NULL ON UPDATE CURRENT_TIMESTAMP", "'0000-00-00 00:00:00'", "'2024-01-02 03:04:05'"),
+    "zero changed": ("DATETIME ON UPDATE CURRENT_TIMESTAMP", "'0000-00-00 00:00:00'", "'2024-01-02 03:04:05'"),
+    "long time": ("TIME", "'838:59:59'", "'23:00:00'"),
+    "short time": ("TIME(6)", "'-838:59:59'", "'00:00:00.000001'"),
+}  # fmt: skip
+VALUES: dict[str, dict[str, tuple[str, str, str]]] = {
+    "sqlite": {
+        "no UTF-8": ("TEXT", "CAST(x'61ff62' AS TEXT)", "'ok'"),
+        "no date": ("DATETIME", "'yesterday'", "'2024-01-02 03:04:05.000000'"),
+        "a number for a date": ("DATE", "1704067200", "'2024-01-02'"),
+        "no document": ("JSON", "'{'", "'{}'"),
+        "bytes for a number": ("NUMERIC", "x'00ff'", "1.5"),
+    },
+    "postgresql": {
+        "infinite moment": ("timestamp", "'infinity'", "'2024-01-02'"),
+        "infinite past": ("timestamptz", "'-infinity'", "'2024-01-02'"),
+        "infinite day": ("date", "'infinity'", "'2024-01-02'"),
+        "before Christ": ("timestamp", "'0044-03-15 BC'", "'2024-01-02'"),
+        "day before Christ": ("date", "'0044-03-15 BC'", "'2024-01-02'"),
+        "far future": ("timestamptz", "'12345-06-07'", "'2024-01-02'"),
+        "far day": ("date", "'12345-06-07'", "'2024-01-02'"),
+        "end of the day": ("time", "'24:00'", "'23:00'"),
+        "long interval": ("interval", "'178000000 years'", "'1 day'"),
+        "infinite range": ("tsrange", "'[2024-01-01,infinity]'", "'[2024-01-01,2024-01-02)'"),
+        "infinities": ("date[]", "'{infinity,NULL}'", "'{2024-01-01}'"),
+    },
+    "mysql": {**_FAMILY, "vector": ("VECTOR(2)", "TO_VECTOR('[1,2]')", "TO_VECTOR('[3,4]')")},
+    "mariadb": _FAMILY,
+}
+"""Type, a value that is hard to represent, and one that is not."""
+CANNOT_BE_WRITTEN = {"no UTF-8"}
+"""Python gives no such text to SQLite: the row fails, and keeps what it has."""
+NO_KEYS = {"vector", "infinities", "no document"}
+COUNT, ODD = 20, (7, 13)
+
+LOOKS = """
+@row_migration(table="items", pending=lambda t: t.c.size.is_(None))
+def fill(row):
+    return {"size": len(str(row.value))}
+"""
+GIVES_BACK = """
+@row_migration(table="items", pending=lambda t: t.c.size.is_(None))
+def fill(row):
+    return {"value": row.value, "copy": row.value, "size": 1}
+"""
+NEVER_LOOKS = """
+fill = Backfill(table="items", values={"size": 1}, pending=lambda t: t.c.size.is_(None))
+"""
+
+
+def _cases(product: str) -> dict[str, tuple[str, str, str]]:
+    return VALUES[product]
+
+
+def _create(database: Database, declared: str, key: str, values: list[str]) -> None:
+    """Each value twice: in one column and in a twin that no migration writes."""
+    engine = sa.create_engine(database.url, poolclass=sa.NullPool)
+    twin = declared.replace(" ON UPDATE CURRENT_TIMESTAMP", "")
+    with engine.begin() as connection:
+        cursor = connection.connection.cursor()
+        if database.server.has("self_updating"):
+            cursor.execute("SET SESSION sql_mode = 'ALLOW_INVALID_DATES'")
+        cursor.execute("DROP TABLE IF EXISTS items")
+        null = "" if "NULL" in declared else " NULL"
+        cursor.execute(
+            f"CREATE TABLE items (id INTEGER NOT NULL, value {declared}{null}, twin {twin}{null}, "
+            f"copy {twin}{null}, size INTEGER, {key})"
+        )
+        for number, value in enumerate(values):
+            cursor.execute(f"INSERT INTO items (id, value, twin) VALUES ({number}, {value}, {value})")
+
+
+def _sessions(database: Database) -> list[str]:
+    _, _, rest = database.url.partition("://")
+    drivers = DRIVERS.get(database.server.product, [database.url.partition("://")[0]])
+    return [f"{driver}://{rest}" for driver in drivers]
+
+
+@pytest.mark.parametrize("source", [LOOKS, GIVES_BACK, NEVER_LOOKS], ids=["looks", "gives back", "never looks"])
+def test_a_value_that_is_hard_to_represent_ends_nothing(
+    source: str, database: Database, tmp_path: Path
+) -> None:
+    """It is given to the function exactly, or its row alone fails; a Backfill does not notice it."""
+    wrong = {}
+    for number, (name, (declared, odd, usual)) in enumerate(_cases(database.server.product).items()):
+        for driver, url in enumerate(_sessions(database)):
+            values = [odd if i in ODD else usual for i in range(COUNT)]
+            _create(database, declared, "PRIMARY KEY (id)", values)
+            with Project.create(tmp_path / f"project-{number}-{driver}", url) as project:
+                project.data("fill", source)
+                result = project.migrate(batch_size=6)["fill"]
+                failures = {failure["key"]: failure["error"] for failure in project.status("fill").failures}
+            changed = "value <> twin OR (value IS NULL) <> (twin IS NULL)"
+            if declared in ("JSON", "VECTOR(2)"):
+                changed = "1 = 0"
+            kept = rows(database.engine, f"SELECT id FROM items WHERE {changed}")
+            done = rows(database.engine, "SELECT count(*) FROM items WHERE size IS NOT NULL")
+            expected = COUNT, [], [(COUNT,)], set()
+            if name in CANNOT_BE_WRITTEN and source == GIVES_BACK:
+                expected = COUNT - len(ODD), [], [(COUNT - len(ODD),)], set(map(str, ODD))
+            if (result.done, kept, done, set(failures)) != expected:
+                wrong[f"{name} {driver}"] = result, kept, done, failures
+            schema.run_all(database, "DELETE FROM online_migrate_data_migration")
+            schema.run_all(database, "DELETE FROM online_migrate_walk", "DELETE FROM online_migrate_failure")
+    assert wrong == {}
+
+
+HITS = """
+backfill = Backfill(table="items", values=lambda t: {"size": t.c.size + 1})
+
+@row_migration(table="items")
+def by_row(row):
+    return {"copy": row.value, "hits": row.hits + 1}
+
+@row_migration(table="items", pending=lambda t: t.c.copied.is_(None))
+def fails(row):
+    if row.id in (7, 13):
+        raise ValueError("no")
+    return {"copied": 1}
+"""
+
+
+def test_a_value_that_is_hard_to_represent_is_a_key_like_any_other(database: Database, tmp_path: Path) -> None:
+    """Each row is visited once, in chunks that end at such a key, and one that fails is recorded by it."""
+    wrong = {}
+    for number, (name, (declared, odd, usual)) in enumerate(_cases(database.server.product).items()):
+        if name in NO_KEYS:
+            continue
+        for driver, url in enumerate(_sessions(database)):
+            values = [odd if i in ODD else usual for i in range(COUNT)]
+            _create(database, declared.replace(" NULL", " NOT NULL"), "PRIMARY KEY (value, id)", values)
+            schema.run_all(
+                database,
+                "ALTER TABLE items ADD COLUMN hits INTEGER DEFAULT 0 NOT NULL",
+                "ALTER TABLE items ADD COLUMN copied INTEGER",
+                "UPDATE items SET size = 0",
+            )
+            with Project.create(tmp_path / f"project-{number}-{driver}", url) as project:
+                project.data("hits", HITS)
+                results = project.migrate(batch_size=3)
+                done = {one.name: (one.done, one.failed) for one in results.values()}
+                ran = [project.run(verb).code for verb in ("status", "gate")]
+                again = project.migrate("fails", batch_size=3)["fails"]
+            visited = rows(database.engine, "SELECT DISTINCT size, hits FROM items")
+            expected = {"backfill": (COUNT, 0), "by_row": (COUNT, 0), "fails": (COUNT - 2, 2)}
+            if (done, visited, again.failed, ran[0]) != (expected, [(1, 1)], 2, 0):
+                wrong[f"{name} {driver}"] = done, visited, again, ran, [one.error for one in results.values()]
+            schema.run_all(database, "DELETE FROM online_migrate_data_migration")
+            schema.run_all(database, "DELETE FROM online_migrate_walk", "DELETE FROM online_migrate_failure")
+    assert wrong == {}
