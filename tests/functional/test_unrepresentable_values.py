@@ -1,4 +1,4 @@
-"""A value that Python, or the driver, has nothing for is at most the failure of its row, never the end of a run."""
+"""A value that Python, or the driver, has nothing for fails its row at most, and never ends a run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from online_migrate.migrate.run import Outcome
 from tests.servers import Database
 from tests.support import schema
 from tests.support.project import Project, rows
@@ -51,7 +50,8 @@ VALUES: dict[str, dict[str, tuple[str, str, str]]] = {
 """Type, a value that is hard to represent, and one that is not."""
 CANNOT_BE_WRITTEN = {"no UTF-8"}
 """Python gives no such text to SQLite: the row fails, and keeps what it has."""
-NO_KEYS = {"vector", "infinities", "no document"}
+NO_KEYS = {"vector", "infinities", "no document", "zero month"}
+"""The last one MySQL compares with nothing, under its usual sql_mode: its data migration fails with that."""
 COUNT, ODD = 20, (7, 13)
 
 LOOKS = """
@@ -76,54 +76,62 @@ def _cases(product: str) -> dict[str, tuple[str, str, str]]:
 def _create(database: Database, declared: str, key: str, values: list[str]) -> None:
     """Each value twice: in one column and in a twin that no migration writes."""
     engine = sa.create_engine(database.url, poolclass=sa.NullPool)
-    twin = declared.replace(" ON UPDATE CURRENT_TIMESTAMP", "")
+    twin = declared.replace(" ON UPDATE CURRENT_TIMESTAMP", "").replace(" NULL", "")
     with engine.begin() as connection:
         cursor = connection.connection.cursor()
         if database.server.has("self_updating"):
             cursor.execute("SET SESSION sql_mode = 'ALLOW_INVALID_DATES'")
         cursor.execute("DROP TABLE IF EXISTS items")
-        null = "" if "NULL" in declared else " NULL"
+        null = " NOT NULL" if "value" in key else " NULL"
         cursor.execute(
-            f"CREATE TABLE items (id INTEGER NOT NULL, value {declared}{null}, twin {twin}{null}, "
-            f"copy {twin}{null}, size INTEGER, {key})"
+            f"CREATE TABLE items (id INTEGER NOT NULL, value {declared.replace(' NULL', '')}{null}, "
+            f"twin {twin} NULL, copy {twin} NULL, size INTEGER, {key})"
         )
         for number, value in enumerate(values):
             cursor.execute(f"INSERT INTO items (id, value, twin) VALUES ({number}, {value}, {value})")
 
 
-def _sessions(database: Database) -> list[str]:
-    _, _, rest = database.url.partition("://")
-    drivers = DRIVERS.get(database.server.product, [database.url.partition("://")[0]])
-    return [f"{driver}://{rest}" for driver in drivers]
+def _forget(database: Database) -> None:
+    """What the engine remembers of the table that is made anew."""
+    tables = ("data_migration", "walk", "worker", "failure")
+    schema.run_all(database, *[f"DELETE FROM online_migrate_{table}" for table in tables])
 
 
-@pytest.mark.parametrize("source", [LOOKS, GIVES_BACK, NEVER_LOOKS], ids=["looks", "gives back", "never looks"])
+def _session(database: Database, number: int) -> str:
+    """By the drivers in turns: each kind of value has two that are much alike."""
+    given, _, rest = database.url.partition("://")
+    drivers = DRIVERS.get(database.server.product, [given])
+    return f"{drivers[number % len(drivers)]}://{rest}"
+
+
+@pytest.mark.parametrize(
+    "source", [LOOKS, GIVES_BACK, NEVER_LOOKS], ids=["looks", "gives back", "never looks"]
+)
 def test_a_value_that_is_hard_to_represent_ends_nothing(
     source: str, database: Database, tmp_path: Path
 ) -> None:
     """It is given to the function exactly, or its row alone fails; a Backfill does not notice it."""
     wrong = {}
     for number, (name, (declared, odd, usual)) in enumerate(_cases(database.server.product).items()):
-        for driver, url in enumerate(_sessions(database)):
-            values = [odd if i in ODD else usual for i in range(COUNT)]
-            _create(database, declared, "PRIMARY KEY (id)", values)
-            with Project.create(tmp_path / f"project-{number}-{driver}", url) as project:
-                project.data("fill", source)
-                result = project.migrate(batch_size=6)["fill"]
-                failures = {failure["key"]: failure["error"] for failure in project.status("fill").failures}
-            changed = "value <> twin OR (value IS NULL) <> (twin IS NULL)"
-            if declared in ("JSON", "VECTOR(2)"):
-                changed = "1 = 0"
-            kept = rows(database.engine, f"SELECT id FROM items WHERE {changed}")
-            done = rows(database.engine, "SELECT count(*) FROM items WHERE size IS NOT NULL")
-            expected = COUNT, [], [(COUNT,)], set()
-            if name in CANNOT_BE_WRITTEN and source == GIVES_BACK:
-                expected = COUNT - len(ODD), [], [(COUNT - len(ODD),)], set(map(str, ODD))
-            if (result.done, kept, done, set(failures)) != expected:
-                wrong[f"{name} {driver}"] = result, kept, done, failures
-            schema.run_all(database, "DELETE FROM online_migrate_data_migration")
-            schema.run_all(database, "DELETE FROM online_migrate_walk", "DELETE FROM online_migrate_failure")
-    assert wrong == {}
+        url = _session(database, number)
+        values = [odd if i in ODD else usual for i in range(COUNT)]
+        _create(database, declared, "PRIMARY KEY (id)", values)
+        with Project.create(tmp_path / f"project-{number}", url) as project:
+            project.data("fill", source)
+            result = project.migrate(batch_size=6)["fill"]
+            failures = {failure["key"]: failure["error"] for failure in project.status("fill").failures}
+        changed = "value <> twin OR (value IS NULL) <> (twin IS NULL)"
+        if declared in ("JSON", "VECTOR(2)"):
+            changed = "1 = 0"
+        kept = rows(database.engine, f"SELECT id FROM items WHERE {changed}")
+        done = rows(database.engine, "SELECT count(*) FROM items WHERE size IS NOT NULL")
+        expected = COUNT, [], [(COUNT,)], set()
+        if name in CANNOT_BE_WRITTEN and source == GIVES_BACK:
+            expected = COUNT - len(ODD), [], [(COUNT - len(ODD),)], set(map(str, ODD))
+        if (result.done, kept, done, set(failures)) != expected:
+            wrong[name] = result, kept, done, failures
+        _forget(database)
+    assert wrong == {}, str(wrong)
 
 
 HITS = """
@@ -141,31 +149,38 @@ def fails(row):
 """
 
 
-def test_a_value_that_is_hard_to_represent_is_a_key_like_any_other(database: Database, tmp_path: Path) -> None:
+def test_a_value_that_is_hard_to_represent_is_a_key_like_any_other(
+    database: Database, tmp_path: Path
+) -> None:
     """Each row is visited once, in chunks that end at such a key, and one that fails is recorded by it."""
     wrong = {}
     for number, (name, (declared, odd, usual)) in enumerate(_cases(database.server.product).items()):
         if name in NO_KEYS:
             continue
-        for driver, url in enumerate(_sessions(database)):
-            values = [odd if i in ODD else usual for i in range(COUNT)]
-            _create(database, declared.replace(" NULL", " NOT NULL"), "PRIMARY KEY (value, id)", values)
-            schema.run_all(
-                database,
-                "ALTER TABLE items ADD COLUMN hits INTEGER DEFAULT 0 NOT NULL",
-                "ALTER TABLE items ADD COLUMN copied INTEGER",
-                "UPDATE items SET size = 0",
-            )
-            with Project.create(tmp_path / f"project-{number}-{driver}", url) as project:
-                project.data("hits", HITS)
-                results = project.migrate(batch_size=3)
-                done = {one.name: (one.done, one.failed) for one in results.values()}
-                ran = [project.run(verb).code for verb in ("status", "gate")]
-                again = project.migrate("fails", batch_size=3)["fails"]
+        url = _session(database, number)
+        values = [odd if i in ODD else usual for i in range(COUNT)]
+        _create(database, declared, "PRIMARY KEY (value, id)", values)
+        schema.run_all(
+            database,
+            "ALTER TABLE items ADD COLUMN hits INTEGER DEFAULT 0 NOT NULL",
+            "ALTER TABLE items ADD COLUMN copied INTEGER",
+            "UPDATE items SET size = 0",
+        )
+        with Project.create(tmp_path / f"project-{number}", url) as project:
+            project.data("hits", HITS)
+            results = project.migrate(batch_size=3)
+            done = {one.name: (one.done, one.failed) for one in results.values()}
+            again = project.migrate("fails", batch_size=3)["fails"]
+            counts = project.counts("fails")
+        errors = [one.error or "" for one in results.values()]
+        if name in CANNOT_BE_WRITTEN:
+            # A Backfill does not mind, unless a chunk ends there.
+            if not all("items' cannot be walked" in error and "UTF-8" in error for error in errors[1:]):
+                wrong[name] = errors
+        else:
             visited = rows(database.engine, "SELECT DISTINCT size, hits FROM items")
             expected = {"backfill": (COUNT, 0), "by_row": (COUNT, 0), "fails": (COUNT - 2, 2)}
-            if (done, visited, again.failed, ran[0]) != (expected, [(1, 1)], 2, 0):
-                wrong[f"{name} {driver}"] = done, visited, again, ran, [one.error for one in results.values()]
-            schema.run_all(database, "DELETE FROM online_migrate_data_migration")
-            schema.run_all(database, "DELETE FROM online_migrate_walk", "DELETE FROM online_migrate_failure")
-    assert wrong == {}
+            if (done, visited, again.failed, counts) != (expected, [(1, 1)], 2, (COUNT - 2, 0, 2)):
+                wrong[name] = done, visited, again, counts, errors
+        _forget(database)
+    assert wrong == {}, str(wrong)
