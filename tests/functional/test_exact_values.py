@@ -383,3 +383,104 @@ def test_what_comes_in_goes_out(driver: int, database: Database, tmp_path: Path)
         failures = [str(one)[:500] for name in results for one in project.status(name).failures[:3]]
     assert {r.outcome for r in results.values()} == {Outcome.COMPLETE}, f"{results} {failures}"
     assert _differences(database, list(values), True) == {}
+
+
+# --- keys ----------------------------------------------------------------------------------------
+
+_FLOATS = ["0.1", "0.3333333333333333", "-0.25", "1e-12", "5e-324", "1.7976931348623157e308", "123456789.123456789"]
+_SHORT_FLOATS = ["0.1", "0.33333334", "-0.25", "1e-12", "3.4028235e38", "16777217", "123456.789", "0.7"]
+_FAMILY_KEYS = {
+    "double": ("DOUBLE", [f"{text}e0" if "e" not in text else text for text in _FLOATS]),
+    "single": ("FLOAT", [f"{text}e0" if "e" not in text else text for text in _SHORT_FLOATS]),
+    "number": ("DECIMAL(65, 30)", ["0.1", "-0.000000000000000000000000000001", "12345678901234567890123456789012345"]),
+    "unsigned": ("BIGINT UNSIGNED", ["0", "18446744073709551615", "9223372036854775808"]),
+    "clock": ("TIME(6)", ["'-838:59:59'", "'-00:30:00'", "'00:00:00.000001'", "'23:59:59'", "'838:59:59'"]),
+    "moment": ("DATETIME(6)", ["'1000-01-01'", "'2024-02-29 12:00:00.000001'", "'9999-12-31 23:59:59.999999'"]),
+    "bits": ("BIT(64)", ["0", "1", "18446744073709551615"]),
+    "year": ("YEAR", ["1901", "2155", "2024"]),
+    "bytes": ("BINARY(3)", ["X'000000'", "X'00ff00'", "X'ffffff'"]),
+    "choice": ("ENUM('b', 'a', '')", ["'a'", "'b'", "''"]),
+    "members": ("SET('b', 'a')", ["''", "'a'", "'b'", "'a,b'"]),
+}  # fmt: skip
+KEYS: dict[str, dict[str, tuple[str, list[str]]]] = {
+    "mysql": _FAMILY_KEYS,
+    "mariadb": {**_FAMILY_KEYS, "id": ("UUID", [f"'00000000-0000-0000-0000-0000000000{i}1'" for i in range(3)]), "host": ("INET6", ["'::1'", "'fe80::1'"])},
+    "sqlite": {
+        "real": ("REAL", _FLOATS),
+        "number": ("NUMERIC(10, 2)", ["0.1", "1", "0.123456789", "'abc'", "x'00'"]),
+        "moment": ("DATETIME", ["'2024-01-01'", "'2024-01-01 10:00:00'", "5", "'yesterday'"]),
+        "anything": ("BLOB", ["1", "1.5", "'1'", "x'31'", "''"]),
+    },
+    "postgresql": {
+        name: (type_, [_standard(text) for text in texts])
+        for name, type_, texts in (
+            ("double", "float8", [*_FLOATS, "NaN", "Infinity", "-Infinity"]),
+            ("single", "float4", [*_SHORT_FLOATS, "NaN", "Infinity"]),
+            ("number", "numeric", ["0.1", "1.10", "NaN", "Infinity", "-Infinity", "1e-400", "1e400"]),
+            ("interval", "interval", ["1 mon", "1 day", "25:00:00", "-1 mon +40 days", "178000000 years"]),
+            ("clock", "timetz", ["24:00:00+02", "12:00:00+02", "12:00:00-03:30"]),
+            ("moment", "timestamptz", ["infinity", "-infinity", "2024-01-01 00:00:00.000001+02", "0044-03-15 BC"]),
+            ("document", "jsonb", ["1.10", "null", '"null"', '{"a": 1}', "[1e400]"]),
+            ("integers", "int[]", ["{}", "{1,NULL}", "{{1,2}}", "[0:0]={1}"]),
+            ("texts", "text[]", ["{}", '{""}', '{"a b",NULL}', '{"\\\\"}']),
+            ("range", "int4range", ["empty", "[1,3)", "(,)", "(,1)"]),
+            ("ranges", "tsmultirange", ["{}", "{[2024-01-01,infinity)}"]),
+            ("days", "daterange", ["[2024-01-01,infinity]", "[2024-01-01,2024-02-01)", "(,)"]),
+            ("host", "inet", ["10.0.0.1", "10.0.0.1/8", "::1"]),
+            ("money", "money", ["0.10", "-92233720368547758.08", "7"]),
+            ("bits", "bit varying", ["", "1", "0101"]),
+            ("bytes", "bytea", ["", "\\x00ff", "\\xff"]),
+            ("flag", "boolean", ["t", "f"]),
+            ("mood", "mood", ["a", "b c", "%s", ""]),
+            ("any_case", "citext", ["Ab", "b"]),
+            ("words", "tsvector", ["", "a:1A b"]),
+            ("position", "pg_lsn", ["16/B374D848", "0/1"]),
+            ("late", "late", ["infinity", "2024-01-01"]),
+        )
+    },
+}  # fmt: skip
+BY_KEY = """
+@row_migration(name="hit_{0}", table="t_{0}")
+def by_row(row):
+    return {{"hits": row.hits + 1, "copy": row.k}}
+
+@row_migration(name="fail_{0}", table="t_{0}", pending=lambda t: t.c.copied.is_(None))
+def fails(row):
+    if row.n == 1:
+        raise ValueError("no")
+    return {{"copied": 1}}
+"""
+
+
+@pytest.mark.parametrize("driver", [0, 1])
+def test_every_key_is_found_again(driver: int, database: Database, tmp_path: Path) -> None:
+    """Whatever its type: in chunks of two, in the checkpoint, and as the key of a row that fails."""
+    product = database.server.product
+    drivers = DRIVERS.get(product, [database.url.partition("://")[0]])
+    if driver >= len(drivers):
+        return
+    url = drivers[driver] + database.url[database.url.index("://") :]
+    schema.run_all(database, *BEFORE.get(product, ()))
+    for name, (type_, values) in KEYS[product].items():
+        _insert(
+            database,
+            [
+                f"CREATE TABLE t_{name} (k {type_} NOT NULL PRIMARY KEY, copy {type_}, n INTEGER, "
+                "hits INTEGER DEFAULT 0 NOT NULL, copied INTEGER)",
+                *[f"INSERT INTO t_{name} (k, n) VALUES ({value}, {i})" for i, value in enumerate(values)],
+            ],
+        )
+    with Project.create(tmp_path / "project", url) as project:
+        for name in KEYS[product]:
+            project.data(f"by_{name}", BY_KEY.format(name))
+        results = project.migrate(batch_size=2)
+        wrong = {}
+        for name, (_, values) in KEYS[product].items():
+            count = len(values)
+            done = [(results[f"{what}_{name}"].done, results[f"{what}_{name}"].failed) for what in ("hit", "fail")]
+            hits = rows(database.engine, f"SELECT DISTINCT hits FROM t_{name} WHERE k = copy OR n < 0")
+            if (done, hits) != ([(count, 0), (count - 1, 1)], [(1,)]):
+                wrong[name] = done, hits, results[f"hit_{name}"].error, results[f"fail_{name}"].error
+            elif project.counts(f"fail_{name}") != (count - 1, 0, 1):
+                wrong[name] = project.counts(f"fail_{name}")
+    assert wrong == {}, str(wrong)
