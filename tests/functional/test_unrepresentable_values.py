@@ -20,6 +20,7 @@ _FAMILY = {
     "zero moment": ("DATETIME(6)", "'0000-00-00 00:00:00'", "'2024-01-02 03:04:05'"),
     "zero stamp": ("TIMESTAMP NULL ON UPDATE CURRENT_TIMESTAMP", "'0000-00-00 00:00:00'", "'2024-01-02 03:04:05'"),
     "zero changed": ("DATETIME ON UPDATE CURRENT_TIMESTAMP", "'0000-00-00 00:00:00'", "'2024-01-02 03:04:05'"),
+    "no member": ("VARCHAR(9)", "'b'", "'a'"),
     "long time": ("TIME", "'838:59:59'", "'23:00:00'"),
     "short time": ("TIME(6)", "'-838:59:59'", "'00:00:00.000001'"),
 }  # fmt: skip
@@ -132,6 +133,42 @@ def test_a_value_that_is_hard_to_represent_ends_nothing(
             wrong[name] = result, kept, done, failures
         _forget(database)
     assert wrong == {}, str(wrong)
+
+
+TYPED = {
+    "sqlite": ("no date", "sa.DateTime()"),
+    "postgresql": ("far future", "sa.DateTime(timezone=True)"),
+    "mysql": ("no member", 'sa.Enum("a")'),
+    "mariadb": ("no member", 'sa.Enum("a")'),
+}
+BY_TYPE = """
+items = sa.Table(
+    "items", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True), sa.Column("size", sa.Integer),
+    sa.Column("value", {}))
+
+@row_migration(table=items, pending=lambda t: t.c.size.is_(None))
+def fill(row):
+    return {{"size": 1}}
+"""
+
+
+@pytest.mark.parametrize("batch_size", [1, 6, 100])
+def test_a_value_that_cannot_be_read_under_the_users_type_fails_its_row(
+    batch_size: int, database: Database, tmp_path: Path
+) -> None:
+    """The rows around it, and those behind it, are done; it is recorded with its key and the reason."""
+    name, type_ = TYPED[database.server.product]
+    declared, odd, usual = _cases(database.server.product)[name]
+    _create(database, declared, "PRIMARY KEY (id)", [odd if i in ODD else usual for i in range(COUNT)])
+    with Project.create(tmp_path / "project", database.url) as project:
+        project.data("fill", BY_TYPE.format(type_))
+        result = project.migrate(batch_size=batch_size)["fill"]
+        found = project.status("fill")
+    assert (result.done, result.failed) == (COUNT - len(ODD), len(ODD)), result
+    assert (found.done, found.pending, found.failed) == (COUNT - len(ODD), 0, len(ODD))
+    assert {failure["key"] for failure in found.failures} == set(map(str, ODD))
+    assert all("Error" in failure["error"] for failure in found.failures), found.failures
+    assert rows(database.engine, "SELECT id FROM items WHERE size IS NULL ORDER BY id") == [(i,) for i in ODD]
 
 
 HITS = """
