@@ -1,10 +1,9 @@
-"""A function of a row that gives back what it was given changes no bit of it, whatever the column's type is."""
+"""A function of a row that gives back what it was given changes no bit of it, whatever the type is."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,7 +81,9 @@ _CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 TEXT = st.text(_CHARACTERS, max_size=20)
 BYTES = st.binary(max_size=20)
 NUMBERS = st.one_of(
-    _some("1", "1.0", "1.10", "0", "-0", "-0.0", "1e5", "1E+2", "0.1234567890123456789", "123456789012345678"),
+    _some(
+        "1", "1.0", "1.10", "0", "-0", "-0.0", "1e5", "1E+2", "0.1234567890123456789", "123456789012345678"
+    ),
     _integers(64),
     DOUBLES.map(repr),
 )
@@ -100,7 +101,9 @@ def _documents(numbers: Texts, *, keys: Texts | None = None, space: Texts | None
     def inner(children: Texts) -> Texts:
         lists = st.builds(lambda g, items: f"[{g}{f',{g}'.join(items)}]", gap, st.lists(children, max_size=3))
         pairs = st.lists(st.tuples(keys, children), max_size=4)
-        objects = st.builds(lambda g, found: "{" + f",{g}".join(f"{k}:{g}{v}" for k, v in found) + "}", gap, pairs)
+        objects = st.builds(
+            lambda g, found: "{" + f",{g}".join(f"{k}:{g}{v}" for k, v in found) + "}", gap, pairs
+        )
         return st.one_of(lists, objects)
 
     return st.recursive(leaves, inner, max_leaves=6)
@@ -133,9 +136,7 @@ _LONG_TIME = st.builds(
 )
 _COORDINATE = st.floats(-180, 180).map(repr)
 _POINT = st.builds(lambda x, y: f"ST_GeomFromText('POINT({x} {y})')", _COORDINATE, _COORDINATE)
-_LINE = st.builds(
-    lambda a, b, c, d: f"ST_GeomFromText('LINESTRING({a} {b}, {c} {d})')", *[_COORDINATE] * 4
-)
+_LINE = st.builds(lambda a, b, c, d: f"ST_GeomFromText('LINESTRING({a} {b}, {c} {d})')", *[_COORDINATE] * 4)
 
 
 def _hex(size: int, minimum: int = 0) -> Texts:
@@ -143,12 +144,14 @@ def _hex(size: int, minimum: int = 0) -> Texts:
 
 
 _FAMILY = {
-    "double": Column("DOUBLE", DOUBLES.map(lambda value: f"{value!r}" + ("" if "e" in repr(value) else "e0"))),
+    "double": Column(
+        "DOUBLE", DOUBLES.map(lambda value: f"{value!r}" + ("" if "e" in repr(value) else "e0"))
+    ),
     "single": Column("FLOAT", SINGLES.map(lambda value: f"{value!r}" + ("" if "e" in repr(value) else "e0"))),
     "fixed_double": Column("DOUBLE(30, 10)", _digits(20, 10)),
     "whole": Column("DECIMAL(65, 0)", _digits(65, 0)),
     "half": Column("DECIMAL(65, 30)", _digits(35, 30)),
-    "part": Column("DECIMAL(30, 30)", _digits(30, 30).map(lambda text: text[:1].replace("-", "-0") + "." + text.split(".")[1] if text[0] == "-" else "0." + text.split(".")[1])),
+    "part": Column("DECIMAL(30, 30)", _digits(1, 30).map(lambda text: re.sub(r"\d\.", "0.", text))),
     "large": Column("BIGINT", _integers(64)),
     "unsigned": Column("BIGINT UNSIGNED", _integers(64, signed=False)),
     "tiny": Column("TINYINT", _integers(8)),
@@ -168,42 +171,112 @@ _FAMILY = {
     "latin": Column("VARCHAR(20) CHARACTER SET latin1", st.text("aü\x81ÿ€ %'", max_size=20).map(_literal)),
     "binary_text": Column("VARCHAR(80) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", TEXT.map(_literal)),
     "day": Column("DATE", st.one_of(DATE, _some("0000-00-00", "2024-00-00", "0001-01-01")).map(_literal)),
-    "moment": Column("DATETIME(6)", st.one_of(MOMENT, _some("0000-00-00 00:00:00", "2024-02-00 01:02:03")).map(_literal)),
+    "moment": Column(
+        "DATETIME(6)", st.one_of(MOMENT, _some("0000-00-00 00:00:00", "2024-02-00 01:02:03")).map(_literal)
+    ),
     "second": Column("DATETIME", DATE.map(lambda day: f"'{day} 01:02:03'")),
-    "stamp": Column("TIMESTAMP(6) NULL", st.builds(lambda y, t: f"'{y}-06-07 {t}'", st.integers(1971, 2037), CLOCK)),
-    "changed": Column("TIMESTAMP NULL ON UPDATE CURRENT_TIMESTAMP", _some("'2020-01-02 03:04:05'", "'0000-00-00'")),
-    "clock": Column("TIME(6)", st.one_of(_LONG_TIME, CLOCK, _some("838:59:59", "-838:59:59", "-00:30:00")).map(_literal)),
+    "stamp": Column(
+        "TIMESTAMP(6) NULL", st.builds(lambda y, t: f"'{y}-06-07 {t}'", st.integers(1971, 2037), CLOCK)
+    ),
+    "changed": Column(
+        "TIMESTAMP NULL ON UPDATE CURRENT_TIMESTAMP", _some("'2020-01-02 03:04:05'", "'0000-00-00'")
+    ),
+    "clock": Column(
+        "TIME(6)", st.one_of(_LONG_TIME, CLOCK, _some("838:59:59", "-838:59:59", "-00:30:00")).map(_literal)
+    ),
     "year": Column("YEAR", _some("0", "1901", "2155", "'0000'", "2024")),
     "point": Column("POINT", _POINT),
     "shape": Column("GEOMETRY", st.one_of(_POINT, _LINE)),
-}  # fmt: skip
+}
+
+
+def _array(items: list[str]) -> str:
+    escaped = (item.replace("\\", "\\\\").replace('"', '\\"') for item in items)
+    return "{" + ",".join(f'"{item}"' for item in escaped) + "}"
+
+
 _POSTGRESQL = {
-    "double": Column("float8", st.one_of(DOUBLES.map(repr), _some("NaN", "Infinity", "-Infinity")).map(_standard)),
-    "single": Column("float4", st.one_of(SINGLES.map(repr), _some("NaN", "Infinity", "-Infinity")).map(_standard)),
-    "number": Column("numeric", st.one_of(_digits(60, 30), NUMBERS, _some("NaN", "Infinity", "-Infinity", "1e5000", "1e-5000", "1.100")).map(_standard)),
+    "double": Column(
+        "float8", st.one_of(DOUBLES.map(repr), _some("NaN", "Infinity", "-Infinity")).map(_standard)
+    ),
+    "single": Column(
+        "float4", st.one_of(SINGLES.map(repr), _some("NaN", "Infinity", "-Infinity")).map(_standard)
+    ),
+    "number": Column(
+        "numeric",
+        st.one_of(
+            _digits(60, 30), NUMBERS, _some("NaN", "Infinity", "-Infinity", "1e5000", "1e-5000", "1.100")
+        ).map(_standard),
+    ),
     "fixed": Column("numeric(65, 20)", _digits(45, 20)),
     "large": Column("bigint", _integers(64)),
     "flag": Column("boolean", _some("true", "false")),
     "text": Column("text", TEXT.map(_standard)),
     "padded": Column("char(20)", TEXT.map(_standard)),
     "bytes": Column("bytea", BYTES.map(lambda value: f"'\\x{value.hex()}'")),
-    "document": Column("json", _documents(st.one_of(NUMBERS, _HUGE), space=_some("", " ", "\n\t ")).filter(lambda text: text not in ("true", "false") or True).map(_standard)),
+    "document": Column(
+        "json", _documents(st.one_of(NUMBERS, _HUGE), space=_some("", " ", "\n\t ")).map(_standard)
+    ),
     "binary_document": Column("jsonb", _documents(st.one_of(NUMBERS, _HUGE)).map(_standard)),
-    "day": Column("date", st.one_of(DATE, _some("infinity", "-infinity", "0044-03-15 BC", "5874897-12-31", "10000-01-01", "0001-01-01")).map(_standard)),
-    "moment": Column("timestamp", st.one_of(MOMENT, _some("infinity", "-infinity", "4713-01-01 00:00:00 BC", "294276-12-31 23:59:59.999999")).map(_standard)),
-    "zoned": Column("timestamptz", st.one_of(st.builds(lambda m, z: m + z, MOMENT, ZONE), _some("infinity", "-infinity", "0001-01-01 00:00:00+14", "12345-01-01")).map(_standard)),
+    "day": Column(
+        "date",
+        st.one_of(
+            DATE,
+            _some("infinity", "-infinity", "0044-03-15 BC", "5874897-12-31", "10000-01-01", "0001-01-01"),
+        ).map(_standard),
+    ),
+    "moment": Column(
+        "timestamp",
+        st.one_of(
+            MOMENT, _some("infinity", "-infinity", "4713-01-01 00:00:00 BC", "294276-12-31 23:59:59.999999")
+        ).map(_standard),
+    ),
+    "zoned": Column(
+        "timestamptz",
+        st.one_of(
+            st.builds(lambda m, z: m + z, MOMENT, ZONE),
+            _some("infinity", "-infinity", "0001-01-01 00:00:00+14", "12345-01-01"),
+        ).map(_standard),
+    ),
     "clock": Column("time", st.one_of(CLOCK, _some("24:00:00")).map(_standard)),
-    "zoned_clock": Column("timetz", st.one_of(st.builds(lambda t, z: t + z, CLOCK, ZONE), _some("24:00:00-02")).map(_standard)),
-    "interval": Column("interval", st.one_of(
-        st.builds(lambda m, d, u: f"{m} mons {d} days {u} microseconds", st.integers(-30, 30), st.integers(-40, 40), st.integers(-(10**12), 10**12)),
-        _some("1 mon", "30 days", "24:00:00", "1 day", "25:00:00", "-1 day +25:00:00", "178000000 years", "1 year -1 mon", "0"),
-    ).map(_standard)),
-    "integers": Column("int[]", _some("{}", "{1,NULL,-3}", "{{1,2},{3,NULL}}", "[0:1]={7,8}", "{{{1}},{{2}}}").map(_standard)),
-    "texts": Column("text[]", st.one_of(
-        _some("{}", '{"","NULL",NULL,"a,b"}', '{{"a b","\\\\"},{"{}","\\""}}', "{null,nil}"),
-        st.lists(TEXT, min_size=1, max_size=3).map(lambda items: "{" + ",".join(json.dumps(item, ensure_ascii=False).replace("\\u", "u") if item.isprintable() else '"x"' for item in items) + "}"),
-    ).map(_standard)),
-    "moments": Column("timestamptz[]", _some('{"2024-01-01 00:00:00.000001+02",infinity,NULL}', "{}").map(_standard)),
+    "zoned_clock": Column(
+        "timetz", st.one_of(st.builds(lambda t, z: t + z, CLOCK, ZONE), _some("24:00:00-02")).map(_standard)
+    ),
+    "interval": Column(
+        "interval",
+        st.one_of(
+            st.builds(
+                lambda m, d, u: f"{m} mons {d} days {u} microseconds",
+                st.integers(-30, 30),
+                st.integers(-40, 40),
+                st.integers(-(10**12), 10**12),
+            ),
+            _some(
+                "1 mon",
+                "30 days",
+                "24:00:00",
+                "1 day",
+                "25:00:00",
+                "-1 day +25:00:00",
+                "178000000 years",
+                "1 year -1 mon",
+                "0",
+            ),
+        ).map(_standard),
+    ),
+    "integers": Column(
+        "int[]", _some("{}", "{1,NULL,-3}", "{{1,2},{3,NULL}}", "[0:1]={7,8}", "{{{1}},{{2}}}").map(_standard)
+    ),
+    "texts": Column(
+        "text[]",
+        st.one_of(
+            _some("{}", '{"","NULL",NULL,"a,b"}', '{{"a b","\\\\"},{"{}","\\""}}', "{null,nil}"),
+            st.lists(TEXT, min_size=1, max_size=3).map(_array),
+        ).map(_standard),
+    ),
+    "moments": Column(
+        "timestamptz[]", _some('{"2024-01-01 00:00:00.000001+02",infinity,NULL}', "{}").map(_standard)
+    ),
     "doubles": Column("float8[]", _some("{NaN,-0,Infinity,5e-324,0.3333333333333333}").map(_standard)),
     "numbers": Column("numeric[]", _some("{1.10,NaN,Infinity,1e-30,NULL}").map(_standard)),
     "documents": Column("jsonb[]", _some('{"{\\"a\\": 1.10}","null",NULL}').map(_standard)),
@@ -215,12 +288,27 @@ _POSTGRESQL = {
     "pair": Column("pair", _some('(1,"a b")', "(,)", '(2,"""q"" \\\\")').map(_standard)),
     "pairs": Column("pair[]", _some('{"(1,\\"a b\\")",NULL}').map(_standard)),
     "int_range": Column("int4range", _some("empty", "[1,3)", "(,5)", "(,)", "[7,)").map(_standard)),
-    "number_range": Column("numrange", _some("empty", "[1.0,2.00]", "(-Infinity,1]", "[1e-20,NaN)").map(_standard)),
-    "day_range": Column("daterange", _some("[2024-01-01,infinity]", "[2024-01-01,infinity)", "(,10000-01-01)", "[0044-03-15 BC,)").map(_standard)),
-    "moment_range": Column("tsrange", _some('["2024-01-01 00:00:00.000001",infinity)', '(-infinity,"2024-01-01 00:00:00"]', "empty").map(_standard)),
+    "number_range": Column(
+        "numrange", _some("empty", "[1.0,2.00]", "(-Infinity,1]", "[1e-20,NaN)").map(_standard)
+    ),
+    "day_range": Column(
+        "daterange",
+        _some("[2024-01-01,infinity]", "[2024-01-01,infinity)", "(,10000-01-01)", "[0044-03-15 BC,)").map(
+            _standard
+        ),
+    ),
+    "moment_range": Column(
+        "tsrange",
+        _some('["2024-01-01 00:00:00.000001",infinity)', '(-infinity,"2024-01-01 00:00:00"]', "empty").map(
+            _standard
+        ),
+    ),
     "zoned_range": Column("tstzrange", _some('["2024-01-01 00:00:00+02",infinity]', "(,)").map(_standard)),
     "int_ranges": Column("int4multirange", _some("{}", "{[1,3),[5,7)}", "{(,1),[9,)}").map(_standard)),
-    "zoned_ranges": Column("tstzmultirange", _some('{["2024-01-01 00:00:00+02","2024-01-02 00:00:00+02"],(2025-01-01,infinity)}').map(_standard)),
+    "zoned_ranges": Column(
+        "tstzmultirange",
+        _some('{["2024-01-01 00:00:00+02","2024-01-02 00:00:00+02"],(2025-01-01,infinity)}').map(_standard),
+    ),
     "ranges": Column("int4range[]", _some('{"[1,3)",empty,NULL}').map(_standard)),
     "pairs_of_text": Column("hstore", _some("", '"a"=>NULL', '"a b"=>"1", "q"=>"\\"x\\\\"').map(_standard)),
     "id": Column("uuid", st.uuids().map(str).map(_standard)),
@@ -229,7 +317,9 @@ _POSTGRESQL = {
     "hosts": Column("inet[]", _some("{10.0.0.1,::1/64,NULL}").map(_standard)),
     "card": Column("macaddr", st.just("'08:00:2b:01:02:03'")),
     "card8": Column("macaddr8", st.just("'08:00:2b:01:02:03:04:05'")),
-    "money": Column("money", _some("92233720368547758.07", "-92233720368547758.08", "0.01", "-1234.5").map(_standard)),
+    "money": Column(
+        "money", _some("92233720368547758.07", "-92233720368547758.08", "0.01", "-1234.5").map(_standard)
+    ),
     "words": Column("tsvector", _some("", "a:1A,2B b c:3", "'it''s':5 'x y'").map(_standard)),
     "query": Column("tsquery", _some("a & (b | !c)", "x <-> y").map(_standard)),
     "bits": Column("bit(13)", st.text("01", min_size=13, max_size=13).map(_standard)),
@@ -240,37 +330,91 @@ _POSTGRESQL = {
     "letter": Column('"char"', _some("a", "", "\\377").map(_standard)),
     "name": Column("name", _some("a b", "").map(_standard)),
     "any_case": Column("citext", _some("Ab", "").map(_standard)),
-}  # fmt: skip
+}
 _ANY = st.one_of(
     _some(
-        "'2024-01-01'", "'2024-01-01 10:00:00'", "'2024-01-01 10:00:00.000000'", "'2024-01-01T10:00:00Z'",
-        "'10:00'", "'24:00:00'", "'0000-00-00'", "1704067200", "1.0", "1e0", "0.1", "1e300", "-0.0", "9e999",
-        "5", "9223372036854775807", "'1.10'", "'abc'", "''", "'true'", "'null'", "'{\"a\": 1.10, \"a\":2}'",
-        "' [1,  2]'", "'{broken'", "'\"x\"'", "x''", "x'00ff'", "x'616263'", "'a' || char(0) || 'b'",
-        "'1e400'", "'9999999999999999999'", "'日本 🐘'", "2", "-1",
+        "'2024-01-01'",
+        "'2024-01-01 10:00:00'",
+        "'2024-01-01 10:00:00.000000'",
+        "'2024-01-01T10:00:00Z'",
+        "'10:00'",
+        "'24:00:00'",
+        "'0000-00-00'",
+        "1704067200",
+        "1.0",
+        "1e0",
+        "0.1",
+        "1e300",
+        "-0.0",
+        "9e999",
+        "5",
+        "9223372036854775807",
+        "'1.10'",
+        "'abc'",
+        "''",
+        "'true'",
+        "'null'",
+        '\'{"a": 1.10, "a":2}\'',
+        "' [1,  2]'",
+        "'{broken'",
+        "'\"x\"'",
+        "x''",
+        "x'00ff'",
+        "x'616263'",
+        "'a' || char(0) || 'b'",
+        "'1e400'",
+        "'9999999999999999999'",
+        "'日本 🐘'",
+        "2",
+        "-1",
     ),
-    DOUBLES.map(repr), _integers(64), TEXT.map(_standard), BYTES.map(lambda value: f"x'{value.hex()}'"),
+    DOUBLES.map(repr),
+    _integers(64),
+    TEXT.map(_standard),
+    BYTES.map(lambda value: f"x'{value.hex()}'"),
     MOMENT.map(_standard),
-)  # fmt: skip
+)
 _SQLITE = {
     name: Column(name.replace("_", " "), _ANY)
     for name in (
-        "INTEGER", "BIGINT", "BOOLEAN", "REAL", "FLOAT", "DOUBLE", "NUMERIC", "DECIMAL", "TEXT", "VARCHAR",
-        "CHAR", "BLOB", "DATE", "DATETIME", "TIMESTAMP", "TIME", "JSON", "DOUBLE_PRECISION", "ODD",
+        "INTEGER",
+        "BIGINT",
+        "BOOLEAN",
+        "REAL",
+        "FLOAT",
+        "DOUBLE",
+        "NUMERIC",
+        "DECIMAL",
+        "TEXT",
+        "VARCHAR",
+        "CHAR",
+        "BLOB",
+        "DATE",
+        "DATETIME",
+        "TIMESTAMP",
+        "TIME",
+        "JSON",
+        "DOUBLE_PRECISION",
+        "ODD",
     )
-}  # fmt: skip
+}
 COLUMNS: dict[str, dict[str, Column]] = {
     "sqlite": _SQLITE,
-    "mysql": {**_FAMILY, "vector": Column("VECTOR(3)", _some("TO_VECTOR('[0.1,-0,1e30]')", "TO_VECTOR('[1,2,3]')"))},
+    "mysql": {
+        **_FAMILY,
+        "vector": Column("VECTOR(3)", _some("TO_VECTOR('[0.1,-0,1e30]')", "TO_VECTOR('[1,2,3]')")),
+    },
     "mariadb": {
         **_FAMILY,
-        "document": Column("JSON", _documents(st.one_of(NUMBERS, _HUGE), space=_some("", " ", "\n")).map(_literal)),
+        "document": Column(
+            "JSON", _documents(st.one_of(NUMBERS, _HUGE), space=_some("", " ", "\n")).map(_literal)
+        ),
         "id": Column("UUID", st.uuids().map(str).map(_literal)),
         "host": Column("INET6", _some("'::1'", "'fe80::1'", "'::ffff:1.2.3.4'")),
         "host4": Column("INET4", _some("'10.0.0.1'")),
     },
     "postgresql": _POSTGRESQL,
-}  # fmt: skip
+}
 BEFORE = {
     "postgresql": (
         "CREATE TYPE mood AS ENUM ('a', 'b c', '%s', '')",
@@ -315,16 +459,15 @@ def project(database: Database, tmp_path: Path) -> Iterator[Project]:
 
 
 def _statements(product: str, values: dict[str, list[str]]) -> list[str]:
-    declared = COLUMNS[product]
-    quote = "`" if product in ("mysql", "mariadb") else '"'
-    columns = ", ".join(f"{quote}{letter}_{name}{quote} {declared[name].type}" for letter in "vc" for name in values)
-    names = ", ".join(f"{quote}v_{name}{quote}" for name in values)
-    count = len(next(iter(values.values())))
-    inserted = [
-        f"INSERT INTO items (id, {names}) VALUES ({i}, {', '.join(column[i] for column in values.values())})"
-        for i in range(count)
+    columns = ", ".join(f"{kind}_{name} {COLUMNS[product][name].type}" for kind in "vc" for name in values)
+    names = ", ".join(f"v_{name}" for name in values)
+    return [
+        f"CREATE TABLE items (id INTEGER PRIMARY KEY, {columns}, done INTEGER)",
+        *[
+            f"INSERT INTO items (id, {names}) VALUES ({i}, {', '.join(row)})"
+            for i, row in enumerate(zip(*values.values(), strict=True))
+        ],
     ]
-    return ["DROP TABLE IF EXISTS items", f"CREATE TABLE items (id INTEGER PRIMARY KEY, {columns}, done INTEGER)", *inserted]
 
 
 def _insert(database: Database, statements: list[str]) -> None:
@@ -338,17 +481,17 @@ def _insert(database: Database, statements: list[str]) -> None:
             connection.connection.cursor().execute(statement)
 
 
-def _differences(database: Database, names: list[str], keep: Any) -> dict[str, Any]:
+def _differences(database: Database, names: list[str]) -> dict[str, Any]:
+    """Some rows whose copy is not the same."""
     product = database.server.product
     wrong = {}
     for name in names:
         different = DIFFERENT.get(product, DIFFERENT["mysql"])
         if product in ("mysql", "mariadb"):
             different = OF_MYSQL.get(name, different)
-        quote = "`" if product in ("mysql", "mariadb") else '"'
-        found = different.format(f"{quote}v_{name}{quote}", f"{quote}c_{name}{quote}")
-        shown = rows(database.engine, f"SELECT id, {quote}v_{name}{quote}, {quote}c_{name}{quote} FROM items WHERE {found.replace(':', chr(92) + ':')} LIMIT 3") if keep else rows(database.engine, f"SELECT count(*) FROM items WHERE {found}")
-        if shown and shown != [(0,)]:
+        condition = different.format(f"v_{name}", f"c_{name}")
+        shown = rows(database.engine, f"SELECT id, v_{name}, c_{name} FROM items WHERE {condition} LIMIT 3")
+        if shown:
             wrong[name] = shown
     return wrong
 
@@ -382,29 +525,47 @@ def test_what_comes_in_goes_out(driver: int, database: Database, tmp_path: Path)
         results = project.migrate()
         failures = [str(one)[:500] for name in results for one in project.status(name).failures[:3]]
     assert {r.outcome for r in results.values()} == {Outcome.COMPLETE}, f"{results} {failures}"
-    assert _differences(database, list(values), True) == {}
+    assert _differences(database, list(values)) == {}
 
 
 # --- keys ----------------------------------------------------------------------------------------
 
-_FLOATS = ["0.1", "0.3333333333333333", "-0.25", "1e-12", "5e-324", "1.7976931348623157e308", "123456789.123456789"]
+_FLOATS = [
+    "0.1",
+    "0.3333333333333333",
+    "-0.25",
+    "1e-12",
+    "5e-324",
+    "1.7976931348623157e308",
+    "123456789.123456789",
+]
 _SHORT_FLOATS = ["0.1", "0.33333334", "-0.25", "1e-12", "3.4028235e38", "16777217", "123456.789", "0.7"]
 _FAMILY_KEYS = {
     "double": ("DOUBLE", [f"{text}e0" if "e" not in text else text for text in _FLOATS]),
     "single": ("FLOAT", [f"{text}e0" if "e" not in text else text for text in _SHORT_FLOATS]),
-    "number": ("DECIMAL(65, 30)", ["0.1", "-0.000000000000000000000000000001", "12345678901234567890123456789012345"]),
+    "number": (
+        "DECIMAL(65, 30)",
+        ["0.1", "-0.000000000000000000000000000001", "12345678901234567890123456789012345"],
+    ),
     "unsigned": ("BIGINT UNSIGNED", ["0", "18446744073709551615", "9223372036854775808"]),
     "clock": ("TIME(6)", ["'-838:59:59'", "'-00:30:00'", "'00:00:00.000001'", "'23:59:59'", "'838:59:59'"]),
-    "moment": ("DATETIME(6)", ["'1000-01-01'", "'2024-02-29 12:00:00.000001'", "'9999-12-31 23:59:59.999999'"]),
+    "moment": (
+        "DATETIME(6)",
+        ["'1000-01-01'", "'2024-02-29 12:00:00.000001'", "'9999-12-31 23:59:59.999999'"],
+    ),
     "bits": ("BIT(64)", ["0", "1", "18446744073709551615"]),
     "year": ("YEAR", ["1901", "2155", "2024"]),
     "bytes": ("BINARY(3)", ["X'000000'", "X'00ff00'", "X'ffffff'"]),
     "choice": ("ENUM('b', 'a', '')", ["'a'", "'b'", "''"]),
     "members": ("SET('b', 'a')", ["''", "'a'", "'b'", "'a,b'"]),
-}  # fmt: skip
+}
 KEYS: dict[str, dict[str, tuple[str, list[str]]]] = {
     "mysql": _FAMILY_KEYS,
-    "mariadb": {**_FAMILY_KEYS, "id": ("UUID", [f"'00000000-0000-0000-0000-0000000000{i}1'" for i in range(3)]), "host": ("INET6", ["'::1'", "'fe80::1'"])},
+    "mariadb": {
+        **_FAMILY_KEYS,
+        "id": ("UUID", [f"'00000000-0000-0000-0000-0000000000{i}1'" for i in range(3)]),
+        "host": ("INET6", ["'::1'", "'fe80::1'"]),
+    },
     "sqlite": {
         "real": ("REAL", _FLOATS),
         "number": ("NUMERIC(10, 2)", ["0.1", "1", "0.123456789", "'abc'", "x'00'"]),
@@ -419,7 +580,11 @@ KEYS: dict[str, dict[str, tuple[str, list[str]]]] = {
             ("number", "numeric", ["0.1", "1.10", "NaN", "Infinity", "-Infinity", "1e-400", "1e400"]),
             ("interval", "interval", ["1 mon", "1 day", "25:00:00", "-1 mon +40 days", "178000000 years"]),
             ("clock", "timetz", ["24:00:00+02", "12:00:00+02", "12:00:00-03:30"]),
-            ("moment", "timestamptz", ["infinity", "-infinity", "2024-01-01 00:00:00.000001+02", "0044-03-15 BC"]),
+            (
+                "moment",
+                "timestamptz",
+                ["infinity", "-infinity", "2024-01-01 00:00:00.000001+02", "0044-03-15 BC"],
+            ),
             ("document", "jsonb", ["1.10", "null", '"null"', '{"a": 1}', "[1e400]"]),
             ("integers", "int[]", ["{}", "{1,NULL}", "{{1,2}}", "[0:0]={1}"]),
             ("texts", "text[]", ["{}", '{""}', '{"a b",NULL}', '{"\\\\"}']),
@@ -438,7 +603,7 @@ KEYS: dict[str, dict[str, tuple[str, list[str]]]] = {
             ("late", "late", ["infinity", "2024-01-01"]),
         )
     },
-}  # fmt: skip
+}
 BY_KEY = """
 @row_migration(name="hit_{0}", table="t_{0}")
 def by_row(row):
@@ -461,7 +626,9 @@ def test_every_key_is_found_again(driver: int, database: Database, tmp_path: Pat
         return
     url = drivers[driver] + database.url[database.url.index("://") :]
     schema.run_all(database, *BEFORE.get(product, ()))
-    for name, (type_, values) in KEYS[product].items():
+    # Every driver walks some of them: a walk takes longer than a copy.
+    chosen = dict(list(KEYS[product].items())[driver :: len(drivers)])
+    for name, (type_, values) in chosen.items():
         _insert(
             database,
             [
@@ -471,13 +638,15 @@ def test_every_key_is_found_again(driver: int, database: Database, tmp_path: Pat
             ],
         )
     with Project.create(tmp_path / "project", url) as project:
-        for name in KEYS[product]:
+        for name in chosen:
             project.data(f"by_{name}", BY_KEY.format(name))
         results = project.migrate(batch_size=2)
         wrong = {}
-        for name, (_, values) in KEYS[product].items():
+        for name, (_, values) in chosen.items():
             count = len(values)
-            done = [(results[f"{what}_{name}"].done, results[f"{what}_{name}"].failed) for what in ("hit", "fail")]
+            done = [
+                (results[f"{what}_{name}"].done, results[f"{what}_{name}"].failed) for what in ("hit", "fail")
+            ]
             hits = rows(database.engine, f"SELECT DISTINCT hits FROM t_{name} WHERE k = copy OR n < 0")
             if (done, hits) != ([(count, 0), (count - 1, 1)], [(1,)]):
                 wrong[name] = done, hits, results[f"hit_{name}"].error, results[f"fail_{name}"].error

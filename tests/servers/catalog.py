@@ -16,6 +16,7 @@ Capability = Literal[
     "schemas",  # tables with the same name in two schemas of one database, or in two databases
     "typed_columns",  # a value that is not of a column's type, or out of its range, is refused
     "self_updating",  # a column can change by itself whenever its row does
+    "temporal_keys",  # a primary key can end with a period: WITHOUT OVERLAPS
 ]
 
 _ENVIRONMENT = "ONLINE_MIGRATE_TEST_{}_URL"
@@ -53,7 +54,7 @@ CATALOG: dict[str, Kind] = {
     for kind in (
         _kind("sqlite", "sqlite", (3, 35), "transactional_ddl"),
         _kind("postgresql", "postgresql", (15,), "transactional_ddl", *_SHARED),
-        _kind("postgresql18", "postgresql", (18,), "transactional_ddl", *_SHARED),
+        _kind("postgresql18", "postgresql", (18,), "transactional_ddl", "temporal_keys", *_SHARED),
         _kind("mariadb", "mariadb", (10, 11), "lock_tables", "statement_binlog", "self_updating", *_SHARED),
         _kind("mysql", "mysql", (8, 4), "lock_tables", "statement_binlog", "self_updating", *_SHARED),
         _kind("galera", "mariadb", (10, 11), "cluster", *_SHARED),

@@ -1,4 +1,4 @@
-"""Values that remember what is stored: the text that was read is written again, unless the value was changed."""
+"""Values that remember what is stored: the text that was read is written, unless the value was changed."""
 
 from __future__ import annotations
 
@@ -76,7 +76,12 @@ def test_a_function_sees_a_natural_value_that_is_written_as_it_was_read(
     ("codec", "stored", "change", "written"),
     [
         (codec_of(sa.ARRAY(sa.Integer())), "[0:1]={7,8}", lambda v: v.append(9), "{7,8,9}"),
-        (codec_of(postgresql.JSON()), '{"a": 1.10, "a":2.10}', lambda v: v.update(b=1), '{"a": 2.10, "b": 1}'),
+        (
+            codec_of(postgresql.JSON()),
+            '{"a": 1.10, "a":2.10}',
+            lambda v: v.update(b=1),
+            '{"a": 2.10, "b": 1}',
+        ),
         (codec_of(postgresql.INT4MULTIRANGE()), "{}", lambda v: v.append(Range(1, 3)), "{[1,3)}"),
     ],
 )

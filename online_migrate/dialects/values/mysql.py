@@ -87,7 +87,7 @@ class FloatCodec(Codec):
 
 
 class EnumCodec(Codec):
-    """The text. MySQL says ? for some characters in a column's definition, so that SQLAlchemy refuses them."""
+    """The text. MySQL says ? for some characters in a definition, so that SQLAlchemy refuses them."""
 
 
 class SetCodec(Codec):

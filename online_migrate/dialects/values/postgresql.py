@@ -107,7 +107,7 @@ class IntervalCodec(_AsText):
 
 
 class NumberCodec(Codec):
-    """Numbers, which both drivers read exactly. Written as text: psycopg2 writes -0.0 as 0, infinity as NaN."""
+    """Numbers, which drivers read exactly. Written as text: psycopg2 writes -0.0 as 0, infinity as NaN."""
 
     def encode(self, value: Any) -> Any:
         if isinstance(value, float):
