@@ -238,8 +238,9 @@ def test_a_key_that_ends_with_a_period_is_walked(database: Database, tmp_path: P
     schema.run_all(
         database,
         "CREATE EXTENSION btree_gist",
-        "CREATE TABLE items (id INTEGER, value daterange, twin daterange, copy daterange, size INTEGER DEFAULT 0, "
-        "hits INTEGER DEFAULT 0, copied INTEGER, PRIMARY KEY (id, value WITHOUT OVERLAPS))",
+        "CREATE TABLE items (id INTEGER, value daterange, twin daterange, copy daterange, "
+        "size INTEGER DEFAULT 0, hits INTEGER DEFAULT 0, copied INTEGER, "
+        "PRIMARY KEY (id, value WITHOUT OVERLAPS))",
         *[f"INSERT INTO items VALUES ({i}, '{period}', '{period}')" for i in range(5) for period in periods],
     )
     with Project.create(tmp_path / "project", database.url) as project:
