@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
@@ -15,6 +15,7 @@ from online_migrate.dialects.catalog import Catalog
 from online_migrate.dialects.errors import driver_error_of, set_isolation
 from online_migrate.dialects.problem import Problem
 from online_migrate.dialects.statement import Kind, altered_table
+from online_migrate.dialects.values.exact import Codec, exact_key
 from online_migrate.sql.classify import classify
 from online_migrate.sql.effect import Effect, Expected
 from online_migrate.sql.effects import derive
@@ -266,12 +267,18 @@ class Dialect:
 
     # --- data ------------------------------------------------------------------------------------
 
-    def key_expression(self, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    def key_expression(self, column: sa.Column[Any], codec: Codec | None = None) -> sa.ColumnElement[Any]:
         """A column of a key as it is read, sorted and compared, so that all three agree.
 
-        What was read must be found again, and must be neither above nor below itself.
+        What was read must be found again, and must be neither above nor below itself. *codec*: how its
+        values are read and written exactly, see :meth:`value_codecs`.
         """
-        return column
+        return exact_key(column, codec)
+
+    def value_codecs(self, connection: Connection, table: sa.Table) -> Mapping[str, Codec]:
+        """How values are read and written exactly: of the columns, by key, for which the driver, or
+        SQLAlchemy, would change them on the way."""
+        return {}
 
     def bulk_writer(
         self,

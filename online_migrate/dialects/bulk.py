@@ -13,6 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
 
+from online_migrate.dialects.errors import ServerFault, driver_error_of
+from online_migrate.dialects.values.carried import Carried, plain
+from online_migrate.dialects.values.exact import Exact, column_of, exact_type
+
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
@@ -40,6 +44,35 @@ class Write:
         if isinstance(self.statement, str):
             return int(connection.exec_driver_sql(self.statement, self.parameters).rowcount)
         return int(connection.execute(self.statement, self.parameters).rowcount)
+
+
+_INCORRECT_VALUE = 1292
+_ZERO_MODES = frozenset({"NO_ZERO_DATE", "NO_ZERO_IN_DATE", "TRADITIONAL"})
+
+
+@dataclasses.dataclass(frozen=True)
+class WriteOfZeroDates(Write):
+    """MySQL: writes a date such as 0000-00-00 as well, which was stored before the server refused them.
+
+    An UPDATE of a join refuses it also where a column is set to itself. Everything else that is refused
+    is refused again.
+    """
+
+    def execute(self, connection: Connection) -> int:
+        try:
+            return super().execute(connection)
+        except ServerFault as error:
+            inner = driver_error_of(error)
+            if inner is None or inner.args[:1] != (_INCORRECT_VALUE,) or "-00" not in str(inner):
+                raise
+        modes = str(connection.exec_driver_sql("SELECT @@SESSION.sql_mode").scalar())
+        kept = ",".join(mode for mode in modes.split(",") if mode not in _ZERO_MODES)
+        connection.exec_driver_sql(f"SET SESSION sql_mode = '{kept}'")
+        try:
+            return super().execute(connection)
+        finally:
+            if not connection.invalidated:
+                connection.exec_driver_sql(f"SET SESSION sql_mode = '{modes}'")
 
 
 def execute(connection: Connection, writes: Iterable[Write]) -> int:
@@ -103,9 +136,10 @@ class BulkWriter:
             part == sa.bindparam(f"{self._ours}key_{i}", type_=part.type) for i, part in enumerate(self.key)
         ]
         values = {
-            name: sa.bindparam(f"{self._ours}value_{i}", type_=self.table.c[name].type)
+            name: sa.bindparam(f"{self._ours}value_{i}", type_=exact_type(self.table.c[name]))
             for i, name in enumerate(columns)
         }
+        rows = self._plain(columns, rows)
         update = sa.update(self.table).where(*by_key).values(self._untouched(columns) | values)
         names = [f"{self._ours}key_{i}" for i in range(parts)] + [
             f"{self._ours}value_{i}" for i in range(len(columns))
@@ -118,14 +152,40 @@ class BulkWriter:
             rows = [(*row, at) for row, at in zip(rows, versions.expected, strict=True)]
         yield Write(update, [dict(zip(names, row, strict=True)) for row in rows])
 
+    def _plain(self, columns: Sequence[str], rows: Rows) -> Rows:
+        """What was read of one column, and is written to one of another type, is no more than a value."""
+        parts = len(self.key)
+        exact = [isinstance(exact_type(self.table.c[name]), Exact) for name in columns]
+        if not any(
+            isinstance(value, Carried)
+            for row in rows
+            for value, is_exact in zip(row[parts:], exact, strict=True)
+            if not is_exact
+        ):
+            return rows
+        return [
+            (
+                *row[:parts],
+                *(value if e else plain(value) for value, e in zip(row[parts:], exact, strict=True)),
+            )
+            for row in rows
+        ]
+
     def _untouched(self, columns: Sequence[str]) -> dict[str, Any]:
         return {name: column for name, column in self.constant.items() if name not in columns}
+
+    @property
+    def _key_names(self) -> list[str]:
+        """The names of the columns of the key that are compared as they are."""
+        columns = [column_of(part) for part in self.key]
+        return [str(column.name) for column in columns if column is not None]
 
     # --- for the subclasses ----------------------------------------------------------------------
 
     def _processed(self, connection: Connection, columns: Sequence[str], rows: Rows) -> list[Sequence[Any]]:
         """The values column by column, as SQLAlchemy gives them to the driver."""
-        types = [*(part.type for part in self.key), *(self.table.c[name].type for name in columns)]
+        types = [*(part.type for part in self.key), *(exact_type(self.table.c[name]) for name in columns)]
+        rows = self._plain(columns, rows)
         processors = [_processor(type_, connection) for type_ in types]
         return [
             values if process is None else [process(value) for value in values]
@@ -210,7 +270,7 @@ class ArrayWriter(BulkWriter):
     def _writes(
         self, connection: Connection, columns: Sequence[str], rows: Rows, versions: Versions | None
     ) -> Iterable[Write]:
-        names = [str(part.name) for part in self.key if isinstance(part, sa.Column)]
+        names = self._key_names
         written = [self.table.c[name].name for name in columns]
         if len(names) < len(self.key) or not self._types.keys() >= {*names, *written}:
             return self._one_by_one(connection, columns, rows, versions)
@@ -300,10 +360,20 @@ class UnionWriter(BulkWriter):
         self._collations = collations
         self._hint = hint.replace("%", "%%")
 
+    def writes(
+        self,
+        connection: Connection,
+        columns: Sequence[str],
+        rows: Rows,
+        versions: Versions | None = None,
+    ) -> list[Write]:
+        found = super().writes(connection, columns, rows, versions)
+        return [WriteOfZeroDates(write.statement, write.parameters) for write in found]
+
     def _writes(
         self, connection: Connection, columns: Sequence[str], rows: Rows, versions: Versions | None
     ) -> Iterable[Write]:
-        names = [str(part.name) for part in self.key if isinstance(part, sa.Column)]
+        names = self._key_names
         found_by_index = all(
             isinstance(part.type, self.safe_keys) and not isinstance(part.type, sa.Float) for part in self.key
         )

@@ -7,7 +7,7 @@ import hashlib
 import math
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
@@ -25,6 +25,7 @@ from online_migrate.dialects.errors import AnyFault, ServerFault, words_of
 from online_migrate.dialects.mysql_catalog import MySQLCatalog
 from online_migrate.dialects.problem import Problem
 from online_migrate.dialects.statement import Kind, dropped, first_word, identifiers
+from online_migrate.dialects.values import mysql as mysql_values
 from online_migrate.sql.effect import Effect
 from online_migrate.sql.verdict import Impact
 from online_migrate.waiting import backoff
@@ -32,6 +33,7 @@ from online_migrate.waiting import backoff
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
+    from online_migrate.dialects.values.exact import Codec
 _INDEXES_OF_COLUMN = """
     SELECT DISTINCT index_name FROM information_schema.statistics
     WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table AND column_name = :column
@@ -42,6 +44,10 @@ _COLLATIONS = """
     FROM information_schema.columns
     WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table
       AND collation_name IS NOT NULL
+"""
+_DATA_TYPES = """
+    SELECT column_name AS name, data_type AS type FROM information_schema.columns
+    WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table
 """
 _SELF_UPDATING = """
     SELECT column_name FROM information_schema.columns
@@ -120,6 +126,8 @@ class MySQL(Dialect):
         if "connect_timeout" not in url.query:
             url = url.update_query_dict({"connect_timeout": "10"})
         engine = super().create_engine(sessions.url_of(url))
+        dialect: Any = engine.dialect
+        dialect.ischema_names = mysql_values.TypeNames(dialect.ischema_names)
         if engine.dialect.driver == "pymysql":
             _share_tls_context(engine)
         sessions.install(engine)
@@ -288,11 +296,21 @@ class MySQL(Dialect):
     def is_refused_algorithm(self, error: BaseException) -> bool:
         return self._code(error) in self.refused_algorithm_codes
 
-    def key_expression(self, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    def key_expression(self, column: sa.Column[Any], codec: Codec | None = None) -> sa.ColumnElement[Any]:
         if isinstance(column.type, sa.Enum | mysql.SET):
             # ORDER BY sorts them by the number of their value, a comparison by its text.
             return sa.cast(column, mysql.CHAR(charset="utf8mb4")).collate("utf8mb4_bin")
-        return column
+        return super().key_expression(column, codec)
+
+    def value_codecs(self, connection: Connection, table: sa.Table) -> Mapping[str, Codec]:
+        rows = self.rows(connection, _DATA_TYPES, table=table.name, schema=table.schema)
+        types = {str(row.name): str(row.type) for row in rows}
+        found = {key: mysql_values.codec_of(types.get(column.name, "")) for key, column in table.c.items()}
+        # A SET that has '' among its values is read by its number.
+        by_number = {
+            key for key, column in table.c.items() if getattr(column.type, "retrieve_as_bitwise", False)
+        }
+        return {key: codec for key, codec in found.items() if codec is not None and key not in by_number}
 
     def data_problem(self, connection: Connection) -> Problem | None:
         variables = self._variables(connection, "log_bin", "binlog_format")
@@ -359,6 +377,9 @@ class MySQL(Dialect):
             value = f"{name}.{plain_name(connection, column.name)}"
             if isinstance(column.type, sa.Float):
                 value = f"{value} + 0E0"
+            if isinstance(column.type, sa.types.NullType):
+                # A VECTOR is no argument of most functions.
+                value = f"HEX({value})"
             parts += [f"{value} IS NULL", f"LENGTH({value})", f"CAST({value} AS BINARY)"]
             if column.name in others:
                 conditions.append(charsets.survives(value, others[column.name]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
@@ -21,10 +21,12 @@ from online_migrate.dialects.postgresql_catalog import PostgreSQLCatalog
 from online_migrate.dialects.postgresql_publication import publication_problem
 from online_migrate.dialects.problem import Problem
 from online_migrate.dialects.statement import dropped, first_word, identifiers, tokens
+from online_migrate.dialects.values import postgresql as postgresql_values
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
+    from online_migrate.dialects.values.exact import Codec
 _BLOCKERS = """
     SELECT DISTINCT a.pid, a.usename, a.application_name, a.state,
            round(extract(epoch FROM clock_timestamp() - a.xact_start))::bigint AS seconds,
@@ -333,6 +335,10 @@ class PostgreSQL(Dialect):
 
     def text_encoding(self, connection: Connection) -> str:
         return sessions.python_encoding(str(connection.scalar(sa.text("SHOW server_encoding"))))
+
+    def value_codecs(self, connection: Connection, table: sa.Table) -> Mapping[str, Codec]:
+        found = {key: postgresql_values.codec_of(column.type) for key, column in table.c.items()}
+        return {key: codec for key, codec in found.items() if codec is not None}
 
 
 def _is_concurrent(statement: str) -> bool:

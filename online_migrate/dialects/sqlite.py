@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
@@ -21,11 +21,14 @@ from online_migrate.dialects.errors import words_of
 from online_migrate.dialects.problem import Problem
 from online_migrate.dialects.sqlite_catalog import SQLiteCatalog
 from online_migrate.dialects.statement import tokens
+from online_migrate.dialects.values import sqlite as sqlite_values
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.pool import ConnectionPoolEntry
+
+    from online_migrate.dialects.values.exact import Codec
 
 BEGIN_OPTION = "online_migrate_begin"
 """Execution option of a connection: DEFERRED (the default) or IMMEDIATE."""
@@ -80,6 +83,8 @@ class SQLite(Dialect):
         def _own_transactions(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
             # pysqlite otherwise commits before a DDL statement, which then cannot be rolled back.
             connection.isolation_level = None
+            # A text that is no UTF-8 is an error of sqlite3, and the end of the whole query.
+            connection.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute(f"PRAGMA busy_timeout = {_PATIENCE}")
 
@@ -192,8 +197,12 @@ class SQLite(Dialect):
         rows = connection.exec_driver_sql("PRAGMA database_list").all()
         return {str(name): os.path.realpath(path) if path else "" for _number, name, path in rows if path}
 
-    def key_expression(self, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    def key_expression(self, column: sa.Column[Any], codec: Codec | None = None) -> sa.ColumnElement[Any]:
         return sa.type_coerce(column, Stored())
+
+    def value_codecs(self, connection: Connection, table: sa.Table) -> Mapping[str, Codec]:
+        found = {key: sqlite_values.codec_of(column.type) for key, column in table.c.items()}
+        return {key: codec for key, codec in found.items() if codec is not None}
 
     def lock_tables(self, connection: Connection, targets: Sequence[LockTarget]) -> None:
         """The immediate transaction that the connection is in keeps all other writers out."""

@@ -84,7 +84,10 @@ def _some_keys(
     except exceptions.NoKey:
         # It cannot be walked, but the rows stand before the gate all the same.
         return ()
-    rows = connection.execute(sa.select(*columns).where(condition).order_by(*columns).limit(SHOWN_KEYS))
+    dialect = dialect_of(connection)
+    codecs = dialect.value_codecs(connection, subject.table)
+    key = [dialect.key_expression(column, codecs.get(column.key)) for column in columns]
+    rows = connection.execute(sa.select(*key).where(condition).order_by(*columns).limit(SHOWN_KEYS))
     return tuple(show_key(tuple(row)) for row in rows)
 
 

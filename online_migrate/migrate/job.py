@@ -13,6 +13,7 @@ from sqlalchemy.sql import visitors
 
 from online_migrate.dialects import Dialect, dialect_of
 from online_migrate.dialects.bulk import BulkWriter, plain_name
+from online_migrate.dialects.values.exact import exact_column
 from online_migrate.evidence.pending import is_pending
 from online_migrate.evidence.visibility import require_visible
 from online_migrate.revision.data_migration import Backfill, DataMigration, RowMigration, Subject
@@ -207,11 +208,13 @@ _OURS = "online_migrate_"
 def _selected(
     connection: Connection,
     chunker: Chunker,
-    columns: Sequence[sa.Column[Any]],
+    read: Sequence[sa.Column[Any]],
     version: Callable[[str], str] | None,
 ) -> tuple[sa.ColumnElement[Any], ...]:
     # The key beside the user's columns, none of which can have such a name by accident.
     key = [part.label(f"{_OURS}key_{i}") for i, part in enumerate(chunker.key)]
+    # A type that the user gave is the user's decision, as is what it makes of a value.
+    columns = [exact_column(column) for column in read]
     if version is None:
         return (*key, *columns)
     table = plain_name(connection, chunker.table.schema, chunker.table.name)

@@ -251,6 +251,9 @@ class Worker:
         clock, job, dialect = self._crew.place.clock, self._job, self._dialect
         with self._crew.place.watched.activity:
             plan = looked(clock, dialect, connection, lambda: self._planner.plan(connection, extent, size))
+            if connection is self._connection:
+                # A value that the driver cannot read is an error of its row, which is to be found here.
+                self._plan = plan
             began, prepared, chunk = clock.monotonic(), None, plan.chunk
             if chunk is not None and job.is_per_row:
                 rows = looked(clock, dialect, connection, lambda: read(connection, job, chunk))

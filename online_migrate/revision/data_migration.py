@@ -12,7 +12,9 @@ from sqlalchemy import exc
 from sqlalchemy.sql import visitors
 
 from online_migrate import exceptions
+from online_migrate.dialects import dialect_of
 from online_migrate.dialects.base import LockTarget
+from online_migrate.dialects.values.exact import mark
 from online_migrate.revision.table_argument import TableLike, key_of, name_of, on_live_table, table_of
 
 if TYPE_CHECKING:
@@ -122,11 +124,21 @@ class DataMigration:
             )
         schema, name = name_of(table)
         try:
-            return sa.Table(name, sa.MetaData(), schema=schema, autoload_with=connection, resolve_fks=False)
+            reflected = sa.Table(
+                name,
+                sa.MetaData(),
+                schema=schema,
+                autoload_with=connection,
+                resolve_fks=False,
+                listeners=[("column_reflect", _without_rounding)],
+            )
         except exc.NoSuchTableError:
             raise exceptions.PendingUnreadable(
                 name=self.name, reason=f"there is no table {str(table)!r} in this database"
             ) from None
+        for key, codec in dialect_of(connection).value_codecs(connection, reflected).items():
+            mark(reflected.c[key], codec)
+        return reflected
 
     def _expression(self, what: str, given: PendingLike, table: sa.Table) -> Expression | None:
         if given is None:
@@ -182,6 +194,12 @@ class DataMigration:
             raise exceptions.DataMigrationBroken(
                 name=self.name, reason=f"{what} raises {type(error).__name__}: {error}"
             ) from error
+
+
+def _without_rounding(_inspector: object, _table: sa.Table, column: dict[str, Any]) -> None:
+    """A DOUBLE of MySQL is reflected as a Decimal of ten places, which is another number."""
+    if isinstance(column["type"], sa.Float):
+        column["type"].asdecimal = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -131,6 +131,13 @@ def _partial(index: Any) -> bool:
     return any(name.endswith("_where") and value is not None for name, value in options.items())
 
 
+def _is_unicode(text: str) -> bool:
+    try:
+        return text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:
+        return False
+
+
 _ORDERED_AS_HERE = (int, float, decimal.Decimal, datetime.date, datetime.time, datetime.timedelta)
 
 
@@ -157,7 +164,10 @@ class Chunker:
         self._dialect: Dialect = dialect_of(connection)
         self.columns, index = _key(connection, table)
         """The columns of the key, as the user sees them."""
-        self.key = tuple(self._dialect.key_expression(column) for column in self.columns)
+        codecs = self._dialect.value_codecs(connection, table)
+        self.key = tuple(
+            self._dialect.key_expression(column, codecs.get(column.key)) for column in self.columns
+        )
         """The key as it is read and compared: what was read is found again."""
         self._ours = our_prefix(table)
         self.by_primary_key = index is None
@@ -315,6 +325,13 @@ class Chunker:
         if any(part is None for key in keys for part in key):
             # No column of the key is NULL: so mysqlclient reads the date 0000-00-00.
             raise KeyUnreadable(table=self.table.name, error="it comes as NULL")
+        if any(isinstance(part, str) and not _is_unicode(part) for key in keys for part in key):
+            # SQLite keeps such a text, and Python's driver cannot ask for it.
+            raise KeyUnreadable(
+                table=self.table.name,
+                error="it is no valid UTF-8",
+                hint="write that key anew, or make it a BLOB: CAST(... AS BLOB)",
+            )
         return keys
 
     def chunk(

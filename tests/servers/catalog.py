@@ -22,6 +22,7 @@ Capability = Literal[
     "row_security",  # policies, inheritance, rules, foreign tables: what PostgreSQL alone has
     "virtual_tables",  # tables whose rows are stored by an extension, and tables WITHOUT ROWID
     "system_versioning",  # tables that keep the history of their rows
+    "temporal_keys",  # a primary key can end with a period: WITHOUT OVERLAPS
 ]
 
 _ENVIRONMENT = "ONLINE_MIGRATE_TEST_{}_URL"
@@ -75,7 +76,7 @@ CATALOG: dict[str, Kind] = {
     for kind in (
         _kind("sqlite", "sqlite", (3, 35), "transactional_ddl", "virtual_tables"),
         _kind("postgresql", "postgresql", (15,), *_POSTGRESQL),
-        _kind("postgresql18", "postgresql", (18,), *_POSTGRESQL),
+        _kind("postgresql18", "postgresql", (18,), "temporal_keys", *_POSTGRESQL),
         _kind("mariadb", "mariadb", (10, 11), "system_versioning", *_MYSQL),
         _kind("mysql", "mysql", (8, 4), *_MYSQL),
         _kind("galera", "mariadb", (10, 11), "cluster", *_SHARED),

@@ -1,0 +1,1 @@
+"""Values that are written exactly as they were read."""
