@@ -1,0 +1,81 @@
+"""What an error of a chunk is attributed to, and how large a statement may be. Pure."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+
+class Blame(enum.Enum):
+    """The cause of an error, and with it the reaction to it."""
+
+    ROW = "a row"
+    """The chunk is bisected; a single row that fails is recorded. Also everything that is not known."""
+    SIZE = "the size of the chunk"
+    """The chunk is bisected, and the next chunks are smaller; a single row that fails is recorded."""
+    REPEAT = "another transaction"
+    """The server rolled the transaction back; the same transaction is repeated."""
+    CONNECTION = "the connection"
+    """Another worker with a new connection continues after the last commit."""
+    MIGRATION = "the data migration"
+    """The same statement fails for every row; the data migration ends."""
+
+
+class StatementTooLarge(Exception):
+    """A statement that was not sent, because the server would have closed the connection.
+
+    Its arguments are those of the error that the server would give.
+    """
+
+
+CERTAINLY_SMALL = 200_000
+"""Bytes that every server accepts in a statement: a smaller one is not measured exactly."""
+
+
+def largest_size(statement: str, parameters: Any) -> int:
+    """An upper bound of the bytes that are sent for a statement; quick."""
+    sets = _sets(parameters)
+    # A character has up to four bytes; an escaped byte has two, and up to four as hexadecimal digits.
+    texts = max((sum(len(v) for v in _values(one) if isinstance(v, str | bytes)) for one in sets), default=0)
+    count = max((len(one) for one in sets), default=0)
+    return 4 * (len(statement) + texts) + 40 * count
+
+
+def statement_size(statement: str, parameters: Any) -> tuple[int, int]:
+    """The bytes that are sent for a statement, and those of its largest value."""
+    largest_statement = largest_value = 0
+    for one in _sets(parameters) or [()]:
+        sizes = [_sent(value) for value in _values(one)]
+        largest_statement = max(largest_statement, len(statement.encode(errors="replace")) + sum(sizes))
+        largest_value = max(largest_value, max(sizes, default=0))
+    return largest_statement, largest_value
+
+
+_ESCAPED = "\0\n\r\x1a\"'\\"
+
+
+def _sent(value: object) -> int:
+    """The bytes of a value in a statement: quoted, and escaped as MySQL and PostgreSQL need it."""
+    if isinstance(value, str):
+        escaped = sum(value.count(character) for character in _ESCAPED)
+        return len(value.encode(errors="replace")) + escaped + 2
+    if isinstance(value, bytes | bytearray | memoryview):
+        content = bytes(value)
+        return len(content) + sum(content.count(c.encode()) for c in _ESCAPED) + len("_binary''")
+    return len(str(value)) + 2
+
+
+def _sets(parameters: Any) -> Sequence[Any]:
+    """The sets of parameters: one, or one for each execution of an executemany."""
+    if not parameters:
+        return []
+    if isinstance(parameters, Mapping):
+        return [parameters]
+    if isinstance(parameters, list) and isinstance(parameters[0], Mapping | Sequence):
+        return [one for one in parameters if not isinstance(one, str | bytes)]
+    return [parameters]
+
+
+def _values(parameters: Any) -> Iterable[object]:
+    return parameters.values() if isinstance(parameters, Mapping) else parameters
