@@ -113,7 +113,7 @@ class Dialect:
             if connection.info[_LIMIT] is None:
                 return
             limit, name = connection.info[_LIMIT]
-            size, value = statement_size(statement, parameters)
+            size, value = statement_size(statement, parameters, limit)
             if size < limit:
                 return
             reason = (

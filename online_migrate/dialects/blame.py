@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 
@@ -42,28 +42,38 @@ def largest_size(statement: str, parameters: Any) -> int:
     return 4 * (len(statement) + texts) + 40 * count
 
 
-def statement_size(statement: str, parameters: Any) -> tuple[int, int]:
-    """The bytes that are sent for a statement, and those of its largest value."""
+def statement_size(statement: str, parameters: Any, limit: int) -> tuple[int, int]:
+    """The bytes that are sent for a statement, and those of its largest value.
+
+    What escaping adds is counted only where it decides whether *limit* is reached: it takes its time.
+    """
+    plain = _size(statement, parameters, lambda value: len(_bytes(value)))
+    if plain[0] >= limit:
+        return plain
+    return _size(statement, parameters, lambda value: _escaped(_bytes(value)))
+
+
+def _size(statement: str, parameters: Any, sent: Callable[[object], int]) -> tuple[int, int]:
     largest_statement = largest_value = 0
     for one in _sets(parameters) or [()]:
-        sizes = [_sent(value) for value in _values(one)]
-        largest_statement = max(largest_statement, len(statement.encode(errors="replace")) + sum(sizes))
+        sizes = [sent(value) for value in _values(one)]
+        largest_statement = max(largest_statement, len(_bytes(statement)) + sum(sizes))
         largest_value = max(largest_value, max(sizes, default=0))
     return largest_statement, largest_value
 
 
-_ESCAPED = "\0\n\r\x1a\"'\\"
-
-
-def _sent(value: object) -> int:
-    """The bytes of a value in a statement: quoted, and escaped as MySQL and PostgreSQL need it."""
-    if isinstance(value, str):
-        escaped = sum(value.count(character) for character in _ESCAPED)
-        return len(value.encode(errors="replace")) + escaped + 2
+def _bytes(value: object) -> bytes:
     if isinstance(value, bytes | bytearray | memoryview):
-        content = bytes(value)
-        return len(content) + sum(content.count(c.encode()) for c in _ESCAPED) + len("_binary''")
-    return len(str(value)) + 2
+        return bytes(value)
+    return (value if isinstance(value, str) else str(value)).encode(errors="replace")
+
+
+def _escaped(value: bytes) -> int:
+    """The bytes of a value in a statement of MySQL, where it is quoted and escaped."""
+    return len(value) + sum(value.count(character) for character in _ESCAPED) + len("_binary''")
+
+
+_ESCAPED = tuple(bytes([character]) for character in b"\0\n\r\x1a\"'\\")
 
 
 def _sets(parameters: Any) -> Sequence[Any]:
