@@ -88,7 +88,7 @@ class Pulse:
                         self._tick(own)
             except (*AnyFault, exceptions.Failed) as error:
                 # What goes wrong here goes wrong for the workers as well, which end with it.
-                _log.warning("the heartbeat of %s connects again: %s", self._crew.name, words_of(error))
+                _log.info("the heartbeat of %s connects again: %s", self._crew.name, words_of(error))
             self._end.wait(_EVERY)
 
     def _tick(self, connection: Connection) -> None:

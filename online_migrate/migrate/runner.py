@@ -193,7 +193,7 @@ class Runner:
                 pause = next(pauses, None)
                 if not lost or pause is None:
                     raise
-                _log.warning(
+                _log.info(
                     "%s: the connection was lost, connecting again in %.1f s: %s",
                     *(self._job.name, pause, words_of(error)),
                 )
@@ -255,7 +255,7 @@ class Runner:
                 self._looked(connection, lambda: still_failing(connection, job.migration, job.subject))
             )
         except exceptions.PendingUnreadable as error:
-            _log.warning("%s: %s", job.name, error)
+            _log.info("%s: %s", job.name, error)
         return len(self._looked(connection, lambda: state.failed_keys(connection, job.name)))
 
     # --- one transaction each --------------------------------------------------------------------
@@ -270,6 +270,7 @@ class Runner:
 def _reconnects() -> Iterator[float]:
     """The pauses before each new connection: none before the first, because the network may be back."""
     yield 0.0
+    yield 0.1
     yield from backoff(waited=0.2, attempts=_RECONNECTS, longest=5.0, jitter=random.Random())
 
 
@@ -356,7 +357,7 @@ def _reconnecting(place: Workplace, work: Callable[[Connection], T]) -> T:
             pause = next(pauses, None)
             if not lost or pause is None or place.stop.requested:
                 raise
-            _log.warning("connecting again in %.1f s: %s", pause, words_of(error))
+            _log.info("connecting again in %.1f s: %s", pause, words_of(error))
             place.clock.wait(pause, place.stop)
 
 

@@ -204,7 +204,7 @@ class Worker:
         except ServerFault as error:
             if self._claims.blind or self._blame(error) not in (Blame.ROW, Blame.SIZE):
                 raise
-            _log.warning("%s: pending cannot be evaluated, sweeping all rows: %s", self._job.name, error)
+            _log.info("%s: pending cannot be evaluated, sweeping all rows: %s", self._job.name, error)
             self._claims.blind = True
         return self._looked(survey)
 
@@ -366,7 +366,7 @@ class Worker:
             self._planner.blind = False
         if self._too_large and not self._isolation.active:
             # No row of it failed by itself: together they were too many.
-            self._size.refused(self._too_large, patience=_PATIENCE)
+            self._size.limit(self._too_large // 2, patience=_PATIENCE)
             self._too_large = 0
 
     def _leave_alone(self, took: float) -> None:
@@ -410,7 +410,7 @@ class Worker:
         """
         if self._planner.blind:
             return False
-        _log.warning("%s: pending cannot be evaluated, planning by key: %s", self._job.name, error)
+        _log.info("%s: pending cannot be evaluated, planning by key: %s", self._job.name, error)
         self._planner.blind = True
         return True
 
@@ -422,10 +422,14 @@ class Worker:
         if suspect.plan is not None and self._blame(suspect.error) is Blame.SIZE:
             self._isolation.adopt(suspect.isolation)
             self._split(extent, suspect.plan, suspect.error, Blame.SIZE)
-        elif suspect.losses > 1:
-            # The network, or a limit of a proxy or of the server; with fewer rows it may go on.
-            _log.warning("%s: the connection was lost %d times at %s", self._job.name, suspect.losses, extent)
-            self._size.refused(self._size.size, patience=1)
+            return
+        # It may be lost again: then a shorter chunk is done by that time, or is small enough for a limit of a
+        # proxy or of the server. A few chunks later it is as long as before.
+        size = self._size.limit(self._size.size // _AFTER_LOSS, patience=1)
+        _log.info(
+            "%s: the connection was lost %d time(s) at %s; on with %d rows",
+            *(self._job.name, suspect.losses, extent, size),
+        )
 
     def _split(self, extent: Extent, plan: Plan, error: BaseException, blame: Blame) -> None:
         chunk = plan.chunk
@@ -484,6 +488,8 @@ class Worker:
 _ALL = 2**31 - 1
 _PATIENCE = 32
 """Chunks after which a size that was too large is tried again."""
+_AFTER_LOSS = 8
+"""By this the chunk in which a connection was lost is divided."""
 _log = logging.getLogger(__name__)
 
 

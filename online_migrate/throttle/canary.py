@@ -125,7 +125,7 @@ class Canary:
                         self._sing(own, dialect_of(own))
                 except (*AnyFault, exceptions.Failed) as error:
                     # A lost connection makes it silent, which says "wait" by itself.
-                    _log.warning("the canary connects again: %s", words_of(error))
+                    _log.info("the canary connects again: %s", words_of(error))
                 self._listening = False
                 self._end.wait(self._rhythm.every)
         finally:

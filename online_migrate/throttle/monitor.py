@@ -118,7 +118,7 @@ class Monitor:
                         self._end.wait(self._rules.every)
             except (*AnyFault, exceptions.Failed) as error:
                 # A connection that is lost makes what was seen stale, which says "wait" by itself.
-                _log.warning("the throttlers connect again: %s", words_of(error))
+                _log.info("the throttlers connect again: %s", words_of(error))
             self._end.wait(self._rules.every)
 
     def _look(self, connection: Connection) -> None:

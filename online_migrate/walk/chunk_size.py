@@ -72,12 +72,12 @@ class ChunkSize:
         """The reason for that size."""
         return self._why if self._ceiling is None else Why.REFUSED
 
-    def refused(self, rows: int, *, patience: int) -> int:
-        """*rows* were too many for one chunk; gives the size of the next one, which is half of that.
+    def limit(self, rows: int, *, patience: int) -> int:
+        """No more than *rows* from now on; gives the size of the next chunk.
 
-        *patience*: after so many chunks twice as many are tried.
+        *patience*: after so many chunks the limit doubles, and so on until it is none any more.
         """
-        self._ceiling = max(1, rows // 2)
+        self._ceiling = max(1, rows)
         self._patience, self._accepted = patience, 0
         return self.size
 
