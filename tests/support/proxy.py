@@ -83,6 +83,10 @@ class Proxy:
         """
         self._commit = _AtCommit(number, times, answered, after, refusing)
 
+    def stop_cutting(self) -> None:
+        """Cuts at no COMMIT any more."""
+        self._commit = None
+
     # --- its threads -----------------------------------------------------------------------------
 
     def _accept(self) -> None:
@@ -117,7 +121,10 @@ class Proxy:
                 self._pairs.discard(pair)
 
     def _at_commit(self, seen: set[bytes], sent: bytes) -> bool | None:
-        """What becomes of bytes of a client: None they are forwarded; True: and the answer is not; False: cut."""
+        """What becomes of the bytes of a client.
+
+        None: they are forwarded. True: they are, and the answer is not. False: the connection is cut.
+        """
         wanted = self._commit
         if wanted is None:
             return None
@@ -164,9 +171,7 @@ class _Pair:
             with contextlib.suppress(OSError):
                 end.close()
 
-    def run(
-        self, at_commit: Callable[[set[bytes], bytes], bool | None], ended: Callable[[], bool]
-    ) -> None:
+    def run(self, at_commit: Callable[[set[bytes], bytes], bool | None], ended: Callable[[], bool]) -> None:
         seen: set[bytes] = set()
         swallow = False
         with selectors.DefaultSelector() as ready:
