@@ -106,14 +106,18 @@ class Dialect:
         def _measure(
             connection: Connection, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool
         ) -> None:
-            if largest_size(statement, parameters) <= CERTAINLY_SMALL:
+            most = largest_size(statement, parameters)
+            if most <= CERTAINLY_SMALL:
                 return
             if _LIMIT not in connection.info:
                 connection.info[_LIMIT] = self.statement_limit(connection)
             if connection.info[_LIMIT] is None:
                 return
             limit, name = connection.info[_LIMIT]
-            size, value = statement_size(statement, parameters, limit)
+            if most < limit:
+                return
+            literal = getattr(connection.connection.dbapi_connection, "literal", None)
+            size, value = statement_size(statement, parameters, limit, literal)
             if size < limit:
                 return
             reason = (

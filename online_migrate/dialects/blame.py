@@ -42,15 +42,18 @@ def largest_size(statement: str, parameters: Any) -> int:
     return 4 * (len(statement) + texts) + 40 * count
 
 
-def statement_size(statement: str, parameters: Any, limit: int) -> tuple[int, int]:
+def statement_size(
+    statement: str, parameters: Any, limit: int, literal: Callable[[object], str | bytes] | None = None
+) -> tuple[int, int]:
     """The bytes that are sent for a statement, and those of its largest value.
 
-    What escaping adds is counted only where it decides whether *limit* is reached: it takes its time.
+    *literal*: the driver's way to write a value into a statement, where it does that. It is asked only where
+    the values reach *limit* with what it adds: it takes its time.
     """
     plain = _size(statement, parameters, lambda value: len(_bytes(value)))
-    if plain[0] >= limit:
+    if literal is None or plain[0] >= limit:
         return plain
-    return _size(statement, parameters, lambda value: _escaped(_bytes(value)))
+    return _size(statement, parameters, lambda value: len(_bytes(literal(value))))
 
 
 def _size(statement: str, parameters: Any, sent: Callable[[object], int]) -> tuple[int, int]:
@@ -66,14 +69,6 @@ def _bytes(value: object) -> bytes:
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
     return (value if isinstance(value, str) else str(value)).encode(errors="replace")
-
-
-def _escaped(value: bytes) -> int:
-    """The bytes of a value in a statement of MySQL, where it is quoted and escaped."""
-    return len(value) + sum(value.count(character) for character in _ESCAPED) + len("_binary''")
-
-
-_ESCAPED = tuple(bytes([character]) for character in b"\0\n\r\x1a\"'\\")
 
 
 def _sets(parameters: Any) -> Sequence[Any]:

@@ -1,4 +1,4 @@
-"""An error of a chunk is attributed to a row, to the chunk's size, to the data migration or to the connection.
+"""An error of a chunk is attributed to a row, to the chunk's size, to the data migration or the connection.
 
 One row, and the place where its error appears, never keep the other rows from being migrated.
 """
