@@ -111,7 +111,7 @@ def test_a_statement_that_an_operator_stopped_is_not_tried_with_fewer_rows() -> 
         ("INSERT INTO t VALUES (1)", Blame.ROW),
         ("SELECT abs(-9223372036854775808)", Blame.ROW),
         ("SELECT zeroblob(2000000000)", Blame.SIZE),
-        ("SELECT 1 WHERE 1 IN (?" + ", ?" * 40_000 + ")", Blame.SIZE),
+        ("SELECT 1 WHERE 1 IN (?" + ", ?" * 260_000 + ")", Blame.SIZE),
         ("SELECT missing FROM t", Blame.MIGRATION),
         ("SELECT * FROM missing", Blame.MIGRATION),
         ("SELEC 1", Blame.MIGRATION),
