@@ -1,4 +1,4 @@
-"""A user, or a server, that allows few connections: said before anything is done, with the way to use fewer."""
+"""A user that may open few connections: a command says so before it begins, and how to use fewer."""
 
 from __future__ import annotations
 

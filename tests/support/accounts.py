@@ -1,4 +1,4 @@
-"""Users of a server that may open few connections. What only one server understands stands in the tables here."""
+"""Users of a server that may open few connections. What only one server understands stands in tables."""
 
 from __future__ import annotations
 
