@@ -64,8 +64,12 @@ def _end_failed_commit(dialect: Dialect, connection: Connection, error: BaseExce
     if connection.invalidated or connection.in_transaction() or dialect.is_connection_lost(error):
         return
     driver = connection.connection.dbapi_connection
-    if driver is not None:
-        driver.rollback()
+    try:
+        if driver is not None:
+            driver.rollback()
+    except connection.dialect.loaded_dbapi.Error as problem:
+        # The next statement says that the session is lost.
+        _log.info("a failed transaction could not be rolled back: %s", problem)
 
 
 def looked(clock: Clock, dialect: Dialect, connection: Connection, look: Callable[[], T]) -> T:
