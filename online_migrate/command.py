@@ -19,12 +19,12 @@ from online_migrate import exceptions, state
 from online_migrate.contract import gate as gates
 from online_migrate.contract import runner as contracts
 from online_migrate.contract.locked_verification import is_removed, missing_in, verified_facts
-from online_migrate.ddl.session import connect, migrator
-from online_migrate.dialects import safe_url
+from online_migrate.ddl.session import connect, migrator, require_connections
+from online_migrate.dialects import dialect_of, safe_url
 from online_migrate.expand import runner as expands
 from online_migrate.migrate import control, counted, runner
 from online_migrate.migrate.crew import Workplace
-from online_migrate.migrate.limits import Limits, pace_of, watched
+from online_migrate.migrate.limits import Limits, pace_of, require_connections_of, watched
 from online_migrate.migrate.run import Budget, Outcome, Result, exit_code
 from online_migrate.revision import init as projects
 from online_migrate.revision import pair, releases, stamping
@@ -77,6 +77,7 @@ def expand(site: Site, target: str | None = None, *, statement_done: bool | None
     wanted = _target(graph, target, Phase.EXPAND)
     site.environment  # noqa: B018 - read before the lock is taken
     site.refuse_long_ids(expands.plan(graph, site.applied(), wanted))
+    _require_connections(site, "expand")
     site.prepare()
     with site.stepper() as stepper:
         revisions = expands.plan(graph, stepper.applied(), wanted)
@@ -84,6 +85,14 @@ def expand(site: Site, target: str | None = None, *, statement_done: bool | None
             stepper.answer(revisions, done=statement_done, command="expand")
         expands.run(stepper, revisions)
     return revisions
+
+
+def _require_connections(site: Site, command: str) -> None:
+    """The schema changes, their records where these need a session of their own, and reading beside them."""
+    with connect(site.engine) as connection:
+        dialect = dialect_of(connection)
+    if not dialect.single_writer:
+        require_connections(site.engine, 2 if dialect.transactional_ddl else 3, command)
 
 
 def _target(graph: Graph, target: str | None, phase: Phase) -> str | None:
@@ -117,8 +126,10 @@ def migrate(
     _refuse_unexpanded(chosen, applied, site.project.graph)
     over = _over(site, applied)
     runner.check(site.engine, [migration for migration in chosen if migration.name not in over])
+    limits = limits or Limits()
+    require_connections_of(site.engine, limits.over(site.project.settings))
     site.prepare()
-    with _at_work(site, limits or Limits()) as place:
+    with _at_work(site, limits) as place:
         return runner.each(_run_all(site, place, chosen, applied), site.listener)
 
 
@@ -278,6 +289,7 @@ def contract(
     if not available:
         _refuse_closed(site, revisions, unfinished=_unfinished(site))
     site.refuse_long_ids(revisions)
+    _require_connections(site, "contract")
     site.prepare()
     if statement_done is not None:
         with site.stepper() as stepper:

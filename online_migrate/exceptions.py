@@ -221,6 +221,12 @@ class StatementBinlog(Refused):
     default_hint = "SET GLOBAL binlog_format = 'ROW'   (or MIXED), then reconnect and run again"
 
 
+class TooFewConnections(Refused):
+    """{command} needs {needed} connections at the same time, and only {given} could be opened: {reason}"""
+
+    default_hint = "nothing was changed; allow this user {needed} connections{fewer}"
+
+
 class NotUnderLock(Refused):
     """{statement!r} cannot run in a contract revision while its tables are locked: {reason}"""
 

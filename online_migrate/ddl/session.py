@@ -50,6 +50,23 @@ def server_down(url: sa.URL, error: BaseException) -> exceptions.ServerDown:
     return exceptions.ServerDown(url=safe_url(url), reason=words_of(error))
 
 
+def require_connections(engine: Engine, needed: int, command: str, *, fewer: str = "") -> None:
+    """Refuses a command for which the server, or the user, allows too few connections, before it begins.
+
+    *fewer*: how to use fewer of them. The connections are kept in the pool, for the command.
+    """
+    with contextlib.ExitStack() as stack:
+        for given in range(needed):
+            try:
+                stack.callback(connect(engine).close)
+            except exceptions.ServerDown as error:
+                if not given:
+                    raise
+                raise exceptions.TooFewConnections(
+                    command=command, needed=needed, given=given, reason=error.reason, fewer=fewer
+                ) from error
+
+
 @contextlib.contextmanager
 def private_connection(engine: Engine) -> Iterator[Connection]:
     """A connection that does not come back to the pool, whatever locks and settings it has by then."""

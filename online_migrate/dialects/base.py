@@ -8,8 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
+from sqlalchemy import event, exc
 from sqlalchemy.engine.interfaces import IsolationLevel
 
+from online_migrate.dialects.blame import (
+    CERTAINLY_SMALL,
+    Blame,
+    StatementTooLarge,
+    largest_size,
+    statement_size,
+)
 from online_migrate.dialects.bulk import BulkWriter
 from online_migrate.dialects.catalog import Catalog
 from online_migrate.dialects.errors import driver_error_of, set_isolation
@@ -34,6 +42,7 @@ every reader would wait while the table is rebuilt.
 registry: dict[str, type[Dialect]] = {}
 OWN_SESSIONS = "online_migrate_own_sessions"
 """In ``connection.info``: the numbers of other sessions of the same command, which block nobody."""
+_LIMIT = "online_migrate_statement_limit"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +113,43 @@ class Dialect:
         statements of a revision depend on them. ``pending`` must not.
         """
         return contextlib.nullcontext()
+
+    def statement_limit(self, connection: Connection) -> tuple[int, str] | None:
+        """How many bytes of a statement the server accepts, and the name of that limit; asks the session."""
+        return None
+
+    def refuse_large_statements(self, engine: Engine) -> None:
+        """Keeps back a statement for which the server would close the session, and its reason with it.
+
+        Raises a DataError with :class:`~.blame.StatementTooLarge` inside.
+        """
+
+        @event.listens_for(engine, "before_cursor_execute")
+        def _measure(
+            connection: Connection, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool
+        ) -> None:
+            most = largest_size(statement, parameters)
+            if most <= CERTAINLY_SMALL:
+                return
+            if _LIMIT not in connection.info:
+                connection.info[_LIMIT] = self.statement_limit(connection)
+            if connection.info[_LIMIT] is None:
+                return
+            limit, name = connection.info[_LIMIT]
+            if most < limit:
+                return
+            literal = getattr(connection.connection.dbapi_connection, "literal", None)
+            size, value = statement_size(statement, parameters, limit, literal)
+            if size < limit:
+                return
+            reason = (
+                f"the statement has {size:,} bytes, its largest value {value:,} bytes; {name} is {limit:,}"
+            )
+            raise exc.DataError(statement, None, StatementTooLarge(*self.too_large_error(reason)))
+
+    def too_large_error(self, reason: str) -> tuple[Any, ...]:
+        """The arguments of the error that the server gives for a statement that is too large."""
+        return (reason,)
 
     def lock_wait(self, seconds: float) -> float:
         """How long a lock is really waited for: some servers know whole seconds only."""
@@ -240,9 +286,28 @@ class Dialect:
         """The bound of :meth:`statement_timeout` was reached."""
         return self._code(error) in self.statement_timeout_codes
 
+    size_codes: ClassVar[frozenset[object]] = frozenset()
+    """The statement, or the transaction, is too large, or takes too long: fewer rows may succeed."""
+    migration_codes: ClassVar[frozenset[object]] = frozenset()
+    """The same statement fails for every row."""
+
+    def blame(self, error: BaseException) -> Blame:
+        """What an error of a chunk is attributed to; an error that is not known, to a row. Pure.
+
+        A session may have ended as well: see :meth:`is_connection_lost`.
+        """
+        code = self._code(error)
+        if code in self.size_codes or isinstance(driver_error_of(error), StatementTooLarge):
+            return Blame.SIZE
+        if self.is_connection_lost(error):
+            return Blame.CONNECTION
+        if self.is_transient(error):
+            return Blame.REPEAT
+        return Blame.MIGRATION if code in self.migration_codes else Blame.ROW
+
     def is_systemic(self, error: BaseException) -> bool:
         """No row is to blame: the same statement would fail with any other."""
-        raise NotImplementedError
+        return self.blame(error) is Blame.MIGRATION
 
     def is_transient(self, error: BaseException) -> bool:
         """The same transaction may succeed when it is repeated, on the same connection."""
@@ -258,6 +323,11 @@ class Dialect:
 
     def is_connection_lost(self, error: BaseException) -> bool:
         """The session is gone: the server stopped, or the network did."""
+        if isinstance(driver_error_of(error), StatementTooLarge):
+            return False
+        if isinstance(error, exc.PendingRollbackError):
+            # The session was lost in an earlier statement of the transaction that is open.
+            return True
         code = self._code(error)
         return code in self.connection_codes or bool(getattr(error, "connection_invalidated", False))
 

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import math
 import random
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,6 +20,7 @@ from online_migrate.dialects import mysql_charsets as charsets
 from online_migrate.dialects import mysql_ddl, mysql_holders, mysql_privileges, mysql_rows
 from online_migrate.dialects import mysql_session as sessions
 from online_migrate.dialects.base import Dialect, LockTarget
+from online_migrate.dialects.blame import Blame
 from online_migrate.dialects.bulk import BulkWriter, UnionWriter, plain_name
 from online_migrate.dialects.catalog import Catalog
 from online_migrate.dialects.errors import AnyFault, ServerFault, words_of
@@ -70,16 +72,29 @@ _TRANSACTIONAL = frozenset({"INNODB", "NDBCLUSTER", "ROCKSDB", "TOKUDB"})
 _NO_SUCH_KEY = 1176
 """There is no index of that name, or it is invisible."""
 _SYSTEMIC = frozenset(
-    # The disk is full; a table, column, function or right is missing; nobody may write.
-    {3, 5, 1005, 1016, 1021, 1030, 1034, 1037, 1041, 1044, 1045, 1046, 1052, 1054, 1060, 1064, 1099, 1100}
+    # The disk is full; a table, column, function or right is missing; the server or the session is
+    # read-only; an operator has stopped the statement (1317).
+    {3, 1005, 1016, 1021, 1030, 1034, 1044, 1045, 1046, 1052, 1054, 1060, 1064, 1099, 1100}
     | {1109, 1114, 1142, 1143, 1146, 1149, 1193, 1210, 1227, 1235, 1290, 1305, 1317, 1318, 1356, 1370}
     | {_NO_SUCH_KEY}
-    | {1243, 1295, 1449, 1582, 1630, 1665, 1792, 1836, 1906, 1907, 1969, 3024, 3105}
+    | {1243, 1295, 1449, 1582, 1598, 1630, 1665, 1792, 1836, 1906, 1907, 3105}
 )
 _NOT_LOCKED = 1100
 _NO_LOCK = frozenset({_NOT_LOCKED, 1099, 1109, 1146, 1356})
 """Not locked, locked for reading only, or not there."""
 _NEVER_LOCKED = "online_migrate_never_locked"
+_TOO_LARGE = 1153
+"""A packet is larger than max_allowed_packet; the server closes the connection after it."""
+_SIZE = frozenset(
+    # The packet (2020 is the client's word), a string, the placeholders, memory, the lock table.
+    {_TOO_LARGE, 2020, 1162, 1390, 5, 1037, 1038, 1041, 1206, 1436}
+    # The caches of the binary log, the write set of a group, the time of a statement.
+    | {1197, 1705, 3100, 1969, 3024}
+)
+_AT_COMMIT = 1180
+"""Got error NUMBER during COMMIT: the number is of the operating system, or of the storage engine."""
+_COMMIT_CAUSES = {90: Blame.SIZE, 139: Blame.SIZE, 149: Blame.REPEAT, 146: Blame.REPEAT}
+"""EMSGSIZE of Galera's largest write set, a row that is too long; a deadlock, a lock timeout."""
 _SESSION_TIMEOUT = "online_migrate_session_timeout"
 _IDLE = 3600
 """Seconds for which a migrator that holds no table may be idle: while rows are counted elsewhere."""
@@ -102,12 +117,17 @@ class MySQL(Dialect):
     )
     lock_timeout_codes: ClassVar[frozenset[object]] = frozenset({1205, 3572})
     statement_timeout_codes: ClassVar[frozenset[object]] = frozenset({3024, 1317})
-    conflict_codes: ClassVar[frozenset[object]] = frozenset({1213, _BEING_CHANGED})
+    # A definition, or a row, changed since the transaction began; a group chose another transaction.
+    conflict_codes: ClassVar[frozenset[object]] = frozenset({1213, _BEING_CHANGED, 1020, 1412, 1615, 3101})
     existing_codes: ClassVar[frozenset[object]] = frozenset({1050, 1060, 1061, 1062})
     connection_codes: ClassVar[frozenset[object]] = frozenset(
         {1053, 2002, 2003, 2006, 2013, 2055, 4031, 1040, 1927}
+        # A node that is not in the cluster; too many sessions; network errors; a packet that is too large.
+        | {1047, 1203, 1226, 1080, 1152, 1158, 1159, 1160, 1161, 1184, 2014, 2027, _TOO_LARGE, 2020}
     )
     missing_codes: ClassVar[frozenset[object]] = frozenset({1049, 1054, 1109, 1146, 1305, 1356})
+    size_codes: ClassVar[frozenset[object]] = _SIZE
+    migration_codes: ClassVar[frozenset[object]] = _SYSTEMIC
     blocked: ClassVar[str] = """
         SELECT count(DISTINCT w.requesting_thread_id)
         FROM performance_schema.data_lock_waits w
@@ -131,6 +151,7 @@ class MySQL(Dialect):
         if engine.dialect.driver == "pymysql":
             _share_tls_context(engine)
         sessions.install(engine)
+        self.refuse_large_statements(engine)
         return engine
 
     def exact(self, connection: Connection) -> contextlib.AbstractContextManager[None]:
@@ -138,6 +159,18 @@ class MySQL(Dialect):
 
     def before_statement(self, connection: Connection, statement: str) -> None:
         sessions.before_script_statement(connection, statement)
+
+    def statement_limit(self, connection: Connection) -> tuple[int, str] | None:
+        cursor = connection.connection.cursor()
+        try:
+            cursor.execute("SELECT @@max_allowed_packet")
+            row = cursor.fetchone()
+        finally:
+            cursor.close()
+        return None if row is None else (int(row[0]), "max_allowed_packet")
+
+    def too_large_error(self, reason: str) -> tuple[Any, ...]:
+        return (_TOO_LARGE, reason)
 
     def lock_wait(self, seconds: float) -> float:
         return max(1, math.ceil(seconds))
@@ -277,8 +310,17 @@ class MySQL(Dialect):
     def code_of(self, error: BaseException) -> object:
         return error.args[0] if error.args and isinstance(error.args[0], int) else None
 
-    def is_systemic(self, error: BaseException) -> bool:
-        return self._code(error) in _SYSTEMIC
+    def blame(self, error: BaseException) -> Blame:
+        if self._code(error) != _AT_COMMIT:
+            return super().blame(error)
+        # The number stands in the message, whatever its language.
+        found = re.search(r"\b\d+\b", words_of(error))
+        return _COMMIT_CAUSES.get(int(found.group()) if found else 0, Blame.MIGRATION)
+
+    def is_transient(self, error: BaseException) -> bool:
+        return super().is_transient(error) or (
+            self._code(error) == _AT_COMMIT and self.blame(error) is Blame.REPEAT
+        )
 
     def sees_all_sessions(self, connection: Connection) -> bool:
         # GET_LOCK is of one node of a Galera cluster.

@@ -15,8 +15,10 @@ from online_migrate import exceptions
 from online_migrate.dialects import postgresql_rows
 from online_migrate.dialects import postgresql_session as sessions
 from online_migrate.dialects.base import Dialect, LockTarget
+from online_migrate.dialects.blame import Blame
 from online_migrate.dialects.bulk import ArrayWriter, BulkWriter, plain_name
 from online_migrate.dialects.catalog import Catalog
+from online_migrate.dialects.errors import driver_error_of, words_of
 from online_migrate.dialects.postgresql_catalog import PostgreSQLCatalog
 from online_migrate.dialects.postgresql_publication import publication_problem
 from online_migrate.dialects.problem import Problem
@@ -102,12 +104,20 @@ _BLOCKED = """
     SELECT count(*) FROM pg_locks
     WHERE NOT granted AND pid <> ALL(:sessions) AND pg_blocking_pids(pid) && CAST(:sessions AS int[])
 """
-_SYSTEMIC = frozenset({"0A", "25", "28", "3F", "42", "53", "54", "57", "58", "F0", "XX"})
+_SYSTEMIC = frozenset({"0A", "25", "28", "3D", "3F", "42", "53", "57", "58", "F0"})
 """Classes of SQLSTATE: syntax and access, resources, the operator, the system, features that are missing."""
 _OF_VALUES = frozenset({"42804", "42846"})
 """A value of a type that the column does not take; psycopg2 writes values into the statement."""
-_NO_IDENTITY = "55000"
-"""A published table has no replica identity: every UPDATE of it is refused."""
+_LIMITS = "54"
+"""A class of SQLSTATE: an index entry, a row, a text or a statement that is too large for the server."""
+_BY_USER = "user request"
+"""What pg_cancel_backend says; every other 57014 is of a timeout."""
+_OF_A_ROW = frozenset({"ExecWithCheckOptions"})
+"""The server's functions that refuse a row by a policy, with the code of a missing right."""
+_OF_THE_TABLE = frozenset({"CheckCmdReplicaIdentity"})
+"""Those that refuse every UPDATE of a table: it is published, and has no replica identity."""
+_LARGEST_MESSAGE = 0x3FFFFFFE
+"""Bytes; at a larger one the server closes the connection."""
 _CONCURRENTLY = 1800.0
 """Seconds that a CONCURRENTLY statement may wait for transactions that are older than it."""
 
@@ -134,11 +144,15 @@ class PostgreSQL(Dialect):
     )
     lock_timeout_codes: ClassVar[frozenset[object]] = frozenset({"55P03"})
     statement_timeout_codes: ClassVar[frozenset[object]] = frozenset({"57014"})
-    conflict_codes: ClassVar[frozenset[object]] = frozenset({"40001", "40P01"})
+    conflict_codes: ClassVar[frozenset[object]] = frozenset({"40001", "40P01", "72000"})
     missing_codes: ClassVar[frozenset[object]] = frozenset({"42703", "42P01", "42883", "42704", "3F000"})
     connection_codes: ClassVar[frozenset[object]] = frozenset(
-        {"57P01", "57P02", "57P03", "08000", "08001", "08003", "08004", "08006", "25P03"}
+        {"57P01", "57P02", "57P03", "57P05", "08000", "08001", "08003", "08004", "08006", "08007", "08P01"}
+        # An idle transaction, or a long one, that the server ends; no session is left; PgBouncer's own.
+        | {"25P03", "25P04", "53300"}
     )
+    # Memory, temporary files; the other limits are a class of their own.
+    size_codes: ClassVar[frozenset[object]] = frozenset({"53200", "53400"})
 
     def create_engine(self, url: sa.URL) -> Engine:
         if "application_name" not in url.query:
@@ -147,6 +161,7 @@ class PostgreSQL(Dialect):
             url = url.update_query_dict({"connect_timeout": "10"})
         engine = super().create_engine(sessions.url_of(url))
         sessions.install(engine)
+        self.refuse_large_statements(engine)
         return engine
 
     def exact(self, connection: Connection) -> contextlib.AbstractContextManager[None]:
@@ -274,9 +289,24 @@ class PostgreSQL(Dialect):
     def code_of(self, error: BaseException) -> object:
         return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
 
-    def is_systemic(self, error: BaseException) -> bool:
+    def blame(self, error: BaseException) -> Blame:
+        found = super().blame(error)
         code = str(self._code(error) or "")
-        return code == _NO_IDENTITY or (code[:2] in _SYSTEMIC and code not in _OF_VALUES)
+        if found is not Blame.ROW or not code:
+            return found
+        if code[:2] == _LIMITS:
+            return Blame.SIZE
+        if code in self.statement_timeout_codes:
+            return Blame.MIGRATION if _BY_USER in words_of(error) else Blame.SIZE
+        source = getattr(getattr(driver_error_of(error), "diag", None), "source_function", None)
+        if source in _OF_THE_TABLE:
+            return Blame.MIGRATION
+        if code[:2] in _SYSTEMIC and code not in _OF_VALUES and source not in _OF_A_ROW:
+            return Blame.MIGRATION
+        return Blame.ROW
+
+    def statement_limit(self, connection: Connection) -> tuple[int, str] | None:
+        return _LARGEST_MESSAGE, "the largest message of the protocol"
 
     def is_connection_lost(self, error: BaseException) -> bool:
         if super().is_connection_lost(error):

@@ -16,6 +16,7 @@ from sqlalchemy.engine.interfaces import IsolationLevel
 from online_migrate import exceptions
 from online_migrate.dialects import sqlite_foreign_keys, sqlite_rows
 from online_migrate.dialects.base import Dialect, LockTarget
+from online_migrate.dialects.blame import Blame
 from online_migrate.dialects.catalog import Catalog
 from online_migrate.dialects.errors import words_of
 from online_migrate.dialects.problem import Problem
@@ -36,7 +37,14 @@ BEGIN_OPTION = "online_migrate_begin"
 _LOCK_TIMEOUT = "online_migrate_lock_timeout"
 _PATIENCE = 30_000
 """Milliseconds that a read, or a chunk, may wait for whoever writes; schema changes have their own."""
-_SYSTEMIC = frozenset({"SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CORRUPT", "SQLITE_PERM"})
+_SYSTEMIC = (
+    *("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CORRUPT", "SQLITE_PERM", "SQLITE_AUTH"),
+    "SQLITE_INTERRUPT",
+)
+"""How the names of errors begin that no row is to blame for."""
+_WRONG_STATEMENT = ("no such", "near ", "ambiguous", "wrong number", "table ")
+_LARGE_STATEMENT = ("too many SQL variables", "Expression tree is too large", "parser stack overflow")
+_WITH_DETAILS = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_CANTOPEN")
 _BATCH_PREFIX = "_alembic_tmp_"
 
 
@@ -64,6 +72,8 @@ class SQLite(Dialect):
     single_writer: ClassVar[bool] = True
     enforces_length: ClassVar[bool] = False
     lock_timeout_codes: ClassVar[frozenset[object]] = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED"})
+    conflict_codes: ClassVar[frozenset[object]] = frozenset({"SQLITE_SCHEMA", "SQLITE_PROTOCOL"})
+    size_codes: ClassVar[frozenset[object]] = frozenset({"SQLITE_TOOBIG", "SQLITE_NOMEM"})
     statement_timeout_codes: ClassVar[frozenset[object]] = frozenset({"SQLITE_INTERRUPT"})
     connection_codes: ClassVar[frozenset[object]] = frozenset({"SQLITE_CANTOPEN", "SQLITE_NOTADB"})
 
@@ -218,16 +228,26 @@ class SQLite(Dialect):
 
     def code_of(self, error: BaseException) -> object:
         name = getattr(error, "sqlite_errorname", None)
-        return str(name).removesuffix("_SNAPSHOT").removesuffix("_RECOVERY") if name else None
+        if not name:
+            return None
+        # Of these the second half does not change what is to be done.
+        first = next((code for code in _WITH_DETAILS if str(name).startswith(f"{code}_")), None)
+        return first or str(name)
 
     def is_missing_object(self, error: BaseException) -> bool:
         return self._code(error) == "SQLITE_ERROR" and words_of(error).startswith("no such ")
 
-    def is_systemic(self, error: BaseException) -> bool:
-        # One code for a statement that is wrong and for a value that is: only the words differ.
-        if self._code(error) == "SQLITE_ERROR":
-            return words_of(error).startswith(("no such", "near ", "ambiguous", "wrong number", "table "))
-        return self._code(error) in _SYSTEMIC
+    def blame(self, error: BaseException) -> Blame:
+        found, code = super().blame(error), str(self._code(error) or "")
+        if found is not Blame.ROW:
+            return found
+        if code == "SQLITE_ERROR":
+            # One code for a statement that is wrong and for a value that is: only the words differ.
+            words = words_of(error)
+            if words.startswith(_LARGE_STATEMENT):
+                return Blame.SIZE
+            return Blame.MIGRATION if words.startswith(_WRONG_STATEMENT) else Blame.ROW
+        return Blame.MIGRATION if code.startswith(_SYSTEMIC) else Blame.ROW
 
     # --- revisions -------------------------------------------------------------------------------
 

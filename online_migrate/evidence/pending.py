@@ -155,9 +155,13 @@ def count_pending(connection: Connection, migration: DataMigration, subject: Sub
 def still_failing(connection: Connection, migration: DataMigration, subject: Subject) -> dict[str, str]:
     """The rows recorded as failed that are pending, or fail ``verify``, still: encoded key -> error.
 
-    A row that was recorded and that the application has mended or deleted since is not among them.
+    A row that was recorded and that the application has mended or deleted since is not among them. Raises
+    :class:`~online_migrate.exceptions.PendingUnreadable`.
     """
-    return {key: row.error for key, row in _failing(connection, migration, subject).items()}
+    try:
+        return {key: row.error for key, row in _failing(connection, migration, subject).items()}
+    except ServerFault as error:
+        raise _unreadable(connection, migration, error) from error
 
 
 @dataclasses.dataclass(frozen=True)

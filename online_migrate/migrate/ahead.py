@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -22,6 +23,9 @@ from online_migrate.migrate.work import Prepared
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +128,8 @@ class ReadAhead:
             if self._connection is None:
                 self._connection = self._opened.enter_context(self._connect())
             return self._read(self._connection, extent, size, self._check)
-        except Exception:
+        except Exception as error:
+            _log.info("a chunk could not be read ahead: %s", error)
             # Whatever it was, the next one has a connection that nothing has happened to.
             self._connection = None
             self._opened.close()

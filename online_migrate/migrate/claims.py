@@ -86,6 +86,8 @@ class Claims:
         self._lease = lease
         self._epoch = job.dialect.epoch()
         self._advance = state.Advance(self._epoch)
+        self.blind = False
+        """``pending`` fails for a row: a sweep looks at every row, not at those that are pending."""
 
     # --- coming and going ------------------------------------------------------------------------
 
@@ -120,11 +122,12 @@ class Claims:
         upper, last = None, False
         if not walk.handed_out:
             lower = None if walk.frontier is None else decode_key(walk.frontier)
-            condition = self._pending if walk.sweep else None
-            upper = self._chunker.nth_key(connection, lower, rows, condition, sparse=bool(walk.sweep))
+            sparse = bool(walk.sweep) and not self.blind
+            condition = self._pending if sparse else None
+            upper = self._chunker.nth_key(connection, lower, rows, condition, sparse=sparse)
             if upper is None:
                 last = True
-                upper = self._chunker.last_key(connection, lower, condition, sparse=bool(walk.sweep))
+                upper = self._chunker.last_key(connection, lower, condition, sparse=sparse)
         return Survey(walk, upper, last)
 
     def take(self, connection: Connection, seen: Survey) -> Extent | Claim:

@@ -19,7 +19,10 @@ from online_migrate.walk.chunk_size import ChunkSize
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
-    from online_migrate.walk.chunker import Chunk
+    from online_migrate.migrate.claims import Extent
+    from online_migrate.migrate.isolation import Isolation
+    from online_migrate.migrate.planner import Plan
+    from online_migrate.walk.chunker import Chunk, Key
 
 LONGEST_REST = 1.0
 """Seconds that a worker rests after a chunk: meanwhile nobody hears what an operator says on SQLite."""
@@ -51,6 +54,18 @@ class Workplace:
         return self.stop.requested or self.budget.exhausted
 
 
+@dataclasses.dataclass(frozen=True)
+class Suspect:
+    """A chunk in which a connection was lost; the worker that gets it next decides what that means."""
+
+    lower: Key | None
+    plan: Plan | None
+    isolation: Isolation[Key]
+    error: BaseException
+    losses: int
+    """How often in a row, at this chunk."""
+
+
 class Crew:
     """The workers of one data migration in this process: their counts, and what they are told."""
 
@@ -67,6 +82,9 @@ class Crew:
         """It was counted, by whomever, that nothing is pending."""
         self.problem: BaseException | None = None
         """What ended the first worker that was ended by something."""
+        self.progress = 0
+        """Grows with every chunk that is committed, and with every step of a bisection."""
+        self._suspects: dict[int, Suspect] = {}
         self._fewest: int | None = None
         self._in_vain = 0
         self._judged: object = None
@@ -142,6 +160,7 @@ class Crew:
     def count(self, worker: str, rows: int, chunk: Chunk | str, size: ChunkSize | None) -> None:
         """A chunk was committed."""
         with self._lock:
+            self.progress += 1
             self.done += rows
             self._meter.add(rows)
             more: dict[str, Any] = {}
@@ -152,6 +171,29 @@ class Crew:
                 }
                 more = {"chunk_size": size.size, "why": size.why.value}
             self.place.listener.advanced(self._snapshot(str(chunk), **more))
+
+    def progressed(self) -> None:
+        """Fewer rows are going to be tried than before, or one is recorded."""
+        with self._lock:
+            self.progress += 1
+
+    def suspect(
+        self, extent: Extent, plan: Plan | None, isolation: Isolation[Key], error: BaseException
+    ) -> None:
+        """A connection was lost in the chunk with which *extent* begins."""
+        with self._lock:
+            before = self._suspects.get(extent.number)
+            losses = 1 + (before.losses if before is not None and before.lower == extent.lower else 0)
+            self._suspects[extent.number] = Suspect(extent.lower, plan, isolation, error, losses)
+
+    def suspected(self, extent: Extent) -> Suspect | None:
+        """What was said of the chunk with which *extent* begins; nothing once it is committed."""
+        with self._lock:
+            found = self._suspects.get(extent.number)
+            if found is not None and found.lower != extent.lower:
+                del self._suspects[extent.number]
+                return None
+            return found
 
     def learn(self, total: int, done: int, *, moved: int) -> None:
         """The rows were counted beside the work, when it had *moved* so many."""

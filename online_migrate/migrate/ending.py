@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from online_migrate import state
+from online_migrate.dialects.blame import Blame
 from online_migrate.dialects.errors import ServerFault, words_of
 from online_migrate.evidence.pending import count_pending, still_failing
 from online_migrate.migrate.claims import Claims, locked_record
@@ -164,10 +165,14 @@ class Ending:
             try:
                 self._crew.done += self._committed(lambda key=key: self._try_one(key))  # type: ignore[misc]
             except (UserError, *ServerFault) as error:
-                if not isinstance(error, UserError) and self._job.dialect.is_connection_lost(error):
+                if not isinstance(error, UserError) and not self._is_of_row(error):
                     raise
                 text = short(error if isinstance(error, UserError) else words_of(error))
                 self._committed(lambda key=key, text=text: self._record(key, text))  # type: ignore[misc]
+
+    def _is_of_row(self, error: BaseException) -> bool:
+        dialect = self._job.dialect
+        return dialect.blame(error) in (Blame.ROW, Blame.SIZE) and not dialect.is_connection_lost(error)
 
     def _record(self, key: str, error: str) -> None:
         state.record_failures(self._connection, self._job.name, self._crew.run, {key: error})

@@ -37,6 +37,10 @@ class Isolation(Generic[K]):
         """How many rows may be tried together."""
         return self._limit
 
+    def adopt(self, other: Isolation[K]) -> None:
+        """Continues where *other* is."""
+        self._end, self._limit = other._end, other._limit
+
     def failed(self, rows: int, end: K) -> bool:
         """*rows* rows failed together, the last of which could be at *end*.
 

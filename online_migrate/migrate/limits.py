@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from online_migrate import exceptions
 from online_migrate.config import Settings
-from online_migrate.ddl.session import connect
+from online_migrate.ddl.session import connect, require_connections
 from online_migrate.dialects import create_engine, dialect_of, safe_url
 from online_migrate.migrate.run import Pace
 from online_migrate.throttle import Watched, parse
@@ -90,6 +90,23 @@ def pace_of(settings: Settings) -> Pace:
         rest=settings.nice if settings.nice >= 0 else None,
         batch_size=settings.batch_size or None,
     )
+
+
+def require_connections_of(engine: Engine, settings: Settings) -> None:
+    """Refuses a run that needs more connections than the server, or the user, allows.
+
+    A second connection of a worker, and the one that reads ahead, are not counted: it works without them.
+    """
+    with connect(engine) as connection:
+        if dialect_of(connection).single_writer:
+            return
+    steered = pace_of(settings).steered
+    # The heartbeat, the throttlers, and the canary.
+    needed = settings.workers + 2 + steered
+    options = ["--workers 1"] if settings.workers > 1 else []
+    options += ["--pace full"] if steered else []
+    fewer = f", or use fewer: {' '.join(options)}" if options else ""
+    require_connections(engine, needed, "migrate", fewer=fewer)
 
 
 @contextlib.contextmanager

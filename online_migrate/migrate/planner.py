@@ -36,10 +36,12 @@ class Planner:
         self._crew = crew
         self._job = job
         self._isolation = isolation
+        self.blind = False
+        """``pending`` fails for a row: keys are read without it, until that row stands alone."""
 
     def by_name(self, extent: Extent) -> bool:
         """The rows are named one by one, because no other may be touched, instead of a range of keys."""
-        return extent.sweep or self._crew.place.budget.limited or self._isolation.active
+        return extent.sweep or self._crew.place.budget.limited or self._isolation.active or self.blind
 
     def plan(self, connection: Connection, extent: Extent, size: int) -> Plan:
         """The next *size* rows of the extent, or those up to its end."""
@@ -60,11 +62,13 @@ class Planner:
         chunker, job = self._job.chunker, self._job
         end = self._isolation.end if self._isolation.active else extent.upper
         assert end is not None
-        only_pending = extent.sweep or self._isolation.active
+        only_pending = (extent.sweep or self._isolation.active) and not self.blind
         condition = chunker.up_to(end)
         if only_pending and job.pending is not None:
             condition = condition & job.pending
-        keys = chunker.next_keys(connection, extent.lower, size, condition, sparse=extent.sweep)
+        keys = chunker.next_keys(
+            connection, extent.lower, size, condition, sparse=extent.sweep and not self.blind
+        )
         upper = keys[-1] if len(keys) == size else end
         if keys and len(keys) == size:
             moved_on(job.name, chunker, extent.lower, upper)

@@ -6,7 +6,7 @@ dead nor deaf. Where there is one writer at a time, the workers do it themselves
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import threading
 import time
 import weakref
@@ -17,12 +17,13 @@ import sqlalchemy as sa
 from online_migrate import exceptions, state
 from online_migrate.ddl.session import private_connection
 from online_migrate.dialects import Dialect, dialect_of
-from online_migrate.dialects.errors import AnyFault
+from online_migrate.dialects.errors import AnyFault, words_of
 from online_migrate.migrate.crew import Crew, record_status
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
+_log = logging.getLogger(__name__)
 _EVERY = 0.5
 """Seconds between two beats. What an operator says is heard within two seconds."""
 _KEEP_ALIVE = 2.0
@@ -57,9 +58,11 @@ class Pulse:
         """Called between two chunks."""
         if not self._dialect.single_writer or time.monotonic() - self._last < _EVERY:
             return
-        with contextlib.suppress(*AnyFault):
-            # Whoever writes just now keeps us from it; the next time will do.
+        try:
             self._tick(connection)
+        except AnyFault as error:
+            # Another writer keeps the lock; the next heartbeat is due soon.
+            _log.info("a heartbeat was left out: %s", words_of(error))
 
     def keep_alive(self, connection: Connection) -> None:
         """Called by a worker that waits, or whose function takes its time."""
@@ -78,11 +81,14 @@ class Pulse:
 
     def _beat_on(self) -> None:
         while not self._end.is_set():
-            with contextlib.suppress(*AnyFault, exceptions.Failed), private_connection(self._engine) as own:
-                # What goes wrong here goes wrong for the workers as well, and they say so.
-                dialect_of(own).prepare_data_session(own, idle_timeout=self._crew.place.lease)
-                while not self._end.wait(_EVERY):
-                    self._tick(own)
+            try:
+                with private_connection(self._engine) as own:
+                    dialect_of(own).prepare_data_session(own, idle_timeout=self._crew.place.lease)
+                    while not self._end.wait(_EVERY):
+                        self._tick(own)
+            except (*AnyFault, exceptions.Failed) as error:
+                # What goes wrong here goes wrong for the workers as well, which end with it.
+                _log.info("the heartbeat of %s connects again: %s", self._crew.name, words_of(error))
             self._end.wait(_EVERY)
 
     def _tick(self, connection: Connection) -> None:

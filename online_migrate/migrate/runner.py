@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import random
 import secrets
 import threading
@@ -11,8 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 from online_migrate import exceptions, state
-from online_migrate.ddl.session import connect, server_down
+from online_migrate.ddl.session import connect
 from online_migrate.dialects import dialect_of
+from online_migrate.dialects.blame import Blame
 from online_migrate.dialects.errors import AnyFault, ServerFault, words_of
 from online_migrate.evidence.pending import Census, still_failing, take_census
 from online_migrate.evidence.visibility import require_visible
@@ -29,12 +31,14 @@ from online_migrate.migrate.worker import TooManyFailures, Worker, short
 from online_migrate.revision.data_migration import Backfill, DataMigration
 from online_migrate.state import Status
 from online_migrate.waiting import backoff
+from online_migrate.walk.chunk_size import ChunkSize
 from online_migrate.walk.chunker import KeyUnreadable
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 _QUICKLY = 0.05
 """Seconds for which a run waits to know how many rows there are."""
 _RECONNECTS = 12
@@ -80,7 +84,7 @@ class Runner:
                 held = self._committed(connection, work)
             except ServerFault as error:
                 if self._dialect.is_connection_lost(error):
-                    raise server_down(self._place.engine.url, error) from error
+                    raise
                 # Another runner wrote the record between our look and our INSERT: now it is there.
                 held = self._committed(connection, work)
         if held is not None:
@@ -171,28 +175,34 @@ class Runner:
     def _man_again_and_again(self, pulse: Pulse) -> None:
         """Another worker takes its place when its lease or its connection is lost."""
         pauses: Iterator[float] = iter(())
-        done = -1
+        progress = -1
+        # What was learned of the rows does not depend on the connection.
+        size = self._place.pace.controller(self._job.largest_chunk)
         while not self._crew.over:
-            if self._crew.done != done:
-                # Rows were moved since: what is lost now has nothing to do with what was lost before.
-                pauses = backoff(waited=0.2, attempts=_RECONNECTS, longest=5.0, jitter=random.Random())
-                done = self._crew.done
+            if self._crew.progress != progress:
+                # Chunks were committed since: what is lost now has nothing to do with what was lost before.
+                pauses = _reconnects()
+                progress = self._crew.progress
             try:
                 # A chunk that a crash of the server takes back goes with its checkpoint, and is done again.
                 with data_connection(self._place.engine, self._place.lease, lasting=False) as connection:
                     while not self._crew.over:
-                        if self._work_on(connection, pulse):
+                        if self._work_on(connection, pulse, size):
                             return
-            except (*ServerFault, exceptions.ServerDown) as error:
+            except (*AnyFault, exceptions.ServerDown) as error:
                 lost = isinstance(error, exceptions.ServerDown) or self._dialect.is_connection_lost(error)
                 pause = next(pauses, None)
                 if not lost or pause is None:
                     raise
+                _log.info(
+                    "%s: the connection was lost, connecting again in %.1f s: %s",
+                    *(self._job.name, pause, words_of(error)),
+                )
                 self._place.clock.wait(pause, self._place.stop)
 
-    def _work_on(self, connection: Connection, pulse: Pulse) -> bool:
+    def _work_on(self, connection: Connection, pulse: Pulse, size: ChunkSize) -> bool:
         """True if there is nothing left to do for this worker."""
-        worker = Worker(self._crew, self._job, connection, pulse)
+        worker = Worker(self._crew, self._job, connection, pulse, size)
         try:
             answer = worker.work()
             if answer is Claim.PASS_OVER:
@@ -229,19 +239,25 @@ class Runner:
 
     def _result(self, connection: Connection, outcome: Outcome) -> Result:
         job = self._job
-        failing, record = self._looked(
-            connection,
-            lambda: (
-                still_failing(connection, job.migration, job.subject),
-                state.get_record(connection, job.name),
-            ),
-        )
+        failing = self._failing(connection)
+        record = self._looked(connection, lambda: state.get_record(connection, job.name))
         error = None
         if outcome is Outcome.FAILED and record is not None:
             error = record.error
         if outcome is Outcome.HELD:
             error = _how_to_go_on(job.name, self._crew.status)
-        return Result(job.name, outcome, done=self._crew.done, failed=len(failing), error=error)
+        return Result(job.name, outcome, done=self._crew.done, failed=failing, error=error)
+
+    def _failing(self, connection: Connection) -> int:
+        """Rows that are recorded as failed; all of them where ``pending`` cannot be evaluated for one."""
+        job = self._job
+        try:
+            return len(
+                self._looked(connection, lambda: still_failing(connection, job.migration, job.subject))
+            )
+        except exceptions.PendingUnreadable as error:
+            _log.info("%s: %s", job.name, error)
+        return len(self._looked(connection, lambda: state.failed_keys(connection, job.name)))
 
     # --- one transaction each --------------------------------------------------------------------
 
@@ -250,6 +266,13 @@ class Runner:
 
     def _looked(self, connection: Connection, look: Callable[[], T]) -> T:
         return looked(self._place.clock, self._dialect, connection, look)
+
+
+def _reconnects() -> Iterator[float]:
+    """The pauses before each new connection: none before the first, because the network may be back."""
+    yield 0.0
+    yield 0.1
+    yield from backoff(waited=0.2, attempts=_RECONNECTS, longest=5.0, jitter=random.Random())
 
 
 def _new_meter(place: Workplace, job: Job, connection: Connection) -> tuple[Meter, bool]:
@@ -266,10 +289,16 @@ def _new_meter(place: Workplace, job: Job, connection: Connection) -> tuple[Mete
                 with job.dialect.statement_timeout(connection, _QUICKLY):
                     census = _census(job, connection)
     except exceptions.PendingUnreadable as error:
-        if error.__cause__ is None or not job.dialect.is_statement_timeout(error.__cause__):
+        if error.__cause__ is None or not _may_be_of_a_row(job, error.__cause__):
             raise
         return Meter(job.name, total=None, done=done, clock=place.clock), False
     return Meter(job.name, total=census.total, done=census.done, clock=place.clock), True
+
+
+def _may_be_of_a_row(job: Job, error: BaseException) -> bool:
+    """The rows could not be counted, and may be migrated all the same: it takes long, or a row is broken."""
+    dialect = job.dialect
+    return dialect.is_statement_timeout(error) or dialect.blame(error) in (Blame.ROW, Blame.SIZE)
 
 
 def _recorded(job: Job, connection: Connection) -> int:
@@ -305,18 +334,34 @@ def check(engine: Engine, migrations: Iterable[DataMigration]) -> None:
 
 def run_one(place: Workplace, migration: DataMigration) -> Result:
     """Runs one data migration that walks a table, and says what came of it."""
-    with data_connection(place.engine, place.lease) as connection:
-        try:
-            runner = Runner(place, migration, connection)
-        except (exceptions.PendingUnreadable, exceptions.DataMigrationBroken) as error:
-            return Result(migration.name, Outcome.FAILED, error=f"{error}")
-        held = runner.start(connection)
+    try:
+        runner = _reconnecting(place, lambda connection: Runner(place, migration, connection))
+    except (exceptions.PendingUnreadable, exceptions.DataMigrationBroken) as error:
+        return Result(migration.name, Outcome.FAILED, error=f"{error}")
+    held = _reconnecting(place, runner.start)
     if held is not None:
         return held
     # A connection that does nothing for hours would not be there any more at the end.
     runner.work()
-    with data_connection(place.engine, place.lease) as connection:
-        return runner.end(connection)
+    return _reconnecting(place, runner.end)
+
+
+def _reconnecting(place: Workplace, work: Callable[[Connection], T]) -> T:
+    """*work*, which can be repeated, on a connection of its own; on another one when that is lost."""
+    pauses = _reconnects()
+    while True:
+        try:
+            with data_connection(place.engine, place.lease) as connection:
+                return work(connection)
+        except (*AnyFault, exceptions.ServerDown) as error:
+            lost = isinstance(error, exceptions.ServerDown) or dialect_of(place.engine).is_connection_lost(
+                error
+            )
+            pause = next(pauses, None)
+            if not lost or pause is None or place.stop.requested:
+                raise
+            _log.info("connecting again in %.1f s: %s", pause, words_of(error))
+            place.clock.wait(pause, place.stop)
 
 
 def each(results: Iterator[Result], listener: Listener) -> list[Result]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import random
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
@@ -10,13 +11,14 @@ from typing import TYPE_CHECKING, TypeVar
 from online_migrate import exceptions
 from online_migrate.ddl.session import private_connection
 from online_migrate.dialects import Dialect, dialect_of
-from online_migrate.dialects.errors import ServerFault
+from online_migrate.dialects.errors import ServerFault, words_of
 from online_migrate.waiting import Clock, Stop, backoff
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 _JITTER = random.Random()
 _REPEATS = 10
 """How often a transaction is tried that the server rolls back: a deadlock, a lock timeout."""
@@ -46,10 +48,28 @@ def committed(clock: Clock, dialect: Dialect, connection: Connection, work: Call
             with connection.begin():
                 return work()
         except ServerFault as error:
+            _end_failed_commit(dialect, connection, error)
             pause = next(pauses, None)
             if pause is None or not dialect.is_transient(error):
                 raise
+            _log.info("the transaction is repeated in %.2f s: %s", pause, words_of(error))
             clock.wait(pause, Stop())
+
+
+def _end_failed_commit(dialect: Dialect, connection: Connection, error: BaseException) -> None:
+    """Rolls back what a COMMIT that failed left open: SQLite keeps the transaction, for a second attempt.
+
+    SQLAlchemy takes a transaction whose COMMIT failed for ended.
+    """
+    if connection.invalidated or connection.in_transaction() or dialect.is_connection_lost(error):
+        return
+    driver = connection.connection.dbapi_connection
+    try:
+        if driver is not None:
+            driver.rollback()
+    except connection.dialect.loaded_dbapi.Error as problem:
+        # The next statement says that the session is lost.
+        _log.info("a failed transaction could not be rolled back: %s", problem)
 
 
 def looked(clock: Clock, dialect: Dialect, connection: Connection, look: Callable[[], T]) -> T:

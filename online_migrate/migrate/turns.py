@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,9 @@ from online_migrate.walk.chunk_size import ChunkSize
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +96,7 @@ class Turns:
                 self._set_out(extent)
             return None if relay.last is None else self._finish(extent)
         except (*ServerFault, exceptions.OnlineMigrateError, Dropped) as error:
+            _log.info("%s: both chunks are rolled back: %s", self._tools.job.name, error)
             self._keep(relay.legs)
             relay.fail()
             if self._tools.job.dialect.is_connection_lost(error):

@@ -11,12 +11,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import sqlalchemy as sa
+
 from online_migrate import exceptions, state
 from online_migrate.dialects import Dialect
+from online_migrate.dialects.blame import Blame
 from online_migrate.dialects.errors import AnyFault, ServerFault, words_of
 from online_migrate.migrate.ahead import ReadAhead, Ready
 from online_migrate.migrate.claims import Claim, Claims, Extent, Survey, lock_of, rows_in_extent
@@ -28,10 +32,11 @@ from online_migrate.migrate.pulse import Pulse
 from online_migrate.migrate.relay import Relay
 from online_migrate.migrate.timing import Stopwatch
 from online_migrate.migrate.transaction import committed, data_connection, looked
-from online_migrate.migrate.turns import Tools, Turns
+from online_migrate.migrate.turns import Ended, Tools, Turns
 from online_migrate.migrate.work import Prepared, Stale, UserError, call, do_chunk, read, with_writes
 from online_migrate.walk.checkpoint import encode_key
-from online_migrate.walk.chunker import Key
+from online_migrate.walk.chunk_size import ChunkSize
+from online_migrate.walk.chunker import Chunk, Key
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -48,7 +53,10 @@ LONGEST_ERROR = 2_000
 class Worker:
     """Works on one data migration, on a connection of its own. Use :meth:`work`."""
 
-    def __init__(self, crew: Crew, job: Job, connection: Connection, pulse: Pulse) -> None:
+    def __init__(
+        self, crew: Crew, job: Job, connection: Connection, pulse: Pulse, size: ChunkSize | None = None
+    ) -> None:
+        """*size*: the controller of the worker before it, whose connection was lost."""
         self.id = secrets.token_hex(8)
         self._crew = crew
         self._job = job
@@ -56,7 +64,7 @@ class Worker:
         self._pulse = pulse
         self._dialect: Dialect = job.dialect
         self._claims = Claims(job, self.id, crew.place.lease)
-        self._size = crew.place.pace.controller(job.largest_chunk)
+        self._size = size or crew.place.pace.controller(job.largest_chunk)
         self._stopwatch = Stopwatch(crew.place.clock.monotonic)
         self._isolation: Isolation[Key] = Isolation()
         self._planner = Planner(crew, job, self._isolation)
@@ -69,6 +77,8 @@ class Worker:
         self._session = 0
         self._plan: Plan | None = None
         """Of the chunk in hand."""
+        self._too_large = 0
+        """Rows of the range that is bisected because it was too large; 0: none, or a row of it has failed."""
 
     def work(self) -> Claim | None:
         """Works until all is done, or the crew is called off; gives why it left, None if it was told to."""
@@ -174,17 +184,29 @@ class Worker:
     def _claim(self) -> Claim | None:
         place = self._crew.place
         with place.watched.activity, self._claims.dead_sessions(self._connection, place.clock) as dead:
-            seen = self._seen or self._looked(lambda: self._survey(self._connection))
+            seen = self._seen or self._surveyed()
             self._seen = None
             now = dataclasses.replace(seen, dead=dead)
             answer = self._committed(lambda: self._claims.take(self._connection, now))
         if isinstance(answer, Extent):
             self._extent = answer
+            self._after_loss(answer)
             return None
         if answer is Claim.OTHERS:
             self._let_go()
             self._rest(_IDLE)
         return answer
+
+    def _surveyed(self) -> Survey:
+        survey = lambda: self._survey(self._connection)  # noqa: E731
+        try:
+            return self._looked(survey)
+        except ServerFault as error:
+            if self._claims.blind or self._blame(error) not in (Blame.ROW, Blame.SIZE):
+                raise
+            _log.info("%s: pending cannot be evaluated, sweeping all rows: %s", self._job.name, error)
+            self._claims.blind = True
+        return self._looked(survey)
 
     def _survey(self, connection: Connection) -> Survey:
         rows = rows_in_extent(self._size.size, self._crew.place.pace, self._crew.fair_share)
@@ -203,12 +225,20 @@ class Worker:
         extent = self._extent
         assert extent is not None
         with self._crew.place.watched.activity:
-            ended = None if self._turns is None else self._turns.end_one(extent)
+            ended = self._in_turns(extent)
             took = self._alone(extent) if ended is None else 0.0
         if ended is not None:
             self._seen = ended.seen or self._seen
             self._finished(extent, ended.plan, ended.done, prepared=ended.prepared)
         self._leave_alone(took)
+
+    def _in_turns(self, extent: Extent) -> Ended | None:
+        try:
+            return None if self._turns is None else self._turns.end_one(extent)
+        except ServerFault as error:
+            if self._is_lost(error):
+                self._crew.suspect(extent, None, self._isolation, error)
+            raise
 
     def _finished(self, extent: Extent, plan: Plan, done: int, *, prepared: float = 0.0) -> None:
         """After the commit; *prepared*: seconds for which its rows were read."""
@@ -220,7 +250,7 @@ class Worker:
     def _alone(self, extent: Extent) -> float:
         """A chunk from its beginning to its end; gives the seconds from which there is to rest."""
         place = self._crew.place
-        size = self._isolation.limit if self._isolation.active else self._size.size
+        size = min(self._isolation.limit, self._largest) if self._isolation.active else self._size.size
         reserved = place.budget.reserve(size)
         if not reserved:
             return 0.0
@@ -231,15 +261,15 @@ class Worker:
         self._plan = None
         try:
             if ready is None and self._job.is_per_row:
-                ready = self._look(self._connection, extent, reserved, self._beat)
+                self._plan, seconds = self._planned(self._connection, extent, reserved)
+                ready = self._read(self._connection, self._plan, seconds, self._beat)
             if ready is not None:
                 self._plan = ready.plan
                 self._read_ahead(extent, ready.plan)
             migrated = self._write(extent, ready, reserved)
         except (UserError, *ServerFault) as error:
-            if self._plan is None or self._plan.chunk is None or not self._is_of_rows(error):
+            if not self._attribute(extent, error):
                 raise
-            self._split(extent, self._plan, error)
         finally:
             place.budget.settle(reserved, migrated)
         # After the last rows of a range there is nothing to rest from, and an old version writes the next.
@@ -248,13 +278,21 @@ class Worker:
 
     def _look(self, connection: Connection, extent: Extent, size: int, beat: Callable[[], None]) -> Ready:
         """Plans a chunk, reads its rows, and asks the function what they become; locks none of them."""
+        plan, seconds = self._planned(connection, extent, size)
+        return self._read(connection, plan, seconds, beat)
+
+    def _planned(self, connection: Connection, extent: Extent, size: int) -> tuple[Plan, float]:
+        """Plans a chunk in a transaction of its own; gives the plan, and the time when that was done."""
+        clock = self._crew.place.clock
+        with self._crew.place.watched.activity:
+            work = lambda: self._planner.plan(connection, extent, size)  # noqa: E731
+            return looked(clock, self._dialect, connection, work), clock.monotonic()
+
+    def _read(self, connection: Connection, plan: Plan, began: float, beat: Callable[[], None]) -> Ready:
+        """Reads the rows of a chunk that is planned, and calls the function."""
         clock, job, dialect = self._crew.place.clock, self._job, self._dialect
         with self._crew.place.watched.activity:
-            plan = looked(clock, dialect, connection, lambda: self._planner.plan(connection, extent, size))
-            if connection is self._connection:
-                # A value that the driver cannot read is an error of its row, which is to be found here.
-                self._plan = plan
-            began, prepared, chunk = clock.monotonic(), None, plan.chunk
+            prepared, chunk = None, plan.chunk
             if chunk is not None and job.is_per_row:
                 rows = looked(clock, dialect, connection, lambda: read(connection, job, chunk))
                 # Between two transactions: whatever a function takes its time for, no row is locked.
@@ -324,42 +362,113 @@ class Worker:
     def _moved(self, extent: Extent, upper: Key) -> None:
         self._isolation.passed(upper)
         self._extent = None if upper == extent.upper else dataclasses.replace(extent, lower=upper)
+        if not self._isolation.active or self._extent is None:
+            self._planner.blind = False
+        if self._too_large and not self._isolation.active:
+            # No row of it failed by itself: together they were too many.
+            self._size.limit(self._too_large // 2, patience=_PATIENCE)
+            self._too_large = 0
 
     def _leave_alone(self, took: float) -> None:
         rest = max(self._dialect.courtesy, took * self._crew.place.watched.steering.rest)
         if rest:
             self._rest(min(rest, LONGEST_REST))
 
-    # --- rows that fail --------------------------------------------------------------------------
+    # --- errors ----------------------------------------------------------------------------------
 
-    def _is_of_rows(self, error: BaseException) -> bool:
-        """True if fewer rows may fare better."""
+    @property
+    def _largest(self) -> int:
+        return self._size.bounds.largest
+
+    def _blame(self, error: BaseException) -> Blame:
         if isinstance(error, UserError):
-            return error.of_rows
-        dialect = self._dialect
-        return not (
-            dialect.is_connection_lost(error) or dialect.is_transient(error) or dialect.is_systemic(error)
+            return Blame.ROW if error.of_rows else Blame.MIGRATION
+        return self._dialect.blame(error)
+
+    def _attribute(self, extent: Extent, error: BaseException) -> bool:
+        """Does what an error of a chunk asks for; False: it ends this worker."""
+        blame = self._blame(error)
+        if self._is_lost(error):
+            self._crew.suspect(extent, self._plan, self._isolation, error)
+            return False
+        if blame not in (Blame.ROW, Blame.SIZE):
+            return False
+        if self._plan is None:
+            return self._plan_by_range(error)
+        if self._plan.chunk is None:
+            return False
+        self._split(extent, self._plan, error, blame)
+        return True
+
+    def _is_lost(self, error: BaseException) -> bool:
+        return not isinstance(error, UserError) and self._dialect.is_connection_lost(error)
+
+    def _plan_by_range(self, error: BaseException) -> bool:
+        """``pending`` fails for a row while rows are looked for: chunks are ranges of keys instead.
+
+        False: they are that already.
+        """
+        if self._planner.blind:
+            return False
+        _log.info("%s: pending cannot be evaluated, planning by key: %s", self._job.name, error)
+        self._planner.blind = True
+        return True
+
+    def _after_loss(self, extent: Extent) -> None:
+        """What the loss of a connection says of the chunk with which *extent* begins."""
+        suspect = self._crew.suspected(extent)
+        if suspect is None:
+            return
+        if suspect.plan is not None and self._blame(suspect.error) is Blame.SIZE:
+            self._isolation.adopt(suspect.isolation)
+            self._split(extent, suspect.plan, suspect.error, Blame.SIZE)
+            return
+        # It may be lost again: then a shorter chunk is done by that time, or is small enough for a limit of a
+        # proxy or of the server. A few chunks later it is as long as before.
+        size = self._size.limit(self._size.size // _AFTER_LOSS, patience=1)
+        _log.info(
+            "%s: the connection was lost %d time(s) at %s; on with %d rows",
+            *(self._job.name, suspect.losses, extent, size),
         )
 
-    def _split(self, extent: Extent, plan: Plan, error: BaseException) -> None:
+    def _split(self, extent: Extent, plan: Plan, error: BaseException, blame: Blame) -> None:
         chunk = plan.chunk
         assert chunk is not None
         # Who reads ahead plans by ranges only, as long as no row is being isolated.
         self._ahead.settle(self._beat)
-        keys = self._looked(
-            lambda: self._job.chunker.next_keys(self._connection, chunk.lower, _ALL, chunk.where)
-        )
+        self._crew.progressed()
+        keys = self._keys_of(chunk)
         if not keys:
             # Whoever was the reason is gone by now, and everything else of the chunk is done.
             self._committed(lambda: self._claims.advance(self._connection, extent, plan.upper, 0))
             self._moved(extent, plan.upper)
             return
+        if blame is Blame.SIZE and not self._isolation.active:
+            self._too_large = len(keys)
         if not self._isolation.failed(len(keys), plan.upper):
+            _log.info("%s: %d rows failed together, trying fewer: %s", self._job.name, len(keys), error)
             return
+        self._too_large = 0
         text = short(f"{error}" if isinstance(error, UserError) else words_of(error))
         self._committed(lambda: self._record(extent, keys[0], text, plan.upper))
         self._moved(extent, plan.upper)
         self._too_many(1)
+
+    def _keys_of(self, chunk: Chunk) -> list[Key]:
+        """The rows of a chunk that failed; all in its range where ``pending`` cannot be evaluated."""
+
+        def keys(condition: sa.ColumnElement[bool]) -> list[Key]:
+            chunker = self._job.chunker
+            return self._looked(lambda: chunker.next_keys(self._connection, chunk.lower, _ALL, condition))
+
+        if not self._planner.blind:
+            try:
+                return keys(chunk.where)
+            except ServerFault as error:
+                if self._blame(error) not in (Blame.ROW, Blame.SIZE):
+                    raise
+                self._plan_by_range(error)
+        return keys(chunk.range)
 
     def _record(self, extent: Extent, key: Key, error: str, upper: Key) -> None:
         state.record_failures(self._connection, self._job.name, self._crew.run, {encode_key(key): error})
@@ -377,6 +486,11 @@ class Worker:
 
 
 _ALL = 2**31 - 1
+_PATIENCE = 32
+"""Chunks after which a size that was too large is tried again."""
+_AFTER_LOSS = 8
+"""By this the chunk in which a connection was lost is divided."""
+_log = logging.getLogger(__name__)
 
 
 class TooManyFailures(exceptions.Failed):

@@ -55,11 +55,13 @@ class Worker:
     done: int
     """Rows that are not yet added to the record."""
     silence: int
-    """Seconds since it was last heard of."""
+    """Seconds since its last heartbeat."""
     started_at: datetime.datetime
     chunk_size: int | None
     rate: float | None
     waits_for: str | None
+    released: bool = False
+    """It has ended, and left its range to the other workers: its heartbeat is taken back."""
 
 
 # --- the walk ------------------------------------------------------------------------------------
@@ -88,9 +90,16 @@ def workers_of(connection: Connection, name: str, epoch: Epoch) -> list[Worker]:
     """Everybody who is written down as working on *name*, the lowest range first."""
     columns = [column for column in worker.c if column is not worker.c.heartbeat]
     rows = connection.execute(
-        sa.select(*columns, (epoch - worker.c.heartbeat).label("silence")).where(worker.c.name == name)
+        sa.select(
+            *columns,
+            (epoch - worker.c.heartbeat).label("silence"),
+            (worker.c.heartbeat == 0).label("released"),
+        ).where(worker.c.name == name)
     )
-    found = [Worker(**(dict(row._mapping) | {"silence": int(row.silence)})) for row in rows]
+    found = [
+        Worker(**(dict(row._mapping) | {"silence": int(row.silence), "released": bool(row.released)}))
+        for row in rows
+    ]
     return sorted(found, key=lambda one: (one.extent is None, one.extent or 0, one.id))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime
 from collections.abc import Mapping, Sequence
@@ -201,10 +200,13 @@ def _count(connection: Connection, migration: DataMigration, recorded: int) -> _
             return _Rows(census, _failing(connection, migration))
         except exceptions.PendingUnreadable as problem:
             connection.rollback()
-            return _Rows(error=str(problem))
+            return _Rows(failing=_recorded(connection, migration.name), error=str(problem))
     if migration.table is not None:
-        with contextlib.suppress(exceptions.PendingUnreadable):
+        try:
             return _Rows(failing=_failing(connection, migration))
+        except exceptions.PendingUnreadable:
+            connection.rollback()
+            return _Rows(failing=_recorded(connection, migration.name))
     return _Rows()
 
 
@@ -212,11 +214,20 @@ def _failing(connection: Connection, migration: DataMigration) -> Mapping[str, s
     return still_failing(connection, migration, migration.subject(connection))
 
 
+def _recorded(connection: Connection, name: str) -> Mapping[str, str]:
+    """All rows that were recorded as failed: nothing tells which of them are migrated by now."""
+    if not state.exists(connection):
+        return {}
+    return {key: error for key, error, _run in state.failed_keys(connection, name)}
+
+
 def _workers(connection: Connection, migration: DataMigration) -> tuple[WorkerState, ...]:
     if not state.has_workers(connection):
         return ()
     found = state.workers_of(connection, migration.name, dialect_of(connection).epoch())
-    return tuple(WorkerState(w.runner, w.silence, w.chunk_size, w.rate, w.waits_for) for w in found)
+    # A worker that has ended shows nothing but that its range waits for another one.
+    there = [w for w in found if not w.released]
+    return tuple(WorkerState(w.runner, w.silence, w.chunk_size, w.rate, w.waits_for) for w in there)
 
 
 def _pace(workers: Sequence[WorkerState], census: Census | None) -> tuple[float | None, float | None]:

@@ -8,8 +8,8 @@ much of our writing has arrived there.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import logging
 import secrets
 import sys
 import threading
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from online_migrate import exceptions, state
 from online_migrate.ddl.session import private_connection
 from online_migrate.dialects import Dialect, dialect_of
-from online_migrate.dialects.errors import AnyFault, set_isolation
+from online_migrate.dialects.errors import AnyFault, set_isolation, words_of
 from online_migrate.throttle.activity import Activity
 from online_migrate.throttle.server import Trail
 from online_migrate.throttle.steering import Felt, Steered, Tolerance, at_rest, is_worse
@@ -27,6 +27,7 @@ from online_migrate.throttle.steering import Felt, Steered, Tolerance, at_rest, 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
+_log = logging.getLogger(__name__)
 _LISTENING = "canary: listening how quick the server is without us"
 _SWITCH = 0.001
 """Seconds after which a thread of Python lets another one in: five times as often as usual, because what
@@ -83,6 +84,7 @@ class Canary:
         self._rhythm = rhythm or Rhythm()
         self._listening = False
         self._beat = 0
+        self._listen_at = float("-inf")
         self._last: float | None = None
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._sing_on, name="online-migrate-canary", daemon=True)
@@ -118,12 +120,12 @@ class Canary:
         sys.setswitchinterval(_SWITCH)
         try:
             while not self._end.is_set():
-                with (
+                try:
+                    with private_connection(self._engine) as own:
+                        self._sing(own, dialect_of(own))
+                except (*AnyFault, exceptions.Failed) as error:
                     # A lost connection makes it silent, which says "wait" by itself.
-                    contextlib.suppress(*AnyFault, exceptions.Failed),
-                    private_connection(self._engine) as own,
-                ):
-                    self._sing(own, dialect_of(own))
+                    _log.info("the canary connects again: %s", words_of(error))
                 self._listening = False
                 self._end.wait(self._rhythm.every)
         finally:
@@ -133,11 +135,11 @@ class Canary:
         set_isolation(connection, "AUTOCOMMIT")
         state.canary.settle(connection, self.id, dialect.epoch())
         self._feel(connection, dialect)
-        listen_at = time.monotonic()
         while not self._end.is_set():
-            if self._steering is not None and time.monotonic() >= listen_at:
+            # A new connection does not change what is usual at rest.
+            if self._steering is not None and time.monotonic() >= self._listen_at:
                 self._listen(connection, dialect)
-                listen_at = time.monotonic() + self._rhythm.again
+                self._listen_at = time.monotonic() + self._rhythm.again
             began = time.monotonic()
             felt = self._feel(connection, dialect)
             if self._steering is not None and self.rest is not None:

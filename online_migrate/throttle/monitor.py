@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
 
+_log = logging.getLogger(__name__)
 GO_ON = "mend it or leave it out; or run on whether it can be read or not: --if-unreadable go"
 """The way out of a refusal."""
 _FIRST_LOOK = 0.5
@@ -109,14 +111,14 @@ class Monitor:
 
     def _look_on(self) -> None:
         while not self._end.is_set():
-            with (
+            try:
+                with private_connection(self._engine) as connection:
+                    while not self._end.is_set():
+                        self._look(connection)
+                        self._end.wait(self._rules.every)
+            except (*AnyFault, exceptions.Failed) as error:
                 # A connection that is lost makes what was seen stale, which says "wait" by itself.
-                contextlib.suppress(*AnyFault, exceptions.Failed),
-                private_connection(self._engine) as connection,
-            ):
-                while not self._end.is_set():
-                    self._look(connection)
-                    self._end.wait(self._rules.every)
+                _log.info("the throttlers connect again: %s", words_of(error))
             self._end.wait(self._rules.every)
 
     def _look(self, connection: Connection) -> None:

@@ -185,3 +185,42 @@ def test_any_steady_cost_is_settled_on(overhead: float, cost: float, start: int)
     for rows, seconds in seen[-20:]:
         assert seconds <= TARGET * 1.25 or rows == controller.bounds.smallest
         assert seconds >= TARGET * 0.75 or rows == controller.bounds.largest
+
+
+# --- a size that is limited ----------------------------------------------------------------------
+
+
+def test_a_limit_after_a_lost_connection_doubles_with_each_chunk() -> None:
+    """Twelve chunks later nothing is left of it, from a single row."""
+    size = ChunkSize(Bounds(1.0, largest=50_000), 4_000)
+    assert size.limit(1, patience=1) == 1
+    seen = []
+    while size.why is Why.REFUSED:
+        seen.append(size.size)
+        size.observe(size.size, 0.001)
+        assert len(seen) < 20
+    assert seen == [2**i for i in range(12)]
+    assert size.size == 4_000
+
+
+def test_a_size_that_the_server_refused_is_not_tried_again_at_once() -> None:
+    size = ChunkSize(Bounds(1.0, largest=50_000), 1_000)
+    size.limit(500, patience=32)
+    for _ in range(31):
+        assert size.observe(500, 0.001) == 500
+    assert size.observe(500, 0.001) == 1_000
+
+
+def test_a_limited_chunk_that_takes_too_long_still_shrinks_the_next_one() -> None:
+    size = ChunkSize(Bounds(1.0, largest=50_000), 1_000)
+    size.limit(500, patience=32)
+    assert size.observe(500, 5.0) == 100
+
+
+def test_a_limit_does_not_depend_on_the_smallest_size() -> None:
+    """A chunk of a fixed size, too, is smaller where the server does not accept it."""
+    size = ChunkSize(Bounds(1.0, smallest=1_000, largest=1_000), 1_000)
+    assert size.limit(10, patience=1) == 10
+    for _ in range(7):
+        size.observe(size.size, 0.1)
+    assert size.size == 1_000

@@ -127,3 +127,14 @@ def test_a_single_row_fails_alone_at_once() -> None:
     assert (isolation.active, isolation.end, isolation.limit) == (True, "k", 1)
     isolation.passed("k")
     assert (isolation.active, isolation.end) == (False, None)
+
+
+def test_a_bisection_is_continued_by_another_worker() -> None:
+    """The connection of the first was lost with the chunk; what it had learned is not."""
+    first: Isolation[int] = Isolation()
+    assert not first.failed(8, 80)
+    second: Isolation[int] = Isolation()
+    second.adopt(first)
+    assert (second.active, second.end, second.limit) == (True, 80, 4)
+    assert not second.failed(4, 40)
+    assert (first.limit, second.limit, second.end) == (4, 2, 80)
