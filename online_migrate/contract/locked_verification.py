@@ -130,16 +130,23 @@ def is_removed(connection: Connection, migration: DataMigration, verified: Verif
 class LockedVerification:
     """Which of the data migrations that a contract revision requires are verified, and by what record.
 
-    *records*: the connection that the journal is written on.
+    *records*: the connection that the journal is written on. *applied*: the revisions that the database has;
+    what an earlier contract revision has verified, and removed, counts as well.
     """
 
     def __init__(
-        self, journal: Journal, connection: Connection, records: Connection, required: Sequence[str]
+        self,
+        journal: Journal,
+        connection: Connection,
+        records: Connection,
+        required: Sequence[str],
+        applied: frozenset[str],
     ) -> None:
         self._journal = journal
         self._connection = connection
         self._records = records
         self._required = list(required)
+        self._applied = applied
         self._verified: dict[str, Verified] = {}
         self._subjects: dict[str, Subject] = {}
 
@@ -163,9 +170,16 @@ class LockedVerification:
                 return subject
             raise exceptions.PendingUnreadable(name=migration.name, reason=reason)
         except exceptions.PendingUnreadable:
-            if counts(self._connection, self._verified.get(migration.name)):
+            if self._counts(migration.name):
                 return None
             raise
+
+    def _counts(self, name: str) -> bool:
+        record = state.get_record(self._records, name)
+        self._commit()
+        if record is not None and record.verified_by in self._applied:
+            return True
+        return counts(self._connection, self._verified.get(name))
 
     def reads(self, subjects: Mapping[str, Subject]) -> dict[str, tuple[Column, ...]]:
         """What each of the subjects reads; asked before their tables are locked."""

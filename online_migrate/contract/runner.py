@@ -59,12 +59,13 @@ def run(stepper: Stepper, revision: str) -> None:
     if required is UNDECLARED:
         raise exceptions.Refused(reason=f"contract revision {revision} does not say what it requires")
     targets = _Targets(stepper, revision, required)
+    applied = stepper.applied()
     stepper.say(f"contract {revision}: {graph.revisions[revision].doc or 'no message'}")
     with permit(stepper.project.config, [revision]):
         try:
             stepper.apply(
                 revision,
-                watch=lambda journal: LockedLook(stepper, required, journal, targets.named),
+                watch=lambda journal: LockedLook(stepper, required, journal, targets.named, applied),
                 tables=targets.names,
             )
         except exceptions.GateClosed as closed:
@@ -174,7 +175,12 @@ class LockedLook:
     confines = True
 
     def __init__(
-        self, stepper: Stepper, required: Sequence[str], journal: Journal, named: Sequence[LockTarget]
+        self,
+        stepper: Stepper,
+        required: Sequence[str],
+        journal: Journal,
+        named: Sequence[LockTarget],
+        applied: frozenset[str],
     ) -> None:
         self._stepper = stepper
         self._revision = journal.revision
@@ -183,7 +189,7 @@ class LockedLook:
         self._dialect = stepper.session.dialect
         self._connection: Connection = stepper.session.connection
         self._records = stepper.session.side or self._connection
-        self._verification = LockedVerification(journal, self._connection, self._records, required)
+        self._verification = LockedVerification(journal, self._connection, self._records, required, applied)
         self._lock: HeldLock | None = None
         self._look_again = False
 
