@@ -270,6 +270,11 @@ class Dialect:
         """
         return None
 
+    def unreadable(self, version: object) -> str | None:
+        """Why the values of a row at that *version*, see :meth:`row_version`, do not reach a client as they
+        are stored, if they do not."""
+        return None
+
     def self_updating_columns(self, connection: Connection, table: sa.Table) -> list[str]:
         """The columns that the server changes whenever a row is updated."""
         return []
@@ -285,6 +290,10 @@ class Dialect:
     def contract_problem(self, connection: Connection) -> Problem | None:
         """Why a last look under a lock would prove nothing on this server."""
         return None
+
+    def text_encoding(self, connection: Connection) -> str:
+        """The encoding, by its name in Python, of which each character can be stored in the database."""
+        return "utf-8"
 
     # --- the catalog -----------------------------------------------------------------------------
 

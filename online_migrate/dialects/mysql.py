@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.dialects import mysql
 
+from online_migrate.dialects import mysql_charsets as charsets
 from online_migrate.dialects import mysql_ddl
 from online_migrate.dialects import mysql_session as sessions
 from online_migrate.dialects.base import Dialect, LockTarget, Problem, render_rows
@@ -116,6 +117,10 @@ class MySQL(Dialect):
     """
     """How many sessions wait for row locks of :sessions."""
     refused_algorithm_codes: ClassVar[frozenset[object]] = frozenset({1845, 1846, 1221, 4092})
+
+    def __init__(self) -> None:
+        self._other_charsets: dict[tuple[str | None, str], dict[str, str]] = {}
+        """Of tables that were looked at; see :mod:`.mysql_charsets`."""
 
     def create_engine(self, url: sa.URL) -> Engine:
         if "connect_timeout" not in url.query:
@@ -235,7 +240,8 @@ class MySQL(Dialect):
             connection,
             """
             SELECT t.trx_mysql_thread_id AS id, p.user, p.host, p.command, p.time AS idle,
-                   TIMESTAMPDIFF(SECOND, t.trx_started, NOW()) AS seconds, LEFT(p.info, 80) AS query
+                   TIMESTAMPDIFF(SECOND, t.trx_started, CONVERT_TZ(NOW(), @@time_zone, 'SYSTEM')) AS seconds,
+                   LEFT(p.info, 80) AS query
             FROM information_schema.innodb_trx t
             JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id
             WHERE p.id <> CONNECTION_ID() AND (p.db = DATABASE() OR p.db IS NULL)
@@ -285,7 +291,7 @@ class MySQL(Dialect):
             {"schema": schema, "table": table},
         )
         if engine is None or str(engine).upper() in _TRANSACTIONAL:
-            return None
+            return charsets.key_problem(connection, table, schema)
         return Problem(
             reason=f"table {table!r} is stored by {engine}, which has no transactions: "
             "a chunk and its checkpoint could not commit together",
@@ -310,14 +316,23 @@ class MySQL(Dialect):
         Of bytes, because CONCAT_WS gives texts of different character sets a common one: some have none, and
         a character that the common one lacks becomes a question mark, so that two values look the same.
         """
-        parts = []
+        place = (table.schema, table.name)
+        if place not in self._other_charsets:
+            self._other_charsets[place] = charsets.others(connection, table.name, table.schema)
+        others = self._other_charsets[place]
+        parts, conditions = [], []
         for column in columns:
             value = f"{name}.{plain_name(connection, column.name)}"
             if isinstance(column.type, sa.Float):
                 value = f"{value} + 0E0"
             parts += [f"{value} IS NULL", f"LENGTH({value})", f"CAST({value} AS BINARY)"]
+            if column.name in others:
+                conditions.append(charsets.survives(value, others[column.name]))
         # MySQL 9 has no MD5 any more.
-        return f"SHA2(CONCAT_WS('/', {', '.join(parts)}), 256)"
+        return charsets.marked(f"SHA2(CONCAT_WS('/', {', '.join(parts)}), 256)", conditions)
+
+    def unreadable(self, version: object) -> str | None:
+        return charsets.lost(version)
 
     def index_hint(self, connection: Connection, table: sa.Table, index: str | None) -> str | None:
         """Left to itself MySQL 8 and later may skip through a secondary index, all of it for every chunk,

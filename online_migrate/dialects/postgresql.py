@@ -273,6 +273,9 @@ class PostgreSQL(Dialect):
         types = {row.name: row.type for row in self.rows(connection, _BARE_TYPES, table=name)}
         return ArrayWriter(table, key, constant, types)
 
+    def text_encoding(self, connection: Connection) -> str:
+        return sessions.python_encoding(str(connection.scalar(sa.text("SHOW server_encoding"))))
+
     def fingerprint(self, connection: Connection, names: Sequence[str]) -> str:
         queries = {
             "column": _COLUMNS,

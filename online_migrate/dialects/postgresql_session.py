@@ -37,6 +37,15 @@ _EXACT = {
 _FOR_SCRIPTS = ("IntervalStyle", "TimeZone", "extra_float_digits", "array_nulls")
 """What the application's settings are taken for; not the form of dates, which the engine reads as well."""
 _FIND = "SELECT " + ", ".join(f"current_setting('{name}')" for name in _FOR_SCRIPTS)
+_ENCODINGS = {
+    # A database in SQL_ASCII takes any bytes.
+    **dict.fromkeys(("UTF8", "SQL_ASCII"), "utf-8"),
+    **{f"LATIN{n}": f"latin{n}" for n in range(1, 11)},
+    **{f"ISO_8859_{n}": f"iso8859_{n}" for n in range(5, 9)},
+    **{f"WIN{n}": f"cp{n}" for n in (866, 874, *range(1250, 1259))},
+    "KOI8R": "koi8_r",
+    "KOI8U": "koi8_u",
+}
 
 
 def url_of(url: sa.URL) -> sa.URL:
@@ -88,3 +97,8 @@ def exact(connection: Connection) -> Iterator[None]:
 def _assign(connection: Connection, settings: Mapping[str, str]) -> None:
     for name, value in settings.items():
         connection.execute(sa.text("SELECT set_config(:name, :value, false)"), {"name": name, "value": value})
+
+
+def python_encoding(server_encoding: str) -> str:
+    """The encoding of a database, by its name in Python; ASCII, which all have in common, where none agrees."""
+    return _ENCODINGS.get(server_encoding, "ascii")

@@ -276,6 +276,9 @@ def read(connection: Connection, job: Job, chunk: Chunk, *, lock: bool = False) 
 def _answer(job: Job, row: _Row) -> Answer:
     migration = job.migration
     assert isinstance(migration, RowMigration)
+    unreadable = None if job.version is None else job.dialect.unreadable(row.seen[-1])
+    if unreadable is not None:
+        return Answer(error=unreadable)
     try:
         values = migration.function(row.row)
     except Exception as error:  # noqa: BLE001 - it is recorded with its row, and ends the run at the limit

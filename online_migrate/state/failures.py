@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from online_migrate.state.tables import failure, now
+from online_migrate.state.told import storable
 
 
 def key_hash(encoded_key: str) -> str:
@@ -28,7 +29,7 @@ def record_failures(connection: Connection, name: str, run: str, failures: Mappi
                 "name": name,
                 "key_hash": key_hash(key),
                 "row_key": key,
-                "error": error,
+                "error": storable(connection, error),
                 "run": run,
                 "failed_at": now(),
             }

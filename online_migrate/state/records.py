@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from online_migrate.state.tables import data_migration, now, this_runner
+from online_migrate.state.told import storable
 
 
 class Status(enum.StrEnum):
@@ -106,7 +107,7 @@ def set_status(connection: Connection, name: str, status: Status, *, error: str 
         .where(data_migration.c.name == name)
         .values(
             status=status,
-            error=error,
+            error=storable(connection, error),
             updated_at=now(),
             finished_at=now() if status is Status.COMPLETE else None,
         )

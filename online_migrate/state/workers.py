@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection
 
 from online_migrate.dialects import dialect_of
 from online_migrate.state.tables import now, this_runner, walk, worker
+from online_migrate.state.told import storable
 
 Epoch = sa.ColumnElement[int]
 """The server's own clock in SQL, in whole seconds: the clocks of several machines never agree."""
@@ -165,7 +166,8 @@ class Advance:
 def beat(connection: Connection, facts: Mapping[str, Mapping[str, Any]], epoch: Epoch) -> None:
     """Says that workers are alive; *facts*: id -> chunk_size, rate, waits_for."""
     for id, values in facts.items():
-        _update(connection, worker.c.id == id, heartbeat=epoch, **values)
+        said = {"waits_for": storable(connection, values["waits_for"])} if "waits_for" in values else {}
+        _update(connection, worker.c.id == id, heartbeat=epoch, **{**values, **said})
 
 
 def lock_worker(connection: Connection, id: str) -> bool:
