@@ -57,7 +57,7 @@ def lost(version: object) -> str | None:
         return None
     return (
         "one of its texts holds bytes that do not survive the way to a client and back: they are no "
-        "character of Unicode, or another code of one. A Backfill copies them, or convert the column to utf8mb4"
+        "character of Unicode, or another code of one; a Backfill copies them, or make the column utf8mb4"
     )
 
 

@@ -100,5 +100,5 @@ def _assign(connection: Connection, settings: Mapping[str, str]) -> None:
 
 
 def python_encoding(server_encoding: str) -> str:
-    """The encoding of a database, by its name in Python; ASCII, which all have in common, where none agrees."""
+    """The encoding of a database, by its name in Python; ASCII, which all have in common, for all others."""
     return _ENCODINGS.get(server_encoding, "ascii")
