@@ -190,10 +190,24 @@ def _oslo_url(config_files: Sequence[str]) -> str | None:
     try:
         conf(args=[], project="online-migrate", default_config_files=list(config_files))
         url: str | None = conf.database.connection
+        parameters: str | None = conf.database.connection_parameters
     except (cfg.Error, OSError) as error:
         raise exceptions.ConfigBroken(path=", ".join(config_files), reason=str(error)) from None
     if not url:
         raise exceptions.ConfigBroken(
             path=", ".join(config_files), reason="it has no connection in [database]"
         )
-    return url
+    return _with_parameters(url, parameters) if parameters else url
+
+
+def _with_parameters(url: str, parameters: str) -> str:
+    """*url* with oslo.db's ``connection_parameters``, as oslo.db itself appends them."""
+    import sqlalchemy as sa
+    from sqlalchemy import exc
+
+    try:
+        parsed = sa.make_url(url)
+    except (exc.ArgumentError, ValueError):
+        # It is refused where it is used, without being shown.
+        return url
+    return parsed.update_query_string(parameters, append=True).render_as_string(hide_password=False)

@@ -35,7 +35,7 @@ _CHANGES_VALUES = frozenset(
     {"PAD_CHAR_TO_FULL_LENGTH", "EMPTY_STRING_IS_NULL"}
 )
 _UTF8 = "utf8mb4"
-_ONLY_OURS = ("charset", "use_unicode", "binary_prefix")
+_ONLY_OURS = ("charset", "use_unicode")
 """Options of the drivers for what a text is on its way."""
 _FIND = "SELECT @@SESSION.time_zone, @@SESSION.sql_mode, @@SESSION.collation_connection"
 _PROGRAMS = frozenset({"TRIGGER", "PROCEDURE", "FUNCTION", "EVENT", "PACKAGE"})

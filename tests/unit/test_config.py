@@ -127,6 +127,19 @@ def test_the_url_of_oslo_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     conf = tmp_path / "cinder.conf"
     conf.write_text("[database]\nconnection = sqlite:///oslo\n")
     assert find_url(given=None, config_files=(str(conf),), from_ini="sqlite:///c") == "sqlite:///oslo"
+
+
+def test_the_connection_parameters_of_oslo_config_are_part_of_the_url(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(URL_VARIABLE, raising=False)
+    conf = tmp_path / "nova.conf"
+    conf.write_text(
+        "[database]\nconnection = mysql+pymysql://u:p%40ss@h/n?charset=utf8\n"
+        "connection_parameters = ssl_ca=/ca.pem&read_timeout=9\n"
+    )
+    found = find_url(given=None, config_files=(str(conf),), from_ini=None)
+    assert found == "mysql+pymysql://u:p%40ss@h/n?charset=utf8&read_timeout=9&ssl_ca=%2Fca.pem"
     conf.write_text("[database]\n")
     with pytest.raises(exceptions.ConfigBroken, match="no connection"):
         find_url(given=None, config_files=(str(conf),), from_ini=None)
