@@ -127,11 +127,20 @@ def for_scripts(connection: Connection) -> None:
     _assign(connection, found.time_zone, strict_mode(found.sql_mode))
 
 
+def _found(connection: Connection) -> Found:
+    """The application's settings; what is set now, where the connection is the application's own."""
+    found: Found | None = connection.info.get(_FOUND)
+    return found or _now(connection)
+
+
+def _now(connection: Connection) -> Found:
+    return Found(*(_text(value) for value in connection.exec_driver_sql(_FIND).one()))
+
+
 @contextlib.contextmanager
 def exact(connection: Connection) -> Iterator[None]:
     """Inside the block a session for scripts reads as all other sessions of the engine do."""
-    row = connection.execute(sa.text(_FIND)).one()
-    before = Found(*(_text(value) for value in row))
+    before = _now(connection)
     _assign(connection, "+00:00", exact_mode(_found(connection).sql_mode))
     try:
         yield
@@ -143,10 +152,12 @@ def exact(connection: Connection) -> Iterator[None]:
 def before_script_statement(connection: Connection, statement: str) -> None:
     """A trigger or a routine keeps the ``sql_mode`` of the session that creates it, and the application meets
     it: so it is created under the server's own, unless the script has set another."""
+    found: Found | None = connection.info.get(_FOUND)
+    if found is None:
+        return
     if connection.info.pop(_LENIENT, False):
-        _exchange(connection, _found(connection).sql_mode, strict_mode(_found(connection).sql_mode))
-    found = connection.info.get(_FOUND)
-    if found is None or not creates_program(statement):
+        _exchange(connection, found.sql_mode, strict_mode(found.sql_mode))
+    if not creates_program(statement):
         return
     if _exchange(connection, strict_mode(found.sql_mode), found.sql_mode):
         connection.info[_LENIENT] = True
@@ -175,8 +186,3 @@ def _exchange(connection: Connection, expected: str, wanted: str) -> bool:
 def _assign(connection: Connection, time_zone: str, sql_mode: str) -> None:
     statement = sa.text("SET SESSION time_zone = :zone, SESSION sql_mode = :mode")
     connection.execute(statement, {"zone": time_zone, "mode": sql_mode})
-
-
-def _found(connection: Connection) -> Found:
-    found: Found = connection.info[_FOUND]
-    return found

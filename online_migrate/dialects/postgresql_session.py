@@ -80,7 +80,8 @@ def _connected(connection: Any, record: ConnectionPoolEntry) -> None:
 
 def for_scripts(connection: Connection) -> None:
     """Gives a session back what the statements of a revision depend on."""
-    found: Mapping[str, str] = connection.info[_FOUND]
+    # Nothing where the connection is the application's own.
+    found: Mapping[str, str] = connection.info.get(_FOUND, {})
     _assign(connection, found)
 
 
@@ -95,8 +96,9 @@ def exact(connection: Connection) -> Iterator[None]:
 
 
 def _assign(connection: Connection, settings: Mapping[str, str]) -> None:
-    for name, value in settings.items():
-        connection.execute(sa.text("SELECT set_config(:name, :value, false)"), {"name": name, "value": value})
+    if settings:
+        calls = ", ".join(f"set_config('{name}', :{name}, false)" for name in settings)
+        connection.execute(sa.text(f"SELECT {calls}"), dict(settings))
 
 
 def python_encoding(server_encoding: str) -> str:

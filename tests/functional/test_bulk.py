@@ -15,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
+from online_migrate.dialects import create_engine
 from online_migrate.migrate.run import Outcome
 from tests.functional.test_migrate_walk import KEYS
 from tests.servers import Database
@@ -314,8 +315,10 @@ def test_every_row_is_found_again_by_its_key(key: str, database: Database, proje
         "some": (Outcome.COMPLETE, len(keys)),
     }
     reflected = sa.Table("items", sa.MetaData(), autoload_with=database.engine)
-    with database.engine.connect() as connection:
+    reader = create_engine(database.url)  # in a session at UTC, like the one in which the function was called
+    with reader.connect() as connection:
         found = connection.execute(sa.select(reflected)).all()
+    reader.dispose()
     made = [repr(tuple(row[: len(names)])) for row in found]
     assert [row.note_all for row in found] == made
     assert [row.note_some for row in found] == made
