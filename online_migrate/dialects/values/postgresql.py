@@ -109,6 +109,10 @@ class IntervalCodec(_AsText):
 class NumberCodec(Codec):
     """Numbers, which drivers read exactly. Written as text: psycopg2 writes -0.0 as 0, infinity as NaN."""
 
+    def decode_key(self, stored: Any) -> Any:
+        # To Python NaN is not the same key as NaN.
+        return stored if stored == stored else "NaN"
+
     def encode(self, value: Any) -> Any:
         if isinstance(value, float):
             return float.__repr__(value)
