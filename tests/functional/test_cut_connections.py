@@ -39,6 +39,9 @@ def fill(connection, chunk):
 """,
 }
 
+CHUNK = rb"UPDATE items|STRAIGHT_JOIN"
+"""The statement that writes the rows of a chunk, on any server."""
+
 
 @pytest.fixture
 def proxy(database: Database) -> Iterator[Proxy]:
@@ -84,7 +87,7 @@ def test_the_commit_of_a_chunk(
     project.data("fill", KINDS[kind])
     for number, times in ((1, 1), (3, 1), (2, 2)):
         before = proxy.cuts
-        proxy.cut_at_commit(number, answered=answered, after=b"UPDATE items", times=times)
+        proxy.cut_at_commit(number, answered=answered, after=CHUNK, times=times)
         ran = project.run("migrate")
         _assert_quiet(ran, 0)
         assert proxy.cuts == before + times
@@ -117,7 +120,7 @@ def test_a_server_that_does_not_come_back(database: Database, proxy: Proxy, proj
     """Exit code 2 after the last attempt; the next run continues where it was."""
     _items(database)
     project.data("fill", KINDS["a function of a chunk, without pending"])
-    proxy.cut_at_commit(3, answered=True, after=b"UPDATE items", refusing=True)
+    proxy.cut_at_commit(3, answered=True, after=CHUNK, refusing=True)
     _assert_quiet(project.run("migrate"), 2)
     assert scalar(database.engine, "SELECT count(*) FROM items WHERE hits = 1") == 30
     proxy.stop_cutting()

@@ -79,7 +79,7 @@ class Proxy:
         """Cuts the connection that sends the *number*-th COMMIT from now on, and *times* - 1 later ones.
 
         *answered*: after the server has answered it; else the server never gets it. *after*: only the
-        connections are counted that sent this text before. *refusing*: nobody can connect after the cut.
+        connections are counted that sent this pattern before. *refusing*: nobody can connect after the cut.
         """
         self._commit = _AtCommit(number, times, answered, after, refusing)
 
@@ -128,7 +128,7 @@ class Proxy:
         wanted = self._commit
         if wanted is None:
             return None
-        if wanted.after and wanted.after in sent:
+        if wanted.after and re.search(wanted.after, sent):
             seen.add(wanted.after)
         if not _COMMIT.search(sent) or (wanted.after and wanted.after not in seen):
             return None
