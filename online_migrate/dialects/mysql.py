@@ -16,7 +16,8 @@ from sqlalchemy import event
 from sqlalchemy.dialects import mysql
 
 from online_migrate import exceptions
-from online_migrate.dialects import mysql_charsets as charsets, mysql_ddl, mysql_holders, mysql_privileges, mysql_rows
+from online_migrate.dialects import mysql_charsets as charsets
+from online_migrate.dialects import mysql_ddl, mysql_holders, mysql_privileges, mysql_rows
 from online_migrate.dialects import mysql_session as sessions
 from online_migrate.dialects.base import Dialect, LockTarget
 from online_migrate.dialects.blame import Blame
@@ -304,27 +305,7 @@ class MySQL(Dialect):
         return None
 
     def blocking_sessions(self, connection: Connection, tables: Sequence[str]) -> list[str]:
-<<<<<<< HEAD
         return mysql_holders.holders(connection, tables)
-=======
-        rows = self.rows(
-            connection,
-            """
-            SELECT t.trx_mysql_thread_id AS id, p.user, p.host, p.command, p.time AS idle,
-                   TIMESTAMPDIFF(SECOND, t.trx_started, CONVERT_TZ(NOW(), @@time_zone, 'SYSTEM')) AS seconds,
-                   LEFT(p.info, 80) AS query
-            FROM information_schema.innodb_trx t
-            JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id
-            WHERE p.id <> CONNECTION_ID() AND (p.db = DATABASE() OR p.db IS NULL)
-            ORDER BY t.trx_started LIMIT 5
-            """,
-        )
-        return [
-            f"connection {row.id} ({row.user}@{row.host}, {row.command}, "
-            f"in a transaction for {row.seconds} s): {row.query or 'idle'}"
-            for row in rows
-        ]
->>>>>>> fix-sessions
 
     def code_of(self, error: BaseException) -> object:
         return error.args[0] if error.args and isinstance(error.args[0], int) else None
@@ -391,12 +372,8 @@ class MySQL(Dialect):
             {"schema": schema, "table": table},
         )
         if engine is None or str(engine).upper() in _TRANSACTIONAL:
-<<<<<<< HEAD
             problem = charsets.key_problem(connection, table, schema)
             return problem or mysql_rows.period_key_problem(connection, plain_name(connection, schema, table))
-=======
-            return charsets.key_problem(connection, table, schema)
->>>>>>> fix-sessions
         return Problem(
             reason=f"table {table!r} is stored by {engine}, which has no transactions: "
             "a chunk and its checkpoint could not commit together",

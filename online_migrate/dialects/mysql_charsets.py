@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from online_migrate.dialects.problem import Problem
-from online_migrate.dialects.base import Problem
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

@@ -366,22 +366,9 @@ class PostgreSQL(Dialect):
     def text_encoding(self, connection: Connection) -> str:
         return sessions.python_encoding(str(connection.scalar(sa.text("SHOW server_encoding"))))
 
-<<<<<<< HEAD
     def value_codecs(self, connection: Connection, table: sa.Table) -> Mapping[str, Codec]:
         found = {key: postgresql_values.codec_of(column.type) for key, column in table.c.items()}
         return {key: codec for key, codec in found.items() if codec is not None}
-=======
-    def fingerprint(self, connection: Connection, names: Sequence[str]) -> str:
-        queries = {
-            "column": _COLUMNS,
-            "index": _INDEXES,
-            "constraint": _CONSTRAINTS,
-            "trigger": _TRIGGERS,
-            "type": _TYPES,
-            "function": _FUNCTIONS,
-        }
-        return render_rows({t: self.rows(connection, q, names=list(names)) for t, q in queries.items()})
->>>>>>> fix-sessions
 
 
 def _is_concurrent(statement: str) -> bool:
