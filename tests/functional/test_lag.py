@@ -94,7 +94,7 @@ def options(pair: Pair, database: Database, **more: Any) -> MigrateOptions:
     PostgreSQL lists its replicas itself, other servers get the replica's URL.
     """
     given = () if database.server.product == "postgresql" else (pair.replica_url_of(database.name),)
-    return MigrateOptions(batch_size=1, replicas=given, max_lag=0.5, **more)
+    return MigrateOptions(batch_size=1, replicas=given, **{"max_lag": 0.5, **more})
 
 
 def migrated_count(database: Database) -> Any:
