@@ -380,7 +380,7 @@ def test_pipeline_rolled_back_chunk_is_written_without_calling_the_function_agai
 
     def lock_row() -> None:
         holder.execute(sa.text("SELECT * FROM items WHERE id = 35 FOR UPDATE"))
-        threading.Timer(2.5, holder.close).start()
+        threading.Timer(5.0, holder.close).start()
 
     called = _before_rows_31_to_40(monkeypatch, lock_row)
     project.data("fill", _row(PENDING))
