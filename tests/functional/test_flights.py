@@ -142,7 +142,7 @@ CORRUPTIONS = {
     "arrived_at is None": "UPDATE flights SET arrived_at = NULL WHERE id = {id}",
     "distance_km is": "UPDATE flights SET distance_km = distance_km + 0.000001 WHERE id = {id}",
     "carrier_code is": "UPDATE flights SET carrier_id = carrier_id % 9 + 1 WHERE id = {id}",
-    "carrier_name is": "UPDATE carriers SET name = 'Nobody' WHERE id = 1",
+    "carrier_name is": "UPDATE carriers SET name = 'Other' WHERE id = 1",
     "tailnum is N0": "UPDATE flights SET tailnum = 'N0' WHERE id = {id}",
     "there are 499 flights, not 500": "DELETE FROM flights WHERE id = {id}",
     "there is no such row in the CSV": "UPDATE flights SET id = 400000 WHERE id = {id}",

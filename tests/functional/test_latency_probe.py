@@ -61,7 +61,7 @@ def test_latency_probe_measures_a_baseline_before_work_starts(engine: sa.Engine)
     with LatencyProbe(engine, duty_cycle, tolerance=EASY, intervals=QUICK) as probe:
         eventually(lambda: probe.reason() is not None, "it listens")
         assert probe.reason() == "latency probe: measuring the baseline while no chunk runs"
-        eventually(lambda: probe.reason() is None and probe.baseline is not None, "it has listened")
+        eventually(lambda: probe.reason() is None and probe.baseline is not None, "no baseline was measured")
         eventually(lambda: duty_cycle.duty_cycle == 0.6, "the duty cycle stays at its maximum")
         assert probe.baseline is not None
         assert 0 < probe.baseline.read < 5
@@ -74,7 +74,7 @@ def test_latency_probe_reduces_the_duty_cycle_when_latency_grows(
     """A server that is slow for the probe is slow for users: the pauses grow, and shrink afterwards."""
     duty_cycle = AdaptiveDutyCycle(most=0.6)
     with LatencyProbe(engine, duty_cycle, tolerance=EASY, intervals=QUICK) as probe:
-        eventually(lambda: probe.baseline is not None and probe.reason() is None, "it has listened")
+        eventually(lambda: probe.baseline is not None and probe.reason() is None, "no baseline was measured")
         end = time.monotonic() + 60
         while duty_cycle.duty_cycle > 0.1:
             assert time.monotonic() < end
@@ -92,7 +92,7 @@ def test_latency_probe_ignores_latency_without_own_activity(
     """If others made the server slow, the duty cycle stays; it shrinks during or just after own activity."""
     duty_cycle, activity = AdaptiveDutyCycle(most=0.6), Activity()
     with LatencyProbe(engine, duty_cycle, activity=activity, tolerance=EASY, intervals=QUICK) as probe:
-        eventually(lambda: probe.baseline is not None and probe.reason() is None, "it has listened")
+        eventually(lambda: probe.baseline is not None and probe.reason() is None, "no baseline was measured")
         eventually(lambda: duty_cycle.duty_cycle == 0.6, "it grows while we rest")
 
         def disturb(during: AbstractContextManager[None]) -> None:
@@ -221,18 +221,18 @@ def test_worker_searching_the_end_of_a_range_counts_as_activity(
 def test_latency_probe_blocked_write_is_a_reason_to_wait(database: Database, engine: sa.Engine) -> None:
     """A write that does not return makes the signal stale; when it returns, work continues."""
     with LatencyProbe(engine, AdaptiveDutyCycle(most=0.6), tolerance=EASY, intervals=QUICK) as probe:
-        eventually(lambda: probe.baseline is not None and probe.reason() is None, "it has listened")
+        eventually(lambda: probe.baseline is not None and probe.reason() is None, "no baseline was measured")
         with database.engine.begin() as other:
             other.execute(sa.text("UPDATE online_migrate_canary SET runner = 'other'"))
             stale = "latency probe: no measurement for"
-            eventually(lambda: (probe.reason() or "").startswith(stale), "silence")
-        eventually(lambda: probe.reason() is None, "it sings again")
+            eventually(lambda: (probe.reason() or "").startswith(stale), "the signal did not become stale")
+        eventually(lambda: probe.reason() is None, "the measurements did not continue")
 
 
 def test_latency_probe_replaces_a_session_that_was_ended(database: Database, engine: sa.Engine) -> None:
     """The connection is lost: another one is opened and uses the same row."""
     with LatencyProbe(engine, AdaptiveDutyCycle(most=0.6), tolerance=EASY, intervals=QUICK) as probe:
-        eventually(lambda: probe.baseline is not None, "it has listened")
+        eventually(lambda: probe.baseline is not None, "no baseline was measured")
         engine.dispose()
         end_other_sessions(database)
         at = probe.writes
@@ -247,7 +247,7 @@ def test_latency_probe_deletes_its_row_and_stale_rows(database: Database, engine
         for id, age in (("killed", 100_000), ("alive", 3_600)):
             state.latency_probe.insert(connection, id, epoch - age)
     with LatencyProbe(engine, AdaptiveDutyCycle(most=0.6), intervals=QUICK) as probe:
-        eventually(lambda: probe.baseline is not None, "it has listened")
+        eventually(lambda: probe.baseline is not None, "no baseline was measured")
         found = {id for (id,) in rows(database.engine, "SELECT id FROM online_migrate_canary")}
         assert found == {"alive", probe.id}
     assert rows(database.engine, "SELECT id FROM online_migrate_canary") == [("alive",)]

@@ -389,8 +389,8 @@ def test_pipeline_rolled_back_chunk_is_written_without_calling_the_function_agai
     _assert_migrated_once(database.engine, project)
     assert _called(project) == list(range(1, COUNT + 1))
     uppers = [chunk.inflight.plan.upper[0] for chunk in committed_chunks]
-    assert 40 in uppers, "the first one was not brought to its end"
-    assert 50 not in uppers, "the one ahead did not let go"
+    assert 40 in uppers, "the first chunk was not committed"
+    assert 50 not in uppers, "the second chunk was not rolled back"
 
 
 @pytest.mark.usefixtures("slow_server")

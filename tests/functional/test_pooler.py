@@ -103,4 +103,8 @@ def test_undeclared_session_pooler_is_refused(driver: str, database: Database, t
 def test_direct_connection_is_not_taken_for_a_pooler(driver: str, database: Database) -> None:
     """Both drivers report the process id of the server that answers."""
     direct = sa.make_url(database.url).set(drivername=f"postgresql+{driver}")
-    create_engine(direct.render_as_string(hide_password=False)).connect().close()
+    engine = create_engine(direct.render_as_string(hide_password=False))
+    with engine.connect() as connection:
+        reported = connection.connection.driver_connection.info.backend_pid
+        assert reported == connection.scalar(sa.text("SELECT pg_backend_pid()"))
+    engine.dispose()

@@ -32,8 +32,10 @@ REFUSED = [
 
 @pytest.mark.parametrize("statement", ALLOWED)
 def test_additive_create_in_env_py_is_allowed(statement: str) -> None:
-    """Old code is not affected by it."""
-    refuse_what_old_code_notices(Path("env.py"), [statement])
+    """Old code is not affected by it; the refusal names the statement that follows it."""
+    with pytest.raises(exceptions.EnvironmentWrites) as refusal:
+        refuse_what_old_code_notices(Path("env.py"), [statement, "DROP TABLE t"])
+    assert refusal.value.statement == "DROP TABLE t"
 
 
 @pytest.mark.parametrize("statement", REFUSED)
