@@ -45,6 +45,8 @@ class Environment:
     """The URL of the database that it connects to, with the password; None: online-migrate decides."""
     writes: tuple[str, ...] = ()
     """The statements by which it would change the database in each run; they were not sent."""
+    server: str = ""
+    """The server to which it would send them: postgresql, mysql, mariadb or sqlite."""
 
     @property
     def version_table(self) -> str:
@@ -207,6 +209,7 @@ def read_environment(project: Project, url: str | None) -> Environment:
         guarded=probe.guarded,
         url=probe.url,
         writes=tuple(probe.writes),
+        server=probe.server,
     )
 
 
@@ -217,7 +220,7 @@ def run_writes(project: Project, url: str | None, environment: Environment) -> N
     more than create objects.
     """
     if environment.writes:
-        refuse_what_old_code_notices(_env_py(project), list(environment.writes))
+        refuse_what_old_code_notices(_env_py(project), list(environment.writes), environment.server)
         _probe(project, url, may_write=True)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib
+import itertools
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -25,10 +26,14 @@ from online_migrate.dialects import Dialect, dialect_of
 from online_migrate.dialects.async_drivers import asynchronous
 from online_migrate.dialects.base import registry
 from online_migrate.sql.classification.verdict import Impact
+from online_migrate.sql.lexer import readings, split
+from online_migrate.sql.parse import Unreadable
 from online_migrate.sql.statement import shorten, tokens
 
 _MAKES = frozenset({"SCHEMA", "DATABASE", "EXTENSION", "TABLE", "TYPE", "DOMAIN", "SEQUENCE", "COLLATION"})
 """The objects that env.py may create, by the second word of the statement: they do not affect old code."""
+_QUERIES = frozenset({"TABLE", "VALUES", "WITH", "EXECUTE"})
+"""The words that begin a query after AS. A query may call a function that writes."""
 _SHARED_POOLS = (pool.StaticPool, pool.SingletonThreadPool)
 """Pools whose one connection is an in-memory database itself, so that it must not be detached."""
 
@@ -41,6 +46,8 @@ class Probe:
     guarded: bool = False
     writes: list[str] = dataclasses.field(default_factory=list)
     """The statements that change something, in their order; they were not sent unless writing was allowed."""
+    server: str = ""
+    """The server to which they are sent: postgresql, mysql, mariadb or sqlite."""
 
     @property
     def url(self) -> str | None:
@@ -54,13 +61,13 @@ class Probe:
         return url
 
 
-def refuse_what_old_code_notices(path: Path, statements: list[str]) -> None:
-    """Refuses the first statement of env.py that does more than create a missing object.
+def refuse_what_old_code_notices(path: Path, statements: list[str], server: str) -> None:
+    """Refuses the first statement of env.py that does more than create a missing object on *server*.
 
     Raises :class:`~online_migrate.exceptions.EnvironmentWrites`.
     """
     for statement in statements:
-        if not _only_creates(statement):
+        if not _only_creates(statement, server):
             raise exceptions.EnvironmentWrites(
                 path=str(path),
                 statement=shorten(statement),
@@ -84,9 +91,20 @@ def _changes_nothing(statement: str, connection: sa.Connection) -> bool:
     return dialect_of(connection).classify(statement).impact in (Impact.READ, Impact.CONTROL)
 
 
-def _only_creates(statement: str) -> bool:
-    words = [token.word for token in tokens(statement.strip().rstrip(";"))]
-    return ";" not in words and words[:1] == ["CREATE"] and len(words) > 1 and words[1] in _MAKES
+def _only_creates(statement: str, server: str) -> bool:
+    """Returns True if every reading of the text creates one object, and executes no query."""
+    try:
+        texts = [split(reading) for reading in readings(statement, server)]
+    except Unreadable:
+        return False
+    for parts in texts:
+        words = [token.word for token in parts[0] if token.word != "("] if len(parts) == 1 else []
+        if words[:1] != ["CREATE"] or not _MAKES.intersection(words[1:2]):
+            return False
+        after_as = {following for word, following in itertools.pairwise(words) if word == "AS"}
+        if "SELECT" in words or after_as & _QUERIES:
+            return False
+    return True
 
 
 @contextlib.contextmanager
@@ -156,9 +174,10 @@ class _StatementGuard:
         if threading.get_ident() != self._thread or _changes_nothing(statement, connection):
             return None
         self._probe.writes.append(statement)
+        self._probe.server = connection.dialect.name
         if not self._may_write:
             return True
-        refuse_what_old_code_notices(self._env_py, [statement])
+        refuse_what_old_code_notices(self._env_py, [statement], self._probe.server)
         return None
 
     def engine_connect(self, connection: sa.Connection) -> None:
