@@ -134,6 +134,25 @@ def test_rolled_back_lock_is_reacquired(database: Database, tmp_path: Path, name
     assert contract_after_release(database, tmp_path, _SAVEPOINTS[name])
 
 
+@pytest.mark.needs("transactional_ddl")
+def test_rows_are_verified_again_after_savepoint_is_rolled_back(database: Database, tmp_path: Path) -> None:
+    """A verification inside of a savepoint counts values that its rollback takes back; the lock remains."""
+    script = """
+        op.execute("UPDATE volumes SET size_bytes = NULL WHERE id = 7")
+        savepoint = op.get_bind().begin_nested()
+        op.execute("UPDATE volumes SET size_bytes = size_gb * 1073741824 WHERE id = 7")
+        op.drop_index("ix_volumes_size_gb", "volumes")
+        savepoint.rollback()
+        op.drop_column("volumes", "size_gb")
+    """
+    with contracting(database, tmp_path, script) as project:
+        with pytest.raises(OnlineMigrateError) as refusal:
+            command.contract(project.site())
+        assert refusal.value.exit_code == 3
+        assert "size_gb" in schema.shape(database)["volumes"]["columns"]
+        assert_contracts_after_rewrite(project, database, drop(database.server.product))
+
+
 def contract_after_release(database: Database, tmp_path: Path, release: str) -> bool:
     """Runs contract, with the mark between *release* and the destructive statements.
 
