@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from online_migrate import command
-from online_migrate.exceptions import GateClosed
+from online_migrate.contract.gate import Gate
+from online_migrate.exceptions import Blocker, GateClosed
 from tests.servers import Database, Server
 from tests.servers.access import administration
 from tests.support import schema
@@ -62,6 +63,25 @@ def test_contract_requires_single_primary_mode(project: Project, database: Datab
         assert command.contract(project.site()).revisions == ("c2",)
     finally:
         administer(database, "SELECT group_replication_switch_to_multi_primary_mode()")
+
+
+def test_multi_primary_mode_after_gate_is_refused(
+    project: Project, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mode is read again before the tables are locked."""
+    checked = Gate.blockers
+
+    def blockers(gate: Gate, revisions: Sequence[str]) -> list[Blocker]:
+        found = checked(gate, revisions)
+        administer(database, "SELECT group_replication_switch_to_multi_primary_mode()")
+        return found
+
+    administer(database, "SELECT group_replication_switch_to_single_primary_mode()")
+    monkeypatch.setattr(Gate, "blockers", blockers)
+    with pytest.raises(GateClosed) as refusal:
+        command.contract(project.site())
+    assert [blocker.id for blocker in refusal.value.blockers] == ["server"]
+    assert "legacy" in schema.shape(database)["volumes"]["columns"]
 
 
 def test_unreadable_group_members_close_gate(project: Project, database: Database, group: Server) -> None:
