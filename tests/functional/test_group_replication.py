@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from online_migrate import command
-from online_migrate.contract.gate import Gate
-from online_migrate.exceptions import Blocker, GateClosed
+from online_migrate.contract.locked_verification import LockedVerification
+from online_migrate.exceptions import GateClosed
 from tests.servers import Database, Server
 from tests.servers.access import administration
 from tests.support import schema
@@ -69,15 +69,14 @@ def test_multi_primary_mode_after_gate_is_refused(
     project: Project, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The mode is read again before the tables are locked."""
-    checked = Gate.blockers
+    opened = LockedVerification.open
 
-    def blockers(gate: Gate, revisions: Sequence[str]) -> list[Blocker]:
-        found = checked(gate, revisions)
+    def open_(verification: LockedVerification) -> None:
         administer(database, "SELECT group_replication_switch_to_multi_primary_mode()")
-        return found
+        opened(verification)
 
     administer(database, "SELECT group_replication_switch_to_single_primary_mode()")
-    monkeypatch.setattr(Gate, "blockers", blockers)
+    monkeypatch.setattr(LockedVerification, "open", open_)
     with pytest.raises(GateClosed) as refusal:
         command.contract(project.site())
     assert [blocker.id for blocker in refusal.value.blockers] == ["server"]

@@ -105,6 +105,7 @@ def test_direct_connection_is_not_taken_for_a_pooler(driver: str, database: Data
     direct = sa.make_url(database.url).set(drivername=f"postgresql+{driver}")
     engine = create_engine(direct.render_as_string(hide_password=False))
     with engine.connect() as connection:
-        reported = connection.connection.driver_connection.info.backend_pid
-        assert reported == connection.scalar(sa.text("SELECT pg_backend_pid()"))
+        driver_connection = connection.connection.driver_connection
+        assert driver_connection is not None
+        assert driver_connection.info.backend_pid == connection.scalar(sa.text("SELECT pg_backend_pid()"))
     engine.dispose()
