@@ -62,7 +62,7 @@ def baseline_of(samples: Sequence[Latency]) -> Latency:
 
 
 def is_worse(latency: Latency, baseline: Latency, tolerance: Tolerance) -> bool:
-    """Returns True if the read or the write of *latency* exceeds the tolerance. *rest*: the baseline."""
+    """Returns True if the read or the write of *latency* exceeds the tolerance."""
     return any(
         now > usual * tolerance.factor + tolerance.slack
         for now, usual in ((latency.read, baseline.read), (latency.write, baseline.write))
@@ -95,7 +95,8 @@ class AdaptiveDutyCycle:
     def observe(self, *, worse: bool, caused_by_workers: bool = True) -> float:
         """Adapts the duty cycle to one measurement, and returns the new value.
 
-        *worse*: the latency was outside of the tolerance. *ours*: a chunk ran, and may be the cause.
+        *worse*: the latency was outside of the tolerance. *caused_by_workers*: a chunk ran, and may be the
+        cause.
         """
         if worse and not caused_by_workers:
             return self.duty_cycle

@@ -1,9 +1,10 @@
 """The latency that users see: a read and a committed write of one row, timed a few times a second.
 
-The probe first measures a baseline while no chunk is running; then the duty cycle follows how much slower
-both become. The baseline is measured again from time to time, because the load of a server changes. A run
-that ends within half a second needs no probe. The number that the probe writes grows, so a replica shows by
-it how far it has replayed.
+The probe first measures a baseline, before the first chunk, while the run still reads the table's definition;
+then the duty cycle follows how much slower both become. The first baseline is short, so that the run does not
+wait for it. The baseline is measured again after a while, and then from time to time, because the load of a
+server changes; for these measurements the workers pause. The number that the probe writes grows, so a replica
+shows by it how far it has replayed.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import logging
 import secrets
 import sys
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from online_migrate import state
@@ -32,6 +34,8 @@ _MEASURING_BASELINE = "latency probe: measuring the baseline while no chunk runs
 _SWITCH_INTERVAL = 0.001
 """Seconds after which a Python thread lets another one run: a fifth of the default, because the time that
 the probe waits for the interpreter's lock is not latency that users see."""
+_FIRST_SAMPLES = 8
+"""The number of samples of the first baseline, if they take no longer than its limit."""
 _AFTERMATH = 0.02
 """Seconds after a chunk for which latency may be its effect: its disk writes, its lock waits. A few times
 the time of a chunk; much more would leave no moment that counts as idle."""
@@ -41,16 +45,18 @@ the time of a chunk; much more would leave no moment that counts as idle."""
 class ProbeIntervals:
     """The timing of the probe, in seconds."""
 
-    grace: float = 0.5
-    """Before the first baseline."""
     every: float = 0.2
     """Between two measurements."""
+    first_baseline: float = 0.1
+    """How long the first baseline is measured at most; the first chunk waits for it."""
     baseline: float = 1.0
-    """How long a baseline is measured; no chunk runs meanwhile."""
+    """How long a further baseline is measured; no chunk runs meanwhile."""
     settle: float = 0.2
     """Before that, for running chunks to end."""
+    second_after: float = 30.0
+    """Between the first baseline and the second one."""
     baseline_every: float = 120.0
-    """Between two baselines."""
+    """Between two further baselines."""
     stale: float = 10.0
     """Without a measurement after which the probe is a reason to wait."""
 
@@ -82,6 +88,8 @@ class LatencyProbe:
         self._tolerance = tolerance or Tolerance()
         self._intervals = intervals or ProbeIntervals()
         self._measuring_baseline = False
+        self._no_chunk_yet = True
+        """No chunk can have run: the thread is in its first connection, and in its first baseline."""
         self._write_number = 0
         self._baseline_at = float("-inf")
         self._last_measured: float | None = None
@@ -90,8 +98,6 @@ class LatencyProbe:
             engine,
             self._run,
             interval=self._intervals.every,
-            # Most short runs end before the probe needs a connection.
-            delay=0.0 if duty_cycle is None else self._intervals.grace,
             on_lost=self._connection_lost,
         )
         self._switch_interval = sys.getswitchinterval()
@@ -104,6 +110,8 @@ class LatencyProbe:
     def __enter__(self) -> LatencyProbe:
         if self._duty_cycle is not None:
             sys.setswitchinterval(_SWITCH_INTERVAL)
+            # Before the thread starts: no worker may start a chunk during the first baseline.
+            self._measuring_baseline = True
         self._loop.start()
         return self
 
@@ -124,9 +132,16 @@ class LatencyProbe:
 
     def _connection_lost(self) -> None:
         # The measurements grow old, which is a reason to wait by itself.
-        self._measuring_baseline = False
+        self._measuring_baseline = self._no_chunk_yet = False
 
     def _run(self, connection: Connection) -> None:
+        try:
+            self._measure_until_stopped(connection)
+        finally:
+            # An unexpected error ends the thread; without this the workers would wait for it for ever.
+            self._measuring_baseline = False
+
+    def _measure_until_stopped(self, connection: Connection) -> None:
         dialect = dialect_of(connection)
         set_isolation(connection, "AUTOCOMMIT")
         state.latency_probe.insert(connection, self.id, dialect.epoch())
@@ -134,8 +149,11 @@ class LatencyProbe:
         while not self._loop.stopping.is_set():
             # A new connection does not change the baseline.
             if self._duty_cycle is not None and time.monotonic() >= self._baseline_at:
+                pause = (
+                    self._intervals.second_after if self.baseline is None else self._intervals.baseline_every
+                )
                 self._measure_baseline(connection, dialect)
-                self._baseline_at = time.monotonic() + self._intervals.baseline_every
+                self._baseline_at = time.monotonic() + pause
             began = time.monotonic()
             latency = self._measure(connection, dialect)
             if self._duty_cycle is not None and self.baseline is not None:
@@ -155,16 +173,27 @@ class LatencyProbe:
             self.baseline = Latency(*others) if self.baseline is None else self.baseline
         else:
             self._measuring_baseline = True
-            self._loop.stopping.wait(self._intervals.settle)
-            samples = [self._measure(connection, dialect)]
-            end = time.monotonic() + self._intervals.baseline
-            while time.monotonic() < end and not self._loop.stopping.is_set():
-                samples.append(self._measure(connection, dialect))
-                self._loop.stopping.wait(self._intervals.every / 5)
-            self.baseline = baseline_of(samples)
-            self._measuring_baseline = False
+            self.baseline = baseline_of(list(self._samples(connection, dialect)))
             logger.debug("latency probe: baseline %s", self.baseline)
+        self._measuring_baseline = self._no_chunk_yet = False
         state.latency_probe.record_baseline(connection, self.id, self.baseline.read, self.baseline.write)
+
+    def _samples(self, connection: Connection, dialect: Dialect) -> Iterator[Latency]:
+        """Yields the samples of a baseline, at least one."""
+        if self._no_chunk_yet:
+            end = time.monotonic() + self._intervals.first_baseline
+            yield self._measure(connection, dialect)
+            for _ in range(_FIRST_SAMPLES - 1):
+                if time.monotonic() >= end or self._loop.stopping.is_set():
+                    return
+                yield self._measure(connection, dialect)
+            return
+        self._loop.stopping.wait(self._intervals.settle)
+        yield self._measure(connection, dialect)
+        end = time.monotonic() + self._intervals.baseline
+        while time.monotonic() < end and not self._loop.stopping.is_set():
+            yield self._measure(connection, dialect)
+            self._loop.stopping.wait(self._intervals.every / 5)
 
     def _measure(self, connection: Connection, dialect: Dialect) -> Latency:
         began = time.perf_counter()

@@ -135,7 +135,7 @@ def _latency_probe(
     with connect(engine) as connection:
         single_writer = dialect_of(connection).single_writer
     if adaptive and not single_writer:
-        duty_cycle = AdaptiveDutyCycle(most=share, start=share / 2)
+        duty_cycle = AdaptiveDutyCycle(most=share)
         return LatencyProbe(engine, duty_cycle, activity=activity), duty_cycle
     return LatencyProbe(engine, None) if _urls(settings) else None, FixedDutyCycle(1 / share - 1)
 

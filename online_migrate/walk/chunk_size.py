@@ -8,6 +8,8 @@ during the run with the rows and the load. The size therefore follows the measur
 * afterwards it grows by at most half, and only if the slower ones of the last chunks stay below the target;
 * a chunk that takes more than twice the target time shrinks the next chunk immediately, in proportion;
 * the size stays between a smallest and a largest size;
+* the target time itself lies between two bounds: it is twelve times the fixed time of a chunk, so that little
+  of the run is spent on round trips and commits;
 * a size that the server refused, or at which connections were lost, is not exceeded for a number of chunks;
   afterwards the limit doubles repeatedly until it is above the wanted size and is removed.
 """
@@ -25,7 +27,7 @@ class SizeLimits:
     """The parameters of the chunk size controller. Sizes are in rows."""
 
     target: float
-    """The target duration of a chunk, in seconds."""
+    """The target duration of a chunk, in seconds; the shortest one if *longest_target* is given."""
     smallest: int = 10
     largest: int = 50_000
     growth: float = 1.5
@@ -36,6 +38,13 @@ class SizeLimits:
     """A chunk that takes longer than this multiple of the target shrinks the next chunk immediately."""
     memory: int = 8
     """The number of recent chunks whose durations are evaluated."""
+    longest_target: float | None = None
+    """The target duration of a chunk with a long fixed time, in seconds; None: always *target*."""
+
+
+_FIXED_TIMES = 12
+"""The target duration of a chunk is this multiple of its fixed time: a thirteenth of the run is then spent on
+round trips and commits. Half of it would cost twice as much; twice as much would save little."""
 
 
 class ResizeReason(enum.StrEnum):
@@ -54,6 +63,8 @@ class ChunkSize:
 
     def __init__(self, bounds: SizeLimits, start: int) -> None:
         self.limits = bounds
+        self.target = bounds.target
+        """The current target duration of a chunk, in seconds."""
         self._wanted = self._bounded(start)
         self._ceiling: int | None = None
         self._patience = self._accepted = 0
@@ -91,28 +102,33 @@ class ChunkSize:
             if self._ceiling >= self._wanted:
                 self._ceiling = None
 
-    def observe(self, rows: int, seconds: float) -> int:
-        """Records that a chunk of *rows* rows took *seconds*; returns the size of the next chunk."""
+    def observe(self, rows: int, seconds: float, *, fixed: float = 0.0) -> int:
+        """Records that a chunk of *rows* rows took *seconds*; returns the size of the next chunk.
+
+        *fixed*: the seconds that a chunk takes in addition, however few rows it has.
+        """
         bounds = self.limits
+        longest = bounds.longest_target or bounds.target
+        self.target = min(max(bounds.target, fixed * _FIXED_TIMES), longest)
         if rows <= 0 or not math.isfinite(seconds) or seconds < 0:
             return self.size
         if self._ceiling is not None:
             # A limited chunk gives no information about larger chunks, unless it took too long itself.
             self._accept()
-            if seconds <= bounds.target * bounds.overshoot:
+            if seconds <= self.target * bounds.overshoot:
                 return self.size
         self._costs.append(seconds / rows)
         self._since += 1
-        if seconds > bounds.target * bounds.overshoot:
+        if seconds > self.target * bounds.overshoot:
             self._ramping_up = False
             # In proportion to the rows that were measured, which may be fewer than a whole chunk.
-            return self._set(rows * bounds.target / seconds, ResizeReason.OVERSHOT)
-        self._ramping_up = self._ramping_up and seconds * 3 < bounds.target
+            return self._set(rows * self.target / seconds, ResizeReason.OVERSHOT)
+        self._ramping_up = self._ramping_up and seconds * 3 < self.target
         if self._ramping_up:
             return self._set(self._wanted * bounds.first_growth, ResizeReason.GREW)
         if self._since < min(3, bounds.memory):
             return self.size
-        wanted = bounds.target / self._slow_cost()
+        wanted = self.target / self._slow_cost()
         if wanted > self._wanted * 1.1:
             return self._set(min(wanted, self._wanted * bounds.growth), ResizeReason.GREW)
         if wanted < self._wanted * 0.9:

@@ -26,7 +26,7 @@ from tests.support.project import Project, end_other_sessions, execute, rows
 
 pytestmark = [pytest.mark.each_product, pytest.mark.needs("many_writers")]
 
-QUICK = ProbeIntervals(grace=0.0, every=0.02, baseline=0.2, settle=0.0, stale=1.0)
+QUICK = ProbeIntervals(every=0.02, baseline=0.2, settle=0.0, stale=1.0)
 EASY = Tolerance(factor=3.0, slack=0.05)
 """The tolerance is so wide that only the lock of the test exceeds it, and not the noise of the machine."""
 FILL = """
@@ -59,7 +59,6 @@ def test_latency_probe_measures_a_baseline_before_work_starts(engine: sa.Engine)
     """During the baseline measurement no chunk is started; afterwards the usual latencies are known."""
     duty_cycle = AdaptiveDutyCycle(most=0.6, start=0.3)
     with LatencyProbe(engine, duty_cycle, tolerance=EASY, intervals=QUICK) as probe:
-        eventually(lambda: probe.reason() is not None, "it listens")
         assert probe.reason() == "latency probe: measuring the baseline while no chunk runs"
         eventually(lambda: probe.reason() is None and probe.baseline is not None, "no baseline was measured")
         eventually(lambda: duty_cycle.duty_cycle == 0.6, "the duty cycle stays at its maximum")
@@ -283,7 +282,6 @@ def test_migrate_events_show_the_latency(database: Database, project: Project) -
     assert samples
     assert all(0 < event["share"] <= 1 for event in samples)
     assert " ms, baseline " in samples[-1]["latency"]
-    assert any(event.get("waits_for", "").startswith("latency probe: measuring") for event in events)
     assert rows(database.engine, "SELECT count(*) FROM online_migrate_canary") == [(0,)]
 
 

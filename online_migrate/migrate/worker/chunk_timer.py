@@ -5,6 +5,8 @@ from __future__ import annotations
 import collections
 from collections.abc import Callable
 
+_FIXED_STATEMENTS = 2
+"""The statements of a chunk whose time hardly depends on its rows: the query of its last key, and the lease."""
 _MIN_SHARE = 0.1
 """The fraction of a time that always counts, because the fixed cost that is subtracted is an estimate."""
 _MAX_CALL_TIME = 0.5
@@ -26,6 +28,7 @@ class ChunkTimer:
     def __init__(self, now: Callable[[], float], memory: int = 20) -> None:
         self._now = now
         self._single: collections.deque[float] = collections.deque(maxlen=memory)
+        self._commits: collections.deque[float] = collections.deque(maxlen=memory)
         self._began_at = self._rows_written_at = self._lease_advanced_at = 0.0
 
     def begin(self, at: float | None = None) -> None:
@@ -47,14 +50,23 @@ class ChunkTimer:
     def elapsed(self, *, commit: float, prepared: float, target: float) -> float:
         """Returns the seconds for which other sessions could wait because of the number of rows.
 
+        Call it once, directly after the commit.
+
         *commit*: the baseline latency of a commit in seconds, as far as it is known. *prepared*: seconds for
         the read of the rows and the calls of the function; this blocks no other session, so it may take
         longer than *target*, the target time of a chunk in seconds.
         """
         single = min(self._single, default=0.0)
+        now = self._now()
+        self._commits.append(now - self._lease_advanced_at)
         waited = _without(self._rows_written_at - self._began_at, single)
-        waited += _without(self._now() - self._lease_advanced_at, max(commit, single))
+        waited += _without(now - self._lease_advanced_at, max(commit, single))
         return max(waited, prepared * target / max(target, _MAX_CALL_TIME))
+
+    @property
+    def fixed_time(self) -> float:
+        """The seconds that a chunk takes in addition to :meth:`elapsed`, however few rows it has."""
+        return _FIXED_STATEMENTS * min(self._single, default=0.0) + min(self._commits, default=0.0)
 
 
 def _without(seconds: float, fixed: float) -> float:

@@ -388,9 +388,9 @@ class Worker:
         """Adapts the size of the next chunk to the time of this one; *prepared*: seconds for its read."""
         if plan.rows is None or plan.chunk is None or self._bisector.active:
             return
-        commit, target = self._run_state.context.throttling.commit_seconds, self._size.limits.target
+        commit, target = self._run_state.context.throttling.commit_seconds, self._size.target
         seconds = self._timer.elapsed(commit=commit, prepared=prepared, target=target)
-        self._size.observe(plan.rows, seconds)
+        self._size.observe(plan.rows, seconds, fixed=self._timer.fixed_time)
 
     def _apply_chunk(
         self, key_range: KeyRange, plan: ChunkPlan, prepared: PreparedRows | None
