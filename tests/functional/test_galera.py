@@ -10,7 +10,7 @@ import pytest
 from online_migrate import command
 from online_migrate.dialects import dialect_of
 from online_migrate.exceptions import GateClosed
-from online_migrate.migrate.executor.pipeline import ChunkPipeline
+from online_migrate.migrate.executor.inflight import WriteConnections
 from online_migrate.throttle.server_throttlers import FlowControl
 from online_migrate.waiting import Clock
 from tests.servers import Database
@@ -41,7 +41,7 @@ def test_worker_opens_no_second_write_connection(
 ) -> None:
     """Behind a load balancer a second connection may reach a node that does not have the first chunk yet."""
     monkeypatch.setattr(
-        ChunkPipeline, "open_connections", lambda _relay: pytest.fail("a second connection is opened")
+        WriteConnections, "both", lambda _connections: pytest.fail("a second connection is opened")
     )
     schema.ready(project, database)
     assert schema.query_all(database, "SELECT count(*) FROM volumes WHERE size_bytes IS NULL") == [(0,)]

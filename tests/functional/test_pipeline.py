@@ -15,9 +15,11 @@ from typing import Any, TypeVar
 import pytest
 import sqlalchemy as sa
 
-from online_migrate.migrate.executor import pipeline as relays
-from online_migrate.migrate.executor.pipeline import ChunkPipeline, WriteResult
+from online_migrate.migrate.executor import inflight as inflight_module
+from online_migrate.migrate.executor.inflight import WriteResult
+from online_migrate.migrate.executor.pipeline import ChunkPipeline
 from online_migrate.migrate.executor.prefetch import Prefetcher
+from online_migrate.migrate.executor.scheduler import PipelineScheduler
 from online_migrate.migrate.run.context import RunState
 from online_migrate.migrate.status import Outcome
 from online_migrate.state import Status
@@ -127,7 +129,7 @@ def _before_rows_31_to_40(monkeypatch: pytest.MonkeyPatch, act: Callable[[], obj
 
     Returns a list that has an item after the call.
     """
-    apply_chunk, called = relays.apply_chunk, list[object]()
+    apply_chunk, called = inflight_module.apply_chunk, list[object]()
 
     def call_before(connection: sa.Connection, job: Any, chunk: Any, prepared: Any) -> Any:
         if chunk.lower == (30,) and not called:
@@ -135,7 +137,7 @@ def _before_rows_31_to_40(monkeypatch: pytest.MonkeyPatch, act: Callable[[], obj
             act()
         return apply_chunk(connection, job, chunk, prepared)
 
-    monkeypatch.setattr(relays, "apply_chunk", call_before)
+    monkeypatch.setattr(inflight_module, "apply_chunk", call_before)
     return called
 
 
@@ -198,14 +200,14 @@ def committed_chunks(monkeypatch: pytest.MonkeyPatch) -> list[WriteResult]:
 @pytest.fixture
 def slow_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes writing rows slower than reading them and calling the function."""
-    apply_chunk = relays.apply_chunk
+    apply_chunk = inflight_module.apply_chunk
 
     def slowly(connection: sa.Connection, job: Any, chunk: Any, prepared: Any) -> Any:
         result = apply_chunk(connection, job, chunk, prepared)
         time.sleep(0.1)
         return result
 
-    monkeypatch.setattr(relays, "apply_chunk", slowly)
+    monkeypatch.setattr(inflight_module, "apply_chunk", slowly)
 
 
 # --- two connections -----------------------------------------------------------------------------
@@ -612,16 +614,16 @@ def test_lost_session_loses_no_row(
 ) -> None:
     """Another session ends one of the two sessions, between two uncommitted chunks."""
     killed: list[int] = []
-    refuse = ChunkPipeline.require_none_pending
+    refuse = PipelineScheduler._require_none_pending
 
-    def lost(self: ChunkPipeline, chunk: WriteResult) -> None:
+    def lost(self: PipelineScheduler, chunk: WriteResult) -> None:
         if len(committed_chunks) == 2 and not killed:
             time.sleep(0.1)
-            inflight = chunk.inflight if which == "the one in hand" else self._inflight[-1]
+            inflight = chunk.inflight if which == "the one in hand" else self._pipeline.inflight[-1]
             killed.append(_kill(database, inflight.connection))
         refuse(self, chunk)
 
-    monkeypatch.setattr(ChunkPipeline, "require_none_pending", lost)
+    monkeypatch.setattr(PipelineScheduler, "_require_none_pending", lost)
     project.data("fill", _source(kind, database))
     result = project.migrate()["fill"]
     assert killed
@@ -650,7 +652,7 @@ def test_session_lost_during_a_write_is_not_reused(
     lost_connections: list[sa.Connection] = []
     killed: list[int] = []
     reused: list[Any] = []
-    write = relays.update_chunk
+    write = inflight_module.update_chunk
 
     def lost(connection: sa.Connection, job: Any, chunk: Any) -> Any:
         # Identified by its rows: the threads of the two connections arrive here in any order.
@@ -661,7 +663,7 @@ def test_session_lost_during_a_write_is_not_reused(
             reused.append(chunk)
         return write(connection, job, chunk)
 
-    monkeypatch.setattr(relays, "update_chunk", lost)
+    monkeypatch.setattr(inflight_module, "update_chunk", lost)
     project.data("fill", _fill(database))
     result = project.migrate()["fill"]
     assert killed
@@ -685,15 +687,15 @@ def test_alter_of_another_session_is_not_blocked_by_the_pipeline(
     No session of the worker may do so while one of the two chunks holds the lock that the ALTER waits for.
     """
     altering, seconds = _altering(database)
-    refuse = ChunkPipeline.require_none_pending
+    refuse = PipelineScheduler._require_none_pending
 
-    def watched(self: ChunkPipeline, chunk: WriteResult) -> None:
+    def watched(self: PipelineScheduler, chunk: WriteResult) -> None:
         if len(committed_chunks) == 2 and altering.ident is None:
             altering.start()
             time.sleep(0.5)  # it waits for both of them
         refuse(self, chunk)
 
-    monkeypatch.setattr(ChunkPipeline, "require_none_pending", watched)
+    monkeypatch.setattr(PipelineScheduler, "_require_none_pending", watched)
     project.data("fill", _source(kind, database))
     assert project.migrate()["fill"].done == COUNT
     altering.join()
@@ -714,7 +716,7 @@ def test_worker_releases_row_locks_before_it_waits_for_its_prefetcher(
 
     A worker that first waited for the prefetcher would wait until a lock timeout ends it.
     """
-    run_states = _recorded_instances(monkeypatch, RunState, "add_worker")
+    run_states = _recorded_instances(monkeypatch, RunState, "__init__")
     prefetchers = _recorded_instances(monkeypatch, Prefetcher, "submit")
     altering, seconds = _altering(database)
     commit = ChunkPipeline.commit

@@ -15,8 +15,9 @@ import sqlalchemy as sa
 
 from online_migrate.kinds.definition import Backfill, BatchMigration, DataMigration, RowMigration
 from online_migrate.kinds.execution import UpdateResult
-from online_migrate.migrate.executor import pipeline as module
-from online_migrate.migrate.executor.pipeline import ChunkPipeline, InflightChunk, PipelineAborted
+from online_migrate.migrate.executor import inflight as module
+from online_migrate.migrate.executor.inflight import InflightChunk, PipelineAborted
+from online_migrate.migrate.executor.pipeline import ChunkPipeline
 from online_migrate.migrate.pace import Pace
 from online_migrate.migrate.worker.lease import KeyRange
 from online_migrate.migrate.worker.planner import ChunkPlan
@@ -76,7 +77,7 @@ class Server:
 
     def begin(self) -> None:
         """Submits two chunks."""
-        home, other = self.pipeline.open_connections()
+        home, other = self.pipeline.connections.both()
         self.pipeline.submit(InflightChunk(FIRST, ChunkPlan((10,), cast(Chunk, object()), 10), home))
         self.pipeline.submit(InflightChunk(NEXT, ChunkPlan((100,), cast(Chunk, object()), 10), other))
 
@@ -160,8 +161,8 @@ def test_chunks_are_committed_in_order(server: Server) -> None:
     assert not [line for line in server.log if "rollback" in line]
 
 
-def test_open_connections_has_two_connections(server: Server) -> None:
-    home, other = server.pipeline.open_connections()
+def test_idle_connection_is_one_without_a_chunk(server: Server) -> None:
+    home, other = server.pipeline.connections.both()
     assert server.pipeline.idle_connection is home
     server.pipeline.submit(InflightChunk(FIRST, ChunkPlan((10,), cast(Chunk, object()), 10), home))
     assert server.pipeline.idle_connection is other
@@ -169,17 +170,6 @@ def test_open_connections_has_two_connections(server: Server) -> None:
     assert server.pipeline.idle_connection is None
     server.pipeline.commit(server.pipeline.wait_for_first())
     assert server.pipeline.idle_connection is home
-
-
-def test_poll_until_written_stops_when_the_first_is_written(server: Server) -> None:
-    home, _other = server.pipeline.open_connections()
-    server.go["home"].clear()
-    server.pipeline.submit(InflightChunk(FIRST, ChunkPlan((10,), cast(Chunk, object()), 10), home))
-    polls = []
-    assert server.pipeline.poll_until_written(lambda: polls.append(1) or (len(polls) == 3 or None)) is True
-    threading.Timer(0.05, server.go["home"].set).start()
-    assert server.pipeline.poll_until_written(lambda: None) is None
-    assert "home: UPDATE" in server.log
 
 
 @pytest.mark.parametrize("slow", ["home", "other"])
@@ -207,9 +197,9 @@ def test_second_chunk_is_rolled_back_if_the_first_takes_much_longer(server: Serv
     first = server.pipeline.wait_for_first()
     assert server.log[-2:] == ["other: rollback", "home: UPDATE"]
     assert server.pipeline.last_inflight is first.inflight
-    assert server.pipeline.backing_off
+    assert server.pipeline.backoff.active
     server.pipeline.commit(first)
-    assert server.pipeline.consume_backoff()
+    assert server.pipeline.backoff.consume()
 
 
 def test_wait_for_first_raises_a_lost_session_of_the_second_chunk(server: Server) -> None:
@@ -276,7 +266,7 @@ def _backoffs(pipeline: ChunkPipeline, times: int) -> list[int]:
     for _ in range(times):
         pipeline.abort()
         backoff = 0
-        while pipeline.consume_backoff():
+        while pipeline.backoff.consume():
             backoff += 1
         backoffs.append(backoff)
     return backoffs

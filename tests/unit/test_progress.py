@@ -78,7 +78,7 @@ def test_totals_counted_in_the_background_do_not_count_rows_twice() -> None:
     run_state = RunState(context, "fill", RateMeter("fill", total=None, done=0, clock=Clock()))
     run_state.chunk_committed("worker", 5, "a chunk", None)
     assert (snapshots[-1].total, snapshots[-1].done) == (None, 5)
-    run_state.set_totals(total=10, done=7, moved=5)
+    run_state.reporter.set_totals(total=10, done=7, moved=5)
     run_state.chunk_committed("worker", 1, "a chunk", None)
     assert (snapshots[-1].total, snapshots[-1].done) == (10, 8)
 
@@ -91,13 +91,13 @@ def test_fair_share_decreases_to_the_end() -> None:
     )
     meter = RateMeter("fill", total=None, done=0, clock=Clock())
     run_state = RunState(context, "fill", meter)
-    assert run_state.fair_share_rows is None
-    run_state.set_totals(8_000, 0, moved=0)
-    single = run_state.fair_share_rows
-    run_state.add_worker("one")
-    run_state.add_worker("two")
+    assert run_state.reporter.fair_share_rows is None
+    run_state.reporter.set_totals(8_000, 0, moved=0)
+    single = run_state.reporter.fair_share_rows
+    run_state.reporter.add_worker("one")
+    run_state.reporter.add_worker("two")
     shares = []
-    while share := run_state.fair_share_rows:
+    while share := run_state.reporter.fair_share_rows:
         shares.append(share)
         meter.add(share)
     assert single == 2_000

@@ -25,27 +25,26 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
+from online_migrate.dialects import Dialect
 from online_migrate.driver_errors import CLEANUP_ERRORS, DATABASE_ERRORS
 from online_migrate.kinds.bound import BoundMigration
 from online_migrate.kinds.definition import Backfill
-from online_migrate.kinds.execution import (
-    PreparedRows,
-    UpdateResult,
-    apply_chunk,
-    still_pending,
-    update_chunk,
-)
 from online_migrate.kinds.pending import fails_verify
-from online_migrate.migrate.executor.background import BackgroundExecutor, noop
+from online_migrate.migrate.executor.background import noop
+from online_migrate.migrate.executor.inflight import (
+    InflightChunk,
+    PipelineAborted,
+    WriteConnection,
+    WriteConnections,
+    WriteResult,
+    write_chunk,
+)
+from online_migrate.migrate.executor.pipeline_backoff import PipelineBackoff
 from online_migrate.migrate.pace import Pace
-from online_migrate.migrate.worker.lease import KeyRange
-from online_migrate.migrate.worker.planner import ChunkPlan
-from online_migrate.walk.chunker import Chunk
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -53,71 +52,11 @@ if TYPE_CHECKING:
 _MIN_CHUNK_TIME = 0.1
 """The minimum target time of a chunk, in seconds, for the pipeline. A pace with shorter chunks is meant to
 leave capacity to the application."""
-_MAX_BACKOFF = 64
-"""The maximum number of chunks that are processed serially after repeated failures."""
 _DEADLOCK_TIMEOUT = 1.0
 """Seconds after which the chunk that was written ahead is rolled back, if its write has ended and that of the
 first chunk has not; twice the time of its own write, if that is longer."""
 _ROLLBACK_POLL_INTERVAL = 0.01
 """Seconds between two checks whether an UPDATE that is to be rolled back has ended."""
-_WRITE_POLL_INTERVAL = 0.002
-"""Seconds between two checks whether a further chunk can be written in parallel to the first one."""
-T = TypeVar("T")
-
-
-class PipelineAborted(Exception):
-    """The pipeline is aborted: its writes are rolled back, and the chunk must be processed serially."""
-
-
-class WriteConnection:
-    """A connection and a thread that writes rows on it."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self.executor: BackgroundExecutor[WriteResult] = BackgroundExecutor()
-        self.seconds = self.ended = 0.0
-        """The duration of the last UPDATE on this connection, and the time of its end, in seconds."""
-
-
-@dataclasses.dataclass(frozen=True)
-class InflightChunk:
-    """A chunk whose rows are being written, or are written, in an open transaction."""
-
-    key_range: KeyRange
-    """The key range that begins with this chunk."""
-    plan: ChunkPlan
-    write_connection: WriteConnection
-    prepared: PreparedRows | None = None
-    """The results of the row function; None for a Backfill."""
-    seconds: float = 0.0
-    """Seconds for the read of its rows and the calls of the function."""
-
-    @property
-    def chunk(self) -> Chunk:
-        """The chunk. It is never None here: key ranges are planned without a check for pending rows."""
-        assert self.plan.chunk is not None
-        return self.plan.chunk
-
-    @property
-    def connection(self) -> Connection:
-        """The connection on which it is written."""
-        return self.write_connection.connection
-
-    @property
-    def remaining_range(self) -> KeyRange | None:
-        """The key range after this chunk; None at the end of the range."""
-        if self.plan.upper == self.key_range.upper:
-            return None
-        return dataclasses.replace(self.key_range, lower=self.plan.upper)
-
-
-@dataclasses.dataclass(frozen=True)
-class WriteResult:
-    """The result of the write of an in-flight chunk, and its duration in seconds."""
-
-    inflight: InflightChunk
-    seconds: float
-    update: UpdateResult
 
 
 class ChunkPipeline:
@@ -135,15 +74,11 @@ class ChunkPipeline:
         now: Callable[[], float],
     ) -> None:
         self._job = bound
-        self._connect = connect
         self._now = now
-        self._primary = WriteConnection(home)
-        self._secondary: WriteConnection | None = None
-        self._exit_stack = contextlib.ExitStack()
+        self.connections = WriteConnections(home, connect)
+        self.backoff = PipelineBackoff()
         self._inflight: collections.deque[InflightChunk] = collections.deque()
         """Chunks that are started and not committed, in the order of their keys."""
-        self._backoff_left = 0
-        self._backoff = 1
 
     @staticmethod
     def supports(bound: BoundMigration, pace: Pace) -> bool:
@@ -165,21 +100,6 @@ class ChunkPipeline:
             and pace.chunk_time >= _MIN_CHUNK_TIME
         )
 
-    @property
-    def backing_off(self) -> bool:
-        """True if the chunks after those in flight must be processed serially."""
-        return self._backoff_left > 0
-
-    def consume_backoff(self) -> bool:
-        """Returns True if the next chunk must be processed serially, because previous chunks were aborted.
-
-        Each call counts one chunk of the backoff.
-        """
-        if not self._backoff_left:
-            return False
-        self._backoff_left -= 1
-        return True
-
     # --- chunks ----------------------------------------------------------------------------------
 
     @property
@@ -192,63 +112,21 @@ class ChunkPipeline:
         """All chunks that are started and not committed, in the order of their keys."""
         return tuple(self._inflight)
 
-    def open_connections(self) -> tuple[WriteConnection, WriteConnection]:
-        """Returns the worker's own connection and the second one, which is opened if necessary."""
-        if self._secondary is None:
-            self._secondary = WriteConnection(self._exit_stack.enter_context(self._connect()))
-        return self._primary, self._secondary
+    @property
+    def idle_connection(self) -> WriteConnection | None:
+        """A connection without an in-flight chunk; None if two chunks are in flight."""
+        self.connections.both()
+        return next(iter(self.connections.without(self._inflight)), None)
 
     @property
     def unlocked_connections(self) -> Sequence[Connection]:
         """Open connections that hold no locks; the server's idle timeout may end them."""
-        opened = [self._primary] if self._secondary is None else [self._primary, self._secondary]
-        taken = [inflight.write_connection for inflight in self._inflight]
-        return [write_connection.connection for write_connection in opened if write_connection not in taken]
-
-    @property
-    def idle_connection(self) -> WriteConnection | None:
-        """A connection without an in-flight chunk; None if two chunks are in flight."""
-        taken = [inflight.write_connection for inflight in self._inflight]
-        return next(
-            (
-                write_connection
-                for write_connection in self.open_connections()
-                if write_connection not in taken
-            ),
-            None,
-        )
-
-    def poll_until_written(self, read: Callable[[], T | None]) -> T | None:
-        """Calls *read* until it returns a value or the write of the first chunk ends.
-
-        Returns the value, or None.
-        """
-        while (found := read()) is None and not self._inflight[0].write_connection.executor.done:
-            time.sleep(_WRITE_POLL_INTERVAL)
-        return found
+        return [one.connection for one in self.connections.without(self._inflight)]
 
     def submit(self, inflight: InflightChunk) -> None:
         """Starts the write of a chunk's rows; does not wait."""
         self._inflight.append(inflight)
-        inflight.write_connection.executor.submit(lambda: self._write(inflight))
-
-    def _write(self, inflight: InflightChunk) -> WriteResult:
-        inflight.connection.begin()
-        began = self._now()
-        try:
-            moved = self._update(inflight)
-        finally:
-            inflight.write_connection.ended = self._now()
-            inflight.write_connection.seconds = inflight.write_connection.ended - began
-        return WriteResult(inflight, inflight.write_connection.seconds, moved)
-
-    def _update(self, inflight: InflightChunk) -> UpdateResult:
-        if inflight.prepared is None:
-            return update_chunk(inflight.connection, self._job, inflight.chunk)
-        result = apply_chunk(inflight.connection, self._job, inflight.chunk, inflight.prepared)
-        if result.failures:
-            raise PipelineAborted
-        return UpdateResult(result.done, none_pending=True)
+        inflight.write_connection.executor.submit(lambda: write_chunk(self._job, inflight, self._now))
 
     def wait_for_first(self) -> WriteResult:
         """Waits for the write of the first chunk, and returns its result.
@@ -258,7 +136,7 @@ class ChunkPipeline:
         executor = self._inflight[0].write_connection.executor
         written = executor.result(self._break_deadlock)
         if written is None:
-            self._raise_lost(executor.error)
+            _raise_if_lost(self._job.dialect, executor.error)
             raise PipelineAborted from executor.error
         return written
 
@@ -273,21 +151,15 @@ class ChunkPipeline:
         if write_connection.executor.done and self._now() - write_connection.ended > max(
             _DEADLOCK_TIMEOUT, 2 * write_connection.seconds
         ):
-            self._back_off()
+            self.backoff.aborted()
             for error in self._rollback_one(self._inflight.pop()):
-                self._raise_lost(error)
-
-    def require_none_pending(self, written: WriteResult) -> None:
-        """Raises :class:`PipelineAborted` if rows are still pending: to find out why, they must be locked."""
-        inflight = written.inflight
-        if still_pending(inflight.connection, self._job, inflight.chunk, written.update):
-            raise PipelineAborted
+                _raise_if_lost(self._job.dialect, error)
 
     def commit(self, written: WriteResult) -> None:
         """Commits the first chunk, and halves the next backoff."""
         written.inflight.connection.commit()
         self._inflight.popleft()
-        self._backoff = max(1, self._backoff // 2)
+        self.backoff.committed()
 
     # --- rollback --------------------------------------------------------------------------------
 
@@ -298,20 +170,20 @@ class ChunkPipeline:
         """
         errors = self._rollback_all()
         for error in errors:
-            self._raise_lost(error)
+            _raise_if_lost(self._job.dialect, error)
 
     def abort(self) -> None:
         """Rolls back like :meth:`rollback`, and starts a backoff: the next chunks are processed serially.
 
         Their number grows with each abort in a row.
         """
-        self._back_off()
+        self.backoff.aborted()
         self.rollback()
 
     def close(self) -> None:
         """Rolls back all in-flight chunks and ends the threads; the pipeline cannot be used again."""
         self._rollback_all()
-        self._primary.executor.close()
+        self.connections.home.executor.close()
 
     def _rollback_all(self) -> list[BaseException | None]:
         errors = []
@@ -323,10 +195,7 @@ class ChunkPipeline:
                 errors += self._rollback_one(inflight)
             if not written:
                 time.sleep(_ROLLBACK_POLL_INTERVAL)
-        if self._secondary is not None:
-            self._secondary.executor.close()
-            self._secondary = None
-        self._exit_stack.close()
+        self.connections.close_second()
         return errors
 
     def _rollback_one(self, inflight: InflightChunk) -> list[BaseException | None]:
@@ -338,11 +207,7 @@ class ChunkPipeline:
             return [inflight.write_connection.executor.error, error]
         return [inflight.write_connection.executor.error]
 
-    def _back_off(self) -> None:
-        # The backoff grows by more than a committed chunk reduces it: otherwise the first of two chunks,
-        # which may commit each time, would reset it.
-        self._backoff_left, self._backoff = self._backoff, min(4 * self._backoff, _MAX_BACKOFF)
 
-    def _raise_lost(self, error: BaseException | None) -> None:
-        if isinstance(error, DATABASE_ERRORS) and self._job.dialect.is_connection_lost(error):
-            raise error
+def _raise_if_lost(dialect: Dialect, error: BaseException | None) -> None:
+    if isinstance(error, DATABASE_ERRORS) and dialect.is_connection_lost(error):
+        raise error

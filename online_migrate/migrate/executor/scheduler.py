@@ -6,20 +6,22 @@ rollback.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from online_migrate import exceptions
 from online_migrate.driver_errors import DATABASE_ERRORS
-from online_migrate.kinds.bound import BoundMigration
-from online_migrate.migrate.executor.pipeline import ChunkPipeline, InflightChunk, PipelineAborted
-from online_migrate.migrate.executor.prefetch import Prefetcher, PreparedChunk
-from online_migrate.migrate.run.context import RunState
-from online_migrate.migrate.worker.chunk_timer import ChunkTimer
-from online_migrate.migrate.worker.lease import KeyRange, LeaseManager, RangeCandidate
-from online_migrate.migrate.worker.planner import ChunkPlan, Planner
+from online_migrate.kinds.execution import still_pending
+from online_migrate.migrate.executor.inflight import InflightChunk, PipelineAborted, WriteResult
+from online_migrate.migrate.executor.pipeline import ChunkPipeline
+from online_migrate.migrate.executor.prefetch import PreparedChunk
+from online_migrate.migrate.executor.result import CommittedChunk
+from online_migrate.migrate.executor.tools import ChunkTools
+from online_migrate.migrate.worker.lease import KeyRange, RangeCandidate
+from online_migrate.migrate.worker.planner import ChunkPlan
+from online_migrate.throttle.duty_cycle import DutyCycle
 from online_migrate.walk.chunk_size import ChunkSize
 
 if TYPE_CHECKING:
@@ -27,45 +29,31 @@ if TYPE_CHECKING:
 
 
 _log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True)
-class PipelineContext:
-    """The collaborators of a worker that the scheduler uses."""
-
-    run_state: RunState
-    migration: BoundMigration
-    leases: LeaseManager
-    planner: Planner
-    size: ChunkSize
-    timer: ChunkTimer
-    prefetcher: Prefetcher
-    plan_chunk: Callable[[KeyRange], ChunkPlan]
-    """Plans a chunk on the worker's connection, while no transaction is open on it."""
-    find_candidate: Callable[[Connection], RangeCandidate]
-    """Finds the next key range to acquire."""
-    keepalive: Callable[[], None]
-    """Called periodically while the worker waits without an in-flight chunk."""
-
-
-@dataclasses.dataclass(frozen=True)
-class CommittedChunk:
-    """A chunk that is committed."""
-
-    plan: ChunkPlan
-    done: int
-    read_seconds: float
-    """Seconds for the read of its rows and the calls of the function."""
-    candidate: RangeCandidate | None
-    """The next key range to acquire, if it was looked up during the last chunk."""
+_WRITE_POLL_INTERVAL = 0.002
+"""Seconds between two checks whether a further chunk can be written in parallel to the first one."""
 
 
 class PipelineScheduler:
-    """Schedules the chunks of one worker, two at a time. Used from the worker's thread only."""
+    """Schedules the chunks of one worker, two at a time. Used from the worker's thread only.
 
-    def __init__(self, pipeline: ChunkPipeline, tools: PipelineContext) -> None:
+    *size*: the chunk size controller of the worker. *find_candidate*: finds the next key range to acquire, in
+    the open transaction of a connection.
+    """
+
+    def __init__(
+        self,
+        pipeline: ChunkPipeline,
+        tools: ChunkTools,
+        size: ChunkSize,
+        duty_cycle: DutyCycle,
+        find_candidate: Callable[[Connection], RangeCandidate],
+    ) -> None:
         self._pipeline = pipeline
-        self._context = tools
+        self._tools = tools
+        self._migration = tools.migration
+        self._size = size
+        self._duty_cycle = duty_cycle
+        self._find_candidate = find_candidate
 
     @property
     def unlocked_connections(self) -> Sequence[Connection]:
@@ -89,22 +77,22 @@ class PipelineScheduler:
         pipeline = self._pipeline
         if (
             self._throttled
-            or self._context.planner.uses_key_list(key_range)
-            or (not pipeline.last_inflight and pipeline.consume_backoff())
+            or self._tools.planner.uses_key_list(key_range)
+            or (not pipeline.last_inflight and pipeline.backoff.consume())
         ):
             pipeline.rollback()
             return None
         try:
-            if self._context.migration.is_per_row:
+            if self._migration.is_per_row:
                 self._fill_prepared(key_range)
             elif pipeline.last_inflight is None:
                 self._fill(key_range)
             return None if pipeline.last_inflight is None else self._finish(key_range)
         except (*DATABASE_ERRORS, exceptions.OnlineMigrateError, PipelineAborted) as error:
-            _log.info("%s: both chunks are rolled back: %s", self._context.migration.name, error)
+            _log.info("%s: both chunks are rolled back: %s", self._migration.name, error)
             self._put_back(pipeline.inflight)
             pipeline.abort()
-            if self._context.migration.dialect.is_connection_lost(error):
+            if self._migration.dialect.is_connection_lost(error):
                 # It is not known whether the commit succeeded: a new worker reads it from the lease.
                 raise
             # Both chunks are rolled back: the first one is repeated serially, where the error is attributed.
@@ -112,10 +100,7 @@ class PipelineScheduler:
 
     @property
     def _throttled(self) -> bool:
-        return bool(
-            self._context.migration.dialect.chunk_pause
-            or self._context.run_state.context.throttling.duty_cycle.sleep_ratio
-        )
+        return bool(self._migration.dialect.chunk_pause or self._duty_cycle.sleep_ratio)
 
     # --- start of chunks -------------------------------------------------------------------------
 
@@ -124,33 +109,37 @@ class PipelineScheduler:
         # Both are planned before the first write starts: after that a read may have to wait for its locks.
         inflight_chunks: list[InflightChunk] = []
         at: KeyRange | None = key_range
-        for write_connection in self._pipeline.open_connections():
+        for write_connection in self._pipeline.connections.both():
             if at is not None:
-                inflight_chunks.append(InflightChunk(at, self._context.plan_chunk(at), write_connection))
+                inflight_chunks.append(InflightChunk(at, self._plan(at), write_connection))
                 at = inflight_chunks[-1].remaining_range
         for inflight in inflight_chunks:
             self._pipeline.submit(inflight)
+
+    def _plan(self, at: KeyRange) -> ChunkPlan:
+        """Plans a chunk on the worker's connection, while no transaction is open on it."""
+        return self._tools.reader.plan(self._tools.transactions.connection, at, self._size.size)
 
     def _fill_prepared(self, key_range: KeyRange) -> None:
         """Starts the writes of prefetched chunks, until two are in flight.
 
         Starts none if the function failed for a row of the chunk: such a chunk must be processed serially.
         """
-        pipeline, prefetcher, size = self._pipeline, self._context.prefetcher, self._context.size
+        pipeline, prefetcher, size = self._pipeline, self._tools.prefetcher, self._size
         at = key_range if pipeline.last_inflight is None else pipeline.last_inflight.remaining_range
         if pipeline.last_inflight is None:
-            self._context.keepalive()
+            self._tools.keepalive()
         while (
             at is not None
-            and not pipeline.backing_off
+            and not pipeline.backoff.active
             and (write_connection := pipeline.idle_connection) is not None
         ):
             if pipeline.last_inflight is None:
-                prefetcher.fetch(at, size.size, self._context.keepalive)
+                prefetcher.fetch(at, size.size, self._tools.keepalive)
             ready = self._prefetched(at)
             if ready is None or ready.prepared is None or not ready.prepared.succeeded:
                 return
-            prefetcher.result(at, self._context.keepalive)
+            prefetcher.result(at, self._tools.keepalive)
             inflight = InflightChunk(at, ready.plan, write_connection, ready.prepared, ready.seconds)
             pipeline.submit(inflight)
             at = inflight.remaining_range
@@ -160,14 +149,17 @@ class PipelineScheduler:
     def _prefetched(self, at: KeyRange) -> PreparedChunk | None:
         """Returns the next prefetched chunk if it is read before the write of the first chunk ends."""
         if self._pipeline.last_inflight is None:
-            return self._context.prefetcher.result_nowait(at)
-        return self._pipeline.poll_until_written(lambda: self._context.prefetcher.result_nowait(at))
+            return self._tools.prefetcher.result_nowait(at)
+        writer = self._pipeline.inflight[0].write_connection.executor
+        while (ready := self._tools.prefetcher.result_nowait(at)) is None and not writer.done:
+            time.sleep(_WRITE_POLL_INTERVAL)
+        return ready
 
     def _put_back(self, inflight_chunks: Iterable[InflightChunk]) -> None:
         """Returns prepared chunks to the prefetcher, so that their results are used at the next write."""
         for inflight in inflight_chunks:
             if inflight.prepared is not None:
-                self._context.prefetcher.put_back(
+                self._tools.prefetcher.put_back(
                     inflight.key_range, PreparedChunk(inflight.plan, inflight.prepared, inflight.seconds)
                 )
 
@@ -175,7 +167,7 @@ class PipelineScheduler:
 
     def _finish(self, key_range: KeyRange) -> CommittedChunk:
         """Completes and commits the first chunk, and starts the write of the chunk after the next one."""
-        pipeline, timer, clock = self._pipeline, self._context.timer, self._context.run_state.context.clock
+        pipeline, timer, clock = self._pipeline, self._tools.timer, self._tools.transactions.clock
         begun = pipeline.inflight
         try:
             written = pipeline.wait_for_first()
@@ -188,14 +180,22 @@ class PipelineScheduler:
         seen = self._next_candidate(inflight)
         following = self._plan_next(inflight)
         timer.begin(clock.monotonic() - written.seconds)
-        pipeline.require_none_pending(written)
+        self._require_none_pending(written)
         timer.rows_written()
-        self._context.leases.advance(inflight.connection, key_range, inflight.plan.upper, done)
+        self._tools.leases.advance(inflight.connection, key_range, inflight.plan.upper, done)
         timer.lease_advanced()
         pipeline.commit(written)
         if following is not None:
             pipeline.submit(following)
-        return CommittedChunk(inflight.plan, done, inflight.seconds, seen)
+        return CommittedChunk(
+            inflight.plan, done, read_seconds=inflight.seconds, prefetched=True, candidate=seen
+        )
+
+    def _require_none_pending(self, written: WriteResult) -> None:
+        """Raises :class:`PipelineAborted` if rows are still pending: to find out why, they must be locked."""
+        inflight = written.inflight
+        if still_pending(inflight.connection, self._migration, inflight.chunk, written.update):
+            raise PipelineAborted
 
     def _next_candidate(self, inflight: InflightChunk) -> RangeCandidate | None:
         """Finds the next key range to acquire while the last chunk of this range is written.
@@ -206,7 +206,7 @@ class PipelineScheduler:
         last = self._pipeline.last_inflight
         if last is inflight or (last is not None and last.remaining_range is not None):
             return None
-        return self._context.find_candidate(inflight.connection)
+        return self._find_candidate(inflight.connection)
 
     def _plan_next(self, inflight: InflightChunk) -> InflightChunk | None:
         """Plans the next chunk for the connection of *inflight*. Reads inside that connection's transaction.
@@ -214,7 +214,7 @@ class PipelineScheduler:
         Returns None if there is none, during a backoff, and for a row function, whose chunks are prefetched.
         """
         after = None if self._pipeline.last_inflight is None else self._pipeline.last_inflight.remaining_range
-        if after is None or self._pipeline.backing_off or self._context.migration.is_per_row:
+        if after is None or self._pipeline.backoff.active or self._migration.is_per_row:
             return None
-        plan = self._context.planner.plan(inflight.connection, after, self._context.size.size)
+        plan = self._tools.planner.plan(inflight.connection, after, self._size.size)
         return InflightChunk(after, plan, inflight.write_connection)

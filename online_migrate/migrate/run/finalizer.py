@@ -22,8 +22,8 @@ from online_migrate.kinds.execution import NOT_VERIFIED, UserError, apply_chunk,
 from online_migrate.migrate.run.context import RunState
 from online_migrate.migrate.status import Outcome
 from online_migrate.migrate.worker.lease import LeaseManager, lock_record
+from online_migrate.migrate.worker.recorded_error import truncate_error
 from online_migrate.migrate.worker.session import run_read_transaction, run_transaction
-from online_migrate.migrate.worker.worker import truncate_error
 from online_migrate.state import Status
 from online_migrate.walk.checkpoint import decode_key
 

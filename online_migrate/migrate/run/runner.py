@@ -24,11 +24,13 @@ from online_migrate.migrate.progress import Listener, RateMeter
 from online_migrate.migrate.run.context import RunContext, RunState
 from online_migrate.migrate.run.finalizer import Finalizer, NotConverging, any_range_held
 from online_migrate.migrate.status import Outcome, Result
+from online_migrate.migrate.worker.failures import TooManyFailures
 from online_migrate.migrate.worker.heartbeat import Heartbeat
 from online_migrate.migrate.worker.lease import AcquireResult, LeaseLost, LeaseManager
 from online_migrate.migrate.worker.reconnect import reconnect_pauses
+from online_migrate.migrate.worker.recorded_error import truncate_error
 from online_migrate.migrate.worker.session import data_connection, run_read_transaction, run_transaction
-from online_migrate.migrate.worker.worker import TooManyFailures, Worker, truncate_error
+from online_migrate.migrate.worker.worker import Worker
 from online_migrate.state import Status
 from online_migrate.walk.chunk_size import ChunkSize
 from online_migrate.walk.chunker import KeyUnreadable
@@ -90,7 +92,7 @@ class Runner:
             return Result(
                 self._migration.name, Outcome.SUSPENDED, error=_resume_hint(self._migration.name, held)
             )
-        self._run_state.show_start()
+        self._run_state.reporter.start()
         return None
 
     def _start(self, connection: Connection, dead: frozenset[str]) -> Status | None:
@@ -174,7 +176,7 @@ class Runner:
         ):
             moved = self._run_state.done
             counts = _count_rows(self._migration, connection)
-            self._run_state.set_totals(counts.total, counts.done, moved=moved)
+            self._run_state.reporter.set_totals(counts.total, counts.done, moved=moved)
 
     def _run_worker(self, heartbeat: Heartbeat) -> None:
         """Runs one worker to its end; an error of it stops the other workers after their current chunk."""

@@ -6,7 +6,7 @@ import collections
 from collections.abc import Callable
 
 _FIXED_STATEMENTS = 2
-"""The statements of a chunk whose time hardly depends on its rows: the query of its last key, and the lease."""
+"""The statements of a chunk whose time hardly depends on its rows: the query of its last key, the lease."""
 _MIN_SHARE = 0.1
 """The fraction of a time that always counts, because the fixed cost that is subtracted is an estimate."""
 _MAX_CALL_TIME = 0.5

@@ -86,7 +86,7 @@ class Heartbeat:
     def _tick(self, connection: Connection) -> None:
         self._last = time.monotonic()
         with connection.begin():
-            state.update_heartbeat(connection, self._run_state.worker_stats(), self._dialect.epoch())
+            state.update_heartbeat(connection, self._run_state.reporter.worker_stats(), self._dialect.epoch())
         with self._dialect.read_transaction(connection), connection.begin():
             status = read_status(connection, self._run_state.name)
         self._run_state.status_changed(status)

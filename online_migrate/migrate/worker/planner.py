@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from online_migrate import state
 from online_migrate.kinds.bound import BoundMigration
-from online_migrate.migrate.run.context import RunState
 from online_migrate.migrate.worker.bisection import FailureBisector
 from online_migrate.migrate.worker.lease import KeyRange, checked_key
 from online_migrate.walk.checkpoint import encode_key
@@ -30,11 +29,17 @@ class ChunkPlan:
 
 
 class Planner:
-    """Plans the chunks of one worker."""
+    """Plans the chunks of one worker.
 
-    def __init__(self, run_state: RunState, bound: BoundMigration, bisector: FailureBisector[Key]) -> None:
-        self._run_state = run_state
+    *limited*: the number of rows of the run is limited. *run*: the id of the run.
+    """
+
+    def __init__(
+        self, bound: BoundMigration, bisector: FailureBisector[Key], *, limited: bool, run: str
+    ) -> None:
         self._migration = bound
+        self._limited = limited
+        self._run = run
         self._bisector = bisector
         self.blind = False
         """True after ``pending`` failed for a row: keys are read without it, until that row is isolated."""
@@ -44,9 +49,7 @@ class Planner:
 
         A list of keys is used where the chunk must not include any other row.
         """
-        return (
-            key_range.sweep or self._run_state.context.budget.limited or self._bisector.active or self.blind
-        )
+        return key_range.sweep or self._limited or self._bisector.active or self.blind
 
     def plan(self, connection: Connection, key_range: KeyRange, size: int) -> ChunkPlan:
         """Plans the next *size* rows of *key_range*, or the rows up to its end."""
@@ -80,7 +83,7 @@ class Planner:
         excluding = self._failed_in_this_run(connection, keys) if key_range.sweep else []
         if len(excluding) == len(keys):
             return ChunkPlan(upper, None, None)
-        only = keys if self._run_state.context.budget.limited else None
+        only = keys if self._limited else None
         chunk = chunker.chunk(
             key_range.lower,
             upper,
@@ -93,6 +96,6 @@ class Planner:
 
     def _failed_in_this_run(self, connection: Connection, keys: Sequence[Key]) -> list[Key]:
         """Returns the keys that failed in this run; they are not tried again in it."""
-        rows = state.failed_keys(connection, self._migration.name, run=self._run_state.run)
+        rows = state.failed_keys(connection, self._migration.name, run=self._run)
         failed = {key for key, _error, _run in rows}
         return [key for key in keys if encode_key(key) in failed]

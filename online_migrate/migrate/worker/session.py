@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import random
 from collections.abc import Callable, Iterator
@@ -80,3 +81,20 @@ def run_read_transaction(clock: Clock, dialect: Dialect, connection: Connection,
     """Runs *read* in a read-only transaction and returns its result; retries like :func:`run_transaction`."""
     with dialect.read_transaction(connection):
         return run_transaction(clock, dialect, connection, read)
+
+
+@dataclasses.dataclass(frozen=True)
+class TransactionRunner:
+    """Runs transactions on one connection, and repeats those that the server rolled back."""
+
+    clock: Clock
+    dialect: Dialect
+    connection: Connection
+
+    def run(self, work: Callable[[], T]) -> T:
+        """Runs *work* in a transaction and returns its result; see :func:`run_transaction`."""
+        return run_transaction(self.clock, self.dialect, self.connection, work)
+
+    def run_read_only(self, read: Callable[[], T]) -> T:
+        """Runs *read* in a read-only transaction and returns its result."""
+        return run_read_transaction(self.clock, self.dialect, self.connection, read)

@@ -1,0 +1,71 @@
+"""Acquires the next key range of a worker."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from typing import TYPE_CHECKING
+
+from online_migrate.dialects.blame import Blame
+from online_migrate.driver_errors import DATABASE_ERRORS
+from online_migrate.migrate.executor.tools import ChunkTools
+from online_migrate.migrate.run.context import RunState
+from online_migrate.migrate.worker.failures import ChunkFailures
+from online_migrate.migrate.worker.lease import (
+    AcquireResult,
+    KeyRange,
+    RangeCandidate,
+    range_size,
+)
+from online_migrate.walk.chunk_size import ChunkSize
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+_log = logging.getLogger(__name__)
+
+
+class RangeAcquirer:
+    """Acquires key ranges for one worker. *size*: its chunk size controller."""
+
+    def __init__(
+        self,
+        run_state: RunState,
+        tools: ChunkTools,
+        size: ChunkSize,
+        failures: ChunkFailures,
+    ) -> None:
+        self._run_state = run_state
+        self._transactions = tools.transactions
+        self._leases = tools.leases
+        self._size = size
+        self._failures = failures
+        self.candidate: RangeCandidate | None = None
+        """The next key range, if already looked up; valid if no range was acquired since."""
+
+    def acquire(self) -> KeyRange | AcquireResult:
+        """Acquires the range of a dead worker, or the next range; returns the reason if there is none."""
+        connection = self._transactions.connection
+        with self._leases.lock_dead_workers(connection, self._transactions.clock) as dead:
+            seen = self.candidate or self._find_on_own_connection()
+            self.candidate = None
+            now = dataclasses.replace(seen, dead=dead)
+            return self._transactions.run(lambda: self._leases.acquire(connection, now))
+
+    def find(self, connection: Connection) -> RangeCandidate:
+        """Finds the next key range, in the open transaction of *connection*. Locks nothing."""
+        share = self._run_state.reporter.fair_share_rows
+        rows = range_size(self._size.size, self._run_state.context.pace, share)
+        return self._leases.find_candidate(connection, rows)
+
+    def _find_on_own_connection(self) -> RangeCandidate:
+        find = lambda: self.find(self._transactions.connection)  # noqa: E731
+        try:
+            return self._transactions.run_read_only(find)
+        except DATABASE_ERRORS as error:
+            if self._leases.blind or self._failures.blame(error) not in (Blame.ROW, Blame.SIZE):
+                raise
+            name = self._run_state.name
+            _log.info("%s: pending cannot be evaluated, sweeping all rows: %s", name, error)
+            self._leases.blind = True
+        return self._transactions.run_read_only(find)
