@@ -21,7 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from online_migrate.exceptions import OnlineMigrateError
-    from online_migrate.kinds.definition import Backfill, batch_migration, counted, row_migration
+    from online_migrate.kinds.backfill import Backfill
+    from online_migrate.kinds.batch import batch_migration
+    from online_migrate.kinds.counted import counted
+    from online_migrate.kinds.row import row_migration
     from online_migrate.runtime.environment import guard, run_environment
     from online_migrate.walk.chunker import Chunk
 
@@ -40,13 +43,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Backfill": "kinds.definition",
+    "Backfill": "kinds.backfill",
     "Chunk": "walk.chunker",
     "OnlineMigrateError": "exceptions",
-    "batch_migration": "kinds.definition",
-    "counted": "kinds.definition",
+    "batch_migration": "kinds.batch",
+    "counted": "kinds.counted",
     "guard": "runtime.environment",
-    "row_migration": "kinds.definition",
+    "row_migration": "kinds.row",
     "run_environment": "runtime.environment",
 }
 

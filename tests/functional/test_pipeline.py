@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import pytest
 import sqlalchemy as sa
 
-from online_migrate.migrate.executor import pipeline as relays
+from online_migrate.kinds.bound import BoundMigration
 from online_migrate.migrate.executor.pipeline import ChunkPipeline, WriteResult
 from online_migrate.migrate.executor.prefetch import Prefetcher
 from online_migrate.migrate.run.context import RunState
@@ -127,15 +127,15 @@ def _before_rows_31_to_40(monkeypatch: pytest.MonkeyPatch, act: Callable[[], obj
 
     Returns a list that has an item after the call.
     """
-    apply_chunk, called = relays.apply_chunk, list[object]()
+    write, called = BoundMigration.write, list[object]()
 
-    def call_before(connection: sa.Connection, job: Any, chunk: Any, prepared: Any) -> Any:
+    def call_before(self: BoundMigration, connection: sa.Connection, chunk: Any, prepared: Any) -> Any:
         if chunk.lower == (30,) and not called:
             called.append(chunk)
             act()
-        return apply_chunk(connection, job, chunk, prepared)
+        return write(self, connection, chunk, prepared)
 
-    monkeypatch.setattr(relays, "apply_chunk", call_before)
+    monkeypatch.setattr(BoundMigration, "write", call_before)
     return called
 
 
@@ -198,14 +198,14 @@ def committed_chunks(monkeypatch: pytest.MonkeyPatch) -> list[WriteResult]:
 @pytest.fixture
 def slow_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes writing rows slower than reading them and calling the function."""
-    apply_chunk = relays.apply_chunk
+    write = BoundMigration.write
 
-    def slowly(connection: sa.Connection, job: Any, chunk: Any, prepared: Any) -> Any:
-        result = apply_chunk(connection, job, chunk, prepared)
+    def slowly(self: BoundMigration, connection: sa.Connection, chunk: Any, prepared: Any) -> Any:
+        result = write(self, connection, chunk, prepared)
         time.sleep(0.1)
         return result
 
-    monkeypatch.setattr(relays, "apply_chunk", slowly)
+    monkeypatch.setattr(BoundMigration, "write", slowly)
 
 
 # --- two connections -----------------------------------------------------------------------------
@@ -650,18 +650,18 @@ def test_session_lost_during_a_write_is_not_reused(
     lost_connections: list[sa.Connection] = []
     killed: list[int] = []
     reused: list[Any] = []
-    write = relays.update_chunk
+    write = BoundMigration.write
 
-    def lost(connection: sa.Connection, job: Any, chunk: Any) -> Any:
+    def lost(self: BoundMigration, connection: sa.Connection, chunk: Any, prepared: Any) -> Any:
         # Identified by its rows: the threads of the two connections arrive here in any order.
         if chunk.upper == (first + 9,) and not killed:
             lost_connections.append(connection)
             killed.append(_kill(database, connection))
         elif connection in lost_connections:
             reused.append(chunk)
-        return write(connection, job, chunk)
+        return write(self, connection, chunk, prepared)
 
-    monkeypatch.setattr(relays, "update_chunk", lost)
+    monkeypatch.setattr(BoundMigration, "write", lost)
     project.data("fill", _fill(database))
     result = project.migrate()["fill"]
     assert killed

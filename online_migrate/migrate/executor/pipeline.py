@@ -1,7 +1,7 @@
 """Processes two chunks at a time, on two connections, and commits them in order.
 
 While a worker checks which rows of a chunk are still pending, advances its lease and waits for the commit,
-the rows of the next chunk are written: those of a Backfill, or those with results of a row function.
+the rows of the next chunk are written, if the kind of data migration supports it.
 
 Invariants:
 
@@ -32,15 +32,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from online_migrate.driver_errors import CLEANUP_ERRORS, DATABASE_ERRORS
 from online_migrate.kinds.bound import BoundMigration
-from online_migrate.kinds.definition import Backfill
-from online_migrate.kinds.execution import (
-    PreparedRows,
-    UpdateResult,
-    apply_chunk,
-    still_pending,
-    update_chunk,
-)
-from online_migrate.kinds.pending import fails_verify
+from online_migrate.kinds.prepared import PreparedRows
+from online_migrate.kinds.result import UpdateResult
 from online_migrate.migrate.executor.background import BackgroundExecutor, noop
 from online_migrate.migrate.pace import Pace
 from online_migrate.migrate.worker.lease import KeyRange
@@ -88,7 +81,7 @@ class InflightChunk:
     plan: ChunkPlan
     write_connection: WriteConnection
     prepared: PreparedRows | None = None
-    """The results of the row function; None for a Backfill."""
+    """The rows that were read before; None if none are to be read."""
     seconds: float = 0.0
     """Seconds for the read of its rows and the calls of the function."""
 
@@ -153,13 +146,11 @@ class ChunkPipeline:
         leave capacity to the application.
 
         The walk must be by the primary key: at the end of a range of another index MariaDB waits for the row
-        after it, which the chunk written ahead has locked. A row function requires row versions, so that it
-        need not be called under a lock.
+        after it, which the chunk written ahead has locked.
         """
         return (
-            (isinstance(bound.migration, Backfill) or (bound.is_per_row and bound.version is not None))
+            bound.supports_pipeline
             and bound.chunker.by_primary_key
-            and fails_verify(bound.subject) is None
             and not bound.dialect.single_writer
             and not pace.adaptive
             and pace.chunk_time >= _MIN_CHUNK_TIME
@@ -243,12 +234,10 @@ class ChunkPipeline:
         return WriteResult(inflight, inflight.write_connection.seconds, moved)
 
     def _update(self, inflight: InflightChunk) -> UpdateResult:
-        if inflight.prepared is None:
-            return update_chunk(inflight.connection, self._job, inflight.chunk)
-        result = apply_chunk(inflight.connection, self._job, inflight.chunk, inflight.prepared)
-        if result.failures:
+        update = self._job.write(inflight.connection, inflight.chunk, inflight.prepared)
+        if update.failed:
             raise PipelineAborted
-        return UpdateResult(result.done, none_pending=True)
+        return update
 
     def wait_for_first(self) -> WriteResult:
         """Waits for the write of the first chunk, and returns its result.
@@ -280,7 +269,7 @@ class ChunkPipeline:
     def require_none_pending(self, written: WriteResult) -> None:
         """Raises :class:`PipelineAborted` if rows are still pending: to find out why, they must be locked."""
         inflight = written.inflight
-        if still_pending(inflight.connection, self._job, inflight.chunk, written.update):
+        if self._job.still_pending(inflight.connection, inflight.chunk, written.update):
             raise PipelineAborted
 
     def commit(self, written: WriteResult) -> None:

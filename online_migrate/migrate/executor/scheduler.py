@@ -95,7 +95,7 @@ class PipelineScheduler:
             pipeline.rollback()
             return None
         try:
-            if self._context.migration.is_per_row:
+            if self._context.migration.prepares_rows:
                 self._fill_prepared(key_range)
             elif pipeline.last_inflight is None:
                 self._fill(key_range)
@@ -211,10 +211,10 @@ class PipelineScheduler:
     def _plan_next(self, inflight: InflightChunk) -> InflightChunk | None:
         """Plans the next chunk for the connection of *inflight*. Reads inside that connection's transaction.
 
-        Returns None if there is none, during a backoff, and for a row function, whose chunks are prefetched.
+        Returns None if there is none, during a backoff, and if chunks are prepared: then they are prefetched.
         """
         after = None if self._pipeline.last_inflight is None else self._pipeline.last_inflight.remaining_range
-        if after is None or self._pipeline.backing_off or self._context.migration.is_per_row:
+        if after is None or self._pipeline.backing_off or self._context.migration.prepares_rows:
             return None
         plan = self._context.planner.plan(inflight.connection, after, self._context.size.size)
         return InflightChunk(after, plan, inflight.write_connection)

@@ -24,15 +24,8 @@ from online_migrate.dialects import Dialect
 from online_migrate.dialects.blame import Blame
 from online_migrate.driver_errors import CLEANUP_ERRORS, DATABASE_ERRORS, error_message
 from online_migrate.kinds.bound import BoundMigration
-from online_migrate.kinds.execution import (
-    PreparedRows,
-    RowsChanged,
-    UserError,
-    apply_chunk,
-    read,
-    transform_rows,
-    with_writes,
-)
+from online_migrate.kinds.prepared import PreparedRows, ReadSession
+from online_migrate.kinds.result import RowsChanged, UserError
 from online_migrate.migrate.executor.pipeline import ChunkPipeline
 from online_migrate.migrate.executor.prefetch import Prefetcher, PreparedChunk
 from online_migrate.migrate.executor.scheduler import CommittedChunk, PipelineContext, PipelineScheduler
@@ -89,7 +82,7 @@ class Worker:
         self._heartbeat = heartbeat
         self._dialect: Dialect = bound.dialect
         self._leases = LeaseManager(bound, self.id, run_state.context.lease)
-        self._size = size or run_state.context.pace.controller(bound.largest_chunk)
+        self._size = size or run_state.context.pace.controller(bound.max_chunk_rows)
         self._timer = ChunkTimer(run_state.context.clock.monotonic)
         self._bisector: FailureBisector[Key] = FailureBisector()
         self._planner = Planner(run_state, bound, self._bisector)
@@ -301,7 +294,7 @@ class Worker:
         hidden = 0.0 if ready is None else ready.seconds
         self._plan = None
         try:
-            if ready is None and self._migration.is_per_row:
+            if ready is None and self._migration.prepares_rows:
                 self._plan, seconds = self._planned(self._connection, key_range, reserved)
                 ready = self._read(self._connection, self._plan, seconds, self._keepalive)
             if ready is not None:
@@ -336,17 +329,12 @@ class Worker:
         self, connection: Connection, plan: ChunkPlan, began: float, keepalive: Callable[[], None]
     ) -> PreparedChunk:
         """Reads the rows of a planned chunk, and calls the row function."""
-        clock, bound, dialect = self._run_state.context.clock, self._migration, self._dialect
+        clock, dialect = self._run_state.context.clock, self._dialect
+        session = ReadSession(
+            connection, lambda read: run_read_transaction(clock, dialect, connection, read), keepalive
+        )
         with self._run_state.context.throttling.activity:
-            prepared, chunk = None, plan.chunk
-            if chunk is not None and bound.is_per_row:
-                rows = run_read_transaction(
-                    clock, dialect, connection, lambda: read(connection, bound, chunk)
-                )
-                # Between two transactions: no row is locked, however long the function takes.
-                prepared = with_writes(
-                    connection, bound, chunk, transform_rows(bound, chunk, rows, keepalive)
-                )
+            prepared = None if plan.chunk is None else self._migration.prepare(session, plan.chunk)
             return PreparedChunk(plan, prepared, clock.monotonic() - began)
 
     def _prefetch(self, key_range: KeyRange, plan: ChunkPlan) -> None:
@@ -371,7 +359,7 @@ class Worker:
         except RowsChanged:
             assert prepared is not None
             self._prefetcher.wait(self._keepalive)
-            locked = dataclasses.replace(prepared, lock=True)
+            locked = prepared.locked()
             done, failures = self._in_transaction(lambda: work(locked))
         self._chunk_committed(
             key_range, self._current_plan, done, prepared=0.0 if ready is None else ready.seconds
@@ -403,7 +391,7 @@ class Worker:
             self._leases.advance(self._connection, key_range, plan.upper, 0)
             return 0, 0
         self._timer.begin()
-        result = apply_chunk(self._connection, self._migration, plan.chunk, prepared)
+        result = self._migration.apply(self._connection, plan.chunk, prepared)
         failures = {key: truncate_error(error) for key, error in result.failures.items()}
         state.record_failures(self._connection, self._migration.name, self._run_state.run, failures)
         recorded = result.done if result.recorded is None else result.recorded
