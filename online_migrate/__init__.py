@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from online_migrate.kinds.counted import counted
     from online_migrate.kinds.row import row_migration
     from online_migrate.runtime.environment import guard, run_environment
-    from online_migrate.walk.chunker import Chunk
+    from online_migrate.walk.chunk import Chunk
 
 __version__ = "0.1.0"
 
@@ -44,7 +44,7 @@ __all__ = [
 
 _HOMES = {
     "Backfill": "kinds.backfill",
-    "Chunk": "walk.chunker",
+    "Chunk": "walk.chunk",
     "OnlineMigrateError": "exceptions",
     "batch_migration": "kinds.batch",
     "counted": "kinds.counted",

@@ -15,7 +15,8 @@ from online_migrate.kinds.base import DataMigration
 from online_migrate.kinds.pending import fails_verify, is_pending
 from online_migrate.kinds.subject import Subject
 from online_migrate.walk.checkpoint import decode_key, show_key
-from online_migrate.walk.chunker import Chunker, key_columns
+from online_migrate.walk.chunker import Chunker
+from online_migrate.walk.key import key_columns
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from online_migrate.kinds.bound import BoundMigration
     from online_migrate.kinds.prepared import PreparedRows
-    from online_migrate.walk.chunker import Chunk
+    from online_migrate.walk.chunk import Chunk
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,10 @@ from online_migrate.kinds.row_version import RowVersion, selected_columns, versi
 from online_migrate.kinds.subject import Subject
 from online_migrate.kinds.visibility import require_visible
 from online_migrate.walk.checkpoint import encode_key
-from online_migrate.walk.chunker import Chunk, Chunker, CompiledChunkStatement, Key
+from online_migrate.walk.chunk import Chunk
+from online_migrate.walk.chunk_statement import CompiledChunkStatement
+from online_migrate.walk.chunker import Chunker
+from online_migrate.walk.key import Key
 from online_migrate.writers.bulk import BulkWriter
 
 if TYPE_CHECKING:

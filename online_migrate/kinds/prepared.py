@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 import sqlalchemy as sa
 
 from online_migrate.kinds.result import UserError, call_user_code
-from online_migrate.walk.chunker import Chunk, Key
+from online_migrate.walk.chunk import Chunk
+from online_migrate.walk.key import Key
 from online_migrate.writers.bulk import Versions, Write, execute
 
 if TYPE_CHECKING:

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Row
 
     from online_migrate.kinds.bound import BoundMigration
-    from online_migrate.walk.chunker import Chunk, Key
+    from online_migrate.walk.chunk import Chunk
+    from online_migrate.walk.key import Key
 
 _KEEPALIVE_INTERVAL = 0.5
 """Seconds between two keepalives while the function is called."""

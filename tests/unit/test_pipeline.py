@@ -24,7 +24,7 @@ from online_migrate.migrate.executor.pipeline import ChunkPipeline, InflightChun
 from online_migrate.migrate.pace import Pace
 from online_migrate.migrate.worker.lease import KeyRange
 from online_migrate.migrate.worker.planner import ChunkPlan
-from online_migrate.walk.chunker import Chunk
+from online_migrate.walk.chunk import Chunk
 from online_migrate.writers.bulk import BulkWriter
 
 FULL = Pace(0.5)

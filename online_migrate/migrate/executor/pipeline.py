@@ -38,7 +38,7 @@ from online_migrate.migrate.executor.background import BackgroundExecutor, noop
 from online_migrate.migrate.pace import Pace
 from online_migrate.migrate.worker.lease import KeyRange
 from online_migrate.migrate.worker.planner import ChunkPlan
-from online_migrate.walk.chunker import Chunk
+from online_migrate.walk.chunk import Chunk
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from online_migrate.migrate.worker.bisection import FailureBisector
     from online_migrate.migrate.worker.lease import KeyRange
     from online_migrate.migrate.worker.planner import ChunkPlan
-    from online_migrate.walk.chunker import Chunk, Key
+    from online_migrate.walk.chunk import Chunk
+    from online_migrate.walk.key import Key
 
 RANGES_PER_WORKER = 4
 """The number of key ranges per worker into which the remaining rows are divided: the worker that ends last

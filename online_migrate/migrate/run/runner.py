@@ -31,7 +31,7 @@ from online_migrate.migrate.worker.session import data_connection, run_read_tran
 from online_migrate.migrate.worker.worker import TooManyFailures, Worker, truncate_error
 from online_migrate.state import Status
 from online_migrate.walk.chunk_size import ChunkSize
-from online_migrate.walk.chunker import KeyUnreadable
+from online_migrate.walk.key import KeyUnreadable
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine

@@ -45,8 +45,9 @@ from online_migrate.migrate.worker.lease import (
 from online_migrate.migrate.worker.planner import ChunkPlan, Planner
 from online_migrate.migrate.worker.session import data_connection, run_read_transaction, run_transaction
 from online_migrate.walk.checkpoint import encode_key
+from online_migrate.walk.chunk import Chunk
 from online_migrate.walk.chunk_size import ChunkSize
-from online_migrate.walk.chunker import Chunk, Key
+from online_migrate.walk.key import Key
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
