@@ -41,6 +41,28 @@ def fill(row):
     {before}
     return {{"hits": row.hits + {more}}}
 """
+OF_ITS_OWN = """
+import dataclasses
+from online_migrate.kinds.base import DataMigration
+from online_migrate.kinds.result import ChunkResult
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Increment(DataMigration):
+    failing: int = 0
+
+    def supports_pipeline(self, bound):
+        return True
+
+    def apply(self, connection, bound, chunk, prepared):
+        where = sa.and_(chunk.where, chunk.table.c.id != self.failing)
+        update = sa.update(chunk.table).where(where).values(hits=chunk.table.c.hits + 1)
+        done = connection.execute(update).rowcount
+        first = 0 if chunk.lower is None else chunk.lower[0]
+        here = first < self.failing <= chunk.upper[0]
+        return ChunkResult(done, {{f"[{{self.failing}}]": "no"}} if here else {{}})
+
+fill = Increment(table="items", failing={failing})
+"""
 PAUSING = """
 import threading
 POINT, HELD = os.environ.get("POINT"), []
@@ -236,6 +258,30 @@ def test_pipeline_writes_prefetched_rows_on_two_connections(
     assert [chunk.inflight.plan.upper[0] for chunk in committed_chunks] == [*range(10, 91, 10), 95]
     assert len({id(chunk.inflight.write_connection) for chunk in committed_chunks[:8]}) == 2
     assert _called(project) == list(range(1, COUNT + 1))
+
+
+def test_pipeline_writes_a_kind_that_the_engine_does_not_know(
+    database: Database, project: Project, committed_chunks: list[WriteResult]
+) -> None:
+    """A kind says by itself that it supports the pipeline."""
+    project.data("fill", OF_ITS_OWN.format(failing=0))
+    assert project.migrate()["fill"].done == COUNT
+    _assert_migrated_once(database.engine, project)
+    assert [chunk.inflight.plan.upper[0] for chunk in committed_chunks] == [*range(10, 91, 10), 95]
+
+
+def test_failure_in_the_pipeline_is_recorded_serially(
+    database: Database, project: Project, committed_chunks: list[WriteResult]
+) -> None:
+    """A chunk in which a row fails is not committed by the pipeline, which does not record failures."""
+    project.data("fill", OF_ITS_OWN.format(failing=35))
+    result = project.migrate()["fill"]
+    assert (result.outcome, result.done, result.failed) == (Outcome.FAILED, COUNT - 1, 1)
+    assert rows(database.engine, "SELECT id FROM items WHERE hits = 0") == [(35,)]
+    assert rows(database.engine, "SELECT count(*) FROM items WHERE hits = 1") == [(COUNT - 1,)]
+    uppers = [chunk.inflight.plan.upper[0] for chunk in committed_chunks]
+    assert 40 not in uppers
+    assert 10 in uppers
 
 
 def test_pipeline_is_not_used_without_a_primary_key(
