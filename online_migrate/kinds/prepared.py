@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from online_migrate.kinds.result import UserError, call_user_code
 from online_migrate.walk.chunk import Chunk
 from online_migrate.walk.key import Key
-from online_migrate.writers.bulk import Versions, Write, execute
+from online_migrate.writers.write import Versions, Write, execute
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
