@@ -21,9 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from online_migrate.exceptions import OnlineMigrateError
-    from online_migrate.kinds.definition import Backfill, batch_migration, counted, row_migration
+    from online_migrate.kinds.backfill import Backfill
+    from online_migrate.kinds.batch import batch_migration
+    from online_migrate.kinds.counted import counted
+    from online_migrate.kinds.row import row_migration
     from online_migrate.runtime.environment import guard, run_environment
-    from online_migrate.walk.chunker import Chunk
+    from online_migrate.walk.chunk import Chunk
 
 __version__ = "0.1.0"
 
@@ -40,13 +43,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Backfill": "kinds.definition",
-    "Chunk": "walk.chunker",
+    "Backfill": "kinds.backfill",
+    "Chunk": "walk.chunk",
     "OnlineMigrateError": "exceptions",
-    "batch_migration": "kinds.definition",
-    "counted": "kinds.definition",
+    "batch_migration": "kinds.batch",
+    "counted": "kinds.counted",
     "guard": "runtime.environment",
-    "row_migration": "kinds.definition",
+    "row_migration": "kinds.row",
     "run_environment": "runtime.environment",
 }
 

@@ -24,7 +24,7 @@ from online_migrate.contract.locked_verification import is_removed, missing_in, 
 from online_migrate.ddl.session import connect, ddl_session, require_connections
 from online_migrate.dialects import dialect_of, safe_url
 from online_migrate.expand import runner as expands
-from online_migrate.kinds.definition import CountedMigration, DataMigration
+from online_migrate.kinds.base import DataMigration
 from online_migrate.migrate import control
 from online_migrate.migrate.budget import Budget
 from online_migrate.migrate.options import MigrateOptions, pace_of, require_connections_of
@@ -235,7 +235,7 @@ def _over(context: CommandContext, applied: frozenset[str]) -> dict[str, str]:
 
 
 def _run_one(place: RunContext, migration: DataMigration) -> Result:
-    if isinstance(migration, CountedMigration):
+    if migration.commits_by_itself:
         return counted.run_counted(place, migration)
     return runner.run_one(place, migration)
 
@@ -456,7 +456,7 @@ def upgrade(context: CommandContext, *, statement_done: bool | None = None) -> l
 def _upgrade_data(context: CommandContext, chosen: Sequence[DataMigration], *, fresh: bool) -> list[Result]:
     applied = context.applied()
     _refuse_unexpanded(chosen, applied, context.project.graph)
-    empty = [m for m in chosen if isinstance(m, CountedMigration) and _is_empty(context, m, fresh=fresh)]
+    empty = [m for m in chosen if m.commits_by_itself and _is_empty(context, m, fresh=fresh)]
     for migration in empty:
         with connect(context.engine) as connection, connection.begin():
             state.start_record(connection, migration.name)
@@ -466,7 +466,7 @@ def _upgrade_data(context: CommandContext, chosen: Sequence[DataMigration], *, f
         return runner.each(_run_all(context, place, others, applied), context.listener)
 
 
-def _is_empty(context: CommandContext, migration: CountedMigration, *, fresh: bool) -> bool:
+def _is_empty(context: CommandContext, migration: DataMigration, *, fresh: bool) -> bool:
     """True if there is no row for which the function could be called."""
     if migration.table is None:
         return fresh

@@ -11,10 +11,12 @@ from online_migrate import exceptions, state
 from online_migrate.ddl.session import server_down
 from online_migrate.dialects import dialect_of
 from online_migrate.driver_errors import DATABASE_ERRORS, error_message
-from online_migrate.kinds.definition import DataMigration, Subject
+from online_migrate.kinds.base import DataMigration
 from online_migrate.kinds.pending import fails_verify, is_pending
+from online_migrate.kinds.subject import Subject
 from online_migrate.walk.checkpoint import decode_key, show_key
-from online_migrate.walk.chunker import Chunker, key_columns
+from online_migrate.walk.chunker import Chunker
+from online_migrate.walk.key import key_columns
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

@@ -25,7 +25,8 @@ from online_migrate import exceptions, state
 from online_migrate.ddl.journal import Journal
 from online_migrate.dialects import dialect_of
 from online_migrate.driver_errors import DATABASE_ERRORS, error_message
-from online_migrate.kinds.definition import DataMigration, Subject
+from online_migrate.kinds.base import DataMigration
+from online_migrate.kinds.subject import Subject
 from online_migrate.sql.statement import identifiers
 
 if TYPE_CHECKING:

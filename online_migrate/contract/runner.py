@@ -30,7 +30,7 @@ from online_migrate.dialects.base import LockTarget
 from online_migrate.dialects.qualified import altered_schema, qualified_names
 from online_migrate.driver_errors import DATABASE_ERRORS, error_message
 from online_migrate.exceptions import Blocker
-from online_migrate.kinds.definition import Subject
+from online_migrate.kinds.subject import Subject
 from online_migrate.kinds.visibility import reads_of
 from online_migrate.runtime.apply import NotRendered, RevisionRunner, render
 from online_migrate.runtime.veto import permit

@@ -5,31 +5,36 @@ from __future__ import annotations
 import dataclasses
 import functools
 import threading
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.sql import visitors
 
 from online_migrate.dialects import Dialect, dialect_of
-from online_migrate.kinds.definition import Backfill, DataMigration, RowMigration, Subject
-from online_migrate.kinds.pending import is_pending
+from online_migrate.kinds.base import DataMigration
+from online_migrate.kinds.pending import fails_verify, is_pending
+from online_migrate.kinds.prepared import PreparedRows, ReadSession
+from online_migrate.kinds.result import NOT_VERIFIED, STILL_PENDING, ChunkResult, UpdateResult
+from online_migrate.kinds.row_version import RowVersion, selected_columns, version_of
+from online_migrate.kinds.subject import Subject
 from online_migrate.kinds.visibility import require_visible
-from online_migrate.values.exact import exact_column
-from online_migrate.walk.chunker import Chunk, Chunker, CompiledChunkStatement, Key
-from online_migrate.writers.bulk import BulkWriter, plain_name
+from online_migrate.walk.checkpoint import encode_key
+from online_migrate.walk.chunk import Chunk
+from online_migrate.walk.chunk_statement import CompiledChunkStatement
+from online_migrate.walk.chunker import Chunker
+from online_migrate.walk.key import Key
+from online_migrate.writers.bulk import BulkWriter
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-
-_VALUES_LOCK = threading.Lock()
-"""Guards user code that must be called once in a run, by the first thread that needs its result."""
+T = TypeVar("T")
+_ALL = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True)
 class BoundMigration:
-    """A data migration, its reflected table, and the statements on the table's chunks. Immutable."""
+    """A data migration, its reflected table, and the execution of its chunks. Immutable."""
 
     migration: DataMigration
     subject: Subject
@@ -42,36 +47,88 @@ class BoundMigration:
     """Columns that change automatically with every UPDATE of a row, and whose values are to be preserved."""
 
     columns: tuple[sa.Column[Any], ...]
-    """The columns that are read for a row function."""
+    """The columns that are read before a chunk is written."""
     writable_columns: frozenset[str]
     """The columns that a row function may set."""
-    version: Callable[[str], str] | None
-    """Returns SQL whose value changes whenever a column that the function or ``pending`` reads changes.
-
-    The argument is the name, or the alias, of the table in the statement. None: the rows have no version.
-    """
+    version: RowVersion | None
+    """The version of a row; None: the rows have no version."""
     selected: tuple[sa.ColumnElement[Any], ...]
-    """The columns of the query for a row function: the key, *columns*, and the version if there is one."""
-
-    @property
-    def largest_chunk(self) -> int:
-        """The maximum number of rows of a chunk.
-
-        It is smaller for a row function, because all rows of the chunk are in memory at the same time.
-        """
-        return 2_500 if self.is_per_row else 100_000
-
-    @property
-    def is_per_row(self) -> bool:
-        """True if a function is called for each row, so that a row must be read before it is written."""
-        return isinstance(self.migration, RowMigration)
+    """The columns of the query of the rows: the key, *columns*, and the version if there is one."""
+    _built: dict[Any, Any] = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
+    _build_lock: threading.Lock = dataclasses.field(
+        default_factory=threading.Lock, init=False, repr=False, compare=False
+    )
 
     @property
     def name(self) -> str:
         """The name of the data migration."""
         return self.migration.name
 
-    # --- statements on the pending rows of a chunk -----------------------------------------------
+    @property
+    def max_chunk_rows(self) -> int:
+        """The maximum number of rows of a chunk."""
+        return self.migration.max_chunk_rows
+
+    @property
+    def prepares_rows(self) -> bool:
+        """True if the rows of a chunk are read before the chunk is written."""
+        return self.migration.prepares_rows
+
+    # --- one chunk -------------------------------------------------------------------------------
+
+    def prepare(self, session: ReadSession, chunk: Chunk) -> PreparedRows | None:
+        """Prepares *chunk*; see :meth:`~online_migrate.kinds.base.DataMigration.prepare`."""
+        return self.migration.prepare(session, self, chunk)
+
+    def apply(self, connection: Connection, chunk: Chunk, prepared: PreparedRows | None) -> ChunkResult:
+        """Migrates *chunk*; see :meth:`~online_migrate.kinds.base.DataMigration.apply`.
+
+        If the migration has a ``verify`` expression, rows for which it does not hold after the migration are
+        returned as failures.
+        """
+        wrong = fails_verify(self.subject)
+        if wrong is None:
+            return self.migration.apply(connection, self, chunk, prepared)
+        condition = sa.and_(chunk.range, wrong)
+        before: set[Key] = set()
+        if self.pending is not None:
+            # These rows failed verify before this chunk, so they are not counted against it. Without pending
+            # every row of the chunk is migrated by it.
+            before = set(self.keys_in(connection, chunk, condition))
+        result = self.migration.apply(connection, self, chunk, prepared)
+        after = set(self.keys_in(connection, chunk, condition))
+        unverified = {encode_key(key): NOT_VERIFIED for key in after}
+        return dataclasses.replace(
+            result, done=max(0, result.done - len(after - before)), failures={**unverified, **result.failures}
+        )
+
+    @property
+    def supports_pipeline(self) -> bool:
+        """True if a chunk can be written before the result of the previous chunk is known."""
+        return fails_verify(self.subject) is None and self.migration.supports_pipeline(self)
+
+    def write(self, connection: Connection, chunk: Chunk, prepared: PreparedRows | None) -> UpdateResult:
+        """Writes *chunk* in the pipeline; see :meth:`~online_migrate.kinds.base.DataMigration.write`."""
+        return self.migration.write(connection, self, chunk, prepared)
+
+    # --- for the kinds ---------------------------------------------------------------------------
+
+    def once(self, build: Callable[[BoundMigration], T]) -> T:
+        """Returns *build* (this bound migration), which is called once in a run.
+
+        It is called by the first thread that needs the result; it may call code of the user.
+        """
+        with self._build_lock:
+            if build not in self._built:
+                self._built[build] = build(self)
+            result: T = self._built[build]
+        return result
+
+    def chunk_statement(
+        self, build: Callable[[sa.ColumnElement[bool]], sa.Executable]
+    ) -> CompiledChunkStatement:
+        """Returns the statement on the pending rows of a chunk that *build* returns for their condition."""
+        return CompiledChunkStatement(self.chunker, self.pending, build)
 
     def pending_keys(self, connection: Connection, chunk: Chunk) -> list[Key]:
         """Returns the keys of the pending rows of *chunk*."""
@@ -80,60 +137,30 @@ class BoundMigration:
     @functools.cached_property
     def _pending_keys_statement(self) -> CompiledChunkStatement:
         key = self.chunker.key
-        return self._compiled(lambda where: sa.select(*key).where(where).order_by(*key))
+        return self.chunk_statement(lambda where: sa.select(*key).where(where).order_by(*key))
 
-    @functools.cached_property
-    def update_statement(self) -> sa.Update:
-        """The UPDATE of a Backfill, without a condition; the caller adds the condition of the rows."""
-        table = self.subject.table
-        untouched = {name: table.c[name] for name in self.preserved_columns if name not in self._values}
-        return sa.update(table).values(untouched | self._values)
+    def keys_in(self, connection: Connection, chunk: Chunk, condition: sa.ColumnElement[bool]) -> list[Key]:
+        """Returns the keys of the rows after the start of *chunk* that satisfy *condition*."""
+        return self.chunker.next_keys(connection, chunk.lower, _ALL, condition)
 
-    @property
-    def _values(self) -> dict[str, Any]:
-        with _VALUES_LOCK:
-            return self._computed_values
+    def still_pending(self, connection: Connection, chunk: Chunk, written: UpdateResult) -> Sequence[Key]:
+        """Returns the keys of the rows of *chunk* that are pending after it was written."""
+        return [] if written.none_pending else self.pending_keys(connection, chunk)
 
-    @functools.cached_property
-    def _computed_values(self) -> dict[str, Any]:
-        assert isinstance(self.migration, Backfill)
-        return dict(self.migration.values_for(self.subject.table))
+    def pending_failures(
+        self, connection: Connection, chunk: Chunk, keys: Sequence[Key]
+    ) -> Mapping[str, str]:
+        """Returns those of the rows with *keys* that are still pending, as failures.
 
-    @functools.cached_property
-    def update_chunk_statement(self) -> CompiledChunkStatement:
-        """The UPDATE of a Backfill, for the pending rows of a chunk."""
-        return self._compiled(self.update_statement.where)
-
-    @functools.cached_property
-    def update_returning_statement(self) -> CompiledChunkStatement:
-        """The UPDATE of a Backfill for the pending rows of a chunk, where :attr:`Dialect.update_returning`.
-
-        It returns the number of updated rows, and the number of those that are still pending.
+        The rows must be locked.
         """
+        if self.pending is None or not keys:
+            return {}
+        worked_on = set(keys)
+        left = self.pending_keys(connection, chunk)
+        return {encode_key(key): STILL_PENDING for key in left if key in worked_on}
 
-        def build(where: sa.ColumnElement[bool]) -> sa.Executable:
-            assert self.pending is not None
-            moved = self.update_statement.where(where).returning(self.pending.label("p")).cte("moved")
-            still = sa.func.count().filter(moved.c.p)
-            return sa.select(sa.func.count(), still).select_from(moved)
-
-        return self._compiled(build)
-
-    @functools.cached_property
-    def select_rows_statement(self) -> CompiledChunkStatement:
-        """The query of the pending rows of a chunk for a row function; see :attr:`selected`."""
-        return self._compiled(self._rows)
-
-    @functools.cached_property
-    def select_rows_for_update_statement(self) -> CompiledChunkStatement:
-        """Like :attr:`select_rows_statement`, and locks the rows (FOR UPDATE)."""
-        return self._compiled(lambda where: self._rows(where).with_for_update())
-
-    def _rows(self, where: sa.ColumnElement[bool]) -> sa.Select[Any]:
-        return sa.select(*self.selected).where(where).order_by(*self.chunker.key)
-
-    def _compiled(self, build: Callable[[sa.ColumnElement[bool]], sa.Executable]) -> CompiledChunkStatement:
-        return CompiledChunkStatement(self.chunker, self.pending, build)
+    # --- start -----------------------------------------------------------------------------------
 
     @classmethod
     def bind(cls, connection: Connection, migration: DataMigration) -> BoundMigration:
@@ -151,8 +178,8 @@ class BoundMigration:
         chunker = Chunker(connection, table)
         preserved = () if migration.touch else tuple(_self_updating(connection, dialect, table))
         pending = subject.pending
-        columns = tuple(migration.read(table)) if isinstance(migration, RowMigration) else ()
-        version = _version(connection, dialect, table, columns, pending)
+        columns = tuple(migration.columns_read(table))
+        version = version_of(connection, dialect, table, columns, pending)
         return cls(
             migration=migration,
             subject=subject,
@@ -164,7 +191,7 @@ class BoundMigration:
             columns=columns,
             writable_columns=frozenset(table.c.keys()),
             version=version,
-            selected=_selected(connection, chunker, columns, version),
+            selected=selected_columns(connection, chunker, columns, version),
         )
 
 
@@ -179,64 +206,6 @@ def _writer(
         # Only SQLAlchemy's own UPDATE evaluates the ``onupdate`` of a typed table's columns.
         return BulkWriter(chunker.table, chunker.key)
     return dialect.bulk_writer(connection, chunker.table, chunker.key, constant, chunker.hint)
-
-
-def _version(
-    connection: Connection,
-    dialect: Dialect,
-    table: sa.Table,
-    columns: Sequence[sa.Column[Any]],
-    pending: sa.ColumnElement[bool] | None,
-) -> Callable[[str], str] | None:
-    # The version includes the columns of ``pending`` too: an application can migrate a row itself without a
-    # change to the columns that the function reads.
-    looked_at = {*(column.name for column in columns), *_columns_in(pending, table)}
-    watched = [column for column in table.c if column.name in looked_at]
-
-    def version(name: str) -> str:
-        return dialect.row_version(connection, table, watched, name) or ""
-
-    return version if columns and version("t") else None
-
-
-def _columns_in(expression: sa.ColumnElement[bool] | None, table: sa.Table) -> set[str]:
-    """Returns the names of the columns of *table* that an expression reads, including those in subqueries.
-
-    Returns all columns if the expression contains textual SQL.
-    """
-    parts = [] if expression is None else list(visitors.iterate(expression))
-    if any(_is_text(part) for part in parts):
-        return {column.name for column in table.c}
-    columns = [part for part in parts if isinstance(part, sa.ColumnClause)]
-    return {column.name for column in columns if column.table is None or column.table == table}
-
-
-def _is_text(part: visitors.Visitable) -> bool:
-    if isinstance(part, sa.ColumnClause):
-        # A subquery often selects * or 1, which is no column.
-        return part.is_literal and part.name != "*" and not part.name.isdigit()
-    return isinstance(part, sa.TextClause)
-
-
-_LABEL_PREFIX = "online_migrate_"
-"""The prefix of the labels of the engine's own columns, next to the user's columns."""
-
-
-def _selected(
-    connection: Connection,
-    chunker: Chunker,
-    read: Sequence[sa.Column[Any]],
-    version: Callable[[str], str] | None,
-) -> tuple[sa.ColumnElement[Any], ...]:
-    # The key columns have labels of their own, with a prefix that no column of the user has by accident.
-    key = [part.label(f"{_LABEL_PREFIX}key_{i}") for i, part in enumerate(chunker.key)]
-    # A type that the user declared is used as it is, including its conversion of values.
-    columns = [exact_column(column) for column in read]
-    if version is None:
-        return (*key, *columns)
-    table = plain_name(connection, chunker.table.schema, chunker.table.name)
-    at: sa.ColumnElement[str] = sa.literal_column(version(table), sa.Text())
-    return (*key, *columns, at.label(f"{_LABEL_PREFIX}version"))
 
 
 def _self_updating(connection: Connection, dialect: Dialect, table: sa.Table) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.sql.elements import Grouping
 
-from online_migrate.kinds.definition import Expression, Subject
+from online_migrate.kinds.subject import Expression, Subject
 
 
 def is_pending(pending: Expression) -> sa.ColumnElement[bool]:

@@ -19,8 +19,9 @@ from online_migrate import exceptions
 from online_migrate.dialects import Dialect, dialect_of
 from online_migrate.dialects.base import LockTarget
 from online_migrate.dialects.problem import Problem
-from online_migrate.kinds.definition import DataMigration, Subject
+from online_migrate.kinds.base import DataMigration
 from online_migrate.kinds.pending import fails_verify, is_pending
+from online_migrate.kinds.subject import Subject
 from online_migrate.sql.parse import Unreadable, executable_comments, parse, words_and_calls
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def visibility_problem(
             problem = dialect.check_visibility(connection, target.table, target.schema)
             if problem is not None:
                 return problem
-    if migration.walks:
+    if not migration.commits_by_itself:
         return dialect.check_table(connection, subject.table.name, subject.table.schema)
     return None
 

@@ -11,7 +11,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 from online_migrate import exceptions
-from online_migrate.kinds.definition import DataMigration
+from online_migrate.kinds.base import DataMigration
 from online_migrate.script.graph import Graph, Phase
 
 

@@ -15,7 +15,7 @@ from alembic.script import ScriptDirectory
 
 from online_migrate import config as configuration
 from online_migrate import exceptions
-from online_migrate.kinds.definition import DataMigration
+from online_migrate.kinds.base import DataMigration
 from online_migrate.script.configuration import load_config
 from online_migrate.script.discovery import discover
 from online_migrate.script.graph import Graph, from_scripts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from online_migrate.kinds.definition import DataMigration
+from online_migrate.kinds.base import DataMigration
 from online_migrate.script.graph import Graph, Phase
 
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-import sqlalchemy as sa
-
 from online_migrate import exceptions, state
 from online_migrate.contract.gate import to_contract
 from online_migrate.counting import any_row
-from online_migrate.kinds.definition import Backfill, DataMigration
+from online_migrate.kinds.base import DataMigration
 from online_migrate.kinds.pending import is_pending
 from online_migrate.runtime.apply import NotRendered, render
 from online_migrate.runtime.environment import Environment
@@ -91,22 +89,10 @@ def _of_revision(connection: Connection, project: Project, environment: Environm
 
 def _of_migration(connection: Connection, migration: DataMigration) -> Step:
     doc = f"{migration.kind} of {migration.table}" if migration.table is not None else migration.kind
-    if not isinstance(migration, Backfill):
-        return Step("migrate", migration.name, doc, (), "runs a Python function")
     try:
-        subject = migration.subject(connection)
-        update = sa.update(subject.table).values(dict(migration.values_for(subject.table)))
+        sql = migration.plan_sql(connection)
     except exceptions.PendingUnreadable as error:
         return Step("migrate", migration.name, doc, (), f"available after expand: {error.reason}")
-    if subject.pending is not None:
-        update = update.where(is_pending(subject.pending))
-    return Step("migrate", migration.name, doc, (_literal(connection, update),), "in chunks, by key")
-
-
-def _literal(connection: Connection, statement: sa.Update) -> str:
-    try:
-        compiled = statement.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True})
-    except (NotImplementedError, sa.exc.CompileError):
-        # The type of a value has no literal form; the placeholder is printed instead.
-        compiled = statement.compile(dialect=connection.dialect)
-    return str(compiled)
+    if sql is None:
+        return Step("migrate", migration.name, doc, (), "runs a Python function")
+    return Step("migrate", migration.name, doc, (sql,), "in chunks, by key")

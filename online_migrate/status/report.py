@@ -12,7 +12,7 @@ from online_migrate.contract.gate import Gate, to_contract
 from online_migrate.counting import RowCounts, count_rows, still_failing
 from online_migrate.dialects import dialect_of
 from online_migrate.exceptions import Blocker
-from online_migrate.kinds.definition import DataMigration
+from online_migrate.kinds.base import DataMigration
 from online_migrate.script.graph import Graph, Phase
 from online_migrate.script.project import Project
 from online_migrate.walk.checkpoint import decode_key, show_key
@@ -151,7 +151,7 @@ def _migration(
     if record is not None and status in (state.Status.RUNNING, state.Status.PAUSED):
         workers = _workers(connection, migration)
     alive = tuple(worker for worker in workers if worker.silence <= project.settings.lease)
-    if status == state.Status.RUNNING and migration.kind != "counted" and not alive:
+    if status == state.Status.RUNNING and not migration.commits_by_itself and not alive:
         # A killed runner leaves the status "running" in the record.
         idle_seconds = min((worker.silence for worker in workers), default=None)
         status = (
@@ -199,7 +199,7 @@ def _count(connection: Connection, migration: DataMigration, recorded: int) -> _
     if migration.has_pending:
         try:
             counts = count_rows(
-                connection, migration, recorded_done=recorded if migration.kind == "batch" else 0
+                connection, migration, recorded_done=recorded if migration.may_remove_rows else 0
             )
             return _Rows(counts, _failing(connection, migration))
         except exceptions.PendingUnreadable as problem:

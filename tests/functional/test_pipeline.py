@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import pytest
 import sqlalchemy as sa
 
-from online_migrate.migrate.executor import inflight as inflight_module
+from online_migrate.kinds.bound import BoundMigration
 from online_migrate.migrate.executor.inflight import WriteResult
 from online_migrate.migrate.executor.pipeline import ChunkPipeline
 from online_migrate.migrate.executor.prefetch import Prefetcher
@@ -42,6 +42,28 @@ def fill(row):
         print(row.id, file=file)
     {before}
     return {{"hits": row.hits + {more}}}
+"""
+OF_ITS_OWN = """
+import dataclasses
+from online_migrate.kinds.base import DataMigration
+from online_migrate.kinds.result import ChunkResult
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Increment(DataMigration):
+    failing: int = 0
+
+    def supports_pipeline(self, bound):
+        return True
+
+    def apply(self, connection, bound, chunk, prepared):
+        where = sa.and_(chunk.where, chunk.table.c.id != self.failing)
+        update = sa.update(chunk.table).where(where).values(hits=chunk.table.c.hits + 1)
+        done = connection.execute(update).rowcount
+        first = 0 if chunk.lower is None else chunk.lower[0]
+        here = first < self.failing <= chunk.upper[0]
+        return ChunkResult(done, {{f"[{{self.failing}}]": "no"}} if here else {{}})
+
+fill = Increment(table="items", failing={failing})
 """
 PAUSING = """
 import threading
@@ -129,15 +151,15 @@ def _before_rows_31_to_40(monkeypatch: pytest.MonkeyPatch, act: Callable[[], obj
 
     Returns a list that has an item after the call.
     """
-    apply_chunk, called = inflight_module.apply_chunk, list[object]()
+    write, called = BoundMigration.write, list[object]()
 
-    def call_before(connection: sa.Connection, job: Any, chunk: Any, prepared: Any) -> Any:
+    def call_before(self: BoundMigration, connection: sa.Connection, chunk: Any, prepared: Any) -> Any:
         if chunk.lower == (30,) and not called:
             called.append(chunk)
             act()
-        return apply_chunk(connection, job, chunk, prepared)
+        return write(self, connection, chunk, prepared)
 
-    monkeypatch.setattr(inflight_module, "apply_chunk", call_before)
+    monkeypatch.setattr(BoundMigration, "write", call_before)
     return called
 
 
@@ -200,14 +222,14 @@ def committed_chunks(monkeypatch: pytest.MonkeyPatch) -> list[WriteResult]:
 @pytest.fixture
 def slow_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes writing rows slower than reading them and calling the function."""
-    apply_chunk = inflight_module.apply_chunk
+    write = BoundMigration.write
 
-    def slowly(connection: sa.Connection, job: Any, chunk: Any, prepared: Any) -> Any:
-        result = apply_chunk(connection, job, chunk, prepared)
+    def slowly(self: BoundMigration, connection: sa.Connection, chunk: Any, prepared: Any) -> Any:
+        result = write(self, connection, chunk, prepared)
         time.sleep(0.1)
         return result
 
-    monkeypatch.setattr(inflight_module, "apply_chunk", slowly)
+    monkeypatch.setattr(BoundMigration, "write", slowly)
 
 
 # --- two connections -----------------------------------------------------------------------------
@@ -238,6 +260,30 @@ def test_pipeline_writes_prefetched_rows_on_two_connections(
     assert [chunk.inflight.plan.upper[0] for chunk in committed_chunks] == [*range(10, 91, 10), 95]
     assert len({id(chunk.inflight.write_connection) for chunk in committed_chunks[:8]}) == 2
     assert _called(project) == list(range(1, COUNT + 1))
+
+
+def test_pipeline_writes_a_kind_that_the_engine_does_not_know(
+    database: Database, project: Project, committed_chunks: list[WriteResult]
+) -> None:
+    """A kind says by itself that it supports the pipeline."""
+    project.data("fill", OF_ITS_OWN.format(failing=0))
+    assert project.migrate()["fill"].done == COUNT
+    _assert_migrated_once(database.engine, project)
+    assert [chunk.inflight.plan.upper[0] for chunk in committed_chunks] == [*range(10, 91, 10), 95]
+
+
+def test_failure_in_the_pipeline_is_recorded_serially(
+    database: Database, project: Project, committed_chunks: list[WriteResult]
+) -> None:
+    """A chunk in which a row fails is not committed by the pipeline, which does not record failures."""
+    project.data("fill", OF_ITS_OWN.format(failing=35))
+    result = project.migrate()["fill"]
+    assert (result.outcome, result.done, result.failed) == (Outcome.FAILED, COUNT - 1, 1)
+    assert rows(database.engine, "SELECT id FROM items WHERE hits = 0") == [(35,)]
+    assert rows(database.engine, "SELECT count(*) FROM items WHERE hits = 1") == [(COUNT - 1,)]
+    uppers = [chunk.inflight.plan.upper[0] for chunk in committed_chunks]
+    assert 40 not in uppers
+    assert 10 in uppers
 
 
 def test_pipeline_is_not_used_without_a_primary_key(
@@ -652,18 +698,18 @@ def test_session_lost_during_a_write_is_not_reused(
     lost_connections: list[sa.Connection] = []
     killed: list[int] = []
     reused: list[Any] = []
-    write = inflight_module.update_chunk
+    write = BoundMigration.write
 
-    def lost(connection: sa.Connection, job: Any, chunk: Any) -> Any:
+    def lost(self: BoundMigration, connection: sa.Connection, chunk: Any, prepared: Any) -> Any:
         # Identified by its rows: the threads of the two connections arrive here in any order.
         if chunk.upper == (first + 9,) and not killed:
             lost_connections.append(connection)
             killed.append(_kill(database, connection))
         elif connection in lost_connections:
             reused.append(chunk)
-        return write(connection, job, chunk)
+        return write(self, connection, chunk, prepared)
 
-    monkeypatch.setattr(inflight_module, "update_chunk", lost)
+    monkeypatch.setattr(BoundMigration, "write", lost)
     project.data("fill", _fill(database))
     result = project.migrate()["fill"]
     assert killed

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 
 from online_migrate import exceptions
 from online_migrate.cli.main import run
-from online_migrate.kinds.definition import Backfill, DataMigration
+from online_migrate.kinds.backfill import Backfill
+from online_migrate.kinds.base import DataMigration
 from online_migrate.script.discovery import in_order
 from tests.support.project import Project, execute
 

@@ -7,8 +7,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from online_migrate.counting import Remaining
-from online_migrate.kinds.definition import Subject
 from online_migrate.kinds.pending import fails_verify, is_migrated, is_pending
+from online_migrate.kinds.subject import Subject
 
 TABLE = sa.Table("t", sa.MetaData(), sa.Column("a", sa.Integer), sa.Column("b", sa.Integer))
 ROWS = [(1, 1), (1, 2), (None, 1), (1, None), (None, None), (0, 0)]

@@ -13,15 +13,20 @@ from typing import Any, cast
 import pytest
 import sqlalchemy as sa
 
-from online_migrate.kinds.definition import Backfill, BatchMigration, DataMigration, RowMigration
-from online_migrate.kinds.execution import UpdateResult
-from online_migrate.migrate.executor import inflight as module
+from online_migrate.kinds.backfill import Backfill
+from online_migrate.kinds.base import DataMigration
+from online_migrate.kinds.batch import BatchMigration
+from online_migrate.kinds.bound import BoundMigration
+from online_migrate.kinds.result import UpdateResult
+from online_migrate.kinds.row import RowMigration
+from online_migrate.kinds.subject import Subject
 from online_migrate.migrate.executor.inflight import InflightChunk, PipelineAborted
 from online_migrate.migrate.executor.pipeline import ChunkPipeline
 from online_migrate.migrate.pace import Pace
 from online_migrate.migrate.worker.lease import KeyRange
 from online_migrate.migrate.worker.planner import ChunkPlan
-from online_migrate.walk.chunker import Chunk
+from online_migrate.walk.chunk import Chunk
+from online_migrate.writers.bulk import BulkWriter
 
 FULL = Pace(0.5)
 """Long chunks, and no limit of the load."""
@@ -48,15 +53,14 @@ class Connection:
 class Server:
     """Two connections, and the UPDATEs that are sent on them."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
         self.log: list[str] = []
         self.errors: dict[str, BaseException] = {}
         self.go = {"home": threading.Event(), "other": threading.Event()}
         for go in self.go.values():
             go.set()
         self.home: Any = Connection("home", self.log)
-        monkeypatch.setattr(module, "update_chunk", self._move)
-        job: Any = types.SimpleNamespace(dialect=self)
+        job: Any = types.SimpleNamespace(dialect=self, write=self._move)
         self.pipeline = ChunkPipeline(job, self.home, self._connect, time.monotonic)
 
     def is_connection_lost(self, error: BaseException) -> bool:
@@ -68,7 +72,7 @@ class Server:
         yield Connection("other", self.log)
         self.log.append("other: closed")
 
-    def _move(self, connection: Connection, _job: Any, _chunk: Any) -> UpdateResult:
+    def _move(self, connection: Connection, _chunk: Any, _prepared: Any) -> UpdateResult:
         assert self.go[connection.name].wait(10)
         if connection.name in self.errors:
             raise self.errors[connection.name]
@@ -90,8 +94,8 @@ class Server:
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    server = Server(monkeypatch)
+def server() -> Iterator[Server]:
+    server = Server()
     yield server
     for go in server.go.values():
         go.set()
@@ -105,37 +109,45 @@ def _lost() -> BaseException:
 BACKFILL = Backfill(name="fill", table="items", values={"size": 1})
 
 
-def _job(
+def _bound(
     *,
     migration: DataMigration = BACKFILL,
     version: Any = None,
     by_primary_key: bool = True,
     single_writer: bool = False,
     verify: Any = None,
-) -> Any:
-    return types.SimpleNamespace(
+) -> BoundMigration:
+    chunker: Any = types.SimpleNamespace(by_primary_key=by_primary_key)
+    dialect: Any = types.SimpleNamespace(single_writer=single_writer)
+    table = sa.Table("items", sa.MetaData())
+    return BoundMigration(
         migration=migration,
-        is_per_row=isinstance(migration, RowMigration),
+        subject=Subject(table, pending=None, verify=verify),
+        dialect=dialect,
+        chunker=chunker,
+        writer=BulkWriter(table, ()),
+        pending=None,
+        preserved_columns=(),
+        columns=(),
+        writable_columns=frozenset(),
         version=version,
-        subject=types.SimpleNamespace(verify=verify, pending=None),
-        chunker=types.SimpleNamespace(by_primary_key=by_primary_key),
-        dialect=types.SimpleNamespace(single_writer=single_writer),
+        selected=(),
     )
 
 
 def test_supports_depends_on_pace_and_migration() -> None:
     """Supported at full pace, for a migration in which no chunk depends on the one before."""
-    assert ChunkPipeline.supports(_job(), FULL)
-    assert not ChunkPipeline.supports(_job(), dataclasses.replace(FULL, adaptive=True))
-    assert not ChunkPipeline.supports(_job(), dataclasses.replace(FULL, chunk_time=0.007))
-    assert not ChunkPipeline.supports(_job(by_primary_key=False), FULL)
-    assert not ChunkPipeline.supports(_job(single_writer=True), FULL)
+    assert ChunkPipeline.supports(_bound(), FULL)
+    assert not ChunkPipeline.supports(_bound(), dataclasses.replace(FULL, adaptive=True))
+    assert not ChunkPipeline.supports(_bound(), dataclasses.replace(FULL, chunk_time=0.007))
+    assert not ChunkPipeline.supports(_bound(by_primary_key=False), FULL)
+    assert not ChunkPipeline.supports(_bound(single_writer=True), FULL)
     row = RowMigration(name="fill", table="items", function=lambda row: None)
-    assert ChunkPipeline.supports(_job(migration=row, version="xmin"), FULL)
-    assert not ChunkPipeline.supports(_job(migration=row), FULL), "its function is called under a lock"
+    assert ChunkPipeline.supports(_bound(migration=row, version="xmin"), FULL)
+    assert not ChunkPipeline.supports(_bound(migration=row), FULL), "its function is called under a lock"
     batch = BatchMigration(name="fill", table="items", function=lambda connection, chunk: 0)
-    assert not ChunkPipeline.supports(_job(migration=batch), FULL)
-    assert not ChunkPipeline.supports(_job(verify=sa.column("size") == 1), FULL)
+    assert not ChunkPipeline.supports(_bound(migration=batch), FULL)
+    assert not ChunkPipeline.supports(_bound(verify=sa.column("size") == 1), FULL)
 
 
 def test_chunks_are_committed_in_order(server: Server) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from online_migrate.kinds.definition import Backfill, DataMigration
+from online_migrate.kinds.backfill import Backfill
+from online_migrate.kinds.base import DataMigration
 from online_migrate.script.graph import Graph, Revision
 from online_migrate.script.releases import ReleaseStep, release_steps
 

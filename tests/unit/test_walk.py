@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 from sqlalchemy.engine import Connection
 
 from online_migrate import exceptions
-from online_migrate.dialects.base import registry
 from online_migrate.walk.checkpoint import decode_key, encode_key
-from online_migrate.walk.chunker import Chunk, Chunker, CompiledChunkStatement, Key, is_beyond, key_columns
+from online_migrate.walk.chunk import Chunk
+from online_migrate.walk.chunk_statement import CompiledChunkStatement
+from online_migrate.walk.chunker import Chunker
+from online_migrate.walk.conditions import KeyConditions
+from online_migrate.walk.key import Key, is_beyond, key_columns
 
 _INTEGERS = st.integers(-(2**63), 2**63 - 1)
 _SMALL = st.integers(-3, 3)
@@ -49,9 +52,7 @@ def _table(connection: Connection, types: Sequence[Any]) -> sa.Table:
 
 def _chunker(connection: Connection, table: sa.Table, row_values: bool) -> Chunker:
     chunker = Chunker(connection, table)
-    dialect = registry["sqlite"]()
-    dialect.row_value_ranges = row_values  # type: ignore[misc]
-    chunker._dialect = dialect
+    chunker.conditions = KeyConditions(table, chunker.key, row_values=row_values)
     return chunker
 
 

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from online_migrate.kinds.bound import BoundMigration
-from online_migrate.kinds.execution import PreparedRows, UpdateResult, apply_chunk, update_chunk
+from online_migrate.kinds.prepared import PreparedRows
+from online_migrate.kinds.result import UpdateResult
 from online_migrate.migrate.executor.background import BackgroundExecutor
 from online_migrate.migrate.worker.lease import KeyRange
 from online_migrate.migrate.worker.planner import ChunkPlan
-from online_migrate.walk.chunker import Chunk
+from online_migrate.walk.chunk import Chunk
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -41,7 +42,7 @@ class InflightChunk:
     plan: ChunkPlan
     write_connection: WriteConnection
     prepared: PreparedRows | None = None
-    """The results of the row function; None for a Backfill."""
+    """The rows that were read before; None if none are to be read."""
     seconds: float = 0.0
     """Seconds for the read of its rows and the calls of the function."""
 
@@ -115,17 +116,10 @@ def write_chunk(bound: BoundMigration, inflight: InflightChunk, now: Callable[[]
     inflight.connection.begin()
     began = now()
     try:
-        moved = _update(bound, inflight)
+        update = bound.write(inflight.connection, inflight.chunk, inflight.prepared)
+        if update.failed:
+            raise PipelineAborted
     finally:
         inflight.write_connection.ended = now()
         inflight.write_connection.seconds = inflight.write_connection.ended - began
-    return WriteResult(inflight, inflight.write_connection.seconds, moved)
-
-
-def _update(bound: BoundMigration, inflight: InflightChunk) -> UpdateResult:
-    if inflight.prepared is None:
-        return update_chunk(inflight.connection, bound, inflight.chunk)
-    result = apply_chunk(inflight.connection, bound, inflight.chunk, inflight.prepared)
-    if result.failures:
-        raise PipelineAborted
-    return UpdateResult(result.done, none_pending=True)
+    return WriteResult(inflight, inflight.write_connection.seconds, update)

@@ -1,7 +1,7 @@
 """Processes two chunks at a time, on two connections, and commits them in order.
 
 While a worker checks which rows of a chunk are still pending, advances its lease and waits for the commit,
-the rows of the next chunk are written: those of a Backfill, or those with results of a row function.
+the rows of the next chunk are written, if the kind of data migration supports it.
 
 Invariants:
 
@@ -32,8 +32,6 @@ from typing import TYPE_CHECKING
 from online_migrate.dialects import Dialect
 from online_migrate.driver_errors import CLEANUP_ERRORS, DATABASE_ERRORS
 from online_migrate.kinds.bound import BoundMigration
-from online_migrate.kinds.definition import Backfill
-from online_migrate.kinds.pending import fails_verify
 from online_migrate.migrate.executor.background import noop
 from online_migrate.migrate.executor.inflight import (
     InflightChunk,
@@ -88,13 +86,11 @@ class ChunkPipeline:
         leave capacity to the application.
 
         The walk must be by the primary key: at the end of a range of another index MariaDB waits for the row
-        after it, which the chunk written ahead has locked. A row function requires row versions, so that it
-        need not be called under a lock.
+        after it, which the chunk written ahead has locked.
         """
         return (
-            (isinstance(bound.migration, Backfill) or (bound.is_per_row and bound.version is not None))
+            bound.supports_pipeline
             and bound.chunker.by_primary_key
-            and fails_verify(bound.subject) is None
             and not bound.dialect.single_writer
             and not pace.adaptive
             and pace.chunk_time >= _MIN_CHUNK_TIME

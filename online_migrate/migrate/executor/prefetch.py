@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from online_migrate.kinds.execution import PreparedRows
+from online_migrate.kinds.prepared import PreparedRows
 from online_migrate.migrate.executor.background import BackgroundExecutor, Keepalive, noop
 from online_migrate.migrate.worker.lease import KeyRange
 from online_migrate.migrate.worker.planner import ChunkPlan

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from online_migrate.kinds.bound import BoundMigration
-from online_migrate.kinds.execution import read, transform_rows, with_writes
+from online_migrate.kinds.prepared import ReadSession
 from online_migrate.migrate.executor.prefetch import PreparedChunk
 from online_migrate.migrate.worker.lease import KeyRange
 from online_migrate.migrate.worker.planner import ChunkPlan, Planner
@@ -46,15 +46,11 @@ class ChunkReader:
     def read(self, connection: Connection, plan: ChunkPlan, keepalive: Callable[[], None]) -> PreparedChunk:
         """Reads the rows of a planned chunk, and calls the row function for them.
 
-        Without a row function nothing is read.
+        Reads nothing if the kind of data migration needs no rows.
         """
-        began, bound, chunk = self._clock.monotonic(), self._migration, plan.chunk
-        if chunk is None or not bound.is_per_row:
-            return PreparedChunk(plan, None, 0.0)
+        began, clock, dialect = self._clock.monotonic(), self._clock, self._migration.dialect
+        run = lambda read: run_read_transaction(clock, dialect, connection, read)  # noqa: E731
         with self._activity:
-            fetch = lambda: read(connection, bound, chunk)  # noqa: E731
-            rows = run_read_transaction(self._clock, bound.dialect, connection, fetch)
-            # Between two transactions: no row is locked, however long the function takes.
-            answers = transform_rows(bound, chunk, rows, keepalive)
-            prepared = with_writes(connection, bound, chunk, answers)
-            return PreparedChunk(plan, prepared, self._clock.monotonic() - began)
+            session = ReadSession(connection, run, keepalive)
+            prepared = None if plan.chunk is None else self._migration.prepare(session, plan.chunk)
+            return PreparedChunk(plan, prepared, clock.monotonic() - began)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from online_migrate import exceptions
 from online_migrate.driver_errors import DATABASE_ERRORS
-from online_migrate.kinds.execution import still_pending
 from online_migrate.migrate.executor.inflight import InflightChunk, PipelineAborted, WriteResult
 from online_migrate.migrate.executor.pipeline import ChunkPipeline
 from online_migrate.migrate.executor.prefetch import PreparedChunk
@@ -83,7 +82,7 @@ class PipelineScheduler:
             pipeline.rollback()
             return None
         try:
-            if self._migration.is_per_row:
+            if self._migration.prepares_rows:
                 self._fill_prepared(key_range)
             elif pipeline.last_inflight is None:
                 self._fill(key_range)
@@ -194,7 +193,7 @@ class PipelineScheduler:
     def _require_none_pending(self, written: WriteResult) -> None:
         """Raises :class:`PipelineAborted` if rows are still pending: to find out why, they must be locked."""
         inflight = written.inflight
-        if still_pending(inflight.connection, self._migration, inflight.chunk, written.update):
+        if self._migration.still_pending(inflight.connection, inflight.chunk, written.update):
             raise PipelineAborted
 
     def _next_candidate(self, inflight: InflightChunk) -> RangeCandidate | None:
@@ -211,10 +210,10 @@ class PipelineScheduler:
     def _plan_next(self, inflight: InflightChunk) -> InflightChunk | None:
         """Plans the next chunk for the connection of *inflight*. Reads inside that connection's transaction.
 
-        Returns None if there is none, during a backoff, and for a row function, whose chunks are prefetched.
+        Returns None if there is none, during a backoff, and if chunks are prepared: then they are prefetched.
         """
         after = None if self._pipeline.last_inflight is None else self._pipeline.last_inflight.remaining_range
-        if after is None or self._pipeline.backoff.active or self._migration.is_per_row:
+        if after is None or self._pipeline.backoff.active or self._migration.prepares_rows:
             return None
         plan = self._tools.planner.plan(inflight.connection, after, self._size.size)
         return InflightChunk(after, plan, inflight.write_connection)

@@ -10,7 +10,8 @@ import dataclasses
 
 from online_migrate import state
 from online_migrate.driver_errors import DATABASE_ERRORS
-from online_migrate.kinds.execution import PreparedRows, RowsChanged, UserError, apply_chunk
+from online_migrate.kinds.prepared import PreparedRows
+from online_migrate.kinds.result import RowsChanged, UserError
 from online_migrate.migrate.budget import Budget
 from online_migrate.migrate.executor.prefetch import PreparedChunk
 from online_migrate.migrate.executor.result import ChunkError, CommittedChunk
@@ -60,7 +61,7 @@ class SerialExecutor:
         tools = self._tools
         ready = tools.prefetcher.result(key_range, tools.keepalive)
         prefetched = ready is not None
-        if ready is None and self._migration.is_per_row:
+        if ready is None and self._migration.prepares_rows:
             self._attempted = tools.reader.plan(self._connection, key_range, size)
             ready = tools.reader.read(self._connection, self._attempted, tools.keepalive)
         if ready is None:
@@ -92,7 +93,7 @@ class SerialExecutor:
         except RowsChanged:
             assert prepared is not None
             self._tools.prefetcher.wait(self._tools.keepalive)
-            locked = dataclasses.replace(prepared, lock=True)
+            locked = prepared.locked()
             return run(lambda: self._apply(key_range, ready.plan, locked))
 
     def _apply(self, key_range: KeyRange, plan: ChunkPlan, prepared: PreparedRows | None) -> tuple[int, int]:
@@ -105,7 +106,7 @@ class SerialExecutor:
             leases.advance(connection, key_range, plan.upper, 0)
             return 0, 0
         timer.begin()
-        result = apply_chunk(connection, self._migration, plan.chunk, prepared)
+        result = self._migration.apply(connection, plan.chunk, prepared)
         failures = {key: truncate_error(error) for key, error in result.failures.items()}
         state.record_failures(connection, self._migration.name, self._run, failures)
         recorded = result.done if result.recorded is None else result.recorded

@@ -13,7 +13,7 @@ from online_migrate.migrate.worker.chunk_timer import ChunkTimer
 from online_migrate.migrate.worker.lease import LeaseManager
 from online_migrate.migrate.worker.planner import Planner
 from online_migrate.migrate.worker.session import TransactionRunner
-from online_migrate.walk.chunker import Key
+from online_migrate.walk.key import Key
 
 
 @dataclasses.dataclass(frozen=True)

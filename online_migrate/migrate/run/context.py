@@ -20,7 +20,7 @@ from online_migrate.walk.chunk_size import ChunkSize
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
-    from online_migrate.walk.chunker import Chunk
+    from online_migrate.walk.chunk import Chunk
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""Runs unchanged OpenStack online data migrations: ``(context, max_count) -> (found, done)``.
+"""Runs a data migration that commits by itself, by calls of its function: ``max_count -> (found, done)``.
 
-Such a function commits by itself, so there is no transaction for a checkpoint: a call may be repeated after
+The function commits by itself, so there is no transaction for a checkpoint: a call may be repeated after
 a kill, which OpenStack requires to be harmless, and only one runner calls the function at a time.
 """
 
@@ -15,8 +15,8 @@ from online_migrate import exceptions, state
 from online_migrate.counting import RowCounts, count_rows
 from online_migrate.ddl.session import connect, private_connection, take_named_lock
 from online_migrate.dialects import dialect_of
-from online_migrate.kinds.definition import CountedMigration
-from online_migrate.kinds.execution import UserError
+from online_migrate.kinds.base import DataMigration
+from online_migrate.kinds.result import UserError
 from online_migrate.migrate.pace import MAX_SLEEP
 from online_migrate.migrate.progress import RateMeter
 from online_migrate.migrate.run.context import RunContext
@@ -33,7 +33,7 @@ _PAUSE = 0.5
 """Seconds between two checks whether a pause has ended."""
 
 
-def run_counted(context: RunContext, migration: CountedMigration) -> Result:
+def run_counted(context: RunContext, migration: DataMigration) -> Result:
     """Calls the function until it finds no rows, migrates none of those found, or a limit is reached.
 
     Returns Outcome.REMAINING if another runner holds the lock of this data migration for 2 s.
@@ -57,7 +57,7 @@ def run_counted(context: RunContext, migration: CountedMigration) -> Result:
             dialect.free_named_lock(lock, f"counted/{migration.name}")
 
 
-def _run(context: RunContext, migration: CountedMigration) -> Result:
+def _run(context: RunContext, migration: DataMigration) -> Result:
     name, worker = migration.name, secrets.token_hex(8)
     held = _in_transaction(context, lambda connection: _start(connection, name, worker))
     if held is not None:
@@ -82,11 +82,11 @@ def _start(connection: Connection, name: str, worker: str) -> Status | None:
     return None
 
 
-def _loop(place: RunContext, migration: CountedMigration, worker: str) -> Result:
+def _loop(place: RunContext, migration: DataMigration, worker: str) -> Result:
     name = migration.name
     meter = RateMeter(name, total=None, done=_recorded(place, name), clock=place.clock)
     place.listener.started(meter.snapshot())
-    context: Any = None
+    call: Callable[[int], tuple[int, int]] | None = None
     total = 0
     while not place.should_stop:
         reason = place.throttling.throttle.reason()
@@ -100,9 +100,9 @@ def _loop(place: RunContext, migration: CountedMigration, worker: str) -> Result
         size = place.budget.reserve(place.pace.batch_size or _DEFAULT_MAX_COUNT)
         began = place.clock.monotonic()
         try:
-            context = context if context is not None else _context(migration)
+            call = call or migration.open_calls()
             with place.throttling.activity:
-                found, done = _call(migration, context, size)
+                found, done = call(size)
         except UserError as problem:
             return _end(place, name, Status.FAILED, Outcome.FAILED, total, str(problem))
         _in_transaction(place, functools.partial(state.add_done, name=name, done=done))
@@ -134,35 +134,12 @@ def _suspended(name: str, status: Status, done: int) -> Result:
     return Result(name, Outcome.SUSPENDED, done=done, error=error)
 
 
-def _context(migration: CountedMigration) -> Any:
-    try:
-        return (migration.context or default_context)()
-    except Exception as error:
-        where = f"context of {migration.name}"
-        raise UserError(where=where, error=f"{type(error).__name__}: {error}") from error
-
-
-def _pending_rows(context: RunContext, migration: CountedMigration) -> int:
+def _pending_rows(context: RunContext, migration: DataMigration) -> int:
     counts: RowCounts = _in_transaction(context, lambda c: count_rows(c, migration, recorded_done=0))
     return counts.pending
 
 
-def _call(migration: CountedMigration, context: Any, size: int) -> tuple[int, int]:
-    where = f"{migration.name} (max_count {size})"
-    try:
-        answer = migration.function(context, size)
-    except Exception as error:
-        raise UserError(where=where, error=f"{type(error).__name__}: {error}") from error
-    try:
-        found, done = (int(number) for number in answer)
-        if found < 0 or done < 0:
-            raise ValueError
-        return found, done
-    except (TypeError, ValueError):
-        raise UserError(where=where, error=f"returned {answer!r}, not (found, done)") from None
-
-
-def _finish(context: RunContext, migration: CountedMigration, total: int) -> Result:
+def _finish(context: RunContext, migration: DataMigration, total: int) -> Result:
     """Ends the run after the function found no more rows.
 
     With a ``pending`` expression the count of pending rows decides whether it is complete.
@@ -204,16 +181,3 @@ def _in_transaction(context: RunContext, work: Callable[[Connection], Any]) -> A
         connection.execution_options(online_migrate_begin="IMMEDIATE")
         with connection.begin():
             return work(connection)
-
-
-def default_context() -> Any:
-    """Returns an admin context that functions decorated by oslo.db's enginefacade accept."""
-    from oslo_db.sqlalchemy import enginefacade
-
-    @enginefacade.transaction_context_provider
-    class Context:
-        """The context of the operator, with admin rights."""
-
-        is_admin = True
-
-    return Context()

@@ -18,7 +18,8 @@ from online_migrate.counting import count_pending, still_failing
 from online_migrate.dialects.blame import Blame
 from online_migrate.driver_errors import DATABASE_ERRORS, error_message
 from online_migrate.kinds.bound import BoundMigration
-from online_migrate.kinds.execution import NOT_VERIFIED, UserError, apply_chunk, read, transform_rows
+from online_migrate.kinds.prepared import ReadSession
+from online_migrate.kinds.result import NOT_VERIFIED, UserError
 from online_migrate.migrate.run.context import RunState
 from online_migrate.migrate.status import Outcome
 from online_migrate.migrate.worker.lease import LeaseManager, lock_record
@@ -198,11 +199,9 @@ class Finalizer:
         }:
             return 0
         chunk = bound.chunker.single(decode_key(key))
-        prepared = None
-        if bound.is_per_row:
-            rows = read(connection, bound, chunk)
-            prepared = dataclasses.replace(transform_rows(bound, chunk, rows, lambda: None), lock=True)
-        result = apply_chunk(connection, bound, chunk, prepared)
+        session = ReadSession(connection, lambda read: read(), keepalive=lambda: None)
+        prepared = bound.prepare(session, chunk)
+        result = bound.apply(connection, chunk, None if prepared is None else prepared.locked())
         state.forget_failures(connection, bound.name, [key])
         failures = {row: truncate_error(error) for row, error in result.failures.items()}
         state.record_failures(connection, bound.name, self._run_state.run, failures)

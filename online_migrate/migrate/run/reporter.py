@@ -9,8 +9,8 @@ from online_migrate.migrate.progress import Listener, RateMeter, Snapshot
 from online_migrate.throttle import Throttling
 from online_migrate.throttle.duty_cycle import AdaptiveDutyCycle
 from online_migrate.throttle.latency_probe import LatencyProbe
+from online_migrate.walk.chunk import Chunk
 from online_migrate.walk.chunk_size import ChunkSize
-from online_migrate.walk.chunker import Chunk
 
 RANGES_PER_WORKER = 4
 """The number of key ranges per worker into which the remaining rows are divided: the worker that ends last

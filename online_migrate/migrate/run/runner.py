@@ -16,9 +16,9 @@ from online_migrate.ddl.session import connect
 from online_migrate.dialects import dialect_of
 from online_migrate.dialects.blame import Blame
 from online_migrate.driver_errors import CLEANUP_ERRORS, DATABASE_ERRORS, error_message
+from online_migrate.kinds.base import DataMigration
 from online_migrate.kinds.bound import BoundMigration
-from online_migrate.kinds.definition import Backfill, DataMigration
-from online_migrate.kinds.execution import UserError
+from online_migrate.kinds.result import UserError
 from online_migrate.kinds.visibility import require_visible
 from online_migrate.migrate.progress import Listener, RateMeter
 from online_migrate.migrate.run.context import RunContext, RunState
@@ -33,7 +33,7 @@ from online_migrate.migrate.worker.session import data_connection, run_read_tran
 from online_migrate.migrate.worker.worker import Worker
 from online_migrate.state import Status
 from online_migrate.walk.chunk_size import ChunkSize
-from online_migrate.walk.chunker import KeyUnreadable
+from online_migrate.walk.key import KeyUnreadable
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -193,7 +193,7 @@ class Runner:
         pauses: Iterator[float] = iter(())
         progress = -1
         # The measurements of the chunk size controller do not depend on the connection.
-        size = self._context.pace.controller(self._migration.largest_chunk)
+        size = self._context.pace.controller(self._migration.max_chunk_rows)
         while not self._run_state.should_stop:
             if self._run_state.progress != progress:
                 # Chunks were committed since the last loss: a further one is independent of it.
@@ -331,7 +331,7 @@ def _recorded(bound: BoundMigration, connection: Connection) -> int:
 
 
 def _count_rows(bound: BoundMigration, connection: Connection) -> RowCounts:
-    moved = _recorded(bound, connection) if bound.migration.kind == "batch" else 0
+    moved = _recorded(bound, connection) if bound.migration.may_remove_rows else 0
     return count_rows(connection, bound.migration, recorded_done=moved, subject=bound.subject)
 
 
@@ -352,8 +352,7 @@ def check(engine: Engine, migrations: Iterable[DataMigration]) -> None:
                 if migration.table is not None or migration.has_pending:
                     subject = migration.subject(connection)
                     require_visible(connection, migration, subject)
-                    if isinstance(migration, Backfill):
-                        migration.values_for(subject.table)
+                    migration.check(subject.table)
 
 
 def run_one(context: RunContext, migration: DataMigration) -> Result:

@@ -13,15 +13,16 @@ import sqlalchemy as sa
 from online_migrate import exceptions, state
 from online_migrate.dialects.blame import Blame
 from online_migrate.driver_errors import DATABASE_ERRORS, error_message
-from online_migrate.kinds.execution import UserError
+from online_migrate.kinds.result import UserError
 from online_migrate.migrate.executor.tools import ChunkTools
 from online_migrate.migrate.run.context import RunState
 from online_migrate.migrate.worker.lease import KeyRange
 from online_migrate.migrate.worker.planner import ChunkPlan
 from online_migrate.migrate.worker.recorded_error import truncate_error
 from online_migrate.walk.checkpoint import encode_key
+from online_migrate.walk.chunk import Chunk
 from online_migrate.walk.chunk_size import ChunkSize
-from online_migrate.walk.chunker import Chunk, Key
+from online_migrate.walk.key import Key
 
 _log = logging.getLogger(__name__)
 _ALL = 2**31 - 1

@@ -26,7 +26,8 @@ from online_migrate.migrate.worker.session import run_read_transaction
 from online_migrate.state import Status
 from online_migrate.waiting import Clock
 from online_migrate.walk.checkpoint import decode_key, encode_key, show_key
-from online_migrate.walk.chunker import Chunker, Key, is_beyond
+from online_migrate.walk.chunker import Chunker
+from online_migrate.walk.key import Key, is_beyond
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

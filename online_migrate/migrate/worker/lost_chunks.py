@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from online_migrate.migrate.worker.bisection import FailureBisector
     from online_migrate.migrate.worker.lease import KeyRange
     from online_migrate.migrate.worker.planner import ChunkPlan
-    from online_migrate.walk.chunker import Key
+    from online_migrate.walk.key import Key
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,8 @@ from online_migrate.kinds.bound import BoundMigration
 from online_migrate.migrate.worker.bisection import FailureBisector
 from online_migrate.migrate.worker.lease import KeyRange, checked_key
 from online_migrate.walk.checkpoint import encode_key
-from online_migrate.walk.chunker import Chunk, Key
+from online_migrate.walk.chunk import Chunk
+from online_migrate.walk.key import Key
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

@@ -31,7 +31,7 @@ from online_migrate.migrate.worker.ranges import RangeAcquirer
 from online_migrate.migrate.worker.registration import Registration, new_worker_id
 from online_migrate.migrate.worker.session import TransactionRunner, data_connection
 from online_migrate.walk.chunk_size import ChunkSize
-from online_migrate.walk.chunker import Key
+from online_migrate.walk.key import Key
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -67,7 +67,7 @@ class Worker:
         self._connection = connection
         self._heartbeat = heartbeat
         self._activity = context.throttling.activity
-        self._size = size or context.pace.controller(bound.largest_chunk)
+        self._size = size or context.pace.controller(bound.max_chunk_rows)
         self._tools = _chunk_tools(run_state, bound, connection, self.id, self._keepalive)
         self._prefetcher = self._tools.prefetcher
         self._failures = ChunkFailures(run_state, self._tools, self._size)

@@ -1,0 +1,73 @@
+"""The kind that calls an unchanged OpenStack function: ``(context, max_count) -> (found, done)``."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from online_migrate.kinds.base import DataMigration, named_after
+from online_migrate.kinds.result import UserError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CountedMigration(DataMigration):
+    """Calls an OpenStack function until it finds no more rows; see :func:`counted`."""
+
+    kind: ClassVar[str] = "counted"
+    commits_by_itself: ClassVar[bool] = True
+    function: Callable[[Any, int], tuple[int, int]]
+    context: Callable[[], Any] | None = None
+
+    def open_calls(self) -> Callable[[int], tuple[int, int]]:
+        try:
+            context = (self.context or default_context)()
+        except Exception as error:
+            raise UserError(
+                where=f"context of {self.name}", error=f"{type(error).__name__}: {error}"
+            ) from error
+        return functools.partial(self._call, context)
+
+    def _call(self, context: Any, max_count: int) -> tuple[int, int]:
+        where = f"{self.name} (max_count {max_count})"
+        try:
+            answer = self.function(context, max_count)
+        except Exception as error:
+            raise UserError(where=where, error=f"{type(error).__name__}: {error}") from error
+        try:
+            found, done = (int(number) for number in answer)
+            if found < 0 or done < 0:
+                raise ValueError
+            return found, done
+        except (TypeError, ValueError):
+            raise UserError(where=where, error=f"returned {answer!r}, not (found, done)") from None
+
+
+def counted(
+    function: Callable[[Any, int], tuple[int, int]],
+    *,
+    context: Callable[[], Any] | None = None,
+    **options: Any,
+) -> CountedMigration:
+    """Makes a data migration of an unchanged OpenStack function ``(context, max_count) -> (found, done)``.
+
+    *context*: a function that returns the first argument; by default a context that oslo.db's enginefacade
+    accepts. The function commits by itself, so a call may be repeated after a kill: the function must be
+    idempotent, as OpenStack requires. Without *table* and *pending* it can be run but opens no gate.
+    *options*: further arguments of :class:`~online_migrate.kinds.base.DataMigration`.
+    """
+    return CountedMigration(function=function, context=context, **named_after(function, options))
+
+
+def default_context() -> Any:
+    """Returns an admin context that functions decorated by oslo.db's enginefacade accept."""
+    from oslo_db.sqlalchemy import enginefacade
+
+    @enginefacade.transaction_context_provider
+    class Context:
+        """The context of the operator, with admin rights."""
+
+        is_admin = True
+
+    return Context()
