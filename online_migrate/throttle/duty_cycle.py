@@ -2,7 +2,7 @@
 
 Latency is measured a few times a second, and compared with the baseline, which is measured while no chunk
 runs. A measurement within the tolerance of the baseline increases the duty cycle slightly. A worse one
-reduces it at once, by a third. So it converges to a value, large or small, at which less than two
+reduces it at once, by a third. So it converges to a value, large or small, at which less than five
 measurements in a hundred are outside of the tolerance. A worse measurement while no chunk runs is not caused
 by the run and changes nothing: otherwise a run on a machine with noisy neighbours would hardly progress.
 """
@@ -76,7 +76,7 @@ class AdaptiveDutyCycle:
     most 1. Without *start* the maximum is used.
     """
 
-    growth = 1.007
+    growth = 1.02
     first_growth = 1.05
     """The growth factor until the first worse measurement; *growth* is used after it."""
     shrink = 2 / 3

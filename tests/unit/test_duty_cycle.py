@@ -86,7 +86,7 @@ def test_adaptive_duty_cycle_settles_below_limit(limit: float) -> None:
             shares.append(adaptive.duty_cycle)
             worse_count += worse
     assert 0.7 * limit < sum(shares) / len(shares) <= limit
-    assert worse_count / len(shares) < 0.03
+    assert worse_count / len(shares) < 0.06
 
 
 def test_worse_measurement_without_activity_is_ignored() -> None:
@@ -98,9 +98,9 @@ def test_worse_measurement_without_activity_is_ignored() -> None:
     assert adaptive.observe(worse=True, caused_by_workers=True) == pytest.approx(grown * 2 / 3)
 
 
-@pytest.mark.parametrize("noise", [0.02, 0.05, 0.1])
+@pytest.mark.parametrize("noise", [0.05, 0.1, 0.2])
 def test_noise_does_not_stop_adaptive_duty_cycle(noise: float) -> None:
-    """A server that is slow at random: about 1.7 % of the measurements are worse while a worker is active."""
+    """A server that is slow at random: about 4.7 % of the measurements are worse while a worker is active."""
     chance = random.Random(1)
     adaptive = AdaptiveDutyCycle(most=1.0)
     shares = []
@@ -109,7 +109,7 @@ def test_noise_does_not_stop_adaptive_duty_cycle(noise: float) -> None:
         adaptive.observe(worse=worse, caused_by_workers=chance.random() < adaptive.duty_cycle)
         if i >= 1_000:
             shares.append(adaptive.duty_cycle)
-    limit = min(1.0, 0.017 / noise)
+    limit = min(1.0, 0.047 / noise)
     assert 0.7 * limit < sum(shares) / len(shares) < 1.3 * limit
 
 
