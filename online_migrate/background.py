@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from online_migrate import exceptions
 from online_migrate.ddl.session import private_connection
 from online_migrate.driver_errors import CLEANUP_ERRORS, error_message
+from online_migrate.observe import events
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -57,7 +58,7 @@ class ConnectionLoop:
         if self._thread.is_alive():
             self._thread.join(timeout=_JOIN_TIMEOUT)
             if self._thread.is_alive():
-                logger.warning("%s: the thread has not stopped within %g s", self._name, _JOIN_TIMEOUT)
+                events.emit(logger, events.BackgroundNotStopped(self._name, _JOIN_TIMEOUT))
 
     def _run(self) -> None:
         try:
@@ -77,4 +78,4 @@ class ConnectionLoop:
             self._on_lost()
             if not self.stopping.is_set():
                 reason = error_message(error)
-                logger.warning("%s: %s; reconnecting in %g s", self._name, reason, self._interval)
+                events.emit(logger, events.BackgroundReconnecting(self._name, self._interval, reason))

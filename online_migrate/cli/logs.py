@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from online_migrate.observe.events import ATTRIBUTE
+
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("text", "json")
 LOGGER = "online_migrate"
@@ -27,6 +29,9 @@ class JSONFormatter(logging.Formatter):
             "thread": record.threadName,
             "message": record.getMessage(),
         }
+        event = getattr(record, ATTRIBUTE, None)
+        if event is not None:
+            document |= {"name": event.name, "fields": event.fields}
         if record.exc_info:
             document["exception"] = self.formatException(record.exc_info)
         return json.dumps(document, ensure_ascii=False)

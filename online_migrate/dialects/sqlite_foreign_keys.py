@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from online_migrate import exceptions
 from online_migrate.driver_errors import DATABASE_ERRORS, driver_error_of, error_message
+from online_migrate.observe import events
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -49,7 +50,7 @@ def check(connection: Connection) -> ForeignKeys:
         else:
             orphans |= {tuple(row) for row in rows}
     for table, reason in unchecked.items():
-        _logger.warning("foreign keys of table %r cannot be checked: %s", table, reason)
+        events.emit(_logger, events.ForeignKeysUnchecked(table, f"{reason}"))
     return ForeignKeys(frozenset(orphans), unchecked)
 
 

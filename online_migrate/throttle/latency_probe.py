@@ -21,6 +21,7 @@ from online_migrate import state
 from online_migrate.background import ConnectionLoop
 from online_migrate.dialects import Dialect, dialect_of
 from online_migrate.driver_errors import set_isolation
+from online_migrate.observe import events
 from online_migrate.throttle.activity import Activity
 from online_migrate.throttle.duty_cycle import AdaptiveDutyCycle, Latency, Tolerance, baseline_of, is_worse
 from online_migrate.throttle.server_throttlers import PositionHistory
@@ -174,7 +175,8 @@ class LatencyProbe:
         else:
             self._measuring_baseline = True
             self.baseline = baseline_of(list(self._samples(connection, dialect)))
-            logger.debug("latency probe: baseline %s", self.baseline)
+            read_ms, write_ms = 1000 * self.baseline.read, 1000 * self.baseline.write
+            events.emit(logger, events.BaselineMeasured(read_ms, write_ms))
         self._measuring_baseline = self._no_chunk_yet = False
         state.latency_probe.record_baseline(connection, self.id, self.baseline.read, self.baseline.write)
 

@@ -19,6 +19,7 @@ from online_migrate.background import ConnectionLoop
 from online_migrate.ddl.session import connect
 from online_migrate.dialects import dialect_of
 from online_migrate.driver_errors import CLEANUP_ERRORS, error_message
+from online_migrate.observe import events
 from online_migrate.throttle.throttlers import Throttler
 from online_migrate.waiting import Clock
 
@@ -129,11 +130,11 @@ class Monitor:
         before = self._samples[i][0] if i in self._samples else Sample(None)
         if not taken.readable and before.readable:
             effect = "paused" if self._policy.unreadable_waits else "ignored"
-            logger.warning("throttler %s: %s; %s", throttler.name, taken.reason, effect)
+            events.emit(logger, events.ThrottlerUnreadable(throttler.name, f"{taken.reason}", effect))
         elif taken.reason is not None and before.reason is None:
-            logger.info("throttler %s: paused: %s", throttler.name, taken.reason)
+            events.emit(logger, events.ThrottlerPaused(throttler.name, taken.reason))
         elif taken.reason is None and before.reason is not None:
-            logger.info("throttler %s: continuing", throttler.name)
+            events.emit(logger, events.ThrottlerContinued(throttler.name))
 
 
 def sample(throttler: Throttler, connection: Connection) -> Sample:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 import time
@@ -225,6 +226,11 @@ def test_misuse_in_one_worker_stops_all_workers(database: Database, project: Pro
     _assert_migrated_once(database.engine, 400)
 
 
+def events_of(err: str) -> list[dict[str, Any]]:
+    """Returns the JSON documents in the lines of stderr."""
+    return [json.loads(line) for line in err.splitlines() if line.startswith("{")]
+
+
 # --- killed workers ------------------------------------------------------------------------------
 
 
@@ -236,7 +242,7 @@ def test_killed_worker_is_taken_over_at_once(point: str, database: Database, lon
     project.data("fill", PAUSING.format(pending="", act=SLEEP))
     first = project.start("migrate", environment={"POINT": point})
     wait_for(project.folder / "there", first)
-    second = project.start("migrate", "--json")
+    second = project.start("migrate", "--json", "--log-level", "info", "--log-format", "json")
     remaining = "SELECT count(*) FROM items WHERE hits = 0"
     _wait_until(lambda: scalar(database.engine, remaining) <= 80 or not second.running)
     first.kill()
@@ -244,6 +250,8 @@ def test_killed_worker_is_taken_over_at_once(point: str, database: Database, lon
     assert ran.code == 0, ran
     _assert_migrated_once(database.engine, 400)
     assert project.status("fill").done == 400
+    taken = [event for event in events_of(ran.err) if event.get("name") == "range_taken_over"]
+    assert [event["fields"]["reason"] for event in taken] == ["its session has ended"]
     assert rows(database.engine, "SELECT id FROM online_migrate_worker") == []
 
 
@@ -274,8 +282,10 @@ def test_frozen_worker_past_its_lease_migrates_no_row_twice(
     project.data("fill", PAUSING.format(pending=pending, act=STOP))
     first = project.start("migrate", environment={"POINT": point})
     wait_for(project.folder / "there", first)
-    second = project.run("migrate", "--json")
+    second = project.run("migrate", "--json", "--log-level", "info", "--log-format", "json")
     assert second.code == 0, second
+    taken = [event for event in events_of(second.err) if event.get("name") == "range_taken_over"]
+    assert [event["fields"]["reason"] for event in taken] == ["its heartbeat is too old"]
     _assert_migrated_once(database.engine, 100)
     first.signal(signal.SIGCONT)
     ran = first.wait()

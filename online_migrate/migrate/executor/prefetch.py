@@ -20,6 +20,7 @@ from online_migrate.kinds.prepared import PreparedRows
 from online_migrate.migrate.executor.background import BackgroundExecutor, Keepalive, noop
 from online_migrate.migrate.worker.lease import KeyRange
 from online_migrate.migrate.worker.planner import ChunkPlan
+from online_migrate.observe import events
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -143,7 +144,7 @@ class Prefetcher:
                 self._connection = self._exit_stack.enter_context(self._connect())
             return self._read(self._connection, key_range, size, self._raise_if_cancelled)
         except Exception as error:
-            _log.info("prefetch of a chunk failed: %s", error)
+            events.emit(_log, events.PrefetchFailed(f"{error}"))
             # The next read gets a new connection, whatever the error was.
             self._connection = None
             self._exit_stack.close()

@@ -20,6 +20,7 @@ from online_migrate.migrate.executor.result import CommittedChunk
 from online_migrate.migrate.executor.tools import ChunkTools
 from online_migrate.migrate.worker.lease import KeyRange, RangeCandidate
 from online_migrate.migrate.worker.planner import ChunkPlan
+from online_migrate.observe import events
 from online_migrate.throttle.duty_cycle import DutyCycle
 from online_migrate.walk.chunk_size import ChunkSize
 
@@ -88,7 +89,7 @@ class PipelineScheduler:
                 self._fill(key_range)
             return None if pipeline.last_inflight is None else self._finish(key_range)
         except (*DATABASE_ERRORS, exceptions.OnlineMigrateError, PipelineAborted) as error:
-            _log.info("%s: both chunks are rolled back: %s", self._migration.name, error)
+            events.emit(_log, events.PipelineRolledBack(self._migration.name, f"{error}"))
             self._put_back(pipeline.inflight)
             pipeline.abort()
             if self._migration.dialect.is_connection_lost(error):

@@ -31,6 +31,7 @@ from online_migrate.migrate.worker.reconnect import reconnect_pauses
 from online_migrate.migrate.worker.recorded_error import truncate_error
 from online_migrate.migrate.worker.session import data_connection, run_read_transaction, run_transaction
 from online_migrate.migrate.worker.worker import Worker
+from online_migrate.observe import events
 from online_migrate.state import Status
 from online_migrate.walk.chunk_size import ChunkSize
 from online_migrate.walk.key import KeyUnreadable
@@ -211,10 +212,7 @@ class Runner:
                 pause = next(pauses, None)
                 if not lost or pause is None:
                     raise
-                _log.info(
-                    "%s: the connection was lost; reconnecting in %.1f s: %s",
-                    *(self._migration.name, pause, error_message(error)),
-                )
+                events.emit(_log, events.Reconnecting(self._migration.name, pause, error_message(error)))
                 self._context.clock.wait(pause, self._context.stop)
 
     def _work_on_connection(self, connection: Connection, heartbeat: Heartbeat, size: ChunkSize) -> bool:
@@ -226,6 +224,7 @@ class Runner:
                 with self._finalizer_lock:
                     return Finalizer(self._migration, self._run_state, connection).finish_pass()
         except LeaseLost:
+            events.emit(_log, events.LeaseTakenAway(self._migration.name, worker.id))
             return False
         except CLEANUP_ERRORS as error:
             if self._dialect.is_connection_lost(error):
@@ -284,7 +283,7 @@ class Runner:
                 )
             )
         except exceptions.PendingUnreadable as error:
-            _log.info("%s: %s", bound.name, error)
+            events.emit(_log, events.FailuresNotCounted(bound.name, f"{error}"))
         return len(self._in_read_transaction(connection, lambda: state.failed_keys(connection, bound.name)))
 
     # --- transactions ----------------------------------------------------------------------------
@@ -389,7 +388,7 @@ def _reconnecting(context: RunContext, work: Callable[[Connection], T]) -> T:
             pause = next(pauses, None)
             if not lost or pause is None or context.stop.requested:
                 raise
-            _log.info("reconnecting in %.1f s: %s", pause, error_message(error))
+            events.emit(_log, events.Reconnecting("start or end of a run", pause, error_message(error)))
             context.clock.wait(pause, context.stop)
 
 

@@ -19,6 +19,7 @@ from online_migrate.migrate.run.context import RunState
 from online_migrate.migrate.worker.lease import KeyRange
 from online_migrate.migrate.worker.planner import ChunkPlan
 from online_migrate.migrate.worker.recorded_error import truncate_error
+from online_migrate.observe import events
 from online_migrate.walk.checkpoint import encode_key
 from online_migrate.walk.chunk import Chunk
 from online_migrate.walk.chunk_size import ChunkSize
@@ -146,17 +147,14 @@ class ChunkFailures:
         # The connection may be lost again. A shorter chunk may be committed before that, or may be small
         # enough for a limit of a proxy or of the server. After a few chunks the size is as before.
         size = self._size.limit(self._size.size // _AFTER_LOSS, patience=1)
-        _log.info(
-            "%s: the connection was lost %d time(s) at %s; continuing with %d row(s)",
-            *(self._migration.name, lost.losses, key_range, size),
-        )
+        events.emit(_log, events.ChunkShortened(self._migration.name, lost.losses, f"{key_range}", size))
         return None
 
     # --- bisection -------------------------------------------------------------------------------
 
     def _plan_by_key(self, error: BaseException) -> None:
         """Plans chunks by key only, after ``pending`` failed for a row during planning."""
-        _log.info("%s: pending cannot be evaluated, planning by key: %s", self._migration.name, error)
+        events.emit(_log, events.PlannedByKey(self._migration.name, f"{error}"))
         self._planner.blind = True
 
     def _bisect(
@@ -175,14 +173,12 @@ class ChunkFailures:
         if blame is Blame.SIZE and not self._bisector.active:
             self._too_large = len(keys)
         if not self._bisector.failed(len(keys), plan.upper):
-            _log.info(
-                "%s: a chunk of %d rows failed; retrying with fewer rows: %s",
-                *(self._migration.name, len(keys), error),
-            )
+            events.emit(_log, events.ChunkBisected(self._migration.name, len(keys), f"{error}"))
             return None
         self._too_large = 0
         text = truncate_error(f"{error}" if isinstance(error, UserError) else error_message(error))
         self._transactions.run(lambda: self._record(key_range, keys[0], text, plan.upper))
+        events.emit(_log, events.RowFailed(self._migration.name, encode_key(keys[0]), text))
         return Skipped(plan.upper, 1)
 
     def _keys_of(self, chunk: Chunk) -> list[Key]:

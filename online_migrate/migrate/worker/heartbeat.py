@@ -19,6 +19,7 @@ from online_migrate.background import ConnectionLoop
 from online_migrate.dialects import Dialect, dialect_of
 from online_migrate.driver_errors import CLEANUP_ERRORS, error_message
 from online_migrate.migrate.run.context import RunState, read_status
+from online_migrate.observe import events
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -58,7 +59,7 @@ class Heartbeat:
             self._tick(connection)
         except CLEANUP_ERRORS as error:
             # Another writer holds the lock. The next heartbeat is sent after the next chunk.
-            logger.info("heartbeat: skipped: %s", error_message(error))
+            events.emit(logger, events.HeartbeatSkipped(error_message(error)))
 
     def keep_alive(self, connection: Connection) -> None:
         """Sends a statement on *connection* every 2 s, so that the server's idle timeout does not end it.

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
+import logging
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from online_migrate import exceptions, state
 from online_migrate.kinds.bound import BoundMigration
 from online_migrate.migrate.pace import Pace
 from online_migrate.migrate.worker.session import run_read_transaction
+from online_migrate.observe import events
 from online_migrate.state import Status
 from online_migrate.waiting import Clock
 from online_migrate.walk.checkpoint import decode_key, encode_key, show_key
@@ -32,6 +34,7 @@ from online_migrate.walk.key import Key, is_beyond
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
+_log = logging.getLogger(__name__)
 _RANGE_SECONDS = 2.0
 """The minimum duration of the work in a key range, in seconds: the record is locked once for each range."""
 _CHUNKS_PER_RANGE = 8
@@ -198,6 +201,10 @@ class LeaseManager:
                 sweep=bool(seen.walk.sweep),
             )
             self._assign(connection, key_range, seen.walk, others)
+            reason = "its session has ended"
+            if other.id not in seen.dead:
+                reason = "it released the range" if other.released else "its heartbeat is too old"
+            events.emit(_log, events.RangeTakenOver(self._name, key_range.number, other.id, reason))
             return key_range
         return None
 

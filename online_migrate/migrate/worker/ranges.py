@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from online_migrate.dialects.blame import Blame
-from online_migrate.driver_errors import DATABASE_ERRORS
+from online_migrate.driver_errors import DATABASE_ERRORS, error_message
 from online_migrate.migrate.executor.tools import ChunkTools
 from online_migrate.migrate.run.context import RunState
 from online_migrate.migrate.worker.failures import ChunkFailures
@@ -17,6 +17,7 @@ from online_migrate.migrate.worker.lease import (
     RangeCandidate,
     range_size,
 )
+from online_migrate.observe import events
 from online_migrate.walk.chunk_size import ChunkSize
 
 if TYPE_CHECKING:
@@ -65,7 +66,6 @@ class RangeAcquirer:
         except DATABASE_ERRORS as error:
             if self._leases.blind or self._failures.blame(error) not in (Blame.ROW, Blame.SIZE):
                 raise
-            name = self._run_state.name
-            _log.info("%s: pending cannot be evaluated, sweeping all rows: %s", name, error)
+            events.emit(_log, events.SweptBlindly(self._run_state.name, error_message(error)))
             self._leases.blind = True
         return self._transactions.run_read_only(find)

@@ -13,6 +13,7 @@ from online_migrate import exceptions
 from online_migrate.ddl.session import private_connection
 from online_migrate.dialects import Dialect, dialect_of
 from online_migrate.driver_errors import DATABASE_ERRORS, error_message
+from online_migrate.observe import events
 from online_migrate.waiting import Clock, Stop, backoff
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def run_transaction(clock: Clock, dialect: Dialect, connection: Connection, work
             pause = next(pauses, None)
             if pause is None or not dialect.is_transient(error):
                 raise
-            _log.info("retrying the transaction in %.2f s: %s", pause, error_message(error))
+            events.emit(_log, events.TransactionRetried(pause, error_message(error)))
             clock.wait(pause, Stop())
 
 
@@ -74,7 +75,7 @@ def _end_failed_commit(dialect: Dialect, connection: Connection, error: BaseExce
             driver.rollback()
     except connection.dialect.loaded_dbapi.Error as problem:
         # The next statement raises the error of the lost session.
-        _log.info("a failed transaction could not be rolled back: %s", problem)
+        events.emit(_log, events.RollbackFailed(f"{problem}"))
 
 
 def run_read_transaction(clock: Clock, dialect: Dialect, connection: Connection, read: Callable[[], T]) -> T:

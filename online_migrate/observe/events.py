@@ -1,0 +1,241 @@
+"""Events that change the course of a run: something was retried, reconnected, skipped or taken over.
+
+The docstring of a class is the message template of its events, and its fields fill the template. An event
+is logged with :func:`emit`; ``--log-format json`` shows its name and its fields.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import re
+from typing import Any, ClassVar
+
+ATTRIBUTE = "online_migrate_event"
+"""The attribute of a log record that holds the event."""
+
+
+class Event:
+    """The base class of all events; subclasses are frozen dataclasses."""
+
+    level: ClassVar[int] = logging.INFO
+
+    @property
+    def name(self) -> str:
+        """The name of the event in a JSON log: the name of its class, in lower case with underscores."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of the event, by name."""
+        return dict(vars(self))
+
+    def __str__(self) -> str:
+        template = " ".join((type(self).__doc__ or self.name).split())
+        return template.format_map(vars(self))
+
+
+def emit(logger: logging.Logger, event: Event) -> None:
+    """Logs *event* at its level."""
+    if logger.isEnabledFor(event.level):
+        logger.log(event.level, "%s", event, extra={ATTRIBUTE: event})
+
+
+# --- connections and transactions ----------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class TransactionRetried(Event):
+    """retrying the transaction in {seconds:.2f} s: {error}"""
+
+    seconds: float
+    error: str
+
+
+@dataclasses.dataclass(frozen=True)
+class RollbackFailed(Event):
+    """a failed transaction could not be rolled back: {error}"""
+
+    error: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Reconnecting(Event):
+    """{what}: the connection was lost; reconnecting in {seconds:.1f} s: {error}"""
+
+    what: str
+    """A data migration, or the start or the end of one."""
+    seconds: float
+    error: str
+
+
+@dataclasses.dataclass(frozen=True)
+class BackgroundReconnecting(Event):
+    """{thread}: {error}; reconnecting in {seconds:g} s"""
+
+    level = logging.WARNING
+
+    thread: str
+    seconds: float
+    error: str
+
+
+@dataclasses.dataclass(frozen=True)
+class BackgroundNotStopped(Event):
+    """{thread}: the thread has not stopped within {seconds:g} s"""
+
+    level = logging.WARNING
+
+    thread: str
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class HeartbeatSkipped(Event):
+    """heartbeat: skipped: {error}"""
+
+    error: str
+
+
+# --- key ranges and chunks -----------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class RangeTakenOver(Event):
+    """{migration}: key range {number} of worker {dead_worker} is taken over: {reason}"""
+
+    migration: str
+    number: int
+    dead_worker: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class LeaseTakenAway(Event):
+    """{migration}: the key range of worker {worker} was taken over by another worker; its last chunk is
+    rolled back, and it continues with another range"""
+
+    level = logging.WARNING
+
+    migration: str
+    worker: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ChunkBisected(Event):
+    """{migration}: a chunk of {rows} rows failed; retrying with fewer rows: {error}"""
+
+    migration: str
+    rows: int
+    error: str
+
+
+@dataclasses.dataclass(frozen=True)
+class RowFailed(Event):
+    """{migration}: the row {key} is recorded as failed: {error}"""
+
+    migration: str
+    key: str
+    error: str
+
+
+@dataclasses.dataclass(frozen=True)
+class PlannedByKey(Event):
+    """{migration}: pending cannot be evaluated, planning by key: {error}"""
+
+    migration: str
+    error: str
+
+
+@dataclasses.dataclass(frozen=True)
+class SweptBlindly(Event):
+    """{migration}: pending cannot be evaluated, sweeping all rows: {error}"""
+
+    migration: str
+    error: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ChunkShortened(Event):
+    """{migration}: the connection was lost {losses} time(s) at {key_range}; continuing with {rows} row(s)"""
+
+    migration: str
+    losses: int
+    key_range: str
+    rows: int
+
+
+@dataclasses.dataclass(frozen=True)
+class PrefetchFailed(Event):
+    """prefetch of a chunk failed: {error}"""
+
+    error: str
+
+
+@dataclasses.dataclass(frozen=True)
+class PipelineRolledBack(Event):
+    """{migration}: both chunks are rolled back: {error}"""
+
+    migration: str
+    error: str
+
+
+@dataclasses.dataclass(frozen=True)
+class FailuresNotCounted(Event):
+    """{migration}: {error}"""
+
+    migration: str
+    error: str
+
+
+# --- throttling ----------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class ThrottlerUnreadable(Event):
+    """throttler {throttler}: {error}; {effect}"""
+
+    level = logging.WARNING
+
+    throttler: str
+    error: str
+    effect: str
+    """``paused`` or ``ignored``."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ThrottlerPaused(Event):
+    """throttler {throttler}: paused: {reason}"""
+
+    throttler: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ThrottlerContinued(Event):
+    """throttler {throttler}: continuing"""
+
+    throttler: str
+
+
+@dataclasses.dataclass(frozen=True)
+class BaselineMeasured(Event):
+    """latency probe: baseline {read_ms:.1f} / {write_ms:.1f} ms"""
+
+    level = logging.DEBUG
+
+    read_ms: float
+    write_ms: float
+
+
+# --- schema --------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class ForeignKeysUnchecked(Event):
+    """foreign keys of table {table!r} cannot be checked: {error}"""
+
+    level = logging.WARNING
+
+    table: str
+    error: str
