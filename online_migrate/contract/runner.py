@@ -26,7 +26,7 @@ from online_migrate.contract.locked_verification import LockedVerification
 from online_migrate.ddl.held_lock import HeldLock
 from online_migrate.ddl.journal import Journal
 from online_migrate.ddl.session import private_connection
-from online_migrate.dialects.base import LockTarget
+from online_migrate.dialects import LockTarget
 from online_migrate.dialects.qualified import altered_schema, qualified_names
 from online_migrate.driver_errors import DATABASE_ERRORS, error_message
 from online_migrate.exceptions import Blocker

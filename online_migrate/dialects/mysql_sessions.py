@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from online_migrate.dialects.facets.sessions import Sessions
 from online_migrate.sql.statement import tokens
 
 if TYPE_CHECKING:
@@ -27,6 +29,11 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.pool import ConnectionPoolEntry
 
+SESSION_TIMEOUT = "online_migrate_session_timeout"
+"""Key of ``connection.info``: the ``wait_timeout`` of the session while it holds a table lock, in seconds."""
+IDLE_TIMEOUT = 3600
+"""Seconds for which a migrator session that holds no table lock may be idle, for example while another
+session counts rows."""
 _FOUND = "online_migrate_session_found"
 _DONE = "online_migrate_session_set_up"
 _LENIENT = "online_migrate_session_lenient"
@@ -204,3 +211,53 @@ def _exchange(connection: Connection, expected: str, wanted: str) -> bool:
 def _assign(connection: Connection, time_zone: str, sql_mode: str) -> None:
     statement = sa.text("SET SESSION time_zone = :zone, SESSION sql_mode = :mode")
     connection.execute(statement, {"zone": time_zone, "mode": sql_mode})
+
+
+class MySQLSessions(Sessions):
+    """Prepares sessions by SET SESSION; MariaDB has another statement timeout."""
+
+    def exact(self, connection: Connection) -> contextlib.AbstractContextManager[None]:
+        return exact(connection)
+
+    def lock_wait(self, seconds: float) -> float:
+        return max(1, math.ceil(seconds))
+
+    def prepare_ddl_session(
+        self, connection: Connection, *, lock_timeout: float, session_timeout: float
+    ) -> None:
+        for_scripts(connection)
+        seconds = self.lock_wait(lock_timeout)
+        for setting, value in (
+            ("lock_wait_timeout", seconds),
+            ("innodb_lock_wait_timeout", seconds),
+            ("wait_timeout", IDLE_TIMEOUT),
+        ):
+            connection.execute(sa.text(f"SET SESSION {setting} = {value}"))
+        connection.commit()
+        connection.info[SESSION_TIMEOUT] = max(1, math.ceil(session_timeout))
+
+    def prepare_data_session(
+        self, connection: Connection, *, idle_timeout: float, durable: bool = True
+    ) -> None:
+        super().prepare_data_session(connection, idle_timeout=idle_timeout, durable=durable)
+        connection.execute(
+            sa.text(
+                "SET SESSION lock_wait_timeout = 10, innodb_lock_wait_timeout = 10, "
+                f"wait_timeout = {max(1, math.ceil(idle_timeout))}"
+            )
+        )
+        connection.commit()
+
+    def read_only(self, connection: Connection) -> None:
+        connection.execute(sa.text("SET SESSION TRANSACTION READ ONLY"))
+        connection.commit()
+
+    @contextlib.contextmanager
+    def statement_timeout(self, connection: Connection, seconds: float) -> Iterator[None]:
+        before = connection.scalar(sa.text("SELECT @@SESSION.max_execution_time"))
+        connection.execute(sa.text(f"SET SESSION max_execution_time = {math.ceil(seconds * 1000)}"))
+        try:
+            yield
+        finally:
+            if not connection.invalidated:
+                connection.execute(sa.text(f"SET SESSION max_execution_time = {before}"))
