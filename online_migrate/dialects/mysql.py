@@ -42,4 +42,4 @@ class MySQL(
     transactional_ddl: ClassVar[bool] = False
 
     def before_statement(self, connection: Connection, statement: str) -> None:
-        sessions.before_script_statement(connection, statement)
+        sessions.before_script_statement(connection, statement, self.name)

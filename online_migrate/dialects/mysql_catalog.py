@@ -189,7 +189,7 @@ class MySQLCatalogObjects(CatalogObjects):
         return super().has_table(connection, name, schema)
 
     def undo_of_drop(self, connection: Connection, drop: str) -> list[str] | None:
-        name = dropped(drop, "TRIGGER")
+        name = dropped(drop, "TRIGGER", self.name)
         if name is None:
             return None
         if self.catalog(connection).trigger(Effect("trigger", name)) is None:

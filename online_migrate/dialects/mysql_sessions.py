@@ -15,14 +15,16 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy import event
 
 from online_migrate.dialects.facets.sessions import Sessions
-from online_migrate.sql.statement import tokens
+from online_migrate.sql.lexer import successful_readings
+from online_migrate.sql.statement import statements
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -50,6 +52,9 @@ _FIND = "SELECT @@SESSION.time_zone, @@SESSION.sql_mode, @@SESSION.collation_con
 _PROGRAMS = frozenset({"TRIGGER", "PROCEDURE", "FUNCTION", "EVENT", "PACKAGE"})
 """The kinds of objects that keep the ``sql_mode`` of the session that created them."""
 _NO_PROGRAMS = frozenset({"TABLE", "VIEW", "INDEX", "DATABASE", "SCHEMA", "USER", "ROLE", "AS", "SELECT"})
+
+
+_WORD = re.compile(r"[^\W\d]\w*")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,7 +175,7 @@ def exact(connection: Connection) -> Iterator[None]:
             _assign(connection, before.time_zone, before.sql_mode)
 
 
-def before_script_statement(connection: Connection, statement: str) -> None:
+def before_script_statement(connection: Connection, statement: str, server: str) -> None:
     """Sets the ``sql_mode`` under which *statement*, of a script, is executed.
 
     A trigger or a routine keeps the ``sql_mode`` of the session that creates it, and runs under it for the
@@ -182,15 +187,25 @@ def before_script_statement(connection: Connection, statement: str) -> None:
         return
     if connection.info.pop(_LENIENT, False):
         _exchange(connection, found.sql_mode, strict_mode(found.sql_mode))
-    if not creates_program(statement):
+    if not creates_program(statement, server):
         return
     if _exchange(connection, strict_mode(found.sql_mode), found.sql_mode):
         connection.info[_LENIENT] = True
 
 
-def creates_program(statement: str) -> bool:
-    """Returns True if *statement* creates or alters a trigger, a routine or an event."""
-    words = [token.word for token in tokens(statement)]
+def creates_program(text: str, server: str) -> bool:
+    """Returns True if *text* creates or alters a trigger, a routine or an event, in one of its readings.
+
+    *server*: the name of the dialect, ``mysql`` or ``mariadb``.
+    """
+    found = [[token.word for token in tokens] for tokens in statements(text, server)]
+    if not successful_readings(text, server):
+        # Only the server can read it: it may have a comment inside an executable comment.
+        found = [_WORD.findall(text.upper())]
+    return any(_creates_program(words) for words in found)
+
+
+def _creates_program(words: Sequence[str]) -> bool:
     if not words or words[0] not in ("CREATE", "ALTER"):
         return False
     kind = next((word for word in words if word in _PROGRAMS | _NO_PROGRAMS), None)

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from online_migrate.dialects.facets.statements import Statements
 from online_migrate.dialects.mysql_checks import TRANSACTIONAL
 from online_migrate.dialects.problem import Problem
-from online_migrate.sql.classification.alter_table import actions
+from online_migrate.sql.classification.alter_table import read_alter_table
 from online_migrate.sql.classification.verdict import Impact
 from online_migrate.sql.lexer import Token, readings
 from online_migrate.sql.parse import Unreadable
@@ -46,13 +46,13 @@ def forms_under_lock(statement: str, server: str) -> Sequence[str]:
 
     *server*: the name of the dialect, ``mysql`` or ``mariadb``.
     """
-    altered = actions(_tokens(statement, server))
-    if not altered or any(_drops_partition(action) for action in altered):
+    altered = read_alter_table(_tokens(statement, server), server)
+    if altered is None or any(_drops_partition(action) for action in altered.actions):
         return [statement]  # DROP PARTITION accepts no ALGORITHM, and copies nothing
     forms = [with_algorithm(statement, server, "INSTANT")]
-    if all(_drops_metadata(action) for action in altered):
+    if all(_drops_metadata(action) for action in altered.actions):
         forms.append(with_algorithm(statement, server, "INPLACE"))
-    if all(_renames(action) for action in altered) and not all(_renames_part(action) for action in altered):
+    if all(map(_renames, altered.actions)) and not all(map(_renames_part, altered.actions)):
         forms.append(statement)
     return forms
 
@@ -119,6 +119,6 @@ class MySQLStatements(Statements):
         if self.classify(statement).impact is not Impact.ROWS:
             return False
         engines = sa.text(_ENGINES).bindparams(sa.bindparam("names", expanding=True))
-        names = {"names": identifiers(statement)}
+        names = {"names": identifiers(statement, self.name)}
         used = {str(engine).upper() for engine in connection.scalars(engines, names)}
-        return first_word(statement) == "TRUNCATE" or not used <= TRANSACTIONAL
+        return first_word(statement, self.name) == "TRUNCATE" or not used <= TRANSACTIONAL

@@ -186,9 +186,10 @@ class PostgreSQLCatalogObjects(CatalogObjects):
         return name if quoted else name.lower()
 
     def undo_of_drop(self, connection: Connection, drop: str) -> list[str] | None:
-        trigger, function = dropped(drop, "TRIGGER"), dropped(drop, "FUNCTION")
+        trigger = dropped(drop, "TRIGGER", self.name)
+        function = dropped(drop, "FUNCTION", self.name)
         if trigger is not None:
-            found = rows(connection, _TRIGGER_DEFINITION, name=trigger, names=identifiers(drop))
+            found = rows(connection, _TRIGGER_DEFINITION, name=trigger, names=identifiers(drop, self.name))
         elif function is not None:
             found = rows(connection, _FUNCTION_DEFINITION, name=function)
         else:

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from online_migrate.dialects.facets.revisions import Revisions
 from online_migrate.dialects.postgresql_sessions import milliseconds
 from online_migrate.dialects.query import rows
-from online_migrate.sql.statement import first_word, identifiers, tokens
+from online_migrate.sql.lexer import successful_readings
+from online_migrate.sql.statement import first_word, identifiers
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -30,7 +31,7 @@ class PostgreSQLRevisions(Revisions):
 
     @contextlib.contextmanager
     def lock_timeout_for(self, connection: Connection, statement: str) -> Iterator[None]:
-        if not _is_concurrent(statement):
+        if not _is_concurrent(statement, self.name):
             yield
             return
         # It waits for every older transaction, and no session that reads or writes rows waits for it.
@@ -46,11 +47,13 @@ class PostgreSQLRevisions(Revisions):
 
         A repeated CREATE INDEX ... IF NOT EXISTS would otherwise accept the invalid index.
         """
-        if not _is_concurrent(statement) or first_word(statement) != "CREATE":
+        if not _is_concurrent(statement, self.name) or first_word(statement, self.name) != "CREATE":
             return
-        for row in rows(connection, _INVALID_INDEXES, names=identifiers(statement)):
+        for row in rows(connection, _INVALID_INDEXES, names=identifiers(statement, self.name)):
             connection.exec_driver_sql(f"DROP INDEX CONCURRENTLY IF EXISTS {row.name}")
 
 
-def _is_concurrent(statement: str) -> bool:
-    return any(token.word == "CONCURRENTLY" for token in tokens(statement))
+def _is_concurrent(statement: str, server: str) -> bool:
+    """Returns True if the statement contains the keyword CONCURRENTLY in every reading."""
+    readings = successful_readings(statement, server)
+    return bool(readings) and all(any(t.word == "CONCURRENTLY" for t in tokens) for tokens in readings)

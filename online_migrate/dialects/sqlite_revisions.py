@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from online_migrate.dialects import sqlite_foreign_keys
 from online_migrate.dialects.facets.revisions import Revisions
 from online_migrate.dialects.sqlite_batch import TEMPORARY_PREFIX, BatchGuard
-from online_migrate.sql.statement import tokens
+from online_migrate.sql.statement import statements
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -37,17 +37,22 @@ class SQLiteRevisions(Revisions):
         sqlite_foreign_keys.refuse_new(before, sqlite_foreign_keys.check(connection))
 
     def before_statement(self, connection: Connection, statement: str) -> None:
-        words = [token.text for token in tokens(statement)]
-        _guard_of(connection).before_statement(connection, words, statement)
+        for words in _words(statement, self.name):
+            _guard_of(connection).before_statement(connection, words, statement)
 
     def after_statement(self, connection: Connection, statement: str) -> None:
         """Creates the triggers of a table again on the copy that replaced the table."""
-        words = [token.text for token in tokens(statement)]
-        if len(words) < 6 or [w.upper() for w in words[3:5]] != ["RENAME", "TO"]:
-            return
-        if words[2] == f"{TEMPORARY_PREFIX}{words[5]}":
-            for trigger in _guard_of(connection).triggers_of(words[5]):
-                connection.exec_driver_sql(trigger)
+        for words in _words(statement, self.name):
+            if len(words) < 6 or [word.upper() for word in words[3:5]] != ["RENAME", "TO"]:
+                continue
+            if words[2] == f"{TEMPORARY_PREFIX}{words[5]}":
+                for trigger in _guard_of(connection).triggers_of(words[5]):
+                    connection.exec_driver_sql(trigger)
+
+
+def _words(statement: str, server: str) -> Iterator[Sequence[str]]:
+    """Returns the texts of the tokens of each statement in the text."""
+    return ([token.text for token in tokens] for tokens in statements(statement, server))
 
 
 def _guard_of(connection: Connection) -> BatchGuard:

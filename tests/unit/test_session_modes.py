@@ -61,6 +61,14 @@ def test_url_of_sets_the_character_set(query: str, expected: dict[str, str]) -> 
         ("CREATE DEFINER=CURRENT_USER PROCEDURE p() SELECT 1", True),
         ("CREATE AGGREGATE FUNCTION f RETURNS INT SONAME 'x'", True),
         ("ALTER EVENT e ENABLE", True),
+        ("CREATE /*!50003 TRIGGER */ t BEFORE INSERT ON a FOR EACH ROW SET NEW.x = 1", True),
+        ("CREATE # not a TABLE\n TRIGGER t BEFORE INSERT ON a FOR EACH ROW SET NEW.x = 1", True),
+        ("CREATE /*!999999 TABLE */ TRIGGER t BEFORE INSERT ON a FOR EACH ROW SET NEW.x = 1", True),
+        ("CREATE TRIGGER t BEFORE INSERT ON a FOR EACH ROW BEGIN SET NEW.x = '\\''; END", True),
+        (
+            "/*!50003 CREATE*/ /*!50003 TRIGGER t BEFORE INSERT ON a FOR EACH ROW /* x */ SET NEW.x = 1 */",
+            True,
+        ),
         ("CREATE TABLE `trigger` (id INT)", False),
         ("CREATE VIEW v AS SELECT 1", False),
         ("ALTER TABLE t ADD COLUMN event INT", False),
@@ -69,7 +77,7 @@ def test_url_of_sets_the_character_set(query: str, expected: dict[str, str]) -> 
     ],
 )
 def test_what_keeps_the_sql_mode_of_its_session(statement: str, creates: bool) -> None:
-    assert mysql_sessions.creates_program(statement) is creates
+    assert mysql_sessions.creates_program(statement, "mysql") is creates
 
 
 @pytest.mark.parametrize(

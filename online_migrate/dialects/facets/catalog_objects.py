@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 class CatalogObjects:
     """Reads tables, indexes and triggers from the catalog."""
 
+    name: ClassVar[str]
+
     catalog: ClassVar[type[Catalog]] = Catalog
     """The class that reads single objects of the server's catalog."""
 

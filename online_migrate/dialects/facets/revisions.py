@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 class Revisions:
     """Runs what a server needs before and after a revision or one of its statements."""
 
+    name: ClassVar[str]
     transactional_ddl: ClassVar[bool] = True
     """A revision is one transaction: after a kill, it is applied completely or not at all."""
 

@@ -57,7 +57,7 @@ class Statements:
         """Returns the reason and the hint for a statement that the server refused in every permitted form."""
         return Problem(
             reason="the server cannot execute it as a metadata-only change",
-            hint=_REBUILD_HINT.format(table=altered_table(statement) or "TABLE"),
+            hint=_REBUILD_HINT.format(table=altered_table(statement, self.name) or "TABLE"),
         )
 
     def widening(self, table: str, column: str) -> str:
