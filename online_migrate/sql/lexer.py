@@ -7,6 +7,7 @@ whether a statement may run without a lock, so an ambiguous text raises :class:`
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import enum
 import functools
@@ -100,6 +101,25 @@ def _read(text: str, server: str) -> tuple[tuple[tuple[Token, ...], ...], str | 
     return tuple(found), failure
 
 
+def with_comments_executed(text: str, server: str) -> str:
+    """Returns *text* with the contents of each ``/*! ... */`` in place of the comment.
+
+    Returns *text* itself for a server that executes no comments, and if it cannot be read.
+    """
+    if server not in MYSQL or "/*" not in text:
+        return text
+    reader = _Reader(text, server)
+    try:
+        collections.deque(reader.tokens(), maxlen=0)
+    except Unreadable:
+        return text
+    parts, at = [], 0
+    for start, content, end in reader.executable:
+        parts += [text[at:start], " ", text[content : end - 2], " "]
+        at = end
+    return "".join((*parts, text[at:]))
+
+
 class _Reader:
     """One reading of a text."""
 
@@ -110,6 +130,8 @@ class _Reader:
         self._backslash = backslash and server != "sqlite"
         self._execute = execute
         self._at = 0
+        self.executable: list[tuple[int, int, int]] = []
+        """The executable comments that were read: where each begins, its contents begin, and it ends."""
 
     def tokens(self) -> Iterator[Token]:
         while self._at < len(self._text):
@@ -146,6 +168,7 @@ class _Reader:
         content = self._text[executable.end() : self._at - 2]
         if "/*" in content:
             raise self._unreadable("a comment inside a comment that the server executes", start)
+        self.executable.append((start, executable.end(), self._at))
         if self._execute:
             inner = _Reader(content, self._server, backslash=self._backslash)
             yield from (dataclasses.replace(token, end=self._at) for token in inner.tokens())

@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 
 from online_migrate.dialects import dialect_of
 from online_migrate.driver_errors import DATABASE_ERRORS
+from online_migrate.sql.catalog_effects.effect import Verdict, judge
 from online_migrate.sql.statement import removed_names
 from tests.servers import Database
 from tests.support.project import Project, execute, rows, scalar
@@ -213,6 +214,23 @@ def test_trigger_behind_a_comment_gets_the_sql_mode_of_the_application(
         assert ran.code == 0, ran.err
     query = "SELECT sql_mode FROM information_schema.triggers WHERE trigger_name = 'cut'"
     assert scalar(database.engine, query) == ""
+
+
+@pytest.mark.each_product
+@ON_MYSQL_FAMILY
+@pytest.mark.parametrize("statement", ["DROP TABLE u, t", "DROP TABLE u /*!50000 , t */"])
+def test_drop_that_fails_half_way_does_not_count_as_done(statement: str, connection: Connection) -> None:
+    """MariaDB drops the first table before it refuses the second; MySQL drops both or none."""
+    connection.exec_driver_sql("ALTER TABLE t ADD PRIMARY KEY (id)")
+    connection.exec_driver_sql("CREATE TABLE child (id INT, FOREIGN KEY (id) REFERENCES t (id))")
+    dialect = dialect_of(connection)
+    expected = dialect.expected(statement)
+    before = [dialect.holds(connection, effect) for effect in expected.effects]
+    with pytest.raises(DATABASE_ERRORS, match="foreign key constraint"):
+        connection.exec_driver_sql(statement)
+    after = [dialect.holds(connection, effect) for effect in expected.effects]
+    assert not expected.atomic
+    assert judge(before, after) is not Verdict.DONE
 
 
 # --- SQLite ----------------------------------------------------------------------------------------
