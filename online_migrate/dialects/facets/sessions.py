@@ -30,7 +30,7 @@ class Sessions:
     def exact(self, connection: Connection) -> contextlib.AbstractContextManager[None]:
         """Inside the block a DDL session evaluates expressions in the same way as the data sessions.
 
-        Every session is configured for exact values, and for UTC, when it is connected; see the ``_session``
+        Every session is configured for exact values, and for UTC, when it is connected; see the ``_sessions``
         modules. :meth:`prepare_ddl_session` restores the application's settings in a session, because the
         statements of a revision depend on them. ``pending`` must not depend on them.
         """
