@@ -88,7 +88,7 @@ def missing_in(connection: Connection, subject: Subject) -> str | None:
 def reads_of(connection: Connection, subject: Subject) -> tuple[Column, ...]:
     """Returns the columns whose names occur in the expressions, of all tables that these read, sorted."""
     text = str(_query(subject).compile(dialect=connection.dialect))
-    words = {word.lower() for word in identifiers(text)}
+    words = {word.lower() for word in identifiers(text, dialect_of(connection).name)}
     tables = {(target.schema, target.table) for target in subject.lock_targets}
     found = {
         (schema, table, column)

@@ -26,8 +26,7 @@ from online_migrate.contract.locked_verification import LockedVerification
 from online_migrate.ddl.held_lock import HeldLock
 from online_migrate.ddl.journal import Journal
 from online_migrate.ddl.session import private_connection
-from online_migrate.dialects.base import LockTarget
-from online_migrate.dialects.qualified import altered_schema, qualified_names
+from online_migrate.dialects import LockTarget
 from online_migrate.driver_errors import DATABASE_ERRORS, error_message
 from online_migrate.exceptions import Blocker
 from online_migrate.kinds.subject import Subject
@@ -38,10 +37,12 @@ from online_migrate.script.graph import UNDECLARED
 from online_migrate.sql.classification.verdict import Classification, Impact
 from online_migrate.sql.statement import (
     Kind,
+    altered_schema,
     altered_table,
     dropped_columns,
     dropped_indexes,
     identifiers,
+    qualified_names,
     removed_names,
     shorten,
 )
@@ -114,11 +115,12 @@ class _Targets:
     @staticmethod
     def _in_text(runner: RevisionRunner, revision: str, statements: Sequence[str]) -> tuple[LockTarget, ...]:
         declared = runner.project.graph.revisions[revision].locks
-        words = {word for statement in statements for word in identifiers(statement)} | set(declared)
+        server = runner.session.dialect.name
+        words = {word for text in statements for word in identifiers(text, server)} | set(declared)
         ours = state.TABLES | {runner.environment.version_table}
         inspector = sa.inspect(runner.session.connection)
         own = [LockTarget(table) for table in inspector.get_table_names() if table in words]
-        names = {name for text in (*statements, *declared) for name in qualified_names(text)}
+        names = {name for text in (*statements, *declared) for name in qualified_names(text, server)}
         schemas = set(inspector.get_schema_names()) & {schema for schema, _table in names}
         others = [
             LockTarget(table, schema)
@@ -164,9 +166,10 @@ def refuse_what_rebuilds(runner: RevisionRunner, statements: Sequence[str]) -> N
     for statement in statements:
         if dialect.kind(statement, autocommit=False) is Kind.DATA:
             raise exceptions.NotUnderLock(statement=shorten(statement), reason=_ROWS, hint=_ROWS_HINT)
-        dropped |= set(dropped_indexes(statement))
-        for table, column in dropped_columns(statement):
-            indexes = dialect.indexes_of_column(connection, table, column, altered_schema(statement))
+        dropped |= set(dropped_indexes(statement, dialect.name))
+        schema = altered_schema(statement, dialect.name)
+        for table, column in dropped_columns(statement, dialect.name):
+            indexes = dialect.indexes_of_column(connection, table, column, schema)
             in_the_way = [index for index in indexes if index not in dropped]
             if in_the_way:
                 lines = "\n".join(f"    op.drop_index({index!r}, {table!r})" for index in in_the_way)
@@ -268,7 +271,7 @@ class ContractGuard:
     def _forms(self, statement: str) -> Sequence[str]:
         """Returns the forms to try, in order; the last one rebuilds the table, if ``rebuilds`` permits it."""
         forms = self._dialect.metadata_only_forms(statement)
-        table = altered_table(statement)
+        table = altered_table(statement, self._dialect.name)
         if statement in forms or table not in self._runner.project.graph.revisions[self._revision].rebuilds:
             return forms
         self._runner.echo(
@@ -370,12 +373,13 @@ def restore_dropped(runner: RevisionRunner, revision: str) -> list[str]:
     """
     journal = runner.journal(revision)
     applied = [e for e in journal.statements if e.done or journal.was_applied(e)]
-    gone = {name for e in applied for name in {*removed_names(e.statement), *journal.taken_away(e)}}
+    server = runner.session.dialect.name
+    gone = {name for e in applied for name in {*removed_names(e.statement, server), *journal.taken_away(e)}}
     undone = []
     # Recreated in reverse order: a trigger needs its function.
     for entry in reversed(applied):
         definition: list[str] = json.loads(entry.undo) if entry.undo else []
-        if not definition or gone & set(identifiers(" ".join(definition))):
+        if not definition or gone & set(identifiers(" ".join(definition), server)):
             continue
         try:
             _recreate(runner, entry.statement, definition)

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from online_migrate.dialects.base import Dialect, LockTarget
+from online_migrate.dialects import Dialect, LockTarget
 from online_migrate.driver_errors import CLEANUP_ERRORS
 
 if TYPE_CHECKING:

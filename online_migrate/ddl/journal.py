@@ -266,7 +266,7 @@ class Journal:
         )
 
     def _undo(self, statement: str) -> str | None:
-        if first_word(statement) != "DROP":
+        if first_word(statement, self._dialect.name) != "DROP":
             return None
         definition = self._dialect.undo_of_drop(self._records, statement)
         self._commit()

@@ -8,5 +8,6 @@ from __future__ import annotations
 
 from online_migrate.dialects.base import Dialect
 from online_migrate.dialects.connect import create_engine, dialect_of, parse_url, safe_url
+from online_migrate.dialects.facets.locks import LockTarget
 
-__all__ = ["Dialect", "create_engine", "dialect_of", "parse_url", "safe_url"]
+__all__ = ["Dialect", "LockTarget", "create_engine", "dialect_of", "parse_url", "safe_url"]

@@ -36,7 +36,7 @@ class MariaDB(MySQL):
         WHERE b.trx_mysql_thread_id IN :sessions AND r.trx_mysql_thread_id NOT IN :sessions
     """
 
-    def _history_length(self, connection: Connection) -> float:
+    def history_length(self, connection: Connection) -> float:
         rows = connection.execute(sa.text("SHOW GLOBAL STATUS LIKE 'Innodb_history_list_length'")).all()
         return float(rows[0][1]) if rows else 0.0
 

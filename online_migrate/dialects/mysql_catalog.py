@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -9,11 +11,16 @@ import sqlalchemy as sa
 
 from online_migrate import exceptions
 from online_migrate.dialects.catalog import Catalog, Facts, with_columns
+from online_migrate.dialects.facets.catalog_objects import CatalogObjects
+from online_migrate.dialects.mysql_errors import BEING_CHANGED, error_code
+from online_migrate.dialects.query import rows
+from online_migrate.driver_errors import CLEANUP_ERRORS
+from online_migrate.sql.catalog_effects.effect import Effect
+from online_migrate.sql.statement import dropped
+from online_migrate.waiting import backoff
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import Row
-
-    from online_migrate.sql.catalog_effects.effect import Effect
+    from sqlalchemy.engine import Connection, Row
 
 _ATTEMPTS = 10
 _UNREAD = frozenset({1205, 1213, 1317, 1969})
@@ -58,6 +65,10 @@ _TRIGGER = """
 _ROUTINE = """
     SELECT routine_type FROM information_schema.routines
     WHERE routine_schema = COALESCE(:schema, DATABASE()) AND routine_name = :name
+"""
+_INDEXES_OF_COLUMN = """
+    SELECT DISTINCT index_name FROM information_schema.statistics
+    WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table AND column_name = :column
 """
 
 
@@ -160,3 +171,36 @@ def _text(value: object) -> str | None:
     if value is None:
         return None
     return value.decode() if isinstance(value, bytes) else str(value)
+
+
+class MySQLCatalogObjects(CatalogObjects):
+    """Reads information_schema; a trigger is created again under the ``sql_mode`` that it had."""
+
+    catalog: ClassVar[type[Catalog]] = MySQLCatalog
+
+    def has_table(self, connection: Connection, name: str, schema: str | None = None) -> bool:
+        for pause in backoff(waited=0.02, attempts=20, longest=1.0, jitter=random.Random()):
+            try:
+                return super().has_table(connection, name, schema)
+            except CLEANUP_ERRORS as error:
+                if error_code(error) != BEING_CHANGED:
+                    raise
+            time.sleep(pause)
+        return super().has_table(connection, name, schema)
+
+    def undo_of_drop(self, connection: Connection, drop: str) -> list[str] | None:
+        name = dropped(drop, "TRIGGER", self.name)
+        if name is None:
+            return None
+        if self.catalog(connection).trigger(Effect("trigger", name)) is None:
+            return None
+        quoted = connection.dialect.identifier_preparer.quote(name)
+        row = connection.exec_driver_sql(f"SHOW CREATE TRIGGER {quoted}").one()
+        # A trigger runs under the sql_mode with which it was created.
+        return [f"SET SESSION sql_mode = '{row[1]}'", str(row[2])]
+
+    def indexes_of_column(
+        self, connection: Connection, table: str, column: str, schema: str | None = None
+    ) -> list[str]:
+        found = rows(connection, _INDEXES_OF_COLUMN, table=table, column=column, schema=schema)
+        return sorted(row[0] for row in found)

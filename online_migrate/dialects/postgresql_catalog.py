@@ -5,8 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from online_migrate.dialects.catalog import Catalog, Facts, with_columns
+from online_migrate.dialects.facets.catalog_objects import CatalogObjects
+from online_migrate.dialects.query import rows
+from online_migrate.sql.statement import dropped, identifiers
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
     from online_migrate.sql.catalog_effects.effect import Effect
 
 _HERE = """
@@ -70,6 +75,14 @@ _TYPE = """
            OR t.typnamespace = (SELECT oid FROM pg_namespace WHERE nspname = :schema))
 """
 _LABEL = "SELECT 1 FROM pg_enum WHERE enumtypid = :oid AND enumlabel = :name"
+_TRIGGER_DEFINITION = """
+    SELECT pg_get_triggerdef(t.oid) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+    WHERE t.tgname = :name AND c.relname = ANY(:names) AND NOT t.tgisinternal
+"""
+_FUNCTION_DEFINITION = """
+    SELECT pg_get_functiondef(oid) FROM pg_proc
+    WHERE proname = :name AND prokind = 'f' AND pg_function_is_visible(oid)
+"""
 
 
 class PostgreSQLCatalog(Catalog):
@@ -162,3 +175,23 @@ class PostgreSQLCatalog(Catalog):
 
     def routine(self, effect: Effect) -> Facts | None:
         return {} if self.rows(_ROUTINE, schema=effect.schema, name=effect.name) else None
+
+
+class PostgreSQLCatalogObjects(CatalogObjects):
+    """Reads pg_catalog, which stores unquoted names in lower case."""
+
+    catalog: ClassVar[type[Catalog]] = PostgreSQLCatalog
+
+    def folded(self, name: str, *, quoted: bool) -> str:
+        return name if quoted else name.lower()
+
+    def undo_of_drop(self, connection: Connection, drop: str) -> list[str] | None:
+        trigger = dropped(drop, "TRIGGER", self.name)
+        function = dropped(drop, "FUNCTION", self.name)
+        if trigger is not None:
+            found = rows(connection, _TRIGGER_DEFINITION, name=trigger, names=identifiers(drop, self.name))
+        elif function is not None:
+            found = rows(connection, _FUNCTION_DEFINITION, name=function)
+        else:
+            return None
+        return [str(row[0]) for row in found] or None

@@ -11,8 +11,7 @@ from sqlalchemy import exc
 from sqlalchemy.sql import visitors
 
 from online_migrate import exceptions
-from online_migrate.dialects import dialect_of
-from online_migrate.dialects.base import LockTarget
+from online_migrate.dialects import LockTarget, dialect_of
 from online_migrate.kinds.table_argument import TableLike, key_of, name_of, on_live_table
 from online_migrate.values.exact import mark
 

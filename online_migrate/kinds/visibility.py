@@ -16,8 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.sql import visitors
 
 from online_migrate import exceptions
-from online_migrate.dialects import Dialect, dialect_of
-from online_migrate.dialects.base import LockTarget
+from online_migrate.dialects import Dialect, LockTarget, dialect_of
 from online_migrate.dialects.problem import Problem
 from online_migrate.kinds.base import DataMigration
 from online_migrate.kinds.pending import fails_verify, is_pending

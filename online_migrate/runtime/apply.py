@@ -208,7 +208,7 @@ class RevisionRunner:
         self, revision: str, attempt: int, pauses: Iterator[float], tables: Sequence[str], error: Exception
     ) -> None:
         statement = statement_of(error) or ""
-        blockers = self._blockers(tables or identifiers(statement))
+        blockers = self._blockers(tables or identifiers(statement, self.session.dialect.name))
         pause = next(pauses, None)
         if pause is None or self.stop.requested:
             raise exceptions.LockGivenUp(

@@ -28,7 +28,7 @@ from online_migrate.dialects.base import registry
 from online_migrate.sql.classification.verdict import Impact
 from online_migrate.sql.lexer import readings, split
 from online_migrate.sql.parse import Unreadable
-from online_migrate.sql.statement import shorten, tokens
+from online_migrate.sql.statement import shorten, statements
 
 _MAKES = frozenset({"SCHEMA", "DATABASE", "EXTENSION", "TABLE", "TYPE", "DOMAIN", "SEQUENCE", "COLLATION"})
 """The objects that env.py may create, by the second word of the statement: they do not affect old code."""
@@ -85,10 +85,12 @@ def _changes_nothing(statement: str, connection: sa.Connection) -> bool:
     """Returns True for a query, and for a statement that sets something in the session."""
     if connection.dialect.name not in registry:
         return False
-    words = [token.text for token in tokens(statement)]
-    if len(words) > 1 and words[0].upper() == "PRAGMA" and words[1].lower() in _SETTINGS_OF_A_SESSION:
-        return ";" not in words[:-1]
-    return dialect_of(connection).classify(statement).impact in (Impact.READ, Impact.CONTROL)
+    dialect = dialect_of(connection)
+    found = statements(statement, dialect.name)
+    words = [token.text.lower() for token in found[0][:2]] if len(found) == 1 else []
+    if words[:1] == ["pragma"] and words[1:2] and words[1] in _SETTINGS_OF_A_SESSION:
+        return True
+    return dialect.classify(statement).impact in (Impact.READ, Impact.CONTROL)
 
 
 def _only_creates(statement: str, server: str) -> bool:

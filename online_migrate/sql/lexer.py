@@ -1,11 +1,13 @@
 """Splits a SQL text into tokens as each server reads them. Pure.
 
 sqlglot's tokenizer supports many servers and drops comments that some of them execute. These tokens decide
-whether a statement may run without a lock, so an ambiguous text raises :class:`Unreadable`.
+whether a statement may run without a lock, so an ambiguous text raises :class:`Unreadable` in
+:func:`readings`.
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import enum
 import functools
@@ -61,30 +63,61 @@ class Token:
         return self.sort in (Sort.WORD, Sort.NAME)
 
 
-@functools.lru_cache(maxsize=512)
 def readings(text: str, server: str) -> tuple[tuple[Token, ...], ...]:
     """Returns the different ways in which a server of this kind may read *text*, without empty readings.
 
     MySQL and MariaDB skip or execute ``/*! ... */`` depending on their version, and treat a backslash in a
     string as an escape depending on ``sql_mode``; PostgreSQL depending on ``standard_conforming_strings``.
-    Raises :class:`Unreadable`.
+    Raises :class:`Unreadable`, also if only one of the ways fails and *text* may hold several statements.
     """
-    if server == "sqlite":
-        return (tuple(_Reader(text, server).tokens()),)
+    found, failure = _read(text, server)
+    if failure is not None and (not found or ";" in text):
+        raise Unreadable(failure)
+    return tuple(tokens for tokens in found if tokens) or ((),)
+
+
+def successful_readings(text: str, server: str) -> tuple[tuple[Token, ...], ...]:
+    """Returns the different readings of *text* in which every comment and quote is closed.
+
+    A text that the server accepts is read in one of these ways. It may also be empty: only a comment.
+    """
+    return _read(text, server)[0]
+
+
+@functools.lru_cache(maxsize=512)
+def _read(text: str, server: str) -> tuple[tuple[tuple[Token, ...], ...], str | None]:
+    """Returns the different readings of *text*, and the reason why another reading failed; None: none did."""
     found: list[tuple[Token, ...]] = []
-    failed: Unreadable | None = None
-    for backslash in (True, False):
+    failure: str | None = None
+    for backslash in (True, False) if server != "sqlite" else (False,):
         for execute in (True, False) if server in MYSQL else (True,):
             try:
                 tokens = tuple(_Reader(text, server, backslash=backslash, execute=execute).tokens())
             except Unreadable as error:
-                failed = error
+                failure = str(error)
             else:
                 if tokens not in found:
                     found.append(tokens)
-    if failed is not None and (not found or ";" in text):
-        raise failed
-    return tuple(tokens for tokens in found if tokens) or ((),)
+    return tuple(found), failure
+
+
+def with_comments_executed(text: str, server: str) -> str:
+    """Returns *text* with the contents of each ``/*! ... */`` in place of the comment.
+
+    Returns *text* itself for a server that executes no comments, and if it cannot be read.
+    """
+    if server not in MYSQL or "/*" not in text:
+        return text
+    reader = _Reader(text, server)
+    try:
+        collections.deque(reader.tokens(), maxlen=0)
+    except Unreadable:
+        return text
+    parts, at = [], 0
+    for start, content, end in reader.executable:
+        parts += [text[at:start], " ", text[content : end - 2], " "]
+        at = end
+    return "".join((*parts, text[at:]))
 
 
 class _Reader:
@@ -97,6 +130,8 @@ class _Reader:
         self._backslash = backslash and server != "sqlite"
         self._execute = execute
         self._at = 0
+        self.executable: list[tuple[int, int, int]] = []
+        """The executable comments that were read: where each begins, its contents begin, and it ends."""
 
     def tokens(self) -> Iterator[Token]:
         while self._at < len(self._text):
@@ -133,6 +168,7 @@ class _Reader:
         content = self._text[executable.end() : self._at - 2]
         if "/*" in content:
             raise self._unreadable("a comment inside a comment that the server executes", start)
+        self.executable.append((start, executable.end(), self._at))
         if self._execute:
             inner = _Reader(content, self._server, backslash=self._backslash)
             yield from (dataclasses.replace(token, end=self._at) for token in inner.tokens())

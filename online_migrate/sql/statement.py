@@ -1,18 +1,23 @@
-"""Properties of a SQL statement that can be derived from its tokens. Pure."""
+"""The names in a SQL statement: those that it mentions, alters, drops and renames. Pure.
+
+A text is read as its server reads it, see :mod:`.lexer`. Where that depends on the version or on a setting of
+the server, the names of every reading are returned. Names are returned as the catalog stores them.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import enum
-import functools
+import itertools
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
-_OF_MYSQL = re.compile(r"`|^\s*#(?![>#=-])", re.MULTILINE)
-"""A name in backticks, or a line that is a comment only on MySQL and MariaDB."""
-_EXECUTABLE_COMMENT = re.compile(r"/\*M?!\d*(.*?)\*/", re.DOTALL)
+from online_migrate.sql.catalog_effects.reading import folded
+from online_migrate.sql.classification.alter_table import AlterTable, read_alter_table
+from online_migrate.sql.classification.verdict import Words, by_commas
+from online_migrate.sql.lexer import Sort, Token, split, successful_readings
+from online_migrate.sql.parse import Unreadable
+
+_NAME = re.compile(r"[^\W\d]\w*")
 
 
 class Kind(enum.Enum):
@@ -26,163 +31,182 @@ class Kind(enum.Enum):
     REFUSED = "not known to be safe without the lock, and it cannot run under it"
 
 
-@dataclasses.dataclass(frozen=True)
-class Token:
-    """A word, an identifier (without its quotes) or a punctuation mark of a statement."""
+def statements(text: str, server: str) -> list[Sequence[Token]]:
+    """Returns the statements in *text*, in each of its readings, without repetitions.
 
-    text: str
-    quoted: bool = False
-
-    @property
-    def word(self) -> str:
-        """The upper-case word, empty for a quoted identifier: ``"drop"`` is a name, DROP is a verb."""
-        return "" if self.quoted else self.text.upper()
-
-
-@functools.lru_cache(maxsize=512)
-def tokens(statement: str) -> tuple[Token, ...]:
-    """Returns the tokens of *statement* without comments and without the contents of strings.
-
-    The contents of executable comments of MySQL and MariaDB, ``/*! ... */``, are included.
+    *server*: postgresql, mysql, mariadb or sqlite. Empty if no reading closes all comments and quotes.
     """
-    # Imported on first use: the import is slow, and the migration of rows does not need it.
-    from sqlglot import tokenize
-    from sqlglot.errors import TokenError
-
-    text = _EXECUTABLE_COMMENT.sub(r" \1 ", statement)
-    # The server is not known here. Backticks and # comments indicate MySQL, and a text that the first
-    # tokenizer cannot read, because of backslashes in strings for example, is read by the other one.
-    for reader in ("mysql", "postgres") if _OF_MYSQL.search(text) else ("postgres", "mysql"):
-        with contextlib.suppress(TokenError):
-            return tuple(token for found in tokenize(text, read=reader) for token in _plain(found))
-    return tuple(Token(word) for word in text.split())
+    found: list[Sequence[Token]] = []
+    for tokens in successful_readings(text, server):
+        try:
+            parts: Iterable[Sequence[Token]] = split(tokens)
+        except Unreadable:
+            parts = [tokens]  # the body of a routine, which only the server can read
+        found += [part for part in parts if part not in found]
+    return found
 
 
-def _plain(found: Any) -> Iterator[Token]:
-    if found.token_type.name.endswith("STRING"):
-        yield Token("''", quoted=True)
-    elif found.token_type.name == "IDENTIFIER":
-        yield Token(found.text, quoted=True)
-    else:
-        # sqlglot returns some pairs of words, such as PRIMARY KEY, as one token.
-        yield from (Token(word) for word in found.text.split())
+def first_word(text: str, server: str) -> str:
+    """Returns the verb of the first statement, in upper case."""
+    found = statements(text, server)
+    return next((token.word for token in found[0] if token.word != "("), "") if found else ""
 
 
-def identifiers(statement: str) -> list[str]:
-    """Returns every word of *statement* that could name a table, index, column or trigger, sorted."""
-    return sorted({token.text for token in tokens(statement) if re.match(r"[^\W\d]", token.text)})
+# --- names that a statement mentions ---------------------------------------------------------------
 
 
-def first_word(statement: str) -> str:
-    """Returns the verb of the statement, in upper case."""
-    return _verb(tokens(statement))
+def identifiers(text: str, server: str) -> list[str]:
+    """Returns every word of *text* that could name a table, index, column or trigger, sorted.
+
+    Words in strings and comments count only if the text cannot be read.
+    """
+    found = successful_readings(text, server)
+    if not found:
+        return sorted(set(_NAME.findall(text)))
+    names = {_stored(token, server) for tokens in found for token in tokens if token.names}
+    return sorted(names - {""})
 
 
-def _verb(words: Sequence[Token]) -> str:
-    return next((token.word for token in words if token.word not in ("(", ";")), "")
+def qualified_names(text: str, server: str) -> list[tuple[str, str]]:
+    """Returns every ``a.b`` of *text* as (a, b), sorted.
+
+    Each may be a table in a schema or a column of a table.
+    """
+    return sorted(
+        {
+            (_stored(before, server), _stored(after, server))
+            for tokens in successful_readings(text, server)
+            for before, dot, after in zip(tokens, tokens[1:], tokens[2:], strict=False)
+            if dot.word == "." and before.names and after.names
+        }
+    )
 
 
-def actions(statement: str) -> list[tuple[Token, ...]]:
-    """Returns the comma-separated actions of an ``ALTER TABLE``, without the table name before them."""
-    rest = list(tokens(statement))[2:]
-    while rest and rest[0].word in ("IF", "EXISTS", "ONLY"):
-        rest.pop(0)
-    rest = rest[1:]  # the table's name
-    while rest and rest[0].text == ".":
-        rest = rest[2:]
-    parts: list[list[Token]] = [[]]
-    depth = 0
-    for token in rest:
-        if not token.quoted and token.text in "()":
-            depth += 1 if token.text == "(" else -1
-        if depth == 0 and not token.quoted and token.text in (",", ";"):
-            parts.append([])
-        else:
-            parts[-1].append(token)
-    return [tuple(part) for part in parts if part]
-
-
-def altered_table(statement: str) -> str | None:
+def altered_table(text: str, server: str) -> str | None:
     """Returns the table that an ``ALTER TABLE`` alters, without its schema; None for another statement."""
-    found = tokens(statement)
-    if [token.word for token in found[:2]] != ["ALTER", "TABLE"]:
-        return None
-    rest = list(found[2:])
-    while rest and rest[0].word in ("IF", "EXISTS", "ONLY"):
-        rest.pop(0)
-    if not rest:
-        return None
-    return rest[2].text if len(rest) > 2 and rest[1].text == "." else rest[0].text
+    return next((_last(altered.path, server) for altered in _altered(text, server)), None)
 
 
-def dropped_columns(statement: str) -> list[tuple[str, str]]:
+def altered_schema(text: str, server: str) -> str | None:
+    """Returns the schema that an ``ALTER TABLE`` names before its table; None if it names none."""
+    paths = (altered.path for altered in _altered(text, server))
+    return next((_stored(path[-2], server) for path in paths if len(path) > 1), None)
+
+
+# --- names that a statement removes ----------------------------------------------------------------
+
+_DROP_OTHERS = ("INDEX", "KEY", "FOREIGN", "PRIMARY", "CONSTRAINT", "CHECK", "PARTITION", "DEFAULT")
+
+
+def dropped_columns(text: str, server: str) -> list[tuple[str, str]]:
     """Returns (table, column) of every column that the statement drops."""
-    table = altered_table(statement)
-    if table is None:
-        return []
-    found = []
-    for action in actions(statement):
-        column = dropped_column(action)
-        if column:
-            found.append((table, column))
-    return found
-
-
-_DROP_OTHERS = frozenset(
-    {"INDEX", "KEY", "FOREIGN", "PRIMARY", "CONSTRAINT", "CHECK", "PARTITION", "DEFAULT"}
-)
-
-
-def dropped_column(action: Sequence[Token]) -> str | None:
-    """Returns the column that an action of an ALTER TABLE drops; None for another action."""
-    if len(action) < 2 or action[0].word != "DROP" or action[1].word in _DROP_OTHERS:
-        return None
-    rest = [token for token in action[1:] if token.word not in ("COLUMN", "IF", "EXISTS")]
-    return rest[0].text if rest else None
-
-
-def removed_names(statement: str) -> list[str]:
-    """Returns the columns and tables that no longer exist under their old name after the statement."""
-    found = [column for _table, column in dropped_columns(statement)]
-    words = tokens(statement)
-    if [token.word for token in words[:2]] == ["DROP", "TABLE"]:
-        found += [
-            token.text for token in words[2:] if token.word not in ("IF", "EXISTS", "CASCADE", "RESTRICT")
-        ]
-    table = altered_table(statement)
-    for action in actions(statement) if table is not None else ():
-        names = [token.text for token in action[1:] if token.word not in ("COLUMN", "TO", "AS")]
-        if action[0].word == "RENAME" and names:
-            found.append(names[0] if action[1].word == "COLUMN" else str(table))
-        elif action[0].word == "CHANGE" and len(names) > 1 and names[0] != names[1]:
-            found.append(names[0])
-    return found
-
-
-def dropped_indexes(statement: str) -> list[str]:
-    """Returns the indexes that the statement drops by name."""
-    found = tokens(statement)
-    if [token.word for token in found[:2]] == ["DROP", "INDEX"]:
-        names = [t for t in found[2:] if t.word not in ("IF", "EXISTS", "CONCURRENTLY")]
-        return [names[0].text] if names else []
-    if altered_table(statement) is None:
-        return []
-    return [
-        action[-1].text
-        for action in actions(statement)
-        if len(action) > 2 and action[0].word == "DROP" and action[1].word in ("INDEX", "KEY", "CONSTRAINT")
+    found = [
+        (_last(altered.path, server), column)
+        for altered in _altered(text, server)
+        for column in _columns_dropped_by(altered, server)
+        if column
     ]
+    return list(dict.fromkeys(found))
 
 
-def dropped(statement: str, what: str) -> str | None:
+def removed_names(text: str, server: str) -> list[str]:
+    """Returns the columns and tables that no longer exist under their old name after the statement."""
+    tables = (name for tokens in statements(text, server) for name in _dropped_tables(tokens, server))
+    columns = (name for altered in _altered(text, server) for name in _removed_by(altered, server))
+    return _each(itertools.chain(tables, columns))
+
+
+def dropped_indexes(text: str, server: str) -> list[str]:
+    """Returns the indexes that the statement drops by name."""
+    return _each(name for tokens in statements(text, server) for name in _indexes_of(tokens, server))
+
+
+def dropped(text: str, what: str, server: str) -> str | None:
     """Returns the name of the object that the statement drops, without its schema, or None.
 
     *what*: the kind of the object, ``TRIGGER`` or ``FUNCTION``.
     """
-    found = [t for t in tokens(statement) if t.word not in ("IF", "EXISTS")]
-    if [token.word for token in found[:2]] != ["DROP", what] or len(found) < 3:
-        return None
-    return found[4].text if len(found) > 4 and found[3].text == "." else found[2].text
+    for tokens in statements(text, server):
+        words = Words(tokens)
+        if words.take("DROP", what):
+            words.take("IF", "EXISTS")
+            return _last(words.path(), server) or None
+    return None
+
+
+def _altered(text: str, server: str) -> Iterator[AlterTable]:
+    for tokens in statements(text, server):
+        altered = read_alter_table(tokens, server)
+        if altered is not None:
+            yield altered
+
+
+def _columns_dropped_by(altered: AlterTable, server: str) -> Iterator[str]:
+    for action in altered.actions:
+        words = Words(action)
+        if words.take("DROP") and not words.any_of(*_DROP_OTHERS):
+            words.take("COLUMN")
+            words.take("IF", "EXISTS")
+            yield _last(words.path(), server)
+
+
+def _removed_by(altered: AlterTable, server: str) -> Iterator[str]:
+    yield from _columns_dropped_by(altered, server)
+    for action in altered.actions:
+        words = Words(action)
+        if words.take("RENAME"):
+            yield _renamed(words, altered, server)
+        elif words.take("CHANGE"):
+            words.take("COLUMN")
+            words.take("IF", "EXISTS")
+            old, new = _last(words.path(), server), _last(words.path(), server)
+            yield old if old != new else ""
+
+
+def _renamed(words: Words, altered: AlterTable, server: str) -> str:
+    """Returns the old name of the column or table that RENAME renames; empty for an index or a constraint."""
+    if words.take("COLUMN"):
+        words.take("IF", "EXISTS")
+    elif words.any_of("TO", "AS", "=") or all(token.word != "TO" for token in words.rest):
+        return _last(altered.path, server)
+    old = _last(words.path(), server)
+    return old if words.next == "TO" else ""
+
+
+def _dropped_tables(tokens: Sequence[Token], server: str) -> Iterator[str]:
+    words = Words(tokens)
+    if words.take("DROP", "TABLE") or words.take("DROP", "TABLES"):
+        words.take("IF", "EXISTS")
+        for part in by_commas(words.rest):
+            yield _last(Words(part).path(), server)
+
+
+def _indexes_of(tokens: Sequence[Token], server: str) -> Iterator[str]:
+    words = Words(tokens)
+    if words.take("DROP", "INDEX"):
+        words.take("CONCURRENTLY")
+        words.take("IF", "EXISTS")
+        for part in by_commas(words.rest):
+            yield _last(Words(part).path(), server)
+    altered = read_alter_table(tokens, server)
+    for action in altered.actions if altered is not None else ():
+        words = Words(action)
+        if words.take("DROP") and words.any_of("INDEX", "KEY", "CONSTRAINT"):
+            words.take("IF", "EXISTS")
+            yield _last(words.path(), server)
+
+
+def _last(path: Sequence[Token], server: str) -> str:
+    return _stored(path[-1], server) if path else ""
+
+
+def _stored(token: Token, server: str) -> str:
+    return folded(token.text, token.sort is Sort.NAME, server)
+
+
+def _each(names: Iterable[str]) -> list[str]:
+    """Returns each name once, in the order of its first occurrence, without empty ones."""
+    return [name for name in dict.fromkeys(names) if name]
 
 
 def shorten(statement: str, width: int = 120) -> str:

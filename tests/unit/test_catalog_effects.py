@@ -56,6 +56,10 @@ MYSQL = {
     "TRUNCATE TABLE t": [],
     "ALTER TABLE t ADD COLUMN a INT; DROP TABLE u": [],
     "/*! DROP TABLE t */": [],
+    "DROP TABLE a /*!50000 , b */": [],
+    "ALTER TABLE t DROP /*!40000 COLUMN */ a": ["- column a of t"],
+    "CREATE TABLE t (id INT) /*!40101 ENGINE=InnoDB */": ["+ table t"],
+    "ALTER TABLE t ADD a INT /*!80012 , ALGORITHM=INSTANT */": ["+ column a of t"],
     "ALTER TABLE t ADD COLUMN 'unterminated": [],
 }
 POSTGRESQL = {
@@ -97,6 +101,8 @@ def test_expected_round_trip_through_json() -> None:
         ("ALTER TABLE t FORCE", True, False),
         ("DROP TABLE t", True, False),
         ("DROP TABLE a, b", False, False),
+        ("DROP TABLE a /*!50000 , b */", False, False),
+        ("CREATE /*!50003 TRIGGER */ x BEFORE INSERT ON t FOR EACH ROW SET @a = 1", True, False),
         ("DROP TABLE IF EXISTS t", True, True),
         ("CREATE TABLE IF NOT EXISTS t (id INT)", True, True),
         ("ALTER TABLE t ADD COLUMN IF NOT EXISTS a INT", True, True),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from online_migrate.dialects import mysql_session, postgresql_session
+from online_migrate.dialects import mysql_sessions, postgresql_sessions
 
 
 @pytest.mark.parametrize(
@@ -31,8 +31,8 @@ from online_migrate.dialects import mysql_session, postgresql_session
     ],
 )
 def test_exact_and_strict_mode(given: str, exact: str, strict: str) -> None:
-    assert mysql_session.exact_mode(given) == exact
-    assert mysql_session.strict_mode(given) == strict
+    assert mysql_sessions.exact_mode(given) == exact
+    assert mysql_sessions.strict_mode(given) == strict
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_exact_and_strict_mode(given: str, exact: str, strict: str) -> None:
 )
 def test_url_of_sets_the_character_set(query: str, expected: dict[str, str]) -> None:
     url = sa.make_url(f"mysql+pymysql://u:p@h/n{query}")
-    assert dict(mysql_session.url_of(url).query) == expected
+    assert dict(mysql_sessions.url_of(url).query) == expected
 
 
 @pytest.mark.parametrize(
@@ -61,6 +61,14 @@ def test_url_of_sets_the_character_set(query: str, expected: dict[str, str]) -> 
         ("CREATE DEFINER=CURRENT_USER PROCEDURE p() SELECT 1", True),
         ("CREATE AGGREGATE FUNCTION f RETURNS INT SONAME 'x'", True),
         ("ALTER EVENT e ENABLE", True),
+        ("CREATE /*!50003 TRIGGER */ t BEFORE INSERT ON a FOR EACH ROW SET NEW.x = 1", True),
+        ("CREATE # not a TABLE\n TRIGGER t BEFORE INSERT ON a FOR EACH ROW SET NEW.x = 1", True),
+        ("CREATE /*!999999 TABLE */ TRIGGER t BEFORE INSERT ON a FOR EACH ROW SET NEW.x = 1", True),
+        ("CREATE TRIGGER t BEFORE INSERT ON a FOR EACH ROW BEGIN SET NEW.x = '\\''; END", True),
+        (
+            "/*!50003 CREATE*/ /*!50003 TRIGGER t BEFORE INSERT ON a FOR EACH ROW /* x */ SET NEW.x = 1 */",
+            True,
+        ),
         ("CREATE TABLE `trigger` (id INT)", False),
         ("CREATE VIEW v AS SELECT 1", False),
         ("ALTER TABLE t ADD COLUMN event INT", False),
@@ -69,7 +77,7 @@ def test_url_of_sets_the_character_set(query: str, expected: dict[str, str]) -> 
     ],
 )
 def test_what_keeps_the_sql_mode_of_its_session(statement: str, creates: bool) -> None:
-    assert mysql_session.creates_program(statement) is creates
+    assert mysql_sessions.creates_program(statement, "mysql") is creates
 
 
 @pytest.mark.parametrize(
@@ -83,6 +91,6 @@ def test_what_keeps_the_sql_mode_of_its_session(statement: str, creates: bool) -
     ],
 )
 def test_python_encoding(encoding: str, python: str) -> None:
-    found = postgresql_session.python_encoding(encoding)
+    found = postgresql_sessions.python_encoding(encoding)
     assert found == python
     assert "a".encode(found) == b"a"

@@ -15,6 +15,7 @@ from online_migrate.sql.catalog_effects.alter_table import Altered
 from online_migrate.sql.catalog_effects.effect import Effect, Expected
 from online_migrate.sql.catalog_effects.reading import Found, key_of, name_of, schema_of
 from online_migrate.sql.catalog_effects.words import Words
+from online_migrate.sql.lexer import with_comments_executed
 from online_migrate.sql.parse import Unreadable, parse
 
 if TYPE_CHECKING:
@@ -30,7 +31,19 @@ _DROPPED = _CREATED | {"TRIGGER": "trigger", "INDEX": "index", "PROCEDURE": "rou
 
 
 def derive(statement: str, server: str) -> Expected:
-    """Returns the effects of *statement*; *server*: a key of :data:`~online_migrate.sql.parse.READERS`."""
+    """Returns the effects of *statement*; *server*: a key of :data:`~online_migrate.sql.parse.READERS`.
+
+    If they depend on whether the server executes a comment, the server's version would decide. Then no effect
+    is returned, and the catalog cannot show whether the statement was executed.
+    """
+    executed = with_comments_executed(statement, server)
+    if executed == statement:
+        return _derive(statement, server)
+    expected, other = _derive(executed, server), _derive(statement, server)
+    return expected if expected == other else Expected((), atomic=expected.atomic and other.atomic)
+
+
+def _derive(statement: str, server: str) -> Expected:
     words = Words(statement, server)
     found = words.effects()
     if found is None:

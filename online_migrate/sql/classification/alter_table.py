@@ -5,6 +5,7 @@ Sources: MySQL 9 Reference Manual and MariaDB Knowledge Base, "ALTER TABLE"; Pos
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from online_migrate.sql.classification.queries import unknown_calls
@@ -24,18 +25,24 @@ from online_migrate.sql.lexer import MYSQL, Token
 
 def alter_table(words: Words, server: str) -> Classification:
     """Returns the classification of an ALTER TABLE; *words* begin after the verb."""
-    while words.take("IF", "EXISTS") or words.take("ONLY"):
-        pass
-    if not words.name():
+    if not take_table(words, server):
         return refused("it names no table")
-    words.take("*")
-    if server in MYSQL and not words.take("NOWAIT") and words.take("WAIT"):
-        words.number()
     if server in MYSQL and _is_about_partitions(words.rest):
         return _mysql_action(Words(words.rest), server)  # the only action: its commas separate names
     judge = _mysql_action if server in MYSQL else _standard_action
     verdicts = [judge(Words(action), server) for action in by_commas(words.rest)]
     return worst(verdicts)
+
+
+def take_table(words: Words, server: str) -> Sequence[Token]:
+    """Consumes what comes before the actions, and returns the table's name with its qualifiers."""
+    while words.take("IF", "EXISTS") or words.take("ONLY"):
+        pass
+    path = words.path()
+    words.take("*")
+    if server in MYSQL and not words.take("NOWAIT") and words.take("WAIT"):
+        words.number()
+    return path
 
 
 def worst(verdicts: Sequence[Classification]) -> Classification:
@@ -286,13 +293,22 @@ _BY_VERB = {
 }
 
 
-def actions(tokens: Sequence[Token]) -> list[Sequence[Token]]:
-    """Returns the actions of an ALTER TABLE of MySQL or MariaDB; empty for any other statement."""
+@dataclasses.dataclass(frozen=True)
+class AlterTable:
+    """The parts of an ALTER TABLE."""
+
+    path: Sequence[Token]
+    """The table's name with its qualifiers."""
+    actions: Sequence[Sequence[Token]]
+
+
+def read_alter_table(tokens: Sequence[Token], server: str) -> AlterTable | None:
+    """Returns the parts of an ALTER TABLE; None for any other statement."""
     words = Words(tokens)
-    words.take("ALTER")
+    if not words.take("ALTER"):
+        return None
     words.take("ONLINE")
     if not words.take("TABLE"):
-        return []
-    words.take("IF", "EXISTS")
-    words.name()
-    return by_commas(words.rest)
+        return None
+    path = take_table(words, server)
+    return AlterTable(path, by_commas(words.rest)) if path else None

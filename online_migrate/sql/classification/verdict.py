@@ -87,16 +87,20 @@ class Words:
         self._at += bool(found)
         return found
 
-    def name(self) -> str:
-        """Consumes a name with its qualifiers and returns its last part; empty if there is no name."""
+    def path(self) -> Sequence[Token]:
+        """Consumes a name with its qualifiers, and returns its parts; empty if there is no name."""
         if not self or not self.rest[0].names:
-            return ""
-        found = self.rest[0].text
+            return ()
+        start = self._at
         self._at += 1
         while self.next == "." and len(self.rest) > 1 and self.rest[1].names:
-            found = self.rest[1].text
             self._at += 2
-        return found
+        return self._tokens[start : self._at : 2]
+
+    def name(self) -> str:
+        """Consumes a name with its qualifiers and returns its last part; empty if there is no name."""
+        path = self.path()
+        return path[-1].text if path else ""
 
     def value(self) -> bool:
         """Consumes one name, number, text or variable; returns whether there was one."""

@@ -14,19 +14,28 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+import math
+import re
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from online_migrate.sql.statement import tokens
+from online_migrate.dialects.facets.sessions import Sessions
+from online_migrate.sql.lexer import successful_readings
+from online_migrate.sql.statement import statements
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.pool import ConnectionPoolEntry
 
+SESSION_TIMEOUT = "online_migrate_session_timeout"
+"""Key of ``connection.info``: the ``wait_timeout`` of the session while it holds a table lock, in seconds."""
+IDLE_TIMEOUT = 3600
+"""Seconds for which a migrator session that holds no table lock may be idle, for example while another
+session counts rows."""
 _FOUND = "online_migrate_session_found"
 _DONE = "online_migrate_session_set_up"
 _LENIENT = "online_migrate_session_lenient"
@@ -43,6 +52,9 @@ _FIND = "SELECT @@SESSION.time_zone, @@SESSION.sql_mode, @@SESSION.collation_con
 _PROGRAMS = frozenset({"TRIGGER", "PROCEDURE", "FUNCTION", "EVENT", "PACKAGE"})
 """The kinds of objects that keep the ``sql_mode`` of the session that created them."""
 _NO_PROGRAMS = frozenset({"TABLE", "VIEW", "INDEX", "DATABASE", "SCHEMA", "USER", "ROLE", "AS", "SELECT"})
+
+
+_WORD = re.compile(r"[^\W\d]\w*")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +175,7 @@ def exact(connection: Connection) -> Iterator[None]:
             _assign(connection, before.time_zone, before.sql_mode)
 
 
-def before_script_statement(connection: Connection, statement: str) -> None:
+def before_script_statement(connection: Connection, statement: str, server: str) -> None:
     """Sets the ``sql_mode`` under which *statement*, of a script, is executed.
 
     A trigger or a routine keeps the ``sql_mode`` of the session that creates it, and runs under it for the
@@ -175,15 +187,25 @@ def before_script_statement(connection: Connection, statement: str) -> None:
         return
     if connection.info.pop(_LENIENT, False):
         _exchange(connection, found.sql_mode, strict_mode(found.sql_mode))
-    if not creates_program(statement):
+    if not creates_program(statement, server):
         return
     if _exchange(connection, strict_mode(found.sql_mode), found.sql_mode):
         connection.info[_LENIENT] = True
 
 
-def creates_program(statement: str) -> bool:
-    """Returns True if *statement* creates or alters a trigger, a routine or an event."""
-    words = [token.word for token in tokens(statement)]
+def creates_program(text: str, server: str) -> bool:
+    """Returns True if *text* creates or alters a trigger, a routine or an event, in one of its readings.
+
+    *server*: the name of the dialect, ``mysql`` or ``mariadb``.
+    """
+    found = [[token.word for token in tokens] for tokens in statements(text, server)]
+    if not successful_readings(text, server):
+        # Only the server can read it: it may have a comment inside an executable comment.
+        found = [_WORD.findall(text.upper())]
+    return any(_creates_program(words) for words in found)
+
+
+def _creates_program(words: Sequence[str]) -> bool:
     if not words or words[0] not in ("CREATE", "ALTER"):
         return False
     kind = next((word for word in words if word in _PROGRAMS | _NO_PROGRAMS), None)
@@ -204,3 +226,53 @@ def _exchange(connection: Connection, expected: str, wanted: str) -> bool:
 def _assign(connection: Connection, time_zone: str, sql_mode: str) -> None:
     statement = sa.text("SET SESSION time_zone = :zone, SESSION sql_mode = :mode")
     connection.execute(statement, {"zone": time_zone, "mode": sql_mode})
+
+
+class MySQLSessions(Sessions):
+    """Prepares sessions by SET SESSION; MariaDB has another statement timeout."""
+
+    def exact(self, connection: Connection) -> contextlib.AbstractContextManager[None]:
+        return exact(connection)
+
+    def lock_wait(self, seconds: float) -> float:
+        return max(1, math.ceil(seconds))
+
+    def prepare_ddl_session(
+        self, connection: Connection, *, lock_timeout: float, session_timeout: float
+    ) -> None:
+        for_scripts(connection)
+        seconds = self.lock_wait(lock_timeout)
+        for setting, value in (
+            ("lock_wait_timeout", seconds),
+            ("innodb_lock_wait_timeout", seconds),
+            ("wait_timeout", IDLE_TIMEOUT),
+        ):
+            connection.execute(sa.text(f"SET SESSION {setting} = {value}"))
+        connection.commit()
+        connection.info[SESSION_TIMEOUT] = max(1, math.ceil(session_timeout))
+
+    def prepare_data_session(
+        self, connection: Connection, *, idle_timeout: float, durable: bool = True
+    ) -> None:
+        super().prepare_data_session(connection, idle_timeout=idle_timeout, durable=durable)
+        connection.execute(
+            sa.text(
+                "SET SESSION lock_wait_timeout = 10, innodb_lock_wait_timeout = 10, "
+                f"wait_timeout = {max(1, math.ceil(idle_timeout))}"
+            )
+        )
+        connection.commit()
+
+    def read_only(self, connection: Connection) -> None:
+        connection.execute(sa.text("SET SESSION TRANSACTION READ ONLY"))
+        connection.commit()
+
+    @contextlib.contextmanager
+    def statement_timeout(self, connection: Connection, seconds: float) -> Iterator[None]:
+        before = connection.scalar(sa.text("SELECT @@SESSION.max_execution_time"))
+        connection.execute(sa.text(f"SET SESSION max_execution_time = {math.ceil(seconds * 1000)}"))
+        try:
+            yield
+        finally:
+            if not connection.invalidated:
+                connection.execute(sa.text(f"SET SESSION max_execution_time = {before}"))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from online_migrate.dialects.facets.checks import Checks
 from online_migrate.dialects.problem import Problem, of_a_view
 from online_migrate.sql.parse import Unreadable, parse
 from online_migrate.writers.bulk import plain_name
@@ -55,3 +58,20 @@ def _base_tables(text: str) -> list[str]:
         return []
     queries = [tree.args.get("expression") for tree in trees if isinstance(tree, exp.Create)]
     return sorted({t.name for query in queries if query is not None for t in query.find_all(exp.Table)})
+
+
+class SQLiteChecks(Checks):
+    """Checks whether a name is a table that is stored in the database."""
+
+    def check_visibility(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
+        return visibility_problem(connection, table, schema)
+
+    def check_functions(
+        self, connection: Connection, called: Sequence[str], words: Sequence[str], text: str
+    ) -> Problem | None:
+        # The functions of SQLite are C code; the sessions of the engine register none that runs a query.
+        return None
+
+    def location(self, connection: Connection) -> dict[str, str]:
+        rows = connection.exec_driver_sql("PRAGMA database_list").all()
+        return {str(name): os.path.realpath(path) if path else "" for _number, name, path in rows if path}

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
 
+from online_migrate.dialects.facets.checks import Checks
+from online_migrate.dialects.postgresql_publication import publication_problem
 from online_migrate.dialects.problem import Problem, of_a_view
+from online_migrate.dialects.query import rows
+from online_migrate.writers.bulk import plain_name
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Row
 
+_LOCATION = """
+    SELECT current_database() AS database, current_user AS role,
+           replace(replace(current_setting('search_path'), '"', ''), ' ', '') AS search_path
+"""
 _RELATION = """
     SELECT c.oid, c.relkind AS kind, c.relpersistence AS persistence, current_user AS role,
            row_security_active(c.oid) AS restricted, pg_has_role(c.relowner, 'USAGE') AS is_owner
@@ -106,20 +114,20 @@ def walk_problem(connection: Connection, name: str) -> Problem | None:
     relation = _relation(connection, name)
     if relation is None:
         return None
-    children = [p.name for p in _rows(connection, _PARTS, oid=relation.oid) if not p.is_partition]
+    children = [p.name for p in rows(connection, _PARTS, oid=relation.oid) if not p.is_partition]
     if children:
         return Problem(
             reason=f"table {name} has child tables by INHERITS ({', '.join(children)}), "
             "and its key is not unique over their rows",
             hint=f"ALTER TABLE {children[0]} NO INHERIT {name}, and a data migration for each table",
         )
-    rules = [row.rulename for row in _rows(connection, _RULES, oid=relation.oid)]
+    rules = [row.rulename for row in rows(connection, _RULES, oid=relation.oid)]
     if rules:
         return Problem(
             reason=f"rule {rules[0]} of table {name} rewrites every UPDATE of it",
             hint=f"ALTER TABLE {name} DISABLE RULE {rules[0]}",
         )
-    invalid = [row.name for row in _rows(connection, _INVALID_KEYS, oid=relation.oid)]
+    invalid = [row.name for row in rows(connection, _INVALID_KEYS, oid=relation.oid)]
     if invalid:
         return Problem(
             reason=f"table {name} has no primary key, and its unique index {invalid[0]} is invalid",
@@ -137,15 +145,15 @@ def functions_problem(
     outside of pg_catalog must be IMMUTABLE, which promises that it reads no table. A name that is not a
     function belongs to the SQL grammar.
     """
-    found = _rows(connection, _FUNCTIONS, names=sorted(set(called)))
+    found = rows(connection, _FUNCTIONS, names=sorted(set(called)))
     unknown = {row.name: bool(row.is_builtin) for row in found if not _reads_nothing(row)}
-    unknown |= {row[0]: False for row in _rows(connection, _OF_A_ROW, names=sorted(set(words)))}
+    unknown |= {row[0]: False for row in rows(connection, _OF_A_ROW, names=sorted(set(words)))}
     for name, is_builtin in unknown.items():
         hint = "replace it with its query"
         if not is_builtin:
             hint += f"; if it reads no table: ALTER FUNCTION {name}(...) IMMUTABLE"
         return Problem(reason=f"function {name} may read tables that are not locked", hint=hint)
-    operators = [row[0] for row in _rows(connection, _OPERATORS) if row[0] in text]
+    operators = [row[0] for row in rows(connection, _OPERATORS) if row[0] in text]
     if operators:
         return Problem(
             reason=f"operator {operators[0]} may read tables that are not locked",
@@ -170,7 +178,7 @@ def _relation(connection: Connection, name: str) -> Row[Any] | None:
 def _not_a_table(connection: Connection, name: str, relation: Row[Any]) -> Problem:
     kind = _KINDS.get(relation.kind, f"a relation of kind {relation.kind!r}")
     if relation.kind in ("v", "m"):
-        bases = [row[0] for row in _rows(connection, _BASE_TABLES, oid=relation.oid)]
+        bases = [row[0] for row in rows(connection, _BASE_TABLES, oid=relation.oid)]
         return of_a_view(name, kind, bases)
     return Problem(
         reason=f"{name} is {kind}: it cannot be locked, so a count of its rows proves nothing",
@@ -187,7 +195,7 @@ def _restricted(name: str, relation: Row[Any]) -> Problem:
 
 
 def _hidden_parts(connection: Connection, name: str, relation: Row[Any]) -> Problem | None:
-    for part in _rows(connection, _PARTS, oid=relation.oid):
+    for part in rows(connection, _PARTS, oid=relation.oid):
         if part.leaving:
             return Problem(
                 reason=f"partition {part.name} of table {name} is being detached",
@@ -202,5 +210,26 @@ def _hidden_parts(connection: Connection, name: str, relation: Row[Any]) -> Prob
     return None
 
 
-def _rows(connection: Connection, query: str, **parameters: Any) -> list[Row[Any]]:
-    return list(connection.execute(sa.text(query), parameters).all())
+class PostgreSQLChecks(Checks):
+    """Checks publications, row-level security, partitions, and functions that read tables."""
+
+    location_hint: ClassVar[str] = (
+        "set it for every connection: in the URL (?options=-csearch_path%3DSCHEMA, ?options=-crole%3DROLE), "
+        "or with ALTER ROLE ... SET search_path = SCHEMA"
+    )
+
+    def check_table(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
+        name = plain_name(connection, schema, table)
+        return publication_problem(connection, name) or walk_problem(connection, name)
+
+    def check_visibility(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
+        return visibility_problem(connection, plain_name(connection, schema, table))
+
+    def check_functions(
+        self, connection: Connection, called: Sequence[str], words: Sequence[str], text: str
+    ) -> Problem | None:
+        return functions_problem(connection, called, words, text)
+
+    def location(self, connection: Connection) -> dict[str, str]:
+        row = connection.execute(sa.text(_LOCATION)).one()
+        return {str(name): str(value) for name, value in row._mapping.items()}

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 import sqlalchemy as sa
 
+from online_migrate.dialects import mysql_charsets as charsets
+from online_migrate.dialects import mysql_privileges
+from online_migrate.dialects.facets.checks import Checks
+from online_migrate.dialects.mysql_variables import is_galera, variables
 from online_migrate.dialects.problem import Problem, of_a_view
 from online_migrate.driver_errors import DATABASE_ERRORS, error_message
 from online_migrate.sql.parse import Unreadable, parse
@@ -15,6 +19,9 @@ from online_migrate.writers.bulk import plain_name
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
+TRANSACTIONAL = frozenset({"INNODB", "NDBCLUSTER", "ROCKSDB", "TOKUDB"})
+"""The storage engines that have transactions."""
+_LOCATION = "SELECT DATABASE() AS `database`, CURRENT_USER() AS user, CURRENT_ROLE() AS role"
 _TABLE = """
     SELECT UPPER(table_type) AS kind, UPPER(engine) AS engine FROM information_schema.tables
     WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table
@@ -153,3 +160,59 @@ def group_problem(connection: Connection) -> Problem | None:
         "so the verification under it does not cover writers on the other members",
         hint=_STOP_WRITERS,
     )
+
+
+class MySQLChecks(Checks):
+    """Checks the binary log, the storage engines, the keys, and whether a lock reaches every writer."""
+
+    location_hint: ClassVar[str] = (
+        "set the database in the URL (--url), and the role with SET DEFAULT ROLE ... TO the user of the URL"
+    )
+
+    def check_data_server(self, connection: Connection) -> Problem | None:
+        found = variables(connection, "log_bin", "binlog_format")
+        if found.get("log_bin") == "ON" and found.get("binlog_format", "ROW") == "STATEMENT":
+            return Problem(
+                reason="binlog_format=STATEMENT refuses every write under READ COMMITTED (error 1665)",
+                hint="SET GLOBAL binlog_format = 'ROW'   (or MIXED), then reconnect and run again",
+            )
+        return None
+
+    def check_table(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
+        engine = connection.scalar(
+            sa.text(
+                "SELECT engine FROM information_schema.tables "
+                "WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table"
+            ),
+            {"schema": schema, "table": table},
+        )
+        if engine is None or str(engine).upper() in TRANSACTIONAL:
+            problem = charsets.key_problem(connection, table, schema)
+            return problem or period_key_problem(connection, plain_name(connection, schema, table))
+        return Problem(
+            reason=f"table {table!r} uses the engine {engine}, which has no transactions: "
+            "a chunk and its checkpoint cannot commit together",
+            hint=f"ALTER TABLE {table} ENGINE=InnoDB",
+        )
+
+    def check_visibility(self, connection: Connection, table: str, schema: str | None) -> Problem | None:
+        return visibility_problem(connection, table, schema)
+
+    def check_functions(
+        self, connection: Connection, called: Sequence[str], words: Sequence[str], text: str
+    ) -> Problem | None:
+        return functions_problem(connection, called)
+
+    def check_contract_server(self, connection: Connection) -> Problem | None:
+        if is_galera(connection):
+            return Problem(
+                reason="this is a Galera node: a table lock holds on this node only, "
+                "so the verification under it does not cover writers on the other nodes",
+                hint="stop the writers of the old schema, check with online-migrate gate, "
+                "and run contract while the other nodes are not in the cluster",
+            )
+        return mysql_privileges.lock_problem(connection) or group_problem(connection)
+
+    def location(self, connection: Connection) -> dict[str, str]:
+        row = connection.execute(sa.text(_LOCATION)).one()
+        return {str(name): str(value) for name, value in row._mapping.items()}

@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
 from sqlalchemy import event
+from sqlalchemy.engine.interfaces import IsolationLevel
+
+from online_migrate.dialects.facets.sessions import Sessions
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -111,3 +114,52 @@ def python_encoding(server_encoding: str) -> str:
     of them.
     """
     return _ENCODINGS.get(server_encoding, "ascii")
+
+
+class PostgreSQLSessions(Sessions):
+    """Prepares sessions by SET. A setting that ends with the transaction is not reset after an error."""
+
+    # Under REPEATABLE READ the verification after LOCK TABLE would read a snapshot from before the lock.
+    ddl_isolation: ClassVar[IsolationLevel | None] = "READ COMMITTED"
+
+    def exact(self, connection: Connection) -> contextlib.AbstractContextManager[None]:
+        return exact(connection)
+
+    def prepare_ddl_session(
+        self, connection: Connection, *, lock_timeout: float, session_timeout: float
+    ) -> None:
+        # A setting persists only if the transaction that made it commits.
+        for_scripts(connection)
+        connection.execute(sa.text(f"SET lock_timeout = {milliseconds(lock_timeout)}"))
+        connection.execute(
+            sa.text(f"SET idle_in_transaction_session_timeout = {milliseconds(session_timeout)}")
+        )
+        connection.commit()
+
+    def prepare_data_session(
+        self, connection: Connection, *, idle_timeout: float, durable: bool = True
+    ) -> None:
+        super().prepare_data_session(connection, idle_timeout=idle_timeout, durable=durable)
+        connection.execute(sa.text("SET lock_timeout = '10s'"))
+        if not durable:
+            connection.execute(sa.text("SET synchronous_commit = off"))
+        connection.execute(sa.text(f"SET idle_in_transaction_session_timeout = {milliseconds(idle_timeout)}"))
+        connection.commit()
+
+    def read_only(self, connection: Connection) -> None:
+        # BEGIN READ ONLY for each transaction: behind PgBouncer the next client would get a session setting.
+        connection.execution_options(postgresql_readonly=True)
+
+    @contextlib.contextmanager
+    def statement_timeout(self, connection: Connection, seconds: float) -> Iterator[None]:
+        before = connection.scalar(sa.text("SELECT current_setting('statement_timeout')"))
+        connection.execute(sa.text(f"SET LOCAL statement_timeout = {milliseconds(seconds)}"))
+        yield
+        # Not in a ``finally``: after an error the transaction accepts no statement, and its rollback resets
+        # this.
+        connection.execute(sa.text(f"SET LOCAL statement_timeout = '{before}'"))
+
+
+def milliseconds(seconds: float) -> int:
+    """Returns the duration in the unit of the settings; 0 would mean no limit."""
+    return max(1, round(seconds * 1000))

@@ -6,7 +6,7 @@ import pytest
 
 from online_migrate.dialects.mariadb import MariaDB
 from online_migrate.dialects.mysql import MySQL
-from online_migrate.dialects.mysql_ddl import forms_under_lock
+from online_migrate.dialects.mysql_statements import forms_under_lock
 
 FORMS = {
     "DROP TRIGGER x": ["DROP TRIGGER x"],

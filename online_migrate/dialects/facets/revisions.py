@@ -1,0 +1,43 @@
+"""What happens around a revision and around each of its statements."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+
+class Revisions:
+    """Runs what a server needs before and after a revision or one of its statements."""
+
+    name: ClassVar[str]
+    transactional_ddl: ClassVar[bool] = True
+    """A revision is one transaction: after a kill, it is applied completely or not at all."""
+
+    @contextlib.contextmanager
+    def around_revision(
+        self, connection: Connection, *, accepted_losses: Sequence[str] = ()
+    ) -> Iterator[None]:
+        """Runs the checks before and after the statements of a revision; see the dialect of SQLite.
+
+        *accepted_losses*: the losses of a copied table that the script declares.
+        """
+        yield
+
+    def before_statement(self, connection: Connection, statement: str) -> None:
+        """Is called before every statement of a revision that changes something."""
+
+    def after_statement(self, connection: Connection, statement: str) -> None:
+        """Is called after every statement of a revision that changed something."""
+
+    @contextlib.contextmanager
+    def lock_timeout_for(self, connection: Connection, statement: str) -> Iterator[None]:
+        """Sets a longer lock timeout inside the block for a statement whose lock wait blocks no other
+        session."""
+        yield
+
+    def clean_up(self, connection: Connection, statement: str) -> None:
+        """Removes what a statement leaves in the schema when it fails, or when its client is killed."""

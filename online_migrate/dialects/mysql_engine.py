@@ -1,0 +1,69 @@
+"""Engines for MySQL and MariaDB."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from online_migrate.dialects import mysql_sessions as sessions
+from online_migrate.dialects.facets.engines import Engines
+from online_migrate.dialects.mysql_errors import TOO_LARGE
+from online_migrate.values import mysql as mysql_values
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection, Engine
+
+
+class MySQLEngines(Engines):
+    """Creates engines whose sessions read and write values unchanged."""
+
+    extra: ClassVar[str] = "mysql"
+
+    def create_engine(self, url: sa.URL) -> Engine:
+        if "connect_timeout" not in url.query:
+            url = url.update_query_dict({"connect_timeout": "10"})
+        engine = super().create_engine(sessions.url_of(url))
+        dialect: Any = engine.dialect
+        dialect.ischema_names = mysql_values.TypeNames(dialect.ischema_names)
+        if engine.dialect.driver == "pymysql":
+            _share_tls_context(engine)
+        sessions.install(engine)
+        self.refuse_large_statements(engine)
+        return engine
+
+    def statement_limit(self, connection: Connection) -> tuple[int, str] | None:
+        cursor = connection.connection.cursor()
+        try:
+            cursor.execute("SELECT @@max_allowed_packet")
+            row = cursor.fetchone()
+        finally:
+            cursor.close()
+        return None if row is None else (int(row[0]), "max_allowed_packet")
+
+    def too_large_error(self, reason: str) -> tuple[Any, ...]:
+        return (TOO_LARGE, reason)
+
+
+def _share_tls_context(engine: Engine) -> None:
+    """Makes all connections of *engine* share one TLS context.
+
+    PyMySQL creates a context for each connection, whether the server has TLS or not. OpenSSL then reads all
+    certificates of the machine, which takes much longer than the connect itself.
+    """
+    base: Any = engine.dialect.dbapi.connections.Connection  # type: ignore[union-attr]
+    shared: list[object] = []
+
+    class Connection(base):  # type: ignore[misc]
+        def _create_ssl_ctx(self, options: object) -> object:
+            if options:
+                # A certificate that the URL names may be renewed during a run, which may last for days.
+                return super()._create_ssl_ctx(options)
+            if not shared:
+                shared.append(super()._create_ssl_ctx(options))
+            return shared[0]
+
+    @event.listens_for(engine, "do_connect")
+    def _connect(_dialect: object, _record: object, arguments: Any, options: Any) -> object:
+        return Connection(*arguments, **options)

@@ -1,0 +1,59 @@
+"""Statements of revisions on PostgreSQL that run CONCURRENTLY."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from online_migrate.dialects.facets.revisions import Revisions
+from online_migrate.dialects.postgresql_sessions import milliseconds
+from online_migrate.dialects.query import rows
+from online_migrate.sql.lexer import successful_readings
+from online_migrate.sql.statement import first_word, identifiers
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+_INVALID_INDEXES = """
+    SELECT i.indexrelid::regclass::text AS name
+    FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
+    WHERE x.relname = ANY(:names) AND NOT i.indisvalid
+"""
+_CONCURRENTLY = 1800.0
+"""Seconds for which a CONCURRENTLY statement may wait for older transactions."""
+
+
+class PostgreSQLRevisions(Revisions):
+    """Waits longer for a CONCURRENTLY statement, and removes the invalid index that a failed one leaves."""
+
+    @contextlib.contextmanager
+    def lock_timeout_for(self, connection: Connection, statement: str) -> Iterator[None]:
+        if not _is_concurrent(statement, self.name):
+            yield
+            return
+        # It waits for every older transaction, and no session that reads or writes rows waits for it.
+        before = connection.scalar(sa.text("SELECT current_setting('lock_timeout')"))
+        connection.execute(sa.text(f"SET lock_timeout = {milliseconds(_CONCURRENTLY)}"))
+        try:
+            yield
+        finally:
+            connection.execute(sa.text(f"SET lock_timeout = '{before}'"))
+
+    def clean_up(self, connection: Connection, statement: str) -> None:
+        """Drops the invalid index that a failed CREATE INDEX CONCURRENTLY leaves.
+
+        A repeated CREATE INDEX ... IF NOT EXISTS would otherwise accept the invalid index.
+        """
+        if not _is_concurrent(statement, self.name) or first_word(statement, self.name) != "CREATE":
+            return
+        for row in rows(connection, _INVALID_INDEXES, names=identifiers(statement, self.name)):
+            connection.exec_driver_sql(f"DROP INDEX CONCURRENTLY IF EXISTS {row.name}")
+
+
+def _is_concurrent(statement: str, server: str) -> bool:
+    """Returns True if the statement contains the keyword CONCURRENTLY in every reading."""
+    readings = successful_readings(statement, server)
+    return bool(readings) and all(any(t.word == "CONCURRENTLY" for t in tokens) for tokens in readings)
