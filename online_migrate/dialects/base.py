@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import event, exc
 from sqlalchemy.engine.interfaces import IsolationLevel
 
+from online_migrate.deferred_import import defer_import
 from online_migrate.dialects.blame import (
     CERTAINLY_SMALL,
     Blame,
@@ -111,6 +112,8 @@ class Dialect:
 
         oslo.db creates it, with its exception filters, its guards against forks and its pool settings.
         """
+        # oslo.db imports its models, and so SQLAlchemy's ORM, which takes as long as half of Core.
+        defer_import("oslo_db.sqlalchemy.models")
         from oslo_db.sqlalchemy import engines
 
         engine: Engine = engines.create_engine(url, max_retries=0)

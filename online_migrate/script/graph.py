@@ -226,6 +226,13 @@ class Graph:
         return found
 
 
+def expand_hint(graph: Graph, revision: str) -> str:
+    """Returns the command that applies an expand revision and no later one."""
+    if graph.heads.get(Phase.EXPAND) == revision:
+        return "online-migrate expand"
+    return f"online-migrate expand {revision}"
+
+
 def from_scripts(scripts: Sequence[Any]) -> Graph:
     """Returns the graph of Alembic scripts, given with children before parents (``walk_revisions``)."""
     by_label = {
