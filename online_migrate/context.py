@@ -5,18 +5,21 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from online_migrate import config as configuration
-from online_migrate.ddl.session import connect, ddl_session
+from online_migrate.ddl.session import connect
 from online_migrate.dialects import create_engine, dialect_of
 from online_migrate.expand import bootstrap
 from online_migrate.migrate import progress
-from online_migrate.runtime.apply import RevisionRunner, applied_revisions
-from online_migrate.runtime.environment import Environment, read_environment, run_writes
-from online_migrate.runtime.recording import refuse_long_ids
+from online_migrate.runtime.environment import (
+    Environment,
+    applied_revisions,
+    read_environment,
+    run_writes,
+)
 from online_migrate.script.project import Project
 from online_migrate.waiting import Clock, Stop
 
@@ -108,11 +111,6 @@ class CommandContext:
             bootstrap.is_current(connection)
             return applied_revisions(connection, self.project, self.environment)
 
-    def refuse_long_ids(self, revisions: Sequence[str]) -> None:
-        """Refuses, before anything is changed, revision ids that are too long for the version table."""
-        with connect(self.engine) as connection:
-            refuse_long_ids(connection, self.environment, revisions)
-
     @contextlib.contextmanager
     def read_connection(self) -> Iterator[Connection]:
         """Yields a connection with a read-only transaction."""
@@ -125,16 +123,3 @@ class CommandContext:
             finally:
                 # A read-only connection must not return to the pool.
                 connection.invalidate()
-
-    @contextlib.contextmanager
-    def revision_runner(self) -> Iterator[RevisionRunner]:
-        """Yields the runner that applies revisions. There is one at a time for each database."""
-        with ddl_session(self.engine, self.project.settings, clock=self.clock, stop=self.stop) as session:
-            yield RevisionRunner(
-                project=self.project,
-                environment=self.environment,
-                session=session,
-                clock=self.clock,
-                stop=self.stop,
-                echo=self.echo,
-            )

@@ -101,20 +101,57 @@ def count_rows(
     :class:`~online_migrate.exceptions.ServerDown` if the connection was lost.
     """
     subject = subject or migration.subject(connection)
+    rows, pending = _rows_and_pending(connection, migration, subject)
+    return _row_counts(connection, migration, subject, rows, pending, recorded_done)
+
+
+def count_small_table(
+    connection: Connection, migration: DataMigration, subject: Subject, *, recorded_done: int, at_most: int
+) -> RowCounts | None:
+    """Counts as :func:`count_rows` does, but reads no more rows than *at_most* and one.
+
+    Returns None if the table has more rows than *at_most*. Raises what :func:`count_rows` raises.
+    """
+    rows, pending = _rows_and_pending(connection, migration, subject, limit=at_most + 1)
+    if rows > at_most:
+        return None
+    return _row_counts(connection, migration, subject, rows, pending, recorded_done)
+
+
+def _rows_and_pending(
+    connection: Connection, migration: DataMigration, subject: Subject, *, limit: int | None = None
+) -> tuple[int, int]:
+    """Returns the number of rows, of *limit* at most, and how many of them are pending."""
     if subject.pending is None:
         raise exceptions.PendingUnreadable(name=migration.name, reason="it has no pending expression")
-    condition = is_pending(subject.pending)
-    flag = sa.case((condition, 1), else_=0)
+    flag: sa.ColumnElement[int] = sa.case((is_pending(subject.pending), 1), else_=0)
+    source: sa.FromClause = subject.table
+    if limit is not None:
+        source = sa.select(flag.label("pending")).select_from(subject.table).limit(limit).subquery()
+        flag = source.c.pending
+    query = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(flag), 0)).select_from(source)
     try:
-        rows, pending = connection.execute(
-            sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(flag), 0)).select_from(subject.table)
-        ).one()
+        rows, pending = connection.execute(query).one()
+    except DATABASE_ERRORS as error:
+        raise _unreadable(connection, migration, error) from error
+    return int(rows), int(pending)
+
+
+def _row_counts(
+    connection: Connection,
+    migration: DataMigration,
+    subject: Subject,
+    rows: int,
+    pending: int,
+    recorded_done: int,
+) -> RowCounts:
+    try:
         failing = _failing(connection, migration, subject)
     except DATABASE_ERRORS as error:
         raise _unreadable(connection, migration, error) from error
     failed_and_pending = sum(row.pending for row in failing.values())
-    done = int(rows) - int(pending) - (len(failing) - failed_and_pending) + recorded_done
-    left = int(pending) - failed_and_pending
+    done = rows - pending - (len(failing) - failed_and_pending) + recorded_done
+    left = pending - failed_and_pending
     return RowCounts(total=done + left + len(failing), done=done, pending=left, failed=len(failing))
 
 

@@ -21,7 +21,7 @@ from online_migrate.kinds.base import DataMigration
 from online_migrate.kinds.pending import fails_verify, is_pending
 from online_migrate.kinds.subject import Subject
 from online_migrate.kinds.visibility import reads_of, visibility_problem
-from online_migrate.script.graph import UNDECLARED, Graph, Phase
+from online_migrate.script.graph import UNDECLARED, Graph, Phase, expand_hint
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -40,13 +40,6 @@ def to_contract(graph: Graph, applied: frozenset[str], target: str | None = None
             revision=head, hint=f"it is on the {graph.phase(head)} branch; contract needs a contract revision"
         )
     return [r for r in graph.missing(applied, head) if graph.phase(r) is Phase.CONTRACT]
-
-
-def expand_hint(graph: Graph, revision: str) -> str:
-    """Returns the command that applies an expand revision and no later one. Pure."""
-    if graph.heads.get(Phase.EXPAND) == revision:
-        return "online-migrate expand"
-    return f"online-migrate expand {revision}"
 
 
 def schema_blockers(graph: Graph, applied: frozenset[str], revisions: Sequence[str]) -> list[Blocker]:

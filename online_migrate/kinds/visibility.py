@@ -21,6 +21,7 @@ from online_migrate.dialects.problem import Problem
 from online_migrate.kinds.base import DataMigration
 from online_migrate.kinds.pending import fails_verify, is_pending
 from online_migrate.kinds.subject import Subject
+from online_migrate.sql import plain_condition
 from online_migrate.sql.parse import Unreadable, executable_comments, parse, words_and_calls
 
 if TYPE_CHECKING:
@@ -50,6 +51,9 @@ def reads_of(connection: Connection, subject: Subject) -> Reads:
     for condition in _conditions(subject):
         try:
             text = _compiled(connection, subject, condition)
+            if _is_plain(connection, subject, text):
+                problem = problem or _operators_problem(connection, text)
+                continue
             named = _tables_in(connection, text, condition)
             targets |= set(subject.lock_targets if named is None else named)
             problem = problem or _functions_problem(connection, text)
@@ -115,6 +119,12 @@ def _compiled(connection: Connection, subject: Subject, condition: sa.ColumnElem
     pattern = _PARAMETERS.get(connection.dialect.paramstyle)
     text = str(compiled)
     return text if pattern is None else pattern.sub(lambda m: "%" if m[0] == "%%" else "0", text)
+
+
+def _is_plain(connection: Connection, subject: Subject, text: str) -> bool:
+    """Returns True if *text* reads the subject's table alone, and a parser is not needed to see that."""
+    source = connection.dialect.identifier_preparer.format_table(subject.table)
+    return plain_condition.is_plain(text, source, [column.name for column in subject.table.c])
 
 
 def _tables_in(
@@ -206,6 +216,13 @@ def _is_defined_here(connection: Connection, target: LockTarget, defined: set[st
 def _folded(connection: Connection, identifier: exp.Expr) -> str:
     quoted = bool(identifier.args.get("quoted"))
     return dialect_of(connection).folded(identifier.name, quoted=quoted)
+
+
+def _operators_problem(connection: Connection, text: str) -> Problem | None:
+    """Returns why an operator or a column of a plain *text* may read another table; None if it does not."""
+    dialect: Dialect = dialect_of(connection)
+    words = [dialect.folded(word, quoted=False) for word in plain_condition.words(text)]
+    return dialect.check_functions(connection, [], words, text)
 
 
 def _functions_problem(connection: Connection, text: str) -> Problem | None:

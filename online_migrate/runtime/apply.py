@@ -15,7 +15,7 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationStep
 from sqlalchemy import exc
 
-from online_migrate import exceptions, state
+from online_migrate import exceptions
 from online_migrate.ddl.executor import AllowAll, Executor, Guard
 from online_migrate.ddl.journal import Journal
 from online_migrate.ddl.script_access import without_connection
@@ -27,7 +27,7 @@ from online_migrate.driver_errors import (
     find_cause,
     statement_of,
 )
-from online_migrate.runtime.environment import Environment
+from online_migrate.runtime.environment import Environment, applied_revisions
 from online_migrate.runtime.recording import rehearse
 from online_migrate.runtime.veto import refuse_contract_steps
 from online_migrate.script.graph import Phase
@@ -246,14 +246,6 @@ class RevisionRunner:
         return exceptions.RevisionFailed(
             revision=revision, reason=f"{type(error).__name__}: {' '.join(str(error).split())}"
         )
-
-
-def applied_revisions(
-    connection: sa.Connection, project: Project, environment: Environment
-) -> frozenset[str]:
-    """Returns the revisions that are applied to the database, by ancestry of its version rows."""
-    rows = state.version_rows(connection, environment.version_table, environment.version_schema)
-    return project.graph.applied(rows)
 
 
 class NotRendered(exceptions.Failed):

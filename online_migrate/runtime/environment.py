@@ -213,6 +213,14 @@ def read_environment(project: Project, url: str | None) -> Environment:
     )
 
 
+def applied_revisions(
+    connection: sa.Connection, project: Project, environment: Environment
+) -> frozenset[str]:
+    """Returns the revisions that are applied to the database, by ancestry of its version rows."""
+    rows = state.version_rows(connection, environment.version_table, environment.version_schema)
+    return project.graph.applied(rows)
+
+
 def run_writes(project: Project, url: str | None, environment: Environment) -> None:
     """Runs env.py again, and sends the statements by which it creates missing objects.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from online_migrate import exceptions
@@ -73,7 +73,11 @@ class Graph:
         self.heads: dict[Phase, str] = {}
         for revision in self.revisions.values():
             self._place(revision)
-        self._check()
+        _refuse_mixed_branches(self, self._after_contract)
+        for phase in Phase:
+            head = _head_of(self, phase)
+            if head is not None:
+                self.heads[phase] = head
 
     def _place(self, revision: Revision) -> None:
         inherited = {self._phases[parent] for parent in revision.down} - {Phase.BASE}
@@ -88,32 +92,6 @@ class Graph:
         behind = any(parent in self._after_contract for parent in revision.parents)
         if behind or self._phases[revision.id] is Phase.CONTRACT:
             self._after_contract.add(revision.id)
-
-    def _check(self) -> None:
-        for revision in self.of(Phase.EXPAND):
-            if revision in self._after_contract:
-                contracts = [
-                    a for a in self.order(self.ancestors(revision)) if self.phase(a) is Phase.CONTRACT
-                ]
-                raise exceptions.GraphBroken(
-                    reason=f"expand revision {revision} depends on contract revision(s) "
-                    f"{', '.join(contracts)}, so expand would apply a contract revision",
-                    hint=f"remove them from depends_on / down_revision of {revision}",
-                )
-        for phase in Phase:
-            heads = self._heads_of(phase)
-            if len(heads) > 1:
-                raise exceptions.GraphBroken(
-                    reason=f"the {phase} branch has {len(heads)} heads: {', '.join(heads)}",
-                    hint=f"alembic merge -m 'merge {phase}' {' '.join(heads)}",
-                )
-            if heads:
-                self.heads[phase] = heads[0]
-
-    def _heads_of(self, phase: Phase) -> list[str]:
-        members = self.of(phase)
-        parents = {parent for member in members for parent in self.revisions[member].down}
-        return [member for member in members if member not in parents]
 
     def __contains__(self, revision: str) -> bool:
         return revision in self.revisions
@@ -224,6 +202,40 @@ class Graph:
                 for name in required:
                     found.setdefault(name, revision)
         return found
+
+
+def _refuse_mixed_branches(graph: Graph, after_contract: Collection[str]) -> None:
+    """Refuses an expand revision among *after_contract*, which depend on a contract revision."""
+    for revision in graph.of(Phase.EXPAND):
+        if revision in after_contract:
+            contracts = [
+                a for a in graph.order(graph.ancestors(revision)) if graph.phase(a) is Phase.CONTRACT
+            ]
+            raise exceptions.GraphBroken(
+                reason=f"expand revision {revision} depends on contract revision(s) "
+                f"{', '.join(contracts)}, so expand would apply a contract revision",
+                hint=f"remove them from depends_on / down_revision of {revision}",
+            )
+
+
+def _head_of(graph: Graph, phase: Phase) -> str | None:
+    """Returns the last revision of a branch; None: it has no revision. Refuses a branch with two heads."""
+    members = graph.of(phase)
+    parents = {parent for member in members for parent in graph.revisions[member].down}
+    heads = [member for member in members if member not in parents]
+    if len(heads) > 1:
+        raise exceptions.GraphBroken(
+            reason=f"the {phase} branch has {len(heads)} heads: {', '.join(heads)}",
+            hint=f"alembic merge -m 'merge {phase}' {' '.join(heads)}",
+        )
+    return heads[0] if heads else None
+
+
+def expand_hint(graph: Graph, revision: str) -> str:
+    """Returns the command that applies an expand revision and no later one."""
+    if graph.heads.get(Phase.EXPAND) == revision:
+        return "online-migrate expand"
+    return f"online-migrate expand {revision}"
 
 
 def from_scripts(scripts: Sequence[Any]) -> Graph:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 SHOWN_FAILURES = 10
+_CONTRACTED = "contracted"
+_WAITS_FOR_EXPAND = "waits for expand"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +91,7 @@ class Report:
         """True if all revisions are applied and all data migrations are complete."""
         return not (
             self.expand.missing or self.contract.missing or self.base.missing or self.half_applied
-        ) and all(m.status in ("complete", "contracted") for m in self.migrations)
+        ) and all(m.status in ("complete", _CONTRACTED) for m in self.migrations)
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the report as a dictionary, for ``--json``."""
@@ -139,27 +141,17 @@ def _migration(
     applied: frozenset[str],
 ) -> MigrationState:
     recorded = 0 if record is None else record.done + state.unrecorded_done(connection, migration.name)
+    status = _status(migration, record, contracted, applied)
     rows = _Rows()
-    if contracted is not None:
-        status = "contracted"
-    elif migration.revision is not None and migration.revision not in applied:
-        status = "waits for expand"
-    else:
-        status = "not started" if record is None else record.status.value
+    if status not in (_CONTRACTED, _WAITS_FOR_EXPAND):
         rows = _count(connection, migration, recorded)
     workers: tuple[WorkerState, ...] = ()
-    if record is not None and status in (state.Status.RUNNING, state.Status.PAUSED):
+    if status in (state.Status.RUNNING, state.Status.PAUSED):
         workers = _workers(connection, migration)
     alive = tuple(worker for worker in workers if worker.silence <= project.settings.lease)
     if status == state.Status.RUNNING and not migration.commits_by_itself and not alive:
-        # A killed runner leaves the status "running" in the record.
-        idle_seconds = min((worker.silence for worker in workers), default=None)
-        status = (
-            "running, but no active worker"
-            if idle_seconds is None
-            else f"running, but no heartbeat for {idle_seconds} s"
-        )
-    counts, failing = rows.census, rows.failing
+        status = _status_without_workers(workers)
+    counts = rows.census
     rate, left = _pace(alive, counts)
     by_record = recorded if record is not None and contracted is None else None
     return MigrationState(
@@ -171,17 +163,39 @@ def _migration(
         total=counts.total if counts else None,
         done=counts.done if counts else by_record,
         pending=counts.pending if counts else None,
-        failed=counts.failed if counts else (len(failing) or None),
+        failed=counts.failed if counts else (len(rows.failing) or None),
         rate=rate,
         seconds_left=left,
         error=None if contracted is not None else (record.error if record else None) or rows.error,
         runner=record.runner if record else None,
         updated_at=record.updated_at if record else None,
-        failures=tuple(
-            {"key": show_key(decode_key(key)), "error": error}
-            for key, error in sorted(failing.items())[:SHOWN_FAILURES]
-        ),
+        failures=_shown(rows.failing),
         workers=alive,
+    )
+
+
+def _status(
+    migration: DataMigration, record: state.Record | None, contracted: str | None, applied: frozenset[str]
+) -> str:
+    """Returns the status by the applied revisions and the record."""
+    if contracted is not None:
+        return _CONTRACTED
+    if migration.revision is not None and migration.revision not in applied:
+        return _WAITS_FOR_EXPAND
+    return "not started" if record is None else record.status.value
+
+
+def _status_without_workers(workers: Sequence[WorkerState]) -> str:
+    """Returns the status of a data migration whose runner was killed: its record says that it is running."""
+    if not workers:
+        return "running, but no active worker"
+    return f"running, but no heartbeat for {min(worker.silence for worker in workers)} s"
+
+
+def _shown(failing: Mapping[str, str]) -> tuple[dict[str, str], ...]:
+    return tuple(
+        {"key": show_key(decode_key(key)), "error": error}
+        for key, error in sorted(failing.items())[:SHOWN_FAILURES]
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from online_migrate import exceptions
 from online_migrate.config import Settings
 from online_migrate.ddl.session import connect
-from online_migrate.dialects import create_engine, dialect_of, safe_url
+from online_migrate.dialects import Dialect, create_engine, dialect_of, safe_url
 from online_migrate.throttle import Throttling, factory
 from online_migrate.throttle.activity import Activity
 from online_migrate.throttle.duty_cycle import AdaptiveDutyCycle, DutyCycle, FixedDutyCycle
@@ -57,18 +57,21 @@ def open_throttling(
     :class:`~online_migrate.exceptions.ThrottlerBroken` for a throttler that was set explicitly and cannot be
     read.
     """
+    with connect(engine) as connection:
+        dialect = dialect_of(connection)
+        sees_all = dialect.sees_all_sessions(connection)
     policy = SamplingPolicy(unreadable_waits=settings.if_unreadable == "wait")
     sessions = WorkerSessions()
     asked = factory.make_throttlers(settings, folder)
     critical = factory.make_critical_throttlers(settings.critical_load)
     usual: list[Throttler] = []
     if settings.max_lag:
-        asked += _streaming_throttlers(engine, settings, clock)
+        asked += _streaming_throttlers(dialect, settings, clock)
     elif settings.max_lag is None:
-        usual += _streaming_throttlers(engine, settings, clock)
+        usual += _streaming_throttlers(dialect, settings, clock)
     if policy.unreadable_waits:
         check([*asked, *critical], engine)
-    usual += _server_throttlers(engine, settings, clock, sessions)
+    usual += _server_throttlers(dialect, settings, clock, sessions, sees_all=sees_all)
     good, blind = readable(usual, engine)
     for name, reason in blind.items():
         echo(f"throttler {name} is not active: {reason}; the run continues without it")
@@ -87,34 +90,31 @@ def open_throttling(
         yield Throttling(AnyThrottle(throttles), duty_cycle, sessions, probe, activity)
 
 
-def _streaming_throttlers(engine: Engine, settings: Settings, clock: Clock) -> list[Throttler]:
-    with connect(engine) as connection:
-        streams = dialect_of(connection).streams
-    if not streams and settings.max_lag and not settings.replicas:
+def _streaming_throttlers(dialect: Dialect, settings: Settings, clock: Clock) -> list[Throttler]:
+    if not dialect.streams and settings.max_lag and not settings.replicas:
         raise exceptions.ThrottlerBroken(
             name="max-lag",
             reason="cannot be read: this server does not report the positions of its replicas",
             hint="give the URL of each replica: --replica URL",
         )
-    if not streams:
+    if not dialect.streams:
         return []
     ignored = [name.strip() for name in (settings.lag_ignore or "").split(",")]
     return [StreamingLag(_max_lag(settings), clock, ignored)]
 
 
 def _server_throttlers(
-    engine: Engine, settings: Settings, clock: Clock, sessions: WorkerSessions
+    dialect: Dialect, settings: Settings, clock: Clock, sessions: WorkerSessions, *, sees_all: bool
 ) -> Iterator[Throttler]:
-    with connect(engine) as connection:
-        dialect = dialect_of(connection)
-        if dialect.single_writer:
-            return
-        if settings.pace != "full":
-            yield LockWaiters(sessions)
-        if not dialect.sees_all_sessions(connection):
-            yield FlowControl(clock)
-        if dialect.has_history and settings.max_history != 0:
-            yield HistoryLength(settings.max_history or DEFAULT_MAX_HISTORY)
+    """Yields the throttlers of this server. *sees_all*: see :meth:`Dialect.sees_all_sessions`."""
+    if dialect.single_writer:
+        return
+    if settings.pace != "full":
+        yield LockWaiters(sessions)
+    if not sees_all:
+        yield FlowControl(clock)
+    if dialect.has_history and settings.max_history != 0:
+        yield HistoryLength(settings.max_history or DEFAULT_MAX_HISTORY)
 
 
 def _max_lag(settings: Settings) -> float:
@@ -132,9 +132,7 @@ def _latency_probe(
 
     No latency is measured on a server where one writer blocks all others, or at a pace that is not adaptive.
     """
-    with connect(engine) as connection:
-        single_writer = dialect_of(connection).single_writer
-    if adaptive and not single_writer:
+    if adaptive and not dialect_of(engine).single_writer:
         duty_cycle = AdaptiveDutyCycle(most=share)
         return LatencyProbe(engine, duty_cycle, activity=activity), duty_cycle
     return LatencyProbe(engine, None) if _urls(settings) else None, FixedDutyCycle(1 / share - 1)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from online_migrate import command
+from online_migrate.command.revisions import revision_runner
 from online_migrate.exceptions import ContractNotPermitted, RevisionFailed
 from tests.servers import Database, Server
 from tests.support import schema
@@ -95,9 +96,9 @@ def test_expand_never_applies_contract_revision(project: Project, database: Data
     project.expand('op.create_table("t", sa.Column("id", sa.Integer, primary_key=True))', "e1")
     project.contract('op.drop_table("t")', "c1")
     project.apply_expand()
-    with project.site().revision_runner() as stepper, pytest.raises(ContractNotPermitted):
+    with revision_runner(project.site()) as stepper, pytest.raises(ContractNotPermitted):
         runner.run(stepper, ["c1"])
-    with project.site().revision_runner() as stepper, pytest.raises(ContractNotPermitted):
+    with revision_runner(project.site()) as stepper, pytest.raises(ContractNotPermitted):
         stepper.apply("c1")
     assert "t" in schema.tables(database)
 

@@ -15,9 +15,7 @@ from sqlalchemy import event
 from online_migrate import command, exceptions, state
 from online_migrate.command import exit_code
 from online_migrate.dialects import dialect_of
-from online_migrate.kinds.bound import BoundMigration
-from online_migrate.migrate.progress import NullListener, RateMeter, Snapshot
-from online_migrate.migrate.run.context import RunContext
+from online_migrate.migrate.progress import NullListener, Snapshot
 from online_migrate.migrate.run.finalizer import Finalizer
 from online_migrate.migrate.status import TRANSITIONS, Outcome
 from online_migrate.migrate.worker.lease import worker_lock_name
@@ -922,17 +920,16 @@ class RecordingListener(NullListener):
 
 
 @pytest.mark.needs("many_writers")
-def test_count_of_rows_runs_in_the_background_if_slow(
-    database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("at_most", "known"), [(60, {60}), (59, {None, 60})], ids=["small", "large"])
+def test_rows_of_large_table_are_counted_in_background(
+    database: Database,
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    at_most: int,
+    known: set[int | None],
 ) -> None:
     """The first chunk does not wait for the count; the count includes the rows migrated in the meantime."""
-
-    def without_total(
-        context: RunContext, job: BoundMigration, _connection: sa.Connection
-    ) -> tuple[RateMeter, bool]:
-        return RateMeter(job.name, total=None, done=0, clock=context.clock), False
-
-    monkeypatch.setattr("online_migrate.migrate.run.runner._new_meter", without_total)
+    monkeypatch.setattr("online_migrate.migrate.run.row_total._COUNTED_BEFORE_START", at_most)
     items(database.engine, 60)
     execute(database.engine, "UPDATE items SET size = 1 WHERE id <= 20")
     slow = "import time\n" + COUNT_UP.replace("    return", "    time.sleep(0.03)\n    return")
@@ -940,7 +937,7 @@ def test_count_of_rows_runs_in_the_background_if_slow(
     recorder = RecordingListener()
     [result] = command.migrate(project.site(listener=recorder), limits=command.MigrateOptions(batch_size=1))
     assert (result.outcome, result.done) == (Outcome.COMPLETE, 40)
-    assert {snapshot.total for snapshot in recorder.snapshots} <= {None, 60}
+    assert {snapshot.total for snapshot in recorder.snapshots} <= known
     assert (recorder.snapshots[-1].total, recorder.snapshots[-1].done) == (60, 60)
 
 

@@ -285,7 +285,11 @@ def test_frozen_worker_past_its_lease_migrates_no_row_twice(
     second = project.run("migrate", "--json", "--log-level", "info", "--log-format", "json")
     assert second.code == 0, second
     taken = [event for event in events_of(second.err) if event.get("name") == "range_taken_over"]
-    assert [event["fields"]["reason"] for event in taken] == ["its heartbeat is too old"]
+    # The server ends the frozen session after the same time.
+    assert [event["fields"]["reason"] for event in taken] in (
+        ["its heartbeat is too old"],
+        ["its session has ended"],
+    )
     _assert_migrated_once(database.engine, 100)
     first.signal(signal.SIGCONT)
     ran = first.wait()

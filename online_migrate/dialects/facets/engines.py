@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
+from online_migrate.deferred_import import defer_import
 from online_migrate.dialects.blame import CERTAINLY_SMALL, StatementTooLarge, largest_size, statement_size
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ class Engines:
 
         oslo.db creates it, with its exception filters, its guards against forks and its pool settings.
         """
+        # oslo.db imports its models, and so SQLAlchemy's ORM, which takes as long as half of Core.
+        defer_import("oslo_db.sqlalchemy.models")
         from oslo_db.sqlalchemy import engines
 
         engine: Engine = engines.create_engine(url, max_retries=0)

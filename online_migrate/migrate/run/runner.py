@@ -11,16 +11,16 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 from online_migrate import exceptions, state
-from online_migrate.counting import RowCounts, count_rows, still_failing
+from online_migrate.counting import still_failing
 from online_migrate.ddl.session import connect
 from online_migrate.dialects import dialect_of
-from online_migrate.dialects.blame import Blame
 from online_migrate.driver_errors import CLEANUP_ERRORS, DATABASE_ERRORS, error_message
 from online_migrate.kinds.base import DataMigration
 from online_migrate.kinds.bound import BoundMigration
 from online_migrate.kinds.result import UserError
 from online_migrate.kinds.visibility import require_visible
-from online_migrate.migrate.progress import Listener, RateMeter
+from online_migrate.migrate.progress import Listener
+from online_migrate.migrate.run import row_total
 from online_migrate.migrate.run.context import RunContext, RunState
 from online_migrate.migrate.run.finalizer import Finalizer, NotConverging, any_range_held
 from online_migrate.migrate.status import Outcome, Result
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
-_COUNT_TIMEOUT = 0.05
-"""The statement timeout, in seconds, of the count of rows before a run starts."""
 
 
 class EndedByServer(exceptions.Failed):
@@ -68,7 +66,7 @@ class Runner:
         with dialect_of(connection).read_transaction(connection), connection.begin():
             self._migration = BoundMigration.bind(connection, migration)
         self._dialect = self._migration.dialect
-        meter, self._totals_known = _new_meter(context, self._migration, connection)
+        meter, self._totals_known = row_total.new_meter(self._migration, connection, clock=context.clock)
         self._run_state = RunState(context, migration.name, meter)
         self._finalizer_lock = threading.Lock()
 
@@ -160,7 +158,7 @@ class Runner:
 
     @contextlib.contextmanager
     def _counting_in_background(self) -> Iterator[None]:
-        """Counts the rows in a thread if the first count timed out: the total is only displayed."""
+        """Counts the rows in a thread, if that was not done before the start: the total is only displayed."""
         thread = threading.Thread(target=self._count_rows, name="online-migrate-count", daemon=True)
         if not self._totals_known:
             thread.start()
@@ -176,7 +174,7 @@ class Runner:
             connection.begin(),
         ):
             moved = self._run_state.done
-            counts = _count_rows(self._migration, connection)
+            counts = row_total.count(self._migration, connection)
             self._run_state.reporter.set_totals(counts.total, counts.done, moved=moved)
 
     def _run_worker(self, heartbeat: Heartbeat) -> None:
@@ -293,45 +291,6 @@ class Runner:
 
     def _in_read_transaction(self, connection: Connection, read: Callable[[], T]) -> T:
         return run_read_transaction(self._context.clock, self._dialect, connection, read)
-
-
-def _new_meter(context: RunContext, bound: BoundMigration, connection: Connection) -> tuple[RateMeter, bool]:
-    """Returns a new meter; and True if it has the total, or if the total cannot be known (no ``pending``)."""
-    with bound.dialect.read_transaction(connection), connection.begin():
-        done = _recorded(bound, connection)
-    if bound.pending is None:
-        return RateMeter(bound.name, total=None, done=done, clock=context.clock), True
-    try:
-        with bound.dialect.read_transaction(connection), connection.begin():
-            if bound.dialect.single_writer:
-                counts = _count_rows(bound, connection)
-            else:
-                with bound.dialect.statement_timeout(connection, _COUNT_TIMEOUT):
-                    counts = _count_rows(bound, connection)
-    except exceptions.PendingUnreadable as error:
-        if error.__cause__ is None or not _may_be_of_a_row(bound, error.__cause__):
-            raise
-        return RateMeter(bound.name, total=None, done=done, clock=context.clock), False
-    return RateMeter(bound.name, total=counts.total, done=counts.done, clock=context.clock), True
-
-
-def _may_be_of_a_row(bound: BoundMigration, error: BaseException) -> bool:
-    """Returns True if an error of the count does not prevent the migration.
-
-    That is a timeout, or an error of a row.
-    """
-    dialect = bound.dialect
-    return dialect.is_statement_timeout(error) or dialect.blame(error) in (Blame.ROW, Blame.SIZE)
-
-
-def _recorded(bound: BoundMigration, connection: Connection) -> int:
-    record = state.get_record(connection, bound.name)
-    return (record.done if record is not None else 0) + state.unrecorded_done(connection, bound.name)
-
-
-def _count_rows(bound: BoundMigration, connection: Connection) -> RowCounts:
-    moved = _recorded(bound, connection) if bound.migration.may_remove_rows else 0
-    return count_rows(connection, bound.migration, recorded_done=moved, subject=bound.subject)
 
 
 def _resume_hint(name: str, status: Status) -> str:

@@ -1,0 +1,74 @@
+"""One function for each command. The parts of the package are connected here and nowhere else.
+
+Each function takes a :class:`~online_migrate.context.CommandContext` with the project and the database. The
+functions raise the errors of :mod:`online_migrate.exceptions`; their ``exit_code`` is the exit code of the
+command line.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from online_migrate.deferred_import import defer_import
+
+if TYPE_CHECKING:
+    from online_migrate.command.all_phases import upgrade
+    from online_migrate.command.data import cancel, migrate, pause, resume, retry
+    from online_migrate.command.reports import HistoryLine, current, history, plan, status
+    from online_migrate.command.schema import Contracted, contract, expand, gate, stamp
+    from online_migrate.command.scripts import adopt, init, revision
+    from online_migrate.context import CommandContext
+    from online_migrate.migrate.options import MigrateOptions
+    from online_migrate.migrate.status import Outcome, Result, exit_code
+
+__all__ = [
+    "CommandContext",
+    "Contracted",
+    "HistoryLine",
+    "MigrateOptions",
+    "Outcome",
+    "Result",
+    "adopt",
+    "cancel",
+    "contract",
+    "current",
+    "exit_code",
+    "expand",
+    "gate",
+    "history",
+    "init",
+    "migrate",
+    "pause",
+    "plan",
+    "resume",
+    "retry",
+    "revision",
+    "stamp",
+    "status",
+    "upgrade",
+]
+
+_HOMES = {
+    "context": ("CommandContext",),
+    "migrate.options": ("MigrateOptions",),
+    "migrate.status": ("Outcome", "Result", "exit_code"),
+    "command.scripts": ("init", "adopt", "revision"),
+    "command.schema": ("Contracted", "contract", "expand", "gate", "stamp"),
+    "command.data": ("cancel", "migrate", "pause", "resume", "retry"),
+    "command.all_phases": ("upgrade",),
+    "command.reports": ("HistoryLine", "current", "history", "plan", "status"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+# Mako, which Alembic imports, imports Pygments for the display of errors in templates.
+defer_import("mako.exceptions")
+
+
+def __getattr__(name: str) -> Any:
+    # Each command imports only what it needs: ``migrate`` starts without the gate and without contract.
+    try:
+        home = _HOME_OF[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    return getattr(importlib.import_module(f"online_migrate.{home}"), name)

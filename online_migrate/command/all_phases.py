@@ -1,0 +1,69 @@
+"""The command that applies all phases: ``upgrade``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from online_migrate import state
+from online_migrate.command import run
+from online_migrate.command.revisions import refuse_long_ids, revision_runner
+from online_migrate.command.schema import contract
+from online_migrate.context import CommandContext
+from online_migrate.ddl.session import connect
+from online_migrate.expand import runner as expands
+from online_migrate.kinds.base import DataMigration
+from online_migrate.migrate.status import Result, exit_code
+from online_migrate.script import releases
+
+
+def upgrade(context: CommandContext, *, statement_done: bool | None = None) -> list[Result]:
+    """Applies all phases: release by release if the scripts have releases, else all expand revisions, the
+    data migrations in order, all contract revisions.
+
+    For a new database, or one that no service uses. Functions are not called for a table without rows.
+    Raises :class:`~online_migrate.exceptions.GateClosed` if rows are left that cannot be migrated.
+    *statement_done*: see :func:`expand`.
+    """
+    graph = context.project.graph
+    applied = context.applied()
+    fresh = not applied
+    left = [revision for revision in graph.revisions if revision not in applied]
+    refuse_long_ids(context, left)
+    context.ensure_state_tables()
+    if statement_done is not None:
+        with revision_runner(context) as runner:
+            runner.answer(left, done=statement_done, command="upgrade")
+    results: list[Result] = []
+    for inflight in releases.release_steps(graph, context.project.data_migrations):
+        with revision_runner(context) as runner:
+            expands.run(runner, expands.plan(graph, runner.applied(), inflight.expand, with_base=True))
+        chosen = [context.project.data_migrations[name] for name in inflight.migrations]
+        results += _upgrade_data(context, chosen, fresh=fresh)
+        if exit_code(results):
+            return results
+        if inflight.contract is not None:
+            contract(context, inflight.contract)
+    return results
+
+
+def _upgrade_data(context: CommandContext, chosen: Sequence[DataMigration], *, fresh: bool) -> list[Result]:
+    applied = context.applied()
+    run.refuse_unexpanded(chosen, applied, context.project.graph)
+    empty = [m for m in chosen if m.commits_by_itself and _is_empty(context, m, fresh=fresh)]
+    for migration in empty:
+        with connect(context.engine) as connection, connection.begin():
+            state.start_record(connection, migration.name)
+            state.set_status(connection, migration.name, state.Status.COMPLETE)
+    others = [migration for migration in chosen if migration not in empty]
+    return run.run_each(context, others, applied)
+
+
+def _is_empty(context: CommandContext, migration: DataMigration, *, fresh: bool) -> bool:
+    """True if there is no row for which the function could be called."""
+    if migration.table is None:
+        return fresh
+    with connect(context.engine) as connection:
+        table = migration.subject(connection).table
+        return connection.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first() is None

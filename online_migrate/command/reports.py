@@ -1,0 +1,68 @@
+"""The commands that only read: ``status``, ``plan``, ``history``, ``current``."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from online_migrate.context import CommandContext
+from online_migrate.dialects import safe_url
+from online_migrate.script.graph import Graph, Phase
+from online_migrate.status import report as reports
+from online_migrate.status.plan import Plan, make_plan
+
+
+def status(context: CommandContext) -> reports.Report:
+    """Returns the status report of the database. Changes nothing."""
+    context.project.data_migrations  # noqa: B018 - errors of the project are raised before the database is read
+    applied = context.applied()
+    with context.read_connection() as connection:
+        return reports.make_report(connection, context.project, applied, url=safe_url(context.engine.url))
+
+
+def plan(context: CommandContext) -> Plan:
+    """Returns the SQL that each phase would run on this database. Executes none of it."""
+    applied = context.applied()
+    with context.read_connection() as connection:
+        return make_plan(connection, context.project, context.environment, applied)
+
+
+@dataclasses.dataclass(frozen=True)
+class HistoryLine:
+    """One revision in the output of ``history`` and ``heads``."""
+
+    revision: str
+    phase: Phase
+    doc: str
+    release: str | None
+    head: bool
+    parents: tuple[str, ...]
+
+
+def history(context: CommandContext) -> list[HistoryLine]:
+    """Returns all revisions, the oldest first. Does not connect to the database."""
+    graph = context.project.graph
+    heads = set(graph.heads.values()) - _branch_point(graph)
+    return [
+        HistoryLine(r.id, graph.phase(r.id), r.doc, r.release, r.id in heads, r.down)
+        for r in graph.revisions.values()
+    ]
+
+
+def _branch_point(graph: Graph) -> set[str]:
+    """The head of the base, if the expand and contract branches start there."""
+    grown = Phase.EXPAND in graph.heads or Phase.CONTRACT in graph.heads
+    return {graph.heads[Phase.BASE]} if grown and Phase.BASE in graph.heads else set()
+
+
+def current(context: CommandContext) -> dict[Phase, reports.PhaseState]:
+    """Returns the effective position on each branch, by ancestry."""
+    graph, applied = context.project.graph, context.applied()
+    return {
+        phase: reports.PhaseState(
+            graph.position(applied, phase),
+            graph.heads.get(phase),
+            tuple(revision for revision in graph.of(phase) if revision not in applied),
+        )
+        for phase in Phase
+        if phase in graph.heads
+    }

@@ -1,0 +1,63 @@
+"""What the commands that apply revisions share: the revision runner, and what they check before it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+from online_migrate import exceptions
+from online_migrate.context import CommandContext
+from online_migrate.ddl.session import connect, ddl_session, require_connections
+from online_migrate.dialects import dialect_of
+from online_migrate.runtime import recording
+from online_migrate.runtime.apply import RevisionRunner
+from online_migrate.script.graph import Graph, Phase
+
+
+@contextlib.contextmanager
+def revision_runner(context: CommandContext) -> Iterator[RevisionRunner]:
+    """Yields the runner that applies revisions. There is one at a time for each database."""
+    with ddl_session(
+        context.engine, context.project.settings, clock=context.clock, stop=context.stop
+    ) as session:
+        yield RevisionRunner(
+            project=context.project,
+            environment=context.environment,
+            session=session,
+            clock=context.clock,
+            stop=context.stop,
+            echo=context.echo,
+        )
+
+
+def refuse_long_ids(context: CommandContext, revisions: Sequence[str]) -> None:
+    """Refuses, before anything is changed, revision ids that are too long for the version table."""
+    with connect(context.engine) as connection:
+        recording.refuse_long_ids(connection, context.environment, revisions)
+
+
+def require_ddl_connections(context: CommandContext, command: str) -> None:
+    """Refuses the command if too few connections are available.
+
+    A command needs one connection for DDL, one for reads, and one for the journal where DDL is not
+    transactional.
+    """
+    with connect(context.engine) as connection:
+        dialect = dialect_of(connection)
+    if not dialect.single_writer:
+        require_connections(context.engine, 2 if dialect.transactional_ddl else 3, command)
+
+
+def target_revision(graph: Graph, target: str | None, phase: Phase) -> str | None:
+    """Returns the revision of *phase* that *target* names; None if *target* is None.
+
+    Raises :class:`~online_migrate.exceptions.UnknownRevision`.
+    """
+    if target is None:
+        return None
+    revision = graph.resolve(target)
+    if graph.phase(revision) is not phase:
+        raise exceptions.UnknownRevision(
+            revision=target, hint=f"{revision} is on the {graph.phase(revision)} branch, not on {phase}"
+        )
+    return revision

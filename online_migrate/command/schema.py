@@ -1,0 +1,216 @@
+"""The commands on the schema: ``expand``, ``gate``, ``contract``, ``stamp``."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from online_migrate import exceptions, state
+from online_migrate.command import run
+from online_migrate.command.revisions import (
+    refuse_long_ids,
+    require_ddl_connections,
+    revision_runner,
+    target_revision,
+)
+from online_migrate.context import CommandContext
+from online_migrate.contract import gate as gates
+from online_migrate.contract import runner as contracts
+from online_migrate.contract.locked_verification import missing_in
+from online_migrate.ddl.session import connect, ddl_session
+from online_migrate.expand import runner as expands
+from online_migrate.kinds.base import DataMigration
+from online_migrate.migrate.options import MigrateOptions
+from online_migrate.migrate.status import Outcome
+from online_migrate.runtime import stamping
+from online_migrate.runtime.apply import RevisionRunner
+from online_migrate.script.graph import Phase
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+
+def expand(
+    context: CommandContext, target: str | None = None, *, statement_done: bool | None = None
+) -> list[str]:
+    """Applies the expand branch up to *target*, or to its head. Returns the applied revisions.
+
+    *statement_done*: True if the statement was executed that an earlier run reported by
+    :class:`~online_migrate.exceptions.StatementUndecided`, False if it was not.
+    """
+    graph = context.project.graph
+    wanted = target_revision(graph, target, Phase.EXPAND)
+    context.environment  # noqa: B018 - is read before the lock is acquired
+    refuse_long_ids(context, expands.plan(graph, context.applied(), wanted))
+    require_ddl_connections(context, "expand")
+    context.ensure_state_tables()
+    with revision_runner(context) as runner:
+        revisions = expands.plan(graph, runner.applied(), wanted)
+        if statement_done is not None:
+            runner.answer(revisions, done=statement_done, command="expand")
+        expands.run(runner, revisions)
+    return revisions
+
+
+def gate(context: CommandContext, target: str | None = None) -> list[exceptions.Blocker]:
+    """Returns the blockers of contract, up to *target* or to the head of the branch."""
+    graph = context.project.graph
+    wanted = target_revision(graph, target, Phase.CONTRACT)
+    applied = context.applied()
+    with context.read_connection() as connection:
+        return _gate(context, connection, applied).blockers(gates.to_contract(graph, applied, wanted))
+
+
+def _gate(context: CommandContext, connection: Connection, applied: frozenset[str]) -> gates.Gate:
+    project = context.project
+    return gates.Gate(
+        project.graph, project.data_migrations, connection, applied, project.settings.gate_timeout
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Contracted:
+    """The result of contract: the applied revisions, and the blockers that stopped it."""
+
+    revisions: tuple[str, ...]
+    blockers: tuple[exceptions.Blocker, ...] = ()
+
+
+def contract(
+    context: CommandContext,
+    target: str | None = None,
+    *,
+    available: bool = False,
+    statement_done: bool | None = None,
+) -> Contracted:
+    """Applies the contract branch up to *target*, or to its head, if the gate is open for all its revisions.
+
+    *available*: applies the revisions before the first one whose gate is closed. Without it, raises
+    :class:`~online_migrate.exceptions.GateClosed` before anything is changed. *statement_done*: see
+    :func:`expand`.
+    """
+    graph = context.project.graph
+    wanted = target_revision(graph, target, Phase.CONTRACT)
+    revisions = gates.to_contract(graph, context.applied(), wanted)
+    if not available:
+        _refuse_closed(context, revisions, unfinished=_unfinished(context))
+    refuse_long_ids(context, revisions)
+    require_ddl_connections(context, "contract")
+    context.ensure_state_tables()
+    if statement_done is not None:
+        with revision_runner(context) as runner:
+            runner.answer(revisions, done=statement_done, command="contract")
+    _resume(context, revisions, _unfinished(context))
+    with revision_runner(context) as runner:
+        revisions = gates.to_contract(graph, runner.applied(), wanted)
+        if not available:
+            _refuse_closed(context, revisions)
+        return _contract_each(context, runner, revisions, available=available)
+
+
+def _contract_each(
+    context: CommandContext, runner: RevisionRunner, revisions: Sequence[str], *, available: bool
+) -> Contracted:
+    done: list[str] = []
+    for revision in revisions:
+        try:
+            if available:
+                _refuse_closed(context, [revision])
+            contracts.run(runner, revision)
+        except exceptions.GateClosed as closed:
+            if not available:
+                raise
+            return Contracted(tuple(done), closed.blockers)
+        done.append(revision)
+    return Contracted(tuple(done))
+
+
+def _unfinished(context: CommandContext) -> frozenset[str]:
+    """Returns the data migrations that half-applied contract revisions require.
+
+    Their pending rows do not close the gate: :func:`_resume` migrates them.
+    """
+    with connect(context.engine) as connection:
+        if not state.exists(connection):
+            return frozenset()
+        names: set[str] = set()
+        for revision in state.open_revisions(connection):
+            if revision in context.project.graph and context.project.graph.phase(revision) is Phase.CONTRACT:
+                required = context.project.graph.revisions[revision].requires
+                names |= set(required) if isinstance(required, tuple) else set()
+        return frozenset(names)
+
+
+def _blockers(context: CommandContext, revisions: Sequence[str]) -> list[exceptions.Blocker]:
+    applied = context.applied()
+    with connect(context.engine) as connection:
+        return _gate(context, connection, applied).blockers(revisions)
+
+
+def _refuse_closed(
+    context: CommandContext, revisions: Sequence[str], unfinished: frozenset[str] = frozenset()
+) -> None:
+    blockers = [b for b in _blockers(context, revisions) if b.object not in unfinished]
+    if blockers:
+        half = (
+            "a contract revision is half applied (online-migrate status); resolve the blockers, "
+            "then: online-migrate contract"
+        )
+        raise exceptions.GateClosed(blockers, hint=half if _unfinished(context) else None)
+
+
+def _resume(context: CommandContext, revisions: Sequence[str], unfinished: frozenset[str]) -> None:
+    """Prepares half-applied contract revisions for their next statement.
+
+    The triggers that such a revision dropped are recreated; then the rows that the old version wrote without
+    them are migrated. *unfinished*: the data migrations of revisions with an open journal. It may hold the
+    intent alone: the run that recreated the triggers was killed before it migrated the rows.
+    """
+    names = set(unfinished)
+    with revision_runner(context) as runner:
+        for revision in contracts.half_applied(runner, revisions):
+            context.echo(f"contract {revision}: half applied; continuing")
+            for statement in contracts.restore_dropped(runner, revision):
+                context.echo(
+                    f"contract {revision}: reverted until its pending rows are migrated: {statement}"
+                )
+    chosen = _readable(context, [m for name, m in context.project.data_migrations.items() if name in names])
+    if not chosen:
+        return
+    with run.run_context(context, MigrateOptions()) as opened:
+        for result in run.results(context, opened, chosen, context.applied()):
+            if result.outcome is not Outcome.COMPLETE:
+                context.echo(f"{result.name}: {result.error or result.outcome.value}")
+
+
+def _readable(context: CommandContext, migrations: Sequence[DataMigration]) -> list[DataMigration]:
+    found = []
+    with connect(context.engine) as connection:
+        for migration in migrations:
+            with contextlib.suppress(exceptions.PendingUnreadable):
+                subject = migration.subject(connection)
+                if subject.pending is not None and missing_in(connection, subject) is None:
+                    found.append(migration)
+    return found
+
+
+def stamp(context: CommandContext, targets: Sequence[str]) -> tuple[str, ...]:
+    """Records that the database is at *targets*, without running a script. Returns the new version rows.
+
+    The position on a branch without a target does not change.
+    """
+    graph = context.project.graph
+    environment = context.environment
+    context.run_environment_writes()
+    with ddl_session(
+        context.engine, context.project.settings, clock=context.clock, stop=context.stop
+    ) as session:
+        connection = session.connection
+        rows = state.version_rows(connection, environment.version_table, environment.version_schema)
+        connection.rollback()
+        new = stamping.rows_after(graph, graph.applied(rows), targets)
+        with session.dialect.write_transaction(connection):
+            stamping.write(connection, context.project, environment, new)
+    return new
