@@ -72,7 +72,7 @@ def _recorded(bound: BoundMigration, connection: Connection) -> int:
 
 def _moved(bound: BoundMigration, connection: Connection) -> int:
     """Returns the number of rows that are no longer in the table, according to the records."""
-    return _recorded(bound, connection) if bound.migration.kind == "batch" else 0
+    return _recorded(bound, connection) if bound.migration.may_remove_rows else 0
 
 
 def count(bound: BoundMigration, connection: Connection) -> RowCounts:
