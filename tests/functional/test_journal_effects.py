@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from online_migrate import command
 from online_migrate.ddl.executor import Executor
-from online_migrate.ddl.journal import Journal
+from online_migrate.ddl.statement_effects import StatementEffects
 from online_migrate.exceptions import (
     CannotRecord,
     NothingAsked,
@@ -349,10 +349,10 @@ def test_journal_locked_definition_is_not_reported_as_missing(project: Project, 
     thread = threading.Thread(
         target=schema.run_all, args=(database, f"{rebuild}, ALGORITHM=COPY, LOCK=EXCLUSIVE")
     )
-    verdict = Journal.verdict
+    verdict = StatementEffects.verdict
     query = "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND state LIKE 'copy%'"
 
-    def locked_verdict(self: Journal, entry: Entry) -> Verdict:
+    def locked_verdict(self: StatementEffects, entry: Entry) -> Verdict:
         if thread.ident is None:
             thread.start()
         while thread.is_alive() and not schema.query_all(database, query):
@@ -360,7 +360,7 @@ def test_journal_locked_definition_is_not_reported_as_missing(project: Project, 
         return verdict(self, entry)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Journal, "verdict", locked_verdict)
+        patch.setattr(StatementEffects, "verdict", locked_verdict)
         assert project.apply_expand() == ["e1"]
     thread.join()
     assert {"b", "g"} & set(schema.shape(database)["t"]["columns"]) == {"g"}
