@@ -19,6 +19,7 @@ from online_migrate.context import CommandContext
 from online_migrate.contract import gate as gates
 from online_migrate.contract import runner as contracts
 from online_migrate.contract.locked_verification import missing_in
+from online_migrate.contract.restore import restore_dropped
 from online_migrate.ddl.session import connect, ddl_session
 from online_migrate.expand import runner as expands
 from online_migrate.kinds.base import DataMigration
@@ -172,7 +173,7 @@ def _resume(context: CommandContext, revisions: Sequence[str], unfinished: froze
     with revision_runner(context) as runner:
         for revision in contracts.half_applied(runner, revisions):
             context.echo(f"contract {revision}: half applied; continuing")
-            for statement in contracts.restore_dropped(runner, revision):
+            for statement in restore_dropped(runner, revision):
                 context.echo(
                     f"contract {revision}: reverted until its pending rows are migrated: {statement}"
                 )

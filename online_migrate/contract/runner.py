@@ -13,7 +13,6 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -25,9 +24,7 @@ from online_migrate.contract.gate import find_blocking_rows
 from online_migrate.contract.locked_verification import LockedVerification
 from online_migrate.ddl.held_lock import HeldLock
 from online_migrate.ddl.journal import Journal
-from online_migrate.ddl.session import private_connection
 from online_migrate.dialects import LockTarget
-from online_migrate.driver_errors import DATABASE_ERRORS, error_message
 from online_migrate.exceptions import Blocker
 from online_migrate.kinds.subject import Subject
 from online_migrate.kinds.visibility import reads_of
@@ -43,7 +40,6 @@ from online_migrate.sql.statement import (
     dropped_indexes,
     identifiers,
     qualified_names,
-    removed_names,
     shorten,
 )
 
@@ -363,40 +359,3 @@ class ContractGuard:
 def half_applied(runner: RevisionRunner, revisions: Sequence[str]) -> list[str]:
     """Returns those of *revisions* that an earlier run began and did not finish."""
     return [revision for revision in revisions if runner.journal(revision).begun]
-
-
-def restore_dropped(runner: RevisionRunner, revision: str) -> list[str]:
-    """Recreates the triggers that a half-applied revision dropped; returns the statements that were undone.
-
-    A trigger that uses a column or a table which is gone is not recreated: it would make every write of the
-    application fail.
-    """
-    journal = runner.journal(revision)
-    applied = [e for e in journal.statements if e.done or journal.was_applied(e)]
-    server = runner.session.dialect.name
-    gone = {name for e in applied for name in {*removed_names(e.statement, server), *journal.taken_away(e)}}
-    undone = []
-    # Recreated in reverse order: a trigger needs its function.
-    for entry in reversed(applied):
-        definition: list[str] = json.loads(entry.undo) if entry.undo else []
-        if not definition or gone & set(identifiers(" ".join(definition), server)):
-            continue
-        try:
-            _recreate(runner, entry.statement, definition)
-        except DATABASE_ERRORS as error:
-            runner.echo(
-                f"contract {revision}: could not be reverted: {entry.statement}: {error_message(error)}"
-            )
-        else:
-            undone.append(shorten(entry.statement))
-            journal.forget(entry)
-    return undone
-
-
-def _recreate(runner: RevisionRunner, drop: str, definition: Sequence[str]) -> None:
-    with private_connection(runner.session.connection.engine) as connection:
-        if runner.session.dialect.undo_of_drop(connection, drop) is None:
-            connection.execution_options(no_parameters=True)  # a percent sign is not a placeholder
-            for statement in definition:
-                connection.exec_driver_sql(statement)
-            connection.commit()

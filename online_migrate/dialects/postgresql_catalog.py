@@ -185,6 +185,9 @@ class PostgreSQLCatalogObjects(CatalogObjects):
     def folded(self, name: str, *, quoted: bool) -> str:
         return name if quoted else name.lower()
 
+    def comparable(self, name: str) -> str:
+        return name
+
     def undo_of_drop(self, connection: Connection, drop: str) -> list[str] | None:
         trigger = dropped(drop, "TRIGGER", self.name)
         function = dropped(drop, "FUNCTION", self.name)

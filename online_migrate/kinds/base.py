@@ -59,7 +59,7 @@ class DataMigration:
     """True if it may delete rows or move them to another table. Such rows cannot be counted in the table;
     they are counted from the record."""
     max_chunk_rows: ClassVar[int] = 100_000
-    """The maximum number of rows of a chunk; 10 or more, the minimum of the chunk size controller."""
+    """The maximum number of rows of a chunk."""
 
     table: TableLike | None = None
     revision: str | None = None

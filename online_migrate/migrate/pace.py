@@ -57,7 +57,12 @@ class Pace:
         if self.batch_size is not None:
             fixed = SizeLimits(self.chunk_time, smallest=self.batch_size, largest=self.batch_size)
             return ChunkSize(fixed, self.batch_size)
-        limits = SizeLimits(self.chunk_time, largest=largest, longest_target=self.longest_chunk_time)
+        limits = SizeLimits(
+            self.chunk_time,
+            smallest=min(SizeLimits.smallest, largest),
+            largest=largest,
+            longest_target=self.longest_chunk_time,
+        )
         return ChunkSize(limits, min(self.first, largest))
 
 

@@ -57,24 +57,15 @@ def open_throttling(
     :class:`~online_migrate.exceptions.ThrottlerBroken` for a throttler that was set explicitly and cannot be
     read.
     """
-    with connect(engine) as connection:
-        dialect = dialect_of(connection)
-        sees_all = dialect.sees_all_sessions(connection)
     policy = SamplingPolicy(unreadable_waits=settings.if_unreadable == "wait")
     sessions = WorkerSessions()
     asked = factory.make_throttlers(settings, folder)
     critical = factory.make_critical_throttlers(settings.critical_load)
-    usual: list[Throttler] = []
     if settings.max_lag:
-        asked += _streaming_throttlers(dialect, settings, clock)
-    elif settings.max_lag is None:
-        usual += _streaming_throttlers(dialect, settings, clock)
+        asked += _streaming_throttlers(dialect_of(engine), settings, clock)
     if policy.unreadable_waits:
         check([*asked, *critical], engine)
-    usual += _server_throttlers(dialect, settings, clock, sessions, sees_all=sees_all)
-    good, blind = readable(usual, engine)
-    for name, reason in blind.items():
-        echo(f"throttler {name} is not active: {reason}; the run continues without it")
+    usual = _usual_throttlers(engine, settings, clock, sessions, echo)
     with contextlib.ExitStack() as stack:
         activity = Activity()
         probe, duty_cycle = _latency_probe(engine, settings, activity, share=share, adaptive=adaptive)
@@ -85,9 +76,28 @@ def open_throttling(
                 stack.enter_context(monitor)
                 for monitor in _replica_monitors(settings, probe, clock, policy, stack)
             ]
-        main = Monitor(engine, [*asked, *good], critical=critical, abort=abort, clock=clock, policy=policy)
+        main = Monitor(engine, [*asked, *usual], critical=critical, abort=abort, clock=clock, policy=policy)
         throttles.insert(0, stack.enter_context(main))
         yield Throttling(AnyThrottle(throttles), duty_cycle, sessions, probe, activity)
+
+
+def _usual_throttlers(
+    engine: Engine,
+    settings: Settings,
+    clock: Clock,
+    sessions: WorkerSessions,
+    echo: Callable[[str], None],
+) -> list[Throttler]:
+    """Returns the throttlers of this server that no setting asks for, except those that cannot be read."""
+    with connect(engine) as connection:
+        dialect = dialect_of(connection)
+        sees_all = dialect.sees_all_sessions(connection)
+    usual = _streaming_throttlers(dialect, settings, clock) if settings.max_lag is None else []
+    usual += _server_throttlers(dialect, settings, clock, sessions, sees_all=sees_all)
+    good, blind = readable(usual, engine)
+    for name, reason in blind.items():
+        echo(f"throttler {name} is not active: {reason}; the run continues without it")
+    return good
 
 
 def _streaming_throttlers(dialect: Dialect, settings: Settings, clock: Clock) -> list[Throttler]:

@@ -338,14 +338,22 @@ def test_dropped_trigger_is_restored_before_refusal(database: Database, tmp_path
 
 
 @pytest.mark.needs("lock_tables")
-def test_dropped_trigger_of_dropped_table_is_not_restored(database: Database, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "removed",
+    ["DROP TABLE audit", "ALTER TABLE audit DROP COLUMN Reading"],
+    ids=["table", "column in another case"],
+)
+def test_dropped_trigger_of_removed_object_is_not_restored(
+    removed: str, database: Database, tmp_path: Path
+) -> None:
     """Restored, it would make every write of the application fail. The other dropped trigger is restored."""
     audit = "CREATE TRIGGER volumes_audit AFTER INSERT ON volumes FOR EACH ROW "
-    contract = schema.executed(["DROP TRIGGER volumes_audit", "DROP TABLE audit"]) + "\n"
+    contract = schema.executed(["DROP TRIGGER volumes_audit", removed]) + "\n"
     contract += schema.drop_in_step(database.server.product) + 'op.drop_column("volumes", "legacy")\n'
     with schema.volumes(tmp_path / "project", database, contract=contract) as project:
         schema.ready(project, database)
-        schema.run_all(database, "CREATE TABLE audit (id INT)", f"{audit}INSERT INTO audit VALUES (NEW.id)")
+        create = "CREATE TABLE audit (id INT, reading INT)"
+        schema.run_all(database, create, f"{audit}INSERT INTO audit (READING) VALUES (NEW.id)")
         assert schema.run(project, "contract", die_at="ALTER TABLE volumes DROP COLUMN").code == -9
         assert schema.triggers(database) == []
         schema.fill(database, 999, 999)

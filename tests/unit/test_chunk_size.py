@@ -133,6 +133,22 @@ def test_resize_reason() -> None:
     assert controller.resize_reason is ResizeReason.SHRANK
 
 
+@pytest.mark.parametrize(("fixed", "target"), [(0.0, 0.012), (0.0005, 0.012), (0.0015, 0.018), (0.01, 0.025)])
+def test_target_is_twelve_times_the_fixed_time_within_its_bounds(fixed: float, target: float) -> None:
+    """A chunk with long round trips has more rows, so that there are fewer round trips."""
+    controller = ChunkSize(SizeLimits(0.012, longest_target=0.025), 500)
+    for _ in range(60):
+        controller.observe(controller.size, controller.size * 0.00001, fixed=fixed)
+    assert controller.target == pytest.approx(target)
+    assert controller.size == pytest.approx(target / 0.00001, rel=0.12)
+
+
+def test_target_without_a_longest_one_is_constant() -> None:
+    controller = ChunkSize(SizeLimits(0.1), 500)
+    controller.observe(500, 0.05, fixed=5.0)
+    assert controller.target == 0.1
+
+
 # --- properties ----------------------------------------------------------------------------------
 
 BOUNDS = st.builds(

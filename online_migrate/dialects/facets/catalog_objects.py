@@ -33,6 +33,14 @@ class CatalogObjects:
         """Returns *name*, as written in a SQL text, in the form that the server's catalog stores."""
         return name
 
+    def comparable(self, name: str) -> str:
+        """Returns *name*, as the lexer reads it, in a form in which two names of one object are equal.
+
+        Names of columns ignore case on most servers. Names of tables do so only on some; two tables whose
+        names differ only in case count as one.
+        """
+        return name.casefold()
+
     def undo_of_drop(self, connection: Connection, drop: str) -> list[str] | None:
         """Returns the statements that create again the trigger, or its function, that *drop* drops.
 
