@@ -55,6 +55,10 @@ class Measured:
     """The rows with a value in the contender's column when it has finished or has reached its time limit."""
     select: Latency | None
     update: Latency | None
+    start: float | None = None
+    """Seconds from the start of the process until the first row is locked or filled; only with ``--load``."""
+    moving: float | None = None
+    """Rows per second from then on; only with ``--load``."""
 
 
 def main() -> int:
@@ -101,8 +105,10 @@ def _measure(engine: sa.Engine, options: argparse.Namespace, contender: Contende
         return Measured(run, _done(engine, contender), None, None)
     with _application(options.url, options.load) as samples, Window(engine, contender.column) as window:
         run = contender.run(options.url, options.patience)
-    latencies = [_latency(samples, kind, window.began, window.ended) for kind in ("select", "update")]
-    return Measured(run, _done(engine, contender), *latencies)
+    select, update = (_latency(samples, kind, window.began, window.ended) for kind in ("select", "update"))
+    rows = _done(engine, contender)
+    start = None if run.began is None else window.began - run.began
+    return Measured(run, rows, select, update, start=start, moving=rows / (window.ended - window.began))
 
 
 def _done(engine: sa.Engine, contender: Contender) -> int:
@@ -116,8 +122,8 @@ def _idle(engine: sa.Engine, options: argparse.Namespace) -> Measured:
         began = time.monotonic()
         time.sleep(options.idle)
         ended = time.monotonic()
-    latencies = [_latency(samples, kind, began, ended) for kind in ("select", "update")]
-    return Measured(Run(options.idle), 0, *latencies)
+    select, update = (_latency(samples, kind, began, ended) for kind in ("select", "update"))
+    return Measured(Run(options.idle), 0, select, update)
 
 
 @contextlib.contextmanager
@@ -160,10 +166,11 @@ def report(
     first = next(iter(found))
     heads = ["", "rows/s", f"of the {first}", "client CPU, % of the time", "client MB"]
     if options.load:
-        heads += ["SELECT p50 / p99 / max, ms", "UPDATE p50 / p99 / max, ms"]
+        heads += ["start, s", "rows/s while rows move", "SELECT p50 / p99 / max, ms"]
+        heads += ["UPDATE p50 / p99 / max, ms"]
     lines += [_line(heads), _line(["---"] * len(heads))]
     if idle is not None:
-        lines.append(_line(["nothing", "", "", "", "", str(idle.select), str(idle.update)]))
+        lines.append(_line(["nothing", *[""] * 6, str(idle.select), str(idle.update)]))
     base = _median(found[first])
     for name, runs in found.items():
         rate = _median(runs)
@@ -173,6 +180,10 @@ def report(
         cells.append(f"{statistics.median(cpu):.0%}" if cpu else "")
         cells.append(f"{max(memory) / 1e6:.0f}" if memory else "")
         if options.load:
+            cells += [
+                _number([run.start for run in runs], ".2f"),
+                _number([run.moving for run in runs], ",.0f"),
+            ]
             cells += [_middle([run.select for run in runs]), _middle([run.update for run in runs])]
         lines.append(_line(cells))
     return "\n".join(lines)
@@ -185,6 +196,11 @@ def _server(engine: sa.Engine) -> str:
 
 def _median(runs: Sequence[Measured]) -> float:
     return statistics.median(run.rows / run.run.seconds for run in runs)
+
+
+def _number(values: Sequence[float | None], form: str) -> str:
+    known = [value for value in values if value is not None]
+    return f"{statistics.median(known):{form}}" if known else ""
 
 
 def _middle(latencies: Sequence[Latency | None]) -> str:

@@ -29,6 +29,8 @@ class Run:
     """CPU time of the client, in seconds."""
     memory: int | None = None
     """Peak memory of the client, in bytes."""
+    began: float | None = None
+    """The start of the client's process, in seconds of the monotonic clock."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +156,7 @@ def _measured(command: list[str], folder: Path) -> Run:
         if process.returncode:
             output.seek(0)
             raise RuntimeError(f"{' '.join(command[3:])}: {output.read().decode()[-2000:]}")
-    return Run(seconds, cpu=usage.ru_utime + usage.ru_stime, memory=memory)
+    return Run(seconds, cpu=usage.ru_utime + usage.ru_stime, memory=memory, began=began)
 
 
 def _most_memory(pid: int) -> int:
