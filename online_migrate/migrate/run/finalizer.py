@@ -10,7 +10,7 @@ Invariants:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from online_migrate import state
@@ -24,7 +24,7 @@ from online_migrate.migrate.run.context import RunState
 from online_migrate.migrate.status import Outcome
 from online_migrate.migrate.worker.lease import LeaseManager, lock_record
 from online_migrate.migrate.worker.recorded_error import truncate_error
-from online_migrate.migrate.worker.session import run_read_transaction, run_transaction
+from online_migrate.migrate.worker.session import TransactionRunner
 from online_migrate.state import Status
 from online_migrate.walk.checkpoint import decode_key
 
@@ -101,15 +101,10 @@ class Finalizer:
         self._migration = bound
         self._run_state = run_state
         self._connection = connection
-
-    def _in_transaction(self, work: Callable[[], T]) -> T:
-        return run_transaction(self._run_state.context.clock, self._migration.dialect, self._connection, work)
+        self._transactions = TransactionRunner(run_state.context.clock, bound.dialect, connection)
 
     def _count_remaining(self) -> RemainingWork:
-        read = lambda: count_remaining(self._migration, self._connection)  # noqa: E731
-        return run_read_transaction(
-            self._run_state.context.clock, self._migration.dialect, self._connection, read
-        )
+        return self._transactions.run_read_only(lambda: count_remaining(self._migration, self._connection))
 
     # --- at the end of a pass --------------------------------------------------------------------
 
@@ -125,7 +120,7 @@ class Finalizer:
         if left.not_retried and self._migration.pending is None:
             self._retry_failed(left.not_retried)
             return False
-        return self._in_transaction(lambda: self._finish_pass(left))
+        return self._transactions.run(lambda: self._finish_pass(left))
 
     def _finish_pass(self, left: RemainingWork) -> bool:
         connection, name = self._connection, self._migration.name
@@ -173,12 +168,12 @@ class Finalizer:
             if self._run_state.should_stop:
                 return
             try:
-                self._run_state.done += self._in_transaction(lambda key=key: self._retry_row(key))  # type: ignore[misc]
+                self._run_state.done += self._transactions.run(lambda key=key: self._retry_row(key))  # type: ignore[misc]
             except (UserError, *DATABASE_ERRORS) as error:
                 if not isinstance(error, UserError) and not self._is_of_row(error):
                     raise
                 text = truncate_error(error if isinstance(error, UserError) else error_message(error))
-                self._in_transaction(lambda key=key, text=text: self._record_failure(key, text))  # type: ignore[misc]
+                self._transactions.run(lambda key=key, text=text: self._record_failure(key, text))  # type: ignore[misc]
 
     def _is_of_row(self, error: BaseException) -> bool:
         dialect = self._migration.dialect
@@ -214,7 +209,7 @@ class Finalizer:
         """Ends the run of this process, and writes the final status if no other worker is alive."""
         leases = LeaseManager(self._migration, "", self._run_state.context.lease)
         with leases.lock_dead_workers(self._connection, self._run_state.context.clock) as dead:
-            return self._in_transaction(lambda: self._finalize(dead))
+            return self._transactions.run(lambda: self._finalize(dead))
 
     def _finalize(self, dead: frozenset[str]) -> Outcome:
         connection, name = self._connection, self._migration.name
