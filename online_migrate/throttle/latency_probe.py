@@ -58,6 +58,9 @@ class ProbeIntervals:
     """Between the first baseline and the second one."""
     baseline_every: float = 120.0
     """Between two further baselines."""
+    retry: float = 2.0
+    """Before a baseline is measured again during which the connection was lost; doubled each time, up to
+    *second_after*."""
     stale: float = 10.0
     """Without a measurement after which the probe is a reason to wait."""
 
@@ -93,6 +96,7 @@ class LatencyProbe:
         """No chunk can have run: the thread is in its first connection, and in its first baseline."""
         self._write_number = 0
         self._baseline_at = float("-inf")
+        self._retry = self._intervals.retry
         self._last_measured: float | None = None
         self._loop = ConnectionLoop(
             "latency-probe",
@@ -150,11 +154,7 @@ class LatencyProbe:
         while not self._loop.stopping.is_set():
             # A new connection does not change the baseline.
             if self._duty_cycle is not None and time.monotonic() >= self._baseline_at:
-                pause = (
-                    self._intervals.second_after if self.baseline is None else self._intervals.baseline_every
-                )
-                self._measure_baseline(connection, dialect)
-                self._baseline_at = time.monotonic() + pause
+                self._measure_next_baseline(connection, dialect)
             began = time.monotonic()
             latency = self._measure(connection, dialect)
             if self._duty_cycle is not None and self.baseline is not None:
@@ -166,6 +166,17 @@ class LatencyProbe:
 
     def _active_since(self, moment: float) -> bool:
         return self._activity is None or self._activity.active_since(moment)
+
+    def _measure_next_baseline(self, connection: Connection, dialect: Dialect) -> None:
+        # Set before the measurement: connections that are lost again and again must not let a new
+        # measurement begin each time, because no chunk runs during it.
+        self._baseline_at = time.monotonic() + self._retry
+        self._retry = min(2 * self._retry, self._intervals.second_after)
+        first = self.baseline is None
+        self._measure_baseline(connection, dialect)
+        pause = self._intervals.second_after if first else self._intervals.baseline_every
+        self._baseline_at = time.monotonic() + pause
+        self._retry = self._intervals.retry
 
     def _measure_baseline(self, connection: Connection, dialect: Dialect) -> None:
         """Measures the baseline, or takes over that of another process whose chunks would distort it."""

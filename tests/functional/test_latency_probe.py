@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import threading
@@ -237,6 +238,26 @@ def test_latency_probe_replaces_a_session_that_was_ended(database: Database, eng
         at = probe.writes
         eventually(lambda: probe.writes > at + 3, "it beats again")
         assert rows(database.engine, "SELECT count(*) FROM online_migrate_canary") == [(1,)]
+
+
+def test_connection_lost_during_a_baseline_does_not_start_another_one(
+    database: Database, engine: sa.Engine
+) -> None:
+    """No chunk runs during a baseline: a network that cuts connections would stop the run completely."""
+    intervals = dataclasses.replace(QUICK, second_after=30.0, baseline_every=30.0, baseline=60.0, retry=30.0)
+    with LatencyProbe(engine, AdaptiveDutyCycle(most=0.6), tolerance=EASY, intervals=intervals) as probe:
+        eventually(lambda: probe.baseline is not None and probe.reason() is None, "no baseline was measured")
+        first = probe.baseline
+        probe._baseline_at = float("-inf")
+        eventually(lambda: probe.reason() == latency_probe._MEASURING_BASELINE, "no second baseline began")
+        engine.dispose()
+        end_other_sessions(database)
+        eventually(lambda: probe.reason() is None, "the workers stay paused")
+        for _ in range(20):
+            at = probe.writes
+            eventually(lambda at=at: probe.writes > at, "the measurements did not continue")
+            assert probe.reason() is None
+        assert probe.baseline == first
 
 
 def test_latency_probe_deletes_its_row_and_stale_rows(database: Database, engine: sa.Engine) -> None:
