@@ -55,8 +55,8 @@ class BoundMigration:
     selected: tuple[sa.ColumnElement[Any], ...]
     """The columns of the query of the rows: the key, *columns*, and the version if there is one."""
     _built: dict[Any, Any] = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
-    _build_lock: threading.Lock = dataclasses.field(
-        default_factory=threading.Lock, init=False, repr=False, compare=False
+    _build_lock: threading.RLock = dataclasses.field(
+        default_factory=threading.RLock, init=False, repr=False, compare=False
     )
 
     @property

@@ -19,6 +19,11 @@ class Event:
     """The base class of all events; subclasses are frozen dataclasses."""
 
     level: ClassVar[int] = logging.INFO
+    template: ClassVar[str] = ""
+
+    def __init_subclass__(cls) -> None:
+        # Python removes docstrings with -OO; a dataclass without one gets its signature instead.
+        cls.template = " ".join((cls.__doc__ or "").split())
 
     @property
     def name(self) -> str:
@@ -31,8 +36,7 @@ class Event:
         return dict(vars(self))
 
     def __str__(self) -> str:
-        template = " ".join((type(self).__doc__ or self.name).split())
-        return template.format_map(vars(self))
+        return self.template.format_map(vars(self)) or f"{self.name}: {self.fields}"
 
 
 def emit(logger: logging.Logger, event: Event) -> None:

@@ -12,7 +12,8 @@ from collections.abc import Collection
 
 _SOURCE = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?")
 _TOKEN = re.compile(
-    r"\s*(?:(?P<word>[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*)|\d+(?:\.\d+)?(?![\w.$])|!=|[()=<>+*,?])"
+    r"[ \t\r\n]*(?:(?P<word>[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*)"
+    r"|\d+(?:\.\d+)?(?![\w.$])|!=|[()=<>+*,?])"
 )
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CONSTANTS = frozenset({"NULL", "TRUE", "FALSE"})
@@ -28,7 +29,8 @@ def is_plain(text: str, source: str, columns: Collection[str]) -> bool:
     text not plain.
     """
     head = re.match(r"SELECT 1 \s*FROM " + re.escape(source) + r" \s*WHERE ", text)
-    if head is None or _SOURCE.fullmatch(source) is None:
+    # White space and letters outside of ASCII may be part of a name for the server.
+    if not text.isascii() or head is None or _SOURCE.fullmatch(source) is None:
         return False
     tokens: list[str] = []
     position = head.end()

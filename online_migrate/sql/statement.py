@@ -95,7 +95,10 @@ def altered_schema(text: str, server: str) -> str | None:
 
 # --- names that a statement removes ----------------------------------------------------------------
 
-_DROP_OTHERS = ("INDEX", "KEY", "FOREIGN", "PRIMARY", "CONSTRAINT", "CHECK", "PARTITION", "DEFAULT")
+_DROP_OTHERS = frozenset(
+    {"INDEX", "KEY", "FOREIGN", "PRIMARY", "CONSTRAINT", "CHECK", "PARTITION", "DEFAULT"}
+)
+"""What DROP of an ALTER TABLE drops beside a column, if a name follows."""
 
 
 def dropped_columns(text: str, server: str) -> list[tuple[str, str]]:
@@ -144,10 +147,19 @@ def _altered(text: str, server: str) -> Iterator[AlterTable]:
 def _columns_dropped_by(altered: AlterTable, server: str) -> Iterator[str]:
     for action in altered.actions:
         words = Words(action)
-        if words.take("DROP") and not words.any_of(*_DROP_OTHERS):
+        if words.take("DROP") and not _drops_another(words):
             words.take("COLUMN")
             words.take("IF", "EXISTS")
             yield _last(words.path(), server)
+
+
+def _drops_another(words: Words) -> bool:
+    """Returns True if the rest of a DROP names an index, a key or another object.
+
+    Outside of MySQL and MariaDB ``key`` and others may be the name of a column: then no name follows.
+    """
+    rest = [token.word for token in words.rest]
+    return bool(rest) and rest[0] in _DROP_OTHERS and rest[1:] not in ([], ["CASCADE"], ["RESTRICT"])
 
 
 def _removed_by(altered: AlterTable, server: str) -> Iterator[str]:

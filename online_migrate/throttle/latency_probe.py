@@ -35,6 +35,9 @@ _MEASURING_BASELINE = "latency probe: measuring the baseline while no chunk runs
 _SWITCH_INTERVAL = 0.001
 """Seconds after which a Python thread lets another one run: a fifth of the default, because the time that
 the probe waits for the interpreter's lock is not latency that users see."""
+_FIRST_BASELINE_WAIT = 1.0
+"""Seconds for which the first chunk waits for the first baseline. If the connection, or a statement, takes
+longer, the baseline is measured later, in a pause."""
 _FIRST_SAMPLES = 8
 """The number of samples of the first baseline, if they take no longer than its limit."""
 _AFTERMATH = 0.02
@@ -94,6 +97,7 @@ class LatencyProbe:
         self._measuring_baseline = False
         self._no_chunk_yet = True
         """No chunk can have run: the thread is in its first connection, and in its first baseline."""
+        self._first_deadline = float("inf")
         self._write_number = 0
         self._baseline_at = float("-inf")
         self._retry = self._intervals.retry
@@ -117,6 +121,9 @@ class LatencyProbe:
             sys.setswitchinterval(_SWITCH_INTERVAL)
             # Before the thread starts: no worker may start a chunk during the first baseline.
             self._measuring_baseline = True
+        # A probe that never measures is a reason to wait as well.
+        self._last_measured = time.monotonic()
+        self._first_deadline = self._last_measured + _FIRST_BASELINE_WAIT
         self._loop.start()
         return self
 
@@ -126,6 +133,8 @@ class LatencyProbe:
 
     def reason(self) -> str | None:
         """Why no chunk may start: a baseline is measured, or the last measurement is too old."""
+        if self._no_chunk_yet and time.monotonic() >= self._first_deadline:
+            self._measuring_baseline = self._no_chunk_yet = False
         if self._measuring_baseline:
             return _MEASURING_BASELINE
         idle_seconds = None if self._last_measured is None else time.monotonic() - self._last_measured
@@ -182,7 +191,7 @@ class LatencyProbe:
         """Measures the baseline, or takes over that of another process whose chunks would distort it."""
         others = state.latency_probe.peer_baseline(connection, self.id, dialect.epoch())
         if others is not None:
-            self.baseline = Latency(*others) if self.baseline is None else self.baseline
+            self.baseline = _lower(Latency(*others), self.baseline)
         else:
             self._measuring_baseline = True
             self.baseline = baseline_of(list(self._samples(connection, dialect)))
@@ -219,3 +228,10 @@ class LatencyProbe:
         self.latency = Latency(read - began, time.perf_counter() - read)
         self._last_measured = time.monotonic()
         return self.latency
+
+
+def _lower(latency: Latency, other: Latency | None) -> Latency:
+    """Returns the lower of both latencies: a baseline beside the chunks of another process is too high."""
+    if other is None:
+        return latency
+    return Latency(min(latency.read, other.read), min(latency.write, other.write))

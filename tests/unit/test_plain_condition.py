@@ -66,3 +66,9 @@ def test_table_may_have_a_schema() -> None:
 
 def test_words_include_keywords() -> None:
     assert words("FROM items \nWHERE items.size") == ["FROM", "items", "WHERE", "items", "size"]
+
+
+@pytest.mark.parametrize("space", ["\u00a0", "\u2003", "\x1c", "\x85", "\v"])
+def test_white_space_outside_of_sql_is_not_plain(space: str) -> None:
+    """PostgreSQL reads a no-break space as a part of the name of a function: NOT\u00a0(size)."""
+    assert not is_plain(f"SELECT 1 \nFROM items \nWHERE NOT{space}(items.size)", "items", COLUMNS)

@@ -177,3 +177,12 @@ def test_shorten() -> None:
     """One line of bounded length."""
     assert s.shorten("SELECT\n  1") == "SELECT 1"
     assert len(s.shorten("x" * 500)) == 120
+
+
+@pytest.mark.parametrize("server", ["postgresql", "sqlite"])
+@pytest.mark.parametrize("word", ["key", "index", "partition"])
+def test_dropped_column_with_the_name_of_an_object(word: str, server: str) -> None:
+    """These words are not reserved on PostgreSQL and SQLite."""
+    assert s.dropped_columns(f"ALTER TABLE t DROP {word}", server) == [("t", word)]
+    assert s.dropped_columns(f"ALTER TABLE t DROP {word} CASCADE", server) == [("t", word)]
+    assert s.removed_names(f"ALTER TABLE t DROP {word}", server) == [word]

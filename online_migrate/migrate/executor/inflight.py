@@ -118,7 +118,7 @@ def write_chunk(bound: BoundMigration, inflight: InflightChunk, now: Callable[[]
     try:
         update = bound.write(inflight.connection, inflight.chunk, inflight.prepared)
         if update.failed:
-            raise PipelineAborted
+            raise PipelineAborted("a row of a chunk failed")
     finally:
         inflight.write_connection.ended = now()
         inflight.write_connection.seconds = inflight.write_connection.ended - began

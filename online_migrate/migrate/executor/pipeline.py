@@ -133,7 +133,7 @@ class ChunkPipeline:
         written = executor.result(self._break_deadlock)
         if written is None:
             _raise_if_lost(self._job.dialect, executor.error)
-            raise PipelineAborted from executor.error
+            raise PipelineAborted(f"the write failed: {executor.error}") from executor.error
         return written
 
     def _break_deadlock(self) -> None:
@@ -184,7 +184,7 @@ class ChunkPipeline:
     def _rollback_all(self) -> list[BaseException | None]:
         errors = []
         while self._inflight:
-            written = [leg for leg in self._inflight if leg.write_connection.executor.done]
+            written = [chunk for chunk in self._inflight if chunk.write_connection.executor.done]
             for inflight in written:
                 # Immediately: the other chunk may wait for its locks.
                 self._inflight.remove(inflight)

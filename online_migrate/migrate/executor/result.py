@@ -19,19 +19,24 @@ class CommittedChunk:
     """Rows recorded as failed."""
     read_seconds: float = 0.0
     """Seconds for the read of its rows and the calls of the function."""
-    prefetched: bool = False
-    """True if its rows were read while the previous chunk was written."""
+    hidden_seconds: float = 0.0
+    """The part of *read_seconds* in which the previous chunk was written."""
     candidate: RangeCandidate | None = None
     """The next key range to acquire, if it was looked up during the last chunk."""
 
 
 class ChunkError(Exception):
-    """The error of a chunk, which is rolled back, and the plan of the chunk; None: the planning failed."""
+    """The error of a chunk, which is rolled back.
 
-    def __init__(self, plan: ChunkPlan | None, error: BaseException) -> None:
+    *plan*: of the chunk; None: the planning failed. *hidden_seconds*: seconds for which its rows were read
+    while the previous chunk was written.
+    """
+
+    def __init__(self, plan: ChunkPlan | None, error: BaseException, *, hidden_seconds: float = 0.0) -> None:
         super().__init__(plan, error)
         self.plan = plan
         self.error = error
+        self.hidden_seconds = hidden_seconds
 
     @property
     def position(self) -> str:

@@ -173,10 +173,10 @@ class PipelineScheduler:
             written = pipeline.wait_for_first()
         finally:
             # The chunks that were rolled back to release their locks.
-            self._put_back(leg for leg in begun if leg not in pipeline.inflight)
+            self._put_back(chunk for chunk in begun if chunk not in pipeline.inflight)
         inflight, done = written.inflight, written.update.done
         if inflight.key_range != key_range:
-            raise PipelineAborted
+            raise PipelineAborted("the first chunk is not the next one of the key range")
         seen = self._next_candidate(inflight)
         following = self._plan_next(inflight)
         timer.begin(clock.monotonic() - written.seconds)
@@ -187,15 +187,13 @@ class PipelineScheduler:
         pipeline.commit(written)
         if following is not None:
             pipeline.submit(following)
-        return CommittedChunk(
-            inflight.plan, done, read_seconds=inflight.seconds, prefetched=True, candidate=seen
-        )
+        return CommittedChunk(inflight.plan, done, read_seconds=inflight.seconds, candidate=seen)
 
     def _require_none_pending(self, written: WriteResult) -> None:
         """Raises :class:`PipelineAborted` if rows are still pending: to find out why, they must be locked."""
         inflight = written.inflight
         if self._migration.still_pending(inflight.connection, inflight.chunk, written.update):
-            raise PipelineAborted
+            raise PipelineAborted("rows are still pending after their UPDATE")
 
     def _next_candidate(self, inflight: InflightChunk) -> RangeCandidate | None:
         """Finds the next key range to acquire while the last chunk of this range is written.

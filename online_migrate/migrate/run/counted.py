@@ -82,44 +82,44 @@ def _start(connection: Connection, name: str, worker: str) -> Status | None:
     return None
 
 
-def _loop(place: RunContext, migration: DataMigration, worker: str) -> Result:
+def _loop(context: RunContext, migration: DataMigration, worker: str) -> Result:
     name = migration.name
-    meter = RateMeter(name, total=None, done=_recorded(place, name), clock=place.clock)
-    place.listener.started(meter.snapshot())
+    meter = RateMeter(name, total=None, done=_recorded(context, name), clock=context.clock)
+    context.listener.started(meter.snapshot())
     call: Callable[[int], tuple[int, int]] | None = None
     total = 0
-    while not place.should_stop:
-        reason = place.throttling.throttle.reason()
+    while not context.should_stop:
+        reason = context.throttling.throttle.reason()
         read = functools.partial(_heartbeat, name=name, worker=worker, reason=reason)
-        status = _in_transaction(place, read)
+        status = _in_transaction(context, read)
         if status is Status.PAUSED or (reason is not None and status is Status.RUNNING):
-            place.clock.wait(_PAUSE, place.stop)
+            context.clock.wait(_PAUSE, context.stop)
             continue
         if status is not Status.RUNNING:
             break
-        size = place.budget.reserve(place.pace.batch_size or _DEFAULT_MAX_COUNT)
-        began = place.clock.monotonic()
+        size = context.budget.reserve(context.pace.batch_size or _DEFAULT_MAX_COUNT)
+        began = context.clock.monotonic()
         try:
             call = call or migration.open_calls()
-            with place.throttling.activity:
+            with context.throttling.activity:
                 found, done = call(size)
         except UserError as problem:
-            return _end(place, name, Status.FAILED, Outcome.FAILED, total, str(problem))
-        _in_transaction(place, functools.partial(state.add_done, name=name, done=done))
+            return _end(context, name, Status.FAILED, Outcome.FAILED, total, str(problem))
+        _in_transaction(context, functools.partial(state.add_done, name=name, done=done))
         total += done
-        place.budget.settle(size, done)
+        context.budget.settle(size, done)
         meter.add(done)
-        place.listener.advanced(meter.snapshot(f"found {found}, done {done}"))
-        rest = (place.clock.monotonic() - began) * place.throttling.duty_cycle.sleep_ratio
+        context.listener.advanced(meter.snapshot(f"found {found}, done {done}"))
+        rest = (context.clock.monotonic() - began) * context.throttling.duty_cycle.sleep_ratio
         if found == 0:
-            return _finish(place, migration, total)
+            return _finish(context, migration, total)
         if done == 0:
             error = f"the function found {found} row(s) and migrated none of them"
-            return _end(place, name, Status.FAILED, Outcome.FAILED, total, error)
-        place.clock.wait(min(rest, MAX_SLEEP), place.stop)
-    if migration.has_pending and not _pending_rows(place, migration):
-        return _end(place, name, Status.COMPLETE, Outcome.COMPLETE, total, None)
-    return _end(place, name, Status.STOPPED, Outcome.REMAINING, total, None)
+            return _end(context, name, Status.FAILED, Outcome.FAILED, total, error)
+        context.clock.wait(min(rest, MAX_SLEEP), context.stop)
+    if migration.has_pending and not _pending_rows(context, migration):
+        return _end(context, name, Status.COMPLETE, Outcome.COMPLETE, total, None)
+    return _end(context, name, Status.STOPPED, Outcome.REMAINING, total, None)
 
 
 def _heartbeat(connection: Connection, name: str, worker: str, reason: str | None) -> Status | None:

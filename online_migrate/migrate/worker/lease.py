@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
-import logging
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -34,7 +33,6 @@ from online_migrate.walk.key import Key, is_beyond
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-_log = logging.getLogger(__name__)
 _RANGE_SECONDS = 2.0
 """The minimum duration of the work in a key range, in seconds: the record is locked once for each range."""
 _CHUNKS_PER_RANGE = 8
@@ -99,6 +97,8 @@ class LeaseManager:
         self._lease = lease
         self._epoch = bound.dialect.epoch()
         self._advance = state.Advance(self._epoch)
+        self.taken_over: events.RangeTakenOver | None = None
+        """The takeover of the last :meth:`acquire`, to be logged when its transaction is committed."""
         self.blind = False
         """True after ``pending`` failed for a row: a sweep then reads every row, not only pending rows."""
 
@@ -159,6 +159,7 @@ class LeaseManager:
         *seen*: the candidate, read before. Returns the reason if there is no range; see
         :class:`AcquireResult`.
         """
+        self.taken_over = None
         record = lock_record(connection, self._name)
         if record.status is not Status.RUNNING:
             return AcquireResult.NOT_RUNNING
@@ -204,7 +205,7 @@ class LeaseManager:
             reason = "its session has ended"
             if other.id not in seen.dead:
                 reason = "it released the range" if other.released else "its heartbeat is too old"
-            events.emit(_log, events.RangeTakenOver(self._name, key_range.number, other.id, reason))
+            self.taken_over = events.RangeTakenOver(self._name, key_range.number, other.id, reason)
             return key_range
         return None
 

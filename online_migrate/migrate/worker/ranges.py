@@ -51,7 +51,10 @@ class RangeAcquirer:
             seen = self.candidate or self._find_on_own_connection()
             self.candidate = None
             now = dataclasses.replace(seen, dead=dead)
-            return self._transactions.run(lambda: self._leases.acquire(connection, now))
+            answer = self._transactions.run(lambda: self._leases.acquire(connection, now))
+        if self._leases.taken_over is not None:
+            events.emit(_log, self._leases.taken_over)
+        return answer
 
     def find(self, connection: Connection) -> RangeCandidate:
         """Finds the next key range, in the open transaction of *connection*. Locks nothing."""

@@ -200,23 +200,27 @@ class Worker:
 
     def _process_serially(self, key_range: KeyRange) -> float:
         """Processes one chunk without the pipeline. Returns the seconds of work, for the sleep after it."""
-        began, plan, hidden = self._context.clock.monotonic(), None, 0.0
+        began = self._context.clock.monotonic()
+        chunk: CommittedChunk | ChunkError | None
+        committed = failed = None
         try:
-            committed = self._serial.commit_next(key_range, self._failures.next_size, self._size.size)
-        except ChunkError as failed:
-            plan, self.position = failed.plan, failed.position
-            skipped = self._failures.handle(key_range, plan, failed.error)
+            chunk = committed = self._serial.commit_next(key_range, self._failures.next_size, self._size.size)
+        except ChunkError as error:
+            chunk = failed = error
+        # Outside of the handler: the error of the chunk would get the ChunkError as its context.
+        if committed is not None:
+            self._committed(key_range, committed)
+        if failed is not None:
+            self.position = failed.position
+            skipped = self._failures.handle(key_range, failed.plan, failed.error)
             self.position = ""
             self._skip(key_range, skipped)
-        else:
-            if committed is None:
-                return 0.0
-            plan, hidden = committed.plan, committed.read_seconds if committed.prefetched else 0.0
-            self._committed(key_range, committed)
+        if chunk is None:
+            return 0.0
         # No sleep after the last rows of a range: the chunk was short, and an old version of the application
         # writes further rows meanwhile.
-        worked = self._context.clock.monotonic() - began + hidden
-        return worked if plan is not None and plan.rows is not None else 0.0
+        worked = self._context.clock.monotonic() - began + chunk.hidden_seconds
+        return worked if chunk.plan is not None and chunk.plan.rows is not None else 0.0
 
     def _committed(self, key_range: KeyRange, committed: CommittedChunk) -> None:
         """Adapts the chunk size to the time of the committed chunk, and continues after the chunk."""
