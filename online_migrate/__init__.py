@@ -42,7 +42,7 @@ __all__ = [
     "run_environment",
 ]
 
-_HOMES = {
+_MODULES = {
     "Backfill": "kinds.backfill",
     "Chunk": "walk.chunk",
     "OnlineMigrateError": "exceptions",
@@ -57,7 +57,7 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     # Alembic and SQLAlchemy take half a second to import; ``--help`` needs neither.
     try:
-        home = _HOMES[name]
+        module = _MODULES[name]
     except KeyError:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
-    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{module}"), name)

@@ -49,7 +49,7 @@ __all__ = [
     "upgrade",
 ]
 
-_HOMES = {
+_MODULES = {
     "context": ("CommandContext",),
     "migrate.options": ("MigrateOptions",),
     "migrate.status": ("Outcome", "Result", "exit_code"),
@@ -59,7 +59,7 @@ _HOMES = {
     "command.all_phases": ("upgrade",),
     "command.reports": ("HistoryLine", "current", "history", "plan", "status"),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 # Mako, which Alembic imports, imports Pygments for the display of errors in templates.
 defer_import("mako.exceptions")
@@ -68,7 +68,7 @@ defer_import("mako.exceptions")
 def __getattr__(name: str) -> Any:
     # Each command imports only what it needs: ``migrate`` starts without the gate and without contract.
     try:
-        home = _HOME_OF[name]
+        module = _MODULE_OF[name]
     except KeyError:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
-    return getattr(importlib.import_module(f"online_migrate.{home}"), name)
+    return getattr(importlib.import_module(f"online_migrate.{module}"), name)

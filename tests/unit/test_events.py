@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Iterator
 from typing import get_type_hints
 
 import pytest
@@ -13,17 +12,9 @@ import pytest
 from online_migrate.cli import logs
 from online_migrate.observe import events
 
+pytestmark = pytest.mark.usefixtures("restore_logger")
 logger = logging.getLogger("online_migrate.migrate.worker.session")
 SAMPLES = {"str": "text", "float": 1.5, "int": 7}
-
-
-@pytest.fixture(autouse=True)
-def _restore_logger() -> Iterator[None]:
-    package_logger = logging.getLogger(logs.LOGGER)
-    before = package_logger.level, package_logger.propagate, list(package_logger.handlers)
-    yield
-    package_logger.level, package_logger.propagate = before[:2]
-    package_logger.handlers[:] = before[2]
 
 
 @pytest.mark.parametrize("kind", events.Event.__subclasses__(), ids=lambda kind: kind.__name__)

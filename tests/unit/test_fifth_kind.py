@@ -112,7 +112,7 @@ def in_capitals(names):
     return [name.upper() for name in names]
 
 def not_all(names):
-    if "name 5" in names and not (FOLDER / "mended").exists():
+    if "name 5" in names and not (FOLDER / "repaired").exists():
         raise ValueError("name 5 has no capitals yet")
     return in_capitals(names)
 
@@ -148,7 +148,7 @@ def test_kind_in_chunks_without_pending(project: Project) -> None:
     result = project.migrate()["move"]
     assert (result.outcome, result.done, result.failed) == (Outcome.FAILED, COUNT - 1, 1)
     assert [id_ for id_, _name in _archived(project)] == [i for i in range(1, COUNT + 1) if i != 5]
-    (project.folder / "mended").touch()
+    (project.folder / "repaired").touch()
     assert project.migrate()["move"].outcome is Outcome.COMPLETE
     assert _archived(project) == [(i, f"NAME {i}") for i in range(1, COUNT + 1)]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import logging.config
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from online_migrate.cli import logs
 from online_migrate.runtime.environment import _loggers_kept
 
+pytestmark = pytest.mark.usefixtures("restore_logger")
 logger = logging.getLogger("online_migrate.migrate.worker.heartbeat")
 
 FILE_CONFIG = """
@@ -26,15 +26,6 @@ keys =
 level = WARNING
 handlers =
 """
-
-
-@pytest.fixture(autouse=True)
-def _restore_logger() -> Iterator[None]:
-    package_logger = logging.getLogger(logs.LOGGER)
-    before = package_logger.level, package_logger.propagate, list(package_logger.handlers)
-    yield
-    package_logger.level, package_logger.propagate = before[:2]
-    package_logger.handlers[:] = before[2]
 
 
 @pytest.mark.parametrize(

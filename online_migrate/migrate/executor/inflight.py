@@ -77,13 +77,13 @@ class WriteResult:
 class WriteConnections:
     """The worker's own connection, and a second one that is opened when it is needed.
 
-    *home*: the worker's own connection. *connect*: opens the second one.
+    *own*: the worker's own connection. *connect*: opens the second one.
     """
 
     def __init__(
-        self, home: Connection, connect: Callable[[], contextlib.AbstractContextManager[Connection]]
+        self, own: Connection, connect: Callable[[], contextlib.AbstractContextManager[Connection]]
     ) -> None:
-        self.home = WriteConnection(home)
+        self.own = WriteConnection(own)
         self._connect = connect
         self._second: WriteConnection | None = None
         self._exit_stack = contextlib.ExitStack()
@@ -92,11 +92,11 @@ class WriteConnections:
         """Returns both connections; the second one is opened if necessary."""
         if self._second is None:
             self._second = WriteConnection(self._exit_stack.enter_context(self._connect()))
-        return self.home, self._second
+        return self.own, self._second
 
     def without(self, inflight: Iterable[InflightChunk]) -> Sequence[WriteConnection]:
         """Returns the open connections on which none of the chunks *inflight* is written."""
-        opened = [self.home] if self._second is None else [self.home, self._second]
+        opened = [self.own] if self._second is None else [self.own, self._second]
         taken = [chunk.write_connection for chunk in inflight]
         return [one for one in opened if one not in taken]
 

@@ -60,20 +60,20 @@ _ROLLBACK_POLL_INTERVAL = 0.01
 class ChunkPipeline:
     """The in-flight chunks of one worker. Used from the worker's thread only.
 
-    *home*: the worker's own connection. *connect*: opens the second connection when it is needed. *now*:
+    *own*: the worker's own connection. *connect*: opens the second connection when it is needed. *now*:
     returns the time in seconds.
     """
 
     def __init__(
         self,
         bound: BoundMigration,
-        home: Connection,
+        own: Connection,
         connect: Callable[[], contextlib.AbstractContextManager[Connection]],
         now: Callable[[], float],
     ) -> None:
         self._job = bound
         self._now = now
-        self.connections = WriteConnections(home, connect)
+        self.connections = WriteConnections(own, connect)
         self.backoff = PipelineBackoff()
         self._inflight: collections.deque[InflightChunk] = collections.deque()
         """Chunks that are started and not committed, in the order of their keys."""
@@ -179,7 +179,7 @@ class ChunkPipeline:
     def close(self) -> None:
         """Rolls back all in-flight chunks and ends the threads; the pipeline cannot be used again."""
         self._rollback_all()
-        self.connections.home.executor.close()
+        self.connections.own.executor.close()
 
     def _rollback_all(self) -> list[BaseException | None]:
         errors = []
