@@ -18,7 +18,7 @@ from online_migrate.dialects import dialect_of
 from online_migrate.migrate.status import Outcome, Result
 from online_migrate.walk.checkpoint import decode_key
 from tests.servers import Database
-from tests.support.project import PATIENCE, Project, create, insert, rows, scalar, wait_for
+from tests.support.project import PATIENCE, Project, create, execute, insert, rows, scalar, wait_for
 
 pytestmark = [pytest.mark.needs("many_writers"), pytest.mark.each_product]
 
@@ -299,6 +299,31 @@ def test_frozen_worker_past_its_lease_migrates_no_row_twice(
     found = project.status("fill")
     assert (found.status, found.done) == ("complete", 100)
     assert rows(database.engine, "SELECT id FROM online_migrate_worker") == []
+
+
+@pytest.mark.parametrize("pace", ["default", "full"])
+def test_chunk_of_a_worker_without_its_lease_is_rolled_back(
+    pace: str, database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lease is taken over while the rows are written: the chunk must not commit beside its new owner."""
+    _items(database.engine, 100)
+    project.data("fill", 'fill = Backfill(table="items", values=lambda t: {"hits": t.c.hits + 1})\n')
+    taken: list[Any] = []
+    update = state.Advance.__call__
+
+    def take_over_first(self: state.Advance, connection: sa.Connection, *args: Any, **more: Any) -> bool:
+        if not taken:
+            taken.append(args)
+            # As if by another worker, which released the range again: a heartbeat of 0.
+            execute(database.engine, "UPDATE online_migrate_worker SET id = 'other', heartbeat = 0")
+        return update(self, connection, *args, **more)
+
+    monkeypatch.setattr(state.Advance, "__call__", take_over_first)
+    result = project.migrate(pace=pace)["fill"]
+    assert taken
+    assert result.outcome is Outcome.COMPLETE
+    _assert_migrated_once(database.engine, 100)
+    assert project.status("fill").done == 100
 
 
 def test_frozen_worker_that_resumes_joins_the_others(database: Database, short_lease: Project) -> None:
