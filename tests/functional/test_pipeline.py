@@ -22,6 +22,7 @@ from online_migrate.migrate.executor.prefetch import Prefetcher
 from online_migrate.migrate.executor.scheduler import PipelineScheduler
 from online_migrate.migrate.run.context import RunState
 from online_migrate.migrate.status import Outcome
+from online_migrate.migrate.worker.lost_chunks import LostChunks
 from online_migrate.state import Status
 from tests.servers import Database
 from tests.support.chaos import wait_until
@@ -660,6 +661,7 @@ def test_lost_session_loses_no_row(
 ) -> None:
     """Another session ends one of the two sessions, between two uncommitted chunks."""
     killed: list[int] = []
+    lost_chunks = _recorded_instances(monkeypatch, LostChunks, "record")
     refuse = PipelineScheduler._require_none_pending
 
     def lost(self: PipelineScheduler, chunk: WriteResult) -> None:
@@ -673,6 +675,7 @@ def test_lost_session_loses_no_row(
     project.data("fill", _source(kind, database))
     result = project.migrate()["fill"]
     assert killed
+    assert lost_chunks, "the next chunk is not shortened"
     assert (result.outcome, result.done) == (Outcome.COMPLETE, COUNT)
     _assert_migrated_once(database.engine, project)
     assert len(committed_chunks) > 3, "it never went on in turns"
