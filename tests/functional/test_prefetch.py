@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from online_migrate.migrate.status import Outcome
+from online_migrate.migrate.worker.worker import Worker
 from tests.functional.test_bulk import CHANGES, PENDING, STALE
 from tests.servers import Database
 from tests.support.project import Project, execute, rows, scalar
@@ -182,3 +183,21 @@ def test_prefetch_thread_ends_with_its_run(database: Database, project: Project)
     time.sleep(0.1)
     assert scalar(database.engine, "SELECT count(*) FROM items WHERE size IS NOT NULL") == done
     assert project.migrate()["fill"].outcome is Outcome.COMPLETE
+
+
+def test_prefetched_time_is_a_part_of_the_work_of_a_worker(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sleep after a chunk follows the duty cycle, also if the function was called in the background."""
+    slept: list[float] = []
+    sleep = Worker._sleep
+
+    def record(self: Worker, seconds: float) -> None:
+        slept.append(seconds)
+        sleep(self, seconds)
+
+    monkeypatch.setattr(Worker, "_sleep", record)
+    project.data("fill", COUNTING.replace("0.002", "0.02"))
+    assert project.migrate(pace="full", nice=1.0, batch_size=5)["fill"].outcome is Outcome.COMPLETE
+    # Five calls of 20 ms; the write of five rows takes a few milliseconds.
+    assert min(slept) >= 0.1, slept
