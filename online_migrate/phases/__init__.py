@@ -1,0 +1,1 @@
+"""Decides for every statement whether it belongs to expand, to a data migration or to contract. Pure."""

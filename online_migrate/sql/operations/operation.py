@@ -1,0 +1,459 @@
+"""The operations of a statement: one object for each change of a table, an index, a row and so on. Pure.
+
+A statement is one or more operations: an ``ALTER TABLE`` has one for each action. Two readers produce them,
+:mod:`.reader` from the syntax tree of sqlglot and the tokens of this package, and :mod:`.pglast_reader` from
+the syntax tree of PostgreSQL's own parser. A reader returns :class:`Unrecognized` for a part that it does not
+know; it never leaves a part out.
+
+Names are those that the catalog stores: on PostgreSQL a name without quotes is in lower case.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+
+@dataclasses.dataclass(frozen=True)
+class Name:
+    """The name of an object, with the schema if the statement gives one."""
+
+    name: str
+    schema: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}" if self.schema else self.name
+
+
+@dataclasses.dataclass(frozen=True)
+class SqlType:
+    """A type in normal form: ``int(11)``, ``INTEGER`` and ``int4`` are all ``integer``.
+
+    *name*: in lower case: smallint, integer, bigint, tinyint, mediumint, numeric, real, double, char,
+    varchar, text, boolean, date, time, timetz, timestamp, timestamptz, datetime, json, jsonb, uuid, binary,
+    varbinary, blob and so on; another type keeps its own name. *parameters*: length, precision, scale, or the values of
+    an ENUM or SET, as written. A display width of an integer is left out.
+    """
+
+    name: str
+    parameters: tuple[str, ...] = ()
+    unsigned: bool = False
+    array: bool = False
+    charset: str | None = None
+
+    def __str__(self) -> str:
+        inner = f"({', '.join(self.parameters)})" if self.parameters else ""
+        return f"{self.name}{inner}{' unsigned' if self.unsigned else ''}{'[]' if self.array else ''}"
+
+
+class Value(enum.Enum):
+    """The form of an expression that the decisions depend on."""
+
+    NULL = "NULL"
+    CONSTANT = "a literal, also with a sign or a cast"
+    NOW = "the time of the transaction or the statement"
+    EXPRESSION = "any other expression"
+
+
+@dataclasses.dataclass(frozen=True)
+class Expression:
+    """A default, a condition or a generated value. *calls*: the functions that it calls, in lower case."""
+
+    form: Value
+    text: str = ""
+    calls: tuple[str, ...] = ()
+
+
+class ConstraintKind(enum.StrEnum):
+    """The kind of a table constraint."""
+
+    PRIMARY_KEY = "primary key"
+    UNIQUE = "unique"
+    FOREIGN_KEY = "foreign key"
+    CHECK = "check"
+    EXCLUDE = "exclude"
+    NOT_NULL = "not null"
+    """PostgreSQL 18: ``ADD CONSTRAINT ... NOT NULL column``."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Constraint:
+    """A constraint, of a table or of one of its columns."""
+
+    kind: ConstraintKind
+    name: str | None = None
+    columns: tuple[str, ...] = ()
+    """The constrained columns; of a CHECK the columns that its condition names."""
+    referred: Name | None = None
+    """The table that a foreign key refers to."""
+    not_valid: bool = False
+    """NOT VALID: existing rows are not checked."""
+    not_enforced: bool = False
+    using_index: str | None = None
+    condition: Expression | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Column:
+    """The definition of a column."""
+
+    name: str
+    type: SqlType | None
+    """None: the definition has no type (SQLite), or a generated column leaves it out."""
+    nullable: bool = True
+    """False for NOT NULL and for a column of a PRIMARY KEY in the definition."""
+    default: Expression | None = None
+    """None: there is no DEFAULT clause."""
+    on_update: bool = False
+    """MySQL and MariaDB: ON UPDATE CURRENT_TIMESTAMP."""
+    generated: Expression | None = None
+    stored: bool = False
+    """True: the generated value is stored."""
+    identity: bool = False
+    """True: AUTO_INCREMENT, serial, or GENERATED ... AS IDENTITY."""
+    constraints: tuple[Constraint, ...] = ()
+    """PRIMARY KEY, UNIQUE, CHECK and REFERENCES in the definition; their ``columns`` is this column."""
+    collation: str | None = None
+    comment: str | None = None
+    invisible: bool = False
+    """MySQL and MariaDB: INVISIBLE."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Index:
+    """The definition of an index; *columns*: None stands for an expression."""
+
+    name: str | None
+    columns: tuple[str | None, ...] = ()
+    unique: bool = False
+    concurrently: bool = False
+    where: Expression | None = None
+    method: str | None = None
+    """btree, gin, fulltext, spatial, vector and so on, in lower case; None: not given."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Operation:
+    """One change. *guarded*: IF EXISTS or IF NOT EXISTS was given."""
+
+    guarded: bool = False
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CreateTable(Operation):
+    table: Name
+    columns: tuple[Column, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
+    indexes: tuple[Index, ...] = ()
+    replace: bool = False
+    """OR REPLACE (MariaDB): an existing table is dropped."""
+    selects: bool = False
+    """AS SELECT: the table is filled by a query."""
+    partition_of: Name | None = None
+    """PostgreSQL: PARTITION OF; also the parent of INHERITS."""
+    temporary: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DropTable(Operation):
+    table: Name
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RenameTable(Operation):
+    table: Name
+    new: Name
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SetTableOption(Operation):
+    """A property of a table without effect on its rows, for example a comment or a storage parameter.
+
+    *option*: in lower case: comment, engine, row_format, auto_increment, storage parameters, row level
+    security, replica identity, owner, schema, tablespace, charset and so on. *value*: as written.
+    """
+
+    table: Name
+    option: str
+    value: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ChangePartitions(Operation):
+    """*action*: add, drop, truncate, exchange, reorganize, attach, detach, partition by, remove and so on."""
+
+    table: Name
+    action: str
+    partition: Name | None = None
+    concurrently: bool = False
+
+
+# --- columns --------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AddColumn(Operation):
+    table: Name
+    column: Column
+    positioned: bool = False
+    """MySQL and MariaDB: FIRST or AFTER was given."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DropColumn(Operation):
+    table: Name
+    column: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RenameColumn(Operation):
+    table: Name
+    column: str
+    new: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RedefineColumn(Operation):
+    """MODIFY or CHANGE of MySQL and MariaDB: *column* replaces the whole definition of *old*."""
+
+    table: Name
+    old: str
+    column: Column
+    positioned: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SetColumnType(Operation):
+    table: Name
+    column: str
+    type: SqlType
+    using: Expression | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SetNotNull(Operation):
+    table: Name
+    column: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DropNotNull(Operation):
+    table: Name
+    column: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SetDefault(Operation):
+    """*default*: None for DROP DEFAULT."""
+
+    table: Name
+    column: str
+    default: Expression | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SetColumnOption(Operation):
+    """*option*: in lower case: comment, statistics, storage, visible, invisible, identity, drop identity,
+    drop expression, compression and so on."""
+
+    table: Name
+    column: str
+    option: str
+    value: str | None = None
+
+
+# --- constraints and indexes ----------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AddConstraint(Operation):
+    table: Name
+    constraint: Constraint
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DropConstraint(Operation):
+    """*kind*: None if the statement does not say it; *name*: None for DROP PRIMARY KEY."""
+
+    table: Name
+    name: str | None
+    kind: ConstraintKind | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ValidateConstraint(Operation):
+    table: Name
+    name: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AlterConstraint(Operation):
+    """*change*: as written in lower case: deferrable, not enforced, rename and so on."""
+
+    table: Name
+    name: str
+    change: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CreateIndex(Operation):
+    table: Name
+    index: Index
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DropIndex(Operation):
+    """*table*: None where the statement does not name it (PostgreSQL, SQLite)."""
+
+    index: Name
+    table: Name | None = None
+    concurrently: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AlterIndex(Operation):
+    """*change*: rename, visible, invisible, ignored, attach partition, storage parameters and so on."""
+
+    index: Name
+    change: str
+    table: Name | None = None
+
+
+# --- other objects --------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CreateView(Operation):
+    """*columns*: the names of the columns in the select list, None where they are not known (``*``)."""
+
+    view: Name
+    replace: bool = False
+    materialized: bool = False
+    columns: tuple[str, ...] | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CreateTrigger(Operation):
+    """*body*: the text of the trigger, or of the call of its function."""
+
+    trigger: Name
+    table: Name | None
+    replace: bool = False
+    body: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CreateRoutine(Operation):
+    routine: Name
+    replace: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CreateObject(Operation):
+    """*kind*: in lower case: sequence, type, domain, schema, extension, statistics, collation, database,
+    role, policy, rule, event, publication and so on."""
+
+    kind: str
+    object: Name
+    table: Name | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DropObject(Operation):
+    """*kind*: like :class:`CreateObject`, and view, materialized view, trigger, function, procedure."""
+
+    kind: str
+    object: Name
+    table: Name | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AlterObject(Operation):
+    """*change*: in lower case, for example owner, rename, set schema, restart, options."""
+
+    kind: str
+    object: Name
+    change: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AddEnumValue(Operation):
+    """PostgreSQL: ALTER TYPE ... ADD VALUE. *positioned*: BEFORE or AFTER was given."""
+
+    type: Name
+    value: str
+    positioned: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CommentOn(Operation):
+    kind: str
+    object: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ChangePrivileges(Operation):
+    """GRANT or REVOKE. *takes_away*: REVOKE."""
+
+    takes_away: bool
+
+
+# --- statements that do not change the schema -----------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ChangeRows(Operation):
+    """*verb*: insert, update, delete, replace, merge, truncate, copy, load."""
+
+    verb: str
+    table: Name | None
+    calls: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Query(Operation):
+    """A statement that reads. *calls*: functions that are not known to be harmless."""
+
+    calls: tuple[str, ...] = ()
+    locks_rows: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ChangeSession(Operation):
+    """SET and PRAGMA of a session. *setting*: in lower case."""
+
+    setting: str
+    harmless: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ControlTransaction(Operation):
+    """BEGIN, COMMIT, ROLLBACK, SAVEPOINT, LOCK TABLE and so on; *verb* in lower case."""
+
+    verb: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Maintain(Operation):
+    """*verb*: analyze, vacuum, reindex, optimize, cluster, refresh, checkpoint; changes no definition."""
+
+    verb: str
+    object: Name | None = None
+    concurrently: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunCode(Operation):
+    """DO, CALL, EXECUTE, PREPARE of a text: its effect cannot be read from the statement."""
+
+    verb: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Unrecognized(Operation):
+    """A part of the statement that the reader does not know; *what*: its first words."""
+
+    what: str
