@@ -31,8 +31,8 @@ class SqlType:
 
     *name*: in lower case: smallint, integer, bigint, tinyint, mediumint, numeric, real, double, char,
     varchar, text, boolean, date, time, timetz, timestamp, timestamptz, datetime, json, jsonb, uuid, binary,
-    varbinary, blob and so on; another type keeps its own name. *parameters*: length, precision, scale, or the values of
-    an ENUM or SET, as written. A display width of an integer is left out.
+    varbinary, blob and so on; another type keeps its own name. *parameters*: length, precision, scale, or
+    the values of an ENUM or SET, as written. A display width of an integer is left out.
     """
 
     name: str
