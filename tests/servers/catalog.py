@@ -23,6 +23,7 @@ Capability = Literal[
     "row_security",  # policies, inheritance, rules, foreign tables: features of PostgreSQL only
     "virtual_tables",  # tables whose rows are stored by an extension, and tables WITHOUT ROWID
     "system_versioning",  # tables that keep the history of their rows
+    "xml",  # a column type for XML: PostgreSQL can be built without it
     "temporal_keys",  # a primary key can end with a period: WITHOUT OVERLAPS
 ]
 
@@ -77,7 +78,7 @@ CATALOG: dict[str, Kind] = {
     kind.name: kind
     for kind in (
         _kind("sqlite", "sqlite", (3, 35), "transactional_ddl", "virtual_tables"),
-        _kind("postgresql", "postgresql", (15,), *_POSTGRESQL),
+        _kind("postgresql", "postgresql", (15,), "xml", *_POSTGRESQL),
         _kind("postgresql18", "postgresql", (18,), "temporal_keys", *_POSTGRESQL),
         _kind("mariadb", "mariadb", (10, 11), "system_versioning", *_MYSQL),
         _kind("mysql", "mysql", (8, 4), *_MYSQL),
