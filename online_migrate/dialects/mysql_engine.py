@@ -29,6 +29,8 @@ class MySQLEngines(Engines):
         dialect.ischema_names = mysql_values.TypeNames(dialect.ischema_names)
         if engine.dialect.driver == "pymysql":
             _share_tls_context(engine)
+        elif engine.dialect.driver == "mysqldb":
+            mark_binary_values(engine)
         sessions.install(engine)
         self.refuse_large_statements(engine)
         return engine
@@ -44,6 +46,18 @@ class MySQLEngines(Engines):
 
     def too_large_error(self, reason: str) -> tuple[Any, ...]:
         return (TOO_LARGE, reason)
+
+
+def mark_binary_values(engine: Engine) -> None:
+    """Makes mysqlclient write bytes as ``_binary'...'``, as PyMySQL does.
+
+    Without the mark the server reads them as text of the connection's character set, and refuses bytes that
+    are not valid there.
+    """
+
+    @event.listens_for(engine, "do_connect")
+    def _connect(_dialect: object, _record: object, _arguments: Any, options: Any) -> None:
+        options["binary_prefix"] = True
 
 
 def _share_tls_context(engine: Engine) -> None:

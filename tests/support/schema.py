@@ -9,6 +9,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import functools
+import importlib
 import itertools
 import json
 import os
@@ -468,8 +469,9 @@ def _connect_to_die(dialect: Any, record: object, arguments: Any, keywords: dict
         keywords["factory"] = _SQLiteConnection
     elif dialect.driver == "psycopg2":
         keywords["cursor_factory"] = _cursor_class(dialect.dbapi.extensions.cursor, "execute")
-    elif dialect.driver == "pymysql":
-        keywords["cursorclass"] = _cursor_class(dialect.dbapi.cursors.Cursor, "execute")
+    elif dialect.driver in ("pymysql", "mysqldb"):
+        cursors = importlib.import_module(f"{dialect.dbapi.__name__}.cursors")
+        keywords["cursorclass"] = _cursor_class(cursors.Cursor, "execute")
     else:
         raise NotImplementedError(dialect.driver)
 
