@@ -124,7 +124,8 @@ def _default_privileges(node: Any) -> Found:
 
 
 def _vacuum(node: Any) -> Found:
-    verb = "vacuum" if node.is_vacuumcmd else "analyze"
+    full = any(option.defname == "full" for option in node.options or ())
+    verb = ("vacuum full" if full else "vacuum") if node.is_vacuumcmd else "analyze"
     names = [range_name(relation.relation) for relation in node.rels or ()]
     return tuple(Maintain(verb=verb, object=name) for name in names) or (Maintain(verb=verb),)
 

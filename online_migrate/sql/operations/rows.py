@@ -99,8 +99,21 @@ def _writes(tokens: Sequence[Token], positions: Sequence[int], server: str) -> t
     for at in positions:
         cursor = Cursor(tokens[at:], server)
         verb = cursor.token().word.lower()
-        found.append(ChangeRows(verb=verb, table=_target(cursor, verb), calls=calls))
+        selects = verb in ("insert", "replace") and _reads(tokens[at:])
+        found.append(ChangeRows(verb=verb, table=_target(cursor, verb), calls=calls, selects=selects))
     return tuple(found)
+
+
+def _reads(tokens: Sequence[Token]) -> bool:
+    """Returns True if a query is a part of the statement, which may end before *tokens* do."""
+    depth = 0
+    for token in tokens:
+        depth += {"(": 1, ")": -1}.get(token.word, 0)
+        if depth < 0:
+            return False
+        if token.word in ("SELECT", "TABLE", "WITH"):
+            return True
+    return False
 
 
 def _target(cursor: Cursor, verb: str) -> Name | None:

@@ -167,8 +167,9 @@ EXPLAINED = frozenset(
 def maintain(cursor: Cursor) -> Found:
     """Reads ANALYZE, VACUUM, REINDEX, CLUSTER, OPTIMIZE, REFRESH, CHECKPOINT; *cursor* is at the verb."""
     verb = cursor.token().word.lower()
-    if cursor.next == "(":
-        cursor.group()
+    options = cursor.parts() if cursor.next == "(" else [cursor]
+    if verb == "vacuum" and any(option.next == "FULL" for option in options):
+        verb = "vacuum full"
     while cursor.any_of("NO_WRITE_TO_BINLOG", "LOCAL", "FULL", "FREEZE", "VERBOSE", "ANALYZE", "ANALYSE"):
         pass
     if verb == "refresh":
