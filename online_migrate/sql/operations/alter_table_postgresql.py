@@ -110,6 +110,8 @@ def _constraint_change(cursor: Cursor) -> str:
     if not words:
         cursor.expect("INHERIT")
         return "inherit"
+    if words[0] == "initially":
+        words = ["deferrable", *words]
     return " ".join(words)
 
 

@@ -1,7 +1,7 @@
 """Reads the operations of a SQL text of PostgreSQL with PostgreSQL's own parser. Pure.
 
-pglast is an optional dependency (extra ``[lint]``), which is imported when a text is read. The parser does not
-accept the placeholders of drivers.
+pglast is an optional dependency (extra ``[lint]``), which is imported when a text is read. The parser does
+not accept the placeholders of drivers.
 """
 
 from __future__ import annotations

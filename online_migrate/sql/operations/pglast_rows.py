@@ -76,7 +76,8 @@ def read_truncate(node: Any) -> tuple[Operation, ...]:
 def read_copy(node: Any) -> tuple[Operation, ...]:
     """Returns the operations of a COPY."""
     if node.is_from:
-        return (ChangeRows(verb="copy", table=range_name(node.relation)),)
+        calls = unknown_calls(node.whereClause)
+        return (ChangeRows(verb="copy", table=range_name(node.relation), calls=calls),)
     if node.filename is not None or node.is_program:
         return (RunCode(verb="copy"),)
     return read_query(node.query) if node.query is not None else (Query(),)

@@ -27,8 +27,8 @@ _LOCKS = (
     ("IN", "SHARE"),
 )
 _MODIFIERS = ("LOW_PRIORITY", "HIGH_PRIORITY", "DELAYED", "QUICK", "IGNORE", "ONLY")
-_PARTS_OF_A_WRITE = frozenset({"THEN", "DO"})
-"""The words before UPDATE, INSERT or DELETE that are parts of MERGE and of ON CONFLICT."""
+_PARTS_OF_A_WRITE = frozenset({"THEN", "DO", "OR"})
+"""The words before a verb that is a part of MERGE, of ON CONFLICT, or of INSERT OR REPLACE."""
 
 
 def read_query(cursor: Cursor) -> tuple[Operation, ...]:
@@ -55,25 +55,41 @@ def _unknown(tokens: Sequence[Token], server: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+_COMMA = Token(Sort.MARK, ",")
+
+
 def _without_targets(tokens: Sequence[Token]) -> list[Token]:
     """Returns the tokens without words before a list of columns, which would look like a call."""
     found: list[Token] = []
-    at = 0
+    at, updates = 0, False
     while at < len(tokens):
-        word = tokens[at].word
-        before = tokens[at - 1].word if at else ""
+        word, before = tokens[at].word, tokens[at - 1].word if at else ""
+        updates |= word == "UPDATE"
         if word == "INTO" and at + 1 < len(tokens) and tokens[at + 1].names:
-            at += 2
-            while at + 1 < len(tokens) and tokens[at].word == "." and tokens[at + 1].names:
-                at += 2
-        elif (word == "INSERT" and (at == 0 or before in ("THEN", "("))) or (
-            (before, word) in (("ON", "CONFLICT"), ("UPDATE", "SET"))
-        ):
+            found.append(_COMMA)
+            at = _end_of_path(tokens, at + 1)
+        elif _is_before_columns(word, before):
+            at += 1
+        elif word == "SET" and updates:
+            updates = False
+            found.append(_COMMA)
             at += 1
         else:
             found.append(tokens[at])
             at += 1
     return found
+
+
+def _end_of_path(tokens: Sequence[Token], at: int) -> int:
+    """Returns the position after the name with its qualifiers at *at*."""
+    at += 1
+    while at + 1 < len(tokens) and tokens[at].word == "." and tokens[at + 1].names:
+        at += 2
+    return at
+
+
+def _is_before_columns(word: str, before: str) -> bool:
+    return (word == "INSERT" and before in ("", "THEN", "(")) or (before, word) == ("ON", "CONFLICT")
 
 
 def _into(tokens: Sequence[Token], at: int, server: str, calls: tuple[str, ...]) -> tuple[Operation, ...]:
@@ -169,9 +185,11 @@ def read_copy(cursor: Cursor) -> tuple[Operation, ...]:
         if cursor.next == "(":
             cursor.names_in_group()
     if cursor.any_of("FROM", "TO") == "FROM":
+        words = [token.word for token in cursor.rest]
+        condition = cursor.rest[words.index("WHERE") :] if "WHERE" in words else ()
         cursor.at = len(cursor.tokens)
-        return (ChangeRows(verb="copy", table=table),)
-    to_client = cursor.take("STDOUT")
+        return (ChangeRows(verb="copy", table=table, calls=_unknown(condition, cursor.server)),)
+    to_client = bool(cursor.any_of("STDOUT", "STDIN"))
     cursor.at = len(cursor.tokens)
     if not to_client:
         return (RunCode(verb="copy"),)
