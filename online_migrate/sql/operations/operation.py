@@ -1,8 +1,8 @@
 """The operations of a statement: one object for each change of a table, an index, a row and so on. Pure.
 
 A statement is one or more operations: an ``ALTER TABLE`` has one for each action. Two readers produce them,
-:mod:`.reader` from the syntax tree of sqlglot and the tokens of this package, and :mod:`.pglast_reader` from
-the syntax tree of PostgreSQL's own parser. A reader returns :class:`Unrecognized` for a part that it does not
+:mod:`.reader` from the tokens of the text, and :mod:`.pglast_reader` from the syntax tree of PostgreSQL's own
+parser. A reader returns :class:`Unrecognized` for a part that it does not
 know; it never leaves a part out.
 
 Names are those that the catalog stores: on PostgreSQL a name without quotes is in lower case.
@@ -91,6 +91,10 @@ class Constraint:
     not_enforced: bool = False
     using_index: str | None = None
     condition: Expression | None = None
+    nulls_not_distinct: bool = False
+    """UNIQUE NULLS NOT DISTINCT (PostgreSQL 15): NULL is equal to NULL."""
+    has_expressions: bool = False
+    """MySQL: UNIQUE has a part that is an expression, which *columns* leaves out."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -128,6 +132,10 @@ class Index:
     unique: bool = False
     concurrently: bool = False
     where: Expression | None = None
+    expressions: tuple[Expression, ...] = ()
+    """The expressions for which *columns* has None, in order."""
+    nulls_not_distinct: bool = False
+    """NULLS NOT DISTINCT (PostgreSQL 15): NULL is equal to NULL."""
     method: str | None = None
     """btree, gin, fulltext, spatial, vector and so on, in lower case; None: not given."""
 
@@ -153,8 +161,12 @@ class CreateTable(Operation):
     selects: bool = False
     """AS SELECT: the table is filled by a query."""
     partition_of: Name | None = None
-    """PostgreSQL: PARTITION OF; also the parent of INHERITS."""
+    """PostgreSQL: PARTITION OF; also the first parent of INHERITS."""
     temporary: bool = False
+    like: Name | None = None
+    """LIKE: the table whose definition is copied."""
+    partitioned: bool = False
+    """PARTITION BY."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -231,6 +243,7 @@ class SetColumnType(Operation):
     column: str
     type: SqlType
     using: Expression | None = None
+    collation: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -411,6 +424,8 @@ class ChangeRows(Operation):
     verb: str
     table: Name | None
     calls: tuple[str, ...] = ()
+    selects: bool = False
+    """INSERT ... SELECT: the rows are those of a query."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -438,7 +453,10 @@ class ControlTransaction(Operation):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Maintain(Operation):
-    """*verb*: analyze, vacuum, reindex, optimize, cluster, refresh, checkpoint; changes no definition."""
+    """*verb*: analyze, vacuum, vacuum full, reindex, optimize, cluster, refresh, checkpoint.
+
+    It changes no definition.
+    """
 
     verb: str
     object: Name | None = None
