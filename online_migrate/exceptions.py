@@ -295,6 +295,10 @@ class StatementRefused(Refused):
     """{statement!r} cannot run in a contract revision that requires data migrations: {reason}"""
 
 
+class WritersBlocked(Refused):
+    """{statement!r} would block the application: {reason}"""
+
+
 class PastTheLock(Refused):
     """The table lock and the journal of a contract revision do not cover this: {what}"""
 

@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from online_migrate import exceptions
+from online_migrate.ddl.forms import SafeForms
+from online_migrate.ddl.forms import refusal as refusal_of
 from online_migrate.ddl.journal import Journal
 from online_migrate.ddl.script_access import ScriptAccess
+from online_migrate.ddl.steps import Steps
 from online_migrate.dialects import Dialect
 from online_migrate.dialects.base import OWN_STATEMENT
-from online_migrate.sql.statement import Kind, shorten
+from online_migrate.sql.forms.form import Form
+from online_migrate.sql.statement import Kind
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -101,11 +104,20 @@ def _through_executor(
 class Executor:
     """Executes the statements of one run of one revision, checked by a guard and recorded in a journal."""
 
-    def __init__(self, dialect: Dialect, connection: Connection, journal: Journal, guard: Guard) -> None:
+    def __init__(
+        self,
+        dialect: Dialect,
+        connection: Connection,
+        journal: Journal,
+        guard: Guard,
+        forms: SafeForms | None = None,
+    ) -> None:
+        """*forms*: None: the forms of the guard are used."""
         self._dialect = dialect
         self._connection = connection
         self._journal = journal
         self._guard = guard
+        self._forms = forms
         self._access = ScriptAccess(connection)
         self._refusal: Exception | None = None
 
@@ -164,19 +176,22 @@ class Executor:
             return True
         with self._bypassed():
             with self._remembered():
-                forms = self._guard.authorize(statement, kind)
+                permitted = self._guard.authorize(statement, kind)
             if not self._dialect.classify(statement).recorded:
                 # A query: its rows are needed in each run, and its functions may have written.
                 send(statement)
                 with self._remembered():
                     self._guard.done(statement, kind)
                 return True
+            form = Form(tuple(permitted))
+            if self._forms is not None:
+                form = self._forms.form(statement, kind, permitted, autocommit=autocommit)
             self._dialect.before_statement(self._connection, statement)
             ran = self._journal.run(
                 statement,
                 parameters,
                 transactional=not autocommit and (self._dialect.transactional_ddl or kind is Kind.DATA),
-                execute=lambda: self._send(statement, forms, send),
+                execute=lambda: self._send_form(statement, form, send),
             )
             if ran:
                 self._dialect.after_statement(self._connection, statement)
@@ -184,19 +199,25 @@ class Executor:
                     self._guard.done(statement, kind)
         return True
 
-    def _send(self, statement: str, forms: Sequence[str], send: Callable[[str], Any]) -> None:
+    def _send_form(self, statement: str, form: Form, send: Callable[[str], Any]) -> None:
+        """Sends a statement, or its steps; the refusal of every form is raised again at the end."""
+        steps = Steps(
+            self._dialect, self._connection, self._journal, lambda text: self._send(text, Form((text,)), send)
+        )
+        if not steps.run(form.steps):
+            with self._remembered():
+                self._send(statement, form, send)
+
+    def _send(self, statement: str, form: Form, send: Callable[[str], Any]) -> None:
         refusal: BaseException | None = None
-        for form in forms:
+        for text in form.texts:
             try:
-                with self._dialect.lock_timeout_for(self._connection, form):
-                    send(form)
+                with self._dialect.lock_timeout_for(self._connection, text):
+                    send(text)
             except Exception as error:
-                if form is statement or not self._dialect.is_refused_algorithm(error):
+                if text is statement or not self._dialect.is_refused_algorithm(error):
                     raise
                 refusal = error
             else:
                 return
-        problem = self._dialect.no_form(statement)
-        raise exceptions.StatementRefused(
-            statement=shorten(statement), reason=f"{problem.reason}: {refusal}", hint=problem.hint
-        ) from refusal
+        raise refusal_of(self._dialect, statement, form, refusal) from refusal

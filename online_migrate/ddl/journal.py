@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import hashlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -28,6 +27,7 @@ from sqlalchemy.engine import Connection
 
 from online_migrate import exceptions, state
 from online_migrate.ddl.journal_entries import JournalEntries
+from online_migrate.ddl.recorded_steps import RecordedSteps, digest_of
 from online_migrate.ddl.statement_effects import StatementEffects
 from online_migrate.dialects import Dialect
 from online_migrate.sql.catalog_effects.effect import Expected, Verdict
@@ -35,12 +35,6 @@ from online_migrate.sql.statement import shorten
 from online_migrate.state import Entry
 
 Execute = Callable[[], None]
-
-
-def digest_of(statement: str, parameters: Any) -> str:
-    """Returns the digest by which a statement is recognised when its revision is run again."""
-    text = " ".join(statement.split())
-    return hashlib.sha256(f"{text}\0{parameters!r}".encode()).hexdigest()
 
 
 class Journal:
@@ -68,7 +62,10 @@ class Journal:
         records = connection if journal_connection is None else journal_connection
         self._entries = JournalEntries(revision, records, commit=own)
         self._effects = StatementEffects(dialect, records, commit=own)
+        self.steps = RecordedSteps(self._entries)
         self._seen: collections.Counter[str] = collections.Counter()
+        self.running = ("", 0)
+        """The digest and the occurrence of the statement that runs now."""
 
     def open(self) -> None:
         """Reads the entries of earlier runs; occurrences are counted from the first statement again."""
@@ -83,7 +80,7 @@ class Journal:
     @property
     def begun(self) -> bool:
         """True if a statement was begun, so that the schema may be partly changed."""
-        return bool(self.statements)
+        return self._entries.begun
 
     def record_intent(self, **facts: Any) -> None:
         """Records that the revision is about to run. *facts*: JSON values that were determined before."""
@@ -98,6 +95,7 @@ class Journal:
     def run(self, statement: str, parameters: Any, *, transactional: bool, execute: Execute) -> bool:
         """Calls *execute* unless an earlier run has done the statement; returns True if it was called.
 
+        *parameters*: those of the statement, or a :class:`~online_migrate.ddl.recorded_steps.StepOf`.
         *transactional*: the record is committed with the statement. Raises
         :class:`~online_migrate.exceptions.StatementUndecided` if it cannot be determined whether an earlier
         run has done the statement.
@@ -108,6 +106,7 @@ class Journal:
         digest = digest_of(statement, parameters)
         occurrence = self._seen[digest]
         self._seen[digest] += 1
+        self.running = (digest, occurrence)
         known = self._entries.get(digest, occurrence)
         if known is not None and self._is_done(known, statement, transactional=transactional):
             return False

@@ -9,6 +9,10 @@ from online_migrate.state import Entry
 
 _TEXT = 16_000
 """Characters of a statement that are stored; a TEXT of MySQL has no room for more, at four bytes each."""
+STEP = ">"
+"""The first character of the digest of a step; see :mod:`.recorded_steps`."""
+PLAN = "+"
+"""The first character of the digest of the entry that lists the steps of a statement."""
 
 
 class JournalEntries:
@@ -43,9 +47,14 @@ class JournalEntries:
 
     @property
     def statements(self) -> list[Entry]:
-        """The statements that were begun, in their order."""
-        found = [entry for entry in self._entries.values() if entry.digest != state.INTENT]
+        """The statements and steps that were begun, in their order."""
+        found = [entry for entry in self._entries.values() if entry.digest[0] not in (state.INTENT, PLAN)]
         return sorted(found, key=lambda entry: entry.position)
+
+    @property
+    def begun(self) -> bool:
+        """True if a statement was begun, or its steps were recorded."""
+        return any(entry.digest != state.INTENT for entry in self._entries.values())
 
     def get(self, digest: str, occurrence: int) -> Entry | None:
         """Returns the entry of a statement; None: it was not begun."""
