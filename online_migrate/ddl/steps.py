@@ -48,7 +48,7 @@ class Steps:
         for number, step in enumerate(steps):
             try:
                 self._step(parent, number, step)
-            except DATABASE_ERRORS as error:
+            except Exception as error:  # also an error of the driver, which SQLAlchemy has not wrapped yet
                 if not (self._dialect.is_connection_lost(error) or self._dialect.is_lock_timeout(error)):
                     self._undo(parent, steps[:number])
                 raise
@@ -86,6 +86,7 @@ class Steps:
             try:
                 self._undo_one(step)
             except DATABASE_ERRORS:
+                # The error of the step is raised. The next run continues with what remains.
                 failed.append(step)
                 with contextlib.suppress(*CLEANUP_ERRORS):
                     self._dialect.rollback_now(self._connection)
@@ -95,7 +96,7 @@ class Steps:
         assert step.undo is not None
         if step.concurrent:
             with self._dialect.outside_transaction(self._connection):
-                self._send(step.undo)
+                self._connection.exec_driver_sql(step.undo)
         else:
-            self._send(step.undo)
+            self._connection.exec_driver_sql(step.undo)
             self._dialect.commit_now(self._connection)

@@ -19,7 +19,7 @@ from online_migrate.dialects.mysql_errors import error_code
 from online_migrate.dialects.problem import Problem
 from online_migrate.driver_errors import DATABASE_ERRORS
 from online_migrate.sql.classification.verdict import Impact
-from online_migrate.sql.forms.form import Form, Refusal
+from online_migrate.sql.forms.form import Form
 from online_migrate.sql.forms.mysql import change_of, forms_under_lock, refusal_of
 from online_migrate.sql.statement import Kind, first_word, identifiers
 
@@ -59,10 +59,8 @@ class MySQLStatements(Statements):
         converts = self.classify(statement).in_place and not may_convert
         if not converts and _is_small(connection, change.table):
             return Form(tuple(dict.fromkeys((*change.online, statement))))
-        refusal = refusal_of(change, statement, self.name)
-        if converts:
-            problem = self.no_form(statement)
-            refusal = Refusal(problem.reason, problem.hint)
+        # What loses values is refused as before, by the reason of the contract branch.
+        refusal = None if converts else refusal_of(change, statement, self.name)
         return Form(change.online, refusal=refusal)
 
     def no_form(self, statement: str) -> Problem:
