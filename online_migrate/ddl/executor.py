@@ -22,7 +22,7 @@ from online_migrate.ddl.steps import Steps
 from online_migrate.dialects import Dialect
 from online_migrate.dialects.base import OWN_STATEMENT
 from online_migrate.sql.forms.form import Form
-from online_migrate.sql.statement import Kind
+from online_migrate.sql.statement import Kind, first_word
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -167,6 +167,8 @@ class Executor:
         autocommit = self._connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
         kind = self._dialect.kind(statement, autocommit=autocommit)
         if kind in (Kind.READ, Kind.CONTROL):
+            if first_word(statement, self._dialect.name) != "SET":
+                self._journal.edits.script_asks()
             with self._remembered():
                 self._guard.observe(statement)
             if not self._guard.confines:
@@ -179,6 +181,7 @@ class Executor:
                 permitted = self._guard.authorize(statement, kind)
             if not self._dialect.classify(statement).recorded:
                 # A query: its rows are needed in each run, and its functions may have written.
+                self._journal.edits.script_asks()
                 send(statement)
                 with self._remembered():
                     self._guard.done(statement, kind)

@@ -12,7 +12,7 @@ Invariants:
 * Where DDL is transactional, the records are written in the transaction of the statements, so both are
   committed or neither.
 * A statement is recognised by its text. A script that was corrected after a failure is resumed: statements
-  that are done are not repeated, new ones are executed.
+  that are done are not repeated, new ones are executed. A change of what is done is refused.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from online_migrate import exceptions, state
+from online_migrate.ddl.edited_script import EditedScript
 from online_migrate.ddl.journal_entries import JournalEntries
-from online_migrate.ddl.recorded_steps import RecordedSteps, digest_of
+from online_migrate.ddl.recorded_steps import RecordedSteps, StepOf, digest_of
 from online_migrate.ddl.statement_effects import StatementEffects
 from online_migrate.dialects import Dialect
 from online_migrate.sql.catalog_effects.effect import Expected, Verdict
@@ -42,7 +43,7 @@ class Journal:
 
     *connection*: the connection on which the revision runs. *journal_connection*: a separate connection for
     the entries, on servers where DDL commits implicitly; without it they are written on *connection*.
-    *command*: the command that applies the revision, for hints.
+    *command*: the command that applies the revision, for hints. *source*: the digest of its script.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Journal:
         journal_connection: Connection | None = None,
         *,
         command: str = "expand",
+        source: str = "",
     ) -> None:
         self.revision = revision
         self._command = command
@@ -63,6 +65,7 @@ class Journal:
         self._entries = JournalEntries(revision, records, commit=own)
         self._effects = StatementEffects(dialect, records, commit=own)
         self.steps = RecordedSteps(self._entries)
+        self.edits = EditedScript(revision, command, source, self._entries, self.was_applied)
         self._seen: collections.Counter[str] = collections.Counter()
         self.running = ("", 0)
         """The digest and the occurrence of the statement that runs now."""
@@ -71,6 +74,7 @@ class Journal:
         """Reads the entries of earlier runs; occurrences are counted from the first statement again."""
         self._entries.read()
         self._seen.clear()
+        self.edits.open()
 
     @property
     def statements(self) -> list[Entry]:
@@ -84,9 +88,9 @@ class Journal:
 
     def record_intent(self, **facts: Any) -> None:
         """Records that the revision is about to run. *facts*: JSON values that were determined before."""
-        entry = self._entries.new(state.INTENT, 0, f"revision {self.revision}")
-        entry = dataclasses.replace(entry, undo=json.dumps(facts, sort_keys=True), position=0)
-        self._entries.put(entry)
+        undo = json.dumps(facts, sort_keys=True)
+        intent = f"revision {self.revision}"
+        self._entries.put(self._entries.new(state.INTENT, 0, intent, undo=undo, counted=False))
 
     def close(self, connection: Connection) -> None:
         """Deletes the journal of the revision on *connection*, in the transaction of the version row."""
@@ -107,6 +111,8 @@ class Journal:
         occurrence = self._seen[digest]
         self._seen[digest] += 1
         self.running = (digest, occurrence)
+        if not isinstance(parameters, StepOf):
+            self.edits.check(digest, occurrence, statement)
         known = self._entries.get(digest, occurrence)
         if known is not None and self._is_done(known, statement, transactional=transactional):
             return False

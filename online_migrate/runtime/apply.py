@@ -16,6 +16,7 @@ from alembic.runtime.migration import MigrationStep
 from sqlalchemy import exc
 
 from online_migrate import exceptions
+from online_migrate.ddl.edited_script import source_digest
 from online_migrate.ddl.executor import AllowAll, Executor, Guard
 from online_migrate.ddl.forms import SafeForms
 from online_migrate.ddl.journal import Journal
@@ -82,7 +83,10 @@ class RevisionRunner:
     def _journal(self, revision: str, side: sa.Connection | None) -> Journal:
         phase = self.project.graph.phase(revision)
         command = "upgrade" if phase is Phase.BASE else str(phase)
-        return Journal(revision, self.session.dialect, self.session.connection, side, command=command)
+        source = source_digest(self.project.graph.revisions[revision].path)
+        return Journal(
+            revision, self.session.dialect, self.session.connection, side, command=command, source=source
+        )
 
     def answer(self, revisions: Sequence[str], *, done: bool, command: str) -> None:
         """Records the operator's answer for the one statement of *revisions* that was asked about.
@@ -160,6 +164,7 @@ class RevisionRunner:
                     journal.record_intent()
                 with Executor(dialect, connection, journal, guard, self._forms(revision)).active():
                     upgrade(**keywords)
+                    journal.edits.end()
             if finish is not None:
                 finish()
             journal.close(connection)

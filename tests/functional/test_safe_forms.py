@@ -424,3 +424,23 @@ def test_writers_continue_while_forms_run(project: Project, database: Database) 
     with writing(database) as errors:
         assert sent(project)
     assert errors == []
+
+
+# --- plan -----------------------------------------------------------------------------------------
+
+
+@EACH
+@pytest.mark.needs("row_locks")
+def test_plan_shows_the_form_that_is_sent(project: Project, database: Database) -> None:
+    project.expand("op.create_index('ix', 'big', ['a'])\nop.create_index('ix_small', 'small', ['a'])")
+    [step] = schema.run(project, "plan", "--json").json
+    shown = [statement.splitlines()[-1].strip() for statement in step["statements"]]
+    assert (
+        shown[0]
+        == {
+            "postgresql": "CREATE INDEX CONCURRENTLY ix ON big (a)",
+            "mysql": "CREATE INDEX ix ON big (a) ALGORITHM=INPLACE LOCK=NONE",
+            "mariadb": "CREATE INDEX ix ON big (a) ALGORITHM=NOCOPY LOCK=NONE",
+        }[database.server.product]
+    )
+    assert set(shown) <= set(sent(project))
