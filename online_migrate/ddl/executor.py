@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from online_migrate import exceptions
 from online_migrate.ddl.forms import SafeForms
 from online_migrate.ddl.forms import refusal as refusal_of
 from online_migrate.ddl.journal import Journal
@@ -150,11 +151,11 @@ class Executor:
             _active[self._connection] = self
 
     @contextlib.contextmanager
-    def _remembered(self) -> Iterator[None]:
-        """Stores the first exception of the guard; see :meth:`active`."""
+    def _remembered(self, kind: type[Exception] = Exception) -> Iterator[None]:
+        """Stores the first exception of *kind*; see :meth:`active`."""
         try:
             yield
-        except Exception as error:
+        except kind as error:
             self._refusal = self._refusal or error
             raise
 
@@ -190,12 +191,13 @@ class Executor:
             if self._forms is not None:
                 form = self._forms.form(statement, kind, permitted, autocommit=autocommit)
             self._dialect.before_statement(self._connection, statement)
-            ran = self._journal.run(
-                statement,
-                parameters,
-                transactional=not autocommit and (self._dialect.transactional_ddl or kind is Kind.DATA),
-                execute=lambda: self._send_form(statement, form, send),
-            )
+            with self._remembered(exceptions.Refused):
+                ran = self._journal.run(
+                    statement,
+                    parameters,
+                    transactional=not autocommit and (self._dialect.transactional_ddl or kind is Kind.DATA),
+                    execute=lambda: self._send_form(statement, form, send),
+                )
             if ran:
                 self._dialect.after_statement(self._connection, statement)
                 with self._remembered():
@@ -203,13 +205,12 @@ class Executor:
         return True
 
     def _send_form(self, statement: str, form: Form, send: Callable[[str], Any]) -> None:
-        """Sends a statement, or its steps; the refusal of every form is raised again at the end."""
+        """Sends a statement, or its steps."""
         steps = Steps(
             self._dialect, self._connection, self._journal, lambda text: self._send(text, Form((text,)), send)
         )
         if not steps.run(form.steps):
-            with self._remembered():
-                self._send(statement, form, send)
+            self._send(statement, form, send)
 
     def _send(self, statement: str, form: Form, send: Callable[[str], Any]) -> None:
         refusal: BaseException | None = None

@@ -14,11 +14,13 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from online_migrate import exceptions
 from online_migrate.ddl.journal import Journal
 from online_migrate.ddl.recorded_steps import Statement, StepOf
 from online_migrate.dialects import Dialect
 from online_migrate.driver_errors import CLEANUP_ERRORS, DATABASE_ERRORS
 from online_migrate.sql.forms.form import Step
+from online_migrate.sql.statement import shorten
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -44,6 +46,12 @@ class Steps:
         steps = self._journal.steps.of(parent, planned)
         if not steps:
             return False
+        if self._connection.in_nested_transaction():
+            raise exceptions.WritersBlocked(
+                statement=shorten(steps[0].sql),
+                reason="it leaves the transaction of the revision, and the script has opened a savepoint",
+                hint="move it out of begin_nested()",
+            )
         self._dialect.commit_now(self._connection)
         for number, step in enumerate(steps):
             try:

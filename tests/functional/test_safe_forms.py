@@ -166,6 +166,21 @@ def test_statements_around_a_concurrent_one_are_committed_with_it(
 
 
 @POSTGRESQL
+def test_form_that_leaves_the_transaction_is_refused_in_a_savepoint(
+    project: Project, database: Database
+) -> None:
+    """The commit would end the savepoint; a script that catches the error cannot hide it."""
+    project.expand(
+        "try:\n    with op.get_bind().begin_nested():\n        op.create_index('ix', 'big', ['a'])\n"
+        "except Exception:\n    pass"
+    )
+    refused = schema.run(project, "expand")
+    assert refused.code == 3, refused.output
+    assert "begin_nested" in refused.err
+    assert sa.inspect(database.engine).get_indexes("big") == []
+
+
+@POSTGRESQL
 def test_invalid_index_of_a_killed_build_is_replaced(project: Project, database: Database) -> None:
     """It was left by another program, and no journal knows of it."""
     execute(database.engine, "UPDATE big SET a = 7 WHERE id < 2")
