@@ -178,31 +178,43 @@ class Executor:
                 send(statement)
             return True
         with self._bypassed():
-            with self._remembered():
-                permitted = self._guard.authorize(statement, kind)
-            if not self._dialect.classify(statement).recorded:
-                # A query: its rows are needed in each run, and its functions may have written.
-                self._journal.edits.script_asks()
-                send(statement)
-                with self._remembered():
-                    self._guard.done(statement, kind)
-                return True
-            form = Form(tuple(permitted))
-            if self._forms is not None:
-                form = self._forms.form(statement, kind, permitted, autocommit=autocommit)
-            self._dialect.before_statement(self._connection, statement)
-            with self._remembered(exceptions.Refused):
-                ran = self._journal.run(
-                    statement,
-                    parameters,
-                    transactional=not autocommit and (self._dialect.transactional_ddl or kind is Kind.DATA),
-                    execute=lambda: self._send_form(statement, form, send),
-                )
-            if ran:
-                self._dialect.after_statement(self._connection, statement)
-                with self._remembered():
-                    self._guard.done(statement, kind)
+            self._change(statement, parameters, send, kind, autocommit=autocommit)
         return True
+
+    def _change(
+        self,
+        statement: str,
+        parameters: Any,
+        send: Callable[[str], Any],
+        kind: Kind,
+        *,
+        autocommit: bool,
+    ) -> None:
+        """Sends a statement that may change something, unless an earlier run has done it."""
+        with self._remembered():
+            permitted = self._guard.authorize(statement, kind)
+        if not self._dialect.classify(statement).recorded:
+            # A query: its rows are needed in each run, and its functions may have written.
+            self._journal.edits.script_asks()
+            send(statement)
+            with self._remembered():
+                self._guard.done(statement, kind)
+            return
+        form = Form(tuple(permitted))
+        if self._forms is not None:
+            form = self._forms.form(statement, kind, permitted, autocommit=autocommit)
+        self._dialect.before_statement(self._connection, statement)
+        with self._remembered(exceptions.Refused):
+            ran = self._journal.run(
+                statement,
+                parameters,
+                transactional=not autocommit and (self._dialect.transactional_ddl or kind is Kind.DATA),
+                execute=lambda: self._send_form(statement, form, send),
+            )
+        if ran:
+            self._dialect.after_statement(self._connection, statement)
+            with self._remembered():
+                self._guard.done(statement, kind)
 
     def _send_form(self, statement: str, form: Form, send: Callable[[str], Any]) -> None:
         """Sends a statement, or its steps."""

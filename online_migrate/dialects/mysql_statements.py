@@ -60,7 +60,8 @@ class MySQLStatements(Statements):
         if not converts and _is_small(connection, change.table):
             return Form(tuple(dict.fromkeys((*change.online, statement))))
         # What loses values is refused as before, by the reason of the contract branch.
-        refusal = None if converts else refusal_of(change, statement, self.name)
+        database = connection.engine.url.database or ""
+        refusal = None if converts else refusal_of(change, statement, self.name, database)
         return Form(change.online, refusal=refusal)
 
     def no_form(self, statement: str) -> Problem:

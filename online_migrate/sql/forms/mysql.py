@@ -176,43 +176,48 @@ _HINTS = (
     (("CHANGE",), _NEW_COLUMN),
     (("CONVERT",), _NEW_COLUMN),
 )
-_TOOL = """
+_TOOLS = """
      Or copy the table with a tool that lets writers continue:
-       {command}
+{commands}
      Or, if its writers may wait for the copy, write rebuilds = ({name!r},) into the script"""
 
 
-def refusal_of(change: Change, statement: str, server: str) -> Refusal:
-    """Returns why *statement* is not sent, if the server accepts no form that lets writers continue."""
+def refusal_of(change: Change, statement: str, server: str, database: str) -> Refusal:
+    """Returns why *statement* is not sent, if the server accepts no form that lets writers continue.
+
+    *database*: the database of a table whose name has no qualifier.
+    """
     words = " ".join(token.word for token in _tokens(statement, server))
     found = (hint for marks, hint in _HINTS if all(f" {mark}" in f" {words}" for mark in marks))
     hint = next(found, "run it while the application does not write")
-    tool = pt_online_schema_change(change, statement, server)
+    commands = tool_commands(change, statement, server, database)
+    lines = "\n".join(f"       {command}" for command in commands)
     return Refusal(
         f"the server can execute it only while the writers of {change.table[-1]} wait",
-        hint + _TOOL.format(command=tool, name=change.table[-1]) if tool else hint,
+        hint + _TOOLS.format(commands=lines, name=change.table[-1]) if commands else hint,
     )
 
 
-def alter_of(statement: str, server: str) -> str | None:
-    """Returns what follows the table in an ALTER TABLE, for a tool that copies the table; None for another
-    statement."""
+def tool_commands(change: Change, statement: str, server: str, database: str) -> list[str]:
+    """Returns the command lines of the tools that copy the table online; empty if they cannot."""
+    alter = _alter_of(statement, server)
+    if alter is None:
+        return []
+    schema = change.table[-2] if len(change.table) > 1 else database
+    text, table = shlex.quote(alter), shlex.quote(change.table[-1])
+    percona = f"pt-online-schema-change --alter {text} D={shlex.quote(schema)},t={table} --execute"
+    ghost = f"gh-ost --database={shlex.quote(schema)} --table={table} --alter={text} --execute"
+    return [percona, ghost] if server == "mysql" else [percona]
+
+
+def _alter_of(statement: str, server: str) -> str | None:
+    """Returns what follows the table in an ALTER TABLE; None for another statement."""
     tokens = [token for token in _tokens(statement, server) if token.word != ";"]
     altered = read_alter_table(tokens, server)
-    if altered is None or not altered.actions[0]:
+    if altered is None or not altered.actions[0] or _copies_partitions(altered):
         return None
     actions = sum(len(action) + 1 for action in altered.actions) - 1
     return statement[tokens[len(tokens) - actions - 1].end : tokens[-1].end].strip()
-
-
-def pt_online_schema_change(change: Change, statement: str, server: str) -> str:
-    """Returns the command line that copies the table with pt-online-schema-change; empty if it cannot."""
-    alter = alter_of(statement, server)
-    if alter is None or "PARTITION" in change.action:
-        return ""
-    database = change.table[-2] if len(change.table) > 1 else "DATABASE"
-    target = f"D={database},t={change.table[-1]}"
-    return f"pt-online-schema-change --alter {shlex.quote(alter)} {target} --execute"
 
 
 # --- under LOCK TABLES -----------------------------------------------------------------------------
