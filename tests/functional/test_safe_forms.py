@@ -181,6 +181,23 @@ def test_contract_without_requirements(project: Project, database: Database) -> 
 
 
 @POSTGRESQL
+def test_other_driver_leaves_the_transaction_too(database: Database, tmp_path: Path) -> None:
+    """psycopg 3; the sessions of the other tests are those of psycopg2."""
+    pytest.importorskip("psycopg")
+    execute(database.engine, f"CREATE TABLE big ({COLUMNS})")
+    fill(database, "big")
+    url = sa.make_url(database.url).set(drivername="postgresql+psycopg")
+    with Project.create(tmp_path / "other", url.render_as_string(hide_password=False)) as project:
+        column = "op.add_column('big', sa.Column('n', sa.Integer))"
+        project.expand(f"{column}\nop.create_index('ix', 'big', ['n'])")
+            "op.add_column('big', sa.Column('n', sa.Integer))\nop.create_index('ix', 'big', ['n'])"
+        )
+        assert schema.run(project, "expand").code == 0
+    assert [index["name"] for index in sa.inspect(database.engine).get_indexes("big")] == ["ix"]
+    assert schema.journal(database) == []
+
+
+@POSTGRESQL
 def test_form_that_leaves_the_transaction_is_refused_in_a_savepoint(
     project: Project, database: Database
 ) -> None:
