@@ -179,7 +179,8 @@ def test_server_killed_at_a_boundary(server: Server, tmp_path: Path) -> None:
 @contextlib.contextmanager
 def before_sending(beginning: str, happening: Callable[[], None]) -> Iterator[None]:
     """Inside the block *happening* is called before the first statement that starts with *beginning*."""
-    send, sent = Executor._send, []
+    send = Executor._send
+    sent: list[str] = []
 
     def listen(self: Executor, statement: str, *more: Any) -> None:
         if not sent and statement.startswith(beginning):
