@@ -265,6 +265,15 @@ class StatementUndecided(Refused):
     )
 
 
+class ScriptEdited(Refused):
+    """The script of revision {revision} has been changed while it is half applied: {change}"""
+
+    default_hint = (
+        "restore what was executed, in its order, then: online-migrate {command}   (what follows may be "
+        "changed); or undo it in the database and delete the revision's rows of online_migrate_journal"
+    )
+
+
 class NothingAsked(Refused):
     """No interrupted statement needs --statement-done or --statement-not-done."""
 
@@ -293,6 +302,10 @@ class CannotRecord(Refused):
 
 class StatementRefused(Refused):
     """{statement!r} cannot run in a contract revision that requires data migrations: {reason}"""
+
+
+class WritersBlocked(Refused):
+    """{statement!r} would block the application: {reason}"""
 
 
 class PastTheLock(Refused):

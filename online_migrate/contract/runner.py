@@ -249,7 +249,7 @@ class ContractGuard:
         if kind is Kind.UNLOCKED:
             if self._dialect.metadata_only_under_lock:
                 self._release()
-            return self._dialect.forms_outside_lock(statement)
+            return [statement]  # the executor chooses the form
         if kind is Kind.REFUSED:
             raise _refusal(statement, self._dialect.classify(statement))
         if kind is Kind.DATA and self._dialect.metadata_only_under_lock:

@@ -15,11 +15,15 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from online_migrate import exceptions
+from online_migrate.ddl.forms import SafeForms
+from online_migrate.ddl.forms import refusal as refusal_of
 from online_migrate.ddl.journal import Journal
 from online_migrate.ddl.script_access import ScriptAccess
+from online_migrate.ddl.steps import Steps
 from online_migrate.dialects import Dialect
 from online_migrate.dialects.base import OWN_STATEMENT
-from online_migrate.sql.statement import Kind, shorten
+from online_migrate.sql.forms.form import Form
+from online_migrate.sql.statement import Kind, first_word
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -101,11 +105,20 @@ def _through_executor(
 class Executor:
     """Executes the statements of one run of one revision, checked by a guard and recorded in a journal."""
 
-    def __init__(self, dialect: Dialect, connection: Connection, journal: Journal, guard: Guard) -> None:
+    def __init__(
+        self,
+        dialect: Dialect,
+        connection: Connection,
+        journal: Journal,
+        guard: Guard,
+        forms: SafeForms | None = None,
+    ) -> None:
+        """*forms*: None: the forms of the guard are used."""
         self._dialect = dialect
         self._connection = connection
         self._journal = journal
         self._guard = guard
+        self._forms = forms
         self._access = ScriptAccess(connection)
         self._refusal: Exception | None = None
 
@@ -138,11 +151,11 @@ class Executor:
             _active[self._connection] = self
 
     @contextlib.contextmanager
-    def _remembered(self) -> Iterator[None]:
-        """Stores the first exception of the guard; see :meth:`active`."""
+    def _remembered(self, kind: type[Exception] = Exception) -> Iterator[None]:
+        """Stores the first exception of *kind*; see :meth:`active`."""
         try:
             yield
-        except Exception as error:
+        except kind as error:
             self._refusal = self._refusal or error
             raise
 
@@ -155,6 +168,8 @@ class Executor:
         autocommit = self._connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
         kind = self._dialect.kind(statement, autocommit=autocommit)
         if kind in (Kind.READ, Kind.CONTROL):
+            if first_word(statement, self._dialect.name) != "SET":
+                self._journal.edits.script_asks()
             with self._remembered():
                 self._guard.observe(statement)
             if not self._guard.confines:
@@ -163,40 +178,62 @@ class Executor:
                 send(statement)
             return True
         with self._bypassed():
+            self._change(statement, parameters, send, kind, autocommit=autocommit)
+        return True
+
+    def _change(
+        self,
+        statement: str,
+        parameters: Any,
+        send: Callable[[str], Any],
+        kind: Kind,
+        *,
+        autocommit: bool,
+    ) -> None:
+        """Sends a statement that may change something, unless an earlier run has done it."""
+        with self._remembered():
+            permitted = self._guard.authorize(statement, kind)
+        if not self._dialect.classify(statement).recorded:
+            # A query: its rows are needed in each run, and its functions may have written.
+            self._journal.edits.script_asks()
+            send(statement)
             with self._remembered():
-                forms = self._guard.authorize(statement, kind)
-            if not self._dialect.classify(statement).recorded:
-                # A query: its rows are needed in each run, and its functions may have written.
-                send(statement)
-                with self._remembered():
-                    self._guard.done(statement, kind)
-                return True
-            self._dialect.before_statement(self._connection, statement)
+                self._guard.done(statement, kind)
+            return
+        form = Form(tuple(permitted))
+        if self._forms is not None:
+            form = self._forms.form(statement, kind, permitted, autocommit=autocommit)
+        self._dialect.before_statement(self._connection, statement)
+        with self._remembered(exceptions.Refused):
             ran = self._journal.run(
                 statement,
                 parameters,
                 transactional=not autocommit and (self._dialect.transactional_ddl or kind is Kind.DATA),
-                execute=lambda: self._send(statement, forms, send),
+                execute=lambda: self._send_form(statement, form, send),
             )
-            if ran:
-                self._dialect.after_statement(self._connection, statement)
-                with self._remembered():
-                    self._guard.done(statement, kind)
-        return True
+        if ran:
+            self._dialect.after_statement(self._connection, statement)
+            with self._remembered():
+                self._guard.done(statement, kind)
 
-    def _send(self, statement: str, forms: Sequence[str], send: Callable[[str], Any]) -> None:
+    def _send_form(self, statement: str, form: Form, send: Callable[[str], Any]) -> None:
+        """Sends a statement, or its steps."""
+        steps = Steps(
+            self._dialect, self._connection, self._journal, lambda text: self._send(text, Form((text,)), send)
+        )
+        if not steps.run(form.steps):
+            self._send(statement, form, send)
+
+    def _send(self, statement: str, form: Form, send: Callable[[str], Any]) -> None:
         refusal: BaseException | None = None
-        for form in forms:
+        for text in form.texts:
             try:
-                with self._dialect.lock_timeout_for(self._connection, form):
-                    send(form)
+                with self._dialect.lock_timeout_for(self._connection, text):
+                    send(text)
             except Exception as error:
-                if form is statement or not self._dialect.is_refused_algorithm(error):
+                if text is statement or not self._dialect.is_refused_algorithm(error):
                     raise
                 refusal = error
             else:
                 return
-        problem = self._dialect.no_form(statement)
-        raise exceptions.StatementRefused(
-            statement=shorten(statement), reason=f"{problem.reason}: {refusal}", hint=problem.hint
-        ) from refusal
+        raise refusal_of(self._dialect, statement, form, refusal) from refusal

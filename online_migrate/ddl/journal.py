@@ -12,14 +12,13 @@ Invariants:
 * Where DDL is transactional, the records are written in the transaction of the statements, so both are
   committed or neither.
 * A statement is recognised by its text. A script that was corrected after a failure is resumed: statements
-  that are done are not repeated, new ones are executed.
+  that are done are not repeated, new ones are executed. A change of what is done is refused.
 """
 
 from __future__ import annotations
 
 import collections
 import dataclasses
-import hashlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +26,9 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from online_migrate import exceptions, state
+from online_migrate.ddl.edited_script import EditedScript
 from online_migrate.ddl.journal_entries import JournalEntries
+from online_migrate.ddl.recorded_steps import RecordedSteps, StepOf, digest_of
 from online_migrate.ddl.statement_effects import StatementEffects
 from online_migrate.dialects import Dialect
 from online_migrate.sql.catalog_effects.effect import Expected, Verdict
@@ -37,18 +38,12 @@ from online_migrate.state import Entry
 Execute = Callable[[], None]
 
 
-def digest_of(statement: str, parameters: Any) -> str:
-    """Returns the digest by which a statement is recognised when its revision is run again."""
-    text = " ".join(statement.split())
-    return hashlib.sha256(f"{text}\0{parameters!r}".encode()).hexdigest()
-
-
 class Journal:
     """The journal of one revision.
 
     *connection*: the connection on which the revision runs. *journal_connection*: a separate connection for
     the entries, on servers where DDL commits implicitly; without it they are written on *connection*.
-    *command*: the command that applies the revision, for hints.
+    *command*: the command that applies the revision, for hints. *source*: the digest of its script.
     """
 
     def __init__(
@@ -59,6 +54,7 @@ class Journal:
         journal_connection: Connection | None = None,
         *,
         command: str = "expand",
+        source: str = "",
     ) -> None:
         self.revision = revision
         self._command = command
@@ -68,12 +64,17 @@ class Journal:
         records = connection if journal_connection is None else journal_connection
         self._entries = JournalEntries(revision, records, commit=own)
         self._effects = StatementEffects(dialect, records, commit=own)
+        self.steps = RecordedSteps(self._entries)
+        self.edits = EditedScript(revision, command, source, self._entries, self.was_applied)
         self._seen: collections.Counter[str] = collections.Counter()
+        self.running = ("", 0)
+        """The digest and the occurrence of the statement that runs now."""
 
     def open(self) -> None:
         """Reads the entries of earlier runs; occurrences are counted from the first statement again."""
         self._entries.read()
         self._seen.clear()
+        self.edits.open()
 
     @property
     def statements(self) -> list[Entry]:
@@ -83,13 +84,13 @@ class Journal:
     @property
     def begun(self) -> bool:
         """True if a statement was begun, so that the schema may be partly changed."""
-        return bool(self.statements)
+        return self._entries.begun
 
     def record_intent(self, **facts: Any) -> None:
         """Records that the revision is about to run. *facts*: JSON values that were determined before."""
-        entry = self._entries.new(state.INTENT, 0, f"revision {self.revision}")
-        entry = dataclasses.replace(entry, undo=json.dumps(facts, sort_keys=True), position=0)
-        self._entries.put(entry)
+        undo = json.dumps(facts, sort_keys=True)
+        intent = f"revision {self.revision}"
+        self._entries.put(self._entries.new(state.INTENT, 0, intent, undo=undo, counted=False))
 
     def close(self, connection: Connection) -> None:
         """Deletes the journal of the revision on *connection*, in the transaction of the version row."""
@@ -98,6 +99,7 @@ class Journal:
     def run(self, statement: str, parameters: Any, *, transactional: bool, execute: Execute) -> bool:
         """Calls *execute* unless an earlier run has done the statement; returns True if it was called.
 
+        *parameters*: those of the statement, or a :class:`~online_migrate.ddl.recorded_steps.StepOf`.
         *transactional*: the record is committed with the statement. Raises
         :class:`~online_migrate.exceptions.StatementUndecided` if it cannot be determined whether an earlier
         run has done the statement.
@@ -108,6 +110,9 @@ class Journal:
         digest = digest_of(statement, parameters)
         occurrence = self._seen[digest]
         self._seen[digest] += 1
+        self.running = (digest, occurrence)
+        if not isinstance(parameters, StepOf):
+            self.edits.check(digest, occurrence, statement)
         known = self._entries.get(digest, occurrence)
         if known is not None and self._is_done(known, statement, transactional=transactional):
             return False

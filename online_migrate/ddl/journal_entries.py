@@ -9,6 +9,13 @@ from online_migrate.state import Entry
 
 _TEXT = 16_000
 """Characters of a statement that are stored; a TEXT of MySQL has no room for more, at four bytes each."""
+STEP = ">"
+"""The first character of the digest of a step; see :mod:`.recorded_steps`."""
+PLAN = "+"
+"""The first character of the digest of the entry that lists the steps of a statement."""
+SCRIPT = "#"
+"""The first character of the digest of the entry that identifies the script; see :mod:`.edited_script`."""
+_NOT_EXECUTED = frozenset({state.INTENT, PLAN, SCRIPT})
 
 
 class JournalEntries:
@@ -43,9 +50,24 @@ class JournalEntries:
 
     @property
     def statements(self) -> list[Entry]:
-        """The statements that were begun, in their order."""
-        found = [entry for entry in self._entries.values() if entry.digest != state.INTENT]
+        """The statements and steps that were begun, in their order."""
+        found = [entry for entry in self._entries.values() if entry.digest[0] not in _NOT_EXECUTED]
         return sorted(found, key=lambda entry: entry.position)
+
+    @property
+    def begun(self) -> bool:
+        """True if a statement was begun, or its steps were recorded."""
+        return any(entry.digest[0] not in (state.INTENT, SCRIPT) for entry in self._entries.values())
+
+    @property
+    def scripts(self) -> list[Entry]:
+        """The entries that identify the script."""
+        return [entry for entry in self._entries.values() if entry.digest[0] == SCRIPT]
+
+    @property
+    def positions(self) -> frozenset[int]:
+        """The positions that are in use."""
+        return frozenset(entry.position for entry in self._entries.values())
 
     def get(self, digest: str, occurrence: int) -> Entry | None:
         """Returns the entry of a statement; None: it was not begun."""
@@ -59,14 +81,18 @@ class JournalEntries:
         *,
         before: str | None = None,
         undo: str | None = None,
+        counted: bool = True,
     ) -> Entry:
-        """Returns an entry of a statement that is begun now, at the next position. It is not written yet."""
-        self._position += 1
+        """Returns an entry of a statement that is begun now, at the next position. It is not written yet.
+
+        *counted*: False: the entry is not of a statement, and its position is 0.
+        """
+        self._position += counted
         return Entry(
             revision=self._revision,
             digest=digest,
             occurrence=occurrence,
-            position=self._position,
+            position=self._position if counted else 0,
             state="started",
             statement=statement[:_TEXT],
             before_text=before,

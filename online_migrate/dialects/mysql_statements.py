@@ -1,10 +1,9 @@
 """The forms in which a statement is sent to MySQL and MariaDB, with LOCK TABLES and without.
 
 Under the lock a plain SELECT of any other session waits, so only statements that change nothing but metadata
-run under it. Without the lock only statements that convert no value run. The server checks both: the
-statement names the algorithm, and the server refuses a change that the algorithm cannot do.
-
-Sources: MySQL 9 Reference Manual, "Online DDL Operations"; MariaDB Knowledge Base, "InnoDB Online DDL".
+run under it. Without the lock a statement runs only in a form that lets readers and writers continue, unless
+its table is small. The server checks both: the statement names the algorithm, and the server refuses a change
+that the algorithm cannot do.
 """
 
 from __future__ import annotations
@@ -16,11 +15,12 @@ import sqlalchemy as sa
 
 from online_migrate.dialects.facets.statements import Statements
 from online_migrate.dialects.mysql_checks import TRANSACTIONAL
+from online_migrate.dialects.mysql_errors import error_code
 from online_migrate.dialects.problem import Problem
-from online_migrate.sql.classification.alter_table import read_alter_table
+from online_migrate.driver_errors import DATABASE_ERRORS
 from online_migrate.sql.classification.verdict import Impact
-from online_migrate.sql.lexer import Token, readings
-from online_migrate.sql.parse import Unreadable
+from online_migrate.sql.forms.form import Form
+from online_migrate.sql.forms.mysql import change_of, forms_under_lock, refusal_of
 from online_migrate.sql.statement import Kind, first_word, identifiers
 
 if TYPE_CHECKING:
@@ -38,60 +38,13 @@ _KINDS = {
     Impact.CONTROL: Kind.CONTROL,
     Impact.REFUSED: Kind.REFUSED,
 }
-_DROPS_OF_METADATA = frozenset({"INDEX", "KEY", "FOREIGN", "CONSTRAINT", "CHECK"})
-
-
-def forms_under_lock(statement: str, server: str) -> Sequence[str]:
-    """Returns the forms of *statement* to try while its tables are locked, the cheapest first.
-
-    *server*: the name of the dialect, ``mysql`` or ``mariadb``.
-    """
-    altered = read_alter_table(_tokens(statement, server), server)
-    if altered is None or any(_drops_partition(action) for action in altered.actions):
-        return [statement]  # DROP PARTITION accepts no ALGORITHM, and copies nothing
-    forms = [with_algorithm(statement, server, "INSTANT")]
-    if all(_drops_metadata(action) for action in altered.actions):
-        forms.append(with_algorithm(statement, server, "INPLACE"))
-    if all(map(_renames, altered.actions)) and not all(map(_renames_part, altered.actions)):
-        forms.append(statement)
-    return forms
-
-
-def with_algorithm(statement: str, server: str, algorithm: str) -> str:
-    """Returns the ALTER TABLE with an ALGORITHM clause, which overrides one that the statement names itself.
-
-    The clause is inserted after the last token: after a trailing comment the server would not read it.
-    """
-    tokens = [token for token in _tokens(statement, server) if token.word != ";"]
-    end = tokens[-1].end if tokens else len(statement)
-    return f"{statement[:end]}, ALGORITHM={algorithm}"
-
-
-def _tokens(statement: str, server: str) -> Sequence[Token]:
-    try:
-        return readings(statement, server)[0]
-    except Unreadable:
-        return ()
-
-
-def _drops_metadata(action: Sequence[Token]) -> bool:
-    return len(action) > 1 and action[0].word == "DROP" and action[1].word in _DROPS_OF_METADATA
-
-
-def _drops_partition(action: Sequence[Token]) -> bool:
-    return [token.word for token in action[:2]] == ["DROP", "PARTITION"]
-
-
-def _renames(action: Sequence[Token]) -> bool:
-    return bool(action) and action[0].word == "RENAME"
-
-
-def _renames_part(action: Sequence[Token]) -> bool:
-    return _renames(action) and len(action) > 1 and action[1].word in ("COLUMN", "INDEX", "KEY")
+_SMALL = 1000
+"""The number of rows up to which a table may be copied while its writers wait: it takes some milliseconds."""
+_NO_TABLE = 1146
 
 
 class MySQLStatements(Statements):
-    """Names the algorithm in each ALTER TABLE, so that the server refuses one that blocks readers."""
+    """Names the algorithm in each ALTER TABLE, so that the server refuses one that blocks others."""
 
     def kind(self, statement: str, *, autocommit: bool) -> Kind:
         return _KINDS[self.classify(statement).impact]
@@ -99,9 +52,17 @@ class MySQLStatements(Statements):
     def metadata_only_forms(self, statement: str) -> Sequence[str]:
         return forms_under_lock(statement, self.name)
 
-    def forms_outside_lock(self, statement: str) -> Sequence[str]:
-        in_place = self.classify(statement).in_place
-        return [with_algorithm(statement, self.name, "INPLACE")] if in_place else [statement]
+    def safe_form(self, connection: Connection, statement: str, *, may_convert: bool) -> Form:
+        change = change_of(statement, self.name)
+        if change is None:
+            return Form((statement,))
+        converts = self.classify(statement).in_place and not may_convert
+        if not converts and _is_small(connection, change.table):
+            return Form(tuple(dict.fromkeys((*change.online, statement))))
+        # What loses values is refused as before, by the reason of the contract branch.
+        database = connection.engine.url.database or ""
+        refusal = None if converts else refusal_of(change, statement, self.name, database)
+        return Form(change.online, refusal=refusal)
 
     def no_form(self, statement: str) -> Problem:
         if not self.classify(statement).in_place:
@@ -122,3 +83,14 @@ class MySQLStatements(Statements):
         names = {"names": identifiers(statement, self.name)}
         used = {str(engine).upper() for engine in connection.scalars(engines, names)}
         return first_word(statement, self.name) == "TRUNCATE" or not used <= TRANSACTIONAL
+
+
+def _is_small(connection: Connection, table: Sequence[str]) -> bool:
+    """Returns True for a table with few rows, and for one that other sessions do not see yet."""
+    quote = connection.dialect.identifier_preparer.quote_identifier
+    name = ".".join(quote(part) for part in table)
+    query = f"SELECT COUNT(*) FROM (SELECT 1 FROM {name} LIMIT {_SMALL + 1}) AS few"
+    try:
+        return int(connection.exec_driver_sql(query).scalar() or 0) <= _SMALL
+    except DATABASE_ERRORS as error:
+        return error_code(error) == _NO_TABLE

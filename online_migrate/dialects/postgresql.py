@@ -14,6 +14,7 @@ from online_migrate.dialects.postgresql_locks import PostgreSQLLocks
 from online_migrate.dialects.postgresql_revisions import PostgreSQLRevisions
 from online_migrate.dialects.postgresql_row_access import PostgreSQLRowAccess
 from online_migrate.dialects.postgresql_sessions import PostgreSQLSessions
+from online_migrate.dialects.postgresql_statements import PostgreSQLStatements
 
 
 class PostgreSQL(
@@ -25,6 +26,7 @@ class PostgreSQL(
     PostgreSQLRowAccess,
     PostgreSQLChecks,
     PostgreSQLCatalogObjects,
+    PostgreSQLStatements,
     PostgreSQLRevisions,
     Dialect,
 ):

@@ -16,7 +16,9 @@ from alembic.runtime.migration import MigrationStep
 from sqlalchemy import exc
 
 from online_migrate import exceptions
+from online_migrate.ddl.edited_script import source_digest
 from online_migrate.ddl.executor import AllowAll, Executor, Guard
+from online_migrate.ddl.forms import SafeForms
 from online_migrate.ddl.journal import Journal
 from online_migrate.ddl.script_access import without_connection
 from online_migrate.ddl.session import Session, server_down
@@ -81,7 +83,10 @@ class RevisionRunner:
     def _journal(self, revision: str, side: sa.Connection | None) -> Journal:
         phase = self.project.graph.phase(revision)
         command = "upgrade" if phase is Phase.BASE else str(phase)
-        return Journal(revision, self.session.dialect, self.session.connection, side, command=command)
+        source = source_digest(self.project.graph.revisions[revision].path)
+        return Journal(
+            revision, self.session.dialect, self.session.connection, side, command=command, source=source
+        )
 
     def answer(self, revisions: Sequence[str], *, done: bool, command: str) -> None:
         """Records the operator's answer for the one statement of *revisions* that was asked about.
@@ -157,8 +162,9 @@ class RevisionRunner:
             with dialect.around_revision(connection, accepted_losses=accepted), guarded as guard:
                 if watch is None and not journal.begun:
                     journal.record_intent()
-                with Executor(dialect, connection, journal, guard).active():
+                with Executor(dialect, connection, journal, guard, self._forms(revision)).active():
                     upgrade(**keywords)
+                    journal.edits.end()
             if finish is not None:
                 finish()
             journal.close(connection)
@@ -170,6 +176,20 @@ class RevisionRunner:
                 context.run_migrations()
             # Alembic commits its own transaction; this ends the one in which the version table was read.
             connection.commit()
+
+    def _forms(self, revision: str) -> SafeForms | None:
+        """Returns the forms of the statements; None for the base, whose scripts were written for Alembic."""
+        if self.project.graph.phase(revision) is Phase.BASE:
+            return None
+        script = self.project.graph.revisions[revision]
+        side = self.session.journal_connection
+        return SafeForms(
+            self.session.dialect,
+            self.session.connection if side is None else side,
+            commit=side is not None,
+            rebuilds=script.rebuilds,
+            under_lock=isinstance(script.requires, tuple) and bool(script.requires),
+        )
 
     @contextlib.contextmanager
     def _context(self, steps: Callable[[Any, Any], Any]) -> Iterator[EnvironmentContext]:

@@ -48,7 +48,7 @@ class Revision:
     batch_losses: tuple[str, ...] = ()
     """What a SQLite table may lose when batch mode copies it, in the form in which the refusal lists it."""
     rebuilds: tuple[str, ...] = ()
-    """Tables that a contract revision may rebuild under the lock, while their readers wait."""
+    """Tables that the revision may rebuild while their readers, or their writers, wait."""
     release: str | None = None
     doc: str = ""
     path: str = ""

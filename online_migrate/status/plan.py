@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from online_migrate import exceptions, state
 from online_migrate.contract.gate import to_contract
 from online_migrate.counting import any_row
+from online_migrate.ddl.forms import SafeForms
+from online_migrate.dialects import dialect_of
 from online_migrate.kinds.base import DataMigration
 from online_migrate.kinds.pending import is_pending
 from online_migrate.runtime.apply import NotRendered, render
 from online_migrate.runtime.environment import Environment
 from online_migrate.script.graph import Phase
 from online_migrate.script.project import Project
+from online_migrate.sql.forms.form import Form
+from online_migrate.sql.statement import Kind
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -84,7 +89,39 @@ def _of_revision(connection: Connection, project: Project, environment: Environm
         statements = render(project, environment, connection.engine, revision)
     except NotRendered as error:
         return Step(phase, revision, doc, (), str(error))
-    return Step(phase, revision, doc, tuple(statements))
+    return Step(phase, revision, doc, tuple(_as_sent(connection, project, revision, statements)))
+
+
+def _as_sent(
+    connection: Connection, project: Project, revision: str, statements: Sequence[str]
+) -> Iterator[str]:
+    """Yields the statements in the form in which they are sent to this database, as it is now."""
+    if project.graph.phase(revision) is Phase.BASE:
+        yield from statements
+        return
+    script = project.graph.revisions[revision]
+    dialect = dialect_of(connection)
+    under_lock = isinstance(script.requires, tuple) and bool(script.requires)
+    forms = SafeForms(dialect, connection, commit=False, rebuilds=script.rebuilds, under_lock=under_lock)
+    for statement in statements:
+        kind = dialect.kind(statement, autocommit=False)
+        locked = under_lock and kind is Kind.LOCKED
+        permitted = dialect.metadata_only_forms(statement) if locked else [statement]
+        if kind in (Kind.READ, Kind.CONTROL):
+            yield statement
+        else:
+            yield from _shown(forms.form(statement, kind, permitted, autocommit=False))
+
+
+def _shown(form: Form) -> Iterator[str]:
+    if form.steps:
+        yield from (step.sql for step in form.steps)
+        return
+    if not form.texts:
+        yield f"-- refused: {form.refusal.reason if form.refusal else 'no form is known'}"
+        return
+    first, *others = form.texts
+    yield "".join(f"-- if the server refuses it: {' '.join(text.split())}\n" for text in others) + first
 
 
 def _of_migration(connection: Connection, migration: DataMigration) -> Step:

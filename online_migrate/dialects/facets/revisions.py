@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -41,3 +41,18 @@ class Revisions:
 
     def clean_up(self, connection: Connection, statement: str) -> None:
         """Removes what a statement leaves in the schema when it fails, or when its client is killed."""
+
+    def commit_now(self, connection: Connection) -> None:
+        """Commits what a script has done so far; the script, and Alembic, go on in a new transaction."""
+        fairy: Any = connection.connection
+        connection.dialect.do_commit(fairy)
+
+    def rollback_now(self, connection: Connection) -> None:
+        """Rolls back to the last commit; the script, and Alembic, go on in a new transaction."""
+        fairy: Any = connection.connection
+        connection.dialect.do_rollback(fairy)
+
+    @contextlib.contextmanager
+    def outside_transaction(self, connection: Connection) -> Iterator[None]:
+        """Inside the block each statement is a transaction of its own; call :meth:`commit_now` before."""
+        yield

@@ -10,6 +10,7 @@ from online_migrate.sql.catalog_effects.derive import derive
 from online_migrate.sql.catalog_effects.effect import Expected
 from online_migrate.sql.classification.classify import classify
 from online_migrate.sql.classification.verdict import Classification, Impact
+from online_migrate.sql.forms.form import Form
 from online_migrate.sql.statement import Kind, altered_table
 
 if TYPE_CHECKING:
@@ -48,10 +49,13 @@ class Statements:
         """Returns the forms of a DDL statement to try under the lock, the cheapest first."""
         return [statement]
 
-    def forms_outside_lock(self, statement: str) -> Sequence[str]:
-        """Returns the forms of a statement to try without the lock, where rows may become pending at any
-        time."""
-        return [statement]
+    def safe_form(self, connection: Connection, statement: str, *, may_convert: bool) -> Form:
+        """Returns the form in which *statement* is sent outside of the table lock of contract.
+
+        *connection*: reads the facts that the form depends on. *may_convert*: values may be converted, which
+        can lose a part of them.
+        """
+        return Form((statement,))
 
     def no_form(self, statement: str) -> Problem:
         """Returns the reason and the hint for a statement that the server refused in every permitted form."""
