@@ -185,7 +185,7 @@ _ROWS_HINT = "move it into a data migration, or into a contract revision with re
 class ContractGuard:
     """The guard of one run of one contract revision: destructive statements run under a proved lock only."""
 
-    confines = True
+    access_refusal = exceptions.PastTheLock
 
     def __init__(
         self,
