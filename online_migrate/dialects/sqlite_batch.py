@@ -13,14 +13,11 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from online_migrate import exceptions
-from online_migrate.dialects.facets.revisions import TableCopy
+from online_migrate.dialects.facets.revisions import TEMPORARY_PREFIX, TableCopy
 from online_migrate.sql import sqlite_table
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
-
-TEMPORARY_PREFIX = "_alembic_tmp_"
-"""The prefix of the name that Alembic gives a copy."""
 
 
 @dataclasses.dataclass(frozen=True)

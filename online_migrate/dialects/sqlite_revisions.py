@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from online_migrate.dialects import sqlite_foreign_keys
-from online_migrate.dialects.facets.revisions import Revisions, TableCopy
-from online_migrate.dialects.sqlite_batch import TEMPORARY_PREFIX, BatchGuard, indexes_of
+from online_migrate.dialects.facets.revisions import TEMPORARY_PREFIX, Revisions, TableCopy
+from online_migrate.dialects.sqlite_batch import BatchGuard, indexes_of
 from online_migrate.sql.statement import statements
 
 if TYPE_CHECKING:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 from online_migrate import exceptions
 from online_migrate.ddl.journal import Journal
+from online_migrate.dialects.facets.revisions import TEMPORARY_PREFIX
 from online_migrate.exceptions import Blocker
 from online_migrate.expand.table_copies import TableCopies
 from online_migrate.phases.declared import DeclaredExceptions
-from online_migrate.phases.statements import Judged, judge_operations, judge_statement, read
-from online_migrate.runtime.live_schema import TEMPORARY_PREFIX, LiveSchema
+from online_migrate.phases.script import Judged, ScriptJudge, read
+from online_migrate.runtime.catalog_schema import CatalogSchema, server_of
 from online_migrate.runtime.rendering import Rendered, render_offline
 from online_migrate.script.graph import Phase
 from online_migrate.sql.operations.operation import DropTable, Name
@@ -45,7 +46,7 @@ class AdditiveCheck:
         self._environment = environment
         self._connection = connection
         self._dialect = dialect
-        self._schema = LiveSchema(connection)
+        self._judge = ScriptJudge(server_of(connection), CatalogSchema(connection))
 
     def refuse(self, revisions: Sequence[str]) -> None:
         """Judges the scripts before any of them runs, up to the first that cannot be rendered.
@@ -53,12 +54,12 @@ class AdditiveCheck:
         Raises :class:`~online_migrate.exceptions.NotAdditive` or
         :class:`~online_migrate.exceptions.AdditiveUnmatched`.
         """
-        schema = self._schema.copy()
+        judge = self._judge.fork()
         refused: list[tuple[str, Judged]] = []
         for revision in self._expands(revisions):
             rendered = self._render(revision)
             declared = self._declared(revision)
-            refused += [(revision, one) for one in self._refused(rendered, declared, schema)]
+            refused += [(revision, one) for one in self._refused(rendered, declared, judge)]
             if rendered.reason is not None:
                 break
             if declared.unmatched and not refused:
@@ -72,7 +73,7 @@ class AdditiveCheck:
         Raises like :meth:`refuse`.
         """
         declared, rendered = self._declared(revision), self._render(revision)
-        refused = self._refused(rendered, declared, self._schema.copy())
+        refused = self._refused(rendered, declared, self._judge.fork())
         if refused:
             raise not_additive([(revision, one) for one in refused], _NOT_BEGUN)
         if rendered.reason is None and declared.unmatched:
@@ -81,14 +82,14 @@ class AdditiveCheck:
 
     def guard(self, journal: Journal, declared: DeclaredExceptions) -> AdditiveGuard:
         """Returns the guard of one run of the revision of *journal*."""
-        return AdditiveGuard(journal, self._dialect, self._connection, self._schema, declared)
+        return AdditiveGuard(journal, self._dialect, self._connection, self._judge, declared)
 
     def _expands(self, revisions: Iterable[str]) -> list[str]:
         return [one for one in revisions if self._project.graph.phase(one) is Phase.EXPAND]
 
     def _declared(self, revision: str) -> DeclaredExceptions:
         return DeclaredExceptions(
-            self._project.graph.revisions[revision].additive, self._schema.server.product
+            self._project.graph.revisions[revision].additive, self._judge.server.product
         )
 
     def _render(self, revision: str) -> Rendered:
@@ -100,18 +101,18 @@ class AdditiveCheck:
             options=self._environment.options,
         )
 
-    def _refused(self, rendered: Rendered, declared: DeclaredExceptions, schema: LiveSchema) -> list[Judged]:
+    def _refused(self, rendered: Rendered, declared: DeclaredExceptions, judge: ScriptJudge) -> list[Judged]:
         judged: list[Judged] = []
         for statement in rendered.statements:
-            if not self._replaces_by_copy(statement.text, schema):
-                judged += judge_statement(statement.text, schema)
+            if not self._replaces_by_copy(statement.text, judge):
+                judged += judge.statement(statement.text)
         return refused_of(judged, declared)
 
-    def _replaces_by_copy(self, statement: str, schema: LiveSchema) -> bool:
+    def _replaces_by_copy(self, statement: str, judge: ScriptJudge) -> bool:
         """Returns True for the DROP of a table that has a copy, which is judged when the copy exists."""
-        match read(statement, schema.server):
+        match read(statement, judge.server):
             case [DropTable(table=table)] if self._dialect.single_writer:
-                return schema.is_new_table(Name(TEMPORARY_PREFIX + table.name, table.schema))
+                return judge.is_new_table(Name(TEMPORARY_PREFIX + table.name, table.schema))
         return False
 
 
@@ -125,13 +126,13 @@ class AdditiveGuard:
         journal: Journal,
         dialect: Dialect,
         connection: Connection,
-        schema: LiveSchema,
+        judge: ScriptJudge,
         declared: DeclaredExceptions,
     ) -> None:
         self._journal = journal
         self._revision = journal.revision
         self._dialect = dialect
-        self._schema = schema
+        self._judge = judge
         self._declared = declared
         self._copies = TableCopies(dialect, connection)
 
@@ -146,7 +147,7 @@ class AdditiveGuard:
         """Judges what only the end of a script shows: indexes that a copy lost, and unmatched exceptions."""
         if error is not None:
             return
-        self._refuse(judge_operations("", self._copies.lost_indexes(), self._schema))
+        self._refuse(self._judge.operations("", self._copies.lost_indexes()))
         if self._declared.unmatched:
             raise unmatched(self._revision, self._declared, self._state)
 
@@ -155,22 +156,22 @@ class AdditiveGuard:
 
         Raises :class:`~online_migrate.exceptions.NotAdditive`.
         """
-        self._judge(statement)
+        self._check(statement)
 
     def authorize(self, statement: str, kind: Kind) -> Sequence[str]:
         """Returns the statement as it is. Raises :class:`~online_migrate.exceptions.NotAdditive`."""
-        self._judge(statement)
+        self._check(statement)
         return [statement]
 
     def done(self, statement: str, kind: Kind) -> None:
         """Does nothing: there is nothing to verify again."""
 
-    def _judge(self, statement: str) -> None:
-        effect = self._copies.net_effect(read(statement, self._schema.server))
+    def _check(self, statement: str) -> None:
+        effect = self._copies.net_effect(read(statement, self._judge.server))
         if effect is None:
-            self._refuse(judge_statement(statement, self._schema))
+            self._refuse(self._judge.statement(statement))
         else:
-            self._refuse(judge_operations(statement, effect, self._schema))
+            self._refuse(self._judge.operations(statement, effect))
 
     def _refuse(self, judged: Iterable[Judged]) -> None:
         refused = [(self._revision, one) for one in refused_of(judged, self._declared)]

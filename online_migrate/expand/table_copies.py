@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from online_migrate.dialects.facets.revisions import TableCopy
+from online_migrate.dialects.facets.revisions import TEMPORARY_PREFIX, TableCopy
 from online_migrate.phases.table_copy import differences
-from online_migrate.runtime.live_schema import TEMPORARY_PREFIX
 from online_migrate.sql.operations.operation import (
     ChangeRows,
     CreateIndex,

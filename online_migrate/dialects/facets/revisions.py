@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, ClassVar
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
+TEMPORARY_PREFIX = "_alembic_tmp_"
+"""The prefix of the name that Alembic's batch mode gives the copy of a table."""
+
 
 @dataclasses.dataclass(frozen=True)
 class TableCopy:
