@@ -319,18 +319,16 @@ class PastTheCheck(PastTheScript):
 
 
 class NotAdditive(Refused):
-    """Not additive: {count} operation(s) of the expand branch ({operations}). Code that does not know of an
-    expand revision must be able to read and write after it."""
+    """Not additive: {operations}. Code that does not know of an expand revision must be able to read and
+    write after it."""
 
     default_hint = (
         "{state}; change the script, or declare the operation in it with a reason: "
         'additive = {{{example!r}: "why no code breaks"}}'
     )
 
-    def __init__(self, blockers: Sequence[Blocker], *, operations: Sequence[str], state: str) -> None:
-        super().__init__(
-            count=len(blockers), operations=", ".join(operations), example=operations[0], state=state
-        )
+    def __init__(self, blockers: Sequence[Blocker] = (), *, hint: str | None = None, **facts: Any) -> None:
+        super().__init__(hint=hint, **facts)
         self.blockers = tuple(blockers)
 
 

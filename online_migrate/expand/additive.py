@@ -203,7 +203,10 @@ def not_additive(refused: Sequence[tuple[str, Judged]], state: str) -> exception
         )
         for revision, one in refused
     ]
-    return exceptions.NotAdditive(blockers, operations=[str(one.verdict) for _, one in refused], state=state)
+    operations = list(dict.fromkeys(str(one.verdict) for _, one in refused))
+    return exceptions.NotAdditive(
+        blockers, operations=", ".join(operations), example=operations[0], state=state
+    )
 
 
 def unmatched(revision: str, declared: DeclaredExceptions, state: str) -> exceptions.AdditiveUnmatched:

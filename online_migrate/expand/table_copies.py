@@ -52,6 +52,8 @@ class TableCopies:
                 table
             ):
                 return ()
+            case DropTable(table=table) if self._is_copy(table):
+                return ()  # Alembic drops the copy after an error.
             case DropTable(table=table):
                 return self._of_drop(table)
             case RenameTable(table=table, new=new) if table.name == f"{TEMPORARY_PREFIX}{new.name}":

@@ -1,7 +1,9 @@
 """The operations that the copy of a table amounts to. Pure.
 
 On SQLite, Alembic's batch mode creates a copy of a table with another definition, copies the rows, drops the
-table and renames the copy. What old code notices is the difference of the two definitions.
+table and renames the copy. What old code notices is the difference of the two definitions. A collation or a
+CHECK constraint that a copy lacks is no operation of the script: batch mode loses them, which is refused by
+itself.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from online_migrate.sql.operations.operation import (
     AddConstraint,
     Column,
     Constraint,
+    ConstraintKind,
     CreateTable,
     DropColumn,
     DropConstraint,
@@ -57,7 +60,7 @@ def _of_column(original: CreateTable, old: Column, new: Column) -> Iterator[Oper
         yield (DropNotNull if new.nullable else SetNotNull)(table=table, column=name)
     if old.default != new.default:
         yield SetDefault(table=table, column=name, default=new.default)
-    if (old.generated, old.stored, old.collation) != (new.generated, new.stored, new.collation):
+    if (old.generated, old.stored) != (new.generated, new.stored):
         yield RedefineColumn(table=table, old=name, column=new)
 
 
@@ -67,7 +70,7 @@ def _of_constraints(
     old = {_identity(one, target): one for one in _all_of(original)}
     new = {_identity(one, {}): one for one in _all_of(copy)}
     for identity, constraint in old.items():
-        if identity not in new:
+        if identity not in new and constraint.kind is not ConstraintKind.CHECK:
             yield DropConstraint(table=original.table, name=constraint.name, kind=constraint.kind)
     for identity, constraint in new.items():
         if identity not in old:
