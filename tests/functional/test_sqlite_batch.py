@@ -9,7 +9,7 @@ import pytest
 
 from tests.servers import Database
 from tests.support import schema
-from tests.support.project import Project, execute, rows
+from tests.support.project import Project, declared, execute, rows
 
 ORIGINAL = """
 CREATE TABLE items (
@@ -157,7 +157,7 @@ def test_batch_parts_of_a_dropped_column_are_no_loss(database: Database, project
     _create(database, collate=" COLLATE NOCASE CHECK (name <> '')")
     execute(database.engine, "CREATE INDEX by_lower ON items (lower(name))")
     drop = 'with op.batch_alter_table("items", recreate="always") as batch:\n    batch.drop_column("name")\n'
-    project.expand(drop, "e1")
+    project.expand(drop, "e1", additive=declared("drop-column items.name"))
     ran = project.run("expand")
     assert ran.code == 0, ran.err
 
@@ -169,6 +169,6 @@ def test_batch_collation_of_a_renamed_column_is_kept_or_refused(database: Databa
         'with op.batch_alter_table("items", recreate="always") as batch:\n'
         '    batch.alter_column("name", new_column_name="title")\n'
     )
-    project.expand(rename, "e1")
+    project.expand(rename, "e1", additive=declared("rename-column items.name"))
     ran = project.run("expand")
     assert (ran.code, "COLLATE NOCASE on column title" in ran.err) == (3, True), ran.err
