@@ -67,4 +67,4 @@ def _normal(text: str, server: str) -> tuple[str, ...]:
 
 
 def _word(token: Token) -> str:
-    return token.text.casefold() if token.sort is Sort.WORD else f"{token.sort.name} {token.text}"
+    return token.text.casefold() if token.sort is Sort.WORD else token.written
