@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 
 from online_migrate.config import url_in
 from online_migrate.exceptions import GraphBroken, UnknownRevision
@@ -72,10 +73,11 @@ def _dialects_of(config: Config) -> Sequence[str]:
 
 def _after(script: ScriptDirectory, since: str) -> list[Script]:
     """Returns the revisions that are not *since* or one of its ancestors, without contract revisions."""
-    known = script.get_revision(since)
-    if known is None:
-        raise UnknownRevision(revision=since)
-    before = {one.revision for one in script.iterate_revisions(known.revision, "base")}
+    try:
+        last = script.get_revisions(since)
+    except CommandError as error:
+        raise UnknownRevision(revision=since) from error
+    before = {one.revision for known in last for one in script.iterate_revisions(known.revision, "base")}
     scripts = list(script.walk_revisions())
     try:
         graph = from_scripts(scripts)
@@ -98,9 +100,12 @@ def _declared(script: Script, allowed: Mapping[str, Mapping[str, str]]) -> dict[
 
 @dataclasses.dataclass(frozen=True)
 class _Problem:
+    """An operation at a place; its text and its reason may differ between dialects: those of the first."""
+
     place: str
-    statement: str
-    verdict: Verdict
+    operation: str
+    statement: str = dataclasses.field(compare=False)
+    verdict: Verdict = dataclasses.field(compare=False)
 
 
 class _Problems:
@@ -120,7 +125,10 @@ class _Problems:
             accepted = keys.accepts(one.statement, one.verdict)
             if not (accepted or one.verdict.additive):
                 place = f"{revision.path}{'' if line is None else f':{line}'}"
-                self._found.setdefault(_Problem(place, one.statement, one.verdict), []).append(dialect)
+                problem = _Problem(place, str(one.verdict), one.statement, one.verdict)
+                dialects = self._found.setdefault(problem, [])
+                if dialect not in dialects:
+                    dialects.append(dialect)
         self._matched.setdefault(revision.revision, set()).update(declared.keys() - set(keys.unmatched))
 
     def lines(self, declared: Mapping[str, Mapping[str, str]]) -> list[str]:

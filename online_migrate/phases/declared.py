@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from online_migrate.phases.rules import RULES
 from online_migrate.phases.verdict import Verdict
 from online_migrate.sql.lexer import Sort, Token, successful_readings
 
@@ -41,8 +42,8 @@ class DeclaredExceptions:
             if self._texts[key] == text or _folded(key) in (_folded(verdict.rule), _folded(str(verdict))):
                 self._matched.add(key)
                 self._covered.add(str(verdict))
-            elif _names_object(key, verdict):
-                # The operation may be additive on this server, and not on another: the key is not misspelt.
+            elif _names_table(key, verdict):
+                # The operation may be additive on this server, or have another form: the key is not misspelt.
                 self._matched.add(key)
         return str(verdict) in self._covered
 
@@ -51,10 +52,11 @@ def _folded(key: str) -> str:
     return " ".join(key.split()).casefold()
 
 
-def _names_object(key: str, verdict: Verdict) -> bool:
-    """Returns True if *key* is a rule with the object of *verdict*."""
+def _names_table(key: str, verdict: Verdict) -> bool:
+    """Returns True if *key* is a rule with an object of the table that *verdict* is about."""
     rule, _, subject = _folded(key).partition(" ")
-    return "-" in rule and bool(subject) and subject == _folded(verdict.object)
+    table = _folded(verdict.object).partition(".")[0]
+    return rule in RULES and bool(subject) and subject.partition(".")[0] == table
 
 
 def _normal(text: str, server: str) -> tuple[str, ...]:
