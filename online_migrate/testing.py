@@ -51,6 +51,7 @@ def assert_additive(
 
     Raises :class:`AssertionError` with every operation that is not additive, the reason and the form to use.
     """
+    __tracebackhide__ = True
     loaded = config if isinstance(config, Config) else load_config(Path(config))
     script = ScriptDirectory.from_config(loaded)
     revisions = _after(script, since)
