@@ -19,6 +19,7 @@ from online_migrate.expand.table_copies import TableCopies
 from online_migrate.phases.declared import DeclaredExceptions
 from online_migrate.phases.script import Judged, ScriptJudge, read
 from online_migrate.runtime.catalog_schema import CatalogSchema, server_of
+from online_migrate.runtime.history import replay
 from online_migrate.runtime.rendering import Rendered, render_offline
 from online_migrate.script.graph import Phase
 from online_migrate.sql.operations.operation import DropTable, Name
@@ -51,21 +52,29 @@ class AdditiveCheck:
     def refuse(self, revisions: Sequence[str]) -> None:
         """Judges the scripts before any of them runs, up to the first that cannot be rendered.
 
-        Raises :class:`~online_migrate.exceptions.NotAdditive` or
+        Revisions of the linear base only tell which tables there are. Raises
+        :class:`~online_migrate.exceptions.NotAdditive` or
         :class:`~online_migrate.exceptions.AdditiveUnmatched`.
         """
         judge = self._judge.fork()
         refused: list[tuple[str, Judged]] = []
-        for revision in self._expands(revisions):
+        for revision in revisions:
             rendered = self._render(revision)
-            declared = self._declared(revision)
-            refused += [(revision, one) for one in self._refused(rendered, declared, judge)]
+            if self._project.graph.phase(revision) is Phase.BASE:
+                replay(rendered, judge)
+            else:
+                refused += self._in_advance(revision, rendered, judge)
             if rendered.reason is not None:
                 break
-            if declared.unmatched and not refused:
-                raise unmatched(revision, declared, NOTHING_CHANGED)
         if refused:
             raise not_additive(refused, NOTHING_CHANGED)
+
+    def _in_advance(self, revision: str, rendered: Rendered, judge: ScriptJudge) -> list[tuple[str, Judged]]:
+        declared = self._declared(revision)
+        refused = self._refused(rendered, declared, judge)
+        if rendered.reason is None and declared.unmatched and not refused:
+            raise unmatched(revision, declared, NOTHING_CHANGED)
+        return [(revision, one) for one in refused]
 
     def before(self, revision: str) -> DeclaredExceptions:
         """Judges what can be rendered of one script, before it runs; returns its exceptions.
@@ -83,9 +92,6 @@ class AdditiveCheck:
     def guard(self, journal: Journal, declared: DeclaredExceptions) -> AdditiveGuard:
         """Returns the guard of one run of the revision of *journal*."""
         return AdditiveGuard(journal, self._dialect, self._connection, self._judge, declared)
-
-    def _expands(self, revisions: Iterable[str]) -> list[str]:
-        return [one for one in revisions if self._project.graph.phase(one) is Phase.EXPAND]
 
     def _declared(self, revision: str) -> DeclaredExceptions:
         return DeclaredExceptions(

@@ -9,7 +9,7 @@ from online_migrate.phases.judge import judge, judge_text
 from online_migrate.phases.known import KnownSchema, NothingKnown, Server
 from online_migrate.phases.schema import VirtualSchema
 from online_migrate.phases.verdict import Place, Verdict
-from online_migrate.sql.operations.operation import Name, Operation
+from online_migrate.sql.operations.operation import Name, Operation, Unrecognized
 from online_migrate.sql.operations.reader import read_operations
 from online_migrate.sql.parse import Unreadable
 
@@ -54,9 +54,7 @@ class ScriptJudge:
     def replay(self, text: str) -> None:
         """Takes *text* as executed, without a verdict."""
         operations = read(text, self.server)
-        if operations is None:
-            self._schema.forget_everything()
-        for operation in operations or ():
+        for operation in (Unrecognized(what=text),) if operations is None else operations:
             self._schema.apply(operation)
 
     def begin_group(self) -> None:

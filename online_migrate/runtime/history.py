@@ -62,15 +62,11 @@ def judge_history(
     The judged revisions are one group: what one of them creates is new to all code that is older.
     """
     judge = ScriptJudge(server)
-    begun = False
     for revision in reversed(list(script.walk_revisions())):
         rendered = render_offline(config, script, revision.revision, server=server.product, options={})
         if revision.revision not in judged:
-            _replay(rendered, judge)
+            replay(rendered, judge)
             continue
-        if not begun:
-            judge.begin_group()
-            begun = True
         yield _judge(revision, rendered, judge)
 
 
@@ -83,6 +79,8 @@ def _judge(revision: Script, rendered: Rendered, judge: ScriptJudge) -> JudgedRe
     return JudgedRevision(revision.revision, revision.path, tuple(found), rendered.reason)
 
 
-def _replay(rendered: Rendered, judge: ScriptJudge) -> None:
+def replay(rendered: Rendered, judge: ScriptJudge) -> None:
+    """Takes the statements of a revision as executed, and what they create as known to old code."""
     for statement in rendered.statements:
         judge.replay(statement.text)
+    judge.begin_group()
