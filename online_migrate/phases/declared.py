@@ -69,4 +69,6 @@ def _normal(text: str, server: str) -> tuple[str, ...]:
 
 
 def _word(token: Token) -> str:
+    if token.sort is Sort.NAME:
+        return token.text  # "size" is size; "Size" is another name
     return token.text.casefold() if token.sort is Sort.WORD else token.written

@@ -18,6 +18,7 @@ STATEMENT = "ALTER TABLE volumes DROP COLUMN size"
         "drop-column volumes.size",
         " Drop-Column   Volumes.size ",
         "alter table volumes\n  drop column size;",
+        'ALTER TABLE "volumes" DROP COLUMN "size"',
     ],
 )
 def test_key_names_operation_or_statement(key: str) -> None:
@@ -33,7 +34,7 @@ def test_key_names_operation_or_statement(key: str) -> None:
         "drop-colum volumes.size",
         "drop-table",
         "drop-column volumes.id",
-        'ALTER TABLE volumes DROP COLUMN "size"',
+        'ALTER TABLE volumes DROP COLUMN "Size"',
     ],
 )
 def test_other_key_matches_nothing(key: str) -> None:
