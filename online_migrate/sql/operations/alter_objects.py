@@ -33,6 +33,7 @@ _KINDS: dict[str, frozenset[str]] = {
     "sqlite": frozenset(),
 }
 _WITH_ARGUMENTS = frozenset({"function", "procedure", "routine", "aggregate"})
+_WITH_OPTIONS = frozenset({"role", "user", "group", "policy", "database", "server"})
 _TWO_WORDS = frozenset({"ADD", "DROP", "ALTER", "SET", "RENAME", "VALIDATE"})
 _SECOND_WORDS = frozenset(
     {"ATTRIBUTE", "CONSTRAINT", "DEFAULT", "NOT", "SCHEMA", "VALUE", "COLUMN", "TABLE", "TABLES"}
@@ -81,10 +82,15 @@ def _change(cursor: Cursor, kind: str) -> str:
     words = [token.word for token in cursor.rest]
     first, second = words[0], words[1] if len(words) > 1 else ""
     cursor.at = len(cursor.tokens)
+    if kind == "sequence" and words[:2] == ["OWNED", "BY"] and len(words) <= 7:
+        return "owned by"
     if kind == "sequence" and first not in ("OWNER", "RENAME", "SET"):
         return "restart" if "RESTART" in words else "options"
-    if not first.isalpha():
+    is_option = kind in _WITH_OPTIONS and first not in ("OWNER", "RENAME", "SET", "RESET", "ADD", "DROP")
+    if is_option or not first.isalpha():
         return "options"
+    if kind == "view" and first == "ALTER":
+        return "alter column"
     pair = first in _TWO_WORDS and second in _SECOND_WORDS
     return f"{first} {second}".lower() if pair else first.lower()
 
@@ -141,10 +147,12 @@ def _object(cursor: Cursor, start: int) -> str:
     while inside.take("."):
         parts.append(inside.name())
     rest = written(inside.rest)
-    if rest.upper().startswith("ON "):
-        inside.expect("ON")
+    if inside.take("ON"):
+        inside.take("DOMAIN")
         rest = f"on {inside.path()}"
-    return " ".join((".".join(parts), rest)).strip() if not rest.startswith("(") else ".".join(parts) + rest
+    elif inside.next == "(":
+        rest = ""  # the arguments of a function
+    return " ".join((".".join(parts), rest)).strip()
 
 
 def privileges(cursor: Cursor) -> Found:
