@@ -79,6 +79,13 @@ def test_set_not_null_is_refused(project: Project, database: Database) -> None:
     execute(database.engine, "INSERT INTO items (id) VALUES (3)")
 
 
+def test_text_that_no_server_reads_is_refused(project: Project, database: Database) -> None:
+    project.expand(ADD + 'op.execute("CREATE NONSENSE")', "e1")
+    with pytest.raises(NotAdditive, match="NONSENSE"):
+        project.apply_expand()
+    assert "extra" not in columns(database)
+
+
 SEVERAL = 'op.execute("ALTER TABLE items ADD COLUMN extra INTEGER; DELETE FROM items")'
 
 
