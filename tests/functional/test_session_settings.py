@@ -167,7 +167,8 @@ def test_script_runs_in_the_zone_of_the_application_and_rows_are_checked_in_utc(
         )
         project.expand(f'op.execute("INSERT INTO items (id, at) VALUES (1, {moment})")')
         project.expand("op.execute('CREATE TABLE days (day DATE)')")
-        project.expand("op.execute('INSERT INTO days SELECT CAST(at AS DATE) FROM items')")
+        copy = "INSERT INTO days SELECT CAST(at AS DATE) FROM items"
+        project.expand(f"op.execute({copy!r})", additive=declared(copy))
         project.data(
             "m",
             """
