@@ -187,7 +187,7 @@ class AdditiveGuard:
     @property
     def _state(self) -> str:
         if self._dialect.transactional_ddl:
-            return "the revision was rolled back"
+            return "the transaction of the revision was rolled back"
         return "the statements before it are done and recorded, and are not repeated"
 
 

@@ -181,6 +181,23 @@ def test_revisions_of_one_run_are_one_group(project: Project, database: Database
     assert scalar(database.engine, "SELECT name FROM kinds") == "first"
 
 
+@pytest.mark.needs("many_writers")
+def test_linear_base_is_not_judged_and_tells_the_types(project: Project, database: Database) -> None:
+    """``upgrade`` applies both; the wider type is known to be additive before the base is applied."""
+    base = """
+        op.create_table("kinds", sa.Column("id", sa.Integer), sa.Column("name", sa.String(20)))
+        op.execute("DELETE FROM items")
+    """
+    (project.scripts / "expand" / "000_b1.py").write_text(schema.script("b1", base))
+    wider = 'op.alter_column("kinds", "name", existing_type=sa.String(20), type_=sa.String(40))'
+    project.expand(wider, "e1", down_revision="b1")
+    command.upgrade(project.site())
+    assert scalar(database.engine, "SELECT count(*) FROM items") == 0
+    project.expand('op.alter_column("kinds", "name", existing_type=sa.String(40), type_=sa.String(9))', "e2")
+    with pytest.raises(NotAdditive, match=r"change-type kinds\.name"):
+        command.upgrade(project.site())
+
+
 @pytest.mark.parametrize(
     "key", ["drop-column items.old", "drop-column", "alter table items  DROP column old;"]
 )
