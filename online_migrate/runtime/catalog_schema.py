@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -32,6 +33,23 @@ def _version(connection: Connection) -> tuple[int, ...] | None:
     return tuple(part for part in normalized or found if isinstance(part, int))
 
 
+_CAST = re.compile(r"('(?:[^']|'')*'|-?[0-9.]+)::[a-z_ \"\[\]().0-9]+")
+"""A constant with the cast that PostgreSQL adds to it."""
+_QUOTED_NUMBER = re.compile(r"'(-?[0-9.]+)'")
+
+
+def _default(reflected: ReflectedColumn) -> str | None:
+    """Returns a default as a script writes it, so that it can be compared."""
+    default = reflected["default"]
+    constant = None if default is None else _CAST.fullmatch(default)
+    text = default if constant is None else constant[1]
+    if text is not None and isinstance(reflected["type"], sa.Integer | sa.Numeric):
+        # MySQL stores the default of a number as a text.
+        number = _QUOTED_NUMBER.fullmatch(text)
+        return text if number is None else number[1]
+    return text
+
+
 class CatalogSchema(NothingKnown):
     """The tables and columns of the catalog. It is read when a question is asked; nothing in it is new."""
 
@@ -57,7 +75,7 @@ class CatalogSchema(NothingKnown):
 
     def _defined(self, reflected: ReflectedColumn) -> Column | None:
         """Returns a reflected column in the form of the reader, so that two types can be compared."""
-        default = reflected["default"]
+        default = _default(reflected)
         column: sa.Column[object] = sa.Column(
             reflected["name"],
             reflected["type"],
