@@ -231,6 +231,15 @@ def test_exception_without_a_reason_is_refused(project: Project, additive: objec
         project.apply_expand()
 
 
+@pytest.mark.each_product
+def test_contract_script_declares_no_exception(project: Project) -> None:
+    """It is not limited to additive statements, so the declaration is a mistake."""
+    project.expand(ADD, "e1")
+    project.contract("pass", "c1", additive={"drop-column": "no release reads it"})
+    with pytest.raises(GraphBroken, match="contract revision c1 declares additive"):
+        project.apply_expand()
+
+
 def test_contract_says_which_statement_only_adds(project: Project, database: Database) -> None:
     project.expand("pass", "e1")
     project.contract(
