@@ -49,6 +49,8 @@ class Revision:
     """What a SQLite table may lose when batch mode copies it, in the form in which the refusal lists it."""
     rebuilds: tuple[str, ...] = ()
     """Tables that the revision may rebuild while their readers, or their writers, wait."""
+    additive: tuple[tuple[str, str], ...] = ()
+    """Operations or statements that expand may execute although they are not additive, each with a reason."""
     release: str | None = None
     doc: str = ""
     path: str = ""
@@ -89,6 +91,11 @@ class Graph:
                 hint="a revision has one phase: remove the other branch from its down_revision",
             )
         self._phases[revision.id] = phases.pop() if phases else Phase.BASE
+        if revision.additive and self._phases[revision.id] is Phase.CONTRACT:
+            raise exceptions.GraphBroken(
+                reason=f"contract revision {revision.id} declares additive ({revision.path})",
+                hint="remove it: only expand is limited to additive statements",
+            )
         behind = any(parent in self._after_contract for parent in revision.parents)
         if behind or self._phases[revision.id] is Phase.CONTRACT:
             self._after_contract.add(revision.id)
@@ -270,6 +277,20 @@ def _names_in(script: Any, variable: str) -> tuple[str, ...]:
     return _names(value)
 
 
+def reasons_in(script: Any, variable: str) -> tuple[tuple[str, str], ...]:
+    """Returns the pairs of a key and a reason that a script declares in *variable*."""
+    value = getattr(script.module, variable, None)
+    pairs = [] if value is None else list(value.items()) if isinstance(value, Mapping) else [(value, None)]
+    for key, reason in pairs:
+        if not isinstance(key, str) or not isinstance(reason, str) or not key.strip() or not reason.strip():
+            raise exceptions.GraphBroken(
+                reason=f"{variable} of {script.revision} is not a dict of operations and reasons: {value!r} "
+                f"({script.path})",
+                hint=f'write {variable} = {{"drop-column table.column": "why no code uses it"}}',
+            )
+    return tuple(pairs)
+
+
 def _revision(script: Any, ids: set[str], by_label: Mapping[str, str]) -> Revision:
     declared = getattr(script.module, "requires", None) is not None
     depends = tuple(
@@ -284,6 +305,7 @@ def _revision(script: Any, ids: set[str], by_label: Mapping[str, str]) -> Revisi
         locks=_names_in(script, "locks"),
         batch_losses=_names_in(script, "batch_losses"),
         rebuilds=_names_in(script, "rebuilds"),
+        additive=reasons_in(script, "additive"),
         release=getattr(script.module, "release", None),
         doc=(script.doc or "").strip(),
         path=script.path,

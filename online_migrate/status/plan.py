@@ -13,8 +13,8 @@ from online_migrate.ddl.forms import SafeForms
 from online_migrate.dialects import dialect_of
 from online_migrate.kinds.base import DataMigration
 from online_migrate.kinds.pending import is_pending
-from online_migrate.runtime.apply import NotRendered, render
 from online_migrate.runtime.environment import Environment
+from online_migrate.runtime.rendering import NotRendered, render
 from online_migrate.script.graph import Phase
 from online_migrate.script.project import Project
 from online_migrate.sql.forms.form import Form

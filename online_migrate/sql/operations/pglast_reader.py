@@ -18,6 +18,7 @@ from online_migrate.sql.operations.operation import (
     ChangeSession,
     ControlTransaction,
     Maintain,
+    Name,
     Operation,
     Query,
     RunCode,
@@ -132,7 +133,7 @@ def _vacuum(node: Any) -> Found:
 
 def _reindex(node: Any) -> Found:
     concurrently = any(option.defname == "concurrently" for option in node.params or ())
-    name = range_name(node.relation) if node.relation is not None else objects.Name(node.name)
+    name = range_name(node.relation) if node.relation is not None else Name(node.name)
     return (Maintain(verb="reindex", object=name, concurrently=concurrently),)
 
 
