@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from online_migrate.exceptions import Blocker
     from online_migrate.migrate.control import ControlResult
     from online_migrate.script.graph import Phase
+    from online_migrate.status.cost import Cost
     from online_migrate.status.plan import Step
     from online_migrate.status.report import MigrationState, PhaseState, Report
 
@@ -208,8 +210,34 @@ def plan(steps: Sequence[Step], *, as_json: bool) -> None:
             click.echo("")
         title = f"-- {step.phase} {step.name}: {step.doc}"
         click.echo(f"{title} ({step.note})" if step.note else title)
-        for statement in step.statements:
+        if step.rows is not None:
+            click.echo(f"-- rows to move: {step.rows:,}; {_at_least(step.seconds)}")
+        for statement, cost in itertools.zip_longest(step.statements, step.costs):
             click.echo(f"{statement};")
+            if cost is not None:
+                click.echo(f"--   {_cost(cost)}")
+
+
+def _cost(cost: Cost) -> str:
+    """Returns what a statement locks, what it blocks, and for how long."""
+    if cost.work == "none":
+        held = f"blocks {cost.briefly} for a moment" if cost.briefly != "nothing" else "blocks nothing"
+        return f"{cost.lock or 'no lock on an existing table'}: {held}"
+    parts = [f"{cost.lock}: {cost.work} of the table, blocks {cost.blocks} meanwhile"]
+    if cost.rows is not None:
+        parts.append(f"about {cost.rows:,} rows, {_at_least(cost.seconds)}")
+    if cost.disk_bytes:
+        parts.append(f"about {cost.disk_bytes / 1024**2:,.0f} MiB more on disk")
+    if cost.replicas:
+        parts.append(f"delays {', '.join(cost.replicas)}")
+    return "; ".join(parts)
+
+
+def _at_least(seconds: float | None) -> str:
+    """Returns a lower bound for a time."""
+    if seconds is None:
+        return "time not known"
+    return "less than a second" if seconds < 0.5 else f"at least {seconds:,.0f} s"
 
 
 def history(lines: Sequence[HistoryLine], *, as_json: bool) -> None:

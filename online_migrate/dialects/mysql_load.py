@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import sqlalchemy as sa
 
-from online_migrate.dialects.facets.load import Load
+from online_migrate.dialects.facets.load import Load, TableSize
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -18,6 +18,19 @@ _HISTORY = "history_list_length"
 _HISTORY_LENGTH = """
     SELECT count FROM information_schema.innodb_metrics WHERE name = 'trx_rseg_history_len'
 """
+
+
+_SIZE = """
+    SELECT t.table_rows AS row_count, t.data_length AS byte_count,
+           (SELECT count(*) FROM information_schema.columns c
+            WHERE c.table_schema = t.table_schema AND c.table_name = t.table_name) AS column_count
+    FROM information_schema.tables t
+    WHERE t.table_schema = COALESCE(:schema, DATABASE()) AND t.table_name = :name
+"""
+_REPLICAS = """
+    SELECT host FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'
+"""
+"""A user without the privilege PROCESS sees its own sessions only."""
 
 
 class MySQLLoad(Load):
@@ -42,6 +55,15 @@ class MySQLLoad(Load):
     def history_length(self, connection: Connection) -> float:
         # MySQL does not list it in SHOW GLOBAL STATUS; MariaDB does.
         return float(connection.scalar(sa.text(_HISTORY_LENGTH)) or 0)
+
+    def replicas(self, connection: Connection) -> Sequence[str]:
+        return [str(host) for host in connection.scalars(sa.text(_REPLICAS))]
+
+    def table_size(self, connection: Connection, table: str, schema: str | None) -> TableSize | None:
+        found = connection.execute(sa.text(_SIZE), {"schema": schema, "name": table}).one_or_none()
+        if found is None or found.row_count is None:
+            return None
+        return TableSize(int(found.row_count), int(found.byte_count or 0), int(found.column_count))
 
     def flow_control(self, connection: Connection) -> float | None:
         rows = connection.execute(sa.text("SHOW GLOBAL STATUS LIKE 'wsrep_flow_control_paused_ns'")).all()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import sqlalchemy as sa
 
-from online_migrate.dialects.facets.load import Load
+from online_migrate.dialects.facets.load import Load, TableSize
 from online_migrate.dialects.query import rows
 
 if TYPE_CHECKING:
@@ -27,6 +27,20 @@ _REPLICAS = """
 """
 """A row with a state and no position is a client that only stores the log (pg_receivewal, a backup). A row
 without a state: this user may not read it."""
+
+
+_SIZE = """
+    SELECT GREATEST(coalesce(sum(c.reltuples) FILTER (WHERE c.relkind <> 'p'), 0), 0) AS row_count,
+           coalesce(sum(pg_table_size(c.oid)), 0) AS byte_count,
+           (SELECT count(*) FROM pg_attribute a
+            WHERE a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped) AS column_count
+    FROM pg_class t CROSS JOIN LATERAL (
+        SELECT t.oid AS relid UNION SELECT relid FROM pg_partition_tree(t.oid)
+    ) part JOIN pg_class c ON c.oid = part.relid
+    WHERE t.oid = to_regclass(:name)
+    GROUP BY t.oid
+"""
+"""A partitioned table has the size of its partitions. A table that was never analyzed has -1 tuples."""
 
 
 class PostgreSQLLoad(Load):
@@ -49,3 +63,14 @@ class PostgreSQLLoad(Load):
         # Read after the positions of the replicas, so that no replica is ahead of the primary.
         here = connection.scalar(sa.text("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn"))
         return int(here or 0), {row.name: None if row.place is None else int(row.place) for row in found}
+
+    def replicas(self, connection: Connection) -> Sequence[str]:
+        return [row.name for row in rows(connection, _REPLICAS)]
+
+    def table_size(self, connection: Connection, table: str, schema: str | None) -> TableSize | None:
+        prepare = connection.dialect.identifier_preparer
+        name = ".".join(prepare.quote_identifier(part) for part in (schema, table) if part)
+        found = connection.execute(sa.text(_SIZE), {"name": name}).one_or_none()
+        if found is None:
+            return None
+        return TableSize(int(found.row_count), int(found.byte_count), int(found.column_count))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import sqlalchemy as sa
-
 from online_migrate.dialects.base import Dialect
 from online_migrate.dialects.catalog import Catalog
 from online_migrate.dialects.sqlite_catalog import SQLiteCatalog
 from online_migrate.dialects.sqlite_checks import SQLiteChecks
 from online_migrate.dialects.sqlite_engine import SQLiteEngines
 from online_migrate.dialects.sqlite_errors import SQLiteErrors
+from online_migrate.dialects.sqlite_load import SQLiteLoad
 from online_migrate.dialects.sqlite_locks import SQLiteLocks
 from online_migrate.dialects.sqlite_revisions import SQLiteRevisions
 from online_migrate.dialects.sqlite_row_access import SQLiteRowAccess
@@ -23,6 +22,7 @@ class SQLite(
     SQLiteSessions,
     SQLiteLocks,
     SQLiteErrors,
+    SQLiteLoad,
     SQLiteRowAccess,
     SQLiteChecks,
     SQLiteRevisions,
@@ -36,6 +36,3 @@ class SQLite(
 
     name: ClassVar[str] = "sqlite"
     catalog: ClassVar[type[Catalog]] = SQLiteCatalog
-
-    def epoch(self) -> sa.ColumnElement[int]:
-        return sa.cast(sa.func.strftime("%s", "now"), sa.BigInteger)

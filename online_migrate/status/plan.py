@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from online_migrate import exceptions, state
 from online_migrate.contract.gate import to_contract
-from online_migrate.counting import any_row
+from online_migrate.counting import any_row, count_pending
 from online_migrate.ddl.forms import SafeForms
 from online_migrate.dialects import dialect_of
 from online_migrate.kinds.base import DataMigration
@@ -18,21 +18,34 @@ from online_migrate.runtime.rendering import NotRendered, render
 from online_migrate.script.graph import Phase
 from online_migrate.script.project import Project
 from online_migrate.sql.forms.form import Form
+from online_migrate.sql.operations.operation import Name
 from online_migrate.sql.statement import Kind
+from online_migrate.status.cost import Cost, CostEstimator
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
+_COUNT_TIMEOUT = 5.0
+"""The statement timeout, in seconds, of the count of the rows that a data migration has to move."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One revision or data migration, and its SQL; *note*: an explanation, or why there is no SQL."""
+    """One revision or data migration, and its SQL; *note*: an explanation, or why there is no SQL.
+
+    *costs*: what each of *statements* locks and how long it may take, in the same order; empty for a data
+    migration, whose *rows* are to be moved. *rows*: None if they are not known.
+    """
 
     phase: str
     name: str
     doc: str
     statements: tuple[str, ...]
     note: str | None = None
+    costs: tuple[Cost, ...] = ()
+    rows: int | None = None
+    seconds: float | None = None
+    """At least so many seconds: the rows of the table are read once."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,15 +70,14 @@ def make_plan(
         else []
     )
     over = graph.requirements(applied)
-    steps = [_of_revision(connection, project, environment, revision) for revision in expands]
+    planner = _Planner(connection, project, environment)
+    steps = [planner.revision(revision) for revision in expands]
     steps += [
-        _of_migration(connection, migration)
+        planner.data_migration(migration)
         for name, migration in project.data_migrations.items()
         if name not in over and not _is_over(connection, migration)
     ]
-    steps += [
-        _of_revision(connection, project, environment, revision) for revision in to_contract(graph, applied)
-    ]
+    steps += [planner.revision(revision) for revision in to_contract(graph, applied)]
     return Plan(tuple(steps))
 
 
@@ -83,36 +95,6 @@ def _is_over(connection: Connection, migration: DataMigration) -> bool:
     return not any_row(connection, subject, is_pending(subject.pending))
 
 
-def _of_revision(connection: Connection, project: Project, environment: Environment, revision: str) -> Step:
-    phase, doc = project.graph.phase(revision), project.graph.revisions[revision].doc
-    try:
-        statements = render(project, environment, connection.engine, revision)
-    except NotRendered as error:
-        return Step(phase, revision, doc, (), str(error))
-    return Step(phase, revision, doc, tuple(_as_sent(connection, project, revision, statements)))
-
-
-def _as_sent(
-    connection: Connection, project: Project, revision: str, statements: Sequence[str]
-) -> Iterator[str]:
-    """Yields the statements in the form in which they are sent to this database, as it is now."""
-    if project.graph.phase(revision) is Phase.BASE:
-        yield from statements
-        return
-    script = project.graph.revisions[revision]
-    dialect = dialect_of(connection)
-    under_lock = isinstance(script.requires, tuple) and bool(script.requires)
-    forms = SafeForms(dialect, connection, commit=False, rebuilds=script.rebuilds, under_lock=under_lock)
-    for statement in statements:
-        kind = dialect.kind(statement, autocommit=False)
-        locked = under_lock and kind is Kind.LOCKED
-        permitted = dialect.metadata_only_forms(statement) if locked else [statement]
-        if kind in (Kind.READ, Kind.CONTROL):
-            yield statement
-        else:
-            yield from _shown(forms.form(statement, kind, permitted, autocommit=False))
-
-
 def _shown(form: Form) -> Iterator[str]:
     if form.steps:
         yield from (step.sql for step in form.steps)
@@ -124,12 +106,71 @@ def _shown(form: Form) -> Iterator[str]:
     yield "".join(f"-- if the server refuses it: {' '.join(text.split())}\n" for text in others) + first
 
 
-def _of_migration(connection: Connection, migration: DataMigration) -> Step:
-    doc = f"{migration.kind} of {migration.table}" if migration.table is not None else migration.kind
-    try:
-        sql = migration.plan_sql(connection)
-    except exceptions.PendingUnreadable as error:
-        return Step("migrate", migration.name, doc, (), f"available after expand: {error.reason}")
-    if sql is None:
-        return Step("migrate", migration.name, doc, (), "runs a Python function")
-    return Step("migrate", migration.name, doc, (sql,), "in chunks, by key")
+class _Planner:
+    """Makes the steps of one plan, in order: the schema before each step is that after the step before it."""
+
+    def __init__(self, connection: Connection, project: Project, environment: Environment) -> None:
+        self._connection = connection
+        self._project = project
+        self._environment = environment
+        self._dialect = dialect_of(connection)
+        self._estimator = CostEstimator(connection)
+
+    def revision(self, revision: str) -> Step:
+        """Returns the step of an expand or contract revision."""
+        phase, doc = self._project.graph.phase(revision), self._project.graph.revisions[revision].doc
+        try:
+            rendered = render(self._project, self._environment, self._connection.engine, revision)
+        except NotRendered as error:
+            return Step(phase, revision, doc, (), str(error))
+        statements = tuple(self._as_sent(revision, rendered))
+        return Step(
+            phase, revision, doc, statements, costs=tuple(self._estimator.cost(one) for one in statements)
+        )
+
+    def _as_sent(self, revision: str, statements: Sequence[str]) -> Iterator[str]:
+        """Yields the statements in the form in which they are sent to this database, as it is now."""
+        if self._project.graph.phase(revision) is Phase.BASE:
+            yield from statements
+            return
+        script, dialect = self._project.graph.revisions[revision], self._dialect
+        under_lock = isinstance(script.requires, tuple) and bool(script.requires)
+        forms = SafeForms(
+            dialect, self._connection, commit=False, rebuilds=script.rebuilds, under_lock=under_lock
+        )
+        for statement in statements:
+            kind = dialect.kind(statement, autocommit=False)
+            locked = under_lock and kind is Kind.LOCKED
+            permitted = dialect.metadata_only_forms(statement) if locked else [statement]
+            if kind in (Kind.READ, Kind.CONTROL):
+                yield statement
+            else:
+                yield from _shown(forms.form(statement, kind, permitted, autocommit=False))
+
+    def data_migration(self, migration: DataMigration) -> Step:
+        """Returns the step of a data migration, with the number of rows that it has to move."""
+        doc = f"{migration.kind} of {migration.table}" if migration.table is not None else migration.kind
+        try:
+            sql = migration.plan_sql(self._connection)
+            note = "in chunks, by key" if sql is not None else "runs a Python function"
+        except exceptions.PendingUnreadable as error:
+            sql, note = None, f"available after expand: {error.reason}"
+        rows, seconds = self._rows_to_move(migration)
+        statements = () if sql is None else (sql,)
+        return Step("migrate", migration.name, doc, statements, note, rows=rows, seconds=seconds)
+
+    def _rows_to_move(self, migration: DataMigration) -> tuple[int | None, float | None]:
+        """Returns the pending rows, and the seconds to read the table; the whole table before expand."""
+        if migration.table is None:
+            return None, None
+        try:
+            subject = migration.subject(self._connection)
+            table = Name(subject.table.name, subject.table.schema)
+            rows, seconds = self._estimator.read(table)
+            if subject.pending is None:
+                return rows, seconds
+            with self._dialect.statement_timeout(self._connection, _COUNT_TIMEOUT):
+                return count_pending(self._connection, migration, subject), seconds
+        except exceptions.PendingUnreadable:
+            name = migration.table if isinstance(migration.table, str) else None
+            return self._estimator.read(Name(name)) if name is not None else (None, None)
