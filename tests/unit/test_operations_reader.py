@@ -87,7 +87,9 @@ def test_text_with_two_meanings_is_unrecognized(text: str) -> None:
 
 
 def test_parentheses_without_end() -> None:
-    (found,) = read_operations("CREATE TABLE t (a int DEFAULT " + "(" * 4000 + "1" + ")" * 4000 + ")", "mysql")
+    (found,) = read_operations(
+        "CREATE TABLE t (a int DEFAULT " + "(" * 4000 + "1" + ")" * 4000 + ")", "mysql"
+    )
     assert isinstance(found, Unrecognized)
 
 
@@ -96,7 +98,27 @@ def test_parentheses_without_end() -> None:
 _WORDS = sorted(
     {word for server in SERVERS for text, _ in cases(server) for word in text.replace(",", " , ").split()}
 )
-_MARKS = ["(", ")", ",", ";", "'", '"', "`", "[", "]", "/*", "*/", "/*!", "--", "#", "$$", "$a$", "::", ".", "%s"]
+_MARKS = [
+    "(",
+    ")",
+    ",",
+    ";",
+    "'",
+    '"',
+    "`",
+    "[",
+    "]",
+    "/*",
+    "*/",
+    "/*!",
+    "--",
+    "#",
+    "$$",
+    "$a$",
+    "::",
+    ".",
+    "%s",
+]
 
 
 @settings(max_examples=300, deadline=None)
