@@ -89,6 +89,8 @@ def _change(cursor: Cursor, kind: str) -> str:
     is_option = kind in _WITH_OPTIONS and first not in ("OWNER", "RENAME", "SET", "RESET", "ADD", "DROP")
     if is_option or not first.isalpha():
         return "options"
+    if kind == "domain" and first == "ADD":
+        return "add constraint"
     if kind == "view" and first == "ALTER":
         return "alter column"
     pair = first in _TWO_WORDS and second in _SECOND_WORDS

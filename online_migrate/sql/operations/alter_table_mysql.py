@@ -15,12 +15,18 @@ from online_migrate.sql.operations.constraints import (
 from online_migrate.sql.operations.cursor import Cursor
 from online_migrate.sql.operations.expressions import expression
 from online_migrate.sql.operations.indexes import take_form
+from online_migrate.sql.operations.mysql_partitions import (
+    PARTITION_VERBS,
+    by_partition,
+    partition_by,
+    partitions,
+    remove_partitioning,
+)
 from online_migrate.sql.operations.operation import (
     AddColumn,
     AddConstraint,
     AlterConstraint,
     AlterIndex,
-    ChangePartitions,
     Column,
     ConstraintKind,
     CreateIndex,
@@ -56,7 +62,7 @@ def read_action(cursor: Cursor, table: Name) -> Found:
 def _add(cursor: Cursor, table: Name) -> Found:
     cursor.expect("ADD")
     if cursor.next == "PARTITION":
-        return _partitions(cursor, table, "add")
+        return partitions(cursor, table, "add")
     if starts_mysql_index(cursor):
         cursor_at = cursor.at
         guarded = _is_guarded_index(cursor)
@@ -168,7 +174,7 @@ def _alter_column(cursor: Cursor, table: Name, column: str, guarded: bool) -> Op
 def _drop(cursor: Cursor, table: Name) -> Found:
     cursor.expect("DROP")
     if cursor.next == "PARTITION":
-        return _partitions(cursor, table, "drop")
+        return partitions(cursor, table, "drop")
     if cursor.next in ("SYSTEM", "PERIOD") and cursor.word(1) in ("VERSIONING", "FOR"):
         raise cursor.fail()
     if cursor.take("PRIMARY", "KEY"):
@@ -214,7 +220,7 @@ def _rename(cursor: Cursor, table: Name) -> Found:
 def _convert(cursor: Cursor, table: Name) -> Found:
     cursor.expect("CONVERT")
     if cursor.next in ("PARTITION", "TABLE"):
-        return _partitions(cursor, table, "convert")
+        return partitions(cursor, table, "convert")
     cursor.expect("TO")
     if not cursor.take("CHARSET"):
         cursor.expect("CHARACTER", "SET")
@@ -271,57 +277,6 @@ def _options(cursor: Cursor, table: Name) -> Found:
     return tuple(found)
 
 
-# --- partitions -----------------------------------------------------------------------------------
-
-_PARTITION_VERBS = (
-    "TRUNCATE",
-    "COALESCE",
-    "REORGANIZE",
-    "EXCHANGE",
-    "ANALYZE",
-    "CHECK",
-    "OPTIMIZE",
-    "REBUILD",
-    "REPAIR",
-)
-
-
-def _partitions(cursor: Cursor, table: Name, action: str) -> Found:
-    """Reads an action on partitions; *cursor* is before PARTITION, and the action is the only one."""
-    cursor.any_of("PARTITION", "TABLE")
-    cursor.guard()
-    cursor.any_of("NO_WRITE_TO_BINLOG", "LOCAL")
-    if action in ("drop", "truncate") and cursor.next != "ALL":
-        names = cursor.paths()
-        return tuple(ChangePartitions(table=table, action=action, partition=name) for name in names)
-    partition = None
-    if action == "add" and cursor.next == "(":
-        added = cursor.group()
-        partition = Name(added.name()) if added.take("PARTITION") else None
-    elif cursor.names and cursor.next not in ("PARTITIONS", "ALL"):
-        partition = Name(cursor.name())
-    cursor.at = len(cursor.tokens)
-    return (ChangePartitions(table=table, action=action, partition=partition),)
-
-
-def _by_partition(cursor: Cursor, table: Name) -> Found:
-    action = cursor.token().word.lower()
-    if cursor.next != "PARTITION":
-        raise cursor.fail()
-    return _partitions(cursor, table, action)
-
-
-def _partition_by(cursor: Cursor, table: Name) -> Found:
-    cursor.expect("PARTITION", "BY")
-    cursor.at = len(cursor.tokens)
-    return (ChangePartitions(table=table, action="partition by"),)
-
-
-def _remove(cursor: Cursor, table: Name) -> Found:
-    cursor.expect("REMOVE", "PARTITIONING")
-    return (ChangePartitions(table=table, action="remove"),)
-
-
 _BY_VERB: Mapping[str, Callable[[Cursor, Name], Found]] = {
     "ADD": _add,
     "ALTER": _alter,
@@ -338,7 +293,7 @@ _BY_VERB: Mapping[str, Callable[[Cursor, Name], Found]] = {
     "FORCE": _force,
     "ALGORITHM": _form,
     "LOCK": _form,
-    "PARTITION": _partition_by,
-    "REMOVE": _remove,
-    **dict.fromkeys(_PARTITION_VERBS, _by_partition),
+    "PARTITION": partition_by,
+    "REMOVE": remove_partitioning,
+    **dict.fromkeys(PARTITION_VERBS, by_partition),
 }

@@ -19,24 +19,23 @@ _NOW = frozenset(
 )
 _CALLED = frozenset({"NOW", "TRANSACTION_TIMESTAMP", "STATEMENT_TIMESTAMP", "CURDATE", "CURTIME"})
 """Names of :data:`_NOW` that are functions, and have parentheses."""
-_SYNTAX = frozenset(
-    """
+_SYNTAX_TEXT = """
     BETWEEN BIGINT BIT BOOLEAN CHAR CHARACTER COALESCE DEC DECIMAL EXISTS EXTRACT FLOAT GREATEST GROUPING
     INOUT INT INTEGER INTERVAL LEAST NATIONAL NCHAR NONE NORMALIZE NULLIF NUMERIC OUT OVERLAY POSITION
     PRECISION REAL ROW SETOF SMALLINT SUBSTRING TIME TIMESTAMP TREAT TRIM VARCHAR XMLATTRIBUTES XMLCONCAT
     XMLELEMENT XMLEXISTS XMLFOREST XMLPARSE XMLPI XMLROOT XMLSERIALIZE CAST CURRENT_TIMESTAMP CURRENT_TIME
     LOCALTIME LOCALTIMESTAMP THEN WHEN ELSE CASE
-    """.split()  # noqa: SIM905 - one word after the other is easier to read than a list
-)
+"""
+_SYNTAX = frozenset(_SYNTAX_TEXT.split())
 """Keywords with parentheses that are not functions of the catalog."""
-_NO_COLUMNS = frozenset(
-    """
-    AND OR NOT IN IS NULL LIKE ILIKE BETWEEN CASE WHEN THEN ELSE END TRUE FALSE ANY ALL SOME ARRAY AS FROM
-    CURRENT_TIMESTAMP CURRENT_DATE CURRENT_TIME LOCALTIME LOCALTIMESTAMP CURRENT_USER SESSION_USER ROW
-    SIMILAR TO ESCAPE DISTINCT UNKNOWN SYMMETRIC COLLATE INTERVAL DATE TIMESTAMP TIME CAST DIV MOD XOR REGEXP
-    RLIKE GLOB MATCH AT ZONE BOTH LEADING TRAILING FOR BINARY USING EXISTS COALESCE NULLIF ISNULL NOTNULL
-    """.split()  # noqa: SIM905 - one word after the other is easier to read than a list
-)
+_NO_COLUMNS_TEXT = """
+    AND OR NOT IN IS NULL LIKE ILIKE BETWEEN CASE WHEN THEN ELSE END TRUE FALSE ANY ALL SOME ARRAY FROM FOR
+    CURRENT_TIMESTAMP CURRENT_DATE CURRENT_TIME LOCALTIME LOCALTIMESTAMP CURRENT_USER SESSION_USER SIMILAR TO
+    DISTINCT SYMMETRIC BOTH LEADING TRAILING USING ISNULL NOTNULL
+"""
+_NO_COLUMNS = frozenset(_NO_COLUMNS_TEXT.split())
+"""Words that no server accepts as the name of a column without quotes."""
+_NO_COLUMNS_OF_MYSQL = frozenset({"DIV", "MOD", "XOR", "REGEXP", "RLIKE", "BINARY", "INTERVAL"})
 
 
 def expression(tokens: Sequence[Token], server: str) -> Expression:
@@ -60,29 +59,34 @@ def calls(tokens: Sequence[Token], server: str) -> tuple[str, ...]:
 
 
 def columns_in(tokens: Sequence[Token], server: str) -> tuple[str, ...]:
-    """Returns the columns that a condition names, in the order of their first use."""
+    """Returns the columns that a condition names, in the order of their first use.
+
+    A word that may be a column or a keyword counts as a column.
+    """
     found = []
     cursor = Cursor(tokens, server)
     while cursor:
-        if cursor.take(":", ":") or (cursor.next == "AS" and cursor.take("AS")):
+        if cursor.take(":", ":") or cursor.take("AS"):
             read_type(cursor)
-        elif cursor.names and not _is_keyword(cursor):
+        elif cursor.take("COLLATE"):
+            cursor.path()
+        elif cursor.take("AT", "TIME", "ZONE"):
+            continue
+        elif not cursor.names or _is_keyword(cursor):
+            cursor.token()
+        else:
             is_text = cursor.rest[0].sort is Sort.NAME and cursor.rest[0].written[0] == '"'
             name = cursor.path().name
             if cursor.next != "(" and not (is_text and server in MYSQL):
                 found.append(name)
-        else:
-            if cursor.take("COLLATE"):
-                cursor.path()
-                continue
-            cursor.token()
     return tuple(dict.fromkeys(found))
 
 
 def _is_keyword(cursor: Cursor) -> bool:
-    following = cursor.rest[1] if len(cursor.rest) > 1 else None
-    typed = following is not None and following.sort is Sort.STRING
-    return cursor.next in _NO_COLUMNS or (typed and cursor.next != "")
+    if cursor.next in _NO_COLUMNS or (cursor.server in MYSQL and cursor.next in _NO_COLUMNS_OF_MYSQL):
+        return True
+    before_text = len(cursor.rest) > 1 and cursor.rest[1].sort is Sort.STRING
+    return before_text and cursor.next != ""  # the name of a type, or an operator
 
 
 # --- the form -------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from online_migrate.sql.classification import session_settings as settings
+from online_migrate.sql.operations import pglast_changes as changes
 from online_migrate.sql.operations import pglast_objects as objects
 from online_migrate.sql.operations import pglast_tables as tables
 from online_migrate.sql.operations.cursor import Unknown
@@ -18,6 +19,7 @@ from online_migrate.sql.operations.operation import (
     ChangeSession,
     ControlTransaction,
     Maintain,
+    Name,
     Operation,
     Query,
     RunCode,
@@ -132,7 +134,7 @@ def _vacuum(node: Any) -> Found:
 
 def _reindex(node: Any) -> Found:
     concurrently = any(option.defname == "concurrently" for option in node.params or ())
-    name = range_name(node.relation) if node.relation is not None else objects.Name(node.name)
+    name = range_name(node.relation) if node.relation is not None else Name(node.name)
     return (Maintain(verb="reindex", object=name, concurrently=concurrently),)
 
 
@@ -164,18 +166,18 @@ _READERS: Mapping[str, Callable[[Any], Found]] = {
     "DefineStmt": objects.define,
     "CreateStatsStmt": objects.create_statistics,
     "CreateSchemaStmt": objects.create_schema,
-    "DropStmt": objects.drop,
-    "DropdbStmt": objects.drop_database,
-    "DropRoleStmt": objects.drop_roles,
-    "AlterTableStmt": objects.alter_relation,
-    "RenameStmt": objects.rename,
-    "AlterObjectSchemaStmt": objects.set_schema,
-    "AlterOwnerStmt": objects.set_owner,
-    "AlterEnumStmt": objects.alter_enum,
-    "AlterDomainStmt": objects.alter_domain,
-    "AlterSeqStmt": objects.alter_sequence,
-    **dict.fromkeys(objects.ALTERED, objects.alter_named),
-    "CommentStmt": objects.comment,
+    "DropStmt": changes.drop,
+    "DropdbStmt": changes.drop_database,
+    "DropRoleStmt": changes.drop_roles,
+    "AlterTableStmt": changes.alter_relation,
+    "RenameStmt": changes.rename,
+    "AlterObjectSchemaStmt": changes.set_schema,
+    "AlterOwnerStmt": changes.set_owner,
+    "AlterEnumStmt": changes.alter_enum,
+    "AlterDomainStmt": changes.alter_domain,
+    "AlterSeqStmt": changes.alter_sequence,
+    **dict.fromkeys(changes.ALTERED, changes.alter_named),
+    "CommentStmt": changes.comment,
     "GrantStmt": _privileges,
     "GrantRoleStmt": _privileges,
     "AlterDefaultPrivilegesStmt": _default_privileges,
