@@ -128,6 +128,8 @@ class Index:
     unique: bool = False
     concurrently: bool = False
     where: Expression | None = None
+    expressions: tuple[Expression, ...] = ()
+    """The expressions for which *columns* has None, in order; empty: not read."""
     method: str | None = None
     """btree, gin, fulltext, spatial, vector and so on, in lower case; None: not given."""
 
