@@ -20,7 +20,7 @@ WIDER = [
     allowed("varchar-change-same-name", on("ALTER TABLE volumes CHANGE COLUMN name name VARCHAR(50)", MY, MA), "widen-type"),
     allowed("same-type", on(_TYPE + "size TYPE INTEGER", PG), "no-change"),
     allowed("same-type-by-other-name", on(_TYPE + "size TYPE int4", PG), "no-change"),
-    refused("varchar-over-255-bytes", on(_MODIFY + "name VARCHAR(64)", MY), "change-type", harm=rewrite("volumes")),
+    refused("varchar-over-255-bytes", on(_MODIFY + "name VARCHAR(64)", MY, MA), "change-type", harm=rewrite("volumes")),
     refused("varchar-60-over-255-bytes", on(_MODIFY + "host VARCHAR(255)", MY, MA), "change-type", harm=rewrite("volumes")),
     refused("varchar-to-text", on(_MODIFY + "name TEXT", MY, MA), "change-type", harm=rewrite("volumes")),
     refused("integer-to-bigint", {PG: _TYPE + "size TYPE BIGINT", MY: _MODIFY + "size BIGINT NOT NULL", MA: _MODIFY + "size BIGINT NOT NULL"}, "change-type", harm=rewrite("volumes")),

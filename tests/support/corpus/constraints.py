@@ -31,7 +31,7 @@ UNIQUE = [
 
 KEYS = [
     refused("add-primary-key", on("UPDATE settings SET mode = 'auto'; ALTER TABLE settings DROP CONSTRAINT settings_pkey; ALTER TABLE settings ADD PRIMARY KEY (mode, name)", PG), "change-rows", "drop-constraint", "add-primary-key", harm=breaks("insert setting without mode"), base="modes"),
-    refused("add-primary-key", on("UPDATE settings SET mode = 'auto'; ALTER TABLE settings DROP PRIMARY KEY, ADD PRIMARY KEY (id, mode)", MY, MA), "change-rows", "drop-constraint", "add-primary-key", harm=breaks("insert setting without mode"), base="modes"),
+    refused("add-primary-key", on("UPDATE settings SET mode = 'auto'; ALTER TABLE settings DROP PRIMARY KEY, ADD PRIMARY KEY (id, mode)", MY, MA), "change-rows", "drop-constraint", "add-primary-key", harm=wrong("read settings"), base="modes"),
     refused("add-second-primary-key", on("ALTER TABLE volumes ADD PRIMARY KEY (name)", PG, MY, MA), "add-primary-key", harm=fails("ultiple primary key")),
     refused("drop-primary-key", on("ALTER TABLE settings DROP CONSTRAINT settings_pkey", PG), "drop-constraint", harm=breaks("upsert setting by id"), base="upsert"),
     refused("drop-primary-key", on("ALTER TABLE settings MODIFY id INTEGER NOT NULL, DROP PRIMARY KEY", MY, MA), "change-default", "drop-constraint", harm=breaks("insert setting")),

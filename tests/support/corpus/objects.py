@@ -39,7 +39,7 @@ TRIGGERS = [
     refused("create-trigger-that-changes", on(_TRIGGER + "SET NEW.note = 'changed'", MY, MA), "create-trigger", harm=wrong("read volumes")),
     refused("create-trigger-that-changes", on("CREATE TRIGGER change AFTER INSERT ON volumes BEGIN UPDATE volumes SET note = 'changed' WHERE id = NEW.id; END", LITE), "create-trigger", harm=wrong("read volumes")),
     refused("create-trigger-that-skips", on("CREATE FUNCTION skip() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$; " + _TRIGGER + "EXECUTE PROCEDURE skip()", PG), "create-routine", "create-trigger", harm=lost("read volumes")),
-    refused("create-trigger-that-deletes", on("CREATE TRIGGER purge AFTER UPDATE ON volumes FOR EACH ROW DELETE FROM snapshots", MY, MA), "create-trigger", harm=lost("read snapshots")),
+    refused("create-trigger-that-deletes", on("CREATE TRIGGER cleaning AFTER UPDATE ON volumes FOR EACH ROW DELETE FROM snapshots", MY, MA), "create-trigger", harm=lost("read snapshots")),
     refused("create-trigger-of-missing-table", on("CREATE TRIGGER copy AFTER INSERT ON volumes FOR EACH ROW INSERT INTO not_there (id) VALUES (NEW.id)", MY, MA), "create-trigger", harm=breaks("insert volume")),
     refused("create-constraint-trigger", on(_RAISE + "CREATE CONSTRAINT TRIGGER guard AFTER INSERT ON volumes DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()", PG), "create-routine", "create-trigger", harm=breaks("insert volume of size 0")),
     refused("drop-trigger", {PG: "DROP TRIGGER count_revisions ON settings", MY: "DROP TRIGGER count_revisions", MA: "DROP TRIGGER count_revisions", LITE: "DROP TRIGGER count_revisions"}, "drop-object", harm=wrong("read settings"), base="trigger"),
@@ -47,7 +47,7 @@ TRIGGERS = [
     refused("replace-trigger", on("CREATE OR REPLACE TRIGGER count_revisions BEFORE UPDATE ON settings FOR EACH ROW SET NEW.revision = 0", MA), "create-trigger", harm=wrong("read settings"), base="trigger"),
     refused("drop-trigger-function", on("DROP FUNCTION count_revision() CASCADE", PG), "drop-object", harm=wrong("read settings"), base="trigger"),
     refused("create-rule", on("CREATE RULE quiet AS ON DELETE TO snapshots DO INSTEAD NOTHING", PG), "create-active-object", harm=wrong("read snapshots")),
-    refused("create-event", on("CREATE EVENT purge ON SCHEDULE AT CURRENT_TIMESTAMP DO DELETE FROM snapshots; DROP TABLE settings", MY, MA), "create-active-object", "drop-table", harm=breaks("read settings")),
+    refused("create-event", on("CREATE EVENT cleaning ON SCHEDULE AT CURRENT_TIMESTAMP DO DELETE FROM snapshots; DROP TABLE settings", MY, MA), "create-active-object", "drop-table", harm=breaks("read settings")),
 ]
 
 ROUTINES = [
