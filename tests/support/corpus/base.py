@@ -300,6 +300,7 @@ BASES: Mapping[str, Base] = {
             Statement("update event", "UPDATE events SET kind = 'begin-{n}' WHERE id = 1"),
             Statement("delete event", "DELETE FROM events WHERE kind = 'gone-{n}'"),
             Statement("insert event without kind", "INSERT INTO events (id) VALUES (50)", late=True),
+            Statement("insert next event", "INSERT INTO events_next (id, kind) VALUES (72, 'x')", late=True),
             Statement("read events", "SELECT id, kind FROM events ORDER BY id"),
         ),
         _extended(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from online_migrate.sql.operations.operation import Column, CreateTable, Name
+from online_migrate.sql.operations.operation import Column, CreateTable, CreateView, Name, SqlType
 from online_migrate.sql.operations.reader import read_operations
 from tests.support.corpus.base import BASES
 
@@ -12,6 +12,7 @@ class BaseSchema:
 
     def __init__(self, base: str, server: str) -> None:
         operations = read_operations(BASES[base].create[server], server)
+        self._views = {operation.view.name for operation in operations if isinstance(operation, CreateView)}
         self._tables = {
             operation.table.name: {column.name: column for column in operation.columns}
             for operation in operations
@@ -28,4 +29,7 @@ class BaseSchema:
         return self._tables.get(table.name, {}).get(column)
 
     def table_exists(self, table: Name) -> bool | None:
-        return table.name in self._tables
+        return table.name in self._tables or table.name in self._views
+
+    def is_domain(self, type: SqlType) -> bool | None:
+        return type.name == "rack_name"

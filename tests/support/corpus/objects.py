@@ -29,7 +29,6 @@ VIEWS = [
     refused("rename-view", on("ALTER VIEW volume_list RENAME TO volume_names", PG), "change-object", harm=breaks("read volume list"), base="view"),
     refused("rename-view-column", on("ALTER VIEW volume_list RENAME COLUMN name TO label", PG), "change-object", harm=breaks("read volume list"), base="view"),
     refused("view-in-place-of-table", on("ALTER TABLE settings RENAME TO settings_table; CREATE VIEW settings AS SELECT id, name FROM settings_table", PG, MY, MA, LITE), "rename-table", "create-view", harm=breaks("read settings")),
-    refused("refresh-materialized-view", on("CREATE MATERIALIZED VIEW volume_sizes AS SELECT 1 AS one; DROP VIEW volume_list; REFRESH MATERIALIZED VIEW volume_sizes", PG), "create-view", "drop-object", "rewrite-table", harm=breaks("read volume list"), base="view"),
 ]
 
 TRIGGERS = [
@@ -81,8 +80,8 @@ OBJECTS = [
     allowed("create-domain", on("CREATE DOMAIN shelf_name AS VARCHAR(10) CHECK (VALUE <> '')", PG), "create-object"),
     allowed("create-statistics", on("CREATE STATISTICS st_volumes ON status, host FROM volumes", PG), "create-object"),
     allowed("create-collation", on("CREATE COLLATION no_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false)", PG), "create-object"),
-    refused("domain-not-null", on("ALTER DOMAIN rack_name SET NOT NULL", PG), "change-object", harm=breaks("insert rack without name"), base="domain"),
-    refused("domain-add-check", on("ALTER DOMAIN rack_name ADD CHECK (VALUE NOT LIKE 'rack%') NOT VALID", PG), "change-object", harm=breaks("insert rack"), base="domain"),
+    refused("domain-not-null", on("ALTER DOMAIN rack_name SET NOT NULL", PG), "unknown-option", harm=breaks("insert rack without name"), base="domain", place=Place.REFUSED),
+    refused("domain-add-check", on("ALTER DOMAIN rack_name ADD CHECK (VALUE NOT LIKE 'rack%') NOT VALID", PG), "unknown-option", harm=breaks("insert rack"), base="domain", place=Place.REFUSED),
     refused("drop-domain", on("DROP DOMAIN rack_name CASCADE", PG), "drop-object", harm=breaks("insert rack"), base="domain"),
     refused("rename-schema", on("ALTER SCHEMA public RENAME TO corpus_schema; CREATE SCHEMA public", PG), "change-object", "create-object", harm=breaks("read volumes")),
     refused("drop-schema", on("DROP SCHEMA public CASCADE; CREATE SCHEMA public", PG), "drop-object", "create-object", harm=breaks("read volumes")),
