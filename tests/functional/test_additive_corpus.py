@@ -21,5 +21,5 @@ def test_server_confirms_the_corpus(database: Database, family: str) -> None:
             if (problem := problem_of(bench, case)) is not None
         ]
     finally:
-        bench.remove_accounts()
+        bench.close()
     assert not problems, "\n".join(problems)

@@ -20,10 +20,13 @@ from tests.support.corpus.base import BASES, Base
 from tests.support.corpus.case import LITE, MA, MY, PG, Case, Effect, Harm
 
 _PASSWORD = "old-code"
+_IMPATIENT_MYSQL = (
+    f"USE {schema.DATABASE}; SET SESSION lock_wait_timeout = 1, SESSION innodb_lock_wait_timeout = 1"
+)
 _IMPATIENT = {
-    PG: "SET lock_timeout = 200",
-    MY: "SET SESSION lock_wait_timeout = 1, SESSION innodb_lock_wait_timeout = 1",
-    MA: "SET SESSION lock_wait_timeout = 1, SESSION innodb_lock_wait_timeout = 1",
+    PG: "RESET ALL; SET lock_timeout = 200",
+    MY: _IMPATIENT_MYSQL,
+    MA: _IMPATIENT_MYSQL,
     LITE: "PRAGMA foreign_keys = ON",
 }
 _ONLINE = ("ALGORITHM=INSTANT", "ALGORITHM=INPLACE, LOCK=NONE")
@@ -95,6 +98,7 @@ class Bench:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._kept: dict[str, Session] = {}
         self.product = database.server.product
         suffix = uuid.uuid4().hex[:8]
         self._names = {
@@ -124,27 +128,42 @@ class Bench:
         finally:
             session.close()
 
+    @contextlib.contextmanager
+    def kept_session(self, use: str) -> Iterator[Session]:
+        """Yields the session for *use*, which stays open; SQLite gets a new one, because its file is new."""
+        if self.product == LITE:
+            with self.session() as session:
+                yield session
+            return
+        if use not in self._kept:
+            self._kept[use] = Session(self._database.url, self.product)
+        yield self._kept[use]
+
     def reset(self, base: Base) -> None:
         """Removes everything, and creates the schema of *base* with its rows."""
+        self._remove_everything()
+        with self.kept_session("schema") as session:
+            session.run(self.text(base.create[self.product]))
+
+    def close(self) -> None:
+        """Removes everything, also the accounts that cases created, and closes the sessions."""
+        self._remove_everything()
+        for session in self._kept.values():
+            session.close()
+
+    def _remove_everything(self) -> None:
         if self.product == LITE:
             for end in ("", "-wal", "-shm", "-journal"):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(f"{sa.make_url(self._database.url).database}{end}")
-        with self.session() as session:
-            for statement in _EMPTY[self.product]:
-                session.run(self.text(statement))
-            session.run(self.text(base.create[self.product]))
-
-    def remove_accounts(self) -> None:
-        """Drops the accounts that cases created."""
-        with self.session() as session:
+        with self.kept_session("schema") as session:
             for statement in _EMPTY[self.product]:
                 session.run(self.text(statement))
 
     def old_code(self, base: Base, turn: int) -> dict[str, Result]:
         """Returns the results of the old code in its first or second round, by the key of the statement."""
-        with self.session(account=base.account) as session:
-            session.run(_IMPATIENT[self.product])
+        with self.session(account=True) if base.account else self.kept_session("old code") as session:
+            session.run(self.text(_IMPATIENT[self.product]))
             return {
                 statement.key: session.answer(statement.on(self.product).format(n=turn), statement.error)
                 for statement in base.old_code
@@ -180,6 +199,7 @@ class Bench:
 
 
 _MYSQL_EMPTY = (
+    "SET SESSION sql_log_bin = 0",
     f"DROP DATABASE IF EXISTS {schema.DATABASE}",
     f"CREATE DATABASE {schema.DATABASE}",
     f"USE {schema.DATABASE}",
@@ -236,13 +256,12 @@ def _refusal_of_online_form(bench: Bench, case: Case) -> str | None:
     if bench.product not in (MY, MA) or not _has_online_form(script):
         return None
     refusals = []
-    for form in _ONLINE:
-        bench.begin(case)
-        with bench.session() as session:
-            comma = ", " if script.upper().startswith("ALTER") else " "
-            form = form if comma == ", " else form.replace(",", "")
+    bench.reset(BASES[case.base])
+    with bench.session() as session:
+        for form in _ONLINE:
+            options = f", {form}" if script.upper().startswith("ALTER") else f" {form.replace(',', '')}"
             try:
-                session.run(f"{script}{comma}{form}")
+                session.run(script + options)
             except session.driver_error as error:
                 refusals.append(f"{form}: {error}")
             else:
@@ -329,7 +348,7 @@ def _not_blocked(bench: Bench, case: Case, harm: Harm) -> str | None:
     statement = next(statement for statement in base.old_code if statement.key == harm.what)
     with bench.session() as session, bench.session() as other:
         session.run(_OPEN[bench.product] + bench.script(case))
-        other.run(_IMPATIENT[bench.product])
+        other.run(bench.text(_IMPATIENT[bench.product]))
         result = other.answer(statement.on(bench.product).format(n=2))
     return None if result.error else f"{harm.what} is not blocked: {result}"
 
