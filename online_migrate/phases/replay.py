@@ -171,7 +171,8 @@ def _change(state: SchemaState, table: Name, name: str, **changes: Any) -> None:
 
 @_effect_of(op.SetColumnType)
 def _set_column_type(state: SchemaState, operation: op.SetColumnType) -> None:
-    _change(state, operation.table, operation.column, type=operation.type)
+    collation = operation.collation
+    _change(state, operation.table, operation.column, type=operation.type, collation=collation)
 
 
 @_effect_of(op.SetNotNull)
