@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.support.corpus import column_types, columns, constraints, contents, indexes, objects, statements, tables
+from tests.support.corpus import column_types, columns, constraints, contents, indexes, objects, statements, tables, tricks
 from tests.support.corpus.case import Case
 
 FAMILIES: Mapping[str, list[Case]] = {
@@ -16,6 +16,7 @@ FAMILIES: Mapping[str, list[Case]] = {
     "objects": objects.CASES,
     "contents": contents.CASES,
     "statements": statements.CASES,
+    "tricks": tricks.CASES,
 }
 
 CASES: tuple[Case, ...] = tuple(case for cases in FAMILIES.values() for case in cases)

@@ -8,6 +8,7 @@ nullable column or the longest name.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping
 
 from tests.support.corpus.case import LITE, MA, MY, PG
@@ -100,6 +101,9 @@ TABLES: Mapping[str, str] = {
 
 _INSERT_VOLUME = "INSERT INTO volumes (name, status, size, priority, host, price, note) VALUES "
 
+_LONG = "".join(hashlib.sha256(str(number).encode()).hexdigest() for number in range(200))
+"""A text that a server cannot compress to the size of an index entry."""
+
 _OLD_CODE = (
     Statement("insert volume", _INSERT_VOLUME + "('vol-{n}', 'available', 5, 1, 'host-{n}', 9.99, 'note')"),
     Statement("insert snapshot", "INSERT INTO snapshots (volume_id, parent_id, label) VALUES (1, 1, 'snap-{n}')"),
@@ -113,6 +117,7 @@ _OLD_CODE = (
     Statement("insert volume with defaults", "INSERT INTO volumes (size) VALUES (7)", late=True),
     Statement("insert volume of the same name", _INSERT_VOLUME + "('alpha', 'new', 2, 1, 'host-a', 1, 'first')", late=True),
     Statement("insert volume with the longest name", _INSERT_VOLUME + f"('{'x' * 40}', 'new', 2, 1, 'h', 1, 'n')", late=True),
+    Statement("insert volume with a long note", _INSERT_VOLUME + f"('long', 'new', 2, 1, 'h', 1, '{_LONG}')", late=True),
     Statement("insert volume of size 0", _INSERT_VOLUME + "('empty', 'new', 0, 1, 'h', 1, 'n')", late=True),
     Statement("insert volume of the largest size", _INSERT_VOLUME + "('huge', 'new', 2147483647, 1, 'h', 1, 'n')", late=True),
     Statement("insert volume of the highest price", _INSERT_VOLUME + "('dear', 'new', 2, 1, 'h', 999999.99, 'n')", late=True),
@@ -188,6 +193,7 @@ _NUMBERS = "CREATE SEQUENCE ticket_numbers START WITH 10;"
 _DOMAIN = "CREATE DOMAIN rack_name AS VARCHAR(10); CREATE TABLE racks (id INTEGER PRIMARY KEY, name rack_name);"
 
 _MIXED_CASE = "UPDATE volumes SET name = 'Gamma' WHERE name = 'gamma';"
+_UNQUALIFIED = "SELECT name, label FROM volumes JOIN snapshots ON volume_id = volumes.id ORDER BY snapshots.id"
 _HINTED = {
     **dict.fromkeys((MY, MA), "SELECT id FROM volumes FORCE INDEX (ix_volumes_host) WHERE host = 'host-a'"),
     LITE: "SELECT id FROM volumes INDEXED BY ix_volumes_host WHERE host = 'host-a'",
@@ -242,6 +248,7 @@ BASES: Mapping[str, Base] = {
             "routine",
             {PG: _LABEL_POSTGRESQL, MY: _LABEL_MYSQL, MA: _LABEL_MYSQL},
             Statement("call volume label", "SELECT volume_label(1)"),
+            Statement("call volume label by text", "SELECT volume_label('7')"),
         ),
         _extended(
             "plans",
@@ -270,6 +277,16 @@ BASES: Mapping[str, Base] = {
             Statement("upsert setting", _UPSERT),
             Statement("upsert setting by id", _UPSERT_BY_ID),
             Statement("read settings again", "SELECT id, name, mode, revision FROM settings ORDER BY id"),
+        ),
+        _extended(
+            "join",
+            dict.fromkeys((PG, MY, MA, LITE), ""),
+            Statement("read labels", _UNQUALIFIED),
+        ),
+        _extended(
+            "covering hints",
+            {MA: ""},
+            Statement("find volume by index", "EXPLAIN SELECT id FROM volumes FORCE INDEX (ix_volumes_host) WHERE host = 'x'"),
         ),
         _extended(
             "star",

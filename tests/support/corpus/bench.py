@@ -213,10 +213,10 @@ _EMPTY = {
         "CREATE SCHEMA public",
         f"""DO $$ BEGIN
             IF EXISTS (SELECT FROM pg_roles WHERE rolname = '{schema.APP}') THEN
-                DROP OWNED BY {schema.APP}; DROP ROLE {schema.APP};
+                DROP OWNED BY {schema.APP} CASCADE; DROP ROLE {schema.APP};
             END IF;
             IF EXISTS (SELECT FROM pg_roles WHERE rolname = '{schema.ROLE}') THEN
-                DROP OWNED BY {schema.ROLE}; DROP ROLE {schema.ROLE};
+                DROP OWNED BY {schema.ROLE} CASCADE; DROP ROLE {schema.ROLE};
             END IF;
         END $$""",
     ),
