@@ -33,7 +33,7 @@ CONDITIONS = [
 
 SHADOWS = [
     refused("existing-table-if-not-exists-then-drop-column", everywhere("CREATE TABLE IF NOT EXISTS settings (id INTEGER PRIMARY KEY, mode INTEGER); ALTER TABLE settings DROP COLUMN mode"), "create-table", "drop-column", harm=breaks("insert setting")),
-    refused("temporary-table-hides-the-second-drop", everywhere("CREATE TEMPORARY TABLE settings (id INTEGER); DROP TABLE settings; DROP TABLE settings"), "create-table", "new-table", "drop-table", harm=breaks("read settings")),
+    refused("temporary-table-hides-the-second-drop", everywhere("CREATE TEMPORARY TABLE settings (id INTEGER); DROP TABLE settings; DROP TABLE settings"), "create-table", "drop-table", "drop-table", harm=breaks("read settings")),
     refused("temporary-table-of-the-same-name", {PG: "CREATE TEMPORARY TABLE settings (id INTEGER); DROP TABLE public.settings", MY: "CREATE TEMPORARY TABLE volumes_x (id INTEGER); DROP TABLE corpus_db.settings", LITE: "CREATE TEMPORARY TABLE settings (id INTEGER); DROP TABLE main.settings"}, "create-table", "drop-table", harm=breaks("read settings")),
     refused("table-of-another-schema", on("CREATE SCHEMA corpus_schema; CREATE TABLE corpus_schema.settings (id INTEGER); DROP TABLE settings", PG), "create-object", "create-table", "drop-table", harm=breaks("read settings")),
     refused("table-in-other-case", {PG: 'CREATE TABLE "Settings" (id INTEGER); DROP TABLE Settings', MY: "CREATE TABLE Settings (id INTEGER); DROP TABLE settings", MA: "CREATE TABLE Settings (id INTEGER); DROP TABLE settings"}, "create-table", "drop-table", harm=breaks("read settings")),
@@ -51,9 +51,9 @@ SHADOWS = [
 
 WRITERS = [
     refused("seed-by-function-that-writes", on("CREATE TABLE racks (id BIGINT); INSERT INTO racks SELECT setval('volumes_id_seq', 1)", PG), "create-table", "unknown-function", harm=breaks("insert volume"), place=Place.REFUSED),
-    refused("seed-from-deleted-rows", on("CREATE TABLE racks (id INTEGER); WITH gone AS (DELETE FROM snapshots RETURNING id) INSERT INTO racks SELECT id FROM gone", PG), "create-table", "change-rows", "seed-rows", harm=lost("read snapshots"), place=Place.DATA),
+    refused("seed-from-deleted-rows", on("CREATE TABLE racks (id INTEGER); WITH gone AS (DELETE FROM snapshots RETURNING id) INSERT INTO racks SELECT id FROM gone", PG), "create-table", "change-rows", "copy-rows", harm=lost("read snapshots"), place=Place.DATA),
     refused("materialized-view-that-writes", on("CREATE MATERIALIZED VIEW numbers AS SELECT setval('volumes_id_seq', 1)", PG), "create-view", harm=breaks("insert volume")),
-    refused("copy-of-a-query-that-writes", on("CREATE TABLE racks (id INTEGER); COPY (SELECT setval('volumes_id_seq', 1)) TO '/dev/null'", PG), "create-table", "unknown-function", harm=breaks("insert volume"), place=Place.REFUSED),
+    refused("copy-of-a-query-that-writes", on("CREATE TABLE racks (id INTEGER); COPY (SELECT setval('volumes_id_seq', 1)) TO '/dev/null'", PG), "create-table", "run-code", harm=breaks("insert volume"), place=Place.REFUSED),
     refused("function-in-a-subquery", on("SELECT id FROM volumes WHERE id = (SELECT setval('volumes_id_seq', 1))", PG), "unknown-function", harm=breaks("insert volume"), place=Place.REFUSED),
     refused("function-with-schema", on("SELECT pg_catalog.setval('volumes_id_seq', 1)", PG), "unknown-function", harm=breaks("insert volume"), place=Place.REFUSED),
     refused("function-in-quotes", on('SELECT "setval" (\'volumes_id_seq\', 1)', PG), "unknown-function", harm=breaks("insert volume"), place=Place.REFUSED),
@@ -66,13 +66,13 @@ WRITERS = [
 ]
 
 REPLACERS = [
-    refused("replace-sequence", on("CREATE OR REPLACE SEQUENCE ticket_numbers START WITH 1", MA), "replace-table", harm=wrong("next ticket"), base="sequence"),
+    refused("replace-sequence", on("CREATE OR REPLACE SEQUENCE ticket_numbers START WITH 1", MA), "unrecognized", harm=wrong("next ticket"), base="sequence", place=Place.REFUSED),
     refused("replace-index", on("CREATE OR REPLACE INDEX ix_volumes_host ON volumes (name)", MA), "drop-index", "create-index", harm=wrong("find volume by index"), base="covering hints"),
-    refused("replace-user", on("CREATE OR REPLACE USER corpus_app@'%' IDENTIFIED BY 'old-code'; GRANT SELECT ON corpus_db.settings TO corpus_app@'%'", MA), "drop-object", "grant", harm=breaks("read volumes"), base="account"),
-    refused("alter-ignore", on("ALTER IGNORE TABLE settings ADD UNIQUE (mode)", MA), "add-unique", harm=breaks("insert setting")),
+    refused("replace-user", on("CREATE OR REPLACE USER corpus_app@'%' IDENTIFIED BY 'old-code'; GRANT SELECT ON corpus_db.settings TO corpus_app@'%'", MA), "unrecognized", "grant", harm=breaks("read volumes"), base="account", place=Place.REFUSED),
+    refused("alter-ignore", on("ALTER IGNORE TABLE settings ADD UNIQUE (mode)", MA), "unrecognized", harm=breaks("insert setting"), place=Place.REFUSED),
     refused("replace-procedure-default", on("CREATE OR REPLACE FUNCTION count_revision() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$", PG), "replace-routine", harm=wrong("update setting"), base="trigger"),
     refused("sequence-increment", on("ALTER SEQUENCE ticket_numbers INCREMENT BY -20 MINVALUE -100", PG, MA), "change-object", harm=wrong("next ticket"), base="sequence"),
-    refused("sequence-type", on("ALTER SEQUENCE volumes_id_seq AS SMALLINT MAXVALUE 5", PG), "change-object", harm=breaks("insert volume")),
+    refused("sequence-type", on("ALTER SEQUENCE volumes_id_seq AS SMALLINT MAXVALUE 6", PG), "change-object", harm=breaks("insert volume")),
     refused("auto-increment-maximum", on("ALTER TABLE volumes AUTO_INCREMENT = 2147483647", MY, MA), "change-table-option", harm=breaks("insert volume with defaults")),
 ]
 
@@ -86,7 +86,7 @@ OPTIONS = [
     allowed("cluster-on", on("ALTER TABLE volumes CLUSTER ON ix_volumes_host", PG), "set-table-option"),
     allowed("create-default-partition", on("CREATE TABLE events_rest PARTITION OF events DEFAULT", PG), "create-partition", base="events"),
     refused("order-by", on("ALTER TABLE snapshots ORDER BY label", MY, MA), "change-table-option", harm=rewrite("snapshots")),
-    refused("compressed-row-format", on("ALTER TABLE volumes DROP COLUMN price, ROW_FORMAT = COMPRESSED", MY, MA), "drop-column", "set-table-option", harm=breaks("read volumes")),
+    refused("compressed-row-format", on("ALTER TABLE volumes DROP COLUMN price, ROW_FORMAT = COMPRESSED", MY, MA), "drop-column", "change-table-option", harm=breaks("read volumes")),
     refused("discard-tablespace", on("ALTER TABLE settings DISCARD TABLESPACE", MY, MA), "unrecognized", harm=breaks("read settings"), place=Place.REFUSED),
     refused("two-generated-in-one", on("ALTER TABLE volumes ADD COLUMN place VARCHAR(60) GENERATED ALWAYS AS (host) VIRTUAL, ADD INDEX ix_place (place)", MY, MA), "add-column", "create-index", harm=rewrite("volumes")),
     allowed("virtual-table", on("CREATE VIRTUAL TABLE words USING fts5(line)", LITE), "create-table"),
