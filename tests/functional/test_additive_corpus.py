@@ -11,7 +11,7 @@ from tests.support.corpus.bench import Bench, problem_of
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_server_confirms_the_corpus(database: Database, family: str) -> None:
-    """Old code runs, then the script, then old code again: unharmed if allowed, harmed as stated if refused."""
+    """Old code runs, then the script, then old code again: unharmed, or harmed as the case states."""
     bench = Bench(database)
     cases = [case for case in FAMILIES[family] if bench.product in case.servers]
     try:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.support.corpus import column_types, columns, constraints, contents, indexes, objects, statements, tables, tricks
+from tests.support.corpus import (
+    column_types,
+    columns,
+    constraints,
+    contents,
+    indexes,
+    objects,
+    statements,
+    tables,
+    tricks,
+)
 from tests.support.corpus.case import Case
 
 FAMILIES: Mapping[str, list[Case]] = {

@@ -164,8 +164,12 @@ CREATE TRIGGER count_revisions AFTER UPDATE OF mode ON settings BEGIN
     UPDATE settings SET revision = OLD.revision + 1 WHERE id = NEW.id; END;
 """
 
-_EVENTS = "CREATE TABLE events (id INTEGER NOT NULL, kind VARCHAR(20), PRIMARY KEY (id)) PARTITION BY RANGE (id)"
-_EVENT_ROWS = "INSERT INTO events (id, kind) VALUES (1, 'start'), (2, 'gone-1'), (3, 'gone-2'), (150, 'stop');"
+_EVENTS = (
+    "CREATE TABLE events (id INTEGER NOT NULL, kind VARCHAR(20), PRIMARY KEY (id)) PARTITION BY RANGE (id)"
+)
+_EVENT_ROWS = (
+    "INSERT INTO events (id, kind) VALUES (1, 'start'), (2, 'gone-1'), (3, 'gone-2'), (150, 'stop');"
+)
 _EVENTS_POSTGRESQL = f"""{_EVENTS};
 CREATE TABLE events_low PARTITION OF events FOR VALUES FROM (0) TO (100);
 CREATE TABLE events_high PARTITION OF events FOR VALUES FROM (100) TO (200);
@@ -190,10 +194,14 @@ GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {APP};
 """
 
 _NUMBERS = "CREATE SEQUENCE ticket_numbers START WITH 10;"
-_DOMAIN = "CREATE DOMAIN rack_name AS VARCHAR(10); CREATE TABLE racks (id INTEGER PRIMARY KEY, name rack_name);"
+_DOMAIN = (
+    "CREATE DOMAIN rack_name AS VARCHAR(10); CREATE TABLE racks (id INTEGER PRIMARY KEY, name rack_name);"
+)
 
 _MIXED_CASE = "UPDATE volumes SET name = 'Gamma' WHERE name = 'gamma';"
-_UNQUALIFIED = "SELECT name, label FROM volumes JOIN snapshots ON volume_id = volumes.id ORDER BY snapshots.id"
+_UNQUALIFIED = (
+    "SELECT name, label FROM volumes JOIN snapshots ON volume_id = volumes.id ORDER BY snapshots.id"
+)
 _HINTED = {
     **dict.fromkeys((MY, MA), "SELECT id FROM volumes FORCE INDEX (ix_volumes_host) WHERE host = 'host-a'"),
     LITE: "SELECT id FROM volumes INDEXED BY ix_volumes_host WHERE host = 'host-a'",
@@ -286,7 +294,10 @@ BASES: Mapping[str, Base] = {
         _extended(
             "covering hints",
             {MA: ""},
-            Statement("find volume by index", "EXPLAIN SELECT id FROM volumes FORCE INDEX (ix_volumes_host) WHERE host = 'x'"),
+            Statement(
+                "find volume by index",
+                "EXPLAIN SELECT id FROM volumes FORCE INDEX (ix_volumes_host) WHERE host = 'x'",
+            ),
         ),
         _extended(
             "star",
@@ -307,7 +318,8 @@ BASES: Mapping[str, Base] = {
             Statement("read settings", "SELECT id, name, mode, revision FROM settings ORDER BY id"),
         ),
         _extended(
-            "trigger", {PG: _TRIGGER_POSTGRESQL, MY: _TRIGGER_MYSQL, MA: _TRIGGER_MYSQL, LITE: _TRIGGER_SQLITE}
+            "trigger",
+            {PG: _TRIGGER_POSTGRESQL, MY: _TRIGGER_MYSQL, MA: _TRIGGER_MYSQL, LITE: _TRIGGER_SQLITE},
         ),
         _extended(
             "events",
@@ -335,8 +347,6 @@ BASES: Mapping[str, Base] = {
             Statement("insert rack without name", "INSERT INTO racks (id) VALUES (9)", late=True),
             Statement("read racks", "SELECT id, name FROM racks ORDER BY id"),
         ),
-        _extended(
-            "account", {PG: _ACCOUNT_POSTGRESQL, MY: _ACCOUNT_MYSQL, MA: _ACCOUNT_MYSQL}, account=True
-        ),
+        _extended("account", {PG: _ACCOUNT_POSTGRESQL, MY: _ACCOUNT_MYSQL, MA: _ACCOUNT_MYSQL}, account=True),
     )
 }

@@ -53,7 +53,10 @@ class Session:
     """A connection that commits every statement, unless a script begins a transaction."""
 
     def __init__(self, url: str, product: str) -> None:
-        arguments = {MY: {"client_flag": CLIENT.MULTI_STATEMENTS}, MA: {"client_flag": CLIENT.MULTI_STATEMENTS}}
+        arguments = {
+            MY: {"client_flag": CLIENT.MULTI_STATEMENTS},
+            MA: {"client_flag": CLIENT.MULTI_STATEMENTS},
+        }
         arguments[LITE] = {"timeout": 0.1}
         engine = sa.create_engine(
             url, poolclass=NullPool, isolation_level="AUTOCOMMIT", connect_args=arguments.get(product, {})
@@ -275,7 +278,12 @@ def _has_online_form(script: str) -> bool:
     words = upper.split()
     alters = words[:2] == ["ALTER", "TABLE"] and "PARTITION" not in words and "RENAME TO" not in upper
     creates = words[0] == "CREATE" and "INDEX" in words[:3]
-    return ";" not in script and "ALGORITHM" not in upper and "IF NOT EXISTS" not in upper and (alters or creates)
+    return (
+        ";" not in script
+        and "ALGORITHM" not in upper
+        and "IF NOT EXISTS" not in upper
+        and (alters or creates)
+    )
 
 
 def _second_round(bench: Bench, case: Case) -> dict[str, Result]:
@@ -331,7 +339,9 @@ def _not_scanned(bench: Bench, case: Case, harm: Harm) -> str | None:
         session.run("BEGIN; " + bench.script(case))
         scans = session.answer(_SCANS.format(harm.what)).rows[0][0]
         exclusive = session.answer(_EXCLUSIVE.format(harm.what)).rows[0][0]
-    return None if scans and exclusive else f"{harm.what}: {scans} scans, {exclusive} locks that block writers"
+    return (
+        None if scans and exclusive else f"{harm.what}: {scans} scans, {exclusive} locks that block writers"
+    )
 
 
 _SCANS = "SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relid = '{}'::regclass"

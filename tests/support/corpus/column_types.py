@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from online_migrate.phases.verdict import Place
-from tests.support.corpus.case import LITE, MA, MY, PG, Case, Effect, Harm, allowed, blocks, breaks, everywhere, fails, lost, on, refused, rewrite, scans, wrong
-
+from tests.support.corpus.case import (
+    MA,
+    MY,
+    PG,
+    Case,
+    allowed,
+    breaks,
+    fails,
+    on,
+    refused,
+    rewrite,
+    wrong,
+)
 
 _TYPE = "ALTER TABLE volumes ALTER COLUMN "
 _MODIFY = "ALTER TABLE volumes MODIFY COLUMN "

@@ -3,7 +3,22 @@
 from __future__ import annotations
 
 from online_migrate.phases.verdict import Place
-from tests.support.corpus.case import LITE, MA, MY, PG, Case, allowed, blocks, breaks, everywhere, fails, lost, on, refused, rewrite, scans, wrong
+from tests.support.corpus.case import (
+    LITE,
+    MA,
+    MY,
+    PG,
+    Case,
+    allowed,
+    breaks,
+    everywhere,
+    fails,
+    lost,
+    on,
+    refused,
+    rewrite,
+    wrong,
+)
 
 PARTITIONS = [
     allowed("create-partition", on("CREATE TABLE events_top PARTITION OF events FOR VALUES FROM (200) TO (300)", PG), "create-partition", base="events"),

@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 from online_migrate.phases.verdict import Place
-from tests.support.corpus.case import LITE, MA, MY, PG, Case, allowed, blocks, breaks, everywhere, fails, lost, on, refused, rewrite, scans, wrong
-
+from tests.support.corpus.case import (
+    LITE,
+    MA,
+    MY,
+    PG,
+    Case,
+    allowed,
+    blocks,
+    breaks,
+    everywhere,
+    fails,
+    on,
+    refused,
+    rewrite,
+    wrong,
+)
 
 CREATED = [
     allowed("create-index", everywhere("CREATE INDEX ix_volumes_name ON volumes (name)"), "create-index"),

@@ -3,7 +3,22 @@
 from __future__ import annotations
 
 from online_migrate.phases.verdict import Place
-from tests.support.corpus.case import LITE, MA, MY, PG, Case, allowed, blocks, breaks, everywhere, fails, lost, on, refused, rewrite, scans, wrong
+from tests.support.corpus.case import (
+    LITE,
+    MA,
+    MY,
+    PG,
+    Case,
+    allowed,
+    breaks,
+    everywhere,
+    fails,
+    lost,
+    on,
+    refused,
+    rewrite,
+    wrong,
+)
 
 _TRIGGER = "CREATE TRIGGER guard BEFORE INSERT ON volumes FOR EACH ROW "
 _SIGNAL = _TRIGGER + "SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'no'"

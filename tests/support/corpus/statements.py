@@ -3,7 +3,22 @@
 from __future__ import annotations
 
 from online_migrate.phases.verdict import Place
-from tests.support.corpus.case import LITE, MA, MY, PG, Case, allowed, blocks, breaks, everywhere, fails, lost, on, refused, rewrite, scans, wrong
+from tests.support.corpus.case import (
+    LITE,
+    MA,
+    MY,
+    PG,
+    Case,
+    allowed,
+    blocks,
+    breaks,
+    everywhere,
+    fails,
+    lost,
+    on,
+    refused,
+    wrong,
+)
 
 QUERIES = [
     allowed("select", everywhere("SELECT id, name FROM volumes WHERE size > 5"), "query", place=Place.ANYWHERE),

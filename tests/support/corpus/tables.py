@@ -3,7 +3,22 @@
 from __future__ import annotations
 
 from online_migrate.phases.verdict import Place
-from tests.support.corpus.case import LITE, MA, MY, PG, Case, allowed, blocks, breaks, everywhere, fails, lost, on, refused, rewrite, scans, wrong
+from tests.support.corpus.case import (
+    LITE,
+    MA,
+    MY,
+    PG,
+    Case,
+    allowed,
+    breaks,
+    everywhere,
+    fails,
+    lost,
+    on,
+    refused,
+    rewrite,
+    wrong,
+)
 
 _SERIAL = {PG: "SERIAL PRIMARY KEY", MY: "INTEGER AUTO_INCREMENT PRIMARY KEY", MA: "INTEGER AUTO_INCREMENT PRIMARY KEY", LITE: "INTEGER PRIMARY KEY AUTOINCREMENT"}
 

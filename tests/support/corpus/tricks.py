@@ -3,7 +3,22 @@
 from __future__ import annotations
 
 from online_migrate.phases.verdict import Place
-from tests.support.corpus.case import LITE, MA, MY, PG, Case, allowed, blocks, breaks, everywhere, fails, lost, on, refused, rewrite, scans, wrong
+from tests.support.corpus.case import (
+    LITE,
+    MA,
+    MY,
+    PG,
+    Case,
+    allowed,
+    breaks,
+    everywhere,
+    fails,
+    lost,
+    on,
+    refused,
+    rewrite,
+    wrong,
+)
 
 _TIER = "ALTER TABLE volumes ADD COLUMN tier INTEGER; ALTER TABLE volumes ADD CONSTRAINT ck_tier CHECK ("
 
@@ -70,7 +85,7 @@ REPLACERS = [
     refused("replace-index", on("CREATE OR REPLACE INDEX ix_volumes_host ON volumes (name)", MA), "drop-index", "create-index", harm=wrong("find volume by index"), base="covering hints"),
     refused("replace-user", on("CREATE OR REPLACE USER corpus_app@'%' IDENTIFIED BY 'old-code'; GRANT SELECT ON corpus_db.settings TO corpus_app@'%'", MA), "unrecognized", "grant", harm=breaks("read volumes"), base="account", place=Place.REFUSED),
     refused("alter-ignore", on("ALTER IGNORE TABLE settings ADD UNIQUE (mode)", MA), "unrecognized", harm=breaks("insert setting"), place=Place.REFUSED),
-    refused("replace-procedure-default", on("CREATE OR REPLACE FUNCTION count_revision() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$", PG), "replace-routine", harm=wrong("update setting"), base="trigger"),
+    refused("replace-trigger-function", on("CREATE OR REPLACE FUNCTION count_revision() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$", PG), "replace-routine", harm=wrong("update setting"), base="trigger"),
     refused("sequence-increment", on("ALTER SEQUENCE ticket_numbers INCREMENT BY -20 MINVALUE -100", PG, MA), "change-object", harm=wrong("next ticket"), base="sequence"),
     refused("sequence-type", on("ALTER SEQUENCE volumes_id_seq AS SMALLINT MAXVALUE 6", PG), "change-object", harm=breaks("insert volume")),
     refused("auto-increment-maximum", on("ALTER TABLE volumes AUTO_INCREMENT = 2147483647", MY, MA), "change-table-option", harm=breaks("insert volume with defaults")),
