@@ -36,6 +36,7 @@ DISAGREEMENTS = (
     Disagreement("add-column-unique", (PG,), Reason.LAX, "The index is built under ACCESS EXCLUSIVE, which reads all rows. Additive only if the executor splits it."),
     Disagreement("drop-default-of-key", (PG,), Reason.LAX, "The default of a SERIAL column is dropped: each INSERT of old code fails. It is not a repetition."),
     Disagreement("create-fulltext-index", (MY, MA), Reason.LAX, "LOCK=NONE is refused: writers wait while a FULLTEXT index is built."),
+    Disagreement("create-index-on-is-null", (MY,), Reason.LAX, "LOCK=NONE is refused for each index on an expression, whatever the expression is."),
     Disagreement("two-generated-in-one", (MY, MA), Reason.LAX, "LOCK=NONE is refused for a virtual column and its index in one statement; each alone is online."),
     Disagreement("reindex", (PG,), Reason.LAX, "REINDEX without CONCURRENTLY blocks writes. Additive only if the executor adds CONCURRENTLY."),
     Disagreement("create-table-inherits", (PG,), Reason.LAX, "Rows of the new child are rows of the old parent: a SELECT of old code returns them."),

@@ -38,6 +38,7 @@ CREATED = [
     allowed("add-key", on("ALTER TABLE volumes ADD KEY ix_volumes_name (name), ALGORITHM=INPLACE, LOCK=NONE", MY, MA), "create-index", "set-table-option", "set-table-option"),
     allowed("create-index-btree", on("CREATE INDEX ix_volumes_name USING BTREE ON volumes (name)", MY, MA), "create-index"),
     allowed("create-index-on-lower", {PG: "CREATE INDEX ix_lower ON volumes (lower(name))", LITE: "CREATE INDEX ix_lower ON volumes (lower(name))"}, "create-index"),
+    refused("create-index-on-is-null", on("CREATE INDEX ix_null ON volumes ((name IS NULL))", MY), "create-expression-index", harm=rewrite("volumes")),
     refused("create-index-on-lower", on("CREATE INDEX ix_lower ON volumes ((lower(name)))", MY), "create-expression-index", harm=rewrite("volumes")),
     allowed("create-index-invisible", on("CREATE INDEX ix_volumes_name ON volumes (name) INVISIBLE", MY), "create-index"),
     allowed("create-index-ignored", on("CREATE INDEX ix_volumes_name ON volumes (name) IGNORED", MA), "create-index"),

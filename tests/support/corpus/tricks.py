@@ -96,6 +96,8 @@ OPTIONS = [
     allowed("default-charset", on("ALTER TABLE volumes DEFAULT CHARACTER SET latin1", MY, MA), "set-table-option"),
     allowed("force-rebuild", on("ALTER TABLE volumes FORCE", MY, MA), "set-table-option"),
     allowed("add-column-current-timestamp", on("ALTER TABLE volumes ADD COLUMN seen_at DATETIME DEFAULT CURRENT_TIMESTAMP", MY, MA), "add-column"),
+    allowed("add-column-on-update-timestamp", on("ALTER TABLE volumes ADD COLUMN touched_at DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP", MY, MA), "add-column"),
+    allowed("optimize-table", on("OPTIMIZE TABLE volumes", MY, MA), "maintain"),
     allowed("add-column-and-index", on("ALTER TABLE volumes ADD COLUMN tier INTEGER, ADD INDEX ix_tier (tier)", MY, MA), "add-column", "create-index"),
     allowed("add-column-and-widen", on("ALTER TABLE volumes ADD COLUMN tier INTEGER, MODIFY host VARCHAR(63)", MY, MA), "add-column", "widen-type"),
     allowed("cluster-on", on("ALTER TABLE volumes CLUSTER ON ix_volumes_host", PG), "set-table-option"),
