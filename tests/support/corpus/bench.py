@@ -64,6 +64,8 @@ class Session:
         self._connection = engine.connect()
         self.driver_error = engine.dialect.loaded_dbapi.Error
         self._driver = self._connection.connection.dbapi_connection
+        if product == LITE:
+            self.run("PRAGMA synchronous = OFF")
 
     def run(self, text: str) -> None:
         """Executes the statements of *text* as one text, if the driver can."""
