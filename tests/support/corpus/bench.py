@@ -28,6 +28,12 @@ _IMPATIENT = {
     MA: _IMPATIENT_MYSQL,
     LITE: "PRAGMA foreign_keys = ON",
 }
+_PREPARE_OLD_CODE = {
+    PG: "RESET ALL",
+    MY: f"USE {schema.DATABASE}",
+    MA: f"USE {schema.DATABASE}",
+    LITE: "PRAGMA foreign_keys = ON",
+}
 _CONNECT: dict[str, dict[str, Any]] = {
     PG: {},
     MY: {"client_flag": CLIENT.MULTI_STATEMENTS},
@@ -168,7 +174,7 @@ class Bench:
     def old_code(self, base: Base, turn: int) -> dict[str, Result]:
         """Returns the results of the old code in its first or second round, by the key of the statement."""
         with self.session(account=True) if base.account else self.kept_session("old code") as session:
-            self.make_impatient(session)
+            session.run(self.text(_PREPARE_OLD_CODE[self.product]))
             return {
                 statement.key: session.answer(statement.on(self.product).format(n=turn), statement.error)
                 for statement in base.old_code
