@@ -1,0 +1,35 @@
+"""The schema of a base as the decisions know it: nothing is new, every column is known."""
+
+from __future__ import annotations
+
+from online_migrate.sql.operations.operation import Column, CreateTable, CreateView, Name, SqlType
+from online_migrate.sql.operations.reader import read_operations
+from tests.support.corpus.base import BASES
+
+
+class BaseSchema:
+    """The tables that a base creates."""
+
+    def __init__(self, base: str, server: str) -> None:
+        operations = read_operations(BASES[base].create[server], server)
+        self._views = {operation.view.name for operation in operations if isinstance(operation, CreateView)}
+        self._tables = {
+            operation.table.name: {column.name: column for column in operation.columns}
+            for operation in operations
+            if isinstance(operation, CreateTable)
+        }
+
+    def is_new_table(self, table: Name) -> bool:
+        return False
+
+    def is_new_column(self, table: Name, column: str) -> bool:
+        return False
+
+    def column(self, table: Name, column: str) -> Column | None:
+        return self._tables.get(table.name, {}).get(column)
+
+    def table_exists(self, table: Name) -> bool | None:
+        return table.name in self._tables or table.name in self._views
+
+    def is_domain(self, type: SqlType) -> bool | None:
+        return type.name == "rack_name"
