@@ -1,0 +1,173 @@
+"""Reads what is checked, for one server: the scripts of an Alembic project, or SQL files.
+
+The scripts of a project are rendered in Alembic's offline mode, without env.py and without a database.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import sys
+import traceback
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from online_migrate import exceptions
+from online_migrate.runtime.apply import render_to
+from online_migrate.runtime.environment import Environment
+from online_migrate.script.graph import Graph, Phase
+from online_migrate.script.project import Project
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """A text that a script sends, with one or more statements, and the line of the script that sends it."""
+
+    text: str
+    line: int
+    is_file: bool = False
+    """True if the text is the whole file, so that the lines of the text are those of the file."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RawScript:
+    """The texts of a script on one server."""
+
+    path: str
+    texts: tuple[Text, ...]
+    in_transaction: bool = False
+    """True if the script starts in a transaction."""
+    revision: str | None = None
+    phase: Phase | None = None
+    not_rendered: tuple[int, str] | None = None
+    reported: bool = True
+
+
+class Source(Protocol):
+    """Something that is checked."""
+
+    def scripts(self, product: str) -> Iterator[RawScript]:
+        """Returns the scripts on a server, in the order in which they are applied."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SqlFiles:
+    """SQL files, applied in the order of their names."""
+
+    paths: Sequence[Path]
+
+    def scripts(self, product: str) -> Iterator[RawScript]:
+        for path in self.paths:
+            yield RawScript(str(path), (Text(self._text(path), 1, is_file=True),))
+
+    @staticmethod
+    @functools.cache
+    def _text(path: Path) -> str:
+        try:
+            return path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise exceptions.UsageError(message=f"{path} cannot be read: {error}") from None
+
+
+@dataclasses.dataclass(frozen=True)
+class ProjectScripts:
+    """The scripts of an Alembic project. *since*: only the revisions that are not its ancestors are reported.
+
+    *only*: the files that are reported; empty: all.
+    """
+
+    project: Project
+    since: str | None = None
+    only: Collection[Path] = ()
+
+    @functools.cached_property
+    def graph(self) -> Graph | exceptions.GraphBroken:
+        """The revision graph, or the reason why it is not valid."""
+        try:
+            return self.project.graph
+        except exceptions.GraphBroken as error:
+            return error
+
+    @functools.cached_property
+    def revisions(self) -> Sequence[Any]:
+        """Alembic's scripts, parents before children."""
+        return list(self.project.script.walk_revisions())[::-1]
+
+    @functools.cached_property
+    def _reported(self) -> frozenset[str]:
+        """The revisions that are reported.
+
+        Without *since* and *only*: all; but if the project has the two branches, only those of the branches,
+        because the base is the history from before them.
+        """
+        graph, ids = self.graph, [script.revision for script in self.revisions]
+        if self.since is not None:
+            ids = self._after(self.since)
+        elif isinstance(graph, Graph) and len(graph.heads) > 1 and not self.only:
+            ids = [id for id in ids if graph.phase(id) is not Phase.BASE]
+        if self.only:
+            wanted = {path.resolve() for path in self.only}
+            paths = {script.revision: Path(script.path).resolve() for script in self.revisions}
+            ids = [id for id in ids if paths[id] in wanted]
+        return frozenset(ids)
+
+    def _after(self, since: str) -> list[str]:
+        graph = self.graph
+        if not isinstance(graph, Graph):
+            raise graph
+        before = graph.ancestors(graph.resolve(since))
+        return [id for id in graph.revisions if id not in before]
+
+    @property
+    def judged_together(self) -> bool:
+        """True if what one of the scripts creates is new for all of them: no old code knows it."""
+        return self.since is not None
+
+    def scripts(self, product: str) -> Iterator[RawScript]:
+        for script in self.revisions:
+            texts, failure = _rendered(self.project, script, product)
+            yield RawScript(
+                path=str(script.path),
+                texts=texts,
+                in_transaction=True,
+                revision=script.revision,
+                phase=self.graph.phase(script.revision) if isinstance(self.graph, Graph) else None,
+                not_rendered=failure,
+                reported=script.revision in self._reported,
+            )
+
+
+_NO_ENVIRONMENT = Environment(options={}, guarded=True)
+
+
+def _rendered(project: Project, script: Any, product: str) -> tuple[tuple[Text, ...], tuple[int, str] | None]:
+    """Returns what a script sends on a server, and the line and reason at which rendering stopped."""
+    texts: list[Text] = []
+    path = script.module.__file__ or script.path
+
+    def write(text: str) -> None:
+        texts.append(Text(text.strip().removesuffix(";").strip(), _line_in(path)))
+
+    try:
+        render_to(write, project, _NO_ENVIRONMENT, product, script.revision)
+    except Exception as error:  # noqa: BLE001 - a script of a user may raise anything
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return tuple(texts), (_failing_line(error, path), reason)
+    return tuple(texts), None
+
+
+def _line_in(path: str) -> int:
+    """Returns the line of the innermost function of *path* that is running."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_filename == path:
+            return frame.f_lineno
+        frame = frame.f_back  # type: ignore[assignment]
+    return 1
+
+
+def _failing_line(error: Exception, path: str) -> int:
+    """Returns the last line of *path* in the traceback of an error."""
+    lines = [each.lineno or 1 for each in traceback.extract_tb(error.__traceback__) if each.filename == path]
+    return lines[-1] if lines else 1
