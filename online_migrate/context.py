@@ -68,13 +68,13 @@ class CommandContext:
 
     @functools.cached_property
     def _environment_without_url(self) -> Environment:
-        self.project.graph  # noqa: B018 - errors of the project are raised before env.py connects
+        self.project.load_graph()  # its errors are raised before env.py connects
         return read_environment(self.project, None)
 
     @functools.cached_property
     def engine(self) -> Engine:
         """An engine that has connected once, so that the server version is known."""
-        self.project.graph  # noqa: B018 - errors of the project are raised before the first connection
+        self.project.load_graph()  # its errors are raised before the first connection
         engine = create_engine(self.url, pooler=self.project.settings.pooler)
         connect(engine).close()
         return engine
@@ -86,9 +86,13 @@ class CommandContext:
             return self._environment_without_url
         return read_environment(self.project, self._url_for_environment)
 
+    def load_environment(self) -> None:
+        """Runs env.py now, if it was not run yet. Raises its errors."""
+        _ = self.environment
+
     def ensure_state_tables(self) -> None:
         """Creates or upgrades the bookkeeping tables. Is called before a command that writes."""
-        self.project.data_migrations  # noqa: B018 - raises its errors before anything is written
+        self.project.load_data_migrations()  # its errors are raised before anything is written
         self.run_environment_writes()
         bootstrap.ensure(self.engine, self.project.settings, clock=self.clock, stop=self.stop)
 

@@ -13,7 +13,7 @@ from online_migrate.status.plan import Plan, make_plan
 
 def status(context: CommandContext) -> reports.Report:
     """Returns the status report of the database. Changes nothing."""
-    context.project.data_migrations  # noqa: B018 - errors of the project are raised before the database is read
+    context.project.load_data_migrations()  # its errors are raised before the database is read
     applied = context.applied()
     with context.read_connection() as connection:
         return reports.make_report(connection, context.project, applied, url=safe_url(context.engine.url))

@@ -43,7 +43,7 @@ def expand(
     """
     graph = context.project.graph
     wanted = target_revision(graph, target, Phase.EXPAND)
-    context.environment  # noqa: B018 - is read before the lock is acquired
+    context.load_environment()  # before the lock is acquired
     refuse_long_ids(context, expands.plan(graph, context.applied(), wanted))
     require_ddl_connections(context, "expand")
     context.ensure_state_tables()

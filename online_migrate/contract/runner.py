@@ -28,7 +28,8 @@ from online_migrate.dialects import LockTarget
 from online_migrate.exceptions import Blocker
 from online_migrate.kinds.subject import Subject
 from online_migrate.kinds.visibility import reads_of
-from online_migrate.runtime.apply import NotRendered, RevisionRunner, render
+from online_migrate.runtime.apply import RevisionRunner
+from online_migrate.runtime.rendering import NotRendered, render
 from online_migrate.runtime.veto import permit
 from online_migrate.script.graph import UNDECLARED
 from online_migrate.sql.classification.verdict import Classification, Impact

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import io
 import random
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import sqlalchemy as sa
-from alembic.operations import Operations
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationStep
-from sqlalchemy import exc
 
 from online_migrate import exceptions
 from online_migrate.ddl.executor import AllowAll, Executor, Guard
 from online_migrate.ddl.journal import Journal
-from online_migrate.ddl.script_access import without_connection
 from online_migrate.ddl.session import Session, server_down
 from online_migrate.driver_errors import (
     CLEANUP_ERRORS,
@@ -34,10 +30,6 @@ from online_migrate.script.graph import Phase
 from online_migrate.script.project import Project
 from online_migrate.sql.statement import identifiers, shorten
 from online_migrate.waiting import Clock, Stop, backoff
-
-if TYPE_CHECKING:
-    from sqlalchemy.engine import Dialect as SADialect
-    from sqlalchemy.engine import Engine
 
 LONGEST_PAUSE = 10.0
 """The longest pause between two attempts, in seconds.
@@ -246,65 +238,3 @@ class RevisionRunner:
         return exceptions.RevisionFailed(
             revision=revision, reason=f"{type(error).__name__}: {' '.join(str(error).split())}"
         )
-
-
-class NotRendered(exceptions.Failed):
-    """The SQL depends on a live connection: {reason}"""
-
-
-def render(project: Project, environment: Environment, engine: Engine, revision: str) -> list[str]:
-    """Returns the SQL of a revision, as Alembic's offline mode renders it; nothing is executed.
-
-    Raises :class:`NotRendered` for a script that reads the database to decide what to do; ``statements`` of
-    the exception are those that were rendered before.
-    """
-    written: list[str] = []
-    try:
-        _render_into(written, project, environment, engine.dialect, revision)
-    except Exception as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise NotRendered(reason=reason, statements=_statements(written)) from error
-    return _statements(written)
-
-
-def _render_into(
-    written: list[str], project: Project, environment: Environment, dialect: SADialect, revision: str
-) -> None:
-    buffer = io.StringIO()
-    script = project.script
-    step: Any = MigrationStep.upgrade_from_script(script.revision_map, script.get_revision(revision))
-    with EnvironmentContext(
-        project.config, script, fn=lambda heads, context: [], as_sql=True, output_buffer=buffer
-    ) as context:
-        keywords = environment.options | {"output_buffer": buffer, "literal_binds": True}
-        context.configure(dialect_name=dialect.name, **keywords)
-        migration = context.get_context()
-        _write_what_has_no_literal(migration.impl)
-        # Not from the buffer: a semicolon in the body of a trigger does not end a statement.
-        impl: Any = migration.impl
-        impl.static_output = written.append
-        # The script is called, and connections that it opens itself must not execute anything here.
-        with Operations.context(migration), without_connection():
-            step.migration_fn()
-
-
-def _write_what_has_no_literal(impl: Any) -> None:
-    """Renders at least the table of a statement whose values have no literal form (untyped columns)."""
-    execute = impl._exec
-
-    def tolerant(construct: Any, *arguments: Any, **keywords: Any) -> Any:
-        try:
-            return execute(construct, *arguments, **keywords)
-        except exc.CompileError:
-            table = getattr(construct, "table", "?")
-            impl.static_output(
-                f"{construct.__visit_name__.upper()} {table} -- values without a literal form\n;"
-            )
-
-    impl._exec = tolerant
-
-
-def _statements(written: Sequence[str]) -> list[str]:
-    """Returns what an offline script wrote, one statement each, without BEGIN and COMMIT."""
-    statements = [text.strip().removesuffix(";").strip() for text in written]
-    return [s for s in statements if s and s.upper() not in ("BEGIN", "COMMIT")]

@@ -49,6 +49,8 @@ class Revision:
     """What a SQLite table may lose when batch mode copies it, in the form in which the refusal lists it."""
     rebuilds: tuple[str, ...] = ()
     """Tables that a contract revision may rebuild under the lock, while their readers wait."""
+    additive: tuple[tuple[str, str], ...] = ()
+    """Operations or statements that expand may execute although they are not additive, each with a reason."""
     release: str | None = None
     doc: str = ""
     path: str = ""
@@ -90,6 +92,11 @@ class Graph:
                 path=revision.path,
             )
         self._phases[revision.id] = phases.pop() if phases else Phase.BASE
+        if revision.additive and self._phases[revision.id] is Phase.CONTRACT:
+            raise exceptions.GraphBroken(
+                reason=f"contract revision {revision.id} declares additive ({revision.path})",
+                hint="remove it: only expand is limited to additive statements",
+            )
         behind = any(parent in self._after_contract for parent in revision.parents)
         if behind or self._phases[revision.id] is Phase.CONTRACT:
             self._after_contract.add(revision.id)
@@ -273,6 +280,20 @@ def _names_in(script: Any, variable: str) -> tuple[str, ...]:
     return _names(value)
 
 
+def _reasons_in(script: Any, variable: str) -> tuple[tuple[str, str], ...]:
+    """Returns the pairs of a key and a reason that a script declares in *variable*."""
+    value = getattr(script.module, variable, None)
+    pairs = [] if value is None else list(value.items()) if isinstance(value, Mapping) else [(value, None)]
+    for key, reason in pairs:
+        if not isinstance(key, str) or not isinstance(reason, str) or not key.strip() or not reason.strip():
+            raise exceptions.GraphBroken(
+                reason=f"{variable} of {script.revision} is not a dict of operations and reasons: {value!r} "
+                f"({script.path})",
+                hint=f'write {variable} = {{"drop-column table.column": "why no code uses it"}}',
+            )
+    return tuple(pairs)
+
+
 def _revision(script: Any, ids: set[str], by_label: Mapping[str, str]) -> Revision:
     declared = getattr(script.module, "requires", None) is not None
     depends = tuple(
@@ -287,6 +308,7 @@ def _revision(script: Any, ids: set[str], by_label: Mapping[str, str]) -> Revisi
         locks=_names_in(script, "locks"),
         batch_losses=_names_in(script, "batch_losses"),
         rebuilds=_names_in(script, "rebuilds"),
+        additive=_reasons_in(script, "additive"),
         release=getattr(script.module, "release", None),
         doc=(script.doc or "").strip(),
         path=script.path,

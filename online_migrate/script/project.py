@@ -91,6 +91,14 @@ class Project:
         """All data migrations by name, in an order in which they can run."""
         return discover(self.data_dir, self.graph)
 
+    def load_graph(self) -> None:
+        """Loads the scripts now. Raises the errors of :attr:`script` and :attr:`graph`."""
+        _ = self.graph
+
+    def load_data_migrations(self) -> None:
+        """Loads the scripts and the data migrations now. Raises their errors."""
+        _ = self.data_migrations
+
     def data_migration(self, name: str) -> DataMigration:
         """Returns the data migration *name*.
 

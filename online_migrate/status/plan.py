@@ -10,8 +10,8 @@ from online_migrate.contract.gate import to_contract
 from online_migrate.counting import any_row
 from online_migrate.kinds.base import DataMigration
 from online_migrate.kinds.pending import is_pending
-from online_migrate.runtime.apply import NotRendered, render
 from online_migrate.runtime.environment import Environment
+from online_migrate.runtime.rendering import NotRendered, render
 from online_migrate.script.graph import Phase
 from online_migrate.script.project import Project
 

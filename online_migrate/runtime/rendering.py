@@ -1,0 +1,144 @@
+"""Renders the SQL of a revision in Alembic's offline mode: nothing is executed, no database is asked."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from alembic.operations import Operations
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationStep
+from sqlalchemy import exc
+
+from online_migrate import exceptions
+from online_migrate.ddl.script_access import without_connection
+from online_migrate.runtime.environment import Environment
+from online_migrate.script.project import Project
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+    from sqlalchemy.engine import Engine
+
+
+class NotRendered(exceptions.Failed):
+    """The SQL depends on a live connection: {reason}"""
+
+
+@dataclasses.dataclass(frozen=True)
+class RenderedStatement:
+    """A statement of a script; *line*: the line of the script that makes it, None if it is not known."""
+
+    text: str
+    line: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Rendered:
+    """The statements of a revision; *reason*: why those after them are not known, None if all are."""
+
+    statements: tuple[RenderedStatement, ...]
+    reason: str | None = None
+
+
+def render(project: Project, environment: Environment, engine: Engine, revision: str) -> list[str]:
+    """Returns the SQL of a revision, as Alembic's offline mode renders it; nothing is executed.
+
+    Raises :class:`NotRendered` for a script that reads the database to decide what to do; ``statements`` of
+    the exception are those that were rendered before.
+    """
+    rendered = render_offline(
+        project.config, project.script, revision, server=engine.dialect.name, options=environment.options
+    )
+    statements = [statement.text for statement in rendered.statements]
+    if rendered.reason is not None:
+        raise NotRendered(reason=rendered.reason, statements=statements)
+    return statements
+
+
+def render_offline(
+    config: Config, script: ScriptDirectory, revision: str, *, server: str, options: Mapping[str, Any]
+) -> Rendered:
+    """Returns the statements of a revision, with the lines of its script.
+
+    *server*: postgresql, mysql, mariadb or sqlite. *options*: the arguments of ``context.configure``.
+    """
+    written: list[RenderedStatement] = []
+    reason = None
+    try:
+        _render_into(written, config, script, revision, server, options)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a script may raise anything
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return Rendered(_statements(written), reason)
+
+
+def _render_into(
+    written: list[RenderedStatement],
+    config: Config,
+    script: ScriptDirectory,
+    revision: str,
+    server: str,
+    options: Mapping[str, Any],
+) -> None:
+    buffer = io.StringIO()
+    found = script.get_revision(revision)
+    step: Any = MigrationStep.upgrade_from_script(script.revision_map, found)
+    path = "" if found is None else found.path
+    with EnvironmentContext(
+        config, script, fn=lambda heads, context: [], as_sql=True, output_buffer=buffer
+    ) as context:
+        keywords = {**options, "output_buffer": buffer, "literal_binds": True}
+        context.configure(dialect_name=server, **keywords)
+        migration = context.get_context()
+        _write_what_has_no_literal(migration.impl)
+        # Not from the buffer: a semicolon in the body of a trigger does not end a statement.
+        impl: Any = migration.impl
+        impl.static_output = _writer(written, path)
+        # The script is called, and connections that it opens itself must not execute anything here.
+        with Operations.context(migration), without_connection():
+            step.migration_fn()
+
+
+def _writer(written: list[RenderedStatement], path: str) -> Callable[[str], None]:
+    def write(text: str) -> None:
+        written.append(RenderedStatement(text, _line_in(path)))
+
+    return write
+
+
+def _line_in(path: str) -> int | None:
+    """Returns the line of the script that is being executed."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_filename == path:
+            return frame.f_lineno
+        frame = frame.f_back
+    return None
+
+
+def _write_what_has_no_literal(impl: Any) -> None:
+    """Renders at least the table of a statement whose values have no literal form (untyped columns)."""
+    execute = impl._exec
+
+    def tolerant(construct: Any, *arguments: Any, **keywords: Any) -> Any:
+        try:
+            return execute(construct, *arguments, **keywords)
+        except exc.CompileError:
+            table = getattr(construct, "table", "?")
+            impl.static_output(
+                f"{construct.__visit_name__.upper()} {table} -- values without a literal form\n;"
+            )
+
+    impl._exec = tolerant
+
+
+def _statements(written: Sequence[RenderedStatement]) -> tuple[RenderedStatement, ...]:
+    """Returns what an offline script wrote, one statement each, without BEGIN and COMMIT."""
+    statements = [
+        dataclasses.replace(one, text=one.text.strip().removesuffix(";").strip()) for one in written
+    ]
+    return tuple(s for s in statements if s.text and s.text.upper() not in ("BEGIN", "COMMIT"))
