@@ -55,7 +55,7 @@ def sources_of(paths: Sequence[Path], config_file: Path, *, since: str | None = 
 
 def _load(config_file: Path) -> Project:
     project = Project.load(config_file)
-    project.script  # noqa: B018 - the errors of the scripts are raised before anything is checked
+    _ = project.script  # the errors of the scripts are raised before anything is checked
     return project
 
 

@@ -18,6 +18,8 @@ from online_migrate.sql.parse import Unreadable
 
 _BEGIN = frozenset({"BEGIN", "START"})
 _END = frozenset({"COMMIT", "ROLLBACK", "END", "ABORT"})
+_TRANSACTIONAL = frozenset({"postgresql", "sqlite"})
+"""The servers on which DDL is part of a transaction."""
 
 
 def read_script(
@@ -58,24 +60,25 @@ def _operations(text: str, product: str) -> tuple[Operation, ...]:
 
 def _statements(raw: RawScript, product: str) -> Iterator[Statement]:
     """Returns the statements of a script, without those that begin and end transactions."""
-    transaction = _Transaction(open=raw.in_transaction and product in ("postgresql", "sqlite"))
-    number = 0
+    number, own = 0, _Transaction()
     for text in raw.texts:
         for part, line, word in _parts(text, product):
             if word in _BEGIN or word in _END:
-                transaction = transaction.after(word)
+                own = own.after(word)
                 continue
             end = line + part.count("\n") if text.is_file else line
-            yield Statement(part, line, end, number, transaction.number if transaction.open else None)
+            inside = own.number if own.open else text.transaction
+            yield Statement(part, line, end, number, inside if product in _TRANSACTIONAL else None)
             number += 1
 
 
 @dataclasses.dataclass(frozen=True)
 class _Transaction:
-    """Whether a transaction is open, and its number."""
+    """The transaction that the statements of a SQL text itself begin and end."""
 
-    open: bool
-    number: int = 0
+    open: bool = False
+    number: int = 1_000
+    """Higher than those of rendered statements."""
 
     def after(self, word: str) -> _Transaction:
         return _Transaction(word in _BEGIN, self.number + 1)

@@ -41,7 +41,7 @@ class Step:
     before: Schema
     verdict: Verdict
 
-    def finding(self, object: str = "", **facts: object) -> Finding:
+    def finding(self, object: str = "", /, **facts: object) -> Finding:
         """Returns a finding about this operation; *facts*: values for the texts of the rule."""
         return Finding(
             line=self.statement.line,

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import sys
-import traceback
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from online_migrate import exceptions
-from online_migrate.runtime.apply import render_to
-from online_migrate.runtime.environment import Environment
+from online_migrate.runtime.rendering import RenderedStatement, render_offline
 from online_migrate.script.graph import Graph, Phase
 from online_migrate.script.project import Project
 
@@ -28,6 +25,8 @@ class Text:
     line: int
     is_file: bool = False
     """True if the text is the whole file, so that the lines of the text are those of the file."""
+    transaction: int | None = None
+    """The number of the transaction that the text runs in; None: it runs outside of one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +35,6 @@ class RawScript:
 
     path: str
     texts: tuple[Text, ...]
-    in_transaction: bool = False
-    """True if the script starts in a transaction."""
     revision: str | None = None
     phase: Phase | None = None
     not_rendered: tuple[int, str] | None = None
@@ -126,48 +123,19 @@ class ProjectScripts:
 
     def scripts(self, product: str) -> Iterator[RawScript]:
         for script in self.revisions:
-            texts, failure = _rendered(self.project, script, product)
+            rendered = render_offline(
+                self.project.config, self.project.script, script.revision, server=product, options={}
+            )
+            failed = rendered.reason is not None
             yield RawScript(
                 path=str(script.path),
-                texts=texts,
-                in_transaction=True,
+                texts=tuple(_text(statement) for statement in rendered.statements),
                 revision=script.revision,
                 phase=self.graph.phase(script.revision) if isinstance(self.graph, Graph) else None,
-                not_rendered=failure,
+                not_rendered=(rendered.line or 1, rendered.reason or "") if failed else None,
                 reported=script.revision in self._reported,
             )
 
 
-_NO_ENVIRONMENT = Environment(options={}, guarded=True)
-
-
-def _rendered(project: Project, script: Any, product: str) -> tuple[tuple[Text, ...], tuple[int, str] | None]:
-    """Returns what a script sends on a server, and the line and reason at which rendering stopped."""
-    texts: list[Text] = []
-    path = script.module.__file__ or script.path
-
-    def write(text: str) -> None:
-        texts.append(Text(text.strip().removesuffix(";").strip(), _line_in(path)))
-
-    try:
-        render_to(write, project, _NO_ENVIRONMENT, product, script.revision)
-    except Exception as error:  # noqa: BLE001 - a script of a user may raise anything
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        return tuple(texts), (_failing_line(error, path), reason)
-    return tuple(texts), None
-
-
-def _line_in(path: str) -> int:
-    """Returns the line of the innermost function of *path* that is running."""
-    frame = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code.co_filename == path:
-            return frame.f_lineno
-        frame = frame.f_back  # type: ignore[assignment]
-    return 1
-
-
-def _failing_line(error: Exception, path: str) -> int:
-    """Returns the last line of *path* in the traceback of an error."""
-    lines = [each.lineno or 1 for each in traceback.extract_tb(error.__traceback__) if each.filename == path]
-    return lines[-1] if lines else 1
+def _text(statement: RenderedStatement) -> Text:
+    return Text(statement.text, statement.line or 1, transaction=statement.transaction)
