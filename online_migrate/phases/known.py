@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Protocol
 
-from online_migrate.sql.operations.operation import Column, Name
+from online_migrate.sql.operations.operation import Column, Name, SqlType
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +39,9 @@ class KnownSchema(Protocol):
     def table_exists(self, table: Name) -> bool | None:
         """Returns whether the table exists; None if it is not known."""
 
+    def is_domain(self, type: SqlType) -> bool | None:
+        """Returns whether a type that is not built in is a domain (PostgreSQL); None if it is not known."""
+
 
 class NothingKnown:
     """The schema is not known, and nothing is new."""
@@ -53,4 +56,7 @@ class NothingKnown:
         return None
 
     def table_exists(self, table: Name) -> bool | None:
+        return None
+
+    def is_domain(self, type: SqlType) -> bool | None:
         return None

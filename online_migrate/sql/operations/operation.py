@@ -128,6 +128,8 @@ class Index:
     unique: bool = False
     concurrently: bool = False
     where: Expression | None = None
+    expressions: tuple[Expression, ...] = ()
+    """The expressions for which *columns* has None, in order; empty: not read."""
     method: str | None = None
     """btree, gin, fulltext, spatial, vector and so on, in lower case; None: not given."""
 
@@ -153,8 +155,12 @@ class CreateTable(Operation):
     selects: bool = False
     """AS SELECT: the table is filled by a query."""
     partition_of: Name | None = None
-    """PostgreSQL: PARTITION OF; also the parent of INHERITS."""
+    """PostgreSQL: PARTITION OF; also the first parent of INHERITS."""
     temporary: bool = False
+    like: Name | None = None
+    """LIKE: the table whose definition is copied."""
+    partitioned: bool = False
+    """PARTITION BY."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,175 @@
+"""Whether a condition holds for the row that old code writes, and whether an expression can fail. Pure.
+
+Both answers are proofs over the syntax tree: a part that is not listed makes the answer "not known".
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from online_migrate.sql.operations.operation import Column, Expression, Value
+from online_migrate.sql.parse import Unreadable, parse
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+
+
+class Unknown(enum.Enum):
+    """The mark of a value that is not known."""
+
+    UNKNOWN = enum.auto()
+
+
+UNKNOWN = Unknown.UNKNOWN
+Scalar = Decimal | str | bool | None | Unknown
+"""A value as SQL has it; None is NULL."""
+
+
+def tree_of(text: str, product: str) -> exp.Expr | None:
+    """Returns the syntax tree of an expression; None if the text is not one expression."""
+    from sqlglot import exp
+
+    try:
+        trees = parse(f"SELECT {text}", product)
+    except Unreadable:
+        return None
+    if len(trees) != 1 or not isinstance(trees[0], exp.Select) or len(trees[0].expressions) != 1:
+        return None
+    given = {name for name, value in trees[0].args.items() if value}
+    tree: exp.Expr = trees[0].expressions[0]
+    return tree if given == {"expressions"} else None
+
+
+def left_by_old_code(column: Column, product: str) -> Scalar:
+    """Returns the value of a new column in a row of old code, which does not name the column."""
+    if column.generated is not None or column.identity:
+        return UNKNOWN
+    if column.default is None or column.default.form is Value.NULL:
+        return None if column.nullable else UNKNOWN
+    if column.default.form is not Value.CONSTANT:
+        return UNKNOWN
+    tree = tree_of(column.default.text, product)
+    return UNKNOWN if tree is None else evaluate(tree, {})
+
+
+def passes(condition: Expression | None, values: Mapping[str, Scalar], product: str) -> bool:
+    """Returns True if a row with *values* is known to pass a check; the other columns have any value."""
+    tree = None if condition is None else tree_of(condition.text, product)
+    return tree is not None and evaluate(tree, values) in (True, None)
+
+
+def evaluate(tree: exp.Expr, values: Mapping[str, Scalar]) -> Scalar:
+    """Returns the value of an expression, in the three-valued logic of SQL."""
+    from sqlglot import exp
+
+    if isinstance(tree, exp.Paren | exp.Cast):
+        return evaluate(tree.this, values)
+    if isinstance(tree, exp.Column):
+        return values.get(tree.name, UNKNOWN)
+    if isinstance(tree, exp.Null):
+        return None
+    if isinstance(tree, exp.Boolean):
+        return bool(tree.this)
+    if isinstance(tree, exp.Literal):
+        return str(tree.this) if tree.is_string else Decimal(tree.this)
+    if isinstance(tree, exp.Neg):
+        value = evaluate(tree.this, values)
+        return -value if isinstance(value, Decimal) else None if value is None else UNKNOWN
+    return _logic(tree, values)
+
+
+def _logic(tree: exp.Expr, values: Mapping[str, Scalar]) -> Scalar:
+    from sqlglot import exp
+
+    if isinstance(tree, exp.And | exp.Or):
+        decisive = isinstance(tree, exp.Or)
+        return _connect([evaluate(tree.this, values), evaluate(tree.expression, values)], decisive)
+    if isinstance(tree, exp.Not):
+        value = evaluate(tree.this, values)
+        return not value if isinstance(value, bool) else None if value is None else UNKNOWN
+    if isinstance(tree, exp.Is) and isinstance(tree.expression, exp.Null):
+        value = evaluate(tree.this, values)
+        return UNKNOWN if value is UNKNOWN else value is None
+    if isinstance(tree, exp.In) and {key for key, part in tree.args.items() if part} == {
+        "this",
+        "expressions",
+    }:
+        value = evaluate(tree.this, values)
+        return _connect([_compare(exp.EQ, value, evaluate(e, values)) for e in tree.expressions], True)
+    if isinstance(tree, exp.Between) and not tree.args.get("symmetric"):
+        value = evaluate(tree.this, values)
+        bounds = (exp.GTE, evaluate(tree.args["low"], values)), (exp.LTE, evaluate(tree.args["high"], values))
+        return _connect([_compare(kind, value, bound) for kind, bound in bounds], False)
+    return _strict(tree, values)
+
+
+def _connect(parts: list[Scalar], decisive: bool) -> Scalar:
+    """Returns the AND (*decisive* is False) or the OR (*decisive* is True) of the parts."""
+    if any(part is decisive for part in parts):
+        return decisive
+    if any(not (part is None or isinstance(part, bool)) for part in parts):
+        return UNKNOWN
+    return None if None in parts else not decisive
+
+
+def _strict(tree: exp.Expr, values: Mapping[str, Scalar]) -> Scalar:
+    """Returns the value of an operator or function whose result is NULL if an argument is NULL."""
+    from sqlglot import exp
+
+    if isinstance(tree, exp.EQ | exp.NEQ | exp.GT | exp.GTE | exp.LT | exp.LTE):
+        return _compare(type(tree), evaluate(tree.this, values), evaluate(tree.expression, values))
+    if isinstance(tree, exp.Add | exp.Sub | exp.Mul | exp.Div | exp.Mod | exp.Like | exp.ILike):
+        parts = [evaluate(tree.this, values), evaluate(tree.expression, values)]
+        return None if None in parts else UNKNOWN
+    if isinstance(tree, exp.Length | exp.Lower | exp.Upper | exp.Trim | exp.Abs):
+        return None if evaluate(tree.this, values) is None else UNKNOWN
+    return UNKNOWN
+
+
+def _compare(kind: type[exp.Expr], left: Scalar, right: Scalar) -> Scalar:
+    if left is None or right is None:
+        return None
+    if isinstance(left, str) and isinstance(right, str):
+        # Different texts may be equal in a collation.
+        return kind.__name__ in ("EQ", "GTE", "LTE") if left == right else UNKNOWN
+    if not isinstance(left, Decimal | bool) or not isinstance(right, Decimal | bool):
+        return UNKNOWN
+    first, second = Decimal(left), Decimal(right)
+    results = {
+        "EQ": first == second,
+        "NEQ": first != second,
+        "GT": first > second,
+        "GTE": first >= second,
+        "LT": first < second,
+        "LTE": first <= second,
+    }
+    return results[kind.__name__]
+
+
+_NULL_TESTS = "Column Identifier Literal Null Boolean Paren Is Not And Or Case If Coalesce"
+_COMPARISONS = f"{_NULL_TESTS} EQ NEQ GT GTE LT LTE In Between Lower Upper Trim"
+_TOTAL = {
+    "postgresql": frozenset(_COMPARISONS.split()),
+    "sqlite": frozenset(f"{_COMPARISONS} Length".split()),
+    # A comparison converts its operands, which is an error in an INSERT in strict mode.
+    "mysql": frozenset(_NULL_TESTS.split()),
+    "mariadb": frozenset(_NULL_TESTS.split()),
+}
+"""The classes of sqlglot's tree that give a value for every row, by server."""
+
+
+def cannot_fail(expression: Expression, product: str) -> bool:
+    """Returns True if the expression is known to have a value for every row of a table."""
+    tree = tree_of(expression.text, product)
+    return tree is not None and all(type(node).__name__ in _TOTAL[product] for node in tree.walk())
+
+
+def names_columns(expression: Expression, product: str) -> bool:
+    """Returns True if the expression names a column, or may do so."""
+    from sqlglot import exp
+
+    tree = tree_of(expression.text, product)
+    return tree is None or tree.find(exp.Column, exp.Subquery, exp.Select) is not None

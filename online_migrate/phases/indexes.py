@@ -1,0 +1,115 @@
+"""Decisions on indexes.
+
+An index that is not unique refuses no row, unless its expression or condition raises an error: with an index
+on ``100 / a`` an INSERT of 0 fails. Whether it is built without blocking writers is not decided here. A value
+that is too long for an entry is refused by an index on a long text of PostgreSQL (over 2,704 bytes in a
+btree); this is left to lint, because it depends on the values.
+
+Hiding an index is not additive: ``USE INDEX`` of old code fails with error 1176 on MySQL and MariaDB.
+"""
+
+from __future__ import annotations
+
+from online_migrate.phases.constraints import left_null, values_of_new_columns
+from online_migrate.phases.expressions import cannot_fail
+from online_migrate.phases.given import Given, decides
+from online_migrate.phases.rules import apply_rule
+from online_migrate.phases.verdict import Verdict
+from online_migrate.sql.operations.operation import AlterIndex, CreateIndex, DropIndex, Index
+
+_METHODS: dict[str, frozenset[str]] = {
+    "postgresql": frozenset(["btree", "hash", "gin", "gist", "spgist", "brin"]),
+    "mysql": frozenset(["btree", "hash", "fulltext", "spatial"]),
+    "mariadb": frozenset(["btree", "hash", "rtree", "fulltext", "spatial", "vector"]),
+    "sqlite": frozenset(),
+}
+
+
+@decides(CreateIndex)
+def create_index(operation: CreateIndex, given: Given) -> Verdict:
+    index = operation.index
+    subject = f"{operation.table}.{index.name}" if index.name else str(operation.table)
+    if given.known.is_new_table(operation.table):
+        return apply_rule("new-table", subject)
+    if index.method is not None and index.method not in _METHODS[given.product]:
+        return apply_rule(
+            "unknown-option",
+            subject,
+            f"It is not known which rows the index method {index.method} refuses.",
+            "Declare the operation as additive in the script, with the reason.",
+        )
+    if _can_fail(index, given):
+        return apply_rule(
+            "create-expression-index",
+            subject,
+            "An INSERT or UPDATE of old code fails if the expression or the condition raises an"
+            " error for its row.",
+            "Index a column; or declare the operation as additive in the script, with the reason.",
+        )
+    if not index.unique:
+        return apply_rule("create-index", subject)
+    if left_null(index.columns, values_of_new_columns(operation.table, index.columns, given)):
+        return apply_rule("create-harmless-unique-index", subject)
+    return apply_rule(
+        "create-unique-index",
+        subject,
+        "An INSERT or UPDATE of old code that repeats a value fails: duplicate key.",
+        "Remove the duplicates by a data migration, and create the index in the contract script.",
+    )
+
+
+def _can_fail(index: Index, given: Given) -> bool:
+    parts = [*index.expressions, *([index.where] if index.where is not None else [])]
+    if index.columns.count(None) > len(index.expressions):
+        return True
+    return not all(cannot_fail(part, given.product) for part in parts)
+
+
+@decides(DropIndex)
+def drop_index(operation: DropIndex, given: Given) -> Verdict:
+    if operation.table is not None and given.known.is_new_table(operation.table):
+        return apply_rule("new-table", operation.index)
+    return apply_rule(
+        "drop-index",
+        operation.index,
+        "Old code relies on it: queries become slow, USE INDEX fails, and ON CONFLICT needs the"
+        " unique index.",
+        "Move it to the contract script.",
+    )
+
+
+_HARMLESS_CHANGES = (
+    "visible",
+    "not ignored",
+    "storage parameter",
+    "statistics",
+    "attach partition",
+    "comment",
+)
+_HIDING_CHANGES = ("invisible", "ignored")
+_CONTRACT_CHANGES = ("tablespace", "set tablespace", "depends on extension", "no depends on extension")
+
+
+@decides(AlterIndex)
+def alter_index(operation: AlterIndex, given: Given) -> Verdict:
+    change = operation.change
+    if operation.table is not None and given.known.is_new_table(operation.table):
+        return apply_rule("new-table", operation.index)
+    if change.startswith(_HARMLESS_CHANGES):
+        return apply_rule("alter-index", operation.index)
+    if change.startswith(_HIDING_CHANGES):
+        reason = "A statement of old code with USE INDEX or FORCE INDEX fails with error 1176."
+        return apply_rule("hide-index", operation.index, reason, "Move it to the contract script.")
+    if change.startswith("rename"):
+        reason = "A statement of old code that names the index fails: USE INDEX, ON CONFLICT ON CONSTRAINT."
+        hint = "Keep the name, or rename the index in the contract script."
+        return apply_rule("rename-index", operation.index, reason, hint)
+    if change.startswith(_CONTRACT_CHANGES):
+        reason = "The index is copied under a lock, or goes with its extension; statements of old code wait."
+        return apply_rule("change-index", operation.index, reason, "Move it to the contract script.")
+    return apply_rule(
+        "unknown-option",
+        operation.index,
+        f"The effect of the change {change} of an index on old code is not known.",
+        "Declare the operation as additive in the script, with the reason.",
+    )

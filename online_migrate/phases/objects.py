@@ -1,0 +1,183 @@
+"""Decisions on views, triggers, routines, types, sequences, extensions, comments and privileges.
+
+A replaced view: PostgreSQL itself refuses to drop or change a column of it. MySQL and MariaDB do not, so
+there the replaced view is additive only if the same revisions create it. Which rows it returns is not judged.
+
+A new routine on PostgreSQL may make a call of an existing one with the same name ambiguous; this is not seen.
+A trigger is never proved to be harmless. A value of an enum type of PostgreSQL may be added at any position:
+the existing values keep their identity and their order.
+"""
+
+from __future__ import annotations
+
+from online_migrate.phases.given import Given, decides
+from online_migrate.phases.rules import apply_rule
+from online_migrate.phases.verdict import Verdict
+from online_migrate.sql.operations.operation import (
+    AddEnumValue,
+    AlterObject,
+    ChangePrivileges,
+    CommentOn,
+    CreateObject,
+    CreateRoutine,
+    CreateTrigger,
+    CreateView,
+    DropObject,
+)
+
+_MOVE = "Move it to the contract script."
+_DECLARE = "Declare the operation as additive in the script, with the reason."
+
+_KEEPS_VIEW_COLUMNS = frozenset({"postgresql"})
+"""The servers on which CREATE OR REPLACE VIEW refuses to drop, rename or change a column."""
+
+
+@decides(CreateView)
+def create_view(operation: CreateView, given: Given) -> Verdict:
+    known = given.known
+    if not operation.replace or known.is_new_table(operation.view):
+        return apply_rule("create-view", operation.view)
+    if known.table_exists(operation.view) is False:
+        return apply_rule("create-view", operation.view)
+    if given.product in _KEEPS_VIEW_COLUMNS:
+        return apply_rule("extend-view", operation.view)
+    return apply_rule(
+        "replace-view",
+        operation.view,
+        "A SELECT of old code fails if the view loses a column: unknown column.",
+        "Create a view under a new name, and drop the old one in the contract script.",
+    )
+
+
+@decides(CreateTrigger)
+def create_trigger(operation: CreateTrigger, given: Given) -> Verdict:
+    if operation.table is not None and given.known.is_new_table(operation.table):
+        return apply_rule("new-table", operation.trigger)
+    return apply_rule(
+        "create-trigger",
+        operation.trigger,
+        f"An INSERT, UPDATE or DELETE of old code on {operation.table} fails if the trigger raises an error.",
+        _DECLARE,
+    )
+
+
+@decides(CreateRoutine)
+def create_routine(operation: CreateRoutine, given: Given) -> Verdict:
+    if not operation.replace:
+        return apply_rule("create-routine", operation.routine)
+    return apply_rule(
+        "replace-routine",
+        operation.routine,
+        "If the routine exists, old code that calls it, or a trigger that does, gets another"
+        " result or fails.",
+        "Use CREATE without OR REPLACE, under a new name.",
+    )
+
+
+_NEW_KINDS = """
+    sequence type domain schema extension statistics collation database role user group server language
+    tablespace aggregate package
+"""
+_HARMLESS_KINDS = {*_NEW_KINDS.split(), "foreign table", "foreign data wrapper", "user mapping"}
+_HARMLESS_KINDS |= {f"text search {part}" for part in ("configuration", "dictionary", "parser", "template")}
+_ACTIVE_KINDS = {
+    "rule": "Statements of old code on the table are rewritten, and may fail or do nothing.",
+    "policy": "A statement of old code no longer finds or may no longer write rows that the policy excludes.",
+    "publication": "An UPDATE or DELETE of old code fails on a published table without a replica identity.",
+    "subscription": "Rows of another server are written into tables of old code.",
+    "event": "Its statements run by themselves, and may change or lock rows of old code.",
+    "event trigger": "DDL of old code fails if the trigger raises an error.",
+}
+
+
+@decides(CreateObject)
+def create_object(operation: CreateObject, given: Given) -> Verdict:
+    if operation.table is not None and given.known.is_new_table(operation.table):
+        return apply_rule("new-table", operation.object)
+    if operation.kind in _HARMLESS_KINDS:
+        return apply_rule("create-object", operation.object)
+    if operation.kind in _ACTIVE_KINDS:
+        return apply_rule("create-active-object", operation.object, _ACTIVE_KINDS[operation.kind], _DECLARE)
+    return apply_rule(
+        "unknown-option",
+        operation.object,
+        f"The effect of a new {operation.kind} on old code is not known.",
+        _DECLARE,
+    )
+
+
+@decides(DropObject)
+def drop_object(operation: DropObject, given: Given) -> Verdict:
+    known = given.known
+    if operation.table is not None and known.is_new_table(operation.table):
+        return apply_rule("new-table", operation.object)
+    if operation.kind in ("view", "materialized view") and known.is_new_table(operation.object):
+        return apply_rule("new-table", operation.object)
+    return apply_rule(
+        "drop-object",
+        operation.object,
+        f"Old code that uses the {operation.kind} fails: it does not exist; or its effect on"
+        " writes is missing.",
+        _MOVE,
+    )
+
+
+_HARMLESS_CHANGES = {
+    "sequence": ("cache", "restart", "increment", "no cycle", "owned by", "comment", "options"),
+    "extension": ("update",),
+    "statistics": ("set statistics", "statistics"),
+    "materialized view": ("storage parameters", "cluster on", "set without cluster"),
+    "role": ("comment",),
+}
+_CONTRACT_CHANGES = {
+    "rename": "Old code that uses the name fails: it does not exist.",
+    "set schema": "Old code that uses the name fails: it does not exist.",
+    "schema": "Old code that uses the name fails: it does not exist.",
+    "owner": "Old code may lose the privileges of the owner: permission denied.",
+    "add constraint": "A value that old code writes may be refused.",
+    "drop constraint": "Old code relies on the constraint.",
+    "set not null": "NULL that old code writes is refused.",
+    "set default": "An INSERT of old code that leaves a column out gets another value.",
+    "drop default": "An INSERT of old code that leaves a column out gets another value.",
+    "rename value": "A statement of old code with the old value fails: invalid input value for enum.",
+    "rename attribute": "A statement of old code with the old attribute fails.",
+    "add attribute": "A row value of old code has too few attributes.",
+    "drop attribute": "A statement of old code with the attribute fails.",
+}
+_HARMLESS_OF_DOMAIN = ("drop not null", "validate constraint")
+
+
+@decides(AlterObject)
+def alter_object(operation: AlterObject, given: Given) -> Verdict:
+    kind, change = operation.kind, operation.change
+    if kind == "sequence" and change.startswith("restart"):
+        reason = "An INSERT of old code that gets a number for the second time fails: duplicate key."
+        return apply_rule("change-object", operation.object, reason, _MOVE)
+    if change in _HARMLESS_CHANGES.get(kind, ()) or (kind == "domain" and change in _HARMLESS_OF_DOMAIN):
+        return apply_rule("alter-object", operation.object)
+    for begin, reason in _CONTRACT_CHANGES.items():
+        if change.startswith(begin):
+            return apply_rule("change-object", operation.object, reason, _MOVE)
+    return apply_rule(
+        "unknown-option",
+        operation.object,
+        f"The effect of the change {change!r} of a {kind} on old code is not known.",
+        _DECLARE,
+    )
+
+
+@decides(AddEnumValue)
+def add_enum_value(operation: AddEnumValue, given: Given) -> Verdict:
+    return apply_rule("add-enum-value", f"{operation.type}.{operation.value}")
+
+
+@decides(CommentOn)
+def comment_on(operation: CommentOn, given: Given) -> Verdict:
+    return apply_rule("comment", operation.object)
+
+
+@decides(ChangePrivileges)
+def change_privileges(operation: ChangePrivileges, given: Given) -> Verdict:
+    if not operation.takes_away:
+        return apply_rule("grant")
+    return apply_rule("revoke", "", "A statement of old code fails: permission denied.", _MOVE)

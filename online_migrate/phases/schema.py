@@ -1,0 +1,66 @@
+"""The schema after a sequence of operations, as far as it follows from them. Pure.
+
+It is never wrong: what an operation touches without saying what becomes of it is not known afterwards.
+"""
+
+from __future__ import annotations
+
+from online_migrate.phases.known import KnownSchema, NothingKnown
+from online_migrate.phases.replay import EFFECTS
+from online_migrate.phases.schema_state import SchemaState
+from online_migrate.sql.operations.operation import Column, Name, Operation, SqlType
+
+
+class VirtualSchema:
+    """A :class:`~.known.KnownSchema` that operations fill.
+
+    *below*: what is known before the first operation. *empty*: the database has no table before it, as before
+    the first revision. What operations create is new until :meth:`begin_group` is called.
+    """
+
+    def __init__(self, below: KnownSchema | None = None, *, empty: bool = False) -> None:
+        self._state = SchemaState(below or NothingKnown(), empty=empty)
+
+    def begin_group(self) -> None:
+        """Begins the next group of revisions: what exists now is not new in it."""
+        self._state.begin_group()
+
+    def apply(self, operation: Operation) -> None:
+        """Changes the schema as the operation does; an operation that is not known makes everything unknown.
+
+        An operation that a script declares as additive, with a reason, need not be applied.
+        """
+        effect = EFFECTS.get(type(operation))
+        if effect is None:
+            self._state.forget_everything()
+        else:
+            effect(self._state, operation)
+
+    def is_new_table(self, table: Name) -> bool:
+        known = self._state.tables.get(table)
+        if known is not None:
+            return known.new
+        return not self._state.siblings(table) and self._state.below.is_new_table(table)
+
+    def is_new_column(self, table: Name, column: str) -> bool:
+        known = self._state.tables.get(table)
+        if known is None:
+            return not self._state.siblings(table) and self._state.below.is_new_column(table, column)
+        if column in known.columns:
+            return known.columns[column].new
+        return known.new or (not known.created and self._state.below.is_new_column(table, column))
+
+    def column(self, table: Name, column: str) -> Column | None:
+        known = self._state.tables.get(table)
+        if known is None:
+            return None if self._state.siblings(table) else self._state.below.column(table, column)
+        if column in known.columns:
+            return known.columns[column].definition
+        return self._state.below.column(table, column) if known.defined and not known.created else None
+
+    def table_exists(self, table: Name) -> bool | None:
+        return self._state.exists(table)
+
+    def is_domain(self, type: SqlType) -> bool | None:
+        known = self._state.domains.get(type.name)
+        return self._state.below.is_domain(type) if known is None else known

@@ -1,0 +1,148 @@
+"""What is known of tables and columns while operations are replayed. Pure.
+
+Names are compared as they are written, so a change of ``public.t`` or of ``T`` makes ``t`` unknown.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from online_migrate.phases.known import KnownSchema, NothingKnown
+from online_migrate.sql.operations.operation import Column, Name
+
+
+@dataclasses.dataclass
+class ColumnState:
+    """*definition*: None if it is not known. *dropped*: old code knows it, and this group dropped it."""
+
+    definition: Column | None = None
+    new: bool = False
+    dropped: bool = False
+
+
+@dataclasses.dataclass
+class TableState:
+    """What is known of a table or a view.
+
+    *dropped*: old code knows it, and this group dropped it. *created*: it was created here, so the schema
+    below says nothing of it. *whole*: *columns* has every column. *defined*: the definitions of the schema
+    below still hold.
+    """
+
+    exists: bool | None = True
+    new: bool = False
+    dropped: bool = False
+    created: bool = False
+    whole: bool = False
+    defined: bool = True
+    columns: dict[str, ColumnState] = dataclasses.field(default_factory=dict)
+
+
+def _unknown_table() -> TableState:
+    return TableState(exists=None, created=True)
+
+
+class SchemaState:
+    """The tables that the operations touched, above a schema that was known before them.
+
+    *empty*: no table exists before the first operation.
+    """
+
+    def __init__(self, below: KnownSchema, *, empty: bool) -> None:
+        self.below = below
+        self.empty = empty
+        self.tables: dict[Name, TableState] = {}
+        self.domains: dict[str, bool] = {}
+        self.certain = True
+        """False after an operation whose effect is not known: what is created after it may not be new."""
+
+    def siblings(self, table: Name) -> list[Name]:
+        """Returns the other touched names that may stand for the same table."""
+        folded = table.name.casefold()
+        return [name for name in self.tables if name != table and name.name.casefold() == folded]
+
+    def exists(self, table: Name) -> bool | None:
+        """Returns whether the table exists; None if it is not known."""
+        if table in self.tables:
+            return self.tables[table].exists
+        if self.siblings(table):
+            return None
+        return False if self.empty else self.below.table_exists(table)
+
+    def touch(self, table: Name) -> TableState:
+        """Returns the state of a table that an operation changes."""
+        known = self.tables.get(table)
+        hidden = self.siblings(table)
+        for name in hidden:
+            self.tables[name] = _unknown_table()
+        if known is None:
+            known = _unknown_table() if hidden else TableState(new=self.below.is_new_table(table))
+            self.tables[table] = known
+        return known
+
+    def create(self, table: Name, columns: dict[str, ColumnState], *, whole: bool) -> None:
+        """After CREATE of a table or view that did not exist."""
+        dropped = self.touch(table).dropped
+        new = self.certain and not dropped
+        for column in columns.values():
+            column.new = new
+        self.tables[table] = TableState(new=new, dropped=dropped, created=True, whole=whole, columns=columns)
+
+    def remove(self, table: Name) -> None:
+        """After DROP or a rename of a table; it may not have existed."""
+        if self.exists(table) is False:
+            return
+        state = self.touch(table)
+        self.tables[table] = TableState(exists=False, dropped=state.dropped or not state.new, created=True)
+
+    def forget_table(self, table: Name) -> None:
+        """After an operation that leaves uncertain what the table is, and whether it is new."""
+        self.touch(table)
+        self.tables[table] = _unknown_table()
+
+    def forget_definitions(self, table: Name) -> None:
+        """After an operation that may change the definition of every column."""
+        state = self.touch(table)
+        state.defined = False
+        for column in state.columns.values():
+            column.definition = None
+
+    def forget_everything(self) -> None:
+        """After an operation whose effect is not known."""
+        self.below, self.empty, self.certain = NothingKnown(), False, False
+        self.tables, self.domains = {}, {}
+
+    def column(self, table: Name, name: str) -> ColumnState:
+        """Returns the state of a column that an operation changes."""
+        state = self.touch(table)
+        for other, sibling in state.columns.items():
+            if other != name and other.casefold() == name.casefold():
+                sibling.definition = None
+        if name not in state.columns:
+            asks = not state.created
+            definition = self.below.column(table, name) if asks and state.defined else None
+            new = state.new or (asks and self.below.is_new_column(table, name))
+            state.columns[name] = ColumnState(definition, new)
+        return state.columns[name]
+
+    def add_column(self, table: Name, column: Column) -> None:
+        """After ADD COLUMN of a column that did not exist."""
+        state = self.touch(table)
+        before = state.columns.get(column.name)
+        known = before is not None and before.dropped
+        known_to_old_code = known or not self.certain
+        state.columns[column.name] = ColumnState(column, state.new or not known_to_old_code, known)
+
+    def remove_column(self, table: Name, name: str) -> None:
+        """After DROP COLUMN or a rename of a column."""
+        state = self.column(table, name)
+        state.definition, state.dropped = None, state.dropped or not state.new
+        state.new = False
+
+    def begin_group(self) -> None:
+        """What exists now is not new, and was not dropped, in the next group of operations."""
+        self.certain = True
+        for table in self.tables.values():
+            table.new = table.dropped = False
+            for column in table.columns.values():
+                column.new = column.dropped = False

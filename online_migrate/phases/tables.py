@@ -1,0 +1,156 @@
+"""Decisions on whole tables.
+
+A new table is additive with everything inside, also with a foreign key to an existing table (see
+:mod:`.constraints`). A table that a query fills is not: rows that old code writes later are not in it.
+"""
+
+from __future__ import annotations
+
+from online_migrate.phases.given import Given, decides
+from online_migrate.phases.rules import apply_rule
+from online_migrate.phases.verdict import Verdict
+from online_migrate.sql.operations.operation import CreateTable, DropTable, RenameTable, SetTableOption
+
+
+@decides(CreateTable)
+def create_table(operation: CreateTable, given: Given) -> Verdict:
+    if operation.temporary:
+        return apply_rule("create-table", operation.table)
+    if operation.replace and not _is_new_or_absent(operation, given):
+        return apply_rule(
+            "replace-table",
+            operation.table,
+            "An existing table of this name is dropped with its rows: statements of old code"
+            " fail or find no rows.",
+            "Use CREATE TABLE without OR REPLACE.",
+        )
+    if operation.partition_of is not None and not given.known.is_new_table(operation.partition_of):
+        return _partition(operation)
+    if operation.selects:
+        return apply_rule(
+            "create-table-as-select",
+            operation.table,
+            "The table is a copy of one moment: rows that old code writes later are missing.",
+            "Create the table empty, and copy the rows by a data migration.",
+        )
+    return apply_rule("create-table", operation.table)
+
+
+def _is_new_or_absent(operation: CreateTable, given: Given) -> bool:
+    return given.known.is_new_table(operation.table) or given.known.table_exists(operation.table) is False
+
+
+def _partition(operation: CreateTable) -> Verdict:
+    """Returns the verdict on a partition of an existing table; INSERTs of old code may get into it."""
+    constraints = [c for column in operation.columns for c in column.constraints]
+    not_null = [column for column in operation.columns if not column.nullable]
+    if not (operation.constraints or constraints or not_null):
+        return apply_rule("create-partition", operation.table)
+    return apply_rule(
+        "partition-with-constraint",
+        operation.table,
+        "A row of old code that belongs to the partition is refused if it does not meet the constraint.",
+        "Create the partition without constraints of its own, and add them in the contract script.",
+    )
+
+
+@decides(DropTable)
+def drop_table(operation: DropTable, given: Given) -> Verdict:
+    if given.known.is_new_table(operation.table):
+        return apply_rule("new-table", operation.table)
+    if operation.guarded and given.known.table_exists(operation.table) is False:
+        return apply_rule("no-change", operation.table)
+    return apply_rule(
+        "drop-table",
+        operation.table,
+        "Every statement of old code on the table fails: it does not exist.",
+        "Move it to the contract script.",
+    )
+
+
+@decides(RenameTable)
+def rename_table(operation: RenameTable, given: Given) -> Verdict:
+    if given.known.is_new_table(operation.table):
+        return apply_rule("new-table", operation.table)
+    return apply_rule(
+        "rename-table",
+        operation.table,
+        "Every statement of old code on the table fails: it does not exist.",
+        "Keep the name; or create the new table, copy the rows by a data migration, and drop the"
+        " old one in the"
+        " contract script.",
+    )
+
+
+_HARMLESS_OPTIONS = """
+    comment auto_increment force statistics stats_persistent stats_auto_recalc stats_sample_pages
+    avg_row_length max_rows min_rows charset collate wait nowait
+"""
+_HARMLESS = {
+    *_HARMLESS_OPTIONS.split(),
+    "storage parameters",
+    "cluster on",
+    "without cluster",
+    "without oids",
+}
+_HARMLESS |= {"enable keys", "disable keys", "with validation", "without validation"}
+_HARMLESS_FORMS = {
+    "algorithm": {"default", "instant", "inplace", "nocopy"},
+    "lock": {"default", "none"},
+}
+"""ALGORITHM and LOCK of MySQL and MariaDB; the other values block writers."""
+
+_MOVE = "Move it to the contract script."
+_COPY = "The table is copied, and writes of old code wait meanwhile; a row may be refused afterwards."
+_CONTRACT: dict[str, tuple[str, str]] = {
+    "owner": ("change-table-option", "Old code may lose the privileges of the owner: permission denied."),
+    "schema": ("rename-table", "Every statement of old code on the table fails: it does not exist."),
+    "row level security": (
+        "change-row-security",
+        "A SELECT of old code finds no rows, and an INSERT fails, unless a policy admits them.",
+    ),
+    "replica identity": (
+        "change-replica-identity",
+        "An UPDATE or DELETE of old code fails if the table is published and has no replica identity.",
+    ),
+    "inherit": ("change-table-option", "A SELECT of old code on the parent returns other rows."),
+    "trigger": ("change-table-option", "Writes of old code run other triggers."),
+    "rule": ("change-table-option", "Statements of old code are rewritten by other rules."),
+    "engine": ("change-table-option", _COPY),
+    "row_format": ("change-table-option", _COPY),
+    "key_block_size": ("change-table-option", _COPY),
+    "tablespace": ("change-table-option", _COPY),
+    "convert to charset": ("change-table-option", _COPY),
+    "logged": ("change-table-option", _COPY),
+    "unlogged": ("change-table-option", _COPY),
+    "access method": ("change-table-option", _COPY),
+    "encryption": ("change-table-option", _COPY),
+    "encrypted": ("change-table-option", _COPY),
+    "compression": ("change-table-option", _COPY),
+    "page_compressed": ("change-table-option", _COPY),
+    "order by": ("change-table-option", _COPY),
+    "algorithm": (
+        "change-table-option",
+        "This form copies the table, and writes of old code wait meanwhile.",
+    ),
+    "lock": ("change-table-option", "Writes of old code wait for this lock."),
+}
+
+
+@decides(SetTableOption)
+def set_table_option(operation: SetTableOption, given: Given) -> Verdict:
+    option = operation.option
+    if given.known.is_new_table(operation.table):
+        return apply_rule("new-table", operation.table)
+    if option in _HARMLESS or operation.value in _HARMLESS_FORMS.get(option, ()):
+        return apply_rule("set-table-option", operation.table)
+    name = option.rpartition(" ")[2] if option.endswith((" inherit", " trigger", " rule")) else option
+    if name in _CONTRACT:
+        rule, reason = _CONTRACT[name]
+        return apply_rule(rule, operation.table, reason, _MOVE)
+    return apply_rule(
+        "unknown-option",
+        operation.table,
+        f"The effect of the table option {option} on old code is not known.",
+        "Declare the operation as additive in the script, with the reason.",
+    )
