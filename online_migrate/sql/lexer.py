@@ -51,6 +51,10 @@ class Token:
     sort: Sort
     text: str
     end: int = dataclasses.field(default=0, compare=False)
+    written: str = dataclasses.field(default="", compare=False)
+    """The token as the text has it, with its quotes."""
+    spaced: bool = dataclasses.field(default=True, compare=False)
+    """True: white space or a comment comes before it."""
 
     @property
     def word(self) -> str:
@@ -132,6 +136,8 @@ class _Reader:
         self._backslash = backslash and server != "sqlite"
         self._execute = execute
         self._at = 0
+        self._start = 0
+        self._last = -1
         self.executable: list[tuple[int, int, int]] = []
         """The executable comments that were read: where each begins, its contents begin, and it ends."""
 
@@ -142,7 +148,9 @@ class _Reader:
             elif self._starts_comment():
                 yield from self._comment()
             else:
+                self._start = self._at
                 yield self._token()
+                self._last = self._at
 
     def _next(self, length: int = 1) -> str:
         return self._text[self._at : self._at + length]
@@ -191,6 +199,11 @@ class _Reader:
 
     # --- tokens ----------------------------------------------------------------------------------
 
+    def _made(self, sort: Sort, text: str) -> Token:
+        """Returns the token that ends here."""
+        written = self._text[self._start : self._at]
+        return Token(sort, text, self._at, written, self._start != self._last)
+
     def _token(self) -> Token:
         character = self._next()
         if character == "'":
@@ -209,14 +222,14 @@ class _Reader:
             if found is not None:
                 return self._word(sort, found.group())
         self._at += 1
-        return Token(Sort.MARK, character, self._at)
+        return self._made(Sort.MARK, character)
 
     def _word(self, sort: Sort, text: str) -> Token:
         self._at += len(text)
         if sort is Sort.WORD and self._next() == "'" and _PREFIX.fullmatch(text):
             escapes = self._backslash or (self._server == "postgresql" and text in "eE")
             return self._quoted("'", Sort.STRING, backslash=escapes)
-        return Token(sort, text, self._at)
+        return self._made(sort, text)
 
     def _quoted(self, quote: str, sort: Sort, *, backslash: bool = False, doubled: bool = True) -> Token:
         start, parts = self._at, []
@@ -235,7 +248,7 @@ class _Reader:
                 if goes_on is not None:
                     self._at = goes_on.end()
                     continue
-                return Token(sort, "".join(parts) if sort is Sort.NAME else "", self._at)
+                return self._made(sort, "".join(parts) if sort is Sort.NAME else "")
             else:
                 run = _PLAIN.match(self._text, self._at)
                 parts.append(run.group() if run else character)
@@ -251,7 +264,7 @@ class _Reader:
         if end < 0:
             raise self._unreadable("a dollar-quoted text that is not closed", self._at)
         self._at = end + len(tag)
-        return Token(Sort.STRING, "", self._at)
+        return self._made(Sort.STRING, "")
 
     def _unreadable(self, what: str, start: int) -> Unreadable:
         line = self._text.count("\n", 0, start) + 1

@@ -27,12 +27,18 @@ def why_not_read(tokens: Sequence[Token], server: str) -> str | None:
 
 def written(tokens: Sequence[Token]) -> Iterator[str]:
     """Yields the verbs of writes inside a query, as in common table expressions."""
-    for before, token, after in _neighbours(tokens):
+    for at in written_at(tokens):
+        yield tokens[at].word
+
+
+def written_at(tokens: Sequence[Token]) -> Iterator[int]:
+    """Yields the positions of the verbs of writes."""
+    for at, (before, token, after) in enumerate(_neighbours(tokens)):
         if token.word not in _WRITES or before.word == "." or (before.word, token.word) in _NO_WRITES:
             continue
         if token.word in ("INSERT", "REPLACE", "TRUNCATE") and after.word == "(":
             continue  # functions
-        yield token.word
+        yield at
 
 
 def _into_variables(tokens: Sequence[Token], server: str) -> bool:

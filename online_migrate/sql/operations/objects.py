@@ -1,0 +1,201 @@
+"""Reads CREATE of everything else than tables and indexes: views, triggers, routines and so on. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from online_migrate.sql.lexer import MYSQL, Sort
+from online_migrate.sql.operations.create_table import create_table
+from online_migrate.sql.operations.cursor import Cursor, written
+from online_migrate.sql.operations.indexes import create_index
+from online_migrate.sql.operations.operation import (
+    CreateObject,
+    CreateRoutine,
+    CreateTrigger,
+    CreateView,
+    Name,
+    Operation,
+)
+from online_migrate.sql.operations.select_list import selected_columns
+
+Found = tuple[Operation, ...]
+TWO_WORDS = {
+    "MATERIALIZED": ("VIEW",),
+    "EVENT": ("TRIGGER",),
+    "FOREIGN": ("TABLE", "DATA"),
+    "ACCESS": ("METHOD",),
+    "TEXT": ("SEARCH",),
+    "USER": ("MAPPING",),
+    "OPERATOR": ("CLASS", "FAMILY"),
+}
+"""Kinds of objects with names of two words."""
+_KINDS: dict[str, frozenset[str]] = {
+    "postgresql": frozenset(
+        {"sequence", "type", "domain", "schema", "extension", "statistics", "collation", "database", "role"}
+        | {"user", "group", "policy", "rule", "publication", "subscription", "server", "event trigger"}
+        | {"foreign table", "foreign data wrapper", "aggregate", "tablespace", "access method", "conversion"}
+        | {"language"}
+    ),
+    "mysql": frozenset({"database", "schema", "user", "role", "event", "server"}),
+    "mariadb": frozenset({"database", "schema", "user", "role", "event", "server", "sequence", "package"}),
+    "sqlite": frozenset(),
+}
+ON_TABLE = frozenset({"policy", "rule", "trigger"})
+"""Kinds of objects that belong to a table: their names are followed by ON and the table."""
+
+
+def create(cursor: Cursor) -> Found:
+    """Returns the operations of a CREATE; *cursor* is after the verb."""
+    replace = cursor.take("OR", "REPLACE")
+    _take_definer(cursor)
+    temporary = _take_temporary(cursor)
+    kind = cursor.any_of("UNIQUE", "FULLTEXT", "SPATIAL", "VECTOR")
+    if cursor.take("TABLE"):
+        return create_table(cursor, temporary=temporary, replace=replace)
+    if cursor.take("INDEX"):
+        return create_index(cursor, kind=kind, replace=replace)
+    cursor.any_of("RECURSIVE", "CONSTRAINT", "AGGREGATE", "TRUSTED", "PROCEDURAL")
+    object_kind = take_kind(cursor)
+    if kind or not object_kind:
+        raise cursor.fail()
+    reader = _READERS.get(object_kind)
+    if reader is not None:
+        return reader(cursor, object_kind, replace)
+    if object_kind not in _KINDS[cursor.server] or temporary:
+        raise cursor.fail()
+    return _object(cursor, object_kind, replace)
+
+
+def _take_temporary(cursor: Cursor) -> bool:
+    cursor.any_of("GLOBAL", "LOCAL")
+    temporary = bool(cursor.any_of("TEMPORARY", "TEMP"))
+    cursor.take("UNLOGGED")
+    return temporary
+
+
+def _take_definer(cursor: Cursor) -> None:
+    """Consumes ALGORITHM, DEFINER and SQL SECURITY of MySQL and MariaDB."""
+    while cursor.server in MYSQL:
+        if cursor.take("ALGORITHM", "="):
+            cursor.value()
+        elif cursor.take("DEFINER", "="):
+            _take_user(cursor)
+        elif cursor.take("SQL", "SECURITY"):
+            cursor.name()
+        else:
+            return
+
+
+def _take_user(cursor: Cursor) -> None:
+    cursor.value()
+    if cursor.next == "(":
+        cursor.group()
+    elif cursor.take("@") or (cursor and cursor.rest[0].sort is Sort.VARIABLE):
+        cursor.value()
+
+
+def take_kind(cursor: Cursor) -> str:
+    """Consumes the kind of an object, and returns it in lower case."""
+    if not cursor.next.isalpha():
+        return ""
+    second = TWO_WORDS.get(cursor.next, ())
+    words = [cursor.token().word]
+    if cursor.next in second:
+        words.append(cursor.token().word)
+        if words == ["FOREIGN", "DATA"]:
+            cursor.expect("WRAPPER")
+            words.append("WRAPPER")
+        if words == ["TEXT", "SEARCH"]:
+            words.append(cursor.token().word)
+    return " ".join(words).lower()
+
+
+# --- views, triggers, routines --------------------------------------------------------------------
+
+
+def _view(cursor: Cursor, kind: str, replace: bool) -> Found:
+    guarded = cursor.guard()
+    view = cursor.path()
+    columns = cursor.names_in_group() if cursor.next == "(" else None
+    while cursor.next in ("WITH", "USING", "TABLESPACE"):
+        if cursor.token().word != "WITH":
+            cursor.name()
+        else:
+            cursor.group()
+    cursor.expect("AS")
+    rest, cursor.at = cursor.rest, len(cursor.tokens)
+    if not rest:
+        raise cursor.fail()
+    if columns is None:
+        columns = selected_columns(Cursor(rest, cursor.server))
+    return (
+        CreateView(
+            view=view,
+            replace=replace,
+            materialized=kind.startswith("materialized"),
+            columns=columns,
+            guarded=guarded,
+        ),
+    )
+
+
+def _trigger(cursor: Cursor, kind: str, replace: bool) -> Found:
+    guarded = cursor.guard()
+    trigger = cursor.path()
+    while cursor and not cursor.take("ON"):
+        cursor.token()
+    table = cursor.path()
+    body = written(cursor.rest)
+    cursor.at = len(cursor.tokens)
+    return (CreateTrigger(trigger=trigger, table=table, replace=replace, body=body, guarded=guarded),)
+
+
+def _routine(cursor: Cursor, kind: str, replace: bool) -> Found:
+    guarded = cursor.guard()
+    routine = cursor.path()
+    cursor.at = len(cursor.tokens)
+    return (CreateRoutine(routine=routine, replace=replace, guarded=guarded),)
+
+
+# --- others ---------------------------------------------------------------------------------------
+
+
+def _object(cursor: Cursor, kind: str, replace: bool) -> Found:
+    guarded = cursor.guard()
+    table = None
+    if kind == "schema" and cursor.server == "postgresql":
+        return _schema(cursor, guarded)
+    if kind == "statistics" and cursor.next in ("ON", "("):
+        name = Name("")  # PostgreSQL 16: the server chooses the name
+    else:
+        name = cursor.path() if cursor.names else Name(cursor.text())
+    if kind == "rule":
+        while cursor and not cursor.take("TO"):
+            cursor.token()
+        table = cursor.path()
+    elif kind in ON_TABLE:
+        cursor.expect("ON")
+        table = cursor.path()
+    if replace:
+        raise cursor.fail()
+    cursor.at = len(cursor.tokens)
+    return (CreateObject(kind=kind, object=name, table=table, guarded=guarded),)
+
+
+def _schema(cursor: Cursor, guarded: bool) -> Found:
+    name = ""
+    if cursor.next != "AUTHORIZATION":
+        name = cursor.name()
+    if cursor.take("AUTHORIZATION"):
+        owner = cursor.name()
+        name = name or owner
+    return (CreateObject(kind="schema", object=Name(name), guarded=guarded),)
+
+
+_READERS: Mapping[str, Callable[[Cursor, str, bool], Found]] = {
+    "view": _view,
+    "materialized view": _view,
+    "trigger": _trigger,
+    "function": _routine,
+    "procedure": _routine,
+}

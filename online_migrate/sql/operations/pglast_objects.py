@@ -1,0 +1,377 @@
+"""Reads other objects than tables from the syntax tree of PostgreSQL's parser. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from online_migrate.sql.operations.cursor import Unknown
+from online_migrate.sql.operations.operation import (
+    AddEnumValue,
+    AlterConstraint,
+    AlterIndex,
+    AlterObject,
+    CommentOn,
+    CreateObject,
+    CreateRoutine,
+    CreateTrigger,
+    CreateView,
+    DropIndex,
+    DropObject,
+    DropTable,
+    Name,
+    Operation,
+    RenameColumn,
+    RenameTable,
+    SetTableOption,
+)
+from online_migrate.sql.operations.pglast_alter_table import read_actions
+from online_migrate.sql.operations.pglast_nodes import (
+    kind_of,
+    list_name,
+    range_name,
+    selected_columns,
+    text_of,
+)
+
+Found = tuple[Operation, ...]
+_KINDS = {
+    "OBJECT_MATVIEW": "materialized view",
+    "OBJECT_FDW": "foreign data wrapper",
+    "OBJECT_STATISTIC_EXT": "statistics",
+    "OBJECT_FOREIGN_SERVER": "server",
+    "OBJECT_TABCONSTRAINT": "constraint",
+    "OBJECT_DOMCONSTRAINT": "constraint",
+}
+_ON_TABLE = frozenset({"trigger", "policy", "rule", "constraint"})
+_INDEX_CHANGES = {
+    "AT_AttachPartition": "attach partition",
+    "AT_SetTableSpace": "tablespace",
+    "AT_SetRelOptions": "storage parameters",
+    "AT_ResetRelOptions": "storage parameters",
+    "AT_SetStatistics": "statistics",
+}
+
+
+def kind_name(object_type: Any) -> str:
+    """Returns the kind of an object as in :class:`CreateObject`."""
+    name = str(object_type.name)
+    return _KINDS.get(name) or name.removeprefix("OBJECT_").replace("_", " ").lower()
+
+
+def _name(value: Any) -> Name:
+    """Returns the name that a statement about any object names."""
+    if isinstance(value, tuple):
+        return list_name(value)
+    if kind_of(value) == "String":
+        return Name(value.sval)
+    if kind_of(value) == "TypeName":
+        return list_name(value.names)
+    if kind_of(value) == "ObjectWithArgs":
+        return list_name(value.objname)
+    if kind_of(value) == "RangeVar":
+        return range_name(value)
+    raise Unknown(kind_of(value))
+
+
+# --- CREATE ---------------------------------------------------------------------------------------
+
+
+def create_view(node: Any) -> Found:
+    """Reads CREATE VIEW."""
+    aliases = tuple(alias.sval for alias in node.aliases or ())
+    columns = aliases or selected_columns(node.query)
+    return (CreateView(view=range_name(node.view), replace=bool(node.replace), columns=columns),)
+
+
+def create_materialized_view(node: Any) -> Found:
+    """Reads CREATE MATERIALIZED VIEW."""
+    aliases = tuple(alias.sval for alias in node.into.colNames or ())
+    return (
+        CreateView(
+            view=range_name(node.into.rel),
+            materialized=True,
+            columns=aliases or selected_columns(node.query),
+            guarded=bool(node.if_not_exists),
+        ),
+    )
+
+
+def create_trigger(node: Any) -> Found:
+    """Reads CREATE TRIGGER."""
+    return (
+        CreateTrigger(
+            trigger=Name(node.trigname),
+            table=range_name(node.relation),
+            replace=bool(node.replace),
+            body=text_of(node),
+        ),
+    )
+
+
+def create_routine(node: Any) -> Found:
+    """Reads CREATE FUNCTION and CREATE PROCEDURE."""
+    return (CreateRoutine(routine=list_name(node.funcname), replace=bool(node.replace)),)
+
+
+_NAMED = {
+    "CreateSeqStmt": ("sequence", "sequence"),
+    "CreateEnumStmt": ("type", "typeName"),
+    "CreateRangeStmt": ("type", "typeName"),
+    "CompositeTypeStmt": ("type", "typevar"),
+    "CreateDomainStmt": ("domain", "domainname"),
+    "CreateExtensionStmt": ("extension", "extname"),
+    "CreatedbStmt": ("database", "dbname"),
+    "CreateRoleStmt": ("role", "role"),
+    "CreatePolicyStmt": ("policy", "policy_name"),
+    "CreatePublicationStmt": ("publication", "pubname"),
+    "CreateSubscriptionStmt": ("subscription", "subname"),
+    "CreateForeignServerStmt": ("server", "servername"),
+    "CreateFdwStmt": ("foreign data wrapper", "fdwname"),
+    "CreateEventTrigStmt": ("event trigger", "trigname"),
+    "CreateTableSpaceStmt": ("tablespace", "tablespacename"),
+    "CreateAmStmt": ("access method", "amname"),
+    "CreateConversionStmt": ("conversion", "conversion_name"),
+    "CreatePLangStmt": ("language", "plname"),
+    "RuleStmt": ("rule", "rulename"),
+}
+CREATED = frozenset(_NAMED)
+"""The statements that :func:`create_object` reads."""
+
+
+def create_object(node: Any) -> Found:
+    """Reads CREATE of an object that the statement names by one attribute."""
+    kind, attribute = _NAMED[kind_of(node)]
+    if kind == "rule" and node.replace:
+        raise Unknown("CREATE OR REPLACE RULE")
+    value = getattr(node, attribute)
+    table = getattr(node, "table" if kind == "policy" else "relation", None)
+    return (
+        CreateObject(
+            kind=_role_kind(node) if kind == "role" else kind,
+            object=Name(value) if isinstance(value, str) else _name(value),
+            table=range_name(table) if kind in _ON_TABLE and table is not None else None,
+            guarded=bool(getattr(node, "if_not_exists", False)),
+        ),
+    )
+
+
+def _role_kind(node: Any) -> str:
+    return str(node.stmt_type.name).removeprefix("ROLESTMT_").lower()
+
+
+def define(node: Any) -> Found:
+    """Reads CREATE AGGREGATE, COLLATION and TYPE; operators and others are unknown."""
+    kind = kind_name(node.kind)
+    if kind not in ("aggregate", "collation", "type") or node.replace:
+        raise Unknown(kind)
+    return (CreateObject(kind=kind, object=list_name(node.defnames), guarded=bool(node.if_not_exists)),)
+
+
+def create_statistics(node: Any) -> Found:
+    """Reads CREATE STATISTICS."""
+    name = list_name(node.defnames) if node.defnames else Name("")
+    return (CreateObject(kind="statistics", object=name, guarded=bool(node.if_not_exists)),)
+
+
+def create_schema(node: Any) -> Found:
+    """Reads CREATE SCHEMA; the statements inside it are unknown."""
+    if node.schemaElts:
+        raise Unknown("elements of CREATE SCHEMA")
+    name = node.schemaname or node.authrole.rolename
+    return (CreateObject(kind="schema", object=Name(name), guarded=bool(node.if_not_exists)),)
+
+
+# --- DROP -----------------------------------------------------------------------------------------
+
+
+def drop(node: Any) -> Found:
+    """Reads DROP."""
+    kind = kind_name(node.removeType)
+    guarded = bool(node.missing_ok)
+    found: list[Operation] = []
+    for value in node.objects:
+        if kind == "table":
+            found.append(DropTable(table=_name(value), guarded=guarded))
+        elif kind == "index":
+            found.append(DropIndex(index=_name(value), concurrently=bool(node.concurrent), guarded=guarded))
+        elif kind in _ON_TABLE:
+            table = list_name(value[:-1])
+            found.append(DropObject(kind=kind, object=Name(value[-1].sval), table=table, guarded=guarded))
+        else:
+            found.append(DropObject(kind=kind, object=_name(value), guarded=guarded))
+    return tuple(found)
+
+
+def drop_database(node: Any) -> Found:
+    """Reads DROP DATABASE."""
+    return (DropObject(kind="database", object=Name(node.dbname), guarded=bool(node.missing_ok)),)
+
+
+def drop_roles(node: Any) -> Found:
+    """Reads DROP ROLE; PostgreSQL's parser does not say if USER or GROUP was written."""
+    names = (Name(role.rolename) for role in node.roles)
+    return tuple(DropObject(kind="role", object=name, guarded=bool(node.missing_ok)) for name in names)
+
+
+# --- ALTER ----------------------------------------------------------------------------------------
+
+
+def alter_relation(node: Any) -> Found:
+    """Reads ALTER TABLE, INDEX, VIEW, SEQUENCE and TYPE, which share one node."""
+    kind = kind_name(node.objtype)
+    guarded = bool(node.missing_ok)
+    if kind == "table":
+        return read_actions(node)
+    name = range_name(node.relation)
+    action = node.cmds[0].subtype.name
+    if kind == "index":
+        if action not in _INDEX_CHANGES:
+            raise Unknown(action)
+        return (AlterIndex(index=name, change=_INDEX_CHANGES[action], guarded=guarded),)
+    if action not in _CHANGES:
+        raise Unknown(action)
+    return (AlterObject(kind=kind, object=name, change=_CHANGES[action], guarded=guarded),)
+
+
+_CHANGES = {
+    "AT_ChangeOwner": "owner",
+    "AT_AddColumn": "add attribute",
+    "AT_DropColumn": "drop attribute",
+    "AT_AlterColumnType": "alter attribute",
+    "AT_ColumnDefault": "alter column",
+    "AT_SetRelOptions": "set",
+    "AT_ResetRelOptions": "reset",
+}
+
+
+def rename(node: Any) -> Found:
+    """Reads ALTER ... RENAME."""
+    kind = kind_name(node.renameType)
+    guarded = bool(node.missing_ok)
+    relation = range_name(node.relation) if node.relation is not None else None
+    if kind == "table" and relation is not None:
+        return (RenameTable(table=relation, new=Name(node.newname, relation.schema), guarded=guarded),)
+    if kind == "column" and relation is not None and kind_name(node.relationType) == "table":
+        return (RenameColumn(table=relation, column=node.subname, new=node.newname, guarded=guarded),)
+    if kind == "constraint" and relation is not None:
+        return (AlterConstraint(table=relation, name=node.subname, change="rename", guarded=guarded),)
+    if kind == "index" and relation is not None:
+        return (AlterIndex(index=relation, change="rename", guarded=guarded),)
+    if kind in ("column", "attribute") and relation is not None:
+        of = kind_name(node.relationType) if kind == "column" else "type"
+        change = "rename column" if kind == "column" else "rename attribute"
+        return (AlterObject(kind=of, object=relation, change=change, guarded=guarded),)
+    if kind in _ON_TABLE or (relation is None and node.object is None):
+        name = Name(node.subname)
+    else:
+        name = relation or _name(node.object)
+    return (AlterObject(kind=kind, object=name, change="rename", guarded=guarded),)
+
+
+def set_schema(node: Any) -> Found:
+    """Reads ALTER ... SET SCHEMA."""
+    kind = kind_name(node.objectType)
+    guarded = bool(node.missing_ok)
+    name = range_name(node.relation) if node.relation is not None else _name(node.object)
+    if kind == "table":
+        return (SetTableOption(table=name, option="schema", value=node.newschema, guarded=guarded),)
+    return (AlterObject(kind=kind, object=name, change="set schema", guarded=guarded),)
+
+
+def set_owner(node: Any) -> Found:
+    """Reads ALTER ... OWNER TO."""
+    name = range_name(node.relation) if node.relation is not None else _name(node.object)
+    return (AlterObject(kind=kind_name(node.objectType), object=name, change="owner"),)
+
+
+def alter_enum(node: Any) -> Found:
+    """Reads ALTER TYPE ... ADD VALUE and RENAME VALUE."""
+    name = list_name(node.typeName)
+    if node.oldVal is not None:
+        return (AlterObject(kind="type", object=name, change="rename value"),)
+    return (
+        AddEnumValue(
+            type=name,
+            value=node.newVal,
+            positioned=node.newValNeighbor is not None,
+            guarded=bool(node.skipIfNewValExists),
+        ),
+    )
+
+
+_DOMAIN_CHANGES = {
+    "T": "set default",
+    "N": "drop not",
+    "O": "set not",
+    "C": "add constraint",
+    "X": "drop constraint",
+    "V": "validate constraint",
+}
+
+
+def alter_domain(node: Any) -> Found:
+    """Reads ALTER DOMAIN."""
+    change = _DOMAIN_CHANGES[node.subtype]
+    if change == "set default" and node.def_ is None:
+        change = "drop default"
+    return (AlterObject(kind="domain", object=list_name(node.typeName), change=change),)
+
+
+def alter_sequence(node: Any) -> Found:
+    """Reads ALTER SEQUENCE."""
+    restarts = any(option.defname == "restart" for option in node.options or ())
+    return (
+        AlterObject(
+            kind="sequence",
+            object=range_name(node.sequence),
+            change="restart" if restarts else "options",
+            guarded=bool(node.missing_ok),
+        ),
+    )
+
+
+def alter_named(node: Any) -> Found:
+    """Reads ALTER of an extension, a role, a policy, a database and a publication."""
+    kind, attribute, change = _ALTERED[kind_of(node)]
+    value = getattr(node, attribute)
+    if kind_of(value) == "RoleSpec":
+        value = value.rolename
+    return (AlterObject(kind=kind, object=Name(value), change=change(node)),)
+
+
+def _set_or_reset(node: Any) -> str:
+    return "reset" if node.setstmt.kind.name.startswith("VAR_RESET") else "set"
+
+
+def _change_of_publication(node: Any) -> str:
+    words = {"AP_AddObjects": "add table", "AP_DropObjects": "drop table", "AP_SetObjects": "set table"}
+    return words[node.action.name] if node.pubobjects else "set"
+
+
+_ALTERED: dict[str, tuple[str, str, Callable[[Any], str]]] = {
+    "AlterExtensionStmt": ("extension", "extname", lambda node: "update"),
+    "AlterRoleStmt": ("role", "role", lambda node: "options"),
+    "AlterRoleSetStmt": ("role", "role", _set_or_reset),
+    "AlterDatabaseStmt": ("database", "dbname", lambda node: "options"),
+    "AlterDatabaseSetStmt": ("database", "dbname", _set_or_reset),
+    "AlterPolicyStmt": ("policy", "policy_name", lambda node: "options"),
+    "AlterPublicationStmt": ("publication", "pubname", _change_of_publication),
+}
+ALTERED = frozenset(_ALTERED)
+"""The statements that :func:`alter_named` reads."""
+
+
+def comment(node: Any) -> Found:
+    """Reads COMMENT ON."""
+    kind = kind_name(node.objtype)
+    value = node.object
+    if kind == "constraint" and kind_of(value[0]) == "TypeName":
+        name = f"{value[1].sval} on {list_name(value[0].names)}"
+    elif kind in _ON_TABLE:
+        name = f"{value[-1].sval} on {list_name(value[:-1])}"
+    elif isinstance(value, tuple):
+        name = ".".join(part.sval for part in value)
+    else:
+        name = str(_name(value))
+    return (CommentOn(kind=kind, object=name),)

@@ -1,0 +1,177 @@
+"""Reads queries and statements that change rows. Pure."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from online_migrate.sql.classification.queries import unknown_calls, written_at
+from online_migrate.sql.lexer import MYSQL, Sort, Token
+from online_migrate.sql.operations.cursor import Cursor
+from online_migrate.sql.operations.operation import (
+    ChangeRows,
+    CreateTable,
+    Name,
+    Operation,
+    Query,
+    RunCode,
+)
+
+WRITES = frozenset({"INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE"})
+QUERIES = frozenset({"SELECT", "WITH", "VALUES", "TABLE", "("})
+_LOCKS = (
+    ("FOR", "UPDATE"),
+    ("FOR", "SHARE"),
+    ("FOR", "NO"),
+    ("FOR", "KEY"),
+    ("IN", "SHARE"),
+)
+_MODIFIERS = ("LOW_PRIORITY", "HIGH_PRIORITY", "DELAYED", "QUICK", "IGNORE", "ONLY")
+_PARTS_OF_A_WRITE = frozenset({"THEN", "DO"})
+"""The words before UPDATE, INSERT or DELETE that are parts of MERGE and of ON CONFLICT."""
+
+
+def read_query(cursor: Cursor) -> tuple[Operation, ...]:
+    """Returns the operations of a query, and of the writes inside it; consumes everything."""
+    tokens = cursor.rest
+    cursor.at = len(cursor.tokens)
+    positions = [at for at in written_at(tokens) if not _is_part(tokens, at)]
+    if positions:
+        return _writes(tokens, positions, cursor.server)
+    calls = _unknown(tokens, cursor.server)
+    words = [token.word for token in tokens]
+    locks = any(pair in _LOCKS for pair in itertools.pairwise(words))
+    if "INTO" in words:
+        return _into(tokens, words.index("INTO"), cursor.server, calls)
+    return (Query(calls=calls, locks_rows=locks),)
+
+
+def _is_part(tokens: Sequence[Token], at: int) -> bool:
+    return at > 0 and tokens[at - 1].word in _PARTS_OF_A_WRITE
+
+
+def _unknown(tokens: Sequence[Token], server: str) -> tuple[str, ...]:
+    found = (name.lower() for name in unknown_calls(_without_targets(tokens), server))
+    return tuple(dict.fromkeys(found))
+
+
+def _without_targets(tokens: Sequence[Token]) -> list[Token]:
+    """Returns the tokens without words before a list of columns, which would look like a call."""
+    found: list[Token] = []
+    at = 0
+    while at < len(tokens):
+        word = tokens[at].word
+        before = tokens[at - 1].word if at else ""
+        if word == "INTO" and at + 1 < len(tokens) and tokens[at + 1].names:
+            at += 2
+            while at + 1 < len(tokens) and tokens[at].word == "." and tokens[at + 1].names:
+                at += 2
+        elif (word == "INSERT" and (at == 0 or before in ("THEN", "("))) or (
+            (before, word) in (("ON", "CONFLICT"), ("UPDATE", "SET"))
+        ):
+            at += 1
+        else:
+            found.append(tokens[at])
+            at += 1
+    return found
+
+
+def _into(tokens: Sequence[Token], at: int, server: str, calls: tuple[str, ...]) -> tuple[Operation, ...]:
+    """Returns the operations of SELECT INTO: a new table, or variables of MySQL and MariaDB."""
+    target = Cursor(tokens[at + 1 :], server)
+    if server in MYSQL and target and target.tokens[0].sort is Sort.VARIABLE:
+        return (Query(calls=calls),)
+    if server != "postgresql":
+        raise target.fail()
+    temporary = bool(target.any_of("TEMPORARY", "TEMP"))
+    target.any_of("UNLOGGED")
+    target.take("TABLE")
+    created = CreateTable(table=target.path(), selects=True, temporary=temporary)
+    return (created, Query(calls=calls)) if calls else (created,)
+
+
+# --- writes ---------------------------------------------------------------------------------------
+
+
+def _writes(tokens: Sequence[Token], positions: Sequence[int], server: str) -> tuple[Operation, ...]:
+    calls = _unknown(tokens, server)
+    found = []
+    for at in positions:
+        cursor = Cursor(tokens[at:], server)
+        verb = cursor.token().word.lower()
+        found.append(ChangeRows(verb=verb, table=_target(cursor, verb), calls=calls))
+    return tuple(found)
+
+
+def _target(cursor: Cursor, verb: str) -> Name | None:
+    """Consumes the head of a write, and returns its table; None if it writes several tables."""
+    while cursor.any_of(*_MODIFIERS):
+        pass
+    if cursor.take("OR"):
+        cursor.token()
+    if verb in ("insert", "replace", "merge"):
+        cursor.take("INTO")
+        cursor.take("ONLY")
+        return cursor.path()
+    if verb == "delete" and not cursor.take("FROM"):
+        cursor.path()
+        return None  # MySQL: DELETE a, b FROM a JOIN b
+    cursor.take("ONLY")
+    if cursor.next == "(":
+        return cursor.group().path()
+    table = cursor.path()
+    several = verb == "update" and (cursor.next in (",", "JOIN", "INNER", "LEFT", "RIGHT", "CROSS"))
+    return None if several else table
+
+
+def read_write(cursor: Cursor) -> tuple[Operation, ...]:
+    """Returns the operations of INSERT, UPDATE, DELETE, REPLACE or MERGE; *cursor* is at the verb."""
+    return read_query(cursor)
+
+
+def read_truncate(cursor: Cursor) -> tuple[Operation, ...]:
+    """Returns the operations of a TRUNCATE; *cursor* is after the verb."""
+    cursor.take("TABLE")
+    found = []
+    while True:
+        cursor.take("ONLY")
+        found.append(ChangeRows(verb="truncate", table=cursor.path()))
+        cursor.take("*")
+        if not cursor.take(","):
+            break
+    cursor.take("RESTART", "IDENTITY") or cursor.take("CONTINUE", "IDENTITY")
+    cursor.any_of("CASCADE", "RESTRICT", "NOWAIT")
+    if cursor.take("WAIT"):
+        cursor.value()
+    return tuple(found)
+
+
+def read_copy(cursor: Cursor) -> tuple[Operation, ...]:
+    """Returns the operations of a COPY: of rows into a table, to the client, or to a file of the server."""
+    table, inner = None, None
+    if cursor.next == "(":
+        inner = cursor.group()
+    else:
+        table = cursor.path()
+        if cursor.next == "(":
+            cursor.names_in_group()
+    if cursor.any_of("FROM", "TO") == "FROM":
+        cursor.at = len(cursor.tokens)
+        return (ChangeRows(verb="copy", table=table),)
+    to_client = cursor.take("STDOUT")
+    cursor.at = len(cursor.tokens)
+    if not to_client:
+        return (RunCode(verb="copy"),)
+    return read_query(inner) if inner is not None else (Query(),)
+
+
+def read_load(cursor: Cursor) -> tuple[Operation, ...]:
+    """Returns the operations of LOAD DATA and LOAD XML of MySQL and MariaDB."""
+    if not cursor.any_of("DATA", "XML"):
+        raise cursor.fail()
+    while cursor and not cursor.take("INTO", "TABLE"):
+        cursor.token()
+    table = cursor.path()
+    calls = _unknown(cursor.rest, cursor.server)
+    cursor.at = len(cursor.tokens)
+    return (ChangeRows(verb="load", table=table, calls=calls),)
