@@ -61,10 +61,26 @@ def passes(condition: Expression | None, values: Mapping[str, Scalar], product: 
     return tree is not None and evaluate(tree, values) in (True, None)
 
 
+_ARGUMENTS = frozenset({"this", "expression", "expressions"})
+_MORE_ARGUMENTS = {
+    "Column": {"table"},
+    "Literal": {"is_string"},
+    "Is": {"negate"},
+    "Between": {"low", "high"},
+    "Cast": {"to"},
+    "Div": {"typed", "safe"},
+    "Length": {"binary"},
+}
+"""The parts of a node of sqlglot's tree that the evaluation takes into account, by class."""
+
+
 def evaluate(tree: exp.Expr, values: Mapping[str, Scalar]) -> Scalar:
     """Returns the value of an expression, in the three-valued logic of SQL."""
     from sqlglot import exp
 
+    given = {name for name, part in tree.args.items() if part}
+    if not given <= _ARGUMENTS | _MORE_ARGUMENTS.get(type(tree).__name__, set()):
+        return UNKNOWN
     if isinstance(tree, exp.Paren | exp.Cast):
         return evaluate(tree.this, values)
     if isinstance(tree, exp.Column):
@@ -92,14 +108,14 @@ def _logic(tree: exp.Expr, values: Mapping[str, Scalar]) -> Scalar:
         return not value if isinstance(value, bool) else None if value is None else UNKNOWN
     if isinstance(tree, exp.Is) and isinstance(tree.expression, exp.Null):
         value = evaluate(tree.this, values)
-        return UNKNOWN if value is UNKNOWN else value is None
+        return UNKNOWN if value is UNKNOWN else (value is None) is not bool(tree.args.get("negate"))
     if isinstance(tree, exp.In) and {key for key, part in tree.args.items() if part} == {
         "this",
         "expressions",
     }:
         value = evaluate(tree.this, values)
         return _connect([_compare(exp.EQ, value, evaluate(e, values)) for e in tree.expressions], True)
-    if isinstance(tree, exp.Between) and not tree.args.get("symmetric"):
+    if isinstance(tree, exp.Between):
         value = evaluate(tree.this, values)
         bounds = (exp.GTE, evaluate(tree.args["low"], values)), (exp.LTE, evaluate(tree.args["high"], values))
         return _connect([_compare(kind, value, bound) for kind, bound in bounds], False)

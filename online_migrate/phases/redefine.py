@@ -94,7 +94,7 @@ def _relaxed(subject: str, old: Column, operation: RedefineColumn, given: Given)
         return apply_rule("widen-type", subject)
     if not same_default(old.default, new.default):
         return apply_rule("set-first-default", subject)
-    same = dataclasses.replace(old, comment=new.comment, constraints=new.constraints) == new
+    same = dataclasses.replace(old, constraints=new.constraints) == new
     return apply_rule("no-change" if same else "set-column-option", subject)
 
 

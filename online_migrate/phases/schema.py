@@ -48,7 +48,7 @@ class VirtualSchema:
             return not self._state.siblings(table) and self._state.below.is_new_column(table, column)
         if column in known.columns:
             return known.columns[column].new
-        return known.new or (not known.created and self._state.below.is_new_column(table, column))
+        return known.new or (known.asks_below(column) and self._state.below.is_new_column(table, column))
 
     def column(self, table: Name, column: str) -> Column | None:
         known = self._state.tables.get(table)
@@ -56,7 +56,8 @@ class VirtualSchema:
             return None if self._state.siblings(table) else self._state.below.column(table, column)
         if column in known.columns:
             return known.columns[column].definition
-        return self._state.below.column(table, column) if known.defined and not known.created else None
+        asks = known.defined and known.asks_below(column)
+        return self._state.below.column(table, column) if asks else None
 
     def table_exists(self, table: Name) -> bool | None:
         return self._state.exists(table)

@@ -37,6 +37,15 @@ class TableState:
     defined: bool = True
     columns: dict[str, ColumnState] = dataclasses.field(default_factory=dict)
 
+    def siblings(self, column: str) -> list[str]:
+        """Returns the other names that may stand for the same column, where case does not matter."""
+        folded = column.casefold()
+        return [name for name in self.columns if name != column and name.casefold() == folded]
+
+    def asks_below(self, column: str) -> bool:
+        """Returns True if the schema below still says what the column is."""
+        return column not in self.columns and not self.created and not self.siblings(column)
+
 
 def _unknown_table() -> TableState:
     return TableState(exists=None, created=True)
@@ -115,11 +124,10 @@ class SchemaState:
     def column(self, table: Name, name: str) -> ColumnState:
         """Returns the state of a column that an operation changes."""
         state = self.touch(table)
-        for other, sibling in state.columns.items():
-            if other != name and other.casefold() == name.casefold():
-                sibling.definition = None
+        for other in state.siblings(name):
+            state.columns[other].definition = None
         if name not in state.columns:
-            asks = not state.created
+            asks = state.asks_below(name)
             definition = self.below.column(table, name) if asks and state.defined else None
             new = state.new or (asks and self.below.is_new_column(table, name))
             state.columns[name] = ColumnState(definition, new)

@@ -1,0 +1,683 @@
+"""Where each operation belongs, as tables of (server, operation, known schema) and (rule, place)."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+
+import pytest
+
+from online_migrate.phases.given import DECISIONS
+from online_migrate.phases.judge import judge
+from online_migrate.phases.known import KnownSchema, NothingKnown, Server
+from online_migrate.phases.rules import RULES
+from online_migrate.phases.schema import VirtualSchema
+from online_migrate.phases.types import TypeChange, compare_types
+from online_migrate.phases.verdict import Place
+from online_migrate.sql.operations import operation as op
+from online_migrate.sql.operations.operation import (
+    Column,
+    Constraint,
+    ConstraintKind,
+    Expression,
+    Index,
+    Name,
+    Operation,
+    SqlType,
+    Value,
+)
+
+POSTGRESQL, MYSQL = Server("postgresql"), Server("mysql")
+MARIADB, SQLITE = Server("mariadb"), Server("sqlite")
+ALL = (POSTGRESQL, MYSQL, MARIADB, SQLITE)
+OLD, NEW = Name("old"), Name("new")
+"""A table that old code knows, and a table that the same revisions create."""
+
+
+def type_of(text: str, **more: object) -> SqlType:
+    name, _, inner = text.rstrip(")").partition("(")
+    return SqlType(name, tuple(inner.split(",")) if inner else (), **more)
+
+
+def column(name: str = "c", type: str = "integer", **more: object) -> Column:
+    return Column(name=name, type=type_of(type), **more)
+
+
+def constant(text: str) -> Expression:
+    return Expression(Value.CONSTANT, text)
+
+
+def expression(text: str, *calls: str) -> Expression:
+    return Expression(Value.EXPRESSION, text, calls)
+
+
+NOW = Expression(Value.NOW, "CURRENT_TIMESTAMP")
+NULL = Expression(Value.NULL, "NULL")
+
+
+def check(text: str, *columns: str, **more: object) -> Constraint:
+    return Constraint(kind=ConstraintKind.CHECK, columns=columns, condition=expression(text), **more)
+
+
+def key(kind: ConstraintKind, *columns: str, **more: object) -> Constraint:
+    referred = Name("other") if kind is ConstraintKind.FOREIGN_KEY else None
+    return Constraint(kind=kind, columns=columns, referred=referred, **more)
+
+
+UNIQUE, FOREIGN_KEY = ConstraintKind.UNIQUE, ConstraintKind.FOREIGN_KEY
+PRIMARY_KEY = ConstraintKind.PRIMARY_KEY
+
+
+def known() -> VirtualSchema:
+    """Returns a schema with the table ``old``, to which this group added three columns, and ``new``."""
+    schema = VirtualSchema(empty=True)
+    columns = (
+        column("id", "bigint", nullable=False, constraints=(key(ConstraintKind.PRIMARY_KEY, "id"),)),
+        column("name", "varchar(20)"),
+        column("size", "integer", nullable=False),
+        column("state", "integer", nullable=False, default=constant("0")),
+        column("moment", "timestamp", nullable=False),
+        column("price", "numeric(7,2)"),
+        column("kind", "enum('a','b')"),
+        column("touched", "datetime", on_update=True),
+    )
+    schema.apply(op.CreateTable(table=OLD, columns=columns))
+    schema.apply(op.CreateTable(table=Name("other"), columns=(column("id"),)))
+    schema.apply(op.CreateView(view=Name("shown")))
+    schema.apply(op.CreateObject(kind="type", object=Name("mood")))
+    schema.apply(op.CreateObject(kind="domain", object=Name("email")))
+    schema.begin_group()
+    schema.apply(op.CreateTable(table=NEW, columns=(column("id"),)))
+    schema.apply(op.AddColumn(table=OLD, column=column("added")))
+    schema.apply(op.AddColumn(table=OLD, column=column("five", default=constant("5"))))
+    schema.apply(op.AddColumn(table=OLD, column=column("text", "varchar(20)")))
+    return schema
+
+
+def add(column: Column) -> Operation:
+    return op.AddColumn(table=OLD, column=column)
+
+
+def inline(constraint: Constraint, **more: object) -> Operation:
+    return add(column(constraints=(constraint,), **more))
+
+
+def constrain(constraint: Constraint) -> Operation:
+    return op.AddConstraint(table=OLD, constraint=constraint)
+
+
+def index(*columns: str | None, **more: object) -> Operation:
+    return op.CreateIndex(table=OLD, index=Index(name="i", columns=columns, **more))
+
+
+def option(option: str, value: str | None = None) -> Operation:
+    return op.SetTableOption(table=OLD, option=option, value=value)
+
+
+def modify(column: Column, old: str | None = None) -> Operation:
+    return op.RedefineColumn(table=OLD, old=old or column.name, column=column)
+
+
+def retype(column: str, type: str, using: Expression | None = None) -> Operation:
+    return op.SetColumnType(table=OLD, column=column, type=type_of(type), using=using)
+
+
+TOTAL = expression("lower(name)", "lower")
+IS_GIVEN = expression("name IS NULL")
+CASES: list[tuple[tuple[Server, ...], Operation, str]] = [
+    # --- tables ---
+    (ALL, op.CreateTable(table=Name("t"), columns=(column(),)), "create-table"),
+    (ALL, op.CreateTable(table=Name("t"), guarded=True), "create-table"),
+    (ALL, op.CreateTable(table=Name("t"), constraints=(key(FOREIGN_KEY, "a"),)), "create-table"),
+    (ALL, op.CreateTable(table=OLD, temporary=True), "create-table"),
+    ((MARIADB,), op.CreateTable(table=OLD, replace=True), "replace-table"),
+    ((MARIADB,), op.CreateTable(table=Name("t"), replace=True), "create-table"),
+    ((MARIADB,), op.CreateTable(table=NEW, replace=True), "create-table"),
+    (ALL, op.CreateTable(table=Name("t"), selects=True), "create-table-as-select"),
+    ((POSTGRESQL,), op.CreateTable(table=Name("t"), partition_of=OLD), "create-partition"),
+    (
+        (POSTGRESQL,),
+        op.CreateTable(table=Name("t"), partition_of=OLD, constraints=(check("a > 0"),)),
+        "partition-with-constraint",
+    ),
+    (
+        (POSTGRESQL,),
+        op.CreateTable(table=Name("t"), partition_of=OLD, columns=(column(nullable=False),)),
+        "partition-with-constraint",
+    ),
+    (ALL, op.DropTable(table=OLD), "drop-table"),
+    (ALL, op.DropTable(table=NEW), "new-table"),
+    (ALL, op.DropTable(table=Name("absent"), guarded=True), "no-change"),
+    (ALL, op.RenameTable(table=OLD, new=Name("t")), "rename-table"),
+    (ALL, op.RenameTable(table=NEW, new=Name("t")), "new-table"),
+    ((MYSQL, MARIADB), option("comment", "x"), "set-table-option"),
+    ((MYSQL, MARIADB), option("auto_increment", "100"), "set-table-option"),
+    ((MYSQL, MARIADB), option("algorithm", "instant"), "set-table-option"),
+    ((MYSQL, MARIADB), option("algorithm", "copy"), "change-table-option"),
+    ((MYSQL, MARIADB), option("lock", "none"), "set-table-option"),
+    ((MYSQL, MARIADB), option("lock", "exclusive"), "change-table-option"),
+    ((MYSQL, MARIADB), option("engine", "InnoDB"), "change-table-option"),
+    ((MYSQL, MARIADB), option("convert to charset", "utf8mb4"), "change-table-option"),
+    ((POSTGRESQL,), option("storage parameters", "fillfactor = 70"), "set-table-option"),
+    ((POSTGRESQL,), option("owner", "x"), "change-table-option"),
+    ((POSTGRESQL,), option("schema", "x"), "rename-table"),
+    ((POSTGRESQL,), option("unlogged"), "change-table-option"),
+    ((POSTGRESQL,), option("row level security", "enable"), "change-row-security"),
+    ((POSTGRESQL,), option("replica identity", "nothing"), "change-replica-identity"),
+    ((POSTGRESQL,), option("disable trigger", "x"), "change-table-option"),
+    ((POSTGRESQL,), option("no inherit", "x"), "change-table-option"),
+    (ALL, option("a new option", "x"), "unknown-option"),
+    (ALL, op.SetTableOption(table=NEW, option="a new option"), "new-table"),
+    # --- partitions ---
+    ((MYSQL,), op.ChangePartitions(table=OLD, action="add", partition=Name("p")), "add-partition"),
+    ((MYSQL,), op.ChangePartitions(table=OLD, action="add"), "change-partitions"),
+    ((MYSQL,), op.ChangePartitions(table=OLD, action="truncate"), "change-partitions"),
+    ((MYSQL,), op.ChangePartitions(table=NEW, action="truncate"), "new-table"),
+    ((MYSQL,), op.ChangePartitions(table=NEW, action="exchange"), "change-partitions"),
+    ((MYSQL,), op.ChangePartitions(table=OLD, action="analyze"), "maintain"),
+    ((MYSQL,), op.ChangePartitions(table=OLD, action="unheard of"), "unknown-option"),
+    (
+        (POSTGRESQL,),
+        op.ChangePartitions(table=OLD, action="attach", partition=NEW),
+        "attach-new-partition",
+    ),
+    (
+        (POSTGRESQL,),
+        op.ChangePartitions(table=NEW, action="attach", partition=OLD),
+        "attach-existing-partition",
+    ),
+    ((POSTGRESQL,), op.ChangePartitions(table=OLD, action="detach", partition=NEW), "change-partitions"),
+    # --- new columns ---
+    (ALL, add(column()), "add-column"),
+    (ALL, add(column(default=NULL)), "add-column"),
+    (ALL, add(column(nullable=False, default=constant("5"))), "add-column"),
+    (ALL, add(column(nullable=False, type="datetime", default=NOW)), "add-column"),
+    (ALL, add(column(nullable=False)), "add-not-null-column"),
+    (ALL, add(column(nullable=False, default=NULL)), "add-not-null-column"),
+    (ALL, op.AddColumn(table=NEW, column=column(nullable=False)), "new-table"),
+    ((MYSQL, MARIADB), op.AddColumn(table=OLD, column=column(), positioned=True), "add-column"),
+    ((MYSQL, MARIADB), add(column(invisible=True, comment="x", on_update=True)), "add-column"),
+    (ALL, add(column(identity=True, nullable=False)), "add-identity-column"),
+    ((POSTGRESQL,), add(column(default=expression("1 + 1"))), "add-column"),
+    (
+        (POSTGRESQL,),
+        add(column(default=expression("timezone('utc', now())", "timezone", "now"))),
+        "add-column",
+    ),
+    (
+        (POSTGRESQL,),
+        add(column(default=expression("gen_random_uuid()", "gen_random_uuid"))),
+        "add-column-rewrite",
+    ),
+    (
+        (POSTGRESQL,),
+        add(column(default=expression("nextval('s')", "nextval"))),
+        "default-calls-function",
+    ),
+    (ALL, add(column(default=expression("mine()", "mine"))), "default-calls-function"),
+    ((MYSQL,), add(column(default=expression("(1 + 1)"))), "add-column-rewrite"),
+    ((MARIADB,), add(column(default=expression("(1 + 1)"))), "add-column"),
+    ((MYSQL, MARIADB), add(column(default=expression("(uuid())", "uuid"))), "add-column-rewrite"),
+    ((MYSQL, MARIADB), add(column(default=expression("(100 / size)"))), "default-calls-function"),
+    ((MYSQL,), add(column(type="json", default=constant("('{}')"))), "add-column-rewrite"),
+    ((MARIADB,), add(column(type="json", default=constant("'{}'"))), "add-column"),
+    ((POSTGRESQL,), add(column(type="mood")), "add-column"),
+    ((POSTGRESQL,), add(column(type="email")), "unknown-type"),
+    ((POSTGRESQL,), add(column(type="other_type")), "unknown-type"),
+    ((SQLITE,), add(column(type="other_type")), "add-column"),
+    ((MYSQL, MARIADB), add(column(generated=expression("size - 1"))), "add-generated-column"),
+    (ALL, add(column(generated=IS_GIVEN, stored=True)), "add-generated-column"),
+    (ALL, add(column(generated=IS_GIVEN)), "add-column"),
+    ((MYSQL, MARIADB), add(column(generated=expression("IF(name IS NULL, 1, NULL)"))), "add-column"),
+    # --- constraints inside of ADD COLUMN ---
+    (ALL, inline(key(UNIQUE, "c")), "add-column"),
+    (ALL, inline(key(UNIQUE, "c"), default=constant("5")), "add-unique"),
+    (
+        ALL,
+        inline(key(ConstraintKind.PRIMARY_KEY, "c"), nullable=False, default=constant("5")),
+        "add-primary-key",
+    ),
+    ((SQLITE,), inline(key(FOREIGN_KEY, "c")), "add-column"),
+    ((POSTGRESQL, MYSQL, MARIADB), inline(key(FOREIGN_KEY, "c")), "add-foreign-key"),
+    ((SQLITE,), inline(key(FOREIGN_KEY, "c"), default=constant("5")), "add-foreign-key"),
+    ((SQLITE, MARIADB), inline(check("c > 0", "c")), "add-column"),
+    ((POSTGRESQL, MYSQL), inline(check("c > 0", "c")), "add-check"),
+    ((MARIADB, SQLITE), inline(check("c IN (1, 2)", "c"), default=constant("2")), "add-column"),
+    ((MARIADB, SQLITE), inline(check("c IN (1, 2)", "c"), default=constant("3")), "add-check"),
+    ((MARIADB, SQLITE), inline(check("c IS NOT NULL", "c")), "add-check"),
+    ((MARIADB, SQLITE), inline(check("c > 0 OR c IS NULL", "c")), "add-column"),
+    ((MARIADB, SQLITE), inline(check("c > size", "c", "size")), "add-column"),
+    ((MARIADB, SQLITE), inline(check("c IS NULL AND size > 0", "c", "size")), "add-check"),
+    ((MARIADB, SQLITE), inline(check("length(c) < 5", "c")), "add-column"),
+    ((MARIADB, SQLITE), inline(check("coalesce(c, 0) > 0", "c")), "add-check"),
+    ((MYSQL, POSTGRESQL), inline(check("false", not_enforced=True)), "add-column"),
+    # --- constraints ---
+    (ALL, op.AddConstraint(table=NEW, constraint=key(UNIQUE, "id")), "new-table"),
+    (ALL, constrain(key(UNIQUE, "name")), "add-unique"),
+    (ALL, constrain(key(UNIQUE, "added")), "add-harmless-constraint"),
+    (ALL, constrain(key(UNIQUE, "name", "added")), "add-harmless-constraint"),
+    (ALL, constrain(key(UNIQUE, "five")), "add-unique"),
+    (ALL, constrain(key(ConstraintKind.PRIMARY_KEY, "added")), "add-primary-key"),
+    ((POSTGRESQL,), constrain(key(ConstraintKind.EXCLUDE, "added")), "add-exclude"),
+    ((POSTGRESQL,), constrain(key(FOREIGN_KEY, "added", not_valid=True)), "add-harmless-constraint"),
+    ((POSTGRESQL,), constrain(key(FOREIGN_KEY, "added")), "add-foreign-key"),
+    ((POSTGRESQL,), constrain(key(FOREIGN_KEY, "name", not_valid=True)), "add-foreign-key"),
+    ((POSTGRESQL,), constrain(key(FOREIGN_KEY, "added", "name", not_valid=True)), "add-foreign-key"),
+    ((MYSQL, MARIADB), constrain(key(FOREIGN_KEY, "added")), "add-foreign-key"),
+    ((POSTGRESQL,), constrain(check("added > 0", "added", not_valid=True)), "add-harmless-constraint"),
+    ((POSTGRESQL,), constrain(check("five > 0", "five", not_valid=True)), "add-harmless-constraint"),
+    ((POSTGRESQL,), constrain(check("five > 5", "five", not_valid=True)), "add-check"),
+    ((POSTGRESQL,), constrain(check("added IS NOT NULL", "added", not_valid=True)), "add-check"),
+    ((POSTGRESQL,), constrain(check("size > 0", "size", not_valid=True)), "add-check"),
+    ((POSTGRESQL,), constrain(check("added > 0", "added")), "add-check"),
+    ((MYSQL,), constrain(check("size > 0", "size", not_enforced=True)), "add-harmless-constraint"),
+    ((POSTGRESQL,), constrain(key(ConstraintKind.NOT_NULL, "name", not_valid=True)), "set-not-null"),
+    ((POSTGRESQL,), constrain(key(ConstraintKind.NOT_NULL, "five")), "add-harmless-constraint"),
+    (ALL, op.DropConstraint(table=OLD, name="x"), "drop-constraint"),
+    (ALL, op.DropConstraint(table=NEW, name="x"), "new-table"),
+    ((POSTGRESQL,), op.ValidateConstraint(table=OLD, name="x"), "validate-constraint"),
+    ((POSTGRESQL,), op.AlterConstraint(table=OLD, name="x", change="deferrable"), "alter-constraint"),
+    ((POSTGRESQL,), op.AlterConstraint(table=OLD, name="x", change="other"), "unknown-option"),
+    # --- existing columns ---
+    (ALL, op.DropColumn(table=OLD, column="name"), "drop-column"),
+    (ALL, op.DropColumn(table=OLD, column="added"), "change-new-column"),
+    (ALL, op.RenameColumn(table=OLD, column="name", new="x"), "rename-column"),
+    (ALL, op.RenameColumn(table=OLD, column="added", new="x"), "change-new-column"),
+    (ALL, op.SetNotNull(table=OLD, column="name"), "set-not-null"),
+    (ALL, op.SetNotNull(table=OLD, column="size"), "no-change"),
+    (ALL, op.SetNotNull(table=OLD, column="added"), "add-not-null-column"),
+    (ALL, op.SetNotNull(table=OLD, column="five"), "change-new-column"),
+    (ALL, op.SetNotNull(table=NEW, column="id"), "new-table"),
+    (ALL, op.DropNotNull(table=OLD, column="size"), "drop-not-null"),
+    (ALL, op.SetDefault(table=OLD, column="name", default=constant("'x'")), "change-default"),
+    (ALL, op.SetDefault(table=OLD, column="size", default=constant("0")), "set-first-default"),
+    (ALL, op.SetDefault(table=OLD, column="state", default=constant("0")), "no-change"),
+    (ALL, op.SetDefault(table=OLD, column="state", default=constant("1")), "change-default"),
+    (ALL, op.SetDefault(table=OLD, column="state", default=None), "change-default"),
+    (ALL, op.SetDefault(table=OLD, column="added", default=constant("1")), "change-new-column"),
+    (
+        (POSTGRESQL,),
+        op.SetDefault(table=OLD, column="added", default=expression("gen_random_uuid()", "gen_random_uuid")),
+        "change-new-column",
+    ),
+    (ALL, op.SetDefault(table=OLD, column="added", default=expression("f()", "f")), "default-calls-function"),
+    ((POSTGRESQL,), op.SetColumnOption(table=OLD, column="name", option="statistics"), "set-column-option"),
+    (
+        (POSTGRESQL,),
+        op.SetColumnOption(table=OLD, column="size", option="add identity"),
+        "change-column-option",
+    ),
+    ((MYSQL,), op.SetColumnOption(table=OLD, column="size", option="invisible"), "hide-column"),
+    ((MYSQL,), op.SetColumnOption(table=OLD, column="added", option="invisible"), "change-new-column"),
+    ((MYSQL,), op.SetColumnOption(table=OLD, column="size", option="unheard of"), "unknown-option"),
+    # --- types ---
+    ((POSTGRESQL,), retype("name", "varchar(30)"), "widen-type"),
+    ((POSTGRESQL,), retype("name", "text"), "widen-type"),
+    ((POSTGRESQL,), retype("name", "varchar(20)"), "no-change"),
+    ((POSTGRESQL,), retype("name", "varchar(10)"), "change-type"),
+    ((POSTGRESQL,), retype("name", "text", expression("upper(name)", "upper")), "change-type"),
+    ((POSTGRESQL,), retype("size", "bigint"), "change-type-rewrite"),
+    ((POSTGRESQL,), retype("price", "numeric(9,2)"), "widen-type"),
+    ((POSTGRESQL,), retype("absent", "text"), "change-unknown-column"),
+    ((POSTGRESQL,), op.SetColumnType(table=NEW, column="id", type=type_of("text")), "new-table"),
+    ((POSTGRESQL,), retype("added", "bigint"), "change-type-rewrite"),
+    ((POSTGRESQL,), retype("text", "varchar(30)"), "widen-type"),
+    # --- MODIFY and CHANGE ---
+    ((MYSQL, MARIADB), modify(column("name", "varchar(40)")), "widen-type"),
+    ((MYSQL, MARIADB), modify(column("name", "varchar(20)", comment="x")), "set-column-option"),
+    ((MYSQL, MARIADB), modify(column("name", "varchar(20)")), "no-change"),
+    ((MYSQL,), modify(column("name", "varchar(80)")), "change-type-rewrite"),
+    ((MARIADB,), modify(column("name", "varchar(80)")), "widen-type"),
+    ((MYSQL, MARIADB), modify(column("name", "varchar(20)", nullable=False)), "set-not-null"),
+    ((MYSQL, MARIADB), modify(column("x", "varchar(20)"), "name"), "rename-column"),
+    ((MYSQL, MARIADB), modify(column("name", "varchar(20)", collation="x")), "change-type"),
+    ((MYSQL, MARIADB), modify(column("name", "varchar(20)", invisible=True)), "hide-column"),
+    ((MYSQL, MARIADB), modify(column("absent", "varchar(20)")), "change-unknown-column"),
+    ((MYSQL, MARIADB), modify(column("size", "integer")), "drop-not-null"),
+    ((MYSQL, MARIADB), modify(column("size", "bigint", nullable=False)), "change-type-rewrite"),
+    ((MYSQL, MARIADB), modify(column("size", nullable=False, default=constant("0"))), "set-first-default"),
+    ((MYSQL, MARIADB), modify(column("state", nullable=False)), "change-default"),
+    (
+        (MYSQL, MARIADB),
+        modify(column("state", nullable=False, identity=True, default=constant("0"))),
+        "change-generated",
+    ),
+    ((MYSQL, MARIADB), modify(column("touched", "datetime")), "change-generated"),
+    ((MYSQL, MARIADB), modify(column("moment", "timestamp")), "change-nullable-timestamp"),
+    ((MYSQL, MARIADB), modify(column("kind", "enum('a','b','c')")), "widen-type"),
+    ((MYSQL, MARIADB), modify(column("kind", "enum('a','c','b')")), "add-enum-value-in-middle"),
+    ((MYSQL, MARIADB), modify(column("kind", "enum('a')")), "change-type"),
+    ((MYSQL, MARIADB), modify(column("added", nullable=False)), "add-not-null-column"),
+    ((MYSQL, MARIADB), modify(column("better"), "added"), "change-new-column"),
+    (
+        (MYSQL, MARIADB),
+        modify(column("name", "varchar(20)", constraints=(key(UNIQUE, "name"),))),
+        "add-unique",
+    ),
+    ((MYSQL,), op.RedefineColumn(table=NEW, old="id", column=column("x", "text")), "new-table"),
+    # --- indexes ---
+    (ALL, index("name"), "create-index"),
+    (ALL, index("name", unique=True), "create-unique-index"),
+    (ALL, index("added", unique=True), "create-harmless-unique-index"),
+    (ALL, index("name", "added", unique=True), "create-harmless-unique-index"),
+    (ALL, index("five", unique=True), "create-unique-index"),
+    (ALL, index(None), "create-expression-index"),
+    ((POSTGRESQL, SQLITE), index(None, expressions=(TOTAL,)), "create-index"),
+    ((MYSQL,), index(None, expressions=(TOTAL,)), "create-expression-index"),
+    (ALL, index(None, expressions=(expression("100 / size"),)), "create-expression-index"),
+    ((POSTGRESQL, SQLITE), index("name", where=expression("name IS NOT NULL")), "create-index"),
+    ((POSTGRESQL, SQLITE), index("name", where=expression("100 / size > 1")), "create-expression-index"),
+    ((POSTGRESQL,), index("name", method="gin"), "create-index"),
+    ((POSTGRESQL,), index("name", method="hnsw"), "unknown-option"),
+    ((MYSQL, MARIADB), index("name", method="fulltext"), "create-index"),
+    (ALL, op.CreateIndex(table=NEW, index=Index(name="i", unique=True)), "new-table"),
+    (ALL, op.DropIndex(index=Name("i"), table=OLD), "drop-index"),
+    (ALL, op.DropIndex(index=Name("i"), table=NEW), "new-table"),
+    (ALL, op.DropIndex(index=Name("i")), "drop-index"),
+    ((MYSQL,), op.AlterIndex(index=Name("i"), table=OLD, change="visible"), "alter-index"),
+    ((MYSQL,), op.AlterIndex(index=Name("i"), table=OLD, change="invisible"), "hide-index"),
+    ((MARIADB,), op.AlterIndex(index=Name("i"), table=OLD, change="ignored"), "hide-index"),
+    ((MARIADB,), op.AlterIndex(index=Name("i"), table=OLD, change="not ignored"), "alter-index"),
+    (ALL, op.AlterIndex(index=Name("i"), table=OLD, change="rename"), "rename-index"),
+    ((POSTGRESQL,), op.AlterIndex(index=Name("i"), change="attach partition"), "alter-index"),
+    ((POSTGRESQL,), op.AlterIndex(index=Name("i"), change="tablespace"), "change-index"),
+    (ALL, op.AlterIndex(index=Name("i"), change="unheard of"), "unknown-option"),
+    # --- other objects ---
+    (ALL, op.CreateView(view=Name("v")), "create-view"),
+    (ALL, op.CreateView(view=Name("v"), replace=True), "create-view"),
+    ((POSTGRESQL,), op.CreateView(view=Name("shown"), replace=True), "extend-view"),
+    ((MYSQL, MARIADB), op.CreateView(view=Name("shown"), replace=True), "replace-view"),
+    (ALL, op.CreateTrigger(trigger=Name("g"), table=OLD), "create-trigger"),
+    (ALL, op.CreateTrigger(trigger=Name("g"), table=NEW), "new-table"),
+    (ALL, op.CreateRoutine(routine=Name("f")), "create-routine"),
+    (ALL, op.CreateRoutine(routine=Name("f"), replace=True), "replace-routine"),
+    (ALL, op.CreateObject(kind="sequence", object=Name("s")), "create-object"),
+    (ALL, op.CreateObject(kind="extension", object=Name("s")), "create-object"),
+    (ALL, op.CreateObject(kind="policy", object=Name("s"), table=OLD), "create-active-object"),
+    (ALL, op.CreateObject(kind="policy", object=Name("s"), table=NEW), "new-table"),
+    (ALL, op.CreateObject(kind="publication", object=Name("s")), "create-active-object"),
+    (ALL, op.CreateObject(kind="cast", object=Name("s")), "unknown-option"),
+    (ALL, op.DropObject(kind="view", object=Name("shown")), "drop-object"),
+    (ALL, op.DropObject(kind="trigger", object=Name("g"), table=NEW), "new-table"),
+    (ALL, op.AlterObject(kind="sequence", object=Name("s"), change="restart"), "change-object"),
+    (ALL, op.AlterObject(kind="extension", object=Name("s"), change="update"), "alter-object"),
+    (ALL, op.AlterObject(kind="type", object=Name("s"), change="rename value"), "change-object"),
+    (ALL, op.AlterObject(kind="type", object=Name("s"), change="unheard of"), "unknown-option"),
+    ((POSTGRESQL,), op.AddEnumValue(type=Name("mood"), value="x"), "add-enum-value"),
+    ((POSTGRESQL,), op.AddEnumValue(type=Name("mood"), value="x", positioned=True), "add-enum-value"),
+    (ALL, op.CommentOn(kind="table", object="old"), "comment"),
+    (ALL, op.ChangePrivileges(takes_away=False), "grant"),
+    (ALL, op.ChangePrivileges(takes_away=True), "revoke"),
+    # --- statements ---
+    (ALL, op.ChangeRows(verb="insert", table=NEW), "seed-rows"),
+    (ALL, op.ChangeRows(verb="insert", table=OLD), "change-rows"),
+    (ALL, op.ChangeRows(verb="update", table=OLD), "change-rows"),
+    (ALL, op.ChangeRows(verb="update", table=None), "change-rows"),
+    (ALL, op.ChangeRows(verb="insert", table=NEW, calls=("f",)), "unknown-function"),
+    (ALL, op.ChangeRows(verb="truncate", table=OLD), "truncate"),
+    (ALL, op.ChangeRows(verb="unheard of", table=OLD), "unknown-option"),
+    (ALL, op.Query(), "query"),
+    (ALL, op.Query(calls=("setval",)), "unknown-function"),
+    (ALL, op.Query(locks_rows=True), "lock-rows"),
+    (ALL, op.ChangeSession(setting="lock_timeout", harmless=True), "session-setting"),
+    (ALL, op.ChangeSession(setting="search_path"), "unknown-setting"),
+    (ALL, op.ControlTransaction(verb="commit"), "control-transaction"),
+    (ALL, op.Maintain(verb="analyze", object=OLD), "maintain"),
+    (ALL, op.Maintain(verb="cluster", object=OLD), "rewrite-table"),
+    (ALL, op.Maintain(verb="cluster", object=NEW), "new-table"),
+    (ALL, op.Maintain(verb="unheard of", object=OLD), "unknown-option"),
+    (ALL, op.RunCode(verb="do"), "run-code"),
+    (ALL, op.Unrecognized(what="FROBNICATE"), "unrecognized"),
+]
+EVERY = [(server, operation, rule) for servers, operation, rule in CASES for server in servers]
+
+
+@pytest.mark.parametrize(
+    ("server", "operation", "rule"), EVERY, ids=lambda value: getattr(value, "product", None)
+)
+def test_operation(server: Server, operation: Operation, rule: str) -> None:
+    verdict = judge(operation, server, known())
+    assert verdict.rule == rule, verdict
+    assert verdict.place is RULES[rule].place
+    assert bool(verdict.reason) is not verdict.additive, "a reason, unless it is additive"
+    assert bool(verdict.hint) is not verdict.additive
+
+
+@pytest.mark.parametrize("server", ALL, ids=lambda server: server.product)
+def test_without_knowledge_nothing_that_depends_on_it_is_additive(server: Server) -> None:
+    for servers, operation, rule in CASES:
+        verdict = judge(operation, server, NothingKnown())
+        if server in servers and not judge(operation, server, known()).additive:
+            assert not verdict.additive or rule == "create-table", (operation, verdict)
+
+
+# Views and tables that do not exist are new only if the schema is known.
+NOT_IN_CASES = {"unknown-operation", "unreadable"}
+
+
+def test_each_rule_is_reached() -> None:
+    assert {rule for _, _, rule in EVERY} == set(RULES) - NOT_IN_CASES
+
+
+def test_each_class_of_operation_has_a_decision() -> None:
+    classes = {
+        kind
+        for _, kind in inspect.getmembers(op, inspect.isclass)
+        if issubclass(kind, Operation) and kind is not Operation
+    }
+    assert classes == set(DECISIONS)
+
+
+def test_a_class_of_operation_without_a_decision_is_refused() -> None:
+    class Unheard(Operation):
+        pass
+
+    verdict = judge(Unheard(), POSTGRESQL, NothingKnown())
+    assert (verdict.rule, verdict.place) == ("unknown-operation", Place.REFUSED)
+
+
+TYPES = [
+    ("postgresql", "varchar(10)", "varchar(11)", TypeChange.WIDER),
+    ("postgresql", "varchar(10)", "varchar", TypeChange.WIDER),
+    ("postgresql", "varchar(10)", "text", TypeChange.WIDER),
+    ("postgresql", "text", "varchar", TypeChange.WIDER),
+    ("postgresql", "text", "varchar(10)", TypeChange.OTHER),
+    ("postgresql", "char(5)", "text", TypeChange.OTHER),
+    ("postgresql", "numeric(5,2)", "numeric(7,2)", TypeChange.WIDER),
+    ("postgresql", "numeric(5,2)", "numeric", TypeChange.WIDER),
+    ("postgresql", "numeric", "numeric(5,2)", TypeChange.OTHER),
+    ("postgresql", "numeric(5,2)", "numeric(9,4)", TypeChange.COPIED),
+    ("postgresql", "numeric(5,2)", "numeric(5,3)", TypeChange.OTHER),
+    ("postgresql", "timestamp(3)", "timestamp(6)", TypeChange.WIDER),
+    ("postgresql", "timestamp(3)", "timestamp", TypeChange.WIDER),
+    ("postgresql", "timestamp", "timestamptz", TypeChange.OTHER),
+    ("postgresql", "cidr", "inet", TypeChange.WIDER),
+    ("postgresql", "integer", "bigint", TypeChange.COPIED),
+    ("postgresql", "bigint", "integer", TypeChange.OTHER),
+    ("mysql", "varchar(10)", "varchar(63)", TypeChange.WIDER),
+    ("mysql", "varchar(63)", "varchar(64)", TypeChange.COPIED),
+    ("mysql", "varchar(256)", "varchar(1000)", TypeChange.WIDER),
+    ("mysql", "varbinary(100)", "varbinary(255)", TypeChange.WIDER),
+    ("mysql", "varbinary(100)", "varbinary(256)", TypeChange.COPIED),
+    ("mysql", "varchar(10)", "text", TypeChange.OTHER),
+    ("mysql", "char(5)", "char(6)", TypeChange.OTHER),
+    ("mysql", "integer", "bigint", TypeChange.COPIED),
+    ("mysql", "datetime", "datetime(6)", TypeChange.OTHER),
+    ("mysql", "text", "mediumtext", TypeChange.COPIED),
+    ("mysql", "set('a')", "set('a','b')", TypeChange.WIDER),
+    (
+        "mysql",
+        "set('1','2','3','4','5','6','7','8')",
+        "set('1','2','3','4','5','6','7','8','9')",
+        TypeChange.COPIED,
+    ),
+    ("mariadb", "varchar(31)", "varchar(500)", TypeChange.WIDER),
+    ("mariadb", "varchar(63)", "varchar(64)", TypeChange.COPIED),
+    ("sqlite", "varchar(10)", "varchar(20)", TypeChange.OTHER),
+]
+
+
+@pytest.mark.parametrize(("product", "old", "new", "change"), TYPES)
+def test_types(product: str, old: str, new: str, change: TypeChange) -> None:
+    assert compare_types(type_of(old), type_of(new), product) is change
+
+
+def test_the_character_set_decides_the_length_bytes() -> None:
+    def compare(charset: str | None) -> TypeChange:
+        types = (dataclasses.replace(type_of(f"varchar({n})"), charset=charset) for n in (100, 200))
+        return compare_types(*types, "mysql")
+
+    assert compare("latin1") is compare("utf8mb4") is TypeChange.WIDER
+    assert compare(None) is TypeChange.COPIED  # in a character set of two bytes
+
+
+def test_another_character_set_is_another_type() -> None:
+    old, new = SqlType("varchar", ("10",), charset="latin1"), SqlType("varchar", ("20",), charset="utf8mb4")
+    assert compare_types(old, new, "mysql") is TypeChange.OTHER
+
+
+# --- the schema -----------------------------------------------------------------------------------
+
+
+def applied(*operations: Operation, below: KnownSchema | None = None, empty: bool = False) -> VirtualSchema:
+    schema = VirtualSchema(below, empty=empty)
+    for operation in operations:
+        schema.apply(operation)
+    return schema
+
+
+T = Name("t")
+
+
+def test_a_created_table_is_new_until_the_next_group() -> None:
+    schema = applied(op.CreateTable(table=T, columns=(column(),)))
+    assert schema.is_new_table(T)
+    assert schema.is_new_column(T, "c")
+    assert schema.column(T, "c") == column()
+    assert schema.table_exists(T) is True
+    schema.begin_group()
+    assert not schema.is_new_table(T)
+    assert not schema.is_new_column(T, "c")
+    assert schema.column(T, "c") == column()
+
+
+def test_a_table_that_is_dropped_and_created_again_is_not_new() -> None:
+    schema = applied(op.DropTable(table=T), op.CreateTable(table=T))
+    assert not schema.is_new_table(T)
+    schema = applied(op.RenameTable(table=T, new=Name("u")), op.CreateTable(table=T))
+    assert not schema.is_new_table(T)
+    assert not schema.is_new_table(Name("u"))
+
+
+def test_a_new_table_that_is_dropped_and_created_again_is_new() -> None:
+    schema = applied(op.CreateTable(table=T), op.DropTable(table=T), op.CreateTable(table=T))
+    assert schema.is_new_table(T)
+
+
+def test_if_not_exists_makes_a_table_new_only_if_it_did_not_exist() -> None:
+    created = op.CreateTable(table=T, guarded=True)
+    assert not applied(created).is_new_table(T)
+    assert applied(created, empty=True).is_new_table(T)
+    schema = applied(op.CreateTable(table=T), empty=True)
+    schema.begin_group()
+    schema.apply(created)
+    assert not schema.is_new_table(T)
+
+
+def test_an_added_column_is_new_and_has_a_definition() -> None:
+    schema = applied(op.AddColumn(table=T, column=column()))
+    assert schema.is_new_column(T, "c")
+    assert not schema.is_new_column(T, "d")
+    assert not schema.is_new_table(T)
+    assert schema.column(T, "c") == column()
+
+
+def test_a_column_that_is_dropped_and_added_again_is_not_new() -> None:
+    schema = applied(op.DropColumn(table=T, column="c"), op.AddColumn(table=T, column=column()))
+    assert not schema.is_new_column(T, "c")
+    assert schema.column(T, "c") == column()
+
+
+def test_add_column_if_not_exists_is_new_only_in_a_table_that_is_known() -> None:
+    added = op.AddColumn(table=T, column=column("d"), guarded=True)
+    assert not applied(added).is_new_column(T, "d")
+    assert applied(added).column(T, "d") is None
+    schema = applied(op.CreateTable(table=T, columns=(column(),)))
+    schema.begin_group()
+    schema.apply(added)
+    assert schema.is_new_column(T, "d")
+
+
+CHANGES: list[tuple[Operation, Column | None]] = [
+    (op.SetNotNull(table=T, column="c"), column(nullable=False)),
+    (op.SetDefault(table=T, column="c", default=NOW), column(default=NOW)),
+    (op.SetColumnType(table=T, column="c", type=type_of("text")), column(type="text")),
+    (op.RedefineColumn(table=T, old="c", column=column(type="text")), column(type="text")),
+    (op.SetColumnOption(table=T, column="c", option="invisible"), column(invisible=True)),
+    (op.SetColumnOption(table=T, column="c", option="comment"), column()),
+    (op.SetColumnOption(table=T, column="c", option="add identity"), None),
+    (op.SetTableOption(table=T, option="convert to charset"), None),
+    (op.SetTableOption(table=T, option="comment"), column()),
+    (op.AddConstraint(table=T, constraint=key(ConstraintKind.PRIMARY_KEY, "c")), column(nullable=False)),
+    (op.AddConstraint(table=T, constraint=key(UNIQUE, "c")), column()),
+    (op.DropColumn(table=T, column="c"), None),
+    (op.RenameColumn(table=T, column="c", new="d"), None),
+    (op.RenameTable(table=T, new=Name("u")), None),
+    (op.DropTable(table=T), None),
+    (op.DropColumn(table=T, column="C"), None),
+    (op.SetDefault(table=Name("t", "public"), column="c", default=NOW), None),
+    (op.DropTable(table=Name("T")), None),
+    (op.RunCode(verb="do"), None),
+    (op.Unrecognized(what="x"), None),
+    (op.Query(calls=("f",)), None),
+    (op.Query(), column()),
+    (op.ControlTransaction(verb="rollback"), None),
+    (op.ChangeSession(setting="search_path"), None),
+    (op.DropObject(kind="schema", object=Name("x")), None),
+]
+
+
+@pytest.mark.parametrize(("operation", "definition"), CHANGES, ids=lambda value: type(value).__name__)
+def test_what_is_known_of_a_column_after_an_operation(
+    operation: Operation, definition: Column | None
+) -> None:
+    created = op.CreateTable(table=T, columns=(column(),))
+    assert applied(created, operation).column(T, "c") == definition
+    below = applied(created)
+    assert applied(operation, below=below).column(T, "c") == definition
+
+
+def test_a_renamed_column_keeps_its_definition() -> None:
+    schema = applied(op.CreateTable(table=T, columns=(column(),)))
+    schema.begin_group()
+    schema.apply(op.RenameColumn(table=T, column="c", new="d"))
+    assert schema.column(T, "d") == column("d")
+    assert not schema.is_new_column(T, "d")
+
+
+def test_nothing_is_new_after_an_operation_that_is_not_known() -> None:
+    schema = applied(op.CreateTable(table=T), op.RunCode(verb="do"), op.CreateTable(table=Name("u")))
+    assert not schema.is_new_table(T)
+    assert not schema.is_new_table(Name("u"))
+    assert not applied(op.RunCode(verb="do"), op.AddColumn(table=T, column=column())).is_new_column(T, "c")
+
+
+def test_the_schema_below_is_seen_and_not_changed() -> None:
+    below = applied(op.CreateTable(table=T, columns=(column(),)))
+    schema = applied(
+        op.AddColumn(table=T, column=column("d")), op.DropColumn(table=T, column="c"), below=below
+    )
+    assert schema.is_new_table(T)
+    assert schema.column(T, "c") is None
+    assert below.column(T, "c") == column()
+    assert below.column(T, "d") is None
+
+
+def test_types_of_the_revisions_are_known() -> None:
+    schema = applied(
+        op.CreateObject(kind="type", object=Name("mood")),
+        op.CreateObject(kind="domain", object=Name("email")),
+    )
+    assert schema.is_domain(SqlType("mood")) is False
+    assert schema.is_domain(SqlType("email")) is True
+    assert schema.is_domain(SqlType("other")) is None
