@@ -340,7 +340,9 @@ def lint(where: Where, paths: tuple[str, ...], form: str, list_rules: bool, **op
 
     from online_migrate import command
     from online_migrate.cli import linting
+    from online_migrate.lint import reporters
 
+    reporters.require(form)
     if list_rules:
         linting.rules(command.lint_rules().values(), form)
         return 0

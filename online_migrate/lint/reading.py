@@ -38,7 +38,7 @@ def read_script(
             schema = schema.after(operation, statement.text)
             judged.apply(operation)
     if raw.not_rendered is not None:
-        judged.forget_everything()
+        judged.apply(Unrecognized(what="the statements that were not rendered"))
     script = Script(
         path=raw.path,
         server=server,

@@ -91,7 +91,8 @@ class _Results:
             servers=(server.product,),
             since={name: version for name, version in rule.servers.items() if version},
         )
-        key = (rule.id, violation.path, violation.line, violation.object, violation.reason)
+        texts = (violation.object, violation.reason, violation.replacement)
+        key = (rule.id, violation.path, violation.line, *texts)
         before = self.violations.get(key)
         if before is not None and server.product not in before.servers:
             violation = dataclasses.replace(before, servers=(*before.servers, server.product))

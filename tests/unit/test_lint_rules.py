@@ -8,8 +8,8 @@ import pytest
 
 from online_migrate.lint.registry import built_in
 from online_migrate.lint.rules.additive import VERDICTS
-from online_migrate.lint.script import Script, Statement, Step
 from online_migrate.lint.schema import Schema
+from online_migrate.lint.script import Script, Statement, Step
 from online_migrate.lint.violation import Severity
 from online_migrate.phases.known import Server
 from online_migrate.phases.rules import RULES
@@ -45,7 +45,9 @@ CASES = [
     ),
     Case("drop-index-blocks", "DROP INDEX i", "DROP INDEX CONCURRENTLY i"),
     Case("concurrently-in-transaction", "CREATE INDEX CONCURRENTLY i ON t (a)", "CREATE INDEX i ON t (a)"),
-    Case("concurrently-in-transaction", "DROP INDEX CONCURRENTLY i", "REFRESH MATERIALIZED VIEW CONCURRENTLY v"),
+    Case(
+        "concurrently-in-transaction", "DROP INDEX CONCURRENTLY i", "REFRESH MATERIALIZED VIEW CONCURRENTLY v"
+    ),
     Case(
         "index-dropped-before-replacement",
         ("DROP INDEX i", "CREATE INDEX j ON t (a, b)"),
@@ -164,7 +166,10 @@ CASES = [
     Case(
         "create-partition-locks-parent",
         "CREATE TABLE p PARTITION OF t FOR VALUES IN (1)",
-        ("CREATE TABLE t (a integer) PARTITION BY LIST (a)", "CREATE TABLE p PARTITION OF t FOR VALUES IN (1)"),
+        (
+            "CREATE TABLE t (a integer) PARTITION BY LIST (a)",
+            "CREATE TABLE p PARTITION OF t FOR VALUES IN (1)",
+        ),
     ),
     Case(
         "enum-value-used-in-transaction",
@@ -205,7 +210,9 @@ CASES = [
     ),
     Case("char-column", "CREATE TABLE v (n char(3))", "CREATE TABLE v (n varchar(3))"),
     Case("varchar-length", "CREATE TABLE v (n varchar(3))", "CREATE TABLE v (n text)"),
-    Case("serial-column", "CREATE TABLE v (n serial)", "CREATE TABLE v (n bigint GENERATED ALWAYS AS IDENTITY)"),
+    Case(
+        "serial-column", "CREATE TABLE v (n serial)", "CREATE TABLE v (n bigint GENERATED ALWAYS AS IDENTITY)"
+    ),
     Case(
         "small-primary-key",
         "CREATE TABLE v (n integer, PRIMARY KEY (n))",
@@ -278,7 +285,12 @@ CASES = [
         "ALTER TABLE t COMMENT = 'x'",
         server=MYSQL,
     ),
-    Case("table-option-copies", "ALTER TABLE t ENGINE = MyISAM", "ALTER TABLE t STATS_PERSISTENT = 1", server=MYSQL),
+    Case(
+        "table-option-copies",
+        "ALTER TABLE t ENGINE = MyISAM",
+        "ALTER TABLE t STATS_PERSISTENT = 1",
+        server=MYSQL,
+    ),
     Case(
         "partitions-copied",
         "ALTER TABLE t PARTITION BY HASH (id) PARTITIONS 4",
@@ -341,7 +353,7 @@ def test_rule_finds_the_bad_script(case: Case) -> None:
     rule = built_in()[case.rule]
     for text in (rule.reason_for(found[0]), rule.replacement_for(found[0])):
         assert text
-        assert "{" not in text.replace("{...}", ""), text
+        assert "{" not in text, text
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.rule}-{case.server}")

@@ -23,8 +23,13 @@ def names() -> Sequence[str]:
 
 def render(report: Report, name: str) -> str:
     """Returns a report in the format *name*. Raises :class:`UnknownFormat`."""
+    require(name)
     modules = {module.name.removesuffix("_"): module.name for module in pkgutil.iter_modules(__path__)}
-    if name not in modules:
-        raise UnknownFormat(name=name, known=", ".join(sorted(modules)))
     text: str = importlib.import_module(f"{__name__}.{modules[name]}").render(report)
     return text
+
+
+def require(name: str) -> None:
+    """Raises :class:`UnknownFormat` if there is no format *name*."""
+    if name not in names():
+        raise UnknownFormat(name=name, known=", ".join(names()))

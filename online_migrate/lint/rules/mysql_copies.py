@@ -160,14 +160,6 @@ def check_copies(script: Script) -> Iterator[Finding]:
             )
 
 
-_COPYING_OPTIONS = {
-    "charset": "CONVERT TO CHARACTER SET converts every text.",
-    "convert": "CONVERT TO CHARACTER SET converts every text.",
-    "convert to character set": "CONVERT TO CHARACTER SET converts every text.",
-    "engine": "ENGINE rebuilds the table.",
-}
-
-
 @script_rule(
     "table-option-copies",
     servers=MYSQL,
@@ -176,9 +168,12 @@ _COPYING_OPTIONS = {
 )
 def table_option_copies(script: Script) -> Iterator[Finding]:
     for step, operation in script.on_existing(ops.SetTableOption):
-        what = _COPYING_OPTIONS.get(operation.option)
-        default = operation.option == "charset" and "CONVERT" not in step.statement.text.upper()
-        if what is not None and not default:
+        what = None
+        if operation.option == "convert to charset":
+            what = "CONVERT TO CHARACTER SET converts every text."
+        elif operation.option == "engine" and (operation.value or "").lower() != "innodb":
+            what = f"ENGINE={operation.value} rebuilds the table."
+        if what is not None:
             yield step.finding(str(operation.table), table=operation.table, what=what)
 
 

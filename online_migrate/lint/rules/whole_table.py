@@ -17,7 +17,7 @@ from online_migrate.sql.parse import Unreadable, parse
     "other "
     "writers of these rows wait, it makes replicas lag, and a failure near its end undoes all of it.",
     replacement="a data migration, which works in small chunks and can be continued:\n"
-    'fill = Backfill(table="{table}", values=lambda t: {...}, pending=lambda t: ...)',
+    'fill = Backfill(table="{table}", values=..., pending=...)',
 )
 def whole_table_change(script: Script) -> Iterator[Finding]:
     for step, operation in script.on_existing(ChangeRows):
