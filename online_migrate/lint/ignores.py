@@ -7,7 +7,6 @@ On a line of its own it applies to the statement below it.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import io
 import re
 import tokenize
@@ -46,6 +45,7 @@ class Ignores:
         self._settings = tuple(settings)
         self._known = frozenset(known)
         self._ran = frozenset(ran)
+        self._comments: dict[str, tuple[Ignore, ...]] = {}
         self._used: set[tuple[Ignore, str]] = set()
         self.count = 0
         """The number of violations that were ignored."""
@@ -53,11 +53,11 @@ class Ignores:
     def without_ignored(self, violations: Iterable[Violation], paths: Iterable[str]) -> list[Violation]:
         """Returns the violations that are not ignored, and the faults of ignores in *paths*."""
         kept = [violation for violation in violations if not self._ignores(violation)]
-        comments = [comment for path in paths for comment in comments_of(path)]
+        comments = [comment for path in paths for comment in self._comments_of(path)]
         return [*kept, *self._of_ignores([*self._settings, *comments])]
 
     def _ignores(self, violation: Violation) -> bool:
-        comments = comments_of(violation.path)
+        comments = self._comments_of(violation.path)
         for ignore in self._settings:
             if violation.rule in ignore.rules and ignore.reason:
                 return self._use(ignore, violation)
@@ -67,6 +67,11 @@ class Ignores:
                 if comment.line in lines and violation.rule in comment.rules and comment.reason:
                     return self._use(comment, violation)
         return False
+
+    def _comments_of(self, path: str) -> tuple[Ignore, ...]:
+        if path not in self._comments:
+            self._comments[path] = comments_of(path)
+        return self._comments[path]
 
     def _use(self, ignore: Ignore, violation: Violation) -> bool:
         self._used.add((ignore, violation.rule))
@@ -109,7 +114,6 @@ def _lines_of(violation: Violation, alone: Collection[int]) -> Collection[int]:
     return range(start, lines.stop)
 
 
-@functools.lru_cache(maxsize=4096)
 def comments_of(path: str) -> tuple[Ignore, ...]:
     """Returns the ignores in the comments of a script or a SQL file."""
     try:

@@ -7,12 +7,16 @@ import functools
 from pathlib import Path
 
 
-@functools.lru_cache(maxsize=64)
 def _tree(path: str) -> ast.Module | None:
     try:
-        return ast.parse(Path(path).read_text(encoding="utf-8"))
+        return _parsed(Path(path).read_text(encoding="utf-8"))
     except (OSError, SyntaxError, ValueError):
         return None
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(text: str) -> ast.Module:
+    return ast.parse(text)
 
 
 def line_of_assignment(path: str, *variables: str) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +18,6 @@ class BadPath(exceptions.UsageError):
     )
 
 
-@functools.cache
 def shown(path: str) -> str:
     """Returns a path relative to the working directory, if it is below it."""
     try:

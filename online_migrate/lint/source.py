@@ -56,15 +56,7 @@ class SqlFiles:
 
     def scripts(self, product: str) -> Iterator[RawScript]:
         for path in self.paths:
-            yield RawScript(str(path), (Text(self._text(path), 1, is_file=True),))
-
-    @staticmethod
-    @functools.cache
-    def _text(path: Path) -> str:
-        try:
-            return path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise exceptions.UsageError(message=f"{path} cannot be read: {error}") from None
+            yield RawScript(str(path), (Text(_text_of_file(path), 1, is_file=True),))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,3 +131,10 @@ class ProjectScripts:
 
 def _text(statement: RenderedStatement) -> Text:
     return Text(statement.text, statement.line or 1, transaction=statement.transaction)
+
+
+def _text_of_file(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise exceptions.UsageError(message=f"{path} cannot be read: {error}") from None

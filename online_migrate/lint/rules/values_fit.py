@@ -13,6 +13,7 @@ from online_migrate.lint.violation import Finding
 
 @tree_rule(
     "values-do-not-fit",
+    servers={"postgresql": "", "mysql": "", "mariadb": ""},
     reason="{misfit}. A strict server refuses such a row, and its UPDATE fails; another cuts the value.",
     replacement="a wider type for {column}, or a cast in values: sa.cast(t.c...., sa.BigInteger)",
 )
