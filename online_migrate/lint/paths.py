@@ -32,14 +32,14 @@ def sources_of(paths: Sequence[Path], config_file: Path, *, since: str | None = 
     Raises :class:`BadPath`, or the error of a project that cannot be loaded.
     """
     if not paths:
-        return [ProjectScripts(_load(config_file), since)]
+        return [_of_project(config_file, since)]
     sql: list[Path] = []
     scripts: list[Path] = []
     found: list[Source] = []
     for path in paths:
         config = _config_of(path)
         if config is not None:
-            found.append(ProjectScripts(_load(config), since))
+            found.append(_of_project(config, since))
         else:
             below = _files_of(path)
             sql += [each for each in below if each.suffix == ".sql"]
@@ -51,10 +51,11 @@ def sources_of(paths: Sequence[Path], config_file: Path, *, since: str | None = 
     return found
 
 
-def _load(config_file: Path) -> Project:
-    project = Project.load(config_file)
-    _ = project.script  # the errors of the scripts are raised before anything is checked
-    return project
+def _of_project(config_file: Path, since: str | None, only: Sequence[Path] = ()) -> ProjectScripts:
+    """Returns the scripts of a project. Its errors are raised before anything is checked."""
+    scripts = ProjectScripts(Project.load(config_file), since, tuple(only))
+    scripts.load()
+    return scripts
 
 
 def _config_of(path: Path) -> Path | None:
@@ -80,9 +81,9 @@ def _files_of(path: Path) -> list[Path]:
 
 def _scripts(paths: Sequence[Path], config_file: Path, since: str | None) -> ProjectScripts:
     """Returns the project of *config_file* with only the scripts among *paths*."""
-    project = _load(config_file)
-    of_project = {Path(script.path).resolve() for script in project.script.walk_revisions()}
+    every = _of_project(config_file, since)
+    of_project = {Path(script.path).resolve() for script in every.revisions}
     wanted = [path.resolve() for path in paths if path.resolve() in of_project]
     if not wanted:
         raise BadPath(path=paths[0], reason=f"it is not a script of the project of {config_file}")
-    return ProjectScripts(project, since, tuple(wanted))
+    return _of_project(config_file, since, wanted)

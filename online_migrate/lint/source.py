@@ -83,6 +83,10 @@ class ProjectScripts:
         """Alembic's scripts, parents before children."""
         return list(self.project.script.walk_revisions())[::-1]
 
+    def load(self) -> None:
+        """Loads the scripts now. Raises their errors, and that of an unknown revision *since*."""
+        _ = self._reported
+
     @functools.cached_property
     def _reported(self) -> frozenset[str]:
         """The revisions that are reported.

@@ -55,7 +55,9 @@ def several_tables_in_transaction(script: Script) -> Iterator[Finding]:
                 yield step.finding(str(table), tables=" and then ".join(tables))
 
 
-_SLOW = (ops.CreateIndex, ops.ChangeRows, ops.ValidateConstraint, ops.Maintain)
+_SLOW = (ops.ChangeRows, ops.Maintain)
+_SENT_OUTSIDE = (ops.CreateIndex, ops.ValidateConstraint)
+"""Slow operations that ``expand`` and ``contract`` send outside of the transaction."""
 
 
 @script_rule(
@@ -66,6 +68,7 @@ _SLOW = (ops.CreateIndex, ops.ChangeRows, ops.ValidateConstraint, ops.Maintain)
     replacement="a revision of its own for this statement",
 )
 def slow_statement_under_lock(script: Script) -> Iterator[Finding]:
+    slow_operations = _SLOW if script.sent_safely else (*_SLOW, *_SENT_OUTSIDE)
     held: dict[int, tuple[Name, int]] = {}
     reported: set[int] = set()
     for step in script.steps:
@@ -74,7 +77,7 @@ def slow_statement_under_lock(script: Script) -> Iterator[Finding]:
             continue
         table = _locked(step)
         before = held.get(statement.transaction)
-        slow = isinstance(step.operation, _SLOW) and not _is_new(step)
+        slow = isinstance(step.operation, slow_operations) and not _is_new(step)
         if before is not None and slow and before[1] < statement.number and statement.number not in reported:
             reported.add(statement.number)
             yield step.finding(str(before[0]), table=before[0])
