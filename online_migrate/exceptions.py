@@ -295,10 +295,48 @@ class StatementRefused(Refused):
     """{statement!r} cannot run in a contract revision that requires data migrations: {reason}"""
 
 
-class PastTheLock(Refused):
+class PastTheScript(Refused):
+    """Another way of a script to the server than the connection of Alembic: {what}"""
+
+    other_connection: ClassVar[str] = ""
+    """The hint for a script that uses another connection."""
+
+
+class PastTheLock(PastTheScript):
     """The table lock and the journal of a contract revision do not cover this: {what}"""
 
     default_hint = "use op.get_bind(), the connection that holds the lock"
+    other_connection = (
+        "use op.get_bind(), which holds the lock; to inspect the schema: sa.inspect(op.get_bind())"
+    )
+
+
+class PastTheCheck(PastTheScript):
+    """The check of expand and the journal of its revision do not cover this: {what}"""
+
+    default_hint = "use op.get_bind()"
+    other_connection = "use op.get_bind(); to inspect the schema: sa.inspect(op.get_bind())"
+
+
+class NotAdditive(Refused):
+    """Not additive: {operations}. Code that does not know of an expand revision must be able to read and
+    write after it."""
+
+    default_hint = (
+        "{state}; change the script, or declare the operation in it with a reason: "
+        'additive = {{{example!r}: "why no code breaks"}}'
+    )
+
+    def __init__(self, blockers: Sequence[Blocker] = (), *, hint: str | None = None, **facts: Any) -> None:
+        super().__init__(hint=hint, **facts)
+        self.blockers = tuple(blockers)
+
+
+class AdditiveUnmatched(Refused):
+    """Expand revision {revision} declares exceptions that match no operation and no statement of it:
+    {keys}."""
+
+    default_hint = "{state}; correct or remove the key in additive = {{...}} of the script"
 
 
 # --- work that remains: exit code 1 --------------------------------------------------------------

@@ -124,6 +124,11 @@ def status(report: Report, *, as_json: bool) -> None:
         click.secho(
             f"half applied: {revision}; to continue, run the command that started it again", fg="yellow"
         )
+    for exception in report.not_additive:
+        click.echo(
+            f"not additive, declared in {exception.revision}: {exception.key}: {exception.reason}"
+            f"{'' if exception.applied else ' (not applied)'}"
+        )
     if report.migrations:
         table = Table(box=None, pad_edge=False)
         for column in ("data migration", "kind", "status"):

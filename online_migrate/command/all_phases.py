@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from online_migrate import state
 from online_migrate.command import run
-from online_migrate.command.revisions import refuse_long_ids, revision_runner
+from online_migrate.command.revisions import refuse_long_ids, refuse_not_additive, revision_runner
 from online_migrate.command.schema import contract
 from online_migrate.context import CommandContext
 from online_migrate.ddl.session import connect
@@ -37,6 +37,7 @@ def upgrade(context: CommandContext, *, statement_done: bool | None = None) -> l
             runner.answer(left, done=statement_done, command="upgrade")
     results: list[Result] = []
     for inflight in releases.release_steps(graph, context.project.data_migrations):
+        refuse_not_additive(context, expands.plan(graph, context.applied(), inflight.expand, with_base=True))
         with revision_runner(context) as runner:
             expands.run(runner, expands.plan(graph, runner.applied(), inflight.expand, with_base=True))
         chosen = [context.project.data_migrations[name] for name in inflight.migrations]

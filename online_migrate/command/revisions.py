@@ -9,6 +9,7 @@ from online_migrate import exceptions
 from online_migrate.context import CommandContext
 from online_migrate.ddl.session import connect, ddl_session, require_connections
 from online_migrate.dialects import dialect_of
+from online_migrate.expand.additive import AdditiveCheck
 from online_migrate.runtime import recording
 from online_migrate.runtime.apply import RevisionRunner
 from online_migrate.script.graph import Graph, Phase
@@ -34,6 +35,13 @@ def refuse_long_ids(context: CommandContext, revisions: Sequence[str]) -> None:
     """Refuses, before anything is changed, revision ids that are too long for the version table."""
     with connect(context.engine) as connection:
         recording.refuse_long_ids(connection, context.environment, revisions)
+
+
+def refuse_not_additive(context: CommandContext, revisions: Sequence[str]) -> None:
+    """Refuses, before anything is changed, expand revisions that are known not to be additive."""
+    with context.read_connection() as connection:
+        dialect = dialect_of(connection)
+        AdditiveCheck(context.project, context.environment, connection, dialect).refuse(revisions)
 
 
 def require_ddl_connections(context: CommandContext, command: str) -> None:

@@ -11,6 +11,7 @@ from online_migrate import exceptions, state
 from online_migrate.command import run
 from online_migrate.command.revisions import (
     refuse_long_ids,
+    refuse_not_additive,
     require_ddl_connections,
     revision_runner,
     target_revision,
@@ -44,7 +45,9 @@ def expand(
     graph = context.project.graph
     wanted = target_revision(graph, target, Phase.EXPAND)
     context.load_environment()  # before the lock is acquired
-    refuse_long_ids(context, expands.plan(graph, context.applied(), wanted))
+    planned = expands.plan(graph, context.applied(), wanted)
+    refuse_long_ids(context, planned)
+    refuse_not_additive(context, planned)
     require_ddl_connections(context, "expand")
     context.ensure_state_tables()
     with revision_runner(context) as runner:

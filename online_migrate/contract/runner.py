@@ -25,10 +25,13 @@ from online_migrate.contract.locked_verification import LockedVerification
 from online_migrate.ddl.held_lock import HeldLock
 from online_migrate.ddl.journal import Journal
 from online_migrate.dialects import LockTarget
+from online_migrate.dialects.facets.revisions import TEMPORARY_PREFIX
 from online_migrate.exceptions import Blocker
 from online_migrate.kinds.subject import Subject
 from online_migrate.kinds.visibility import reads_of
+from online_migrate.phases.script import only_adds
 from online_migrate.runtime.apply import RevisionRunner
+from online_migrate.runtime.catalog_schema import server_of
 from online_migrate.runtime.rendering import NotRendered, render
 from online_migrate.runtime.veto import permit
 from online_migrate.script.graph import UNDECLARED
@@ -185,7 +188,7 @@ _ROWS_HINT = "move it into a data migration, or into a contract revision with re
 class ContractGuard:
     """The guard of one run of one contract revision: destructive statements run under a proved lock only."""
 
-    confines = True
+    access_refusal = exceptions.PastTheLock
 
     def __init__(
         self,
@@ -205,6 +208,8 @@ class ContractGuard:
         self._verification = LockedVerification(journal, self._connection, self._records, required, applied)
         self._lock: HeldLock | None = None
         self._must_verify = False
+        self._server = server_of(self._connection)
+        self._copies_table = False
 
     def __enter__(self) -> ContractGuard:
         self._verification.open()
@@ -245,6 +250,7 @@ class ContractGuard:
         :class:`~online_migrate.exceptions.StatementRefused` or
         :class:`~online_migrate.exceptions.NotUnderLock`.
         """
+        self._say_if_additive(statement)
         if not self._required:
             return [statement]
         if kind is Kind.UNLOCKED:
@@ -264,6 +270,15 @@ class ContractGuard:
         if self._must_verify or self._lock is None or not self._lock.is_held():
             self._lock_and_verify()
         return self._forms(statement)
+
+    def _say_if_additive(self, statement: str) -> None:
+        """Prints a line for a statement that only adds, except for the copy of a table in batch mode."""
+        self._copies_table = self._copies_table or TEMPORARY_PREFIX in statement
+        if not self._copies_table and only_adds(statement, self._server):
+            self._runner.echo(
+                f"contract {self._revision}: only adds, and could be in an expand script: "
+                f"{shorten(statement)}"
+            )
 
     def _forms(self, statement: str) -> Sequence[str]:
         """Returns the forms to try, in order; the last one rebuilds the table, if ``rebuilds`` permits it."""

@@ -34,8 +34,8 @@ class Guard(Protocol):
     """Authorizes the statements of a revision; see :class:`~online_migrate.contract.runner.ContractGuard`."""
 
     @property
-    def confines(self) -> bool:
-        """True if a script may use only its own connection to the server."""
+    def access_refusal(self) -> type[exceptions.PastTheScript] | None:
+        """The error for another way to the server than the script's own connection; None: it is allowed."""
 
     def authorize(self, statement: str, kind: Kind) -> Sequence[str]:
         """Returns the forms in which the statement may be sent; the first that the server accepts is used.
@@ -51,18 +51,18 @@ class Guard(Protocol):
 
 
 class AllowAll:
-    """The guard of expand: authorizes every statement as it is."""
+    """The guard of revisions of the linear base: authorizes every statement as it is."""
 
-    confines = False
+    access_refusal = None
 
     def observe(self, statement: str) -> None:
-        """Does nothing: expand holds no lock of its own."""
+        """Does nothing: there is no lock of its own."""
 
     def authorize(self, statement: str, kind: Kind) -> Sequence[str]:
         return [statement]
 
     def done(self, statement: str, kind: Kind) -> None:
-        """Does nothing: expand has nothing to verify again."""
+        """Does nothing: there is nothing to verify again."""
 
 
 def install(engine: Engine) -> None:
@@ -106,7 +106,7 @@ class Executor:
         self._connection = connection
         self._journal = journal
         self._guard = guard
-        self._access = ScriptAccess(connection)
+        self._access = ScriptAccess(connection, guard.access_refusal or exceptions.PastTheLock)
         self._refusal: Exception | None = None
 
     @contextlib.contextmanager
@@ -116,7 +116,7 @@ class Executor:
         A refusal that the script caught is raised again at the end of the block: otherwise the revision would
         count as applied without the statement.
         """
-        confined = self._access.confined() if self._guard.confines else contextlib.nullcontext()
+        confined = self._access.confined() if self._guard.access_refusal else contextlib.nullcontext()
         with confined:
             _active[self._connection] = self
             try:
@@ -155,9 +155,9 @@ class Executor:
         autocommit = self._connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
         kind = self._dialect.kind(statement, autocommit=autocommit)
         if kind in (Kind.READ, Kind.CONTROL):
-            with self._remembered():
+            with self._bypassed(), self._remembered():
                 self._guard.observe(statement)
-            if not self._guard.confines:
+            if self._guard.access_refusal is None:
                 return None
             with self._access.admitted():
                 send(statement)

@@ -1,9 +1,9 @@
-"""Confines a contract script to its own SQLAlchemy connection.
+"""Confines the script of a revision to its own SQLAlchemy connection.
 
-The table lock belongs to one session, and the executor intercepts the statements that SQLAlchemy sends on it.
-Neither covers a second connection, of whatever engine, or a raw DBAPI cursor. Inside
-:meth:`ScriptAccess.confined` these raise :class:`~online_migrate.exceptions.PastTheLock`, in the context
-(``contextvars``) of the script.
+The table lock of contract belongs to one session, and the executor intercepts the statements that SQLAlchemy
+sends on it. Neither covers a second connection, of whatever engine, or a raw DBAPI cursor. Inside
+:meth:`ScriptAccess.confined` these raise :class:`~online_migrate.exceptions.PastTheLock` (contract) or
+:class:`~online_migrate.exceptions.PastTheCheck` (expand), in the context (``contextvars``) of the script.
 
 Covered: connections checked out of any SQLAlchemy pool, statements on connections opened before, cursors
 and methods of the DBAPI connection below ``op.get_bind()``, and ``connect()`` of the driver's module. Not
@@ -49,12 +49,17 @@ _DIALECT_METHODS = (
 
 
 class ScriptAccess:
-    """The one connection that a contract script may use; None: the script may use no connection."""
+    """The one connection that a script may use; None: the script may use no connection."""
 
-    def __init__(self, connection: Connection | None) -> None:
+    def __init__(
+        self,
+        connection: Connection | None,
+        refusal_class: type[exceptions.PastTheScript] = exceptions.PastTheLock,
+    ) -> None:
         self._connection = connection
+        self._refusal_class = refusal_class
         self._admitted = 0
-        self.refusal: exceptions.PastTheLock | None = None
+        self.refusal: exceptions.PastTheScript | None = None
         """The first refusal. A script may catch it; its revision must fail nevertheless."""
 
     @property
@@ -85,13 +90,18 @@ class ScriptAccess:
             yield
 
     def refuse(self, what: str, hint: str | None = None) -> NoReturn:
-        """Raises :class:`~online_migrate.exceptions.PastTheLock`, and stores it if it is the first refusal.
+        """Raises the refusal of this script's phase, and stores it if it is the first one.
 
         *what*: the access that is refused.
         """
-        refusal = exceptions.PastTheLock(what=what, hint=hint)
+        refusal = self._refusal_class(what=what, hint=hint)
         self.refusal = self.refusal or refusal
         raise refusal
+
+    @property
+    def other_connection_hint(self) -> str:
+        """What to use instead of another connection."""
+        return self._refusal_class.other_connection
 
     def owns(self, connection: Connection) -> bool:
         """Returns True for the script's own connection."""
@@ -196,13 +206,11 @@ class GuardedCursor:
 
 # --- other connections ----------------------------------------------------------------------------
 
-_OTHER_HINT = "use op.get_bind(), which holds the lock; to inspect the schema: sa.inspect(op.get_bind())"
-
 
 def _refuse_other(what: str) -> None:
     access = _current.get()
     if access is not None and not access.is_admitted:
-        access.refuse(what, _OTHER_HINT)
+        access.refuse(what, access.other_connection_hint)
 
 
 def _on_checkout(_driver: object, _record: object, _fairy: object) -> None:

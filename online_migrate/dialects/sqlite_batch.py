@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from online_migrate import exceptions
+from online_migrate.dialects.facets.revisions import TEMPORARY_PREFIX, TableCopy
 from online_migrate.sql import sqlite_table
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
-
-TEMPORARY_PREFIX = "_alembic_tmp_"
-"""The prefix of the name that Alembic gives a copy."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +58,13 @@ class BatchGuard:
             if copy is not None and words[2] not in self._originals:
                 self._originals[words[2]] = _read(connection, words[2])
 
+    def table_copy(self, connection: Connection, table: str) -> TableCopy | None:
+        """Returns the definitions of *table* and of its copy; None if it has no copy."""
+        original, copy = (_definition(connection, name) for name in (table, f"{TEMPORARY_PREFIX}{table}"))
+        if original is None or copy is None:
+            return None
+        return TableCopy(original, copy, self._renamed.get(table, {}), indexes_of(connection, table))
+
     def triggers_of(self, table: str) -> tuple[str, ...]:
         """Returns the CREATE TRIGGER statements of a table that was dropped in favour of its copy."""
         original = self._originals.get(table)
@@ -99,7 +104,7 @@ class BatchGuard:
 
         Other indexes are reflected and copied: a missing one was dropped by the script.
         """
-        here = _indexes(connection, original.name)
+        here = indexes_of(connection, original.name)
         return [
             f"index {name}"
             for name, sql in original.indexes.items()
@@ -119,7 +124,7 @@ def _read(connection: Connection, table: str) -> OriginalTable:
         name=table,
         sql=_definition(connection, table) or "",
         columns=frozenset(_columns(connection, table)),
-        indexes=_indexes(connection, table),
+        indexes=indexes_of(connection, table),
         triggers=tuple(triggers.scalars()),
     )
 
@@ -135,7 +140,8 @@ def _columns(connection: Connection, table: str) -> set[str]:
     return {str(name).lower() for (name,) in rows}
 
 
-def _indexes(connection: Connection, table: str) -> dict[str, str]:
+def indexes_of(connection: Connection, table: str) -> dict[str, str]:
+    """Returns name -> CREATE INDEX statement of each index of a table that a statement has created."""
     query = sa.text(
         "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = :t AND sql IS NOT NULL"
     )

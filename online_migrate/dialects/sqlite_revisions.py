@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from online_migrate.dialects import sqlite_foreign_keys
-from online_migrate.dialects.facets.revisions import Revisions
-from online_migrate.dialects.sqlite_batch import TEMPORARY_PREFIX, BatchGuard
+from online_migrate.dialects.facets.revisions import TEMPORARY_PREFIX, Revisions, TableCopy
+from online_migrate.dialects.sqlite_batch import BatchGuard, indexes_of
 from online_migrate.sql.statement import statements
 
 if TYPE_CHECKING:
@@ -35,6 +35,12 @@ class SQLiteRevisions(Revisions):
         yield
         guard.refuse_losses(connection, accepted_losses)
         sqlite_foreign_keys.refuse_new(before, sqlite_foreign_keys.check(connection))
+
+    def table_copy(self, connection: Connection, table: str) -> TableCopy | None:
+        return _guard_of(connection).table_copy(connection, table)
+
+    def indexes_of(self, connection: Connection, table: str) -> Collection[str]:
+        return indexes_of(connection, table).keys()
 
     def before_statement(self, connection: Connection, statement: str) -> None:
         for words in _words(statement, self.name):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from online_migrate import exceptions
+from online_migrate.expand.additive import AdditiveCheck
 from online_migrate.runtime.apply import RevisionRunner
 from online_migrate.script.graph import Graph, Phase
 
@@ -36,12 +37,25 @@ def _some(revisions: Sequence[str]) -> str:
 def run(runner: RevisionRunner, revisions: Sequence[str]) -> None:
     """Applies *revisions*, each one separately; those before one that fails remain applied.
 
-    Raises :class:`~online_migrate.exceptions.ContractNotPermitted` for a contract revision, and what
+    Revisions of the linear base are history, and are not judged. Raises
+    :class:`~online_migrate.exceptions.ContractNotPermitted` for a contract revision,
+    :class:`~online_migrate.exceptions.NotAdditive` for one that is not additive, and what
     :meth:`~online_migrate.runtime.apply.RevisionRunner.apply` raises.
     """
+    graph, session = runner.project.graph, runner.session
+    check = AdditiveCheck(runner.project, runner.environment, session.connection, session.dialect)
     for revision in revisions:
-        if runner.project.graph.phase(revision) is Phase.CONTRACT:
+        phase = graph.phase(revision)
+        if phase is Phase.CONTRACT:
             raise exceptions.ContractNotPermitted(revisions=revision)
-        graph = runner.project.graph
-        runner.echo(f"{graph.phase(revision)} {revision}: {graph.revisions[revision].doc or 'no message'}")
-        runner.apply(revision)
+        runner.echo(f"{phase} {revision}: {graph.revisions[revision].doc or 'no message'}")
+        if phase is Phase.BASE:
+            runner.apply(revision)
+        else:
+            _expand(runner, check, revision)
+
+
+def _expand(runner: RevisionRunner, check: AdditiveCheck, revision: str) -> None:
+    declared = check.before(revision)
+    runner.session.connection.rollback()
+    runner.apply(revision, watch=lambda journal: check.guard(journal, declared))

@@ -47,6 +47,7 @@ def read_script(
         phase=raw.phase,
         not_rendered=raw.not_rendered,
         reported=raw.reported,
+        additive=raw.additive,
     )
     return script, schema
 

@@ -66,6 +66,8 @@ class Script:
     """The line, and the reason, at which rendering stopped; None: the script was rendered to its end."""
     reported: bool = True
     """False: the script is read only for the schema that it creates."""
+    additive: tuple[tuple[str, str], ...] = ()
+    """What the script declares as additive, each with the reason."""
 
     @property
     def is_sql_file(self) -> bool:

@@ -39,6 +39,8 @@ class RawScript:
     phase: Phase | None = None
     not_rendered: tuple[int, str] | None = None
     reported: bool = True
+    additive: tuple[tuple[str, str], ...] = ()
+    """What the script declares as additive, each with the reason."""
 
 
 class Source(Protocol):
@@ -130,6 +132,9 @@ class ProjectScripts:
                 phase=self.graph.phase(script.revision) if isinstance(self.graph, Graph) else None,
                 not_rendered=(rendered.line or 1, rendered.reason or "") if failed else None,
                 reported=script.revision in self._reported,
+                additive=self.graph.revisions[script.revision].additive
+                if isinstance(self.graph, Graph)
+                else (),
             )
 
 

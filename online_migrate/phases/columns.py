@@ -161,6 +161,8 @@ def set_column_type(operation: SetColumnType, given: Given) -> Verdict:
     if operation.using is not None:
         return changed_type(subject, str(old.type), operation.type, TypeChange.OTHER)
     change = compare_types(old.type, operation.type, given.product)
+    if operation.collation != old.collation:
+        change = TypeChange.OTHER
     if change is TypeChange.SAME:
         return apply_rule("no-change", subject)
     if change is TypeChange.WIDER and old.generated is None:

@@ -104,7 +104,8 @@ def _foreign_key(
 def _unique(
     subject: str, constraint: Constraint, values: Values, given: Given, inline: bool
 ) -> Verdict | None:
-    if left_null(constraint.columns, values):
+    may_repeat = not (constraint.nulls_not_distinct or constraint.has_expressions)
+    if may_repeat and left_null(constraint.columns, values):
         return None
     return apply_rule(
         "add-unique",

@@ -48,7 +48,8 @@ def create_index(operation: CreateIndex, given: Given) -> Verdict:
         )
     if not index.unique:
         return apply_rule("create-index", subject)
-    if left_null(index.columns, values_of_new_columns(operation.table, index.columns, given)):
+    values = values_of_new_columns(operation.table, index.columns, given)
+    if left_null(index.columns, values) and not index.nulls_not_distinct:
         return apply_rule("create-harmless-unique-index", subject)
     return apply_rule(
         "create-unique-index",

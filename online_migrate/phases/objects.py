@@ -111,8 +111,11 @@ def drop_object(operation: DropObject, given: Given) -> Verdict:
     known = given.known
     if operation.table is not None and known.is_new_table(operation.table):
         return apply_rule("new-table", operation.object)
-    if operation.kind in ("view", "materialized view") and known.is_new_table(operation.object):
-        return apply_rule("new-table", operation.object)
+    if operation.kind in ("view", "materialized view"):
+        if known.is_new_table(operation.object):
+            return apply_rule("new-table", operation.object)
+        if operation.guarded and known.table_exists(operation.object) is False:
+            return apply_rule("no-change", operation.object)
     return apply_rule(
         "drop-object",
         operation.object,
@@ -123,25 +126,27 @@ def drop_object(operation: DropObject, given: Given) -> Verdict:
 
 
 _HARMLESS_CHANGES = {
-    "sequence": ("cache", "restart", "increment", "no cycle", "owned by", "comment", "options"),
-    "extension": ("update",),
+    "sequence": ("owned by",),
     "statistics": ("set statistics", "statistics"),
-    "materialized view": ("storage parameters", "cluster on", "set without cluster"),
-    "role": ("comment",),
 }
 _CONTRACT_CHANGES = {
     "rename": "Old code that uses the name fails: it does not exist.",
     "set schema": "Old code that uses the name fails: it does not exist.",
     "schema": "Old code that uses the name fails: it does not exist.",
     "owner": "Old code may lose the privileges of the owner: permission denied.",
-    "add constraint": "A value that old code writes may be refused.",
-    "drop constraint": "Old code relies on the constraint.",
-    "set not null": "NULL that old code writes is refused.",
+    "restart": "An INSERT of old code that gets a number for the second time fails: duplicate key.",
+    "options": "Old code may get no number from a sequence, or not the privileges of a role.",
+    "update": "Functions of the extension that old code calls may change or go.",
     "set default": "An INSERT of old code that leaves a column out gets another value.",
+    "set not null": "NULL that old code writes is refused.",
+    "set": "Calls, or new sessions, of old code run with other settings.",
+    "reset": "Calls, or new sessions, of old code run with other settings.",
+    "add attribute": "A row value of old code has too few attributes.",
+    "add": "A value that old code writes may be refused, or a table is published.",
+    "drop constraint": "Old code relies on the constraint.",
     "drop default": "An INSERT of old code that leaves a column out gets another value.",
     "rename value": "A statement of old code with the old value fails: invalid input value for enum.",
     "rename attribute": "A statement of old code with the old attribute fails.",
-    "add attribute": "A row value of old code has too few attributes.",
     "drop attribute": "A statement of old code with the attribute fails.",
 }
 _HARMLESS_OF_DOMAIN = ("drop not null", "validate constraint")
@@ -150,14 +155,12 @@ _HARMLESS_OF_DOMAIN = ("drop not null", "validate constraint")
 @decides(AlterObject)
 def alter_object(operation: AlterObject, given: Given) -> Verdict:
     kind, change = operation.kind, operation.change
-    if kind == "sequence" and change.startswith("restart"):
-        reason = "An INSERT of old code that gets a number for the second time fails: duplicate key."
-        return apply_rule("change-object", operation.object, reason, _MOVE)
     if change in _HARMLESS_CHANGES.get(kind, ()) or (kind == "domain" and change in _HARMLESS_OF_DOMAIN):
         return apply_rule("alter-object", operation.object)
-    for begin, reason in _CONTRACT_CHANGES.items():
-        if change.startswith(begin):
-            return apply_rule("change-object", operation.object, reason, _MOVE)
+    known = [begin for begin in _CONTRACT_CHANGES if change.startswith(begin)]
+    if known:
+        reason = _CONTRACT_CHANGES[max(known, key=len)]
+        return apply_rule("change-object", operation.object, reason, _MOVE)
     return apply_rule(
         "unknown-option",
         operation.object,

@@ -171,7 +171,8 @@ def _change(state: SchemaState, table: Name, name: str, **changes: Any) -> None:
 
 @_effect_of(op.SetColumnType)
 def _set_column_type(state: SchemaState, operation: op.SetColumnType) -> None:
-    _change(state, operation.table, operation.column, type=operation.type)
+    collation = operation.collation
+    _change(state, operation.table, operation.column, type=operation.type, collation=collation)
 
 
 @_effect_of(op.SetNotNull)
@@ -255,6 +256,8 @@ def _drop_object(state: SchemaState, operation: op.DropObject) -> None:
 def _alter_object(state: SchemaState, operation: op.AlterObject) -> None:
     if operation.kind in _TABLE_LIKE:
         state.forget_table(operation.object)
+    elif operation.kind == "database":
+        pass  # its character set is that of new tables, its settings are those of new sessions
     elif operation.kind in _CONTAINERS:
         state.forget_everything()
     elif operation.kind in ("type", "domain"):

@@ -57,6 +57,7 @@ _EXPAND = {
 _DATA = {
     "change-rows": "Rows of a table that old code uses are changed.",
     "create-table-as-select": "A table is filled by a query.",
+    "copy-rows": "Rows of a new table are copied by a query.",
 }
 _CONTRACT = {
     "drop-table": "A table is dropped.",

@@ -32,7 +32,7 @@ def change_rows(operation: ChangeRows, given: Given) -> Verdict:
         reason = f"The effect of {operation.verb} on rows is not known."
         return apply_rule("unknown-option", subject, reason, _DECLARE)
     if operation.table is not None and given.known.is_new_table(operation.table):
-        return apply_rule("seed-rows", subject)
+        return _copied_rows(operation) if operation.selects else apply_rule("seed-rows", subject)
     if operation.verb == "truncate":
         reason = "All rows are gone that old code reads, and its statements wait for the lock."
         return apply_rule("truncate", subject, reason, "Move it to the contract script.")
@@ -41,6 +41,17 @@ def change_rows(operation: ChangeRows, given: Given) -> Verdict:
         subject,
         "The rows stay locked until the script ends: writes of old code wait, and time out.",
         "Use a data migration, which changes the rows in small chunks.",
+    )
+
+
+def _copied_rows(operation: ChangeRows) -> Verdict:
+    return apply_rule(
+        "copy-rows",
+        operation.table or "",
+        "The rows are those of one moment: rows that old code writes later are missing. On MySQL"
+        " and MariaDB the"
+        " rows that are read stay locked, and writes of old code wait.",
+        "Copy the rows by a data migration.",
     )
 
 

@@ -280,7 +280,7 @@ def _names_in(script: Any, variable: str) -> tuple[str, ...]:
     return _names(value)
 
 
-def _reasons_in(script: Any, variable: str) -> tuple[tuple[str, str], ...]:
+def reasons_in(script: Any, variable: str) -> tuple[tuple[str, str], ...]:
     """Returns the pairs of a key and a reason that a script declares in *variable*."""
     value = getattr(script.module, variable, None)
     pairs = [] if value is None else list(value.items()) if isinstance(value, Mapping) else [(value, None)]
@@ -308,7 +308,7 @@ def _revision(script: Any, ids: set[str], by_label: Mapping[str, str]) -> Revisi
         locks=_names_in(script, "locks"),
         batch_losses=_names_in(script, "batch_losses"),
         rebuilds=_names_in(script, "rebuilds"),
-        additive=_reasons_in(script, "additive"),
+        additive=reasons_in(script, "additive"),
         release=getattr(script.module, "release", None),
         doc=(script.doc or "").strip(),
         path=script.path,

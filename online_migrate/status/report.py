@@ -75,6 +75,16 @@ class MigrationState:
 
 
 @dataclasses.dataclass(frozen=True)
+class DeclaredException:
+    """An operation or a statement that an expand script declares although it is not additive."""
+
+    revision: str
+    key: str
+    reason: str
+    applied: bool
+
+
+@dataclasses.dataclass(frozen=True)
 class Report:
     """The content of ``online-migrate status``."""
 
@@ -85,6 +95,7 @@ class Report:
     half_applied: tuple[str, ...]
     migrations: tuple[MigrationState, ...]
     blockers: tuple[Blocker, ...]
+    not_additive: tuple[DeclaredException, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -124,6 +135,11 @@ def make_report(connection: Connection, project: Project, applied: frozenset[str
         half_applied=tuple(state.open_revisions(connection)) if recorded else (),
         migrations=migrations,
         blockers=tuple(blockers),
+        not_additive=tuple(
+            DeclaredException(revision, key, reason, revision in applied)
+            for revision in graph.of(Phase.EXPAND)
+            for key, reason in graph.revisions[revision].additive
+        ),
     )
 
 

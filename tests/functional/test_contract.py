@@ -19,7 +19,7 @@ from online_migrate.exceptions import (
 from online_migrate.waiting import Clock, Stop
 from tests.servers import Database
 from tests.support import schema
-from tests.support.project import Project
+from tests.support.project import Project, declared
 from tests.support.schema import GIB, OldVersion, Snapshot
 
 
@@ -584,7 +584,7 @@ def test_invalid_index_is_built_again(database: Database, tmp_path: Path) -> Non
     """A unique index fails on duplicates and remains INVALID; without the duplicates it is built."""
     unique = "CREATE UNIQUE INDEX CONCURRENTLY ix_note ON volumes (note)"
     with schema.volumes(tmp_path / "project", database) as project:
-        project.expand(_BLOCK.format(unique), "e3")
+        project.expand(_BLOCK.format(unique), "e3", additive=declared(unique))
         schema.ready(project, database, "e2")
         schema.run_all(database, "UPDATE volumes SET note = 'twice' WHERE id < 3")
         with pytest.raises(RevisionFailed):

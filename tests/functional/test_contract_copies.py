@@ -10,7 +10,7 @@ import pytest
 
 from tests.servers import Database
 from tests.support import schema
-from tests.support.project import Project
+from tests.support.project import Project, declared
 from tests.support.schema import Run
 
 PARENTS = """
@@ -66,7 +66,10 @@ def by_contract(project: Project, change: str) -> Run:
 
 
 def by_expand(project: Project, change: str) -> Run:
-    project.expand(f'with op.batch_alter_table("parents") as batch:\n    {change}', "e2")
+    rules = ("drop-column parents.old", "rename-column parents.old", "set-not-null parents.name")
+    rules += ("change-type parents.name", "add-check parents.ck_name", "change-rows parents")
+    additive = declared(*rules)
+    project.expand(f'with op.batch_alter_table("parents") as batch:\n    {change}', "e2", additive=additive)
     return schema.run(project, "expand")
 
 

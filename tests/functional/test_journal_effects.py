@@ -33,7 +33,7 @@ from online_migrate.sql.catalog_effects.effect import Verdict
 from online_migrate.state import Entry
 from tests.servers import Database, Server
 from tests.support import schema
-from tests.support.project import Project
+from tests.support.project import Project, declared
 
 OTHER = "CREATE INDEX ix_other ON {t} (c)"
 """The change that another session makes to the table between the interruption and the next run."""
@@ -159,7 +159,7 @@ def described(database: Database) -> list[str]:
 
 def expand_with(project: Project, statement: str) -> None:
     """Adds an expand script with this statement."""
-    project.expand(f"op.execute(sa.text({statement!r}))")
+    project.expand(f"op.execute(sa.text({statement!r}))", additive=declared(statement))
 
 
 @pytest.fixture
@@ -225,7 +225,9 @@ def test_journal_undecided_statement_is_refused_until_the_operator_answers(
     statement, setup = UNDECIDED[name]
     schema.run_all(database, TABLE.format(t="t"), *setup)
     project.expand(
-        f"op.execute(sa.text({statement!r}))\nop.add_column('t', sa.Column('next', sa.Integer))", "e1"
+        f"op.execute(sa.text({statement!r}))\nop.add_column('t', sa.Column('next', sa.Integer))",
+        "e1",
+        additive=declared(statement),
     )
     with pytest.raises(NothingAsked):
         command.expand(project.site(), statement_done=answer)
@@ -293,7 +295,8 @@ def test_journal_entry_of_an_older_version_is_decided_by_the_statement_text(
     """Such an entry holds a fingerprint of the table and no effects."""
     schema.run_all(database, TABLE.format(t="t"))
     project.expand("op.execute('ALTER TABLE t ADD COLUMN n INT')", "e1")
-    project.expand("op.execute('ALTER TABLE t MODIFY a INT')", "e2")
+    modify = "ALTER TABLE t MODIFY a INT"
+    project.expand(f"op.execute({modify!r})", "e2", additive=declared(modify))
     with killed(moment, "ALTER TABLE t ADD"):
         project.apply_expand()
     outdate = f"UPDATE online_migrate_journal SET before_text = '{'0' * 64}' WHERE digest <> '*'"
@@ -314,7 +317,7 @@ def test_journal_insert_into_a_non_transactional_table_is_undecided(
 ) -> None:
     """No journal entry commits with the rows; an interrupted INSERT is neither repeated nor skipped."""
     schema.run_all(database, TABLE.format(t="t") + " ENGINE=MyISAM")
-    project.expand("op.execute('INSERT INTO t (id) VALUES (1)')", "e1")
+    project.expand("op.execute('INSERT INTO t (id) VALUES (1)')", "e1", additive=declared("change-rows t"))
     with killed("after", "INSERT"):
         project.apply_expand()
     with pytest.raises(StatementUndecided):
@@ -329,7 +332,9 @@ def test_journal_statement_rejected_by_the_server_is_not_undecided(
 ) -> None:
     """The catalog does not show the effect of the statement, but the error proves that it had none."""
     schema.run_all(database, TABLE.format(t="t"))
-    project.expand("op.execute('ALTER TABLE nowhere FORCE')", "e1")
+    project.expand(
+        "op.execute('ALTER TABLE nowhere FORCE')", "e1", additive=declared("ALTER TABLE nowhere FORCE")
+    )
     for _again in range(2):
         with pytest.raises(RevisionFailed, match="nowhere"):
             project.apply_expand()
@@ -341,7 +346,7 @@ def test_journal_locked_definition_is_not_reported_as_missing(project: Project, 
     """Another session rebuilds the table under an exclusive lock while the catalog is read."""
     schema.run_all(database, TABLE.format(t="t"), "INSERT INTO t (id, a) VALUES (0, 0)")
     schema.run_all(database, *(f"INSERT INTO t (id, a) SELECT id + {2**i}, id FROM t" for i in range(10)))
-    project.expand("op.execute('ALTER TABLE t DROP COLUMN b')", "e1")
+    project.expand("op.execute('ALTER TABLE t DROP COLUMN b')", "e1", additive=declared("drop-column t.b"))
     with killed("before", "ALTER TABLE t DROP"):
         project.apply_expand()
     # The rebuild takes some seconds for a thousand rows.
@@ -543,7 +548,10 @@ def test_journal_interrupted_statement_of_an_autocommit_block(
             schema.run_all(database, *prepare)
             schema.run_all(twin, *prepare)
             autocommit(twin, *((other, statement) if moment == "before" else (statement, other)))
-            project.expand(f"with op.get_context().autocommit_block():\n    op.execute({statement!r})")
+            project.expand(
+                f"with op.get_context().autocommit_block():\n    op.execute({statement!r})",
+                additive=declared(statement),
+            )
             with killed(moment, statement[:30]):
                 project.apply_expand()
             schema.run_all(database, other)
@@ -625,7 +633,7 @@ def test_expand_refuses_a_too_long_revision_id_before_the_first_statement(
 ) -> None:
     """Applies also to a later revision of the command. In a wider version column the id is accepted."""
     project.expand("op.execute('CREATE TABLE first (id INT PRIMARY KEY)')", "e1")
-    project.expand("op.drop_column('t', 'b')", LONG)
+    project.expand("op.drop_column('t', 'b')", LONG, additive=declared("drop-column t.b"))
     schema.run_all(database, TABLE.format(t="t"))
     with pytest.raises(RevisionIdTooLong) as refusal:
         project.apply_expand()
@@ -684,6 +692,7 @@ def test_expand_refuses_a_read_only_server_before_an_autocommit_block(
         "    op.execute('CREATE INDEX CONCURRENTLY ix_a ON t (a)')\n"
         "    op.execute('SET default_transaction_read_only = on')",
         "e2",
+        additive=declared("unknown-setting"),
     )
     project.apply_expand("e1")
     name = database.engine.url.database

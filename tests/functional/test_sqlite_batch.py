@@ -9,7 +9,7 @@ import pytest
 
 from tests.servers import Database
 from tests.support import schema
-from tests.support.project import Project, execute, rows
+from tests.support.project import Project, declared, execute, rows
 
 ORIGINAL = """
 CREATE TABLE items (
@@ -157,7 +157,7 @@ def test_batch_parts_of_a_dropped_column_are_no_loss(database: Database, project
     _create(database, collate=" COLLATE NOCASE CHECK (name <> '')")
     execute(database.engine, "CREATE INDEX by_lower ON items (lower(name))")
     drop = 'with op.batch_alter_table("items", recreate="always") as batch:\n    batch.drop_column("name")\n'
-    project.expand(drop, "e1")
+    project.expand(drop, "e1", additive=declared("drop-column items.name"))
     ran = project.run("expand")
     assert ran.code == 0, ran.err
 
@@ -169,6 +169,45 @@ def test_batch_collation_of_a_renamed_column_is_kept_or_refused(database: Databa
         'with op.batch_alter_table("items", recreate="always") as batch:\n'
         '    batch.alter_column("name", new_column_name="title")\n'
     )
-    project.expand(rename, "e1")
+    project.expand(rename, "e1", additive=declared("rename-column items.name"))
     ran = project.run("expand")
     assert (ran.code, "COLLATE NOCASE on column title" in ran.err) == (3, True), ran.err
+
+
+REFUSED = {
+    "drop-column items.name": 'batch.drop_column("name")',
+    "rename-column items.name": 'batch.alter_column("name", new_column_name="title")',
+    "set-not-null items.size": 'batch.alter_column("size", nullable=False)',
+    "add-unique items": 'batch.create_unique_constraint("one_name", ["name"])',
+    "drop-index by_size": 'batch.drop_index("by_size")',
+}
+
+
+@pytest.mark.parametrize("operation", REFUSED)
+def test_copy_is_judged_by_its_difference(database: Database, project: Project, operation: str) -> None:
+    """Expand refuses what the copy amounts to, and rolls the revision back."""
+    _create(database)
+    execute(database.engine, "CREATE INDEX by_size ON items (size)")
+    before = schema.catalog(database)
+    project.expand(
+        f'with op.batch_alter_table("items", recreate="always") as batch:\n    {REFUSED[operation]}'
+    )
+    ran = project.run("expand")
+    assert ran.code == 3, ran.err
+    assert f"e1: {operation}" in ran.err
+    assert set(before.splitlines()) <= set(schema.catalog(database).splitlines())
+
+
+def test_copy_that_adds_is_accepted_with_its_indexes(database: Database, project: Project) -> None:
+    """A unique index that the table had is created again: it is no new one."""
+    _create(database)
+    execute(database.engine, "CREATE UNIQUE INDEX one_name ON items (name)")
+    project.expand(
+        'with op.batch_alter_table("items", recreate="always") as batch:\n'
+        '    batch.add_column(sa.Column("note", sa.Text))\n'
+        '    batch.alter_column("name", existing_type=sa.Text, nullable=True)\n'
+        'op.create_index("by_note", "items", ["note"])\n'
+    )
+    ran = project.run("expand")
+    assert ran.code == 0, ran.err
+    assert {index[0] for index in schema.shape(database)["items"]["indexes"]} == {"one_name", "by_note"}

@@ -9,7 +9,7 @@ import pytest
 
 from tests.servers import Database
 from tests.support import schema
-from tests.support.project import Project, execute
+from tests.support.project import Project, declared, execute
 
 MISMATCH = (
     "CREATE TABLE old_parent (id INTEGER PRIMARY KEY, code TEXT)",
@@ -55,7 +55,10 @@ def test_foreign_keys_violated_before_do_not_stop_a_revision(
 def test_foreign_keys_may_be_corrected_by_a_revision(database: Database, project: Project) -> None:
     """The missing unique key is added: rows that could not be checked before are not its errors."""
     execute(database.engine, *MISMATCH)
-    project.expand('op.create_index("code", "old_parent", ["code"], unique=True)')
+    project.expand(
+        'op.create_index("code", "old_parent", ["code"], unique=True)',
+        additive=declared("create-unique-index"),
+    )
     assert project.run("expand").code == 0
 
 

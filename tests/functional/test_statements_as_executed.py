@@ -14,7 +14,7 @@ from online_migrate.driver_errors import DATABASE_ERRORS
 from online_migrate.sql.catalog_effects.effect import Verdict, judge
 from online_migrate.sql.statement import removed_names
 from tests.servers import Database
-from tests.support.project import Project, execute, rows, scalar
+from tests.support.project import Project, declared, execute, rows, scalar
 from tests.support.schema import embedded
 
 ON_MYSQL_FAMILY = pytest.mark.needs("lock_tables")
@@ -209,7 +209,7 @@ def test_trigger_behind_a_comment_gets_the_sql_mode_of_the_application(
     url = sa.make_url(database.url).update_query_dict({"init_command": "SET SESSION sql_mode = ''"})
     text = f"{head} BEFORE INSERT ON t FOR EACH ROW SET NEW.a = NEW.b"
     with Project.create(tmp_path / "project", url.render_as_string(hide_password=False)) as project:
-        project.expand(f"op.execute(sa.text({text!r}))")
+        project.expand(f"op.execute(sa.text({text!r}))", additive=declared(text))
         ran = project.run("expand")
         assert ran.code == 0, ran.err
     query = "SELECT sql_mode FROM information_schema.triggers WHERE trigger_name = 'cut'"

@@ -65,6 +65,8 @@ _IN_STEP = {
            SET NEW.size_bytes = COALESCE(NEW.size_bytes, NEW.size_gb * 1073741824)""",
     ),
 }
+IN_STEP = {"create-trigger volumes_in_step": "it only fills a column that the old version does not write"}
+"""The exception that an expand script declares for the trigger."""
 _OUT_OF_STEP = {
     "sqlite": ("DROP TRIGGER volumes_in_step",),
     "postgresql": ("DROP TRIGGER volumes_in_step ON volumes", "DROP FUNCTION volumes_in_step()"),
@@ -119,7 +121,7 @@ def volumes(folder: Path, database: Database, *, contract: str | None = None, **
     project = Project.create(folder, database.url, **settings)
     project.expand(VOLUMES, "e1")
     add = 'op.add_column("volumes", sa.Column("size_bytes", sa.BigInteger()))\n'
-    project.expand(add + create_in_step(product), "e2")
+    project.expand(add + create_in_step(product), "e2", additive=IN_STEP)
     if contract is None:
         contract = drop_in_step(product) + textwrap.dedent(DROP_COLUMNS) + textwrap.dedent(NOT_NULL)
     project.contract(contract, "c2", requires=("volume_bytes",))

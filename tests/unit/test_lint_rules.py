@@ -418,8 +418,18 @@ def test_real_statement_gets_the_verdict_of_the_phases() -> None:
     assert findings("drop-column", script(drop, phase=Phase.CONTRACT)) == []
 
 
+def test_declared_operation_is_a_notice() -> None:
+    """With the reason; the operation itself is not reported any more, and another one still is."""
+    drop = script(("ALTER TABLE t DROP COLUMN a", "ALTER TABLE t DROP COLUMN b"), phase=Phase.EXPAND)
+    declared = dataclasses.replace(drop, additive=(("drop-column t.a", "no code reads it"),))
+    [finding] = findings("declared-additive", declared)
+    assert finding.line == 1
+    assert "no code reads it" in built_in()["declared-additive"].reason_for(finding)
+    assert [finding.line for finding in findings("drop-column", declared)] == [2]
+
+
 def test_every_rule_has_a_case() -> None:
     """Each rule that checks a script is tested here; those of a whole tree in test_lint_trees.py."""
     tested = {case.rule for case in CASES} | {rule.id for rule in VERDICTS}
-    tested |= {"lock-timeout-missing", "contract-adds", "not-rendered"}
+    tested |= {"lock-timeout-missing", "contract-adds", "not-rendered", "declared-additive"}
     assert {rule.id for rule in built_in().values() if rule.check is not None} == tested

@@ -8,7 +8,7 @@ import inspect
 import pytest
 
 from online_migrate.phases.given import DECISIONS
-from online_migrate.phases.judge import judge
+from online_migrate.phases.judge import judge, judge_text
 from online_migrate.phases.known import KnownSchema, NothingKnown, Server
 from online_migrate.phases.rules import RULES
 from online_migrate.phases.schema import VirtualSchema
@@ -26,6 +26,7 @@ from online_migrate.sql.operations.operation import (
     SqlType,
     Value,
 )
+from online_migrate.sql.operations.reader import read_operations
 
 POSTGRESQL, MYSQL = Server("postgresql"), Server("mysql")
 MARIADB, SQLITE = Server("mariadb"), Server("sqlite")
@@ -257,6 +258,8 @@ CASES: list[tuple[tuple[Server, ...], Operation, str]] = [
     (ALL, constrain(key(UNIQUE, "added")), "add-harmless-constraint"),
     (ALL, constrain(key(UNIQUE, "name", "added")), "add-harmless-constraint"),
     (ALL, constrain(key(UNIQUE, "five")), "add-unique"),
+    ((POSTGRESQL,), constrain(key(UNIQUE, "added", nulls_not_distinct=True)), "add-unique"),
+    ((MYSQL,), constrain(key(UNIQUE, "added", has_expressions=True)), "add-unique"),
     (ALL, constrain(key(ConstraintKind.PRIMARY_KEY, "added")), "add-primary-key"),
     ((POSTGRESQL,), constrain(key(ConstraintKind.EXCLUDE, "added")), "add-exclude"),
     ((POSTGRESQL,), constrain(key(FOREIGN_KEY, "added", not_valid=True)), "add-harmless-constraint"),
@@ -313,6 +316,11 @@ CASES: list[tuple[tuple[Server, ...], Operation, str]] = [
     # --- types ---
     ((POSTGRESQL,), retype("name", "varchar(30)"), "widen-type"),
     ((POSTGRESQL,), retype("name", "text"), "widen-type"),
+    (
+        (POSTGRESQL,),
+        op.SetColumnType(table=OLD, column="name", type=type_of("text"), collation="C"),
+        "change-type",
+    ),
     ((POSTGRESQL,), retype("name", "varchar(20)"), "no-change"),
     ((POSTGRESQL,), retype("name", "varchar(10)"), "change-type"),
     ((POSTGRESQL,), retype("name", "text", expression("upper(name)", "upper")), "change-type"),
@@ -361,6 +369,7 @@ CASES: list[tuple[tuple[Server, ...], Operation, str]] = [
     (ALL, index("added", unique=True), "create-harmless-unique-index"),
     (ALL, index("name", "added", unique=True), "create-harmless-unique-index"),
     (ALL, index("five", unique=True), "create-unique-index"),
+    ((POSTGRESQL,), index("added", unique=True, nulls_not_distinct=True), "create-unique-index"),
     (ALL, index(None), "create-expression-index"),
     ((POSTGRESQL, SQLITE), index(None, expressions=(TOTAL,)), "create-index"),
     ((MYSQL,), index(None, expressions=(TOTAL,)), "create-expression-index"),
@@ -398,9 +407,11 @@ CASES: list[tuple[tuple[Server, ...], Operation, str]] = [
     (ALL, op.CreateObject(kind="publication", object=Name("s")), "create-active-object"),
     (ALL, op.CreateObject(kind="cast", object=Name("s")), "unknown-option"),
     (ALL, op.DropObject(kind="view", object=Name("shown")), "drop-object"),
+    (ALL, op.DropObject(kind="view", object=Name("absent"), guarded=True), "no-change"),
     (ALL, op.DropObject(kind="trigger", object=Name("g"), table=NEW), "new-table"),
     (ALL, op.AlterObject(kind="sequence", object=Name("s"), change="restart"), "change-object"),
-    (ALL, op.AlterObject(kind="extension", object=Name("s"), change="update"), "alter-object"),
+    (ALL, op.AlterObject(kind="sequence", object=Name("s"), change="owned by"), "alter-object"),
+    (ALL, op.AlterObject(kind="extension", object=Name("s"), change="update"), "change-object"),
     (ALL, op.AlterObject(kind="type", object=Name("s"), change="rename value"), "change-object"),
     (ALL, op.AlterObject(kind="type", object=Name("s"), change="unheard of"), "unknown-option"),
     ((POSTGRESQL,), op.AddEnumValue(type=Name("mood"), value="x"), "add-enum-value"),
@@ -410,6 +421,7 @@ CASES: list[tuple[tuple[Server, ...], Operation, str]] = [
     (ALL, op.ChangePrivileges(takes_away=True), "revoke"),
     # --- statements ---
     (ALL, op.ChangeRows(verb="insert", table=NEW), "seed-rows"),
+    (ALL, op.ChangeRows(verb="insert", table=NEW, selects=True), "copy-rows"),
     (ALL, op.ChangeRows(verb="insert", table=OLD), "change-rows"),
     (ALL, op.ChangeRows(verb="update", table=OLD), "change-rows"),
     (ALL, op.ChangeRows(verb="update", table=None), "change-rows"),
@@ -424,6 +436,7 @@ CASES: list[tuple[tuple[Server, ...], Operation, str]] = [
     (ALL, op.ControlTransaction(verb="commit"), "control-transaction"),
     (ALL, op.Maintain(verb="analyze", object=OLD), "maintain"),
     (ALL, op.Maintain(verb="cluster", object=OLD), "rewrite-table"),
+    ((POSTGRESQL,), op.Maintain(verb="vacuum full", object=OLD), "rewrite-table"),
     (ALL, op.Maintain(verb="cluster", object=NEW), "new-table"),
     (ALL, op.Maintain(verb="unheard of", object=OLD), "unknown-option"),
     (ALL, op.RunCode(verb="do"), "run-code"),
@@ -534,6 +547,82 @@ def test_the_character_set_decides_the_length_bytes() -> None:
 def test_another_character_set_is_another_type() -> None:
     old, new = SqlType("varchar", ("10",), charset="latin1"), SqlType("varchar", ("20",), charset="utf8mb4")
     assert compare_types(old, new, "mysql") is TypeChange.OTHER
+
+
+# --- texts ----------------------------------------------------------------------------------------
+
+TABLE = "CREATE TABLE t (id bigint PRIMARY KEY, a int, s varchar(20), n int NOT NULL)"
+TEXTS: list[tuple[Server, str, list[str]]] = [
+    (POSTGRESQL, "ALTER TABLE t ADD b int, ADD UNIQUE (b)", ["add-column", "add-harmless-constraint"]),
+    (POSTGRESQL, "ALTER TABLE t ADD b int, ADD UNIQUE NULLS NOT DISTINCT (b)", ["add-column", "add-unique"]),
+    (
+        POSTGRESQL,
+        "ALTER TABLE t ADD b int; ALTER TABLE t ADD FOREIGN KEY (b) REFERENCES t NOT VALID",
+        ["add-column", "add-harmless-constraint"],
+    ),
+    (
+        POSTGRESQL,
+        "ALTER TABLE t ADD b int; ALTER TABLE t ADD CHECK (b IS NOT NULL) NOT VALID",
+        ["add-column", "add-check"],
+    ),
+    (POSTGRESQL, "ALTER TABLE t ADD b jsonb NOT NULL DEFAULT '{}'::jsonb", ["add-column"]),
+    (POSTGRESQL, "ALTER TABLE t ADD b timestamp DEFAULT (now() AT TIME ZONE 'utc')", ["add-column"]),
+    (
+        POSTGRESQL,
+        "CREATE TYPE mood AS ENUM ('a'); ALTER TABLE t ADD m mood; ALTER TYPE mood ADD VALUE 'b' BEFORE 'a'",
+        ["create-object", "add-column", "add-enum-value"],
+    ),
+    (POSTGRESQL, "CREATE INDEX i ON t (lower(s)) WHERE s IS NOT NULL", ["create-index"]),
+    (POSTGRESQL, "CREATE INDEX i ON t ((100 / a))", ["create-expression-index"]),
+    (POSTGRESQL, "CREATE UNIQUE INDEX i ON t (s)", ["create-unique-index"]),
+    (POSTGRESQL, "ALTER TABLE t ALTER s TYPE text", ["widen-type"]),
+    (POSTGRESQL, 'ALTER TABLE t ALTER s TYPE text COLLATE "C"', ["change-type"]),
+    (POSTGRESQL, "ALTER TABLE t ALTER n SET DEFAULT 0", ["set-first-default"]),
+    (POSTGRESQL, "WITH x AS (DELETE FROM t RETURNING *) SELECT * FROM x", ["change-rows"]),
+    (POSTGRESQL, "EXPLAIN ANALYZE DELETE FROM t", ["change-rows"]),
+    (POSTGRESQL, "SELECT setval('s', 1)", ["unknown-function"]),
+    (POSTGRESQL, "DO $$ BEGIN END $$", ["run-code"]),
+    (POSTGRESQL, "SET lock_timeout = '1s'; SET search_path = x", ["session-setting", "unknown-setting"]),
+    (POSTGRESQL, "VACUUM (VERBOSE, FULL) t", ["rewrite-table"]),
+    (POSTGRESQL, "SELECT 'a", ["unreadable"]),
+    (POSTGRESQL, "FROBNICATE t", ["unrecognized"]),
+    (
+        POSTGRESQL,
+        "CREATE TABLE u (id int REFERENCES t); CREATE UNIQUE INDEX i ON u (id); INSERT INTO u VALUES (1)",
+        ["create-table", "new-table", "seed-rows"],
+    ),
+    (POSTGRESQL, "CREATE TABLE u (id int); INSERT INTO u SELECT id FROM t", ["create-table", "copy-rows"]),
+    (
+        POSTGRESQL,
+        "DROP TABLE t; CREATE TABLE t (id int); DROP TABLE t",
+        ["drop-table", "create-table", "drop-table"],
+    ),
+    (MYSQL, "/*!50000 DROP TABLE t */", ["drop-table"]),
+    (MYSQL, "ALTER TABLE t ADD b int AFTER a, ALGORITHM=INPLACE", ["add-column", "set-table-option"]),
+    (MYSQL, "ALTER TABLE t ADD b int, ADD UNIQUE ((100 / a), b)", ["add-column", "add-unique"]),
+    (MYSQL, "ALTER TABLE t ADD PARTITION (PARTITION p VALUES LESS THAN (5))", ["add-partition"]),
+    (MYSQL, "ALTER TABLE t ADD PARTITION PARTITIONS 4", ["change-partitions"]),
+    (MYSQL, "ALTER TABLE t ADD v int AS (a - 1)", ["add-generated-column"]),
+    (MYSQL, "ALTER TABLE t ADD v tinyint AS (IF(s IS NULL, 1, NULL))", ["add-column"]),
+    (MYSQL, "SET GLOBAL lock_wait_timeout = 1", ["unknown-setting"]),
+    (MARIADB, "ALTER TABLE t MODIFY s varchar(500)", ["widen-type"]),
+    (MARIADB, "SET STATEMENT max_statement_time = 1 FOR DELETE FROM t", ["session-setting", "change-rows"]),
+    (SQLITE, "ALTER TABLE t ADD b int REFERENCES t (id)", ["add-column"]),
+    (SQLITE, "PRAGMA user_version = 3", ["unknown-setting"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("server", "text", "rules"), TEXTS, ids=lambda value: getattr(value, "product", None)
+)
+def test_text(server: Server, text: str, rules: list[str]) -> None:
+    known = VirtualSchema(empty=True)
+    for operation in read_operations(TABLE, server.product):
+        known.apply(operation)
+    known.begin_group()
+    verdicts = judge_text(text, server, known)
+    assert [verdict.rule for verdict in verdicts] == rules, verdicts
+    assert known.table_exists(Name("u")) is False, "the known schema is not changed"
 
 
 # --- the schema -----------------------------------------------------------------------------------

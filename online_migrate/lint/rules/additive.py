@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from online_migrate.lint.rule import Rule
 from online_migrate.lint.script import Script
 from online_migrate.lint.violation import Finding, Severity
+from online_migrate.phases.declared import DeclaredExceptions
 from online_migrate.phases.rules import RULES
 from online_migrate.phases.verdict import Place
 from online_migrate.script.graph import Phase
@@ -24,8 +25,9 @@ def _check(id: str, place: Place) -> Callable[[Script], Iterable[Finding]]:
         # A contract script may do what old code notices; what nothing is known of is reported there, too.
         if script.phase is Phase.CONTRACT and place is not Place.REFUSED:
             return
+        declared = DeclaredExceptions(script.additive, script.server.product)
         for step in script.steps:
-            if step.verdict.rule == id:
+            if step.verdict.rule == id and not declared.accepts(step.statement.text, step.verdict):
                 finding = step.finding(step.verdict.object)
                 yield finding.saying(
                     step.verdict.reason,

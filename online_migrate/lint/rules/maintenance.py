@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from online_migrate.lint.rule import POSTGRESQL, script_rule
 from online_migrate.lint.script import Script
 from online_migrate.lint.violation import Finding
 from online_migrate.sql.operations.operation import Maintain, SetTableOption
-
-_FULL = re.compile(r"(?is)\s*VACUUM\s*(\([^)]*\bFULL\b|FULL\b)")
 
 
 @script_rule(
@@ -21,11 +18,9 @@ _FULL = re.compile(r"(?is)\s*VACUUM\s*(\([^)]*\bFULL\b|FULL\b)")
 )
 def table_rewritten_by_maintenance(script: Script) -> Iterator[Finding]:
     for step, operation in script.each(Maintain):
-        full = operation.verb == "vacuum" and _FULL.match(step.statement.text) is not None
-        if operation.verb == "cluster" or full:
-            verb = "CLUSTER" if operation.verb == "cluster" else "VACUUM FULL"
+        if operation.verb in ("cluster", "vacuum full"):
             name = operation.object or "every table"
-            yield step.finding(str(name), verb=verb, object=name)
+            yield step.finding(str(name), verb=operation.verb.upper(), object=name)
 
 
 @script_rule(

@@ -14,8 +14,8 @@ from online_migrate.lint.violation import Finding
 @tree_rule(
     "values-do-not-fit",
     servers={"postgresql": "", "mysql": "", "mariadb": ""},
-    reason="A value may not fit: {misfit}. A strict server refuses such a row, and its UPDATE fails; another cuts "
-    "the value.",
+    reason="A value may not fit: {misfit}. A strict server refuses such a row, and its UPDATE fails; another "
+    "cuts the value.",
     replacement="a wider type for {column}, or a cast in values: sa.cast(t.c...., sa.BigInteger)",
 )
 def values_do_not_fit(tree: Tree) -> Iterator[Finding]:

@@ -58,6 +58,8 @@ _NAMES: dict[str, str] = {
         pg_backend_pid pg_column_size pg_database_size pg_encoding_to_char pg_function_is_visible
         pg_get_constraintdef pg_get_expr pg_get_functiondef pg_get_indexdef pg_get_partkeydef
         pg_get_ruledef pg_get_serial_sequence pg_get_triggerdef pg_get_userbyid pg_get_viewdef
+        pg_collation_is_visible pg_conversion_is_visible pg_function_is_visible
+        pg_opclass_is_visible pg_operator_is_visible pg_opfamily_is_visible
         pg_index_column_has_property pg_indexes_size pg_is_in_recovery pg_is_other_temp_schema
         pg_my_temp_schema pg_relation_size pg_size_pretty pg_sleep pg_table_is_visible pg_table_size
         pg_total_relation_size pg_type_is_visible pg_typeof position quote_ident quote_literal

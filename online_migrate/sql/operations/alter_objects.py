@@ -82,11 +82,15 @@ def _change(cursor: Cursor, kind: str) -> str:
     words = [token.word for token in cursor.rest]
     first, second = words[0], words[1] if len(words) > 1 else ""
     cursor.at = len(cursor.tokens)
+    if kind == "sequence" and words[:2] == ["OWNED", "BY"] and len(words) <= 7:
+        return "owned by"
     if kind == "sequence" and first not in ("OWNER", "RENAME", "SET"):
         return "restart" if "RESTART" in words else "options"
     is_option = kind in _WITH_OPTIONS and first not in ("OWNER", "RENAME", "SET", "RESET", "ADD", "DROP")
     if is_option or not first.isalpha():
         return "options"
+    if kind == "view" and first == "ALTER":
+        return "alter column"
     pair = first in _TWO_WORDS and second in _SECOND_WORDS
     return f"{first} {second}".lower() if pair else first.lower()
 

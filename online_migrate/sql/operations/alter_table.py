@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from online_migrate.sql.lexer import MYSQL
 from online_migrate.sql.operations import alter_table_mysql, alter_table_postgresql
 from online_migrate.sql.operations.columns import read_column
-from online_migrate.sql.operations.cursor import Cursor, Unknown
+from online_migrate.sql.operations.cursor import Cursor, Unknown, unrecognized
 from online_migrate.sql.operations.operation import (
     AddColumn,
     DropColumn,
@@ -17,7 +17,6 @@ from online_migrate.sql.operations.operation import (
     RenameColumn,
     RenameTable,
     SetTableOption,
-    Unrecognized,
 )
 
 
@@ -71,7 +70,7 @@ def _read(action: Cursor, table: Name) -> tuple[Operation, ...]:
         found = _ACTIONS[action.server](action, table)
         action.end()
     except Unknown as unknown:
-        return (Unrecognized(what=str(unknown)),)
+        return (unrecognized(action.tokens, unknown),)
     return found
 
 

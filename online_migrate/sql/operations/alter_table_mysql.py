@@ -295,7 +295,10 @@ def _partitions(cursor: Cursor, table: Name, action: str) -> Found:
         names = cursor.paths()
         return tuple(ChangePartitions(table=table, action=action, partition=name) for name in names)
     partition = None
-    if cursor.names and cursor.next not in ("PARTITIONS", "ALL"):
+    if action == "add" and cursor.next == "(":
+        added = cursor.group()
+        partition = Name(added.name()) if added.take("PARTITION") else None
+    elif cursor.names and cursor.next not in ("PARTITIONS", "ALL"):
         partition = Name(cursor.name())
     cursor.at = len(cursor.tokens)
     return (ChangePartitions(table=table, action=action, partition=partition),)

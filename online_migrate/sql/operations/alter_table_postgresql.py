@@ -110,6 +110,8 @@ def _constraint_change(cursor: Cursor) -> str:
     if not words:
         cursor.expect("INHERIT")
         return "inherit"
+    if words[0] == "initially":
+        words = ["deferrable", *words]
     return " ".join(words)
 
 
@@ -117,9 +119,8 @@ def _set_type(cursor: Cursor, table: Name, column: str) -> Operation:
     declared = read_type(cursor)
     if declared.serial:
         raise cursor.fail()
-    if cursor.take("COLLATE"):
-        cursor.path()
-    found = SetColumnType(table=table, column=column, type=declared.type)
+    collation = cursor.path().name if cursor.take("COLLATE") else None
+    found = SetColumnType(table=table, column=column, type=declared.type, collation=collation)
     if not cursor.take("USING"):
         return found
     return dataclasses.replace(found, using=expression(_rest(cursor).tokens, cursor.server))

@@ -7,7 +7,13 @@ import dataclasses
 from online_migrate.sql.lexer import MYSQL, Sort
 from online_migrate.sql.operations.cursor import Cursor
 from online_migrate.sql.operations.expressions import columns_in, expression
-from online_migrate.sql.operations.operation import Constraint, ConstraintKind, Index, Name
+from online_migrate.sql.operations.operation import (
+    Constraint,
+    ConstraintKind,
+    Expression,
+    Index,
+    Name,
+)
 
 CONSTRAINTS = frozenset({"CONSTRAINT", "PRIMARY", "UNIQUE", "CHECK", "FOREIGN", "EXCLUDE"})
 """The words with which a table constraint begins."""
@@ -104,16 +110,30 @@ def _key(cursor: Cursor, kind: ConstraintKind, name: str | None) -> Constraint:
     if cursor.server in MYSQL:
         given = _mysql_index_name(cursor)
         name = name or (given if kind is ConstraintKind.UNIQUE else None)
-    if cursor.take("NULLS"):
-        cursor.take("NOT")
-        cursor.expect("DISTINCT")
-    columns = read_key(cursor)
+    nulls_not_distinct = take_nulls_not_distinct(cursor)
+    columns, _ = read_key(cursor)
     if cursor.server in MYSQL:
         take_index_options(cursor)
     if None in columns and cursor.server not in MYSQL:
         raise cursor.fail()
     known = tuple(column for column in columns if column is not None)
-    return _finished(cursor, Constraint(kind=kind, name=name, columns=known))
+    found = Constraint(
+        kind=kind,
+        name=name,
+        columns=known,
+        nulls_not_distinct=nulls_not_distinct,
+        has_expressions=None in columns,
+    )
+    return _finished(cursor, found)
+
+
+def take_nulls_not_distinct(cursor: Cursor) -> bool:
+    """Consumes NULLS [NOT] DISTINCT; returns True if NULL is equal to NULL."""
+    if not cursor.take("NULLS"):
+        return False
+    equal = cursor.take("NOT")
+    cursor.expect("DISTINCT")
+    return equal
 
 
 def _mysql_index_name(cursor: Cursor) -> str | None:
@@ -206,13 +226,20 @@ def _excluded(part: Cursor) -> str | None:
 # --- keys and indexes -----------------------------------------------------------------------------
 
 
-def read_key(cursor: Cursor) -> tuple[str | None, ...]:
-    """Consumes the columns of a key in parentheses; None stands for an expression."""
-    return tuple(key_part(part) for part in cursor.parts())
+def read_key(cursor: Cursor) -> tuple[tuple[str | None, ...], tuple[Expression, ...]]:
+    """Consumes the columns of a key in parentheses, None for an expression; and returns the expressions."""
+    parts = [_key_part(part) for part in cursor.parts()]
+    columns = tuple(part if isinstance(part, str) else None for part in parts)
+    return columns, tuple(part for part in parts if not isinstance(part, str))
 
 
 def key_part(part: Cursor) -> str | None:
     """Returns the column of one part of a key, or None for an expression; consumes everything."""
+    found = _key_part(part)
+    return found if isinstance(found, str) else None
+
+
+def _key_part(part: Cursor) -> str | Expression:
     column: str | None = None
     if part.next == "(":
         part.group()
@@ -224,8 +251,9 @@ def key_part(part: Cursor) -> str | None:
             column = column if is_prefix and part.server in MYSQL else None
         elif part and part.server == "sqlite" and part.rest[0].sort is Sort.MARK:
             part.at, column = len(part.tokens), None
+    found = column or expression(part.tokens[: part.at], part.server)
     _take_order(part)
-    return column
+    return found
 
 
 def _take_order(part: Cursor) -> None:
@@ -273,6 +301,6 @@ def read_mysql_index(cursor: Cursor) -> Index:
     cursor.any_of("INDEX", "KEY")
     cursor.guard()
     name = _mysql_index_name(cursor)
-    columns = read_key(cursor)
+    columns, expressions = read_key(cursor)
     method = take_index_options(cursor) or method
-    return Index(name=name, columns=columns, method=method)
+    return Index(name=name, columns=columns, expressions=expressions, method=method)

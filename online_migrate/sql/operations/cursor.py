@@ -8,7 +8,7 @@ from online_migrate.sql.catalog_effects.reading import folded
 from online_migrate.sql.classification.queries import closing
 from online_migrate.sql.classification.verdict import by_commas
 from online_migrate.sql.lexer import Sort, Token
-from online_migrate.sql.operations.operation import Name
+from online_migrate.sql.operations.operation import Name, Unrecognized
 
 
 class Unknown(Exception):
@@ -157,6 +157,12 @@ def written(tokens: Sequence[Token]) -> str:
     """Returns the text of *tokens*; each comment and white space is one space."""
     parts = [f" {token.written}" if token.spaced else token.written for token in tokens]
     return "".join(parts).strip()
+
+
+def unrecognized(tokens: Sequence[Token], unknown: Unknown) -> Unrecognized:
+    """Returns the operation for *tokens*, of which a part is *unknown*."""
+    head, part = written(tokens[:8]), str(unknown)
+    return Unrecognized(what=head if part in head else f"{written(tokens[:3])} ... {part}")
 
 
 def unquoted(token: Token) -> str:

@@ -66,7 +66,7 @@ def _names(cursor: Cursor, kind: str) -> Sequence[Name]:
     found = []
     while True:
         if cursor.server in MYSQL and kind in ("user", "role"):
-            found.append(Name(cursor.value()))
+            found.append(Name(cursor.value().strip("'\"`")))
             if cursor.take("@") or cursor.next.startswith("@"):
                 cursor.value()
         else:

@@ -122,6 +122,9 @@ def _plain(cursor: Cursor) -> Value:
         return found if found is Value.CONSTANT else Value.EXPRESSION
     token = cursor.token()
     is_text = token.sort is Sort.NAME and cursor.server in MYSQL and token.written[0] == '"'
+    if token.names and cursor and cursor.rest[0].sort is Sort.STRING:
+        cursor.token()  # a text after the name of its type
+        return Value.CONSTANT
     known = token.sort in (Sort.STRING, Sort.NUMBER) or is_text
     return Value.CONSTANT if known else Value.EXPRESSION
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from online_migrate.sql.lexer import MYSQL
-from online_migrate.sql.operations.constraints import read_key, take_index_options
+from online_migrate.sql.operations.constraints import (
+    read_key,
+    take_index_options,
+    take_nulls_not_distinct,
+)
 from online_migrate.sql.operations.cursor import Cursor
 from online_migrate.sql.operations.expressions import expression
 from online_migrate.sql.operations.operation import (
@@ -32,18 +36,21 @@ def create_index(cursor: Cursor, *, kind: str, replace: bool) -> tuple[Operation
     table = cursor.path()
     if cursor.take("USING"):
         method = cursor.name().lower()
-    columns = read_key(cursor)
+    columns, expressions = read_key(cursor)
     where: Expression | None = None
+    nulls_not_distinct = False
     if cursor.server in MYSQL:
         method = take_index_options(cursor) or method
     else:
-        where = _standard_options(cursor)
+        where, nulls_not_distinct = _standard_options(cursor)
     index = Index(
         name=name,
         columns=columns,
         unique=kind == "UNIQUE",
         concurrently=concurrently,
         where=where,
+        expressions=expressions,
+        nulls_not_distinct=nulls_not_distinct,
         method=kind.lower() if kind in ("FULLTEXT", "SPATIAL", "VECTOR") else method,
     )
     created = CreateIndex(table=table, index=index, guarded=guarded)
@@ -51,21 +58,22 @@ def create_index(cursor: Cursor, *, kind: str, replace: bool) -> tuple[Operation
     return (*dropped, created, *read_forms(cursor, table))
 
 
-def _standard_options(cursor: Cursor) -> Expression | None:
-    """Consumes the options of an index of PostgreSQL and SQLite; returns its condition."""
+def _standard_options(cursor: Cursor) -> tuple[Expression | None, bool]:
+    """Consumes the options of an index of PostgreSQL and SQLite.
+
+    Returns its condition, and whether NULLS NOT DISTINCT was given.
+    """
     if cursor.take("INCLUDE"):
         cursor.names_in_group()
-    if cursor.take("NULLS"):
-        cursor.take("NOT")
-        cursor.expect("DISTINCT")
+    nulls_not_distinct = take_nulls_not_distinct(cursor)
     if cursor.take("WITH"):
         cursor.group()
     if cursor.take("TABLESPACE"):
         cursor.name()
     if not cursor.take("WHERE"):
-        return None
+        return None, nulls_not_distinct
     rest, cursor.at = cursor.rest, len(cursor.tokens)
-    return expression(rest, cursor.server)
+    return expression(rest, cursor.server), nulls_not_distinct
 
 
 def read_forms(cursor: Cursor, table: Name) -> tuple[SetTableOption, ...]:

@@ -54,7 +54,9 @@ def create(cursor: Cursor) -> Found:
         return create_table(cursor, temporary=temporary, replace=replace)
     if cursor.take("INDEX"):
         return create_index(cursor, kind=kind, replace=replace)
-    cursor.any_of("RECURSIVE", "CONSTRAINT", "AGGREGATE", "TRUSTED", "PROCEDURAL")
+    cursor.any_of("RECURSIVE", "CONSTRAINT", "TRUSTED", "PROCEDURAL")
+    if cursor.word(1) == "FUNCTION":
+        cursor.take("AGGREGATE")
     object_kind = take_kind(cursor)
     if kind or not object_kind:
         raise cursor.fail()

@@ -91,6 +91,10 @@ class Constraint:
     not_enforced: bool = False
     using_index: str | None = None
     condition: Expression | None = None
+    nulls_not_distinct: bool = False
+    """UNIQUE NULLS NOT DISTINCT (PostgreSQL 15): NULL is equal to NULL."""
+    has_expressions: bool = False
+    """MySQL: UNIQUE has a part that is an expression, which *columns* leaves out."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -129,7 +133,9 @@ class Index:
     concurrently: bool = False
     where: Expression | None = None
     expressions: tuple[Expression, ...] = ()
-    """The expressions for which *columns* has None, in order; empty: not read."""
+    """The expressions for which *columns* has None, in order."""
+    nulls_not_distinct: bool = False
+    """NULLS NOT DISTINCT (PostgreSQL 15): NULL is equal to NULL."""
     method: str | None = None
     """btree, gin, fulltext, spatial, vector and so on, in lower case; None: not given."""
 
@@ -237,6 +243,7 @@ class SetColumnType(Operation):
     column: str
     type: SqlType
     using: Expression | None = None
+    collation: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -417,6 +424,8 @@ class ChangeRows(Operation):
     verb: str
     table: Name | None
     calls: tuple[str, ...] = ()
+    selects: bool = False
+    """INSERT ... SELECT: the rows are those of a query."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -444,7 +453,10 @@ class ControlTransaction(Operation):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Maintain(Operation):
-    """*verb*: analyze, vacuum, reindex, optimize, cluster, refresh, checkpoint; changes no definition."""
+    """*verb*: analyze, vacuum, vacuum full, reindex, optimize, cluster, refresh, checkpoint.
+
+    It changes no definition.
+    """
 
     verb: str
     object: Name | None = None

@@ -66,7 +66,15 @@ def _set_type(command: Any, table: Name, guarded: bool) -> Operation:
         raise Unknown("TYPE serial")
     using = command.def_.raw_default
     found = expression(using) if using is not None else None
-    return SetColumnType(table=table, column=command.name, type=type_, using=found, guarded=guarded)
+    clause = command.def_.collClause
+    return SetColumnType(
+        table=table,
+        column=command.name,
+        type=type_,
+        using=found,
+        collation=clause.collname[-1].sval if clause is not None else None,
+        guarded=guarded,
+    )
 
 
 def _set_default(command: Any, table: Name, guarded: bool) -> Operation:

@@ -320,12 +320,13 @@ def alter_domain(node: Any) -> Found:
 
 def alter_sequence(node: Any) -> Found:
     """Reads ALTER SEQUENCE."""
-    restarts = any(option.defname == "restart" for option in node.options or ())
+    names = {option.defname for option in node.options or ()}
+    change = "restart" if "restart" in names else "owned by" if names == {"owned_by"} else "options"
     return (
         AlterObject(
             kind="sequence",
             object=range_name(node.sequence),
-            change="restart" if restarts else "options",
+            change=change,
             guarded=bool(node.missing_ok),
         ),
     )

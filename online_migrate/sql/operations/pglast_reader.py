@@ -1,7 +1,7 @@
 """Reads the operations of a SQL text of PostgreSQL with PostgreSQL's own parser. Pure.
 
-pglast is an optional dependency (extra ``[lint]``), which is imported when a text is read. The parser does not
-accept the placeholders of drivers.
+pglast is an optional dependency (extra ``[lint]``), which is imported when a text is read. The parser does
+not accept the placeholders of drivers.
 """
 
 from __future__ import annotations
@@ -124,7 +124,8 @@ def _default_privileges(node: Any) -> Found:
 
 
 def _vacuum(node: Any) -> Found:
-    verb = "vacuum" if node.is_vacuumcmd else "analyze"
+    full = any(option.defname == "full" for option in node.options or ())
+    verb = ("vacuum full" if full else "vacuum") if node.is_vacuumcmd else "analyze"
     names = [range_name(relation.relation) for relation in node.rels or ()]
     return tuple(Maintain(verb=verb, object=name) for name in names) or (Maintain(verb=verb),)
 

@@ -23,7 +23,12 @@ def read_query(node: Any) -> tuple[Operation, ...]:
     writes = list(_writes(node))
     if writes:
         return tuple(
-            ChangeRows(verb=_VERBS[kind_of(write)], table=range_name(write.relation), calls=calls)
+            ChangeRows(
+                verb=_VERBS[kind_of(write)],
+                table=range_name(write.relation),
+                calls=calls,
+                selects=kind_of(write) == "InsertStmt" and _reads(write.selectStmt),
+            )
             for write in writes
         )
     into = next((found.intoClause for found in walk(node) if getattr(found, "intoClause", None)), None)
@@ -32,6 +37,11 @@ def read_query(node: Any) -> tuple[Operation, ...]:
         return (Query(calls=calls, locks_rows=locks),)
     created = CreateTable(table=range_name(into.rel), selects=True, temporary=into.rel.relpersistence == "t")
     return (created, Query(calls=calls)) if calls else (created,)
+
+
+def _reads(node: Any) -> bool:
+    """Returns True if the rows of an INSERT are not only those of VALUES."""
+    return any(kind_of(found) == "SelectStmt" and not found.valuesLists for found in walk(node))
 
 
 def _writes(node: Any) -> Iterator[Any]:
@@ -66,7 +76,8 @@ def read_truncate(node: Any) -> tuple[Operation, ...]:
 def read_copy(node: Any) -> tuple[Operation, ...]:
     """Returns the operations of a COPY."""
     if node.is_from:
-        return (ChangeRows(verb="copy", table=range_name(node.relation)),)
+        calls = unknown_calls(node.whereClause)
+        return (ChangeRows(verb="copy", table=range_name(node.relation), calls=calls),)
     if node.filename is not None or node.is_program:
         return (RunCode(verb="copy"),)
     return read_query(node.query) if node.query is not None else (Query(),)

@@ -52,6 +52,7 @@ def read_constraint(node: Any) -> Constraint:
         referred=range_name(node.pktable) if node.pktable is not None else None,
         not_valid=bool(node.skip_validation),
         using_index=node.indexname,
+        nulls_not_distinct=bool(node.nulls_not_distinct),
     )
     if kind is ConstraintKind.CHECK:
         return dataclasses.replace(found, condition=expression(node.raw_expr))
@@ -161,6 +162,8 @@ def create_index(node: Any) -> tuple[Operation, ...]:
         unique=bool(node.unique),
         concurrently=bool(node.concurrent),
         where=expression(node.whereClause) if node.whereClause is not None else None,
+        expressions=tuple(expression(e.expr) for e in node.indexParams if e.expr is not None),
+        nulls_not_distinct=bool(node.nulls_not_distinct),
         method=node.accessMethod if node.accessMethod != "btree" else None,
     )
     return (CreateIndex(table=range_name(node.relation), index=index, guarded=bool(node.if_not_exists)),)

@@ -11,11 +11,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 
-from online_migrate.sql.lexer import Token, readings, split
+from online_migrate.sql.classification.queries import unknown_calls
+from online_migrate.sql.lexer import MYSQL, Token, readings, split
 from online_migrate.sql.operations import session
 from online_migrate.sql.operations.alter_objects import alter, comment, privileges
 from online_migrate.sql.operations.alter_table import rename_table
-from online_migrate.sql.operations.cursor import Cursor, Unknown
+from online_migrate.sql.operations.cursor import Cursor, Unknown, unrecognized
 from online_migrate.sql.operations.drop import drop
 from online_migrate.sql.operations.objects import create
 from online_migrate.sql.operations.operation import Operation, Query, RunCode, Unrecognized
@@ -62,7 +63,9 @@ def _of_statement(tokens: Sequence[Token], server: str) -> Found:
         found = reader(cursor)
         cursor.end()
     except Unknown as unknown:
-        return (Unrecognized(what=str(unknown)),)
+        return (unrecognized(tokens, unknown),)
+    except RecursionError:
+        return (Unrecognized(what="too many parentheses inside each other"),)
     return found
 
 
@@ -71,12 +74,17 @@ def _of_statement(tokens: Sequence[Token], server: str) -> Found:
 
 def _explain(cursor: Cursor) -> Found:
     start = cursor.at
+    if cursor.word(1) == "(" and cursor.word(2) not in ("(", *session.EXPLAINED):
+        cursor.token()
+        cursor.group()  # options of PostgreSQL
     while cursor and cursor.next not in session.EXPLAINED:
         cursor.token()
     executed = session.is_executed(cursor.tokens[start : cursor.at])
     rest, cursor.at = cursor.rest, len(cursor.tokens)
     if not executed:
-        return (Query(),)
+        # The optimizer of MySQL and MariaDB may evaluate functions and subqueries.
+        calls = unknown_calls(rest, cursor.server) if cursor.server in MYSQL else ()
+        return (Query(calls=tuple(dict.fromkeys(name.lower() for name in calls))),)
     if not rest:
         raise cursor.fail()
     return _of_statement(rest, cursor.server)

@@ -27,8 +27,8 @@ _LOCKS = (
     ("IN", "SHARE"),
 )
 _MODIFIERS = ("LOW_PRIORITY", "HIGH_PRIORITY", "DELAYED", "QUICK", "IGNORE", "ONLY")
-_PARTS_OF_A_WRITE = frozenset({"THEN", "DO"})
-"""The words before UPDATE, INSERT or DELETE that are parts of MERGE and of ON CONFLICT."""
+_PARTS_OF_A_WRITE = frozenset({"THEN", "DO", "OR"})
+"""The words before a verb that is a part of MERGE, of ON CONFLICT, or of INSERT OR REPLACE."""
 
 
 def read_query(cursor: Cursor) -> tuple[Operation, ...]:
@@ -55,25 +55,41 @@ def _unknown(tokens: Sequence[Token], server: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+_COMMA = Token(Sort.MARK, ",")
+
+
 def _without_targets(tokens: Sequence[Token]) -> list[Token]:
     """Returns the tokens without words before a list of columns, which would look like a call."""
     found: list[Token] = []
-    at = 0
+    at, updates = 0, False
     while at < len(tokens):
-        word = tokens[at].word
-        before = tokens[at - 1].word if at else ""
+        word, before = tokens[at].word, tokens[at - 1].word if at else ""
+        updates |= word == "UPDATE"
         if word == "INTO" and at + 1 < len(tokens) and tokens[at + 1].names:
-            at += 2
-            while at + 1 < len(tokens) and tokens[at].word == "." and tokens[at + 1].names:
-                at += 2
-        elif (word == "INSERT" and (at == 0 or before in ("THEN", "("))) or (
-            (before, word) in (("ON", "CONFLICT"), ("UPDATE", "SET"))
-        ):
+            found.append(_COMMA)
+            at = _end_of_path(tokens, at + 1)
+        elif _is_before_columns(word, before):
+            at += 1
+        elif word == "SET" and updates:
+            updates = False
+            found.append(_COMMA)
             at += 1
         else:
             found.append(tokens[at])
             at += 1
     return found
+
+
+def _end_of_path(tokens: Sequence[Token], at: int) -> int:
+    """Returns the position after the name with its qualifiers at *at*."""
+    at += 1
+    while at + 1 < len(tokens) and tokens[at].word == "." and tokens[at + 1].names:
+        at += 2
+    return at
+
+
+def _is_before_columns(word: str, before: str) -> bool:
+    return (word == "INSERT" and before in ("", "THEN", "(")) or (before, word) == ("ON", "CONFLICT")
 
 
 def _into(tokens: Sequence[Token], at: int, server: str, calls: tuple[str, ...]) -> tuple[Operation, ...]:
@@ -99,8 +115,21 @@ def _writes(tokens: Sequence[Token], positions: Sequence[int], server: str) -> t
     for at in positions:
         cursor = Cursor(tokens[at:], server)
         verb = cursor.token().word.lower()
-        found.append(ChangeRows(verb=verb, table=_target(cursor, verb), calls=calls))
+        selects = verb in ("insert", "replace") and _reads(tokens[at:])
+        found.append(ChangeRows(verb=verb, table=_target(cursor, verb), calls=calls, selects=selects))
     return tuple(found)
+
+
+def _reads(tokens: Sequence[Token]) -> bool:
+    """Returns True if a query is a part of the statement, which may end before *tokens* do."""
+    depth = 0
+    for token in tokens:
+        depth += {"(": 1, ")": -1}.get(token.word, 0)
+        if depth < 0:
+            return False
+        if token.word in ("SELECT", "TABLE", "WITH"):
+            return True
+    return False
 
 
 def _target(cursor: Cursor, verb: str) -> Name | None:
@@ -156,9 +185,11 @@ def read_copy(cursor: Cursor) -> tuple[Operation, ...]:
         if cursor.next == "(":
             cursor.names_in_group()
     if cursor.any_of("FROM", "TO") == "FROM":
+        words = [token.word for token in cursor.rest]
+        condition = cursor.rest[words.index("WHERE") :] if "WHERE" in words else ()
         cursor.at = len(cursor.tokens)
-        return (ChangeRows(verb="copy", table=table),)
-    to_client = cursor.take("STDOUT")
+        return (ChangeRows(verb="copy", table=table, calls=_unknown(condition, cursor.server)),)
+    to_client = bool(cursor.any_of("STDOUT", "STDIN"))
     cursor.at = len(cursor.tokens)
     if not to_client:
         return (RunCode(verb="copy"),)

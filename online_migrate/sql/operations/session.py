@@ -50,6 +50,13 @@ _TRANSACTIONS = {"START": "BEGIN", "END": "COMMIT", "ABORT": "ROLLBACK"}
 """Other words for the same statement."""
 
 
+_SAME_SETTINGS = {
+    "authorization": "session_authorization",
+    "names": "client_encoding",
+    "schema": "search_path",
+}
+"""PostgreSQL: other words for the same setting."""
+
 # --- settings -------------------------------------------------------------------------------------
 
 
@@ -63,7 +70,7 @@ def setting(cursor: Cursor) -> Found:
         name = "timezone"
     else:
         name = str(cursor.path()).lower()
-    name = {"authorization": "session_authorization"}.get(name, name)
+    name = _SAME_SETTINGS.get(name, name)
     cursor.at = len(cursor.tokens)
     known = name.upper() in settings.HARMLESS["postgresql"]
     return (ChangeSession(setting=name, harmless=known),)
@@ -71,9 +78,10 @@ def setting(cursor: Cursor) -> Found:
 
 def mysql_setting(cursor: Cursor) -> Found:
     """Reads SET of MySQL and MariaDB; *cursor* is after the verb."""
-    if cursor.take("PASSWORD") or cursor.take("DEFAULT", "ROLE") or cursor.take("ROLE"):
+    if cursor.next in ("PASSWORD", "ROLE") or (cursor.next, cursor.word(1)) == ("DEFAULT", "ROLE"):
+        name = "password" if cursor.next == "PASSWORD" else "role"
         cursor.at = len(cursor.tokens)
-        return (ChangeSession(setting="role"),)
+        return (ChangeSession(setting=name),)
     scope = cursor.next if cursor.next in ("SESSION", "GLOBAL", "LOCAL") else ""
     if cursor.next == "TRANSACTION" or (scope and cursor.word(1) == "TRANSACTION"):
         cursor.at = len(cursor.tokens)
@@ -167,13 +175,14 @@ EXPLAINED = frozenset(
 def maintain(cursor: Cursor) -> Found:
     """Reads ANALYZE, VACUUM, REINDEX, CLUSTER, OPTIMIZE, REFRESH, CHECKPOINT; *cursor* is at the verb."""
     verb = cursor.token().word.lower()
-    if cursor.next == "(":
-        cursor.group()
+    options = cursor.parts() if cursor.next == "(" else [cursor]
+    if verb == "vacuum" and any(option.next == "FULL" for option in options):
+        verb = "vacuum full"
     while cursor.any_of("NO_WRITE_TO_BINLOG", "LOCAL", "FULL", "FREEZE", "VERBOSE", "ANALYZE", "ANALYSE"):
         pass
     if verb == "refresh":
         cursor.expect("MATERIALIZED", "VIEW")
-    elif verb in ("reindex", "optimize", "check", "repair", "analyze", "checksum"):
+    elif verb in ("reindex", "optimize", "check", "repair") or cursor.server in MYSQL:
         cursor.any_of("TABLE", "TABLES", "INDEX", "SCHEMA", "DATABASE", "SYSTEM")
     concurrently = cursor.server == "postgresql" and cursor.take("CONCURRENTLY")
     if not cursor.names:

@@ -58,6 +58,8 @@ _MYSQL = {
 }
 _SQLITE = {**_COMMON, "float": "double", "character varying": "varchar", "double precision": "double"}
 _INTEGERS = frozenset({"tinyint", "smallint", "mediumint", "integer", "bigint", "year"})
+_SINGLE = frozenset(str(precision) for precision in range(25))
+"""FLOAT(n) with these precisions has four bytes."""
 _ONE_BY_DEFAULT = frozenset({"char", "bit", "binary"})
 
 
@@ -128,7 +130,7 @@ def _with_time_zone(cursor: Cursor, name: str) -> Declared:
 def postgresql_type(name: str, parameters: tuple[str, ...]) -> SqlType:
     """Returns the type with its default length; FLOAT(n) in its two sizes."""
     if name == "float":
-        return SqlType("real" if parameters and int(parameters[0]) < 25 else "double")
+        return SqlType("real" if parameters and parameters[0] in _SINGLE else "double")
     if name in ("char", "bit") and not parameters:
         parameters = ("1",)
     return SqlType(name, parameters)
@@ -144,7 +146,7 @@ def _mysql(cursor: Cursor) -> Declared:
     name = _mysql_name(cursor)
     parameters = _parameters(cursor)
     if name == "float":
-        name = "double" if len(parameters) == 1 and int(parameters[0]) > 24 else "real"
+        name = "double" if len(parameters) == 1 and parameters[0] not in _SINGLE else "real"
         parameters = parameters if len(parameters) == 2 else ()
     if name in _INTEGERS:
         parameters = ()

@@ -1,0 +1,73 @@
+"""What the catalog of a live database tells about the schema when an operation is judged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+from sqlalchemy.schema import CreateColumn
+
+from online_migrate.dialects import dialect_of
+from online_migrate.phases.known import NothingKnown, Server
+from online_migrate.sql.operations.operation import Column, CreateTable, Name
+from online_migrate.sql.operations.reader import read_operations
+from online_migrate.sql.parse import Unreadable
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+    from sqlalchemy.engine.interfaces import ReflectedColumn
+
+
+def server_of(connection: Connection) -> Server:
+    """Returns the product and the version of the server."""
+    return Server(dialect_of(connection).name, _version(connection))
+
+
+def _version(connection: Connection) -> tuple[int, ...] | None:
+    found = connection.dialect.server_version_info
+    if found is None:
+        return None
+    normalized = getattr(connection.dialect, "_mariadb_normalized_version_info", None)
+    return tuple(part for part in normalized or found if isinstance(part, int))
+
+
+class CatalogSchema(NothingKnown):
+    """The tables and columns of the catalog. It is read when a question is asked; nothing in it is new."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._comparable = dialect_of(connection).comparable
+        self._product = dialect_of(connection).name
+
+    def table_exists(self, table: Name) -> bool:
+        """Returns True if the table exists."""
+        return sa.inspect(self._connection).has_table(table.name, schema=table.schema)
+
+    def column(self, table: Name, column: str) -> Column | None:
+        """Returns the definition of a column; None if there is none, or if it cannot be expressed."""
+        inspector = sa.inspect(self._connection)
+        try:
+            columns = inspector.get_columns(table.name, schema=table.schema)
+        except exc.NoSuchTableError:
+            return None
+        wanted = self._comparable(column)
+        found = next((one for one in columns if self._comparable(one["name"]) == wanted), None)
+        return None if found is None else self._defined(found)
+
+    def _defined(self, reflected: ReflectedColumn) -> Column | None:
+        """Returns a reflected column in the form of the reader, so that two types can be compared."""
+        default = reflected["default"]
+        column: sa.Column[object] = sa.Column(
+            reflected["name"],
+            reflected["type"],
+            nullable=reflected["nullable"],
+            server_default=None if default is None else sa.text(default.replace(":", "\\:")),
+        )
+        sa.Table("t", sa.MetaData(), column)
+        try:
+            definition = CreateColumn(column).compile(dialect=self._connection.dialect)
+            [table] = read_operations(f"CREATE TABLE t ({definition})", self._product)
+        except (exc.CompileError, Unreadable, ValueError):
+            return None
+        return table.columns[0] if isinstance(table, CreateTable) and table.columns else None
