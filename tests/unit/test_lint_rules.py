@@ -252,6 +252,19 @@ CASES = [
         before=T,
     ),
     Case(
+        "change-type-copies",
+        "ALTER TABLE t MODIFY b varchar(10)",
+        "ALTER TABLE t MODIFY b varchar(300)",
+        server="mariadb",
+        before=T,
+    ),
+    Case(
+        "default-expression-copies",
+        "ALTER TABLE t ADD COLUMN n varchar(36) DEFAULT (uuid())",
+        "ALTER TABLE t ADD COLUMN n integer DEFAULT (1 + 1)",
+        server="mariadb",
+    ),
+    Case(
         "column-redefined",
         "ALTER TABLE v MODIFY a integer",
         "ALTER TABLE v MODIFY a integer DEFAULT 1 COMMENT 'x'",

@@ -30,7 +30,7 @@ def change_type_copies(script: Script) -> Iterator[Finding]:
         before = step.before.column(operation.table, operation.old)
         old = before.type if before is not None else None
         new = operation.column.type
-        if new is None or (old is not None and _changes_only_catalog(old, new)):
+        if new is None or (old is not None and _changes_only_catalog(old, new, script.server.product)):
             continue
         yield step.finding(
             f"{operation.table}.{operation.old}",
@@ -41,7 +41,11 @@ def change_type_copies(script: Script) -> Iterator[Finding]:
         )
 
 
-def _changes_only_catalog(old: SqlType, new: SqlType) -> bool:
+_ANY_LENGTH = frozenset({"mariadb"})
+"""The servers that lengthen any VARCHAR without a copy, also across 255 bytes."""
+
+
+def _changes_only_catalog(old: SqlType, new: SqlType, product: str) -> bool:
     """Returns True if the rows need not be copied for the new type."""
     if old == new:
         return True
@@ -50,7 +54,7 @@ def _changes_only_catalog(old: SqlType, new: SqlType) -> bool:
     if old.name == "varchar" and old.parameters and new.parameters:
         before, after = int(old.parameters[0]), int(new.parameters[0])
         # One byte holds the length of up to 255 bytes; a character of utf8mb4 takes up to 4.
-        return before <= after and (after <= 63 or before > 255)
+        return before <= after and (after <= 63 or before > 255 or product in _ANY_LENGTH)
     if old.name in ("enum", "set"):
         return new.parameters[: len(old.parameters)] == old.parameters
     return False

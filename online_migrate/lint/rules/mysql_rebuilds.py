@@ -32,6 +32,10 @@ def stored_column_copies(script: Script) -> Iterator[Finding]:
             )
 
 
+_COPIES_FOR_EXPRESSION = frozenset({"mysql"})
+"""The servers that copy also for an expression without a function, such as ``(1 + 1)``."""
+
+
 @script_rule(
     "default-expression-copies",
     servers=MYSQL,
@@ -45,13 +49,16 @@ def stored_column_copies(script: Script) -> Iterator[Finding]:
 def default_expression_copies(script: Script) -> Iterator[Finding]:
     for step, operation in script.on_existing(ops.AddColumn):
         column = operation.column
-        if column.default is not None and column.default.form is Value.EXPRESSION and not column.identity:
+        default = column.default
+        if default is None or default.form is not Value.EXPRESSION or column.identity:
+            continue
+        if default.calls or script.server.product in _COPIES_FOR_EXPRESSION:
             yield step.finding(
                 f"{operation.table}.{column.name}",
                 table=operation.table,
                 column=column.name,
                 type=column.type,
-                default=column.default.text,
+                default=default.text,
             )
 
 
