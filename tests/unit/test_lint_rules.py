@@ -108,6 +108,13 @@ CASES = [
         before=T,
     ),
     Case(
+        "foreign-key-type-mismatch",
+        "CREATE TABLE v (id bigint PRIMARY KEY, w varchar(9), FOREIGN KEY (w) REFERENCES t (id))",
+        "CREATE TABLE v (id bigint PRIMARY KEY, w varchar(9), FOREIGN KEY (w) REFERENCES t (name))",
+        server=MYSQL,
+        before=T,
+    ),
+    Case(
         "set-not-null-scans",
         "ALTER TABLE t ALTER COLUMN a SET NOT NULL",
         ("ALTER TABLE t VALIDATE CONSTRAINT k", "ALTER TABLE t ALTER COLUMN a SET NOT NULL"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from online_migrate.lint.rule import POSTGRESQL, script_rule
@@ -193,6 +194,8 @@ def foreign_key_type_mismatch(script: Script) -> Iterator[Finding]:
         keys = [column for column in referred.columns.values() if _is_primary(referred.constraints, column)]
         if column is None or len(keys) != 1 or column.type is None or keys[0].type is None:
             continue
+        if not _refers_to(step.statement.text, referred.name.name) <= {keys[0].name.lower()}:
+            continue
         one, other = column.type, keys[0].type
         if (one.name, one.unsigned) != (other.name, other.unsigned):
             yield step.finding(
@@ -203,6 +206,12 @@ def foreign_key_type_mismatch(script: Script) -> Iterator[Finding]:
                 referred=constraint.referred,
                 other=other,
             )
+
+
+def _refers_to(text: str, table: str) -> set[str]:
+    """Returns the columns of *table* that the REFERENCES of a statement name, in lower case."""
+    found = re.findall(rf"(?i)\bREFERENCES\s+[^\s(]*{re.escape(table)}[\"`]?\s*\(([^)]*)\)", text)
+    return {name.strip(' "`\n\t').lower() for columns in found for name in columns.split(",")}
 
 
 def _is_primary(constraints: tuple[Constraint, ...], column: ops.Column) -> bool:
