@@ -122,8 +122,8 @@ class _Evaluation:
             return self.range(value.value) if isinstance(value.value, int | str) else None
         if isinstance(value, sa.Column):
             column = self._table.columns.get(value.name)
-            known = column is not None and column.type is not None
-            return range_of(column.type, self._product) if known else None  # type: ignore[union-attr, arg-type]
+            type = column.type if column is not None else None
+            return None if type is None else range_of(type, self._product)
         return self._of_element(value)
 
     def _of_element(self, value: Any) -> Range:
