@@ -29,7 +29,7 @@ class Finding:
     """The last line of the statement; None: it is the same line."""
     object: str = ""
     statement: str = ""
-    facts: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     reason: str | None = None
     replacement: str | None = None
     path: str | None = None
