@@ -90,6 +90,11 @@ def _parts(text: Text, product: str) -> Iterator[tuple[str, int, str]]:
 
     A text that cannot be split is returned as one statement.
     """
+    if not text.is_file and ";" not in text.text:
+        whole = text.text.strip()
+        if whole:
+            yield whole, text.line, whole.split(None, 1)[0].upper()
+        return
     try:
         parts = split(readings(text.text, product)[0])
     except Unreadable:

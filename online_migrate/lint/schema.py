@@ -84,13 +84,12 @@ class Schema:
 
     def settled(self) -> Schema:
         """Returns the schema in which nothing is new: old code may know everything in it."""
-        tables = {
+        new = {
             name: dataclasses.replace(table, is_new=False, new_columns=frozenset())
-            if table.is_new or table.new_columns
-            else table
             for name, table in self.tables.items()
+            if table.is_new or table.new_columns
         }
-        return dataclasses.replace(self, tables=tables)
+        return dataclasses.replace(self, tables={**self.tables, **new}) if new else self
 
     # --- changes ---------------------------------------------------------------------------------
 
