@@ -72,6 +72,12 @@ class Settings:
         "Pause while this function returns True or a text, which is the reason.",
         metavar="MODULE:FUNCTION",
     )
+    lint_ignore: str | None = option(
+        None, "Rules that lint ignores, each on a line with its reason: rule-id: reason."
+    )
+    lint_enable: str | None = option(
+        None, "Rules that lint runs beside those that are on by default, separated by commas."
+    )
     workers: int = option(
         1, "Number of parallel workers, each on its own connection.", least=1, flag="--workers"
     )

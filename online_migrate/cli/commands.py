@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 import online_migrate
+from online_migrate.cli.lint_command import lint
 from online_migrate.cli.options import (
     POSITIVE,
     Where,
@@ -306,6 +307,9 @@ def plan(where: Where, as_json: bool, exit_code: bool) -> int:
     steps = command.plan(site_of(where)).steps
     output.plan(steps, as_json=as_json)
     return 1 if exit_code and steps else 0
+
+
+cli.add_command(lint)
 
 
 @cli.command()

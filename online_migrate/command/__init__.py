@@ -15,6 +15,7 @@ from online_migrate.deferred_import import defer_import
 if TYPE_CHECKING:
     from online_migrate.command.all_phases import upgrade
     from online_migrate.command.data import cancel, migrate, pause, resume, retry
+    from online_migrate.command.linting import lint, lint_rules
     from online_migrate.command.reports import HistoryLine, current, history, plan, status
     from online_migrate.command.schema import Contracted, contract, expand, gate, stamp
     from online_migrate.command.scripts import adopt, init, revision
@@ -38,6 +39,8 @@ __all__ = [
     "gate",
     "history",
     "init",
+    "lint",
+    "lint_rules",
     "migrate",
     "pause",
     "plan",
@@ -57,6 +60,7 @@ _MODULES = {
     "command.schema": ("Contracted", "contract", "expand", "gate", "stamp"),
     "command.data": ("cancel", "migrate", "pause", "resume", "retry"),
     "command.all_phases": ("upgrade",),
+    "command.linting": ("lint", "lint_rules"),
     "command.reports": ("HistoryLine", "current", "history", "plan", "status"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

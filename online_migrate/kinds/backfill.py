@@ -41,6 +41,9 @@ class Backfill(DataMigration):
         """
         return self.expressions_of(table).values(self.values)
 
+    def expressions_set(self, table: sa.Table) -> Mapping[str, Any]:
+        return self.values_for(table)
+
     def check(self, table: sa.Table) -> None:
         self.values_for(table)
 

@@ -103,6 +103,15 @@ class DataMigration:
         """Returns the builder of the user's expressions for the live *table*."""
         return ExpressionBuilder(self.name, self.table, table)
 
+    def expressions_set(self, table: sa.Table) -> Mapping[str, Any]:
+        """Returns the columns of *table* that are set to SQL expressions, with the expressions.
+
+        Empty for a kind that calls a Python function. Raises
+        :class:`~online_migrate.exceptions.DataMigrationBroken` or
+        :class:`~online_migrate.exceptions.PendingUnreadable` like :meth:`check`.
+        """
+        return {}
+
     def check(self, table: sa.Table) -> None:
         """Checks the definition for the live *table*, before any data migration changes a row.
 

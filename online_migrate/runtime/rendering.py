@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -31,18 +32,27 @@ class NotRendered(exceptions.Failed):
 
 @dataclasses.dataclass(frozen=True)
 class RenderedStatement:
-    """A statement of a script; *line*: the line of the script that makes it, None if it is not known."""
+    """A statement of a script; *line*: the line of the script that makes it, None if it is not known.
+
+    *transaction*: the number of the transaction in which the script sends it; None: outside of one, in an
+    ``autocommit_block``.
+    """
 
     text: str
     line: int | None = None
+    transaction: int | None = 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Rendered:
-    """The statements of a revision; *reason*: why those after them are not known, None if all are."""
+    """The statements of a revision; *reason*: why those after them are not known, None if all are.
+
+    *line*: the line of the script at which it failed.
+    """
 
     statements: tuple[RenderedStatement, ...]
     reason: str | None = None
+    line: int | None = None
 
 
 def render(project: Project, environment: Environment, engine: Engine, revision: str) -> list[str]:
@@ -68,12 +78,12 @@ def render_offline(
     *server*: postgresql, mysql, mariadb or sqlite. *options*: the arguments of ``context.configure``.
     """
     written: list[RenderedStatement] = []
-    reason = None
     try:
         _render_into(written, config, script, revision, server, options)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a script may raise anything
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    return Rendered(_statements(written), reason)
+        return Rendered(_statements(written), reason, _failing_line(error, _path_of(script, revision)))
+    return Rendered(_statements(written))
 
 
 def _render_into(
@@ -85,9 +95,7 @@ def _render_into(
     options: Mapping[str, Any],
 ) -> None:
     buffer = io.StringIO()
-    found = script.get_revision(revision)
-    step: Any = MigrationStep.upgrade_from_script(script.revision_map, found)
-    path = "" if found is None else found.path
+    step: Any = MigrationStep.upgrade_from_script(script.revision_map, script.get_revision(revision))
     with EnvironmentContext(
         config, script, fn=lambda heads, context: [], as_sql=True, output_buffer=buffer
     ) as context:
@@ -97,7 +105,7 @@ def _render_into(
         _write_what_has_no_literal(migration.impl)
         # Not from the buffer: a semicolon in the body of a trigger does not end a statement.
         impl: Any = migration.impl
-        impl.static_output = _writer(written, path)
+        impl.static_output = _writer(written, _path_of(script, revision))
         # The script is called, and connections that it opens itself must not execute anything here.
         with Operations.context(migration), without_connection():
             step.migration_fn()
@@ -120,6 +128,17 @@ def _line_in(path: str) -> int | None:
     return None
 
 
+def _path_of(script: ScriptDirectory, revision: str) -> str:
+    found = script.get_revision(revision)
+    return "" if found is None else found.path
+
+
+def _failing_line(error: BaseException, path: str) -> int | None:
+    """Returns the innermost line of the script in the traceback of *error*."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return next((frame.lineno for frame in reversed(frames) if frame.filename == path), None)
+
+
 def _write_what_has_no_literal(impl: Any) -> None:
     """Renders at least the table of a statement whose values have no literal form (untyped columns)."""
     execute = impl._exec
@@ -138,7 +157,13 @@ def _write_what_has_no_literal(impl: Any) -> None:
 
 def _statements(written: Sequence[RenderedStatement]) -> tuple[RenderedStatement, ...]:
     """Returns what an offline script wrote, one statement each, without BEGIN and COMMIT."""
-    statements = [
-        dataclasses.replace(one, text=one.text.strip().removesuffix(";").strip()) for one in written
-    ]
-    return tuple(s for s in statements if s.text and s.text.upper() not in ("BEGIN", "COMMIT"))
+    found: list[RenderedStatement] = []
+    number, is_open = 0, True
+    for one in written:
+        text = one.text.strip().removesuffix(";").strip()
+        if text.upper() in ("BEGIN", "COMMIT"):
+            is_open = text.upper() == "BEGIN"
+            number += is_open
+        elif text:
+            found.append(RenderedStatement(text, one.line, number if is_open else None))
+    return tuple(found)

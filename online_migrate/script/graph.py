@@ -89,6 +89,7 @@ class Graph:
             raise exceptions.GraphBroken(
                 reason=f"{revision.id} is on both the expand and the contract branch ({revision.path})",
                 hint="a revision has one phase: remove the other branch from its down_revision",
+                path=revision.path,
             )
         self._phases[revision.id] = phases.pop() if phases else Phase.BASE
         if revision.additive and self._phases[revision.id] is Phase.CONTRACT:
@@ -222,6 +223,8 @@ def _refuse_mixed_branches(graph: Graph, after_contract: Collection[str]) -> Non
                 reason=f"expand revision {revision} depends on contract revision(s) "
                 f"{', '.join(contracts)}, so expand would apply a contract revision",
                 hint=f"remove them from depends_on / down_revision of {revision}",
+                rule="expand-depends-on-contract",
+                path=graph.revisions[revision].path,
             )
 
 

@@ -95,8 +95,9 @@ def _read(text: str, server: str) -> tuple[tuple[tuple[Token, ...], ...], str | 
     """Returns the different readings of *text*, and the reason why another reading failed; None: none did."""
     found: list[tuple[Token, ...]] = []
     failure: str | None = None
-    for backslash in (True, False) if server != "sqlite" else (False,):
-        for execute in (True, False) if server in MYSQL else (True,):
+    # Without a backslash and without a comment every reading is the same.
+    for backslash in (True, False) if server != "sqlite" and "\\" in text else (False,):
+        for execute in (True, False) if server in MYSQL and "/*" in text else (True,):
             try:
                 tokens = tuple(_Reader(text, server, backslash=backslash, execute=execute).tokens())
             except Unreadable as error:
@@ -277,6 +278,9 @@ _ROUTINES = frozenset({"TRIGGER", "PROCEDURE", "FUNCTION", "EVENT"})
 _BLOCKS = frozenset({"IF", "LOOP", "WHILE", "REPEAT", "FOR"})
 _BEFORE_STATEMENT = frozenset({";", ":", "THEN", "ELSE", "DO", "BEGIN", "LOOP", "REPEAT", "ROW"})
 
+_LONGEST_HEAD = 16
+"""The number of words within which CREATE names the kind of a routine."""
+
 
 def split(tokens: Sequence[Token]) -> list[list[Token]]:
     """Splits tokens into statements; a semicolon in the body of a trigger or a routine does not end one.
@@ -284,23 +288,22 @@ def split(tokens: Sequence[Token]) -> list[list[Token]]:
     Raises :class:`Unreadable` for a body that does not end.
     """
     parts: list[list[Token]] = [[]]
-    depth = 0
+    depth, creates, has_body = 0, False, False
     for token in tokens:
-        part = parts[-1]
-        if token.word == ";" and depth == 0:
+        part, word = parts[-1], token.word
+        if word == ";" and depth == 0:
             parts.append([])
             continue
-        if _has_body(part):
-            depth += _change_of_depth(part, token.word)
+        if not part:
+            creates, has_body = word == "CREATE", False
+        if has_body:
+            depth += _change_of_depth(part, word)
         part.append(token)
+        if creates and len(part) <= _LONGEST_HEAD and word in _ROUTINES:
+            has_body = True
     if depth != 0:
         raise Unreadable("the body of a routine or a trigger is not closed")
     return [part for part in parts if part]
-
-
-def _has_body(part: Sequence[Token]) -> bool:
-    words = [token.word for token in part[:16]]
-    return words[:1] == ["CREATE"] and not _ROUTINES.isdisjoint(words)
 
 
 def _change_of_depth(part: Sequence[Token], word: str) -> int:

@@ -1,0 +1,1 @@
+"""Checks migration scripts and SQL files without a database: locks, rewrites, branches."""

@@ -1,0 +1,69 @@
+"""Lines of Python source: of an assignment, of a data migration, and of the statement around a line. Pure."""
+
+from __future__ import annotations
+
+import ast
+import functools
+from pathlib import Path
+
+
+def _tree(path: str) -> ast.Module | None:
+    try:
+        return _parsed(Path(path).read_text(encoding="utf-8"))
+    except (OSError, SyntaxError, ValueError):
+        return None
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(text: str) -> ast.Module:
+    return ast.parse(text)
+
+
+def line_of_assignment(path: str, *variables: str) -> int:
+    """Returns the line of the first of *variables* that the module assigns; 1 if it assigns none of them."""
+    tree = _tree(path)
+    found: dict[str, int] = {}
+    for node in tree.body if tree is not None else ():
+        targets: list[ast.expr] = []
+        if isinstance(node, ast.Assign):
+            targets = node.targets
+        elif isinstance(node, ast.AnnAssign):
+            targets = [node.target]
+        for target in targets:
+            if isinstance(target, ast.Name):
+                found.setdefault(target.id, node.lineno)
+    return next((found[variable] for variable in variables if variable in found), 1)
+
+
+def line_of_data_migration(path: str, name: str) -> int:
+    """Returns the line that defines a data migration: its variable, its function, or its ``name=``."""
+    tree = _tree(path)
+    for node in tree.body if tree is not None else ():
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name:
+            return node.lineno
+        if _names(node, name):
+            return node.lineno
+    return line_of_assignment(path, name)
+
+
+def _names(node: ast.stmt, name: str) -> bool:
+    """Returns True if a call in the statement has ``name="..."`` with this name."""
+    return any(
+        isinstance(each, ast.keyword)
+        and each.arg == "name"
+        and isinstance(each.value, ast.Constant)
+        and each.value.value == name
+        for each in ast.walk(node)
+    )
+
+
+def lines_of_statement(path: str, line: int) -> range:
+    """Returns the lines of the innermost simple statement around *line*."""
+    tree = _tree(path)
+    best = range(line, line + 1)
+    for node in ast.walk(tree) if tree is not None else ():
+        if isinstance(node, ast.stmt) and not hasattr(node, "body"):
+            lines = range(node.lineno, (node.end_lineno or node.lineno) + 1)
+            if line in lines:
+                best = lines
+    return best

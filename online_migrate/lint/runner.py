@@ -1,0 +1,101 @@
+"""Runs the rules on sources, for each server, and merges what they find."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from online_migrate import exceptions
+from online_migrate.lint.ignores import Ignores
+from online_migrate.lint.paths import shown
+from online_migrate.lint.rule import Rule
+from online_migrate.lint.script import Script
+from online_migrate.lint.source import Source
+from online_migrate.lint.tree import Tree, read_tree
+from online_migrate.lint.violation import FailedRule, Finding, Report, Violation
+from online_migrate.phases.known import Server
+
+
+def run(
+    sources: Sequence[Source], servers: Sequence[Server], rules: Sequence[Rule], ignores: Ignores
+) -> Report:
+    """Checks the scripts of *sources* on each server. A rule that raises does not stop the other rules."""
+    results = _Results()
+    scripts: set[str] = set()
+    for source in sources:
+        for server in servers:
+            tree = read_tree(source, server)
+            scripts |= {shown(script.path) for script in tree.scripts if script.reported}
+            for rule in rules:
+                if server.product in rule.servers:
+                    results.check(rule, tree)
+    violations = ignores.without_ignored(results.violations.values(), sorted(scripts))
+    return Report(
+        violations=tuple(sorted(violations, key=lambda one: (one.path, one.line, one.rule, one.object))),
+        failed_rules=tuple(results.failed.values()),
+        ignored=ignores.count,
+        scripts=len(scripts),
+        servers=tuple(server.product for server in servers),
+    )
+
+
+class _Results:
+    """What the rules found so far. Findings that are the same on several servers are one violation."""
+
+    def __init__(self) -> None:
+        self.violations: dict[tuple[Any, ...], Violation] = {}
+        self.failed: dict[tuple[str, str], FailedRule] = {}
+
+    def check(self, rule: Rule, tree: Tree) -> None:
+        """Runs a rule on the scripts of a tree that it applies to."""
+        if rule.check_tree is not None:
+            place = tree.project.project.config_file if tree.project is not None else tree.scripts[0].path
+            self._collect(rule, tree, None, str(place), rule.check_tree, tree)
+        if rule.check is None:
+            return
+        for script in tree.scripts:
+            if script.reported and not (rule.sent_safely and script.sent_safely):
+                self._collect(rule, tree, script, script.path, rule.check, script)
+
+    def _collect(
+        self,
+        rule: Rule,
+        tree: Tree,
+        script: Script | None,
+        path: str,
+        check: Callable[[Any], Iterable[Finding]],
+        checked: Script | Tree,
+    ) -> None:
+        try:
+            for finding in check(checked):
+                self._add(rule, tree.server, script, finding, path)
+        except exceptions.UsageError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a rule of a user may raise anything
+            said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            self.failed.setdefault((rule.id, path), FailedRule(rule.id, shown(path), said))
+
+    def _add(self, rule: Rule, server: Server, script: Script | None, finding: Finding, path: str) -> None:
+        violation = Violation(
+            rule=rule.id,
+            severity=finding.severity or rule.severity,
+            path=shown(finding.path or path),
+            line=finding.line,
+            end_line=finding.end_line or finding.line,
+            object=finding.object,
+            reason=rule.reason_for(finding),
+            replacement=rule.replacement_for(finding),
+            statement=finding.statement,
+            revision=script.revision if script is not None else None,
+            servers=(server.product,),
+            since={name: version for name, version in rule.servers.items() if version},
+        )
+        texts = (violation.object, violation.reason, violation.replacement)
+        key = (rule.id, violation.path, violation.line, *texts)
+        before = self.violations.get(key)
+        if before is not None and server.product not in before.servers:
+            violation = dataclasses.replace(before, servers=(*before.servers, server.product))
+        elif before is not None:
+            return
+        self.violations[key] = violation
