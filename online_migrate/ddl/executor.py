@@ -16,6 +16,7 @@ from sqlalchemy import event
 
 from online_migrate import exceptions
 from online_migrate.ddl.journal import Journal
+from online_migrate.ddl.lock_queue import LockNotFree, LockQueue
 from online_migrate.ddl.script_access import ScriptAccess
 from online_migrate.dialects import Dialect
 from online_migrate.dialects.base import OWN_STATEMENT
@@ -101,9 +102,12 @@ def _through_executor(
 class Executor:
     """Executes the statements of one run of one revision, checked by a guard and recorded in a journal."""
 
-    def __init__(self, dialect: Dialect, connection: Connection, journal: Journal, guard: Guard) -> None:
+    def __init__(
+        self, dialect: Dialect, connection: Connection, queue: LockQueue, journal: Journal, guard: Guard
+    ) -> None:
         self._dialect = dialect
         self._connection = connection
+        self._queue = queue
         self._journal = journal
         self._guard = guard
         self._access = ScriptAccess(connection)
@@ -188,8 +192,12 @@ class Executor:
         refusal: BaseException | None = None
         for form in forms:
             try:
-                with self._dialect.lock_timeout_for(self._connection, form):
+                with self._dialect.lock_timeout_for(self._connection, form), self._queue.entered(form):
                     send(form)
+            except LockNotFree as error:
+                # A script that catches it would otherwise go on without the statement.
+                self._refusal = self._refusal or error
+                raise
             except Exception as error:
                 if form is statement or not self._dialect.is_refused_algorithm(error):
                     raise

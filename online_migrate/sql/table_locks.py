@@ -46,6 +46,8 @@ class TableLock:
     schema: str | None = None
     strength: Strength = Strength.EXCLUSIVE
     kind: Locked = Locked.TABLE
+    constraints: tuple[str, ...] = ()
+    """The constraints that the statement drops; ``*``: all. The tables that they refer to are locked too."""
 
 
 def table_locks(text: str, server: str) -> tuple[TableLock, ...]:
@@ -119,7 +121,9 @@ def _altered(words: Words, server: str) -> Iterator[TableLock]:
         yield from _lock(attached.path(), server)
         yield from _lock(path, server, Strength.MAINTENANCE)
         return
-    yield from _lock(path, server, max(map(_strength, actions), default=Strength.EXCLUSIVE))
+    strength = max(map(_strength, actions), default=Strength.EXCLUSIVE)
+    dropped = tuple(name for action in actions if (name := _dropped_constraint(action, server)))
+    yield from _lock(path, server, strength, constraints=dropped)
 
 
 def _strength(action: Words) -> Strength:
@@ -138,12 +142,19 @@ def _strength(action: Words) -> Strength:
     return Strength.EXCLUSIVE
 
 
+def _dropped_constraint(action: Words, server: str) -> str:
+    if not action.take("DROP", "CONSTRAINT"):
+        return ""
+    action.take("IF", "EXISTS")
+    return next((lock.name for lock in _lock(action.path(), server)), "")
+
+
 def _dropped(words: Words, server: str) -> Iterator[TableLock]:
     words.any_of("MATERIALIZED", "TEMPORARY")
     what = words.any_of("TABLE", "TABLES", "VIEW", "INDEX", "TRIGGER", "POLICY")
     words.take("IF", "EXISTS")
     if what in ("TABLE", "TABLES", "VIEW"):
-        yield from _listed(words, server)
+        yield from _listed(words, server, constraints=("*",) if what == "TABLE" else ())
     elif what and any(token.word == "ON" for token in words.rest):
         yield from _on(words, server, Strength.EXCLUSIVE)
     elif what in ("INDEX", "TRIGGER"):
@@ -159,12 +170,12 @@ def _on(words: Words, server: str, strength: Strength) -> Iterator[TableLock]:
     yield from _lock(words.path(), server, Strength.EXCLUSIVE if server in MYSQL else strength)
 
 
-def _listed(words: Words, server: str) -> Iterator[TableLock]:
+def _listed(words: Words, server: str, *, constraints: tuple[str, ...] = ()) -> Iterator[TableLock]:
     words.take("IF", "EXISTS")
     for part in by_commas(words.rest):
         one = Words(part)
         one.take("ONLY")
-        yield from _lock(one.path(), server)
+        yield from _lock(one.path(), server, constraints=constraints)
 
 
 def _lock(
@@ -173,7 +184,8 @@ def _lock(
     strength: Strength = Strength.EXCLUSIVE,
     *,
     kind: Locked = Locked.TABLE,
+    constraints: tuple[str, ...] = (),
 ) -> Iterator[TableLock]:
     names = [folded(token.text, token.sort is Sort.NAME, server) for token in path]
     if names and names[-1]:
-        yield TableLock(names[-1], names[-2] if len(names) > 1 else None, strength, kind)
+        yield TableLock(names[-1], names[-2] if len(names) > 1 else None, strength, kind, constraints)

@@ -16,7 +16,10 @@ POSTGRESQL = {
     "ALTER TABLE t VALIDATE CONSTRAINT c": [("t", MAINTENANCE)],
     "ALTER TABLE t ALTER COLUMN a SET STATISTICS 100": [("t", MAINTENANCE)],
     "ALTER TABLE t SET (fillfactor = 70), ADD COLUMN b INT": [("t", EXCLUSIVE)],
-    "ALTER TABLE t ADD CONSTRAINT f FOREIGN KEY (a) REFERENCES p (id) NOT VALID": [("p", WRITE), ("t", WRITE)],
+    "ALTER TABLE t ADD CONSTRAINT f FOREIGN KEY (a) REFERENCES p (id) NOT VALID": [
+        ("p", WRITE),
+        ("t", WRITE),
+    ],
     "ALTER TABLE t ADD COLUMN p_id INT REFERENCES p (id)": [("p", WRITE), ("t", EXCLUSIVE)],
     "ALTER TABLE p ATTACH PARTITION c FOR VALUES IN (1)": [("c", EXCLUSIVE), ("p", MAINTENANCE)],
     "ALTER TABLE t DISABLE TRIGGER x": [("t", WRITE)],
@@ -75,3 +78,11 @@ def test_object_without_its_table_is_named() -> None:
         TableLock("b", "s", kind=Locked.INDEX),
     )
     assert table_locks("DROP TRIGGER IF EXISTS x", "mysql") == (TableLock("x", kind=Locked.TRIGGER),)
+
+
+def test_dropped_constraints_are_named() -> None:
+    """The catalog tells the tables that they refer to, which are locked as well."""
+    [lock] = table_locks("ALTER TABLE t DROP CONSTRAINT IF EXISTS f, DROP COLUMN a", "postgresql")
+    assert lock.constraints == ("f",)
+    [lock] = table_locks("DROP TABLE t", "postgresql")
+    assert lock.constraints == ("*",)
