@@ -34,7 +34,7 @@ class Settings:
 
     lock_timeout: float = option(
         0.5,
-        "Seconds that a DDL statement waits for a lock. Statements queued behind it wait as long.",
+        "Longest wait of a DDL statement in the lock queue. Statements queued behind it wait as long.",
         above=0,
     )
     lock_attempts: int = option(20, "Attempts of a revision to acquire its locks.", least=1)

@@ -189,6 +189,14 @@ def private(request: pytest.FixtureRequest, server: object) -> Iterator[Throwawa
         yield started
 
 
+@contextlib.contextmanager
+def ordinary_user(database: Database) -> Iterator[str]:
+    """The URL for a user without special privileges, who may use the table."""
+    with limited_user(database, 5) as url:
+        execute(database.engine, f"GRANT SELECT, UPDATE ON items TO {sa.make_url(url).username}")
+        yield url
+
+
 def prepared(folder: Path, database: Database) -> Project:
     """A project with one expand of the table."""
     make_table(database)
@@ -200,7 +208,7 @@ def prepared(folder: Path, database: Database) -> Project:
 def test_blocker_is_ended_after_the_time_and_not_before(private: Throwaway, tmp_path: Path) -> None:
     """The session and its statement are named."""
     database = private.database
-    with prepared(tmp_path / "project", database) as project, limited_user(database, 5) as url:
+    with prepared(tmp_path / "project", database) as project, ordinary_user(database) as url:
         lines: list[str] = []
         with held(url) as holder:
             number = session_of(database, holder)
@@ -220,7 +228,7 @@ def test_dump_and_administrator_are_spared(private: Throwaway, tmp_path: Path) -
     dump = {"postgresql": {"application_name": "pg_dump"}, "mysql": {"program_name": "mysqldump"}}
     arguments = dump.get(database.server.product, {})
     statement = "SELECT /*!40001 SQL_NO_CACHE */ SLEEP(30) FROM items"
-    with prepared(tmp_path / "project", database) as project, limited_user(database, 5) as url:
+    with prepared(tmp_path / "project", database) as project, ordinary_user(database) as url:
         configure(project, lock_attempts=4)
         lines: list[str] = []
         with contextlib.ExitStack() as stack:
