@@ -73,7 +73,8 @@ class LockWait:
         stop: Stop,
         echo: Callable[[str], None],
     ) -> None:
-        self.queue_limit = min(_SHORTEST, settings.lock_timeout)
+        shortest = _SHORTEST if session.dialect.queue_is_limited else settings.lock_timeout
+        self.queue_limit = min(shortest, settings.lock_timeout)
         """Seconds for which a statement of the next attempt may stand in the lock queue."""
         self._revision = revision
         self._session = session

@@ -28,6 +28,9 @@ class Locks:
     metadata_only_under_lock: ClassVar[bool] = False
     """Only statements that change metadata run under the lock of :meth:`lock_tables`, because that lock
     blocks readers for as long as a statement under it runs."""
+    queue_is_limited: ClassVar[bool] = True
+    """A wait in the lock queue may be shorter than the lock timeout of the session: see
+    :meth:`limit_queue` and :attr:`queue_is_watched`."""
     queue_is_watched: ClassVar[bool] = False
     """A lock timeout has whole seconds here. So another session cancels a statement that waits for longer."""
     lock_is_of_a_name: ClassVar[bool] = False
