@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import argparse
 import compileall
-import contextlib
 import dataclasses
 import json
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import sqlalchemy as sa
 
 import benchmarks
 import online_migrate
+from benchmarks.application import application
 from benchmarks.contenders import Contender, Run, contenders, curve
 from benchmarks.shape import SHAPES, copy, fill
 from benchmarks.window import Window
@@ -103,7 +102,7 @@ def _measure(engine: sa.Engine, options: argparse.Namespace, contender: Contende
     if not options.load:
         run = contender.run(options.url, options.patience)
         return Measured(run, _done(engine, contender), None, None)
-    with _application(options.url, options.load) as samples, Window(engine, contender.column) as window:
+    with application(options.url, options.load) as samples, Window(engine, contender.column) as window:
         run = contender.run(options.url, options.patience)
     select, update = (_latency(samples, kind, window.began, window.ended) for kind in ("select", "update"))
     rows = _done(engine, contender)
@@ -118,31 +117,12 @@ def _done(engine: sa.Engine, contender: Contender) -> int:
 
 def _idle(engine: sa.Engine, options: argparse.Namespace) -> Measured:
     copy(engine, options.shape)
-    with _application(options.url, options.load) as samples:
+    with application(options.url, options.load) as samples:
         began = time.monotonic()
         time.sleep(options.idle)
         ended = time.monotonic()
     select, update = (_latency(samples, kind, began, ended) for kind in ("select", "update"))
     return Measured(Run(options.idle), 0, select, update)
-
-
-@contextlib.contextmanager
-def _application(url: str, rate: float) -> Iterator[dict[str, list[tuple[float, float]]]]:
-    samples: dict[str, list[tuple[float, float]]] = {}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.foreground", url, str(rate)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[1],
-    )
-    assert process.stdout is not None
-    if process.stdout.readline().strip() != "ready":
-        raise RuntimeError("the application did not start")
-    time.sleep(1)
-    yield samples
-    out, _ = process.communicate()
-    samples |= json.loads(out)
 
 
 def _latency(samples: dict[str, list[tuple[float, float]]], kind: str, began: float, ended: float) -> Latency:

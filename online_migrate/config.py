@@ -25,8 +25,8 @@ _PLACEHOLDER = "driver://user:pass@localhost/dbname"
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """The settings of a project. Each field is a setting in ``[online_migrate]`` of alembic.ini; a field with
-    a flag is also an option of ``migrate``, and a keyword of
-    :class:`~online_migrate.migrate.options.MigrateOptions`.
+    a flag is also an option of a command: of ``migrate``, and then a keyword of
+    :class:`~online_migrate.migrate.options.MigrateOptions`, or of the commands that change the schema.
 
     Durations are in seconds. A field that is None was not set. Raises
     :class:`~online_migrate.exceptions.ConfigBroken` for a value out of its range.
@@ -34,10 +34,21 @@ class Settings:
 
     lock_timeout: float = option(
         0.5,
-        "Seconds that a DDL statement waits for a lock. Statements queued behind it wait as long.",
+        "Longest wait of a DDL statement in the lock queue. Statements queued behind it wait as long.",
         above=0,
     )
     lock_attempts: int = option(20, "Attempts of a revision to acquire its locks.", least=1)
+    kill_blockers: float | None = option(
+        None,
+        "End sessions that have held a lock, for which a schema change waits, for longer than this. Spared: "
+        "replication, dumps, administrators.",
+        above=0,
+        flag="--kill-blockers",
+        commands="schema",
+        metavar="AFTER",
+        duration=True,
+        unset="never",
+    )
     look_timeout: float = option(
         10.0, "Seconds that the verification under the lock may take before contract is refused.", above=0
     )

@@ -26,7 +26,9 @@ class Option:
     """Values must be higher than this."""
     choices: tuple[str, ...] = ()
     flag: str | None = None
-    """The command-line option of ``migrate``; None: it can only be set in the settings file."""
+    """The command-line option; None: it can only be set in the settings file."""
+    commands: str = "migrate"
+    """The commands that have the flag: ``migrate``, or ``schema`` (expand, contract and upgrade)."""
     metavar: str | None = None
     duration: bool = False
     """The value is a duration; on the command line: ``90s``, ``15m``, ``2h``."""
@@ -62,6 +64,11 @@ class Option:
 def option(default: Any, help: str, **more: Any) -> Any:
     """Returns a dataclass field that declares an option; *more*: the other fields of :class:`Option`."""
     return dataclasses.field(default=default, metadata={_KEY: Option(help, default=default, **more)})
+
+
+def flags_of(cls: type, commands: str) -> Mapping[str, Option]:
+    """Returns the options of *cls* that have a flag; *commands*: see :attr:`Option.commands`."""
+    return {name: one for name, one in options_of(cls).items() if one.flag and one.commands == commands}
 
 
 def options_of(cls: type) -> Mapping[str, Option]:

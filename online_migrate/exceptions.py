@@ -356,7 +356,7 @@ class AdditiveUnmatched(Refused):
 
 
 class LockGivenUp(OnlineMigrateError):
-    """No lock on {what} after {attempts} attempt(s) of {timeout:g} s each{blockers}."""
+    """No lock on {what} after {attempts} attempt(s) of at most {timeout:g} s each{blockers}."""
 
     exit_code = 1
     default_hint = (

@@ -13,11 +13,11 @@ from online_migrate.cli.lint_command import lint
 from online_migrate.cli.options import (
     POSITIVE,
     Where,
-    answer_option,
     json_option,
     limits_of,
     located,
     migrate_options,
+    schema_options,
     site_of,
     where_options,
 )
@@ -85,10 +85,10 @@ def revision(where: Where, message: str, release: str | None, rev_id: tuple[str,
 
 @cli.command()
 @click.argument("target", required=False, metavar="[REVISION]")
-@answer_option
+@schema_options
 @json_option
 @located
-def expand(where: Where, target: str | None, as_json: bool, statement_done: bool | None) -> None:
+def expand(where: Where, target: str | None, as_json: bool, **options: Any) -> None:
     """Apply the expand branch.
 
     Its changes are additive: running code keeps working.
@@ -96,7 +96,7 @@ def expand(where: Where, target: str | None, as_json: bool, statement_done: bool
     from online_migrate import command
     from online_migrate.cli import output
 
-    applied = command.expand(site_of(where, works=True), target, statement_done=statement_done)
+    applied = command.expand(site_of(where, works=True), target, **options)
     output.applied("expand", applied, as_json=as_json)
 
 
@@ -237,21 +237,17 @@ def gate(where: Where, target: str | None, as_json: bool) -> int:
 @click.option(
     "--available", is_flag=True, help="Apply the revisions before the first one whose gate is closed."
 )
-@answer_option
+@schema_options
 @json_option
 @located
-def contract(
-    where: Where, target: str | None, available: bool, as_json: bool, statement_done: bool | None
-) -> int:
+def contract(where: Where, target: str | None, available: bool, as_json: bool, **options: Any) -> int:
     """Apply the contract branch, if the gate is open."""
     from online_migrate import command
     from online_migrate.cli import output
     from online_migrate.exceptions import GateClosed
 
     try:
-        done = command.contract(
-            site_of(where, works=True), target, available=available, statement_done=statement_done
-        )
+        done = command.contract(site_of(where, works=True), target, available=available, **options)
     except GateClosed as closed:
         if as_json:
             output.contracted((), closed.blockers, as_json=True)
@@ -261,9 +257,9 @@ def contract(
 
 
 @cli.command()
-@answer_option
+@schema_options
 @located
-def upgrade(where: Where, statement_done: bool | None) -> int:
+def upgrade(where: Where, **options: Any) -> int:
     """Apply all phases to a new database.
 
     Or to a database that no service uses.
@@ -273,7 +269,7 @@ def upgrade(where: Where, statement_done: bool | None) -> int:
 
     with progress.listener() as listener:
         context = site_of(where, works=True, listener=listener)
-        results = command.upgrade(context, statement_done=statement_done)
+        results = command.upgrade(context, **options)
     output.results(results, as_json=False)
     return command.exit_code(results)
 

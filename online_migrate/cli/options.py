@@ -7,7 +7,7 @@ import datetime
 import math
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ import click
 
 from online_migrate.cli import logs
 from online_migrate.config import Settings
-from online_migrate.declared import Option, options_of
+from online_migrate.declared import Option, flags_of
 
 if TYPE_CHECKING:
     from online_migrate.command import CommandContext, MigrateOptions
@@ -79,8 +79,19 @@ def migrate_options(function: F) -> F:
             help="Stop at this time of day, by the clock of this host.",
         ),
     )
-    settings = [_click_option(name, one) for name, one in options_of(Settings).items() if one.flag]
-    decorators: list[Callable[[F], F]] = [*limits, *settings]
+    return _added([*limits, *_settings("migrate")], function)
+
+
+def schema_options(function: F) -> F:
+    """Adds the options of the commands that change the schema."""
+    return _added([answer_option, *_settings("schema")], function)
+
+
+def _settings(commands: str) -> list[Callable[[F], F]]:
+    return [_click_option(name, one) for name, one in flags_of(Settings, commands).items()]
+
+
+def _added(decorators: Sequence[Callable[[F], F]], function: F) -> F:
     for add in reversed(decorators):
         function = add(function)
     return function

@@ -18,13 +18,15 @@ from online_migrate.migrate.status import Result, exit_code
 from online_migrate.script import releases
 
 
-def upgrade(context: CommandContext, *, statement_done: bool | None = None) -> list[Result]:
+def upgrade(
+    context: CommandContext, *, statement_done: bool | None = None, kill_blockers: float | None = None
+) -> list[Result]:
     """Applies all phases: release by release if the scripts have releases, else all expand revisions, the
     data migrations in order, all contract revisions.
 
     For a new database, or one that no service uses. Functions are not called for a table without rows.
     Raises :class:`~online_migrate.exceptions.GateClosed` if rows are left that cannot be migrated.
-    *statement_done*: see :func:`expand`.
+    *statement_done*, *kill_blockers*: see :func:`expand`.
     """
     graph = context.project.graph
     applied = context.applied()
@@ -38,14 +40,14 @@ def upgrade(context: CommandContext, *, statement_done: bool | None = None) -> l
     results: list[Result] = []
     for inflight in releases.release_steps(graph, context.project.data_migrations):
         refuse_not_additive(context, expands.plan(graph, context.applied(), inflight.expand, with_base=True))
-        with revision_runner(context) as runner:
+        with revision_runner(context, kill_blockers=kill_blockers) as runner:
             expands.run(runner, expands.plan(graph, runner.applied(), inflight.expand, with_base=True))
         chosen = [context.project.data_migrations[name] for name in inflight.migrations]
         results += _upgrade_data(context, chosen, fresh=fresh)
         if exit_code(results):
             return results
         if inflight.contract is not None:
-            contract(context, inflight.contract)
+            contract(context, inflight.contract, kill_blockers=kill_blockers)
     return results
 
 

@@ -16,11 +16,15 @@ from online_migrate.script.graph import Graph, Phase
 
 
 @contextlib.contextmanager
-def revision_runner(context: CommandContext) -> Iterator[RevisionRunner]:
-    """Yields the runner that applies revisions. There is one at a time for each database."""
-    with ddl_session(
-        context.engine, context.project.settings, clock=context.clock, stop=context.stop
-    ) as session:
+def revision_runner(
+    context: CommandContext, *, kill_blockers: float | None = None
+) -> Iterator[RevisionRunner]:
+    """Yields the runner that applies revisions. There is one at a time for each database.
+
+    *kill_blockers*: overrides the setting of that name; None: the setting is used.
+    """
+    settings = context.project.settings
+    with ddl_session(context.engine, settings, clock=context.clock, stop=context.stop) as session:
         yield RevisionRunner(
             project=context.project,
             environment=context.environment,
@@ -28,6 +32,7 @@ def revision_runner(context: CommandContext) -> Iterator[RevisionRunner]:
             clock=context.clock,
             stop=context.stop,
             echo=context.echo,
+            kill_blockers=settings.kill_blockers if kill_blockers is None else kill_blockers,
         )
 
 

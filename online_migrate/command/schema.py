@@ -35,12 +35,17 @@ if TYPE_CHECKING:
 
 
 def expand(
-    context: CommandContext, target: str | None = None, *, statement_done: bool | None = None
+    context: CommandContext,
+    target: str | None = None,
+    *,
+    statement_done: bool | None = None,
+    kill_blockers: float | None = None,
 ) -> list[str]:
     """Applies the expand branch up to *target*, or to its head. Returns the applied revisions.
 
     *statement_done*: True if the statement was executed that an earlier run reported by
-    :class:`~online_migrate.exceptions.StatementUndecided`, False if it was not.
+    :class:`~online_migrate.exceptions.StatementUndecided`, False if it was not. *kill_blockers*: seconds
+    after which a session that blocks a statement is ended; None: the setting is used.
     """
     graph = context.project.graph
     wanted = target_revision(graph, target, Phase.EXPAND)
@@ -50,7 +55,7 @@ def expand(
     refuse_not_additive(context, planned)
     require_ddl_connections(context, "expand")
     context.ensure_state_tables()
-    with revision_runner(context) as runner:
+    with revision_runner(context, kill_blockers=kill_blockers) as runner:
         revisions = expands.plan(graph, runner.applied(), wanted)
         if statement_done is not None:
             runner.answer(revisions, done=statement_done, command="expand")
@@ -88,12 +93,13 @@ def contract(
     *,
     available: bool = False,
     statement_done: bool | None = None,
+    kill_blockers: float | None = None,
 ) -> Contracted:
     """Applies the contract branch up to *target*, or to its head, if the gate is open for all its revisions.
 
     *available*: applies the revisions before the first one whose gate is closed. Without it, raises
-    :class:`~online_migrate.exceptions.GateClosed` before anything is changed. *statement_done*: see
-    :func:`expand`.
+    :class:`~online_migrate.exceptions.GateClosed` before anything is changed. *statement_done*,
+    *kill_blockers*: see :func:`expand`.
     """
     graph = context.project.graph
     wanted = target_revision(graph, target, Phase.CONTRACT)
@@ -107,7 +113,7 @@ def contract(
         with revision_runner(context) as runner:
             runner.answer(revisions, done=statement_done, command="contract")
     _resume(context, revisions, _unfinished(context))
-    with revision_runner(context) as runner:
+    with revision_runner(context, kill_blockers=kill_blockers) as runner:
         revisions = gates.to_contract(graph, runner.applied(), wanted)
         if not available:
             _refuse_closed(context, revisions)

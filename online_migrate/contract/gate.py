@@ -22,6 +22,7 @@ from online_migrate.kinds.pending import fails_verify, is_pending
 from online_migrate.kinds.subject import Subject
 from online_migrate.kinds.visibility import reads_of, visibility_problem
 from online_migrate.script.graph import UNDECLARED, Graph, Phase, expand_hint
+from online_migrate.sql.table_locks import TableLock
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -252,7 +253,8 @@ def _no_proof(connection: Connection, migration: DataMigration, subject: Subject
 
 def _blocking_sessions(dialect: Dialect, connection: Connection, tables: Sequence[str]) -> list[str]:
     try:
-        return dialect.blocking_sessions(connection, tables)
+        locks = [TableLock(table) for table in tables]
+        return [f"{holder}" for holder in dialect.lock_holders(connection, locks, blocked=True)]
     except DATABASE_ERRORS:
         # The list is additional information; the user may lack the privilege to read other sessions.
         return []

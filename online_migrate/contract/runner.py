@@ -321,7 +321,8 @@ class ContractGuard:
         reads = self._verification.reads(subjects)
         self._lock = None
         if targets:
-            self._lock = HeldLock(self._dialect, self._connection, sorted(targets, key=str))
+            queue = self._runner.session.queue
+            self._lock = HeldLock(self._dialect, self._connection, queue, sorted(targets, key=str))
         blockers: list[Blocker] = []
         timeout = self._runner.project.settings.look_timeout
         with self._dialect.exact(self._connection):

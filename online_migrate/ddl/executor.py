@@ -18,6 +18,7 @@ from online_migrate import exceptions
 from online_migrate.ddl.forms import SafeForms
 from online_migrate.ddl.forms import refusal as refusal_of
 from online_migrate.ddl.journal import Journal
+from online_migrate.ddl.lock_queue import LockNotFree, LockQueue
 from online_migrate.ddl.script_access import ScriptAccess
 from online_migrate.ddl.steps import Steps
 from online_migrate.dialects import Dialect
@@ -109,6 +110,7 @@ class Executor:
         self,
         dialect: Dialect,
         connection: Connection,
+        queue: LockQueue,
         journal: Journal,
         guard: Guard,
         forms: SafeForms | None = None,
@@ -116,6 +118,7 @@ class Executor:
         """*forms*: None: the forms of the guard are used."""
         self._dialect = dialect
         self._connection = connection
+        self._queue = queue
         self._journal = journal
         self._guard = guard
         self._forms = forms
@@ -228,8 +231,12 @@ class Executor:
         refusal: BaseException | None = None
         for text in form.texts:
             try:
-                with self._dialect.lock_timeout_for(self._connection, text):
+                with self._dialect.lock_timeout_for(self._connection, text), self._queue.entered(text):
                     send(text)
+            except LockNotFree as error:
+                # A script that catches it would otherwise go on without the statement.
+                self._refusal = self._refusal or error
+                raise
             except Exception as error:
                 if text is statement or not self._dialect.is_refused_algorithm(error):
                     raise

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from online_migrate.ddl.lock_queue import LockQueue
 from online_migrate.dialects import Dialect, LockTarget
 from online_migrate.driver_errors import CLEANUP_ERRORS
 
@@ -16,15 +17,21 @@ if TYPE_CHECKING:
 class HeldLock:
     """The lock of :meth:`~online_migrate.dialects.Dialect.lock_tables`, taken by the constructor.
 
+    The constructor looks at the tables first, and raises :class:`~online_migrate.ddl.lock_queue.LockNotFree`
+    while an old transaction holds one of them.
+
     A script can lose the lock in more ways than a client can detect: by a commit, by a savepoint that is
     rolled back, by a procedure. Therefore the server is asked before each statement that relies on the lock.
     """
 
-    def __init__(self, dialect: Dialect, connection: Connection, targets: Sequence[LockTarget]) -> None:
+    def __init__(
+        self, dialect: Dialect, connection: Connection, queue: LockQueue, targets: Sequence[LockTarget]
+    ) -> None:
         self._dialect = dialect
         self._connection = connection
+        self._queue = queue
         self._targets = tuple(targets)
-        dialect.lock_tables(connection, targets)
+        queue.lock_tables(targets)
         self._transaction = connection.get_transaction()
         self._proof = dialect.lock_proof(connection, targets)
 
@@ -44,6 +51,7 @@ class HeldLock:
 
     def free(self) -> None:
         """Releases the lock, where the end of the transaction does not."""
+        self._queue.tables_are_locked = False
         with contextlib.suppress(*CLEANUP_ERRORS):
             # The locks of a lost session are already released.
             self._dialect.unlock_tables(self._connection)

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from online_migrate import exceptions
 from online_migrate.config import Settings
 from online_migrate.ddl.executor import install
+from online_migrate.ddl.lock_queue import LockQueue
 from online_migrate.dialects import Dialect, dialect_of, safe_url
 from online_migrate.dialects.base import OWN_SESSIONS
 from online_migrate.driver_errors import CLEANUP_ERRORS, error_message, set_isolation
@@ -30,12 +31,13 @@ class Session:
     """A private connection for DDL, never pooled, that holds the migrator's lock.
 
     *journal_connection*: a second connection for the journal, on servers where DDL commits implicitly and so
-    ends any open transaction; None elsewhere.
+    ends any open transaction; None elsewhere. *queue*: the way of its statements to their tables.
     """
 
     connection: Connection
     journal_connection: Connection | None
     dialect: Dialect
+    queue: LockQueue
 
 
 def connect(engine: Engine) -> Connection:
@@ -110,7 +112,26 @@ def ddl_session(engine: Engine, settings: Settings, *, clock: Clock, stop: Stop)
             )
             connection.info[OWN_SESSIONS] = [dialect.session_id(side)]
             side.rollback()
-        yield Session(connection, side, dialect)
+        queue = lock_queue(dialect, connection, side, settings, clock=clock, stop=stop)
+        yield Session(connection, side, dialect, queue)
+
+
+def lock_queue(
+    dialect: Dialect,
+    connection: Connection,
+    beside: Connection | None,
+    settings: Settings,
+    *,
+    clock: Clock,
+    stop: Stop,
+) -> LockQueue:
+    """Returns the lock queue of a session for DDL; *beside*: see :class:`Session`, ``journal_connection``."""
+    session = dialect.session_id(connection)
+    connection.rollback()
+    if beside is not None:
+        beside.info[OWN_SESSIONS] = [session]
+    old = settings.lock_timeout
+    return LockQueue(dialect, connection, beside, session=session, old=old, clock=clock, stop=stop)
 
 
 def take_named_lock(

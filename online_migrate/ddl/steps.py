@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from online_migrate import exceptions
 from online_migrate.ddl.journal import Journal
+from online_migrate.ddl.lock_queue import LockNotFree
 from online_migrate.ddl.recorded_steps import Statement, StepOf
 from online_migrate.dialects import Dialect
 from online_migrate.driver_errors import CLEANUP_ERRORS, DATABASE_ERRORS
@@ -57,10 +58,16 @@ class Steps:
             try:
                 self._step(parent, number, step)
             except Exception as error:  # also an error of the driver, which SQLAlchemy has not wrapped yet
-                if not (self._dialect.is_connection_lost(error) or self._dialect.is_lock_timeout(error)):
+                if not self._is_continued(error):
                     self._undo(parent, steps[:number])
                 raise
         return True
+
+    def _is_continued(self, error: Exception) -> bool:
+        """Returns True if the next attempt, or the next run, continues with the step that failed."""
+        if isinstance(error, LockNotFree):
+            return True
+        return self._dialect.is_connection_lost(error) or self._dialect.is_lock_timeout(error)
 
     def _step(self, parent: Statement, number: int, step: Step) -> None:
         of_step = StepOf(parent, number)

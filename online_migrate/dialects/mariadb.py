@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import sqlalchemy as sa
 
 from online_migrate.dialects.catalog import Catalog
+from online_migrate.dialects.mariadb_locks import MariaDBLocks
 from online_migrate.dialects.mysql import MySQL
 from online_migrate.dialects.mysql_catalog import MariaDBCatalog
 from online_migrate.writers.bulk import UnionWriter, ValuesWriter
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 
-class MariaDB(MySQL):
+class MariaDB(MariaDBLocks, MySQL):
     """The dialect of MariaDB.
 
     Its statement timeout is max_statement_time, in seconds, and applies to every kind of statement.
@@ -27,14 +28,6 @@ class MariaDB(MySQL):
     catalog: ClassVar[type[Catalog]] = MariaDBCatalog
     writer: ClassVar[type[UnionWriter]] = ValuesWriter
     statement_timeout_codes: ClassVar[frozenset[object]] = frozenset({1969, 1317})
-
-    blocked: ClassVar[str] = """
-        SELECT count(DISTINCT w.requesting_trx_id)
-        FROM information_schema.innodb_lock_waits w
-        JOIN information_schema.innodb_trx b ON b.trx_id = w.blocking_trx_id
-        JOIN information_schema.innodb_trx r ON r.trx_id = w.requesting_trx_id
-        WHERE b.trx_mysql_thread_id IN :sessions AND r.trx_mysql_thread_id NOT IN :sessions
-    """
 
     def history_length(self, connection: Connection) -> float:
         rows = connection.execute(sa.text("SHOW GLOBAL STATUS LIKE 'Innodb_history_list_length'")).all()

@@ -15,6 +15,8 @@ NO_SUCH_KEY = 1176
 """Error code: there is no index of that name, or the index is invisible."""
 TOO_LARGE = 1153
 """Error code: a packet is larger than max_allowed_packet; the server then closes the connection."""
+LOCK_WAIT_TIMEOUT = 1205
+"""Error code: the lock was not granted in time; on MariaDB also: it cannot be granted at once (NOWAIT)."""
 _SYSTEMIC = frozenset(
     # The disk is full; a table, column, function or privilege is missing; the server or the session is
     # read-only; an operator has killed the statement (1317).
@@ -40,7 +42,7 @@ deadlock, 146 a lock timeout."""
 class MySQLErrors(Errors):
     """Reads the number of an error; MariaDB differs in the code of its statement timeout."""
 
-    lock_timeout_codes: ClassVar[frozenset[object]] = frozenset({1205, 3572})
+    lock_timeout_codes: ClassVar[frozenset[object]] = frozenset({LOCK_WAIT_TIMEOUT, 3572})
     statement_timeout_codes: ClassVar[frozenset[object]] = frozenset({3024, 1317})
     # A definition or a row changed since the transaction began; the replication group certified a
     # conflicting transaction (3101).

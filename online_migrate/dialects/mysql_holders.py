@@ -1,122 +1,232 @@
-"""Lists the sessions that hold the locks for which a DDL statement on MySQL or MariaDB waits.
+"""The sessions that hold the locks for which a DDL statement on MySQL or MariaDB waits.
 
-Each line contains the statement that ends the session. A transaction is listed in
-information_schema.innodb_trx. LOCK TABLES ... READ is not a transaction: only a view of metadata locks lists
-it, and a server without such a view reports only that a table is in use. A prepared XA transaction no longer
+The view of metadata locks (MySQL: performance_schema, MariaDB: the same, or the plugin metadata_lock_info)
+lists all of them. A server without such a view shows its open transactions, and that a table is in use, but
+not by which session: then all sessions that may hold the lock are listed. A prepared XA transaction no longer
 has a session.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from online_migrate.dialects.base import OWN_SESSIONS
+from online_migrate.dialects.facets.holder import Holder
 from online_migrate.driver_errors import DATABASE_ERRORS
+from online_migrate.sql.table_locks import Locked, TableLock
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Row
 
-_SHOWN = 5
+_UNSURE = "the server does not show which session holds the lock"
+HIDDEN = "this user may not see it"
+_LOCKED = {
+    "performance_schema": """
+        SELECT DISTINCT t.processlist_id AS id, m.object_name AS name
+        FROM performance_schema.metadata_locks m
+        JOIN performance_schema.threads t ON t.thread_id = m.owner_thread_id
+        WHERE m.lock_status = 'GRANTED' AND m.object_type = 'TABLE' AND m.object_name IN :names
+          AND (m.object_schema IN :schemas OR m.object_schema = DATABASE())
+          AND t.processlist_id <> CONNECTION_ID()
+    """,
+    "metadata_lock_info": """
+        SELECT DISTINCT m.thread_id AS id, m.table_name AS name
+        FROM information_schema.metadata_lock_info m
+        WHERE m.table_name IN :names AND (m.table_schema IN :schemas OR m.table_schema = DATABASE())
+          AND m.thread_id <> CONNECTION_ID()
+    """,
+}
+"""The views of metadata locks: the sessions that hold one, and the table."""
 _TRANSACTIONS = """
-    SELECT t.trx_mysql_thread_id AS id, p.user, p.host, p.command,
-           TIMESTAMPDIFF(SECOND, t.trx_started, CONVERT_TZ(NOW(), @@time_zone, 'SYSTEM')) AS seconds,
-           LEFT(p.info, 80) AS query
-    FROM information_schema.innodb_trx t
-    JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id
-    WHERE p.id <> CONNECTION_ID() AND (p.db = DATABASE() OR p.db IS NULL)
-    ORDER BY t.trx_started
+    SELECT t.trx_mysql_thread_id AS id,
+           TIMESTAMPDIFF(SECOND, t.trx_started, CONVERT_TZ(NOW(), @@time_zone, 'SYSTEM')) AS seconds
+    FROM information_schema.innodb_trx t WHERE t.trx_mysql_thread_id <> CONNECTION_ID()
 """
-_PERFORMANCE_SCHEMA = """
-    SELECT DISTINCT t.processlist_id AS id, t.processlist_user AS user, t.processlist_host AS host,
-           t.processlist_command AS command, LEFT(t.processlist_info, 80) AS query,
-           m.object_name AS name, m.lock_type AS mode
-    FROM performance_schema.metadata_locks m
-    JOIN performance_schema.threads t ON t.thread_id = m.owner_thread_id
-    WHERE m.lock_status = 'GRANTED' AND m.object_type = 'TABLE' AND m.object_schema = DATABASE()
-      AND m.object_name IN :names AND t.processlist_id <> CONNECTION_ID()
+_PROCESSES = """
+    SELECT p.id, p.user, p.host, p.db, p.command, p.time AS seconds, LEFT(p.info, 120) AS query,
+           DATABASE() AS current_db
+    FROM information_schema.processlist p WHERE p.id <> CONNECTION_ID()
 """
-_PLUGIN = """
-    SELECT DISTINCT p.id, p.user, p.host, p.command, LEFT(p.info, 80) AS query,
-           m.table_name AS name, m.lock_mode AS mode
-    FROM information_schema.metadata_lock_info m
-    JOIN information_schema.processlist p ON p.id = m.thread_id
-    WHERE m.table_schema = DATABASE() AND m.table_name IN :names AND p.id <> CONNECTION_ID()
+_LAST_STATEMENTS = """
+    SELECT t.processlist_id AS id, LEFT(e.sql_text, 120) AS query,
+           (SELECT a.attr_value FROM performance_schema.session_connect_attrs a
+            WHERE a.processlist_id = t.processlist_id AND a.attr_name = 'program_name') AS program
+    FROM performance_schema.threads t
+    JOIN performance_schema.events_statements_current e ON e.thread_id = t.thread_id
+    WHERE t.processlist_id IN :ids
 """
-_IDLE = """
-    SELECT p.id, p.user, p.host, p.command, p.time AS seconds, LEFT(p.info, 80) AS query
-    FROM information_schema.processlist p
-    WHERE p.id <> CONNECTION_ID() AND p.db = DATABASE() AND p.command = 'Sleep'
-      AND p.id NOT IN (SELECT trx_mysql_thread_id FROM information_schema.innodb_trx)
-    ORDER BY p.time DESC
+_PRIVILEGES = "SELECT grantee, privilege_type FROM information_schema.user_privileges"
+_TRIGGERS = """
+    SELECT event_object_table AS name, event_object_schema AS schema_name FROM information_schema.triggers
+    WHERE trigger_name IN :names AND (trigger_schema IN :schemas OR trigger_schema = DATABASE())
 """
+_SUPER = frozenset({"SUPER", "CONNECTION_ADMIN", "CONNECTION ADMIN", "SYSTEM_USER"})
+_REPLICATION = re.compile(r"Binlog Dump|Slave|Replica|^Connect$", re.IGNORECASE)
+_SYSTEM_USERS = frozenset(
+    {"system user", "event_scheduler", "mysql.session", "mysql.sys", "mysql.infoschema"}
+)
+_DUMP = re.compile(r"/\*!40001 SQL_NO_CACHE \*/", re.IGNORECASE)
+_DUMP_PROGRAM = re.compile(r"dump|mydumper|backup", re.IGNORECASE)
 
 
-def holders(connection: Connection, tables: Sequence[str]) -> list[str]:
-    """Returns a line for each session or prepared transaction that may hold a lock on *tables*.
+def tables_of(connection: Connection, locks: Sequence[TableLock]) -> list[TableLock]:
+    """Returns the locks on tables that *locks* are, with the tables of the triggers among them."""
+    tables = [lock for lock in locks if lock.kind is Locked.TABLE]
+    triggers = [lock for lock in locks if lock.kind is Locked.TRIGGER]
+    if triggers:
+        found = _rows(connection, _TRIGGERS, **_names(triggers))
+        tables += [TableLock(row.name, row.schema_name) for row in found]
+    return list(dict.fromkeys(tables))
 
-    At most five sessions and five prepared transactions are listed.
+
+def lock_holders(connection: Connection, locks: Sequence[TableLock], *, blocked: bool) -> list[Holder]:
+    """Returns the sessions that hold a lock on the tables of *locks*.
+
+    *blocked*: a statement is known to wait for them. Then the sessions that may hold a lock are listed too,
+    on a server that does not show the locks, and the prepared XA transactions on every server.
     """
-    lines = {}
-    for row in _rows(connection, _TRANSACTIONS):
-        lines[row.id] = (
-            f"connection {row.id} ({row.user}@{row.host}, {row.command}, "
-            f"in a transaction for {row.seconds} s): {row.query or 'idle'}; KILL {row.id} ends it"
-        )
-    for row in _of_metadata_locks(connection, tables):
-        lines.setdefault(row.id, _line(row))
-    for own in connection.info.get(OWN_SESSIONS, ()):
-        lines.pop(own, None)
-    return [*list(lines.values())[:_SHOWN], *_prepared(connection)[:_SHOWN]]
+    tables = tables_of(connection, locks)
+    found = _shown(connection, tables)
+    if found is None:
+        found = _possible(connection, tables) if blocked else []
+    return [*found, *prepared_transactions(connection)] if blocked else found
 
 
-def _line(row: Row[Any]) -> str:
-    name, mode = row._mapping.get("name"), row._mapping.get("mode")
-    what = (
-        f"holds {mode} on {name}"
-        if name
-        else "a table is in use, and this idle session may hold a lock on it"
-    )
-    return (
-        f"connection {row.id} ({row.user}@{row.host}, {row.command}, {what}): "
-        f"{row.query or 'idle'}; KILL {row.id} ends it"
-    )
-
-
-def _of_metadata_locks(connection: Connection, tables: Sequence[str]) -> list[Row[Any]]:
-    for query in (_PERFORMANCE_SCHEMA, _PLUGIN):
+def _shown(connection: Connection, tables: Sequence[TableLock]) -> list[Holder] | None:
+    """Returns the holders in a view of metadata locks; None if there is no view that this user may read."""
+    for query in _LOCKED.values():
         try:
-            found = _rows(connection, query, names=list(tables) or [""])
+            found = _rows(connection, query, **_names(tables))
         except DATABASE_ERRORS:
-            # This server does not have that table, or this user may not read it.
+            # This server does not have that view, or this user may not read it.
             connection.rollback()
-        else:
-            if found:
-                return found
-    return _rows(connection, _IDLE) if _in_use(connection, tables) else []
+            continue
+        if found or "performance_schema" not in query or _is_on(connection):
+            return _sessions(connection, {row.id: str(row.name) for row in found}, spared="")
+    return None
 
 
-def _in_use(connection: Connection, tables: Sequence[str]) -> bool:
-    rows = connection.execute(sa.text("SHOW OPEN TABLES WHERE `Database` = DATABASE() AND In_use > 0")).all()
-    return any(row[1] in tables for row in rows)
+def _is_on(connection: Connection) -> bool:
+    """Returns True if performance_schema is on: while it is off, its tables are empty."""
+    return bool(connection.scalar(sa.text("SELECT @@performance_schema")))
 
 
-def _prepared(connection: Connection) -> list[str]:
-    """Returns a line for each prepared XA transaction: the end of its session does not end it."""
+def _possible(connection: Connection, tables: Sequence[TableLock]) -> list[Holder]:
+    """Returns the sessions that may hold a lock on *tables*, on a server that does not show the locks.
+
+    These are the sessions of this database with an open transaction; if a table is in use, also the idle
+    ones. A session that has the only open transaction of the server holds the lock.
+    """
+    in_use = _in_use(connection, tables)
+    here = {
+        row.id: row.command for row in _optional(connection, _PROCESSES) if row.db in (None, row.current_db)
+    }
+    idle = [session for session, command in here.items() if in_use and command == "Sleep"]
+    own = connection.info.get(OWN_SESSIONS, ())
+    transactions = [session for session in _transactions(connection) if session not in own]
+    candidates = dict.fromkeys([*(s for s in transactions if s in here), *idle], "")
+    certain = len(transactions) == 1 and not in_use
+    return _sessions(connection, candidates, spared="" if certain else _UNSURE)
+
+
+def _sessions(connection: Connection, locked: Mapping[int, str], *, spared: str) -> list[Holder]:
+    """Returns the holders with the given session ids, the oldest first.
+
+    *locked*: the table for each of them. *spared*: the reason why none of them is ended.
+    """
+    own = connection.info.get(OWN_SESSIONS, ())
+    wanted = {session: table for session, table in locked.items() if session not in own}
+    if not wanted:
+        return []
+    transactions = _transactions(connection)
+    last = {row.id: row for row in _optional(connection, _LAST_STATEMENTS, ids=list(wanted))}
+    privileges = _optional(connection, _PRIVILEGES)
+    found = []
+    for row in _optional(connection, _PROCESSES):
+        if row.id in wanted:
+            age, table = transactions.get(row.id), wanted.pop(row.id)
+            holder = session_holder(row, table, age, last.get(row.id), privileges)
+            found.append(dataclasses.replace(holder, spared=holder.spared or spared))
+    hidden = [Holder(id=f"{id_}", who=f"connection {id_} ({HIDDEN}", spared=HIDDEN) for id_ in wanted]
+    return sorted(found, key=lambda holder: -(holder.seconds or 0.0)) + hidden
+
+
+def session_holder(
+    row: Row[Any] | Any,
+    table: str,
+    transaction: float | None,
+    last: Row[Any] | Any | None,
+    privileges: Iterable[Sequence[Any]],
+) -> Holder:
+    """Returns the holder that a row of the process list describes. Pure.
+
+    *transaction*: the age of its transaction; None: it has none, or this user may not see it. *last*: its
+    last statement and its program. *privileges*: the grantees on the server and their privileges.
+    """
+    idle = row.command == "Sleep"
+    query = row.query or getattr(last, "query", None) or "no statement is shown"
+    if transaction is None:
+        state = f"{'idle' if idle else row.command}, with a lock on {table or 'a table'}"
+    else:
+        state = "idle in transaction" if idle else f"{row.command}, in a transaction"
+    return Holder(
+        id=str(row.id),
+        who=f"connection {row.id} ({row.user}@{row.host}",
+        state=state,
+        table=table,
+        seconds=float(row.seconds or 0) if transaction is None else transaction,
+        idle=float(row.seconds or 0) if idle else 0.0,
+        statement=" ".join(str(query).split()),
+        ends=f"KILL {row.id}",
+        spared=_spared(row, f"{query}", getattr(last, "program", None) or "", privileges),
+    )
+
+
+def _spared(row: Row[Any] | Any, query: str, program: str, privileges: Iterable[Sequence[Any]]) -> str:
+    if _REPLICATION.search(row.command or ""):
+        return "it replicates"
+    if row.user in _SYSTEM_USERS or row.command == "Daemon":
+        return "it is a session of the server"
+    if _DUMP.search(query) or _DUMP_PROGRAM.search(program):
+        return f"it is a dump ({program or 'its statement is that of mysqldump'})"
+    granted = {right for grantee, right in privileges if str(grantee).startswith(f"'{row.user}'@")}
+    if not granted:
+        return "this user may not see its privileges"
+    return "it is a session of an administrator" if granted & _SUPER else ""
+
+
+def _transactions(connection: Connection) -> dict[int, float]:
+    """Returns the age of each open transaction, by session; empty if this user may not see them.
+
+    A prepared XA transaction whose session has ended has the session 0, and counts.
+    """
+    return {row.id: float(row.seconds or 0) for row in _optional(connection, _TRANSACTIONS)}
+
+
+def _in_use(connection: Connection, tables: Sequence[TableLock]) -> bool:
+    names = {table.name for table in tables}
+    shown = connection.execute(sa.text("SHOW OPEN TABLES WHERE `Database` = DATABASE() AND In_use > 0"))
+    return any(row[1] in names for row in shown.all())
+
+
+def prepared_transactions(connection: Connection) -> list[Holder]:
+    """Returns the prepared XA transactions: the end of its session does not end one of them."""
     for query in ("XA RECOVER FORMAT='SQL'", "XA RECOVER CONVERT XID"):
-        try:
-            rows = connection.execute(sa.text(query)).all()
-        except DATABASE_ERRORS:
-            # The syntax is that of the other server, or this user lacks the privilege.
-            connection.rollback()
-        else:
-            names = [_xid(row) for row in rows]
+        found = _optional(connection, query)
+        if found:
             return [
-                f"a prepared XA transaction may hold the lock; "
-                f"XA ROLLBACK {name} (or XA COMMIT {name}) ends it"
-                for name in names
+                Holder(
+                    id=f"xa {name}",
+                    who="a prepared XA transaction (it may hold the lock",
+                    ends=f"XA ROLLBACK {name} (or XA COMMIT {name})",
+                    spared="it is a prepared transaction",
+                )
+                for name in map(_xid, found)
             ]
     return []
 
@@ -129,6 +239,22 @@ def _xid(row: Row[Any]) -> str:
     digits = data[2:]
     middle, end = 2 * row.gtrid_length, 2 * (row.gtrid_length + row.bqual_length)
     return f"X'{digits[:middle]}',X'{digits[middle:end]}',{row.formatID}"
+
+
+def _names(locks: Sequence[TableLock]) -> dict[str, list[str]]:
+    return {
+        "names": [lock.name for lock in locks] or [""],
+        "schemas": [lock.schema for lock in locks if lock.schema] or [""],
+    }
+
+
+def _optional(connection: Connection, query: str, **parameters: Any) -> list[Row[Any]]:
+    """Returns the rows of *query*; none if the server refuses it: another syntax, or a missing privilege."""
+    try:
+        return _rows(connection, query, **parameters)
+    except DATABASE_ERRORS:
+        connection.rollback()
+        return []
 
 
 def _rows(connection: Connection, query: str, **parameters: Any) -> list[Row[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
@@ -10,11 +11,13 @@ import sqlalchemy as sa
 
 from online_migrate import exceptions
 from online_migrate.dialects import mysql_holders, mysql_privileges
+from online_migrate.dialects.facets.holder import Holder
 from online_migrate.dialects.facets.locks import Locks, LockTarget
 from online_migrate.dialects.mysql_errors import error_code
 from online_migrate.dialects.mysql_sessions import IDLE_TIMEOUT, SESSION_TIMEOUT
 from online_migrate.dialects.mysql_variables import is_galera
 from online_migrate.driver_errors import DATABASE_ERRORS, error_message
+from online_migrate.sql.table_locks import TableLock
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 _NOT_LOCKED = 1100
 _NO_LOCK = frozenset({_NOT_LOCKED, 1099, 1109, 1146, 1356})
 """Error codes: the table is not locked, is locked for reading only, or does not exist."""
+_NO_SUCH_SESSION = 1094
+_STATE = "SELECT state FROM information_schema.processlist WHERE id = :session"
 _NEVER_LOCKED = "online_migrate_never_locked"
 
 
@@ -30,6 +35,7 @@ class MySQLLocks(Locks):
 
     metadata_only_under_lock: ClassVar[bool] = True
     lock_is_of_a_name: ClassVar[bool] = True
+    queue_is_watched: ClassVar[bool] = True
     blocked: ClassVar[str] = """
         SELECT count(DISTINCT w.requesting_thread_id)
         FROM performance_schema.data_lock_waits w
@@ -46,8 +52,30 @@ class MySQLLocks(Locks):
         query = sa.text(self.blocked).bindparams(sa.bindparam("sessions", expanding=True))
         return int(connection.scalar(query, {"sessions": list(sessions) or [0]}) or 0)
 
-    def blocking_sessions(self, connection: Connection, tables: Sequence[str]) -> list[str]:
-        return mysql_holders.holders(connection, tables)
+    def lock_holders(
+        self, connection: Connection, locks: Sequence[TableLock], *, blocked: bool = False
+    ) -> list[Holder]:
+        return mysql_holders.lock_holders(connection, locks, blocked=blocked)
+
+    def end_session(self, connection: Connection, holder: Holder) -> bool:
+        try:
+            connection.execute(sa.text(f"KILL {int(holder.id)}"))
+        except DATABASE_ERRORS as error:
+            if error_code(error) != _NO_SUCH_SESSION:
+                raise
+            return False
+        return True
+
+    def is_queued(self, connection: Connection, session: int) -> bool:
+        state = connection.scalar(sa.text(_STATE), {"session": session})
+        return "metadata lock" in str(state or "")
+
+    def cancel_statement(self, connection: Connection, session: int) -> None:
+        connection.execute(sa.text(f"KILL QUERY {int(session)}"))
+
+    def after_cancel(self, connection: Connection) -> None:
+        with contextlib.suppress(*DATABASE_ERRORS):
+            connection.exec_driver_sql("DO 0")
 
     def try_named_lock(self, connection: Connection, name: str) -> bool:
         taken = connection.scalar(
@@ -65,12 +93,17 @@ class MySQLLocks(Locks):
         connection.commit()
 
     def lock_tables(self, connection: Connection, targets: Sequence[LockTarget]) -> None:
+        self._lock_tables(connection, targets)
+
+    def _lock_tables(
+        self, connection: Connection, targets: Sequence[LockTarget], *, suffix: str = ""
+    ) -> None:
         listed = [f"{name} WRITE" for name in _named(connection, targets)]
         # Set before the lock is taken: if this host vanishes, the lock outlives it by no longer than this.
         seconds = connection.info.get(SESSION_TIMEOUT, IDLE_TIMEOUT)
         connection.execute(sa.text(f"SET SESSION wait_timeout = {seconds}"))
         try:
-            connection.execute(sa.text(f"LOCK TABLES {', '.join(listed)}"))
+            connection.execute(sa.text(f"LOCK TABLES {', '.join(listed)}{suffix}"))
         except DATABASE_ERRORS as error:
             if error_code(error) not in mysql_privileges.DENIED:
                 raise

@@ -10,32 +10,19 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from online_migrate import exceptions
+from online_migrate.dialects import postgresql_holders
+from online_migrate.dialects.facets.holder import Holder
 from online_migrate.dialects.facets.locks import Locks, LockTarget
-from online_migrate.dialects.query import rows
+from online_migrate.dialects.postgresql_sessions import milliseconds
+from online_migrate.sql.table_locks import TableLock
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-_BLOCKERS = """
-    SELECT DISTINCT a.pid, a.usename, a.application_name, a.state,
-           round(extract(epoch FROM clock_timestamp() - a.xact_start))::bigint AS seconds,
-           left(regexp_replace(coalesce(a.query, ''), '\\s+', ' ', 'g'), 80) AS query
-    FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
-    JOIN pg_class c ON c.oid = l.relation
-    WHERE l.granted AND a.pid <> pg_backend_pid() AND c.relname = ANY(:names)
-      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-    ORDER BY seconds DESC NULLS LAST LIMIT 5
-"""
-_PREPARED = """
-    SELECT quote_literal(x.gid) AS gid, x.owner,
-           round(extract(epoch FROM clock_timestamp() - x.prepared))::bigint AS seconds
-    FROM pg_prepared_xacts x
-    WHERE x.database = current_database() AND EXISTS (
-        SELECT FROM pg_locks own
-        JOIN pg_locks l ON l.virtualtransaction = own.virtualtransaction AND l.pid IS NULL
-        JOIN pg_class c ON c.oid = l.relation
-        WHERE own.transactionid = x.transaction AND own.pid IS NULL AND c.relname = ANY(:names))
-    ORDER BY x.prepared LIMIT 5
+_LIMIT = """
+    SELECT set_config('lock_timeout', :lock, false),
+           CASE WHEN rolsuper THEN set_config('deadlock_timeout', :deadlock, false) END
+    FROM pg_roles WHERE rolname = current_user
 """
 _BLOCKED = """
     SELECT count(*) FROM pg_locks
@@ -72,17 +59,18 @@ class PostgreSQLLocks(Locks):
             return 0
         return int(connection.scalar(sa.text(_BLOCKED), {"sessions": list(sessions)}) or 0)
 
-    def blocking_sessions(self, connection: Connection, tables: Sequence[str]) -> list[str]:
-        return [
-            f"pid {row.pid} ({row.usename}, {row.application_name or 'no application name'}, {row.state}, "
-            f"in a transaction for {row.seconds or 0} s): {row.query}; "
-            f"SELECT pg_terminate_backend({row.pid}) ends it"
-            for row in rows(connection, _BLOCKERS, names=list(tables))
-        ] + [
-            f"prepared transaction {row.gid} ({row.owner}, prepared {row.seconds} s ago); "
-            f"ROLLBACK PREPARED {row.gid} (or COMMIT PREPARED) ends it"
-            for row in rows(connection, _PREPARED, names=list(tables))
-        ]
+    def lock_holders(
+        self, connection: Connection, locks: Sequence[TableLock], *, blocked: bool = False
+    ) -> list[Holder]:
+        return postgresql_holders.lock_holders(connection, locks)
+
+    def end_session(self, connection: Connection, holder: Holder) -> bool:
+        return postgresql_holders.end_session(connection, holder)
+
+    def limit_queue(self, connection: Connection, seconds: float) -> None:
+        """Sets lock_timeout; as a superuser also deadlock_timeout, after which an autovacuum yields."""
+        limits = {"lock": f"{milliseconds(seconds)}ms", "deadlock": f"{milliseconds(seconds / 3)}ms"}
+        connection.execute(sa.text(_LIMIT), limits)
 
     def try_named_lock(self, connection: Connection, name: str) -> bool:
         taken = connection.scalar(sa.text(f"SELECT pg_try_advisory_lock({_advisory_key(name)})"))

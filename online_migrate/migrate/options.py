@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from online_migrate.config import Settings
 from online_migrate.ddl.session import connect, require_connections
-from online_migrate.declared import Option, options_of
+from online_migrate.declared import Option, flags_of
 from online_migrate.dialects import dialect_of
 from online_migrate.migrate.pace import Pace
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
-FLAGS: Mapping[str, Option] = {
-    name: declared for name, declared in options_of(Settings).items() if declared.flag is not None
-}
+FLAGS: Mapping[str, Option] = flags_of(Settings, "migrate")
 """The settings that have a flag of ``migrate``, by name."""
 
 

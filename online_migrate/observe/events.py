@@ -243,3 +243,53 @@ class ForeignKeysUnchecked(Event):
 
     table: str
     error: str
+
+
+@dataclasses.dataclass(frozen=True)
+class LockWaited(Event):
+    """{revision}: waiting outside of the lock queue, for {seconds:.0f} s so far: {holders}"""
+
+    revision: str
+    seconds: float
+    holders: str
+
+
+@dataclasses.dataclass(frozen=True)
+class LockTimedOut(Event):
+    """{revision}: no lock after {waited:g} s in the queue: {holders}; next try in {pause:.1f} s"""
+
+    revision: str
+    waited: float
+    pause: float
+    holders: str
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockerEnded(Event):
+    """{revision}: ended a session that had held its lock for {seconds:.0f} s: {holder}"""
+
+    level = logging.WARNING
+
+    revision: str
+    seconds: float
+    holder: str
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockerSpared(Event):
+    """{revision}: not ended, because {reason}: {holder}"""
+
+    level = logging.WARNING
+
+    revision: str
+    holder: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class QueueWatchFailed(Event):
+    """lock queue: a statement is not watched: {error}"""
+
+    level = logging.WARNING
+
+    error: str

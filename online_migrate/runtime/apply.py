@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -23,21 +22,15 @@ from online_migrate.driver_errors import (
     DATABASE_ERRORS,
     error_message,
     find_cause,
-    statement_of,
 )
 from online_migrate.runtime.environment import Environment, applied_revisions
+from online_migrate.runtime.lock_wait import LockWait, is_lock_timeout
 from online_migrate.runtime.recording import rehearse
 from online_migrate.runtime.veto import refuse_contract_steps
 from online_migrate.script.graph import Phase
 from online_migrate.script.project import Project
-from online_migrate.sql.statement import identifiers, shorten
-from online_migrate.waiting import Clock, Stop, backoff
-
-LONGEST_PAUSE = 10.0
-"""The longest pause between two attempts, in seconds.
-
-It is below the session timeout, so that the server does not end the session during a pause.
-"""
+from online_migrate.sql.statement import shorten
+from online_migrate.waiting import Clock, Stop
 
 
 class GuardFactory(contextlib.AbstractContextManager[Guard], Protocol):
@@ -57,6 +50,8 @@ class RevisionRunner:
     clock: Clock
     stop: Stop
     echo: Callable[[str], None]
+    kill_blockers: float | None = None
+    """Seconds after which a session that blocks a statement is ended; None: never."""
 
     def applied(self) -> frozenset[str]:
         """Returns the revisions that are applied to the database now."""
@@ -102,7 +97,7 @@ class RevisionRunner:
         finish: Callable[[], None] | None = None,
         tables: Sequence[str] = (),
     ) -> None:
-        """Applies *revision*, and tries again after a lock timeout.
+        """Applies *revision*; waits while its tables are not free, see :class:`LockWait`.
 
         *watch*: makes the guard of its statements; None: every statement is authorized. *finish*: called in
         the transaction that writes the version row. *tables*: the tables whose blocking sessions are listed
@@ -113,24 +108,25 @@ class RevisionRunner:
         """
         if self.stop.requested:
             raise exceptions.Stopped(reason=self.stop.reason, revision=revision)
-        settings = self.project.settings
-        pauses = backoff(
-            waited=self.session.dialect.lock_wait(settings.lock_timeout),
-            attempts=settings.lock_attempts,
-            longest=LONGEST_PAUSE,
-            jitter=random.Random(),
+        waiting = LockWait(
+            revision,
+            self.session,
+            self.project.settings,
+            tables=tables,
+            kill_after=self.kill_blockers,
+            clock=self.clock,
+            stop=self.stop,
+            echo=self.echo,
         )
-        attempt = 0
         while True:
-            attempt += 1
             try:
-                self._attempt(revision, watch, finish)
+                self._attempt(revision, watch, finish, queue_limit=waiting.queue_limit)
             except Exception as error:
                 self._reset()
                 self._forget_intent(revision)
-                if not self._is_lock_timeout(error):
+                if not is_lock_timeout(self.session.dialect, error):
                     raise self._explained(revision, error) from error
-                self._pause(revision, attempt, pauses, tables, error)
+                waiting.after(error)
             else:
                 return
 
@@ -139,6 +135,8 @@ class RevisionRunner:
         revision: str,
         watch: Callable[[Journal], GuardFactory] | None,
         finish: Callable[[], None] | None,
+        *,
+        queue_limit: float,
     ) -> None:
         connection, dialect = self.session.connection, self.session.dialect
         journal = self._journal(revision, self.session.journal_connection)
@@ -150,13 +148,16 @@ class RevisionRunner:
             rehearse(self.session, self.environment, step, revision)
             journal.open()
             guarded = contextlib.nullcontext(AllowAll()) if watch is None else watch(journal)
+            self.session.queue.limit(queue_limit)
             accepted = self.project.graph.revisions[revision].batch_losses
             with dialect.around_revision(connection, accepted_losses=accepted), guarded as guard:
                 if watch is None and not journal.begun:
                     journal.record_intent()
-                with Executor(dialect, connection, journal, guard, self._forms(revision)).active():
+                forms = self._forms(revision)
+                with Executor(dialect, connection, self.session.queue, journal, guard, forms).active():
                     upgrade(**keywords)
                     journal.edits.end()
+            self.session.queue.limit(self.project.settings.lock_timeout)
             if finish is not None:
                 finish()
             journal.close(connection)
@@ -212,40 +213,6 @@ class RevisionRunner:
             if connection is not None:
                 with contextlib.suppress(*CLEANUP_ERRORS):
                     connection.rollback()
-
-    def _is_lock_timeout(self, error: Exception) -> bool:
-        return isinstance(error, CLEANUP_ERRORS) and self.session.dialect.is_lock_timeout(error)
-
-    def _pause(
-        self, revision: str, attempt: int, pauses: Iterator[float], tables: Sequence[str], error: Exception
-    ) -> None:
-        statement = statement_of(error) or ""
-        blockers = self._blockers(tables or identifiers(statement, self.session.dialect.name))
-        pause = next(pauses, None)
-        if pause is None or self.stop.requested:
-            raise exceptions.LockGivenUp(
-                what=", ".join(tables) or shorten(statement, 60) or f"the objects of revision {revision}",
-                attempts=attempt,
-                timeout=self.session.dialect.lock_wait(self.project.settings.lock_timeout),
-                blockers="".join(f"\n  held by {line}" for line in blockers),
-            ) from error
-        waited = self.session.dialect.lock_wait(self.project.settings.lock_timeout)
-        self.echo(
-            f"{revision}: no lock after {waited:g} s"
-            f"{' (' + blockers[0] + ')' if blockers else ''}; next try in {pause:.1f} s"
-        )
-        self.clock.wait(pause, self.stop)
-
-    def _blockers(self, tables: Sequence[str]) -> list[str]:
-        # The journal connection may have an open transaction, which must not be listed.
-        self._reset()
-        try:
-            return self.session.dialect.blocking_sessions(self.session.connection, tables)
-        except CLEANUP_ERRORS:
-            # The list is additional information; the user may lack the privilege to read other sessions.
-            return []
-        finally:
-            self._reset()
 
     def _explained(self, revision: str, error: Exception) -> Exception:
         refusal = find_cause(error, exceptions.OnlineMigrateError)

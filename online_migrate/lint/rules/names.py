@@ -42,7 +42,8 @@ def _names(operation: ops.Operation) -> Iterator[str]:
     if isinstance(operation, ops.CreateTable):
         yield operation.table.name
         yield from (column.name for column in operation.columns)
-        yield from (one.name for one in (*operation.constraints, *operation.indexes) if one.name)
+        yield from (constraint.name for constraint in operation.constraints if constraint.name)
+        yield from (index.name for index in operation.indexes if index.name)
     elif isinstance(operation, ops.AddColumn):
         yield operation.column.name
     elif isinstance(operation, ops.AddConstraint):

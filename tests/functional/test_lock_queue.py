@@ -1,0 +1,263 @@
+"""A DDL statement looks before it queues: an open transaction stalls no other session behind it."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from online_migrate import command
+from online_migrate.exceptions import LockGivenUp
+from online_migrate.waiting import Stop
+from tests.servers import Database
+from tests.support.accounts import limited_user
+from tests.support.chaos import wait_until
+from tests.support.project import Project, execute, scalar
+from tests.support.throwaway import Throwaway
+
+pytestmark = [pytest.mark.each_product, pytest.mark.needs("kill_session", "row_locks")]
+
+HOLDS = 4.0
+"""Seconds for which a transaction holds the table: many times the limit of a wait in the queue."""
+STALL = 1.0
+"""Seconds: less than a statement in the queue would cause, more than a busy machine causes."""
+
+FILL = 'fill = Backfill(table="items", values={"size": 1}, pending=lambda t: t.c.size.is_(None))'
+
+
+def make_table(database: Database) -> None:
+    """Creates a table with two rows, which the holder and the application use."""
+    execute(
+        database.engine,
+        "CREATE TABLE items (id INTEGER PRIMARY KEY, gb INTEGER, size INTEGER)",
+        "INSERT INTO items (id, gb) VALUES (1, 1), (2, 2)",
+    )
+
+
+@pytest.fixture
+def project(tmp_path: Path, database: Database) -> Iterator[Project]:
+    """A project that is ready for contract, with one more expand to apply."""
+    make_table(database)
+    with Project.create(tmp_path / "project", database.url) as project:
+        project.expand("pass")
+        project.data("fill", FILL)
+        project.contract('op.drop_column("items", "gb")', requires=("fill",))
+        project.apply_expand()
+        project.migrate()
+        project.expand('op.add_column("items", sa.Column("more", sa.Integer))')
+        yield project
+
+
+def configure(project: Project, **settings: object) -> None:
+    """Adds settings to those of the project."""
+    with project.config_file.open("a", encoding="utf-8") as ini:
+        ini.writelines(f"{name} = {value}\n" for name, value in settings.items())
+
+
+@contextlib.contextmanager
+def held(url: str | sa.URL, seconds: float | None = None, **arguments: object) -> Iterator[sa.Connection]:
+    """An open transaction, idle after an UPDATE, that ends after *seconds*, or with the block."""
+    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=arguments)
+    timer = None
+    with engine.connect() as holder:
+        holder.execute(sa.text("UPDATE items SET size = 7 WHERE id = 1"))
+        if seconds is not None:
+            timer = threading.Timer(seconds, holder.rollback)
+            timer.start()
+        yield holder
+        if timer is not None:
+            timer.join()
+        holder.invalidate()
+
+
+class Writer:
+    """An application that reads and writes another row of the table, and measures its longest stall."""
+
+    def __init__(self, database: Database) -> None:
+        self.longest = 0.0
+        self._engine = database.engine
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Writer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            while not self._over.wait(0.005):
+                began = time.monotonic()
+                connection.execute(sa.text("UPDATE items SET size = size + 1 WHERE id = 2"))
+                connection.execute(sa.text("SELECT size FROM items WHERE id = 2")).all()
+                self.longest = max(self.longest, time.monotonic() - began)
+
+
+# --- the wait is outside of the queue ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", ["expand", "contract"])
+def test_application_is_not_stalled_while_a_transaction_holds_the_table(
+    database: Database, project: Project, verb: str
+) -> None:
+    """The command waits, names the holder while it waits, and is applied once the transaction has ended."""
+    lines: list[str] = []
+    with held(database.url, HOLDS) as holder, Writer(database) as writer:
+        number = session_of(database, holder)
+        getattr(command, verb)(project.site(echo=lines.append))
+    text = "\n".join(lines)
+    assert writer.longest < STALL, text
+    assert "outside of the lock queue" in text
+    assert "idle in transaction for" in text
+    assert f" {number} (" in text
+    assert text.count("outside of the lock queue") == 1
+
+
+def session_of(database: Database, connection: sa.Connection) -> int:
+    """The number by which the server names a session."""
+    function = {"postgresql": "pg_backend_pid()"}.get(database.server.product, "CONNECTION_ID()")
+    return int(connection.scalar(sa.text(f"SELECT {function}")) or 0)
+
+
+def test_holder_that_never_ends_is_named_and_nothing_changes(database: Database, project: Project) -> None:
+    """Exit 1 after the attempts, as with a lock timeout."""
+    configure(project, lock_timeout=0.3, lock_attempts=2)
+    with held(database.url) as holder:
+        number = session_of(database, holder)
+        with pytest.raises(LockGivenUp) as given_up:
+            command.expand(project.site())
+        assert given_up.value.exit_code == 1
+        assert f" {number} (" in str(given_up.value)
+        holder.rollback()
+    columns = {column["name"] for column in sa.inspect(database.engine).get_columns("items")}
+    assert "more" not in columns
+    assert scalar(database.engine, "SELECT count(*) FROM online_migrate_journal") == 0
+
+
+def test_stop_ends_the_wait_at_once(database: Database, project: Project) -> None:
+    """A signal while the command waits outside: it does not finish the pause, nor try again."""
+    stop = Stop()
+    said = threading.Event()
+
+    def echo(line: str) -> None:
+        if "outside of the lock queue" in line:
+            said.set()
+
+    with held(database.url):
+        site = project.site(echo=echo, stop=stop)
+        stopped: list[float] = []
+
+        def request() -> None:
+            said.wait(60)
+            stopped.append(time.monotonic())
+            stop.request("SIGTERM")
+
+        thread = threading.Thread(target=request, daemon=True)
+        thread.start()
+        with pytest.raises(LockGivenUp):
+            command.expand(site)
+        thread.join()
+        assert time.monotonic() - stopped[0] < STALL
+
+
+def test_script_that_catches_the_refusal_does_not_continue(database: Database, project: Project) -> None:
+    """Otherwise the revision would be recorded as applied without the statement."""
+    project.expand(
+        'try:\n    op.add_column("items", sa.Column("caught", sa.Integer))\nexcept Exception:\n    pass'
+    )
+    with held(database.url, HOLDS):
+        command.expand(project.site())
+    columns = {column["name"] for column in sa.inspect(database.engine).get_columns("items")}
+    assert {"more", "caught"} <= columns
+
+
+# --- --kill-blockers -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def private(request: pytest.FixtureRequest, server: object) -> Iterator[Throwaway]:
+    """A server on which no other test has an open transaction."""
+    with Throwaway(server.name) as started:  # type: ignore[attr-defined]
+        yield started
+
+
+@contextlib.contextmanager
+def ordinary_user(database: Database) -> Iterator[str]:
+    """The URL for a user without special privileges, who may use the table."""
+    with limited_user(database, 5) as url:
+        execute(database.engine, f"GRANT SELECT, UPDATE ON items TO {sa.make_url(url).username}")
+        yield url
+
+
+def prepared(folder: Path, database: Database) -> Project:
+    """A project with one expand of the table."""
+    make_table(database)
+    project = Project.create(folder, database.url)
+    project.expand('op.add_column("items", sa.Column("more", sa.Integer))')
+    return project
+
+
+def test_blocker_is_ended_after_the_time_and_not_before(private: Throwaway, tmp_path: Path) -> None:
+    """The session and its statement are named."""
+    database = private.database
+    with prepared(tmp_path / "project", database) as project, ordinary_user(database) as url:
+        lines: list[str] = []
+        with held(url) as holder:
+            number = session_of(database, holder)
+            began = time.monotonic()
+            command.expand(project.site(echo=lines.append), kill_blockers=3.0)
+            assert time.monotonic() - began >= 2.0  # the transaction was up to a second old, by whole seconds
+            with pytest.raises(sa.exc.DBAPIError):
+                holder.execute(sa.text("SELECT 1"))
+        text = "\n".join(lines)
+        assert "ended a session that had held its lock for" in text
+        assert f" {number} (" in text
+
+
+def test_dump_and_administrator_are_spared(private: Throwaway, tmp_path: Path) -> None:
+    """Each one is named with the reason; the command gives up as without the option."""
+    database = private.database
+    dump = {"postgresql": {"application_name": "pg_dump"}, "mysql": {"program_name": "mysqldump"}}
+    arguments = dump.get(database.server.product, {})
+    statement = "SELECT /*!40001 SQL_NO_CACHE */ SLEEP(30) FROM items"
+    with prepared(tmp_path / "project", database) as project, ordinary_user(database) as url:
+        configure(project, lock_attempts=4)
+        lines: list[str] = []
+        with contextlib.ExitStack() as stack:
+            administrator = stack.enter_context(held(database.url))
+            dumping = sa.create_engine(url, connect_args=arguments, poolclass=sa.NullPool).connect()
+            dumping.execute(sa.text("SELECT * FROM items"))
+            if not arguments:
+                threading.Thread(target=lambda: _ignored(dumping, statement), daemon=True).start()
+                time.sleep(0.5)
+            with pytest.raises(LockGivenUp):
+                command.expand(project.site(echo=lines.append), kill_blockers=1.0)
+            text = "\n".join(lines)
+            if arguments:
+                # MariaDB does not show which of the two holds the lock.
+                assert "it is a dump" in text
+            assert "administrator" in text or "superuser" in text
+            assert "ended a session" not in text
+            administrator.execute(sa.text("SELECT 1"))
+        dumping.invalidate()
+
+
+def _ignored(connection: sa.Connection, statement: str) -> None:
+    with contextlib.suppress(sa.exc.DBAPIError):
+        connection.execute(sa.text(statement))
+
+
+def test_blocker_lives_without_the_option(database: Database, project: Project) -> None:
+    """It is off by default."""
+    with held(database.url, HOLDS) as holder:
+        assert project.run("expand").code == 0
+        wait_until(lambda: not holder.in_transaction(), "the end of the transaction")
+        assert holder.scalar(sa.text("SELECT 1")) == 1
