@@ -34,14 +34,17 @@ def test_facets_share_no_name() -> None:
 
 @pytest.mark.parametrize("server", sorted(registry))
 def test_server_overrides_each_method_in_one_facet(server: str) -> None:
-    """Two implementations of one method would be chosen by the order of the base classes."""
+    """Two implementations of one method would be chosen by the order of the base classes.
+
+    A class may override its own base: MariaDB overrides what differs from MySQL.
+    """
     overriding = [
         cls
         for cls in registry[server].__mro__
         if issubclass(cls, FACETS) and cls not in FACETS and not issubclass(cls, Dialect)
     ]
     for one, other in itertools.combinations(overriding, 2):
-        assert not _own(one) & _own(other)
+        assert issubclass(one, other) or not _own(one) & _own(other)
 
 
 @pytest.mark.parametrize("server", sorted(registry))
