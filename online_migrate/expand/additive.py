@@ -22,7 +22,7 @@ from online_migrate.runtime.catalog_schema import CatalogSchema, server_of
 from online_migrate.runtime.history import replay
 from online_migrate.runtime.rendering import Rendered, render_offline
 from online_migrate.script.graph import Phase
-from online_migrate.sql.operations.operation import DropTable, Name
+from online_migrate.sql.operations.operation import ChangeRows, DropTable, Name
 from online_migrate.sql.statement import Kind, shorten
 
 if TYPE_CHECKING:
@@ -110,14 +110,21 @@ class AdditiveCheck:
     def _refused(self, rendered: Rendered, declared: DeclaredExceptions, judge: ScriptJudge) -> list[Judged]:
         judged: list[Judged] = []
         for statement in rendered.statements:
-            if not self._replaces_by_copy(statement.text, judge):
+            if not self._belongs_to_copy(statement.text, judge):
                 judged += judge.statement(statement.text)
         return refused_of(judged, declared)
 
-    def _replaces_by_copy(self, statement: str, judge: ScriptJudge) -> bool:
-        """Returns True for the DROP of a table that has a copy, which is judged when the copy exists."""
+    def _belongs_to_copy(self, statement: str, judge: ScriptJudge) -> bool:
+        """Returns True for a statement that fills the copy of a table, or drops the table in favour of it.
+
+        It is judged when the copy exists.
+        """
+        if not self._dialect.single_writer:
+            return False
         match read(statement, judge.server):
-            case [DropTable(table=table)] if self._dialect.single_writer:
+            case [ChangeRows(verb="insert", table=Name() as table)]:
+                return table.name.startswith(TEMPORARY_PREFIX) and judge.is_new_table(table)
+            case [DropTable(table=table)]:
                 return judge.is_new_table(Name(TEMPORARY_PREFIX + table.name, table.schema))
         return False
 

@@ -65,14 +65,27 @@ class TableCopies:
         return None
 
     def lost_indexes(self) -> list[Operation]:
-        """Returns the indexes that the copies do not have, as operations that drop them."""
+        """Returns the indexes that the copies do not have, as operations that drop them.
+
+        An index goes with its column. One on an expression is lost by batch mode, which is refused by itself.
+        """
         return [
             DropIndex(index=Name(name), table=Name(table))
             for table, copy in self._copied.items()
-            for name in copy.indexes
+            for name, sql in copy.indexes.items()
             if name not in self._dropped_indexes
             and name not in self._dialect.indexes_of(self._connection, table)
+            and self._could_be_kept(sql, copy)
         ]
+
+    def _could_be_kept(self, index: str, copy: TableCopy) -> bool:
+        """Returns True if the copy has every column of an index."""
+        table = self._read(copy.copy)
+        columns = set() if table is None else {column.name.lower() for column in table.columns}
+        for create in self._operations(index):
+            if isinstance(create, CreateIndex):
+                return all(name is not None and name.lower() in columns for name in create.index.columns)
+        return False
 
     def _of_drop(self, table: Name) -> Sequence[Operation] | None:
         copy = self._dialect.table_copy(self._connection, table.name)
