@@ -19,7 +19,15 @@ from online_migrate.phases.impact.impact import NONE, Blocks, Impact, Work
 from online_migrate.phases.impact.of import impact_of
 from online_migrate.phases.schema import VirtualSchema
 from online_migrate.runtime.catalog_schema import CatalogSchema, server_of
-from online_migrate.sql.operations.operation import CreateIndex, Name, Operation
+from online_migrate.sql.operations.operation import (
+    AddConstraint,
+    Constraint,
+    CreateIndex,
+    Name,
+    Operation,
+    SetNotNull,
+    ValidateConstraint,
+)
 from online_migrate.sql.operations.reader import read_operations
 from online_migrate.sql.parse import Unreadable
 
@@ -71,6 +79,7 @@ class CostEstimator:
         self._sizes: dict[Name, TableSize | None] = {}
         self._seconds_per_row: dict[Name, float] = {}
         self._replicas = tuple(self._dialect.replicas(connection))
+        self._not_null = _CheckedNotNull()
 
     def cost(self, statement: str) -> Cost:
         """Returns the cost of *statement*, which counts as executed from now on."""
@@ -80,7 +89,8 @@ class CostEstimator:
             return UNKNOWN
         found = []
         for operation in operations:
-            found.append((operation, impact_of(operation, self._server, self._schema)))
+            impact = impact_of(operation, self._server, self._schema)
+            found.append((operation, self._not_null.without_scan(operation, impact)))
             self._schema.apply(operation)
         known = [(operation, impact) for operation, impact in found if impact is not None]
         if len(known) < len(found):
@@ -143,6 +153,29 @@ class CostEstimator:
             read = self._connection.scalar(query) or 0
             self._seconds_per_row[table] = (self._now() - began) / read if read else 0.0
         return self._seconds_per_row[table]
+
+
+class _CheckedNotNull:
+    """The columns that a valid CHECK of this plan proves to be NOT NULL: PostgreSQL reads no row for them."""
+
+    def __init__(self) -> None:
+        self._checks: dict[tuple[Name, str | None], str] = {}
+        self._proved: set[tuple[Name, str]] = set()
+
+    def without_scan(self, operation: Operation, impact: Impact | None) -> Impact | None:
+        """Returns *impact*, without the scan of a SET NOT NULL that a CHECK before it makes superfluous."""
+        match operation:
+            case AddConstraint(table=table, constraint=Constraint(columns=(column,)) as check):
+                condition = check.condition.text if check.condition is not None else ""
+                if condition.upper().split()[1:] == ["IS", "NOT", "NULL"]:
+                    self._checks[table, check.name] = column
+                    if not check.not_valid:
+                        self._proved.add((table, column))
+            case ValidateConstraint(table=table, name=name) if (table, name) in self._checks:
+                self._proved.add((table, self._checks[table, name]))
+            case SetNotNull(table=table, column=column) if (table, column) in self._proved and impact:
+                return dataclasses.replace(impact, work=Work.NONE)
+        return impact
 
 
 def _table_of(operation: Operation) -> Name | None:

@@ -11,6 +11,7 @@ from online_migrate.contract.gate import to_contract
 from online_migrate.counting import any_row, count_pending
 from online_migrate.ddl.forms import SafeForms
 from online_migrate.dialects import dialect_of
+from online_migrate.expand.additive import AdditiveCheck
 from online_migrate.kinds.base import DataMigration
 from online_migrate.kinds.pending import is_pending
 from online_migrate.runtime.environment import Environment
@@ -71,6 +72,7 @@ def make_plan(
     )
     over = graph.requirements(applied)
     planner = _Planner(connection, project, environment)
+    planner.judge(expands)
     steps = [planner.revision(revision) for revision in expands]
     steps += [
         planner.data_migration(migration)
@@ -115,6 +117,20 @@ class _Planner:
         self._environment = environment
         self._dialect = dialect_of(connection)
         self._estimator = CostEstimator(connection)
+        self._refused: dict[str, list[str]] = {}
+        """The operations that expand refuses, by revision."""
+
+    def judge(self, expands: Sequence[str]) -> None:
+        """Judges the expand revisions of the plan; what is refused is said in the note of its step."""
+        check = AdditiveCheck(self._project, self._environment, self._connection, self._dialect)
+        try:
+            check.refuse(expands)
+        except exceptions.NotAdditive as error:
+            for blocker in error.blockers:
+                revision, _, operation = blocker.object.partition(": ")
+                self._refused.setdefault(revision, []).append(operation)
+        except exceptions.AdditiveUnmatched as error:
+            self._refused.setdefault(error.facts["revision"], []).append(str(error))
 
     def revision(self, revision: str) -> Step:
         """Returns the step of an expand or contract revision."""
@@ -124,9 +140,10 @@ class _Planner:
         except NotRendered as error:
             return Step(phase, revision, doc, (), str(error))
         statements = tuple(self._as_sent(revision, rendered))
-        return Step(
-            phase, revision, doc, statements, costs=tuple(self._estimator.cost(one) for one in statements)
-        )
+        refused = self._refused.get(revision)
+        note = f"expand refuses {', '.join(refused)}" if refused else None
+        costs = tuple(self._estimator.cost(one) for one in statements)
+        return Step(phase, revision, doc, statements, note, costs)
 
     def _as_sent(self, revision: str, statements: Sequence[str]) -> Iterator[str]:
         """Yields the statements in the form in which they are sent to this database, as it is now."""

@@ -32,6 +32,8 @@ _METADATA_OPTIONS = frozenset(
     {"comment", "auto_increment", "stats_persistent", "stats_auto_recalc", "stats_sample_pages", "charset"}
     | {"collate", "max_rows", "min_rows", "avg_row_length"}
 )
+_OF_THE_STATEMENT = frozenset({"algorithm", "lock", "wait", "nowait"})
+"""Options of the statement, not of the table: how it is executed, and how long it waits."""
 _REBUILDING_OPTIONS = frozenset({"engine", "row_format", "key_block_size", "force"})
 
 
@@ -146,6 +148,8 @@ def _create_index(operation: ops.CreateIndex, server: Server, known: KnownSchema
 
 def _table_option(operation: ops.SetTableOption, server: Server, known: KnownSchema) -> Impact | None:
     option = operation.option
+    if option in _OF_THE_STATEMENT:
+        return COPY if (operation.value or "").upper() == "COPY" else NONE
     if option in _METADATA_OPTIONS:
         return _metadata(server)
     if option in _REBUILDING_OPTIONS:
