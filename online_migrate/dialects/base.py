@@ -9,6 +9,7 @@ from online_migrate.dialects.facets.checks import Checks
 from online_migrate.dialects.facets.engines import Engines
 from online_migrate.dialects.facets.errors import Errors
 from online_migrate.dialects.facets.load import Load
+from online_migrate.dialects.facets.lock_queue import LockQueues
 from online_migrate.dialects.facets.locks import Locks
 from online_migrate.dialects.facets.revisions import Revisions
 from online_migrate.dialects.facets.row_access import RowAccess
@@ -27,6 +28,7 @@ class Dialect(
     Engines,
     Sessions,
     Locks,
+    LockQueues,
     Errors,
     Load,
     RowAccess,

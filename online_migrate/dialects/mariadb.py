@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import sqlalchemy as sa
 
 from online_migrate.dialects.catalog import Catalog
+from online_migrate.dialects.mariadb_lock_queue import MariaDBLockQueues
 from online_migrate.dialects.mariadb_locks import MariaDBLocks
 from online_migrate.dialects.mysql import MySQL
 from online_migrate.dialects.mysql_catalog import MariaDBCatalog
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 
-class MariaDB(MariaDBLocks, MySQL):
+class MariaDB(MariaDBLocks, MariaDBLockQueues, MySQL):
     """The dialect of MariaDB.
 
     Its statement timeout is max_statement_time, in seconds, and applies to every kind of statement.

@@ -11,6 +11,7 @@ from online_migrate.dialects.mysql_checks import MySQLChecks
 from online_migrate.dialects.mysql_engine import MySQLEngines
 from online_migrate.dialects.mysql_errors import MySQLErrors
 from online_migrate.dialects.mysql_load import MySQLLoad
+from online_migrate.dialects.mysql_lock_queue import MySQLLockQueues
 from online_migrate.dialects.mysql_locks import MySQLLocks
 from online_migrate.dialects.mysql_row_access import MySQLRowAccess
 from online_migrate.dialects.mysql_sessions import MySQLSessions
@@ -24,6 +25,7 @@ class MySQL(
     MySQLEngines,
     MySQLSessions,
     MySQLLocks,
+    MySQLLockQueues,
     MySQLErrors,
     MySQLLoad,
     MySQLRowAccess,

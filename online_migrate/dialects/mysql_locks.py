@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
@@ -10,14 +9,12 @@ from typing import TYPE_CHECKING, ClassVar
 import sqlalchemy as sa
 
 from online_migrate import exceptions
-from online_migrate.dialects import mysql_holders, mysql_privileges
-from online_migrate.dialects.facets.holder import Holder
+from online_migrate.dialects import mysql_privileges
 from online_migrate.dialects.facets.locks import Locks, LockTarget
 from online_migrate.dialects.mysql_errors import error_code
 from online_migrate.dialects.mysql_sessions import IDLE_TIMEOUT, SESSION_TIMEOUT
 from online_migrate.dialects.mysql_variables import is_galera
 from online_migrate.driver_errors import DATABASE_ERRORS, error_message
-from online_migrate.sql.table_locks import TableLock
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -25,8 +22,6 @@ if TYPE_CHECKING:
 _NOT_LOCKED = 1100
 _NO_LOCK = frozenset({_NOT_LOCKED, 1099, 1109, 1146, 1356})
 """Error codes: the table is not locked, is locked for reading only, or does not exist."""
-_NO_SUCH_SESSION = 1094
-_STATE = "SELECT state FROM information_schema.processlist WHERE id = :session"
 _NEVER_LOCKED = "online_migrate_never_locked"
 
 
@@ -35,7 +30,6 @@ class MySQLLocks(Locks):
 
     metadata_only_under_lock: ClassVar[bool] = True
     lock_is_of_a_name: ClassVar[bool] = True
-    queue_is_watched: ClassVar[bool] = True
     blocked: ClassVar[str] = """
         SELECT count(DISTINCT w.requesting_thread_id)
         FROM performance_schema.data_lock_waits w
@@ -51,31 +45,6 @@ class MySQLLocks(Locks):
     def blocked_by(self, connection: Connection, sessions: Sequence[int]) -> int:
         query = sa.text(self.blocked).bindparams(sa.bindparam("sessions", expanding=True))
         return int(connection.scalar(query, {"sessions": list(sessions) or [0]}) or 0)
-
-    def lock_holders(
-        self, connection: Connection, locks: Sequence[TableLock], *, blocked: bool = False
-    ) -> list[Holder]:
-        return mysql_holders.lock_holders(connection, locks, blocked=blocked)
-
-    def end_session(self, connection: Connection, holder: Holder) -> bool:
-        try:
-            connection.execute(sa.text(f"KILL {int(holder.id)}"))
-        except DATABASE_ERRORS as error:
-            if error_code(error) != _NO_SUCH_SESSION:
-                raise
-            return False
-        return True
-
-    def is_queued(self, connection: Connection, session: int) -> bool:
-        state = connection.scalar(sa.text(_STATE), {"session": session})
-        return "metadata lock" in str(state or "")
-
-    def cancel_statement(self, connection: Connection, session: int) -> None:
-        connection.execute(sa.text(f"KILL QUERY {int(session)}"))
-
-    def after_cancel(self, connection: Connection) -> None:
-        with contextlib.suppress(*DATABASE_ERRORS):
-            connection.exec_driver_sql("DO 0")
 
     def try_named_lock(self, connection: Connection, name: str) -> bool:
         taken = connection.scalar(

@@ -10,6 +10,7 @@ from online_migrate.dialects.postgresql_checks import PostgreSQLChecks
 from online_migrate.dialects.postgresql_engine import PostgreSQLEngines
 from online_migrate.dialects.postgresql_errors import PostgreSQLErrors
 from online_migrate.dialects.postgresql_load import PostgreSQLLoad
+from online_migrate.dialects.postgresql_lock_queue import PostgreSQLLockQueues
 from online_migrate.dialects.postgresql_locks import PostgreSQLLocks
 from online_migrate.dialects.postgresql_revisions import PostgreSQLRevisions
 from online_migrate.dialects.postgresql_row_access import PostgreSQLRowAccess
@@ -21,6 +22,7 @@ class PostgreSQL(
     PostgreSQLEngines,
     PostgreSQLSessions,
     PostgreSQLLocks,
+    PostgreSQLLockQueues,
     PostgreSQLErrors,
     PostgreSQLLoad,
     PostgreSQLRowAccess,

@@ -10,20 +10,11 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from online_migrate import exceptions
-from online_migrate.dialects import postgresql_holders
-from online_migrate.dialects.facets.holder import Holder
 from online_migrate.dialects.facets.locks import Locks, LockTarget
-from online_migrate.dialects.postgresql_sessions import milliseconds
-from online_migrate.sql.table_locks import TableLock
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-_LIMIT = """
-    SELECT set_config('lock_timeout', :lock, false),
-           CASE WHEN rolsuper THEN set_config('deadlock_timeout', :deadlock, false) END
-    FROM pg_roles WHERE rolname = current_user
-"""
 _BLOCKED = """
     SELECT count(*) FROM pg_locks
     WHERE NOT granted AND pid <> ALL(:sessions) AND pg_blocking_pids(pid) && CAST(:sessions AS int[])
@@ -58,19 +49,6 @@ class PostgreSQLLocks(Locks):
         if not sessions:
             return 0
         return int(connection.scalar(sa.text(_BLOCKED), {"sessions": list(sessions)}) or 0)
-
-    def lock_holders(
-        self, connection: Connection, locks: Sequence[TableLock], *, blocked: bool = False
-    ) -> list[Holder]:
-        return postgresql_holders.lock_holders(connection, locks)
-
-    def end_session(self, connection: Connection, holder: Holder) -> bool:
-        return postgresql_holders.end_session(connection, holder)
-
-    def limit_queue(self, connection: Connection, seconds: float) -> None:
-        """Sets lock_timeout; as a superuser also deadlock_timeout, after which an autovacuum yields."""
-        limits = {"lock": f"{milliseconds(seconds)}ms", "deadlock": f"{milliseconds(seconds / 3)}ms"}
-        connection.execute(sa.text(_LIMIT), limits)
 
     def try_named_lock(self, connection: Connection, name: str) -> bool:
         taken = connection.scalar(sa.text(f"SELECT pg_try_advisory_lock({_advisory_key(name)})"))

@@ -11,6 +11,7 @@ from online_migrate.dialects.sqlite_checks import SQLiteChecks
 from online_migrate.dialects.sqlite_engine import SQLiteEngines
 from online_migrate.dialects.sqlite_errors import SQLiteErrors
 from online_migrate.dialects.sqlite_load import SQLiteLoad
+from online_migrate.dialects.sqlite_lock_queue import SQLiteLockQueues
 from online_migrate.dialects.sqlite_locks import SQLiteLocks
 from online_migrate.dialects.sqlite_revisions import SQLiteRevisions
 from online_migrate.dialects.sqlite_row_access import SQLiteRowAccess
@@ -21,6 +22,7 @@ class SQLite(
     SQLiteEngines,
     SQLiteSessions,
     SQLiteLocks,
+    SQLiteLockQueues,
     SQLiteErrors,
     SQLiteLoad,
     SQLiteRowAccess,

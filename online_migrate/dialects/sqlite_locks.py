@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, ClassVar
+from typing import IO, TYPE_CHECKING, Any
 
 from online_migrate.dialects.facets.locks import Locks, LockTarget
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 class SQLiteLocks(Locks):
     """Locks files for names. The immediate transaction of a revision locks the tables."""
-
-    queue_is_limited: ClassVar[bool] = False
 
     def try_named_lock(self, connection: Connection, name: str) -> bool:
         path = _lock_path(connection, name)
