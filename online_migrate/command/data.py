@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from online_migrate.command import run
 from online_migrate.context import CommandContext
+from online_migrate.ddl.session import connect
 from online_migrate.migrate import control
 from online_migrate.migrate.options import MigrateOptions, require_connections_of
 from online_migrate.migrate.run import runner
@@ -32,7 +33,8 @@ def migrate(
     )
     applied = context.applied()
     run.refuse_unexpanded(chosen, applied, context.project.graph)
-    contracted = run.contracted(context, applied)
+    with connect(context.engine) as connection:
+        contracted = run.contracted(context, connection, applied)
     runner.check(context.engine, [migration for migration in chosen if migration.name not in contracted])
     limits = limits or MigrateOptions()
     require_connections_of(context.engine, limits.apply_to(context.project.settings))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from online_migrate import exceptions, state
 from online_migrate.context import CommandContext
@@ -17,6 +18,9 @@ from online_migrate.migrate.run.counted import run_counted
 from online_migrate.migrate.status import Outcome, Result
 from online_migrate.script.graph import Graph, expand_hint
 from online_migrate.throttle.opening import open_throttling
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
 
 
 def refuse_unexpanded(migrations: Sequence[DataMigration], applied: frozenset[str], graph: Graph) -> None:
@@ -33,21 +37,20 @@ def refuse_unexpanded(migrations: Sequence[DataMigration], applied: frozenset[st
         raise exceptions.ExpandMissing(name=first.name, revision=first.revision, hint=hint)
 
 
-def contracted(context: CommandContext, applied: frozenset[str]) -> dict[str, str]:
+def contracted(context: CommandContext, connection: Connection, applied: frozenset[str]) -> dict[str, str]:
     """Returns the data migrations whose source columns are dropped, with the contract revision.
 
     The contract revision may be half applied.
     """
     found = dict(context.project.graph.requirements(applied))
-    with connect(context.engine) as connection:
-        for revision in state.open_revisions(connection) if state.exists(connection) else ():
-            # Imported here: no other part of a run needs it, and a half-applied revision is rare.
-            from online_migrate.contract.locked_verification import is_removed, verified_facts
+    for revision in state.open_revisions(connection) if state.exists(connection) else ():
+        # Imported here: no other part of a run needs it, and a half-applied revision is rare.
+        from online_migrate.contract.locked_verification import is_removed, verified_facts
 
-            for name, verified in verified_facts(connection, revision).items():
-                migration = context.project.data_migrations.get(name)
-                if migration is not None and is_removed(connection, migration, verified):
-                    found.setdefault(name, revision)
+        for name, verified in verified_facts(connection, revision).items():
+            migration = context.project.data_migrations.get(name)
+            if migration is not None and is_removed(connection, migration, verified):
+                found.setdefault(name, revision)
     return found
 
 
@@ -106,10 +109,9 @@ def results(
     A failure blocks only the data migrations that name it in ``after``. *opened*: see :func:`run_context`.
     *applied*: the applied revisions.
     """
-    over = contracted(context, applied)
-    complete = set(over)
     with connect(context.engine) as connection:
-        complete |= {
+        over = contracted(context, connection, applied)
+        complete = set(over) | {
             name
             for name, record in state.all_records(connection).items()
             if record.status is state.Status.COMPLETE

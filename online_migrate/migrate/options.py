@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from online_migrate.config import Settings
-from online_migrate.ddl.session import connect, require_connections
+from online_migrate.ddl.session import require_connections
 from online_migrate.declared import Option, flags_of
 from online_migrate.dialects import dialect_of
 from online_migrate.migrate.pace import Pace
@@ -67,11 +67,10 @@ def require_connections_of(engine: Engine, settings: Settings) -> None:
     """Refuses a run that needs more connections than the server, or the database user, allows.
 
     The second connection of a worker and the connection of its prefetcher are not counted: a worker runs
-    without them.
+    without them. *engine*: has connected once.
     """
-    with connect(engine) as connection:
-        if dialect_of(connection).single_writer:
-            return
+    if dialect_of(engine).single_writer:
+        return
     adaptive = pace_of(settings).adaptive
     # The heartbeat, the throttlers, and the latency probe.
     needed = settings.workers + 2 + adaptive

@@ -164,15 +164,16 @@ def check(throttlers: Iterable[Throttler], engine: Engine) -> None:
                 raise exceptions.ThrottlerBroken(name=throttler.name, reason=taken.reason, hint=IGNORE_HINT)
 
 
-def readable(throttlers: Iterable[Throttler], engine: Engine) -> tuple[list[Throttler], dict[str, str]]:
+def readable(
+    throttlers: Iterable[Throttler], connection: Connection
+) -> tuple[list[Throttler], dict[str, str]]:
     """The throttlers that can be read, and for the others the reason by name."""
     good: list[Throttler] = []
     unreadable: dict[str, str] = {}
-    with connect(engine) as connection:
-        for throttler in throttlers:
-            taken = sample(throttler, connection)
-            if taken.readable:
-                good.append(throttler)
-            else:
-                unreadable[throttler.name] = str(taken.reason)
+    for throttler in throttlers:
+        taken = sample(throttler, connection)
+        if taken.readable:
+            good.append(throttler)
+        else:
+            unreadable[throttler.name] = str(taken.reason)
     return good, unreadable

@@ -92,9 +92,10 @@ def _usual_throttlers(
     with connect(engine) as connection:
         dialect = dialect_of(connection)
         sees_all = dialect.sees_all_sessions(connection)
-    usual = _streaming_throttlers(dialect, settings, clock) if settings.max_lag is None else []
-    usual += _server_throttlers(dialect, settings, clock, sessions, sees_all=sees_all)
-    good, blind = readable(usual, engine)
+        connection.rollback()
+        usual = _streaming_throttlers(dialect, settings, clock) if settings.max_lag is None else []
+        usual += _server_throttlers(dialect, settings, clock, sessions, sees_all=sees_all)
+        good, blind = readable(usual, connection)
     for name, reason in blind.items():
         echo(f"throttler {name} is not active: {reason}; the run continues without it")
     return good

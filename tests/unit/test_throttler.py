@@ -153,7 +153,8 @@ def test_check_refuses_an_unreadable_throttler_before_the_run(engine: sa.Engine)
 def test_readable_skips_unreadable_default_throttlers(engine: sa.Engine) -> None:
     """A user without the privileges can migrate too; the reason for the skip is reported."""
     readable_query, unreadable_query = Query("SELECT 1"), Query("SELECT missing", name="lag")
-    good, skipped = readable([readable_query, unreadable_query], engine)
+    with engine.connect() as connection:
+        good, skipped = readable([readable_query, unreadable_query], connection)
     assert good == [readable_query]
     assert list(skipped) == ["lag"]
     assert skipped["lag"].startswith("cannot be read: no such column")
