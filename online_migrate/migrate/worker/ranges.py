@@ -18,11 +18,13 @@ from online_migrate.migrate.worker.lease import (
     range_size,
 )
 from online_migrate.observe import events
-from online_migrate.walk.chunk_size import ChunkSize
+from online_migrate.walk.chunk_size import ChunkSize, ResizeReason
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
+_CHUNKS_OF_FIRST_RANGE = 16
+"""The maximum number of chunks in the first key range of a worker, in chunks of the initial size."""
 _log = logging.getLogger(__name__)
 
 
@@ -60,6 +62,10 @@ class RangeAcquirer:
         """Finds the next key range, in the open transaction of *connection*. Locks nothing."""
         share = self._run_state.reporter.fair_share_rows
         rows = range_size(self._size.size, self._run_state.context.pace, share)
+        if self._size.resize_reason is ResizeReason.START:
+            # No chunk was measured yet. A long range would only delay the first chunk: its end is found by
+            # reading the keys of the whole range.
+            rows = min(rows, self._size.size * _CHUNKS_OF_FIRST_RANGE)
         return self._leases.find_candidate(connection, rows)
 
     def _find_on_own_connection(self) -> RangeCandidate:
