@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from online_migrate import state
 from online_migrate.background import ConnectionLoop
 from online_migrate.dialects import Dialect, dialect_of
-from online_migrate.driver_errors import CLEANUP_ERRORS, error_message
+from online_migrate.driver_errors import CLEANUP_ERRORS, error_message, set_isolation
 from online_migrate.migrate.run.context import RunState, read_status
 from online_migrate.observe import events
 
@@ -81,6 +81,8 @@ class Heartbeat:
 
     def _run(self, connection: Connection) -> None:
         dialect_of(connection).prepare_data_session(connection, idle_timeout=self._run_state.context.lease)
+        # One round trip: while the row of a worker is locked, its chunk waits to advance the lease.
+        set_isolation(connection, "AUTOCOMMIT")
         while not self._loop.stopping.wait(_HEARTBEAT_INTERVAL):
             self._tick(connection)
 
