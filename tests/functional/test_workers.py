@@ -433,3 +433,23 @@ def test_lease_belongs_to_one_range_and_one_registered_worker(database: Database
         assert state.assign_range(connection, "one", "fill", 9, "[90]", "[99]", epoch) == 0
         [worker] = state.workers_of(connection, "fill", epoch)
         assert (worker.id, worker.range_number, worker.lower_key, worker.done) == ("one", 9, "[90]", 0)
+
+
+def test_heartbeat_does_not_keep_the_lease_locked(
+    database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chunk that advances its lease would wait for it."""
+    _items(database.engine, 30)
+    unlocked: list[bool] = []
+    update = state.update_heartbeat
+
+    def updated(connection: sa.Connection, facts: Any, epoch: Any) -> None:
+        update(connection, facts, epoch)
+        with database.engine.connect() as other:
+            unlocked.extend(state.lock_worker(other, worker) for worker in facts)
+
+    monkeypatch.setattr(state, "update_heartbeat", updated)
+    project.data("fill", COUNTER.format(pending=PENDING).replace("0.002", "0.05"))
+    assert project.migrate()["fill"].outcome is Outcome.COMPLETE
+    # A chunk may hold the lock at a single heartbeat.
+    assert any(unlocked)
