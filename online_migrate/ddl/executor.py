@@ -132,6 +132,8 @@ class Executor:
         A refusal that the script caught is raised again at the end of the block: otherwise the revision would
         count as applied without the statement.
         """
+        # A long statement is measured at the driver, where the confined script may read nothing.
+        self._dialect.load_statement_limit(self._connection)
         confined = self._access.confined() if self._guard.access_refusal else contextlib.nullcontext()
         with confined:
             _active[self._connection] = self

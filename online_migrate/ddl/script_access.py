@@ -38,7 +38,7 @@ _CURSOR_METHODS = frozenset(
 _CONNECTION_NAMES = frozenset(
     {"closed", "broken", "notices", "encoding", "status", "server_version", "info", "in_transaction", "open"}
     | {"get_backend_pid", "thread_id", "get_server_info", "character_set_name", "get_transaction_status"}
-    | {"autocommit", "isolation_level", "total_changes", "get_parameter_status", "insert_id"}
+    | {"autocommit", "isolation_level", "total_changes", "get_parameter_status", "insert_id", "literal"}
 )
 """Attributes that describe a connection and send nothing that changes its transaction."""
 _DIALECT_METHODS = (

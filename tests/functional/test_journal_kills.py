@@ -120,7 +120,7 @@ def test_client_killed_at_every_boundary(server: Server, tmp_path: Path) -> None
     with server.fresh_database(tmp_path, "kills") as database:
         prepare(database)
         with Project.create(tmp_path / "reference", database.url) as project:
-            project.expand(body_of(database))
+            project.expand_declared(body_of(database))
             reference = schema.run(project, "expand")
             assert reference.code == 0, reference.output
             expected = catalog(database)
@@ -131,7 +131,7 @@ def test_client_killed_at_every_boundary(server: Server, tmp_path: Path) -> None
         with server.fresh_database(tmp_path, "kills") as database:
             prepare(database)
             with Project.create(tmp_path / f"p{number}", database.url) as project:
-                project.expand(body_of(database))
+                project.expand_declared(body_of(database))
                 killed = schema.run(project, "expand", die_at=number)
                 assert killed.code == -9, f"{where}\n{killed.output}"
                 resumed = schema.run(project, "expand")
@@ -160,12 +160,12 @@ def test_server_killed_at_a_boundary(server: Server, tmp_path: Path) -> None:
     with Throwaway(server.name) as private:
         database = private.database
         with emptied(database), Project.create(tmp_path / "reference", database.url) as project:
-            project.expand(body_of(database))
+            project.expand_declared(body_of(database))
             assert schema.run(project, "expand").code == 0
             expected = catalog(database)
         for number, beginning in enumerate(KILLED_SERVERS[server.product]):
             with emptied(database), Project.create(tmp_path / f"p{number}", database.url) as project:
-                project.expand(body_of(database))
+                project.expand_declared(body_of(database))
                 with before_sending(beginning, private.kill), pytest.raises(OnlineMigrateError):
                     project.apply_expand()
                 private.start()

@@ -128,7 +128,7 @@ def test_operation_on_postgresql(
     project: Project, database: Database, operation: str, forms: list[str]
 ) -> None:
     """The large table gets the safe form, the small one the plain form, with the same result."""
-    project.expand("\n".join(operation.replace("{t}", table) for table in ("big", "small")))
+    project.expand_declared("\n".join(operation.replace("{t}", table) for table in ("big", "small")))
     statements = sent(project)
     assert of_table(statements, "big") == forms
     plain = of_table(statements, "small")
@@ -141,7 +141,7 @@ def test_operation_on_postgresql(
 @POSTGRESQL
 def test_drop_index_on_postgresql(project: Project, database: Database) -> None:
     execute(database.engine, "CREATE INDEX ix_big ON big (a)", "CREATE INDEX ix_small ON small (a)")
-    project.expand("op.drop_index('ix_big', 'big')\nop.drop_index('ix_small', 'small')")
+    project.expand_declared("op.drop_index('ix_big', 'big')\nop.drop_index('ix_small', 'small')")
     assert sent(project) == ["DROP INDEX CONCURRENTLY ix_big", "DROP INDEX ix_small"]
     assert scalar(database.engine, "SELECT count(*) FROM pg_indexes WHERE indexname LIKE 'ix_%'") == 0
 
@@ -155,7 +155,7 @@ def test_statements_around_a_concurrent_one_are_committed_with_it(
         "op.add_column('big', sa.Column('n', sa.Integer))\nop.create_index('ix', 'big', ['n'])\n"
         "op.execute({!r})\nop.add_column('big', sa.Column('m', sa.Integer))"
     )
-    revision = project.expand(body.format("ALTER TABLE nowhere ADD COLUMN x INT"))
+    revision = project.expand_declared(body.format("ALTER TABLE nowhere ADD COLUMN x INT"))
     assert schema.run(project, "expand").code != 0
     assert [index["name"] for index in sa.inspect(database.engine).get_indexes("big")] == ["ix"]
     path = next(project.scripts.glob(f"expand/*_{revision}.py"))
@@ -168,7 +168,7 @@ def test_statements_around_a_concurrent_one_are_committed_with_it(
 @POSTGRESQL
 def test_contract_without_requirements(project: Project, database: Database) -> None:
     """It has no lock, and its statements are sent in the same forms as those of expand."""
-    project.expand("op.add_column('small', sa.Column('n', sa.Integer))")
+    project.expand_declared("op.add_column('small', sa.Column('n', sa.Integer))")
     assert schema.run(project, "expand").code == 0
     project.contract(
         "op.drop_column('big', 'b')\nop.create_index('ix', 'big', ['a'])\n"
@@ -189,7 +189,7 @@ def test_other_driver_leaves_the_transaction_too(database: Database, tmp_path: P
     url = sa.make_url(database.url).set(drivername="postgresql+psycopg")
     with Project.create(tmp_path / "other", url.render_as_string(hide_password=False)) as project:
         column = "op.add_column('big', sa.Column('n', sa.Integer))"
-        project.expand(f"{column}\nop.create_index('ix', 'big', ['n'])")
+        project.expand_declared(f"{column}\nop.create_index('ix', 'big', ['n'])")
         assert project.apply_expand() == ["e1"]
     assert [index["name"] for index in sa.inspect(database.engine).get_indexes("big")] == ["ix"]
     assert schema.journal(database) == []
@@ -200,7 +200,7 @@ def test_form_that_leaves_the_transaction_is_refused_in_a_savepoint(
     project: Project, database: Database
 ) -> None:
     """The commit would end the savepoint; a script that catches the error cannot hide it."""
-    project.expand(
+    project.expand_declared(
         "try:\n    with op.get_bind().begin_nested():\n        op.create_index('ix', 'big', ['a'])\n"
         "except Exception:\n    pass"
     )
@@ -218,7 +218,7 @@ def test_invalid_index_of_a_killed_build_is_replaced(project: Project, database:
         connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql(
             "CREATE UNIQUE INDEX CONCURRENTLY ix ON big (a)"
         )
-    project.expand("op.create_index('ix', 'big', ['a'], if_not_exists=True)")
+    project.expand_declared("op.create_index('ix', 'big', ['a'], if_not_exists=True)")
     statements = sent(project)
     assert statements == [
         "DROP INDEX CONCURRENTLY IF EXISTS ix",
@@ -244,7 +244,7 @@ def test_rows_that_violate_a_constraint_leave_nothing_behind(
     """The error names the row or the constraint; after the rows are corrected, the next run succeeds."""
     execute(database.engine, "UPDATE big SET a = 7, b = NULL WHERE id < 2")
     before = rows(database.engine, _CATALOG, table="big")
-    project.expand(operation)
+    project.expand_declared(operation)
     for _ in range(2):
         ran = schema.run(project, "expand")
         assert ran.code != 0
@@ -300,12 +300,12 @@ def test_partitioned_table(
     execute(database.engine, *PARTITIONED)
     plain = project.scripts.parent / "plain"
     with Project.create(plain, database.url) as other:
-        other.expand(operation)
+        other.expand_declared(operation)
         assert schema.run(other, "expand").code == 0
         expected = rows(database.engine, _TREE)
     execute(database.engine, "DROP TABLE parted", "DELETE FROM alembic_version", *PARTITIONED)
     fill(database, "parted")
-    project.expand(operation, "e9")
+    project.expand_declared(operation, "e9")
     statements = sent(project)
     assert sum("CONCURRENTLY" in s for s in statements) == concurrent, statements
     assert rows(database.engine, _TREE) == expected, statements
@@ -357,7 +357,7 @@ MYSQL_FORMS = {
 @pytest.mark.parametrize(("operation", "online"), MYSQL_FORMS.items())
 def test_operation_on_mysql(project: Project, database: Database, operation: str, online: Online) -> None:
     """The cheapest form that the server accepts is the last that is sent."""
-    project.expand(operation)
+    project.expand_declared(operation)
     statements = sent(project)
     assert statements[-1] == online.begin + getattr(online, database.server.product)
     assert schema.journal(database) == []
@@ -367,7 +367,7 @@ def test_operation_on_mysql(project: Project, database: Database, operation: str
 @MYSQL
 def test_drop_index_on_mysql(project: Project, database: Database) -> None:
     execute(database.engine, "CREATE INDEX ix ON big (a)")
-    project.expand("op.drop_index('ix', 'big')")
+    project.expand_declared("op.drop_index('ix', 'big')")
     statements = sent(project)
     accepted = {"mysql": INPLACE, "mariadb": NOCOPY}[database.server.product]
     assert statements[-1] == f"ALTER TABLE big DROP INDEX ix{accepted}"
@@ -391,8 +391,8 @@ def test_copy_that_blocks_writers_is_refused(
 ) -> None:
     """Exit code 3 with the safe form; a small table is copied."""
     before = rows(database.engine, "SHOW CREATE TABLE big")
-    project.expand(operation.replace("{t}", "small"))
-    project.expand(operation.replace("{t}", "big"))
+    project.expand_declared(operation.replace("{t}", "small"))
+    project.expand_declared(operation.replace("{t}", "big"))
     refused = schema.run(project, "expand")
     assert refused.code == 3, refused.output
     assert "writers of big wait" in refused.err
@@ -407,7 +407,7 @@ def test_copy_that_blocks_writers_is_refused(
 @EACH
 @MYSQL
 def test_copy_is_permitted_by_the_script(project: Project, database: Database) -> None:
-    project.expand(
+    project.expand_declared(
         "op.alter_column('big', 'a', existing_type=sa.Integer(), type_=sa.BigInteger())", rebuilds=("big",)
     )
     assert sent(project)[-1] == "ALTER TABLE big MODIFY a BIGINT NULL"
@@ -416,7 +416,7 @@ def test_copy_is_permitted_by_the_script(project: Project, database: Database) -
 @EACH
 @MYSQL
 def test_algorithm_of_the_author_is_kept(project: Project) -> None:
-    project.expand("op.execute('ALTER TABLE big ADD COLUMN n INT, ALGORITHM=COPY')")
+    project.expand_declared("op.execute('ALTER TABLE big ADD COLUMN n INT, ALGORITHM=COPY')")
     assert sent(project) == ["ALTER TABLE big ADD COLUMN n INT, ALGORITHM=COPY"]
 
 
@@ -463,7 +463,7 @@ def writing(database: Database) -> Iterator[list[str]]:
 def test_writers_continue_while_forms_run(project: Project, database: Database) -> None:
     """No UPDATE of the other session waits for as long as a second."""
     fks = "op.create_foreign_key('fk', 'big', 'parents', ['parent'], ['id'])"
-    project.expand(
+    project.expand_declared(
         "op.create_index('ix', 'big', ['a', 'b'])\nop.create_unique_constraint('uq', 'big', ['a'])\n"
         "op.alter_column('big', 'a', existing_type=sa.Integer(), nullable=False)\n"
         + (fks if database.server.product == "postgresql" else "")
@@ -479,7 +479,9 @@ def test_writers_continue_while_forms_run(project: Project, database: Database) 
 @EACH
 @pytest.mark.needs("row_locks")
 def test_plan_shows_the_form_that_is_sent(project: Project, database: Database) -> None:
-    project.expand("op.create_index('ix', 'big', ['a'])\nop.create_index('ix_small', 'small', ['a'])")
+    project.expand_declared(
+        "op.create_index('ix', 'big', ['a'])\nop.create_index('ix_small', 'small', ['a'])"
+    )
     [step] = schema.run(project, "plan", "--json").json
     shown = [statement.splitlines()[-1].strip() for statement in step["statements"]]
     assert (

@@ -124,6 +124,21 @@ class Project:
         """
         return self._script("expand", upgrade, revision, heading)
 
+    def expand_declared(self, upgrade: str, revision: str | None = None, **heading: Any) -> str:
+        """Adds an expand script that declares each of its operations that is not additive.
+
+        ``plan`` tells which these are: the test is about something else.
+        """
+        added = self.expand(upgrade, revision, **heading)
+        [step] = [step for step in command.plan(self.site()).steps if step.name == added]
+        _, _, refused = (step.note or "").partition("expand refuses ")
+        if refused:
+            path = next(self.scripts.glob(f"expand/*_{added}.py"))
+            declared = dict.fromkeys(refused.split(", "), "a test")
+            text = path.read_text(encoding="utf-8")
+            path.write_text(f"{text}\nadditive = {declared!r}\n", encoding="utf-8")
+        return added
+
     def contract(
         self,
         upgrade: str,

@@ -48,6 +48,11 @@ class Engines:
         """
         return None
 
+    def load_statement_limit(self, connection: Connection) -> None:
+        """Reads the limit of :meth:`statement_limit` now, once for a connection."""
+        if _LIMIT not in connection.info:
+            connection.info[_LIMIT] = self.statement_limit(connection)
+
     def refuse_large_statements(self, engine: Engine) -> None:
         """Refuses a statement of *engine* that is too large, before it is sent.
 
@@ -63,8 +68,7 @@ class Engines:
             most = largest_size(statement, parameters)
             if most <= CERTAINLY_SMALL:
                 return
-            if _LIMIT not in connection.info:
-                connection.info[_LIMIT] = self.statement_limit(connection)
+            self.load_statement_limit(connection)
             if connection.info[_LIMIT] is None:
                 return
             limit, name = connection.info[_LIMIT]
