@@ -43,8 +43,35 @@ def add_column(operation: AddColumn, given: Given) -> Verdict:
         return apply_rule("new-table", subject)
     return (
         objection_to_new_column(operation.table, column, given)
+        or _combined(subject, operation)
+        or _refused_by_sqlite(operation, given)
         or default_that_rewrites(subject, column, given)
         or apply_rule("add-column", subject)
+    )
+
+
+def _combined(subject: str, operation: AddColumn) -> Verdict | None:
+    if not operation.combined:
+        return None
+    return apply_rule(
+        "add-generated-column",
+        subject,
+        "Together with other changes, the server adds a virtual column only while writes of old code wait.",
+        "Add the virtual column in a statement of its own.",
+    )
+
+
+def _refused_by_sqlite(operation: AddColumn, given: Given) -> Verdict | None:
+    """Returns a verdict for a default that SQLite refuses in ALTER TABLE; the copy of a table may have it."""
+    default = operation.column.default
+    if given.product != "sqlite" or operation.by_copy or default is None or default.form is not Value.NOW:
+        return None
+    return apply_rule(
+        "add-column-rewrite",
+        f"{operation.table}.{operation.column.name}",
+        "SQLite refuses a default in ALTER TABLE that is not constant.",
+        "Add the column without a default, and let new code write the value; or use batch mode, which"
+        " copies the table.",
     )
 
 
@@ -85,7 +112,8 @@ def _computed(subject: str, column: Column, given: Given) -> Verdict | None:
         )
     if column.generated is None:
         return None
-    if not column.stored and column.nullable and cannot_fail(column.generated, given.product):
+    virtual = not column.stored and (given.product != "postgresql" or given.server.at_least(18))
+    if virtual and column.nullable and cannot_fail(column.generated, given.product):
         return None
     return apply_rule(
         "add-generated-column",
@@ -248,10 +276,11 @@ def set_default(operation: SetDefault, given: Given) -> Verdict:
 
 def default_of_old_column(subject: str, old: Column | None, operation: SetDefault, given: Given) -> Verdict:
     """Returns the verdict on a new default of a column that old code knows."""
-    if old is not None and same_default(old.default, operation.default):
+    numbered = old is not None and old.identity  # the default of a serial column is not in its definition
+    if old is not None and not numbered and same_default(old.default, operation.default):
         return apply_rule("no-change", subject)
     without = old is not None and not old.nullable and same_default(old.default, None)
-    if without and old is not None and not old.identity and old.generated is None:
+    if without and not numbered and old is not None and old.generated is None:
         return apply_rule("set-first-default", subject)
     return apply_rule(
         "change-default",
