@@ -1,10 +1,10 @@
 """Whether an index of PostgreSQL can refuse a value of old code, because its entry would be too long. Pure.
 
 An entry of a btree has at most 2,704 bytes, and a long value is refused: "index row size exceeds btree
-version 4 maximum". The server compresses a value first, but a text of random characters stays as long as it is. So the
-type of each column that old code writes must limit its length: ``varchar(n)`` counts four bytes for each
-character. A column of which the type is not known counts as long. A new column is short: old code leaves
-NULL or the default in it.
+version 4 maximum". The server compresses a value first, but a text of random characters stays as long as it
+is. So the type of each column that old code writes must limit its length: ``varchar(n)`` counts four bytes
+for each character. A column of which the type is not known counts as long. A new column is short: old code
+leaves NULL or the default in it.
 
 Seen on PostgreSQL 15: btree, gist, brin, and gin on an array refuse a text of 12,800 characters; hash,
 spgist, and gin on jsonb or with trigrams do not. A number counts with 1,000 digits, the greatest precision
