@@ -146,7 +146,7 @@ class Bench:
             return
         if use not in self._kept:
             session = Session(self._engine(sa.make_url(self._database.url)), self.product)
-            if self.product in (MY, MA):
+            if self.product in (MY, MA) and use == "schema":
                 session.run("SET SESSION sql_log_bin = 0")  # a commit without the binary log is faster
             self._kept[use] = session
         yield self._kept[use]
@@ -218,6 +218,16 @@ class Bench:
     def script(self, case: Case) -> str:
         """Returns the script of *case* for this server."""
         return self.text(case.servers[self.product])
+
+    def can_execute(self, case: Case) -> bool:
+        """Returns False for a case of another server, and for an ICU collation where the build has none."""
+        if self.product not in case.servers:
+            return False
+        return self.product != PG or "icu" not in case.servers[PG] or self._has_icu()
+
+    def _has_icu(self) -> bool:
+        with self.kept_session("catalog") as session:
+            return bool(session.answer("SELECT 1 FROM pg_collation WHERE collprovider = 'i' LIMIT 1").rows)
 
     def filenodes(self) -> dict[str, int]:
         """Returns the file of each table; it changes when the table is rewritten (PostgreSQL)."""

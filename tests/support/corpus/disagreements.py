@@ -15,9 +15,8 @@ from tests.support.corpus.case import MA, MY, PG, SERVERS
 class Reason(enum.Enum):
     """Why a decision differs from the server."""
 
-    LAX = "the server shows a harm; the decision is wrong"
-    STRICT = "the server shows no harm; the decision errs on the safe side"
-    DEFINED = "the server shows a harm that the definition of additive accepts"
+    ACCEPTED = "the server shows a harm that the definition of additive accepts"
+    NOT_PROVED = "this server shows no harm, but another one, other rows or another setting may"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,12 +30,12 @@ class Disagreement:
 
 
 DISAGREEMENTS = (
-    Disagreement("column-that-makes-a-name-ambiguous", SERVERS, Reason.DEFINED, "A join of old code that names a column without its table fails. A lint rule could say it: another table has the name."),
-    Disagreement("create-table-as", SERVERS, Reason.STRICT, "Nothing fails here, but a query that fills a table may run for long: a data migration does it in chunks."),
-    Disagreement("select-into", (PG,), Reason.STRICT, "The same as CREATE TABLE AS."),
-    Disagreement("row-format", (MY, MA), Reason.STRICT, "ROW_FORMAT is rebuilt in place with LOCK=NONE. COMPACT and DYNAMIC limit a row in different ways."),
-    Disagreement("executable-comment-of-mariadb", (MY,), Reason.STRICT, "The comment means nothing to MySQL, but another server executes it."),
-    Disagreement("executable-comment-of-a-future-version", (MY, MA), Reason.STRICT, "This server skips the comment, a later one executes it."),
-    Disagreement("executable-comment-not-in-mariadb", (MA,), Reason.STRICT, "MariaDB skips comments of MySQL 5.7 and later; MySQL executes them."),
-    Disagreement("backslash-in-text", (MY, MA), Reason.STRICT, "sql_mode NO_BACKSLASH_ESCAPES changes where the text ends."),
+    Disagreement("column-that-makes-a-name-ambiguous", SERVERS, Reason.ACCEPTED, "A join of old code that names a column without its table fails. A lint rule could say it: another table has the name."),
+    Disagreement("create-table-as", SERVERS, Reason.NOT_PROVED, "Nothing fails here, but a query that fills a table may run for long: a data migration does it in chunks."),
+    Disagreement("select-into", (PG,), Reason.NOT_PROVED, "The same as CREATE TABLE AS."),
+    Disagreement("row-format", (MY, MA), Reason.NOT_PROVED, "ROW_FORMAT is rebuilt in place with LOCK=NONE. COMPACT and DYNAMIC limit a row in different ways."),
+    Disagreement("executable-comment-of-mariadb", (MY,), Reason.NOT_PROVED, "The comment means nothing to MySQL, but another server executes it."),
+    Disagreement("executable-comment-of-a-future-version", (MY, MA), Reason.NOT_PROVED, "This server skips the comment, a later one executes it."),
+    Disagreement("executable-comment-not-in-mariadb", (MA,), Reason.NOT_PROVED, "MariaDB skips comments of MySQL 5.7 and later; MySQL executes them."),
+    Disagreement("backslash-in-text", (MY, MA), Reason.NOT_PROVED, "sql_mode NO_BACKSLASH_ESCAPES changes where the text ends."),
 )  # fmt: skip
