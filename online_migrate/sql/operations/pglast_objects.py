@@ -161,6 +161,6 @@ def create_schema(node: Any) -> Found:
     if node.schemaElts:
         raise Unknown("elements of CREATE SCHEMA")
     owner = node.authrole.rolename if node.authrole is not None else None
-    name = node.schemaname or owner
+    name = node.schemaname or node.authrole.rolename
     guarded = bool(node.if_not_exists)
     return (CreateObject(kind="schema", object=Name(name), of_account=name == owner, guarded=guarded),)
