@@ -227,7 +227,7 @@ class Bench:
 
     def _has_icu(self) -> bool:
         with self.kept_session("catalog") as session:
-            return bool(session.answer("SELECT 1 FROM pg_collation WHERE collprovider = 'i' LIMIT 1").rows)
+            return bool(session.answer("SELECT 1 FROM pg_collation WHERE collname = 'und-x-icu'").rows)
 
     def filenodes(self) -> dict[str, int]:
         """Returns the file of each table; it changes when the table is rewritten (PostgreSQL)."""
