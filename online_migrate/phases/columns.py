@@ -1,27 +1,20 @@
-"""Decisions on columns.
+"""Decisions on columns that exist.
 
-A new column is additive if the server has a value for it in an INSERT that does not name it, and adds it
-without rewriting the table. DROP NOT NULL is additive: it changes no row, and old code reads NULL only after
-new code has written it; the same holds for a wider type and a new enum value.
+DROP NOT NULL is additive: it changes no row, and old code reads NULL only after new code has written it; the
+same holds for a wider type and a new enum value.
 """
 
 from __future__ import annotations
 
 import dataclasses
 
-from online_migrate.phases.constraints import objection_to_constraint
-from online_migrate.phases.defaults import (
-    default_that_rewrites,
-    default_unfit_for_old_code,
-    same_default,
-)
-from online_migrate.phases.expressions import cannot_fail, left_by_old_code
+from online_migrate.phases.defaults import same_default
 from online_migrate.phases.given import Given, decides
+from online_migrate.phases.new_columns import objection_to_new_column
 from online_migrate.phases.rules import apply_rule
-from online_migrate.phases.types import BUILT_IN, TypeChange, compare_types
+from online_migrate.phases.types import TypeChange, compare_types
 from online_migrate.phases.verdict import Verdict
 from online_migrate.sql.operations.operation import (
-    AddColumn,
     Column,
     DropColumn,
     DropNotNull,
@@ -32,91 +25,7 @@ from online_migrate.sql.operations.operation import (
     SetDefault,
     SetNotNull,
     SqlType,
-    Value,
 )
-
-
-@decides(AddColumn)
-def add_column(operation: AddColumn, given: Given) -> Verdict:
-    column, subject = operation.column, f"{operation.table}.{operation.column.name}"
-    if given.known.is_new_table(operation.table):
-        return apply_rule("new-table", subject)
-    return (
-        objection_to_new_column(operation.table, column, given)
-        or default_that_rewrites(subject, column, given)
-        or apply_rule("add-column", subject)
-    )
-
-
-def objection_to_new_column(table: Name, column: Column, given: Given) -> Verdict | None:
-    """Returns a verdict if writes of old code may fail once the table has this column."""
-    subject = f"{table}.{column.name}"
-    return (
-        _unknown_type(subject, column, given)
-        or _computed(subject, column, given)
-        or _not_null(subject, column)
-        or default_unfit_for_old_code(subject, column.default, given)
-        or _constrained(table, column, given)
-    )
-
-
-def _unknown_type(subject: str, column: Column, given: Given) -> Verdict | None:
-    type = column.type
-    if type is None or given.product != "postgresql" or type.name in BUILT_IN or type.array:
-        return None
-    if given.known.is_domain(type) is False:
-        return None
-    return apply_rule(
-        "unknown-type",
-        subject,
-        f"The type {type.name} may be a domain that refuses NULL or the default, which an INSERT of old code"
-        " leaves in the column.",
-        "Use the type under the domain, and add its constraint in the contract script.",
-    )
-
-
-def _computed(subject: str, column: Column, given: Given) -> Verdict | None:
-    if column.identity:
-        return apply_rule(
-            "add-identity-column",
-            subject,
-            "The server numbers all rows: the table is rewritten, and writes of old code wait meanwhile.",
-            "Add a nullable column, fill it by a data migration, and add the key in the contract script.",
-        )
-    if column.generated is None:
-        return None
-    if not column.stored and column.nullable and cannot_fail(column.generated, given.product):
-        return None
-    return apply_rule(
-        "add-generated-column",
-        subject,
-        "A stored column rewrites the table; and an INSERT or UPDATE of old code fails if the expression"
-        " raises an error for its row, for example out of range.",
-        "Add a plain nullable column that new code writes, and fill it by a data migration.",
-    )
-
-
-def _not_null(subject: str, column: Column) -> Verdict | None:
-    if column.nullable or column.generated is not None:
-        return None
-    if column.default is not None and column.default.form is not Value.NULL:
-        return None
-    return apply_rule(
-        "add-not-null-column",
-        subject,
-        "An INSERT of old code does not name the column, and fails: it has no default value.",
-        "Add the column as nullable, fill it by a data migration, and set NOT NULL in the contract script;"
-        " or give it a constant default on the server (server_default).",
-    )
-
-
-def _constrained(table: Name, column: Column, given: Given) -> Verdict | None:
-    values = {column.name: left_by_old_code(column, given.product)}
-    for constraint in column.constraints:
-        objection = objection_to_constraint(table, constraint, values, given, inline=True)
-        if objection is not None:
-            return objection
-    return None
 
 
 @decides(DropColumn)
@@ -248,10 +157,11 @@ def set_default(operation: SetDefault, given: Given) -> Verdict:
 
 def default_of_old_column(subject: str, old: Column | None, operation: SetDefault, given: Given) -> Verdict:
     """Returns the verdict on a new default of a column that old code knows."""
-    if old is not None and same_default(old.default, operation.default):
+    numbered = old is not None and old.identity  # the default of a serial column is not in its definition
+    if old is not None and not numbered and same_default(old.default, operation.default):
         return apply_rule("no-change", subject)
     without = old is not None and not old.nullable and same_default(old.default, None)
-    if without and old is not None and not old.identity and old.generated is None:
+    if without and not numbered and old is not None and old.generated is None:
         return apply_rule("set-first-default", subject)
     return apply_rule(
         "change-default",

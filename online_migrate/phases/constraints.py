@@ -10,9 +10,11 @@ is accepted: only a row that new code has written can make that DELETE fail, and
 the old one in mind. The same holds for a foreign key of a new table. TRUNCATE of the table that is
 referred to fails at once on PostgreSQL, MySQL and MariaDB; it is not a write of an application.
 
-Existing rows: PostgreSQL reads the table under its lock unless the constraint is NOT VALID. MySQL and
-MariaDB copy the table for a foreign key and for a CHECK; MariaDB alone adds a CHECK inside of ADD COLUMN at
-once. An EXCLUDE constraint may have expressions that fail, so it is additive on new tables only.
+Existing rows: on PostgreSQL the executor adds a check or a foreign key as NOT VALID and validates it, and
+builds the index of UNIQUE concurrently. Inside of ADD COLUMN the server itself reads the table under its lock
+for CHECK and UNIQUE, not for REFERENCES, because every row has NULL. MySQL and MariaDB copy the table for a
+foreign key and for a CHECK; MariaDB alone adds a CHECK inside of ADD COLUMN at once. An EXCLUDE constraint
+may have expressions that fail, so it is additive on new tables only.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from collections.abc import Callable, Mapping
 
 from online_migrate.phases.expressions import UNKNOWN, Scalar, left_by_old_code, passes
 from online_migrate.phases.given import Given, decides
+from online_migrate.phases.index_entries import Entry, objection_to_entry
 from online_migrate.phases.rules import apply_rule
 from online_migrate.phases.verdict import Verdict
 from online_migrate.sql.operations.operation import (
@@ -36,7 +39,8 @@ from online_migrate.sql.operations.operation import (
 Values = Mapping[str, Scalar]
 
 _FREE_OF_A_TABLE_SCAN: dict[str, Callable[[Constraint, bool], bool]] = {
-    "postgresql": lambda constraint, inline: constraint.not_valid,
+    # A plain constraint is sent as NOT VALID and VALIDATE. A new column is NULL, so no key is looked up.
+    "postgresql": lambda constraint, inline: not inline or constraint.kind is ConstraintKind.FOREIGN_KEY,
     "mysql": lambda constraint, inline: False,
     "mariadb": lambda constraint, inline: inline and constraint.kind is ConstraintKind.CHECK,
     "sqlite": lambda constraint, inline: True,
@@ -67,7 +71,8 @@ def _scans(subject: str, rule: str, constraint: Constraint, given: Given, inline
     reason = "The server reads or copies the whole table under a lock; writes of old code wait meanwhile."
     hint = {
         "postgresql": (
-            "Add the column alone, then ADD CONSTRAINT ... NOT VALID, and VALIDATE CONSTRAINT after it."
+            "Add the column alone, and the constraint in a statement of its own, which is sent as NOT VALID"
+            " and VALIDATE."
         ),
     }.get(given.product, "Add the column alone, and the constraint in the contract script.")
     return apply_rule(rule, subject, reason, hint)
@@ -106,13 +111,32 @@ def _unique(
 ) -> Verdict | None:
     may_repeat = not (constraint.nulls_not_distinct or constraint.has_expressions)
     if may_repeat and left_null(constraint.columns, values):
-        return None
+        return _unique_of_new_column(subject, inline, given)
     return apply_rule(
         "add-unique",
         subject,
         "An INSERT or UPDATE of old code that repeats a value fails: duplicate key.",
         "Remove the duplicates by a data migration, and add the constraint in the contract script.",
     )
+
+
+_UNIQUE_IN_ADD_COLUMN = {
+    "postgresql": (
+        "The index is built under a lock that no reader and no writer passes, and all rows are read.",
+        "Add the column alone, and the constraint in a statement of its own, of which the index is built"
+        " CONCURRENTLY.",
+    ),
+    "sqlite": (
+        "SQLite refuses a UNIQUE column in ALTER TABLE.",
+        "Add the column alone, and create a unique index on it after it.",
+    ),
+}
+
+
+def _unique_of_new_column(subject: str, inline: bool, given: Given) -> Verdict | None:
+    """Returns the verdict on UNIQUE of a column that old code leaves NULL; *inline*: a part of ADD COLUMN."""
+    found = _UNIQUE_IN_ADD_COLUMN.get(given.product) if inline else None
+    return None if found is None else apply_rule("add-unique", subject, *found)
 
 
 def left_null(columns: tuple[str | None, ...], values: Values) -> bool:
@@ -185,6 +209,10 @@ def add_constraint(operation: AddConstraint, given: Given) -> Verdict:
         return apply_rule("new-table", subject)
     values = values_of_new_columns(operation.table, operation.constraint.columns, given)
     objection = objection_to_constraint(operation.table, operation.constraint, values, given)
+    if objection is None and operation.constraint.kind is ConstraintKind.UNIQUE:
+        constraint = operation.constraint
+        entry = Entry(operation.table, constraint.columns, included=constraint.included)
+        objection = objection_to_entry(subject, entry, given)
     return objection or apply_rule("add-harmless-constraint", subject)
 
 

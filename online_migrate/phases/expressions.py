@@ -58,7 +58,21 @@ def left_by_old_code(column: Column, product: str) -> Scalar:
 def passes(condition: Expression | None, values: Mapping[str, Scalar], product: str) -> bool:
     """Returns True if a row with *values* is known to pass a check; the other columns have any value."""
     tree = None if condition is None else tree_of(condition.text, product)
-    return tree is not None and evaluate(tree, values) in (True, None)
+    if tree is None:
+        return False
+    return evaluate(tree, values) in (True, None) or _is_never_false(tree, values, product)
+
+
+def _is_never_false(tree: exp.Expr, values: Mapping[str, Scalar], product: str) -> bool:
+    """Returns True for an OR with NULL on one side, and on the other one an expression that cannot fail."""
+    from sqlglot import exp
+
+    if isinstance(tree, exp.Paren):
+        return _is_never_false(tree.this, values, product)
+    if not isinstance(tree, exp.Or):
+        return False
+    sides = ((tree.this, tree.expression), (tree.expression, tree.this))
+    return any(evaluate(null, values) is None and _is_total(other, product) for null, other in sides)
 
 
 _ARGUMENTS = frozenset({"this", "expression", "expressions"})
@@ -168,7 +182,7 @@ def _compare(kind: type[exp.Expr], left: Scalar, right: Scalar) -> Scalar:
 _NULL_TESTS = "Column Identifier Literal Null Boolean Paren Is Not And Or Case If Coalesce"
 _COMPARISONS = f"{_NULL_TESTS} EQ NEQ GT GTE LT LTE In Between Lower Upper Trim"
 _TOTAL = {
-    "postgresql": frozenset(_COMPARISONS.split()),
+    "postgresql": frozenset(f"{_COMPARISONS} Left MD5".split()),
     "sqlite": frozenset(f"{_COMPARISONS} Length".split()),
     # A comparison converts its operands, which is an error in an INSERT in strict mode.
     "mysql": frozenset(_NULL_TESTS.split()),
@@ -180,7 +194,11 @@ _TOTAL = {
 def cannot_fail(expression: Expression, product: str) -> bool:
     """Returns True if the expression is known to have a value for every row of a table."""
     tree = tree_of(expression.text, product)
-    return tree is not None and all(type(node).__name__ in _TOTAL[product] for node in tree.walk())
+    return tree is not None and _is_total(tree, product)
+
+
+def _is_total(tree: exp.Expr, product: str) -> bool:
+    return all(type(node).__name__ in _TOTAL[product] for node in tree.walk())
 
 
 def names_columns(expression: Expression, product: str) -> bool:

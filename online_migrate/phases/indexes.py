@@ -1,9 +1,9 @@
 """Decisions on indexes.
 
 An index that is not unique refuses no row, unless its expression or condition raises an error: with an index
-on ``100 / a`` an INSERT of 0 fails. Whether it is built without blocking writers is not decided here. A value
-that is too long for an entry is refused by an index on a long text of PostgreSQL (over 2,704 bytes in a
-btree); this is left to lint, because it depends on the values.
+on ``100 / a`` an INSERT of 0 fails, or a value is too long for an entry (see :mod:`.index_entries`). That it
+is built without blocking writers is left to the executor, which sends the online form; MySQL and MariaDB have
+none for FULLTEXT, SPATIAL and VECTOR, nor MySQL for an expression.
 
 Hiding an index is not additive: ``USE INDEX`` of old code fails with error 1176 on MySQL and MariaDB.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 from online_migrate.phases.constraints import left_null, values_of_new_columns
 from online_migrate.phases.expressions import cannot_fail
 from online_migrate.phases.given import Given, decides
+from online_migrate.phases.index_entries import Entry, objection_to_entry
 from online_migrate.phases.rules import apply_rule
 from online_migrate.phases.verdict import Verdict
 from online_migrate.sql.operations.operation import AlterIndex, CreateIndex, DropIndex, Index
@@ -38,6 +39,14 @@ def create_index(operation: CreateIndex, given: Given) -> Verdict:
             f"It is not known which rows the index method {index.method} refuses.",
             "Declare the operation as additive in the script, with the reason.",
         )
+    if index.expressions and given.product == "mysql":
+        return apply_rule(
+            "create-expression-index",
+            subject,
+            "The server refuses LOCK=NONE for an index on an expression: writes of old code wait until it is"
+            " built, and one fails if the expression raises an error for its row.",
+            "Add a virtual column of the expression, and index it in a statement of its own.",
+        )
     if _can_fail(index, given):
         return apply_rule(
             "create-expression-index",
@@ -46,17 +55,42 @@ def create_index(operation: CreateIndex, given: Given) -> Verdict:
             " error for its row.",
             "Index a column; or declare the operation as additive in the script, with the reason.",
         )
+    objection = _blocks_writers(subject, index, given) or _too_long(subject, operation, given)
+    if objection is not None and not index.unique:
+        return objection
     if not index.unique:
         return apply_rule("create-index", subject)
     values = values_of_new_columns(operation.table, index.columns, given)
     if left_null(index.columns, values) and not index.nulls_not_distinct:
-        return apply_rule("create-harmless-unique-index", subject)
+        return objection or apply_rule("create-harmless-unique-index", subject)
     return apply_rule(
         "create-unique-index",
         subject,
         "An INSERT or UPDATE of old code that repeats a value fails: duplicate key.",
         "Remove the duplicates by a data migration, and create the index in the contract script.",
     )
+
+
+_BLOCKING = frozenset({"fulltext", "spatial", "vector", "rtree"})
+
+
+def _blocks_writers(subject: str, index: Index, given: Given) -> Verdict | None:
+    if given.product not in ("mysql", "mariadb") or index.method not in _BLOCKING:
+        return None
+    return apply_rule(
+        "create-blocking-index",
+        subject,
+        f"The server refuses LOCK=NONE for a {index.method.upper()} index: writes of old code wait until it"
+        " is built.",
+        "Create it with its table; or, if the writers of the table may wait, declare it as additive and name"
+        " the table in rebuilds.",
+    )
+
+
+def _too_long(subject: str, operation: CreateIndex, given: Given) -> Verdict | None:
+    index = operation.index
+    entry = Entry(operation.table, index.columns, index.expressions, index.included, index.method)
+    return objection_to_entry(subject, entry, given)
 
 
 def _can_fail(index: Index, given: Given) -> bool:

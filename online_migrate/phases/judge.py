@@ -20,6 +20,7 @@ from online_migrate.phases import (  # noqa: F401 - each registers its decisions
     columns,
     constraints,
     indexes,
+    new_columns,
     objects,
     partitions,
     redefine,

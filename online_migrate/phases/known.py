@@ -11,17 +11,33 @@ from typing import Protocol
 
 from online_migrate.sql.operations.operation import Column, Name, SqlType
 
+OLDEST_SUPPORTED: dict[str, tuple[int, ...]] = {
+    "postgresql": (12,),
+    "mysql": (8, 0),
+    "mariadb": (10, 6),
+    "sqlite": (3, 35),
+}
+"""The version that is assumed if none is known.
+
+Of the differences between supported versions few change a verdict. MySQL before 8.0.12 has no
+ALGORITHM=INSTANT, but adds a column with ALGORITHM=INPLACE, LOCK=NONE. Every supported PostgreSQL adds a
+default that is not volatile without rewriting the table.
+"""
+
 
 @dataclasses.dataclass(frozen=True)
 class Server:
     """A server product, and its version; *version*: None if it is not known (no database is asked).
 
-    *product*: postgresql, mysql, mariadb or sqlite. Without a version the oldest supported one is assumed:
-    PostgreSQL 12, MySQL 8.0, MariaDB 10.6, SQLite 3.35.
+    *product*: postgresql, mysql, mariadb or sqlite.
     """
 
     product: str
     version: tuple[int, ...] | None = None
+
+    def at_least(self, *version: int) -> bool:
+        """Returns True if the server is of *version* or later."""
+        return (self.version or OLDEST_SUPPORTED[self.product]) >= version
 
 
 class KnownSchema(Protocol):
@@ -42,6 +58,15 @@ class KnownSchema(Protocol):
     def is_domain(self, type: SqlType) -> bool | None:
         """Returns whether a type that is not built in is a domain (PostgreSQL); None if it is not known."""
 
+    def routine_exists(self, routine: Name) -> bool | None:
+        """Returns whether old code may call a routine of this name; None if it is not known.
+
+        The schema of the routine does not count.
+        """
+
+    def role_exists(self, role: str) -> bool | None:
+        """Returns whether there is an account of this name (PostgreSQL); None if it is not known."""
+
 
 class NothingKnown:
     """The schema is not known, and nothing is new."""
@@ -59,4 +84,10 @@ class NothingKnown:
         return None
 
     def is_domain(self, type: SqlType) -> bool | None:
+        return None
+
+    def routine_exists(self, routine: Name) -> bool | None:
+        return None
+
+    def role_exists(self, role: str) -> bool | None:
         return None

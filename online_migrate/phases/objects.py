@@ -1,11 +1,9 @@
 """Decisions on views, triggers, routines, types, sequences, extensions, comments and privileges.
 
-A replaced view: PostgreSQL itself refuses to drop or change a column of it. MySQL and MariaDB do not, so
-there the replaced view is additive only if the same revisions create it. Which rows it returns is not judged.
-
-A new routine on PostgreSQL may make a call of an existing one with the same name ambiguous; this is not seen.
-A trigger is never proved to be harmless. A value of an enum type of PostgreSQL may be added at any position:
-the existing values keep their identity and their order.
+A replaced view is additive only if the same revisions create it: its new query may return fewer rows or other
+values, and on MySQL and MariaDB fewer columns. A new routine of PostgreSQL may change which routine a call of
+old code means, if there is one of the same name; so there must be none. A trigger is never proved to be
+harmless. A value of an enum type is added at the end, where no old value gets another number.
 """
 
 from __future__ import annotations
@@ -28,9 +26,6 @@ from online_migrate.sql.operations.operation import (
 _MOVE = "Move it to the contract script."
 _DECLARE = "Declare the operation as additive in the script, with the reason."
 
-_KEEPS_VIEW_COLUMNS = frozenset({"postgresql"})
-"""The servers on which CREATE OR REPLACE VIEW refuses to drop, rename or change a column."""
-
 
 @decides(CreateView)
 def create_view(operation: CreateView, given: Given) -> Verdict:
@@ -39,12 +34,10 @@ def create_view(operation: CreateView, given: Given) -> Verdict:
         return apply_rule("create-view", operation.view)
     if known.table_exists(operation.view) is False:
         return apply_rule("create-view", operation.view)
-    if given.product in _KEEPS_VIEW_COLUMNS:
-        return apply_rule("extend-view", operation.view)
     return apply_rule(
         "replace-view",
         operation.view,
-        "A SELECT of old code fails if the view loses a column: unknown column.",
+        "A SELECT of old code fails if the view loses a column, and finds less if it loses rows.",
         "Create a view under a new name, and drop the old one in the contract script.",
     )
 
@@ -64,13 +57,24 @@ def create_trigger(operation: CreateTrigger, given: Given) -> Verdict:
 @decides(CreateRoutine)
 def create_routine(operation: CreateRoutine, given: Given) -> Verdict:
     if not operation.replace:
-        return apply_rule("create-routine", operation.routine)
+        return _overload(operation, given) or apply_rule("create-routine", operation.routine)
     return apply_rule(
         "replace-routine",
         operation.routine,
         "If the routine exists, old code that calls it, or a trigger that does, gets another"
         " result or fails.",
         "Use CREATE without OR REPLACE, under a new name.",
+    )
+
+
+def _overload(operation: CreateRoutine, given: Given) -> Verdict | None:
+    if given.product != "postgresql" or given.known.routine_exists(operation.routine) is False:
+        return None
+    return apply_rule(
+        "overload-routine",
+        operation.routine,
+        "If there is a routine of this name, a call of old code may mean the new one, or is ambiguous.",
+        "Create it under a name that no routine has.",
     )
 
 
@@ -94,6 +98,13 @@ _ACTIVE_KINDS = {
 def create_object(operation: CreateObject, given: Given) -> Verdict:
     if operation.table is not None and given.known.is_new_table(operation.table):
         return apply_rule("new-table", operation.object)
+    if operation.kind == "schema" and (operation.of_account or _is_account(operation, given)):
+        return apply_rule(
+            "create-schema-of-account",
+            operation.object,
+            'Old code of this account finds the tables of the schema first: "$user" begins its search_path.',
+            "Use a name that no account has.",
+        )
     if operation.kind in _HARMLESS_KINDS:
         return apply_rule("create-object", operation.object)
     if operation.kind in _ACTIVE_KINDS:
@@ -104,6 +115,11 @@ def create_object(operation: CreateObject, given: Given) -> Verdict:
         f"The effect of a new {operation.kind} on old code is not known.",
         _DECLARE,
     )
+
+
+def _is_account(operation: CreateObject, given: Given) -> bool:
+    # Without a database the accounts are not known, and a schema of such a name is rare.
+    return given.product == "postgresql" and given.known.role_exists(operation.object.name) is True
 
 
 @decides(DropObject)
@@ -171,7 +187,16 @@ def alter_object(operation: AlterObject, given: Given) -> Verdict:
 
 @decides(AddEnumValue)
 def add_enum_value(operation: AddEnumValue, given: Given) -> Verdict:
-    return apply_rule("add-enum-value", f"{operation.type}.{operation.value}")
+    subject = f"{operation.type}.{operation.value}"
+    if not operation.positioned:
+        return apply_rule("add-enum-value", subject)
+    return apply_rule(
+        "add-enum-value-in-middle",
+        subject,
+        "The values after it get other numbers, which enum_range() shows, and new values are sorted between"
+        " old ones.",
+        "Add the value at the end, without BEFORE or AFTER.",
+    )
 
 
 @decides(CommentOn)

@@ -39,7 +39,6 @@ EFFECTS.update(
             op.DropIndex,
             op.AlterIndex,
             op.CreateTrigger,
-            op.CreateRoutine,
             op.AddEnumValue,
             op.CommentOn,
             op.ChangePrivileges,
@@ -236,6 +235,11 @@ def _create_object(state: SchemaState, operation: op.CreateObject) -> None:
         state.domains[str(operation.object)] = operation.kind == "domain"
     elif operation.kind == "foreign table":
         _create(state, operation.object, {}, guarded=operation.guarded, whole=False)
+
+
+@_effect_of(op.CreateRoutine)
+def _create_routine(state: SchemaState, operation: op.CreateRoutine) -> None:
+    state.create_routine(operation.routine.name)
 
 
 _TABLE_LIKE = frozenset({"view", "materialized view", "foreign table", "table"})

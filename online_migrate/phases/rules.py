@@ -44,7 +44,6 @@ _EXPAND = {
     "attach-new-partition": "A table that the same revisions create becomes a partition.",
     "add-partition": "A partition for values that no partition had.",
     "create-view": "A new view.",
-    "extend-view": "A replaced view, where the server keeps every column that the view had.",
     "create-routine": "A new function or procedure.",
     "create-object": "A new sequence, type, schema, extension or other object that old code does not use.",
     "alter-object": "A property of an object without effect on old code.",
@@ -70,6 +69,7 @@ _CONTRACT = {
         "The replica identity decides whether a published table accepts UPDATE and DELETE."
     ),
     "change-partitions": "Rows move between partitions, are removed, or get out of reach.",
+    "inherit-table": "The rows of a table become rows of a parent that old code reads.",
     "attach-existing-partition": "A table that old code may write becomes a partition.",
     "drop-column": "A column is dropped.",
     "rename-column": "A column is renamed.",
@@ -98,20 +98,28 @@ _CONTRACT = {
     "create-expression-index": (
         "An index with an expression or condition that can fail for a row of old code."
     ),
+    "create-index-on-long-values": (
+        "An index that refuses a long value of old code, or whose columns are not known (PostgreSQL)."
+    ),
+    "create-blocking-index": "An index that the server builds only while the writers of the table wait.",
     "drop-index": "An index is dropped.",
     "hide-index": "An index becomes invisible or ignored.",
     "rename-index": "An index is renamed.",
     "change-index": "A property of an index changes, and the index is locked or rewritten.",
-    "replace-view": "A view is replaced, and may lose columns.",
+    "replace-view": "A view is replaced: it may lose columns or rows, or have other values.",
     "create-trigger": "A trigger runs inside the writes of old code.",
+    "overload-routine": "A routine with the name of an old one: a call of old code may mean the new one.",
+    "create-schema-of-account": "A schema with the name of an account is the first in its search_path.",
     "replace-routine": "CREATE OR REPLACE changes a function or procedure that old code may call.",
     "create-active-object": "A rule, policy, publication or event acts on statements or rows of old code.",
     "drop-object": "A view, trigger, routine, type or other object is dropped.",
     "change-object": "A property of an object changes that old code depends on.",
-    "add-enum-value-in-middle": "The values of an ENUM are renumbered, and the table is copied.",
+    "add-enum-value-in-middle": (
+        "A value is added before others, which get other numbers; MySQL and MariaDB copy the table."
+    ),
     "revoke": "A privilege is taken away.",
     "truncate": "All rows of a table are removed.",
-    "rewrite-table": "The table is rewritten under a lock.",
+    "rewrite-table": "A table, an index or a view is rewritten under a lock.",
     "lock-rows": "A query locks rows until the transaction ends.",
 }
 _REFUSED = {

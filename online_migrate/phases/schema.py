@@ -65,3 +65,9 @@ class VirtualSchema:
     def is_domain(self, type: SqlType) -> bool | None:
         known = self._state.domains.get(type.name)
         return self._state.below.is_domain(type) if known is None else known
+
+    def routine_exists(self, routine: Name) -> bool | None:
+        return self._state.routine_exists(routine.name)
+
+    def role_exists(self, role: str) -> bool | None:
+        return self._state.below.role_exists(role)

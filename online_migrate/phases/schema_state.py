@@ -62,6 +62,8 @@ class SchemaState:
         self.empty = empty
         self.tables: dict[Name, TableState] = {}
         self.domains: dict[str, bool] = {}
+        self.routines: dict[str, bool] = {}
+        """Whether old code knows the routine, by the name."""
         self.certain = True
         """False after an operation whose effect is not known: what is created after it may not be new."""
 
@@ -119,7 +121,20 @@ class SchemaState:
     def forget_everything(self) -> None:
         """After an operation whose effect is not known."""
         self.below, self.empty, self.certain = NothingKnown(), False, False
-        self.tables, self.domains = {}, {}
+        self.tables, self.domains, self.routines = {}, {}, {}
+
+    def routine_exists(self, name: str) -> bool | None:
+        """Returns whether old code may call a routine of this name; None if it is not known."""
+        known = self.routines.get(name.casefold())
+        if known is not None:
+            return known
+        return False if self.empty else self.below.routine_exists(Name(name))
+
+    def create_routine(self, name: str) -> None:
+        """After CREATE of a function or procedure."""
+        before = self.routine_exists(name)
+        if before is not None and self.certain:
+            self.routines[name.casefold()] = before
 
     def column(self, table: Name, name: str) -> ColumnState:
         """Returns the state of a column that an operation changes."""
@@ -150,6 +165,7 @@ class SchemaState:
     def begin_group(self) -> None:
         """What exists now is not new, and was not dropped, in the next group of operations."""
         self.certain = True
+        self.routines = dict.fromkeys(self.routines, True)
         for table in self.tables.values():
             table.new = table.dropped = False
             for column in table.columns.values():

@@ -104,6 +104,10 @@ def control_transaction(operation: ControlTransaction, given: Given) -> Verdict:
 _HARMLESS_MAINTENANCE = frozenset(
     ["analyze", "vacuum", "reindex", "optimize", "refresh", "check", "checksum"]
 )
+_BLOCKS_UNLESS_CONCURRENT = {
+    "reindex": "Writes of old code on the table, and queries with the index, wait until it is built.",
+    "refresh": "Queries of old code on the view wait until it is filled.",
+}
 _REWRITES = frozenset({"cluster", "vacuum full", "repair", "repack"})
 
 
@@ -112,6 +116,10 @@ def maintain(operation: Maintain, given: Given) -> Verdict:
     subject = operation.object or operation.verb
     if operation.object is not None and given.known.is_new_table(operation.object):
         return apply_rule("new-table", subject)
+    blocks = _BLOCKS_UNLESS_CONCURRENT.get(operation.verb) if given.product == "postgresql" else None
+    if blocks and not operation.concurrently:
+        hint = f"Use {operation.verb.upper()} ... CONCURRENTLY, outside of a transaction (autocommit_block)."
+        return apply_rule("rewrite-table", subject, blocks, hint)
     if operation.verb in _HARMLESS_MAINTENANCE:
         return apply_rule("maintain", subject)
     if operation.verb in _REWRITES:

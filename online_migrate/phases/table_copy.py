@@ -48,7 +48,7 @@ def differences(original: CreateTable, copy: CreateTable, renamed: Mapping[str, 
             found.append(RenameColumn(table=original.table, column=column.name, new=after.name))
         found += _of_column(original, column, after)
     added = [column for name, column in new.items() if name not in target.values()]
-    found += [AddColumn(table=original.table, column=_plain(column)) for column in added]
+    found += [AddColumn(table=original.table, column=_plain(column), by_copy=True) for column in added]
     return found + list(_of_constraints(original, copy, target))
 
 

@@ -9,7 +9,13 @@ from __future__ import annotations
 from online_migrate.phases.given import Given, decides
 from online_migrate.phases.rules import apply_rule
 from online_migrate.phases.verdict import Verdict
-from online_migrate.sql.operations.operation import CreateTable, DropTable, RenameTable, SetTableOption
+from online_migrate.sql.operations.operation import (
+    CreateTable,
+    DropTable,
+    Name,
+    RenameTable,
+    SetTableOption,
+)
 
 
 @decides(CreateTable)
@@ -25,6 +31,8 @@ def create_table(operation: CreateTable, given: Given) -> Verdict:
             "Use CREATE TABLE without OR REPLACE.",
         )
     if operation.partition_of is not None and not given.known.is_new_table(operation.partition_of):
+        if operation.inherits:
+            return inherits(operation.table, operation.partition_of)
         return _partition(operation)
     if operation.selects:
         return apply_rule(
@@ -34,6 +42,21 @@ def create_table(operation: CreateTable, given: Given) -> Verdict:
             "Create the table empty, and copy the rows by a data migration.",
         )
     return apply_rule("create-table", operation.table)
+
+
+def inherits(table: Name, parent: object) -> Verdict:
+    """Returns the verdict on a table that becomes a child of one that old code reads."""
+    return apply_rule(
+        "inherit-table",
+        table,
+        f"A SELECT, UPDATE or DELETE of old code on {parent} finds the rows of {table}, too.",
+        "Create the table with LIKE instead of INHERITS.",
+    )
+
+
+def _name_of(text: str) -> Name:
+    schema, _, name = text.rpartition(".")
+    return Name(name, schema or None)
 
 
 def _is_new_or_absent(operation: CreateTable, given: Given) -> bool:
@@ -83,7 +106,7 @@ def rename_table(operation: RenameTable, given: Given) -> Verdict:
 
 
 _HARMLESS_OPTIONS = """
-    comment auto_increment force statistics stats_persistent stats_auto_recalc stats_sample_pages
+    comment force statistics stats_persistent stats_auto_recalc stats_sample_pages
     avg_row_length max_rows min_rows charset collate wait nowait
 """
 _HARMLESS = {
@@ -113,7 +136,11 @@ _CONTRACT: dict[str, tuple[str, str]] = {
         "change-replica-identity",
         "An UPDATE or DELETE of old code fails if the table is published and has no replica identity.",
     ),
-    "inherit": ("change-table-option", "A SELECT of old code on the parent returns other rows."),
+    "inherit": ("inherit-table", "A SELECT of old code on the parent returns other rows."),
+    "auto_increment": (
+        "change-table-option",
+        "An INSERT of old code fails as soon as the type of the column has no greater number.",
+    ),
     "trigger": ("change-table-option", "Writes of old code run other triggers."),
     "rule": ("change-table-option", "Statements of old code are rewritten by other rules."),
     "engine": ("change-table-option", _COPY),
@@ -140,6 +167,8 @@ _CONTRACT: dict[str, tuple[str, str]] = {
 @decides(SetTableOption)
 def set_table_option(operation: SetTableOption, given: Given) -> Verdict:
     option = operation.option
+    if option == "inherit" and operation.value and not given.known.is_new_table(_name_of(operation.value)):
+        return inherits(operation.table, operation.value)
     if given.known.is_new_table(operation.table):
         return apply_rule("new-table", operation.table)
     if option in _HARMLESS or operation.value in _HARMLESS_FORMS.get(option, ()):

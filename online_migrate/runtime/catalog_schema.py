@@ -11,7 +11,7 @@ from sqlalchemy.schema import CreateColumn
 
 from online_migrate.dialects import dialect_of
 from online_migrate.phases.known import NothingKnown, Server
-from online_migrate.sql.operations.operation import Column, CreateTable, Name
+from online_migrate.sql.operations.operation import Column, CreateTable, Name, SqlType
 from online_migrate.sql.operations.reader import read_operations
 from online_migrate.sql.parse import Unreadable
 
@@ -50,6 +50,11 @@ def _default(reflected: ReflectedColumn) -> str | None:
     return text
 
 
+_ROUTINE = "SELECT 1 FROM pg_catalog.pg_proc WHERE proname = :name LIMIT 1"
+_TYPE = "SELECT typtype::text FROM pg_catalog.pg_type WHERE typname = :name"
+_ROLE = "SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = :name"
+
+
 class CatalogSchema(NothingKnown):
     """The tables and columns of the catalog. It is read when a question is asked; nothing in it is new."""
 
@@ -72,6 +77,26 @@ class CatalogSchema(NothingKnown):
         wanted = self._comparable(column)
         found = next((one for one in columns if self._comparable(one["name"]) == wanted), None)
         return None if found is None else self._defined(found)
+
+    def routine_exists(self, routine: Name) -> bool | None:
+        """Returns True if a routine of the name exists, in any schema; None on a server without overloads."""
+        return self._one(_ROUTINE, routine.name)
+
+    def role_exists(self, role: str) -> bool | None:
+        """Returns True if there is a role of the name; None on a server without schemas of roles."""
+        return self._one(_ROLE, role)
+
+    def is_domain(self, type: SqlType) -> bool | None:
+        """Returns True if a type of the name is a domain, in any schema; None if there is no such type."""
+        if self._product != "postgresql":
+            return None
+        kinds = self._connection.scalars(sa.text(_TYPE), {"name": type.name}).all()
+        return "d" in kinds if kinds else None
+
+    def _one(self, query: str, name: str) -> bool | None:
+        if self._product != "postgresql":
+            return None
+        return self._connection.execute(sa.text(query), {"name": name}).first() is not None
 
     def _defined(self, reflected: ReflectedColumn) -> Column | None:
         """Returns a reflected column in the form of the reader, so that two types can be compared."""

@@ -29,6 +29,7 @@ from online_migrate.sql.operations.operation import (
 from online_migrate.sql.operations.reader import read_operations
 
 POSTGRESQL, MYSQL = Server("postgresql"), Server("mysql")
+POSTGRESQL_18 = Server("postgresql", (18, 0))
 MARIADB, SQLITE = Server("mariadb"), Server("sqlite")
 ALL = (POSTGRESQL, MYSQL, MARIADB, SQLITE)
 OLD, NEW = Name("old"), Name("new")
@@ -81,17 +82,25 @@ def known() -> VirtualSchema:
         column("price", "numeric(7,2)"),
         column("kind", "enum('a','b')"),
         column("touched", "datetime", on_update=True),
+        column("note", "text"),
+        column("wide", "varchar(600)"),
+        Column(name="tags", type=SqlType("text", array=True)),
+        column("feeling", "mood"),
+        column("address", "email"),
+        column("number", "integer", nullable=False, identity=True),
     )
     schema.apply(op.CreateTable(table=OLD, columns=columns))
     schema.apply(op.CreateTable(table=Name("other"), columns=(column("id"),)))
     schema.apply(op.CreateView(view=Name("shown")))
     schema.apply(op.CreateObject(kind="type", object=Name("mood")))
     schema.apply(op.CreateObject(kind="domain", object=Name("email")))
+    schema.apply(op.CreateRoutine(routine=Name("known")))
     schema.begin_group()
     schema.apply(op.CreateTable(table=NEW, columns=(column("id"),)))
     schema.apply(op.AddColumn(table=OLD, column=column("added")))
     schema.apply(op.AddColumn(table=OLD, column=column("five", default=constant("5"))))
     schema.apply(op.AddColumn(table=OLD, column=column("text", "varchar(20)")))
+    schema.apply(op.CreateRoutine(routine=Name("fresh")))
     return schema
 
 
@@ -146,13 +155,15 @@ CASES: list[tuple[tuple[Server, ...], Operation, str]] = [
         op.CreateTable(table=Name("t"), partition_of=OLD, columns=(column(nullable=False),)),
         "partition-with-constraint",
     ),
+    ((POSTGRESQL,), op.CreateTable(table=Name("t"), partition_of=OLD, inherits=True), "inherit-table"),
+    ((POSTGRESQL,), op.CreateTable(table=Name("t"), partition_of=NEW, inherits=True), "create-table"),
     (ALL, op.DropTable(table=OLD), "drop-table"),
     (ALL, op.DropTable(table=NEW), "new-table"),
     (ALL, op.DropTable(table=Name("absent"), guarded=True), "no-change"),
     (ALL, op.RenameTable(table=OLD, new=Name("t")), "rename-table"),
     (ALL, op.RenameTable(table=NEW, new=Name("t")), "new-table"),
     ((MYSQL, MARIADB), option("comment", "x"), "set-table-option"),
-    ((MYSQL, MARIADB), option("auto_increment", "100"), "set-table-option"),
+    ((MYSQL, MARIADB), option("auto_increment", "100"), "change-table-option"),
     ((MYSQL, MARIADB), option("algorithm", "instant"), "set-table-option"),
     ((MYSQL, MARIADB), option("algorithm", "copy"), "change-table-option"),
     ((MYSQL, MARIADB), option("lock", "none"), "set-table-option"),
@@ -166,7 +177,9 @@ CASES: list[tuple[tuple[Server, ...], Operation, str]] = [
     ((POSTGRESQL,), option("row level security", "enable"), "change-row-security"),
     ((POSTGRESQL,), option("replica identity", "nothing"), "change-replica-identity"),
     ((POSTGRESQL,), option("disable trigger", "x"), "change-table-option"),
-    ((POSTGRESQL,), option("no inherit", "x"), "change-table-option"),
+    ((POSTGRESQL,), option("no inherit", "x"), "inherit-table"),
+    ((POSTGRESQL,), op.SetTableOption(table=NEW, option="inherit", value="old"), "inherit-table"),
+    ((POSTGRESQL,), op.SetTableOption(table=NEW, option="inherit", value="new"), "new-table"),
     (ALL, option("a new option", "x"), "unknown-option"),
     (ALL, op.SetTableOption(table=NEW, option="a new option"), "new-table"),
     # --- partitions ---
@@ -192,7 +205,13 @@ CASES: list[tuple[tuple[Server, ...], Operation, str]] = [
     (ALL, add(column()), "add-column"),
     (ALL, add(column(default=NULL)), "add-column"),
     (ALL, add(column(nullable=False, default=constant("5"))), "add-column"),
-    (ALL, add(column(nullable=False, type="datetime", default=NOW)), "add-column"),
+    ((POSTGRESQL, MYSQL, MARIADB), add(column(nullable=False, type="datetime", default=NOW)), "add-column"),
+    ((SQLITE,), add(column(type="datetime", default=NOW)), "add-column-rewrite"),
+    (
+        (SQLITE,),
+        op.AddColumn(table=OLD, column=column(type="datetime", default=NOW), by_copy=True),
+        "add-column",
+    ),
     (ALL, add(column(nullable=False)), "add-not-null-column"),
     (ALL, add(column(nullable=False, default=NULL)), "add-not-null-column"),
     (ALL, op.AddColumn(table=NEW, column=column(nullable=False)), "new-table"),
@@ -228,19 +247,26 @@ CASES: list[tuple[tuple[Server, ...], Operation, str]] = [
     ((SQLITE,), add(column(type="other_type")), "add-column"),
     ((MYSQL, MARIADB), add(column(generated=expression("size - 1"))), "add-generated-column"),
     (ALL, add(column(generated=IS_GIVEN, stored=True)), "add-generated-column"),
-    (ALL, add(column(generated=IS_GIVEN)), "add-column"),
+    ((MYSQL, MARIADB, SQLITE, POSTGRESQL_18), add(column(generated=IS_GIVEN)), "add-column"),
+    ((POSTGRESQL,), add(column(generated=IS_GIVEN)), "add-generated-column"),
+    (
+        (MYSQL, MARIADB),
+        op.AddColumn(table=OLD, column=column(generated=IS_GIVEN), combined=True),
+        "add-generated-column",
+    ),
     ((MYSQL, MARIADB), add(column(generated=expression("IF(name IS NULL, 1, NULL)"))), "add-column"),
     # --- constraints inside of ADD COLUMN ---
-    (ALL, inline(key(UNIQUE, "c")), "add-column"),
+    ((MYSQL, MARIADB), inline(key(UNIQUE, "c")), "add-column"),
+    ((POSTGRESQL, SQLITE), inline(key(UNIQUE, "c")), "add-unique"),
     (ALL, inline(key(UNIQUE, "c"), default=constant("5")), "add-unique"),
     (
         ALL,
         inline(key(ConstraintKind.PRIMARY_KEY, "c"), nullable=False, default=constant("5")),
         "add-primary-key",
     ),
-    ((SQLITE,), inline(key(FOREIGN_KEY, "c")), "add-column"),
-    ((POSTGRESQL, MYSQL, MARIADB), inline(key(FOREIGN_KEY, "c")), "add-foreign-key"),
-    ((SQLITE,), inline(key(FOREIGN_KEY, "c"), default=constant("5")), "add-foreign-key"),
+    ((SQLITE, POSTGRESQL), inline(key(FOREIGN_KEY, "c")), "add-column"),
+    ((MYSQL, MARIADB), inline(key(FOREIGN_KEY, "c")), "add-foreign-key"),
+    ((SQLITE, POSTGRESQL), inline(key(FOREIGN_KEY, "c"), default=constant("5")), "add-foreign-key"),
     ((SQLITE, MARIADB), inline(check("c > 0", "c")), "add-column"),
     ((POSTGRESQL, MYSQL), inline(check("c > 0", "c")), "add-check"),
     ((MARIADB, SQLITE), inline(check("c IN (1, 2)", "c"), default=constant("2")), "add-column"),
@@ -263,7 +289,8 @@ CASES: list[tuple[tuple[Server, ...], Operation, str]] = [
     (ALL, constrain(key(ConstraintKind.PRIMARY_KEY, "added")), "add-primary-key"),
     ((POSTGRESQL,), constrain(key(ConstraintKind.EXCLUDE, "added")), "add-exclude"),
     ((POSTGRESQL,), constrain(key(FOREIGN_KEY, "added", not_valid=True)), "add-harmless-constraint"),
-    ((POSTGRESQL,), constrain(key(FOREIGN_KEY, "added")), "add-foreign-key"),
+    ((POSTGRESQL,), constrain(key(FOREIGN_KEY, "added")), "add-harmless-constraint"),
+    ((POSTGRESQL,), constrain(key(UNIQUE, "added", included=("note",))), "create-index-on-long-values"),
     ((POSTGRESQL,), constrain(key(FOREIGN_KEY, "name", not_valid=True)), "add-foreign-key"),
     ((POSTGRESQL,), constrain(key(FOREIGN_KEY, "added", "name", not_valid=True)), "add-foreign-key"),
     ((MYSQL, MARIADB), constrain(key(FOREIGN_KEY, "added")), "add-foreign-key"),
@@ -272,7 +299,14 @@ CASES: list[tuple[tuple[Server, ...], Operation, str]] = [
     ((POSTGRESQL,), constrain(check("five > 5", "five", not_valid=True)), "add-check"),
     ((POSTGRESQL,), constrain(check("added IS NOT NULL", "added", not_valid=True)), "add-check"),
     ((POSTGRESQL,), constrain(check("size > 0", "size", not_valid=True)), "add-check"),
-    ((POSTGRESQL,), constrain(check("added > 0", "added")), "add-check"),
+    ((POSTGRESQL,), constrain(check("added > 0", "added")), "add-harmless-constraint"),
+    (
+        (POSTGRESQL,),
+        constrain(check("added > 0 OR size > 0", "added", "size", not_valid=True)),
+        "add-harmless-constraint",
+    ),
+    ((POSTGRESQL,), constrain(check("added > 0 OR 1 / size > 0", "added", "size")), "add-check"),
+    ((MYSQL,), constrain(check("added > 0", "added")), "add-check"),
     ((MYSQL,), constrain(check("size > 0", "size", not_enforced=True)), "add-harmless-constraint"),
     ((POSTGRESQL,), constrain(key(ConstraintKind.NOT_NULL, "name", not_valid=True)), "set-not-null"),
     ((POSTGRESQL,), constrain(key(ConstraintKind.NOT_NULL, "five")), "add-harmless-constraint"),
@@ -297,6 +331,7 @@ CASES: list[tuple[tuple[Server, ...], Operation, str]] = [
     (ALL, op.SetDefault(table=OLD, column="state", default=constant("0")), "no-change"),
     (ALL, op.SetDefault(table=OLD, column="state", default=constant("1")), "change-default"),
     (ALL, op.SetDefault(table=OLD, column="state", default=None), "change-default"),
+    (ALL, op.SetDefault(table=OLD, column="number", default=None), "change-default"),
     (ALL, op.SetDefault(table=OLD, column="added", default=constant("1")), "change-new-column"),
     (
         (POSTGRESQL,),
@@ -378,7 +413,25 @@ CASES: list[tuple[tuple[Server, ...], Operation, str]] = [
     ((POSTGRESQL, SQLITE), index("name", where=expression("100 / size > 1")), "create-expression-index"),
     ((POSTGRESQL,), index("name", method="gin"), "create-index"),
     ((POSTGRESQL,), index("name", method="hnsw"), "unknown-option"),
-    ((MYSQL, MARIADB), index("name", method="fulltext"), "create-index"),
+    ((MYSQL, MARIADB), index("name", method="fulltext"), "create-blocking-index"),
+    ((MYSQL, MARIADB), index("name", method="spatial"), "create-blocking-index"),
+    ((MYSQL,), index(None, expressions=(IS_GIVEN,)), "create-expression-index"),
+    ((POSTGRESQL,), index("note"), "create-index-on-long-values"),
+    ((POSTGRESQL,), index("wide", "wide"), "create-index-on-long-values"),
+    ((POSTGRESQL,), index("wide"), "create-index"),
+    ((POSTGRESQL,), index("name", included=("note",)), "create-index-on-long-values"),
+    ((POSTGRESQL,), index("note", method="brin"), "create-index-on-long-values"),
+    ((POSTGRESQL,), index("note", method="hash"), "create-index"),
+    ((POSTGRESQL,), index("tags", method="gin"), "create-index-on-long-values"),
+    ((POSTGRESQL,), index("added", "text", method="btree"), "create-index"),
+    ((POSTGRESQL,), index("feeling"), "create-index"),
+    ((POSTGRESQL,), index("address"), "create-index-on-long-values"),
+    ((POSTGRESQL,), index("price", "size", "moment", "state"), "create-index"),
+    ((POSTGRESQL,), index(None, expressions=(expression("left(note, 200)"),)), "create-index"),
+    ((POSTGRESQL,), index(None, expressions=(expression("md5(note)"),)), "create-index"),
+    ((POSTGRESQL,), index(None, expressions=(expression("note IS NULL"),)), "create-index"),
+    ((POSTGRESQL,), index(None, expressions=(expression("lower(note)"),)), "create-index-on-long-values"),
+    ((MYSQL, MARIADB, SQLITE), index("note"), "create-index"),
     (ALL, op.CreateIndex(table=NEW, index=Index(name="i", unique=True)), "new-table"),
     (ALL, op.DropIndex(index=Name("i"), table=OLD), "drop-index"),
     (ALL, op.DropIndex(index=Name("i"), table=NEW), "new-table"),
@@ -394,12 +447,21 @@ CASES: list[tuple[tuple[Server, ...], Operation, str]] = [
     # --- other objects ---
     (ALL, op.CreateView(view=Name("v")), "create-view"),
     (ALL, op.CreateView(view=Name("v"), replace=True), "create-view"),
-    ((POSTGRESQL,), op.CreateView(view=Name("shown"), replace=True), "extend-view"),
-    ((MYSQL, MARIADB), op.CreateView(view=Name("shown"), replace=True), "replace-view"),
+    (ALL, op.CreateView(view=Name("shown"), replace=True), "replace-view"),
     (ALL, op.CreateTrigger(trigger=Name("g"), table=OLD), "create-trigger"),
     (ALL, op.CreateTrigger(trigger=Name("g"), table=NEW), "new-table"),
     (ALL, op.CreateRoutine(routine=Name("f")), "create-routine"),
     (ALL, op.CreateRoutine(routine=Name("f"), replace=True), "replace-routine"),
+    ((POSTGRESQL,), op.CreateRoutine(routine=Name("known")), "overload-routine"),
+    ((POSTGRESQL,), op.CreateRoutine(routine=Name("known", "other")), "overload-routine"),
+    ((MYSQL, MARIADB), op.CreateRoutine(routine=Name("known")), "create-routine"),
+    ((POSTGRESQL,), op.CreateRoutine(routine=Name("fresh")), "create-routine"),
+    (
+        (POSTGRESQL,),
+        op.CreateObject(kind="schema", object=Name("app"), of_account=True),
+        "create-schema-of-account",
+    ),
+    ((POSTGRESQL,), op.CreateObject(kind="schema", object=Name("app")), "create-object"),
     (ALL, op.CreateObject(kind="sequence", object=Name("s")), "create-object"),
     (ALL, op.CreateObject(kind="extension", object=Name("s")), "create-object"),
     (ALL, op.CreateObject(kind="policy", object=Name("s"), table=OLD), "create-active-object"),
@@ -415,7 +477,11 @@ CASES: list[tuple[tuple[Server, ...], Operation, str]] = [
     (ALL, op.AlterObject(kind="type", object=Name("s"), change="rename value"), "change-object"),
     (ALL, op.AlterObject(kind="type", object=Name("s"), change="unheard of"), "unknown-option"),
     ((POSTGRESQL,), op.AddEnumValue(type=Name("mood"), value="x"), "add-enum-value"),
-    ((POSTGRESQL,), op.AddEnumValue(type=Name("mood"), value="x", positioned=True), "add-enum-value"),
+    (
+        (POSTGRESQL,),
+        op.AddEnumValue(type=Name("mood"), value="x", positioned=True),
+        "add-enum-value-in-middle",
+    ),
     (ALL, op.CommentOn(kind="table", object="old"), "comment"),
     (ALL, op.ChangePrivileges(takes_away=False), "grant"),
     (ALL, op.ChangePrivileges(takes_away=True), "revoke"),
@@ -436,6 +502,10 @@ CASES: list[tuple[tuple[Server, ...], Operation, str]] = [
     (ALL, op.ControlTransaction(verb="commit"), "control-transaction"),
     (ALL, op.Maintain(verb="analyze", object=OLD), "maintain"),
     (ALL, op.Maintain(verb="cluster", object=OLD), "rewrite-table"),
+    ((POSTGRESQL,), op.Maintain(verb="reindex", object=OLD), "rewrite-table"),
+    ((POSTGRESQL,), op.Maintain(verb="reindex", object=OLD, concurrently=True), "maintain"),
+    ((POSTGRESQL,), op.Maintain(verb="refresh", object=Name("shown")), "rewrite-table"),
+    ((SQLITE,), op.Maintain(verb="reindex", object=OLD), "maintain"),
     ((POSTGRESQL,), op.Maintain(verb="vacuum full", object=OLD), "rewrite-table"),
     (ALL, op.Maintain(verb="cluster", object=NEW), "new-table"),
     (ALL, op.Maintain(verb="unheard of", object=OLD), "unknown-option"),
@@ -570,7 +640,7 @@ TEXTS: list[tuple[Server, str, list[str]]] = [
     (
         POSTGRESQL,
         "CREATE TYPE mood AS ENUM ('a'); ALTER TABLE t ADD m mood; ALTER TYPE mood ADD VALUE 'b' BEFORE 'a'",
-        ["create-object", "add-column", "add-enum-value"],
+        ["create-object", "add-column", "add-enum-value-in-middle"],
     ),
     (POSTGRESQL, "CREATE INDEX i ON t (lower(s)) WHERE s IS NOT NULL", ["create-index"]),
     (POSTGRESQL, "CREATE INDEX i ON t ((100 / a))", ["create-expression-index"]),
@@ -603,6 +673,22 @@ TEXTS: list[tuple[Server, str, list[str]]] = [
     (MYSQL, "ALTER TABLE t ADD PARTITION (PARTITION p VALUES LESS THAN (5))", ["add-partition"]),
     (MYSQL, "ALTER TABLE t ADD PARTITION PARTITIONS 4", ["change-partitions"]),
     (MYSQL, "ALTER TABLE t ADD v int AS (a - 1)", ["add-generated-column"]),
+    (
+        MYSQL,
+        "ALTER TABLE t ADD v int AS (a) VIRTUAL, ADD INDEX i (v)",
+        ["add-generated-column", "create-index"],
+    ),
+    (MYSQL, "ALTER TABLE t ADD v int AS (a) VIRTUAL, ADD w int AS (n) VIRTUAL", ["add-column", "add-column"]),
+    (
+        MARIADB,
+        "ALTER TABLE t ADD v int AS (a) VIRTUAL, ALGORITHM=INSTANT",
+        ["add-column", "set-table-option"],
+    ),
+    (MARIADB, "ALTER TABLE t ADD v int DEFAULT NEXT VALUE FOR s", ["default-calls-function"]),
+    (MARIADB, "SELECT NEXT VALUE FOR s", ["unknown-function"]),
+    (MARIADB, "SELECT PREVIOUS VALUE FOR s", ["query"]),
+    (POSTGRESQL, "CREATE MATERIALIZED VIEW v AS SELECT setval('s', 1)", ["create-view", "unknown-function"]),
+    (POSTGRESQL, "CREATE MATERIALIZED VIEW v AS SELECT 1 WITH NO DATA", ["create-view"]),
     (MYSQL, "ALTER TABLE t ADD v tinyint AS (IF(s IS NULL, 1, NULL))", ["add-column"]),
     (MYSQL, "SET GLOBAL lock_wait_timeout = 1", ["unknown-setting"]),
     (MARIADB, "ALTER TABLE t MODIFY s varchar(500)", ["widen-type"]),
@@ -770,3 +856,29 @@ def test_types_of_the_revisions_are_known() -> None:
     assert schema.is_domain(SqlType("mood")) is False
     assert schema.is_domain(SqlType("email")) is True
     assert schema.is_domain(SqlType("other")) is None
+
+
+def test_a_routine_of_this_group_is_not_known_to_old_code() -> None:
+    created = op.CreateRoutine(routine=Name("F"))
+    schema = applied(created, empty=True)
+    assert schema.routine_exists(Name("f")) is False
+    schema.begin_group()
+    assert schema.routine_exists(Name("f")) is True
+    assert schema.routine_exists(Name("g")) is False
+    assert applied(created).routine_exists(Name("f")) is None
+    assert applied(op.RunCode(verb="do"), empty=True).routine_exists(Name("f")) is None
+
+
+def test_a_schema_of_the_name_of_an_account_is_not_additive() -> None:
+    class OneRole(NothingKnown):
+        def role_exists(self, role: str) -> bool | None:
+            return role == "app"
+
+    verdicts = judge_text("CREATE SCHEMA app; CREATE SCHEMA other", POSTGRESQL, OneRole())
+    assert [verdict.rule for verdict in verdicts] == ["create-schema-of-account", "create-object"]
+
+
+def test_without_a_version_the_oldest_supported_one_is_assumed() -> None:
+    assert POSTGRESQL.at_least(12)
+    assert not POSTGRESQL.at_least(13)
+    assert Server("mariadb", (11, 4, 2)).at_least(11, 4)

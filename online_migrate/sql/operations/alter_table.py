@@ -31,7 +31,29 @@ def alter_table(cursor: Cursor) -> tuple[Operation, ...]:
         found += _waits(cursor, table)
     for action in _actions(cursor):
         found += _read(action, table)
+    if cursor.server in MYSQL and not all(_adds_virtual_column(operation) for operation in found):
+        found = [_combined(operation) for operation in found]
     return tuple(_with_guard(operation, guarded) for operation in found)
+
+
+_FORMS = ("algorithm", "lock", "wait", "nowait", "with validation", "without validation")
+
+
+def _adds_virtual_column(operation: Operation) -> bool:
+    """Returns True for a new virtual column, and for an option that says how the statement is executed."""
+    if isinstance(operation, SetTableOption):
+        return operation.option in _FORMS
+    return (
+        isinstance(operation, AddColumn)
+        and operation.column.generated is not None
+        and not operation.column.stored
+    )
+
+
+def _combined(operation: Operation) -> Operation:
+    if isinstance(operation, AddColumn) and _adds_virtual_column(operation):
+        return dataclasses.replace(operation, combined=True)
+    return operation
 
 
 def _waits(cursor: Cursor, table: Name) -> list[Operation]:

@@ -47,6 +47,7 @@ class Draft:
                 columns=(self.name,),
                 not_valid=found.not_valid,
                 not_enforced=found.not_enforced,
+                included=found.included,
             )
         )
 

@@ -25,18 +25,23 @@ class Attributes:
 
     not_valid: bool = False
     not_enforced: bool = False
+    included: tuple[str, ...] = ()
 
 
 def take_attributes(cursor: Cursor) -> Attributes:
     """Consumes what follows a constraint: DEFERRABLE, NOT VALID, storage of its index, and so on."""
     not_valid = not_enforced = False
+    included: tuple[str, ...] = ()
     while True:
         if cursor.take("NOT", "VALID"):
             not_valid = True
         elif cursor.take("NOT", "ENFORCED"):
             not_enforced = True
+        elif cursor.next == "INCLUDE" and cursor.word(1) == "(":
+            cursor.token()
+            included += cursor.names_in_group()
         elif not _take_neutral(cursor):
-            return Attributes(not_valid, not_enforced)
+            return Attributes(not_valid, not_enforced, included)
 
 
 def _take_neutral(cursor: Cursor) -> bool:
@@ -55,10 +60,6 @@ def _take_neutral(cursor: Cursor) -> bool:
     if cursor.take("USING", "INDEX", "TABLESPACE"):
         return bool(cursor.name())
     if cursor.next == "WITH" and cursor.word(1) == "(":
-        cursor.token()
-        cursor.group()
-        return True
-    if cursor.next == "INCLUDE" and cursor.word(1) == "(":
         cursor.token()
         cursor.group()
         return True
@@ -98,8 +99,7 @@ def _constraint_name(cursor: Cursor) -> str | None:
 
 
 def _finished(cursor: Cursor, constraint: Constraint) -> Constraint:
-    found = take_attributes(cursor)
-    return dataclasses.replace(constraint, not_valid=found.not_valid, not_enforced=found.not_enforced)
+    return dataclasses.replace(constraint, **dataclasses.asdict(take_attributes(cursor)))
 
 
 def _key(cursor: Cursor, kind: ConstraintKind, name: str | None) -> Constraint:

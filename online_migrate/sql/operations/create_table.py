@@ -118,20 +118,28 @@ def _take_bounds(cursor: Cursor) -> None:
     cursor.group()
 
 
-def _rest(cursor: Cursor) -> Cursor:
-    """Consumes everything, and returns it."""
-    rest, cursor.at = cursor.rest, len(cursor.tokens)
-    return Cursor(rest, cursor.server)
+def create_virtual_table(cursor: Cursor) -> tuple[Operation, ...]:
+    """Returns the operation of a CREATE VIRTUAL TABLE of SQLite; *cursor* is after TABLE."""
+    guarded = cursor.guard()
+    table = cursor.path()
+    cursor.expect("USING")
+    cursor.name()
+    if cursor.next == "(":
+        cursor.group()
+    return (CreateTable(table=table, guarded=guarded),)
 
 
 def _filled(created: CreateTable, query: Cursor) -> tuple[Operation, ...]:
-    """Returns the operations of a table that is filled by a query, which may do more than read."""
+    """Returns the operations of a table that is filled by a query."""
     if query.next == "EXECUTE":
         raise query.fail()
-    found = read_query(query)
-    plain = found == (Query(),)
-    filled = dataclasses.replace(created, selects=True)
-    return (filled,) if plain else (filled, *found)
+    return (dataclasses.replace(created, selects=True), *read_filling(query))
+
+
+def read_filling(query: Cursor) -> tuple[Operation, ...]:
+    """Returns the operations of the query that fills a table or a view; empty if it only reads."""
+    found = read_query(_without_data(query) if query.server == "postgresql" else query)
+    return () if found == (Query(),) else found
 
 
 # --- what follows the parentheses -----------------------------------------------------------------
@@ -140,7 +148,7 @@ def _filled(created: CreateTable, query: Cursor) -> tuple[Operation, ...]:
 def _postgresql_tail(cursor: Cursor, created: CreateTable) -> tuple[Operation, ...]:
     while cursor and cursor.next != "AS":
         if cursor.take("INHERITS"):
-            created = dataclasses.replace(created, partition_of=cursor.group().paths()[0])
+            created = dataclasses.replace(created, partition_of=cursor.group().paths()[0], inherits=True)
         elif cursor.take("PARTITION", "BY"):
             if not cursor.any_of("RANGE", "LIST", "HASH"):
                 raise cursor.fail()
@@ -149,7 +157,7 @@ def _postgresql_tail(cursor: Cursor, created: CreateTable) -> tuple[Operation, .
         else:
             _take_storage(cursor)
     if cursor.take("AS"):
-        return _filled(created, _without_data(_rest(cursor)))
+        return _filled(created, cursor.remainder())
     return (created,)
 
 
@@ -183,7 +191,7 @@ def _mysql_tail(cursor: Cursor, created: CreateTable) -> tuple[Operation, ...]:
         elif cursor.next in ("AS", "IGNORE", "REPLACE") or _is_query(cursor.next):
             cursor.any_of("IGNORE", "REPLACE")
             cursor.take("AS")
-            return _filled(created, _rest(cursor))
+            return _filled(created, cursor.remainder())
         else:
             take_mysql_option(cursor)
             cursor.take(",")
@@ -201,7 +209,7 @@ def _take_partitions(cursor: Cursor) -> None:
 
 def _sqlite_tail(cursor: Cursor, created: CreateTable) -> tuple[Operation, ...]:
     if cursor.take("AS"):
-        return _filled(created, _rest(cursor))
+        return _filled(created, cursor.remainder())
     while cursor:
         if not (cursor.take("WITHOUT", "ROWID") or cursor.take("STRICT")):
             raise cursor.fail()

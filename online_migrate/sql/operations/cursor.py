@@ -144,6 +144,11 @@ class Cursor:
         rest, self.at = self.rest, len(self.tokens)
         return [Cursor(part, self.server) for part in by_commas(rest)]
 
+    def remainder(self) -> Cursor:
+        """Consumes everything, and returns it."""
+        rest, self.at = self.rest, len(self.tokens)
+        return Cursor(rest, self.server)
+
     def names_in_group(self) -> tuple[str, ...]:
         """Consumes a list of names in parentheses."""
         found = []

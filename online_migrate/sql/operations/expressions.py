@@ -47,7 +47,7 @@ def expression(tokens: Sequence[Token], server: str) -> Expression:
 
 def calls(tokens: Sequence[Token], server: str) -> tuple[str, ...]:
     """Returns the functions that *tokens* call, in lower case, in the order of their first call."""
-    found = []
+    found = ["nextval"] if takes_number(tokens, server) else []
     for at, (token, after) in enumerate(itertools.pairwise(tokens)):
         if not token.names or after.word != "(" or token.word in _SYNTAX or token.word in KEYWORDS[server]:
             continue
@@ -56,6 +56,13 @@ def calls(tokens: Sequence[Token], server: str) -> tuple[str, ...]:
         if not is_type and before not in AFTER.get(token.word, ()):
             found.append(token.text.lower())
     return tuple(dict.fromkeys(found))
+
+
+def takes_number(tokens: Sequence[Token], server: str) -> bool:
+    """Returns True if *tokens* contain NEXT VALUE FOR, which changes a sequence (MariaDB)."""
+    words = [token.word for token in tokens]
+    starts = (at for at, word in enumerate(words) if word == "NEXT")
+    return server == "mariadb" and any(words[at : at + 3] == ["NEXT", "VALUE", "FOR"] for at in starts)
 
 
 def columns_in(tokens: Sequence[Token], server: str) -> tuple[str, ...]:

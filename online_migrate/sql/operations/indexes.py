@@ -38,10 +38,12 @@ def create_index(cursor: Cursor, *, kind: str, replace: bool) -> tuple[Operation
         method = cursor.name().lower()
     columns, expressions = read_key(cursor)
     where: Expression | None = None
+    included: tuple[str, ...] = ()
     nulls_not_distinct = False
     if cursor.server in MYSQL:
         method = take_index_options(cursor) or method
     else:
+        included = cursor.names_in_group() if cursor.take("INCLUDE") else ()
         where, nulls_not_distinct = _standard_options(cursor)
     index = Index(
         name=name,
@@ -52,6 +54,7 @@ def create_index(cursor: Cursor, *, kind: str, replace: bool) -> tuple[Operation
         expressions=expressions,
         nulls_not_distinct=nulls_not_distinct,
         method=kind.lower() if kind in ("FULLTEXT", "SPATIAL", "VECTOR") else method,
+        included=included,
     )
     created = CreateIndex(table=table, index=index, guarded=guarded)
     dropped = (DropIndex(index=Name(name), table=table, guarded=True),) if replace and name else ()
@@ -63,8 +66,6 @@ def _standard_options(cursor: Cursor) -> tuple[Expression | None, bool]:
 
     Returns its condition, and whether NULLS NOT DISTINCT was given.
     """
-    if cursor.take("INCLUDE"):
-        cursor.names_in_group()
     nulls_not_distinct = take_nulls_not_distinct(cursor)
     if cursor.take("WITH"):
         cursor.group()

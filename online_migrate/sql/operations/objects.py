@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from online_migrate.sql.lexer import MYSQL, Sort
-from online_migrate.sql.operations.create_table import create_table
+from online_migrate.sql.operations.create_table import create_table, create_virtual_table, read_filling
 from online_migrate.sql.operations.cursor import Cursor, written
 from online_migrate.sql.operations.indexes import create_index
 from online_migrate.sql.operations.operation import (
@@ -50,6 +50,8 @@ def create(cursor: Cursor) -> Found:
     _take_definer(cursor)
     temporary = _take_temporary(cursor)
     kind = cursor.any_of("UNIQUE", "FULLTEXT", "SPATIAL", "VECTOR")
+    if cursor.server == "sqlite" and cursor.take("VIRTUAL", "TABLE"):
+        return create_virtual_table(cursor)
     if cursor.take("TABLE"):
         return create_table(cursor, temporary=temporary, replace=replace)
     if cursor.take("INDEX"):
@@ -125,20 +127,16 @@ def _view(cursor: Cursor, kind: str, replace: bool) -> Found:
         else:
             cursor.group()
     cursor.expect("AS")
-    rest, cursor.at = cursor.rest, len(cursor.tokens)
-    if not rest:
+    query = cursor.remainder()
+    if not query:
         raise cursor.fail()
     if columns is None:
-        columns = selected_columns(Cursor(rest, cursor.server))
-    return (
-        CreateView(
-            view=view,
-            replace=replace,
-            materialized=kind.startswith("materialized"),
-            columns=columns,
-            guarded=guarded,
-        ),
+        columns = selected_columns(Cursor(query.tokens, cursor.server))
+    materialized = kind.startswith("materialized")
+    created = CreateView(
+        view=view, replace=replace, materialized=materialized, columns=columns, guarded=guarded
     )
+    return (created, *read_filling(query)) if materialized else (created,)
 
 
 def _trigger(cursor: Cursor, kind: str, replace: bool) -> Found:
@@ -185,13 +183,13 @@ def _object(cursor: Cursor, kind: str, replace: bool) -> Found:
 
 
 def _schema(cursor: Cursor, guarded: bool) -> Found:
-    name = ""
+    name, owner = "", None
     if cursor.next != "AUTHORIZATION":
         name = cursor.name()
     if cursor.take("AUTHORIZATION"):
         owner = cursor.name()
         name = name or owner
-    return (CreateObject(kind="schema", object=Name(name), guarded=guarded),)
+    return (CreateObject(kind="schema", object=Name(name), of_account=name == owner, guarded=guarded),)
 
 
 _READERS: Mapping[str, Callable[[Cursor, str, bool], Found]] = {

@@ -95,6 +95,8 @@ class Constraint:
     """UNIQUE NULLS NOT DISTINCT (PostgreSQL 15): NULL is equal to NULL."""
     has_expressions: bool = False
     """MySQL: UNIQUE has a part that is an expression, which *columns* leaves out."""
+    included: tuple[str, ...] = ()
+    """PostgreSQL: the columns of INCLUDE."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -138,6 +140,8 @@ class Index:
     """NULLS NOT DISTINCT (PostgreSQL 15): NULL is equal to NULL."""
     method: str | None = None
     """btree, gin, fulltext, spatial, vector and so on, in lower case; None: not given."""
+    included: tuple[str, ...] = ()
+    """PostgreSQL: the columns of INCLUDE."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -162,6 +166,8 @@ class CreateTable(Operation):
     """AS SELECT: the table is filled by a query."""
     partition_of: Name | None = None
     """PostgreSQL: PARTITION OF; also the first parent of INHERITS."""
+    inherits: bool = False
+    """PostgreSQL: INHERITS."""
     temporary: bool = False
     like: Name | None = None
     """LIKE: the table whose definition is copied."""
@@ -212,6 +218,10 @@ class AddColumn(Operation):
     column: Column
     positioned: bool = False
     """MySQL and MariaDB: FIRST or AFTER was given."""
+    combined: bool = False
+    """MySQL and MariaDB: the same ALTER TABLE does more than to add virtual columns."""
+    by_copy: bool = False
+    """SQLite: the column is a part of a copy of the table, not of ALTER TABLE."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -367,11 +377,13 @@ class CreateRoutine(Operation):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CreateObject(Operation):
     """*kind*: in lower case: sequence, type, domain, schema, extension, statistics, collation, database,
-    role, policy, rule, event, publication and so on."""
+    role, policy, rule, event, publication and so on. *of_account*: the statement names a schema after its
+    owner (PostgreSQL)."""
 
     kind: str
     object: Name
     table: Name | None = None
+    of_account: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

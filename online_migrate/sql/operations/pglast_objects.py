@@ -12,6 +12,7 @@ from online_migrate.sql.operations.operation import (
     CreateView,
     Name,
     Operation,
+    Query,
 )
 from online_migrate.sql.operations.pglast_nodes import (
     kind_of,
@@ -20,6 +21,7 @@ from online_migrate.sql.operations.pglast_nodes import (
     selected_columns,
     text_of,
 )
+from online_migrate.sql.operations.pglast_rows import read_query
 
 Found = tuple[Operation, ...]
 _KINDS = {
@@ -67,14 +69,14 @@ def create_view(node: Any) -> Found:
 def create_materialized_view(node: Any) -> Found:
     """Reads CREATE MATERIALIZED VIEW."""
     aliases = tuple(alias.sval for alias in node.into.colNames or ())
-    return (
-        CreateView(
-            view=range_name(node.into.rel),
-            materialized=True,
-            columns=aliases or selected_columns(node.query),
-            guarded=bool(node.if_not_exists),
-        ),
+    created = CreateView(
+        view=range_name(node.into.rel),
+        materialized=True,
+        columns=aliases or selected_columns(node.query),
+        guarded=bool(node.if_not_exists),
     )
+    found = read_query(node.query)
+    return (created,) if found == (Query(),) else (created, *found)
 
 
 def create_trigger(node: Any) -> Found:
@@ -158,5 +160,7 @@ def create_schema(node: Any) -> Found:
     """Reads CREATE SCHEMA; the statements inside it are unknown."""
     if node.schemaElts:
         raise Unknown("elements of CREATE SCHEMA")
+    owner = node.authrole.rolename if node.authrole is not None else None
     name = node.schemaname or node.authrole.rolename
-    return (CreateObject(kind="schema", object=Name(name), guarded=bool(node.if_not_exists)),)
+    guarded = bool(node.if_not_exists)
+    return (CreateObject(kind="schema", object=Name(name), of_account=name == owner, guarded=guarded),)

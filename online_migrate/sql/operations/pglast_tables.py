@@ -53,6 +53,7 @@ def read_constraint(node: Any) -> Constraint:
         not_valid=bool(node.skip_validation),
         using_index=node.indexname,
         nulls_not_distinct=bool(node.nulls_not_distinct),
+        included=tuple(name.sval for name in node.including or ()),
     )
     if kind is ConstraintKind.CHECK:
         return dataclasses.replace(found, condition=expression(node.raw_expr))
@@ -131,6 +132,7 @@ def create_table(node: Any) -> tuple[Operation, ...]:
         columns=tuple(columns),
         constraints=tuple(constraints),
         partition_of=range_name(parents[0]) if parents else None,
+        inherits=bool(parents) and node.partbound is None,
         temporary=node.relation.relpersistence == "t",
         like=like,
         partitioned=node.partspec is not None,
@@ -165,5 +167,6 @@ def create_index(node: Any) -> tuple[Operation, ...]:
         expressions=tuple(expression(e.expr) for e in node.indexParams if e.expr is not None),
         nulls_not_distinct=bool(node.nulls_not_distinct),
         method=node.accessMethod if node.accessMethod != "btree" else None,
+        included=tuple(element.name for element in node.indexIncludingParams or ()),
     )
     return (CreateIndex(table=range_name(node.relation), index=index, guarded=bool(node.if_not_exists)),)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from online_migrate.sql.classification.queries import unknown_calls, written_at
 from online_migrate.sql.lexer import MYSQL, Sort, Token
 from online_migrate.sql.operations.cursor import Cursor
+from online_migrate.sql.operations.expressions import takes_number
 from online_migrate.sql.operations.operation import (
     ChangeRows,
     CreateTable,
@@ -51,7 +52,9 @@ def _is_part(tokens: Sequence[Token], at: int) -> bool:
 
 
 def _unknown(tokens: Sequence[Token], server: str) -> tuple[str, ...]:
-    found = (name.lower() for name in unknown_calls(_without_targets(tokens), server))
+    found = [name.lower() for name in unknown_calls(_without_targets(tokens), server)]
+    if takes_number(tokens, server):
+        found.append("nextval")
     return tuple(dict.fromkeys(found))
 
 

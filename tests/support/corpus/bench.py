@@ -62,10 +62,7 @@ REFUSED = Result(rows=(("refused",),))
 class Session:
     """A connection that commits every statement, unless a script begins a transaction."""
 
-    def __init__(self, url: str, product: str) -> None:
-        engine = sa.create_engine(
-            url, poolclass=NullPool, isolation_level="AUTOCOMMIT", connect_args=_CONNECT[product]
-        )
+    def __init__(self, engine: sa.Engine, product: str) -> None:
         self._product = product
         self._connection = engine.connect()
         self.driver_error = engine.dialect.loaded_dbapi.Error
@@ -109,6 +106,7 @@ class Bench:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._kept: dict[str, Session] = {}
+        self._engines: dict[sa.URL, sa.Engine] = {}
         self._references: dict[str, dict[str, Result]] = {}
         self.product = database.server.product
         suffix = uuid.uuid4().hex[:8]
@@ -131,7 +129,7 @@ class Bench:
         user = self._names[schema.APP]
         if account and self.product != PG:
             url = url.set(username=user, password=_PASSWORD)
-        session = Session(url.render_as_string(hide_password=False), self.product)
+        session = Session(self._engine(url), self.product)
         try:
             if account and self.product == PG:
                 session.run(f"SET ROLE {user}")
@@ -147,8 +145,19 @@ class Bench:
                 yield session
             return
         if use not in self._kept:
-            self._kept[use] = Session(self._database.url, self.product)
+            session = Session(self._engine(sa.make_url(self._database.url)), self.product)
+            if self.product in (MY, MA) and use == "schema":
+                session.run("SET SESSION sql_log_bin = 0")  # a commit without the binary log is faster
+            self._kept[use] = session
         yield self._kept[use]
+
+    def _engine(self, url: sa.URL) -> sa.Engine:
+        """Returns the engine for *url*; a new one asks the server for its version and its settings."""
+        if url not in self._engines:
+            self._engines[url] = sa.create_engine(
+                url, poolclass=NullPool, isolation_level="AUTOCOMMIT", connect_args=_CONNECT[self.product]
+            )
+        return self._engines[url]
 
     def reset(self, base: Base) -> None:
         """Removes everything, and creates the schema of *base* with its rows."""
@@ -167,9 +176,9 @@ class Bench:
             for end in ("", "-wal", "-shm", "-journal"):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(f"{sa.make_url(self._database.url).database}{end}")
-        with self.kept_session("schema") as session:
-            for statement in _EMPTY[self.product]:
-                session.run(self.text(statement))
+        if _EMPTY[self.product]:
+            with self.kept_session("schema") as session:
+                session.run(self.text("; ".join(_EMPTY[self.product])))
 
     def old_code(self, base: Base, turn: int) -> dict[str, Result]:
         """Returns the results of the old code in its first or second round, by the key of the statement."""
@@ -210,14 +219,23 @@ class Bench:
         """Returns the script of *case* for this server."""
         return self.text(case.servers[self.product])
 
+    def can_execute(self, case: Case) -> bool:
+        """Returns False for a case of another server, and for an ICU collation where the build has none."""
+        if self.product not in case.servers:
+            return False
+        return self.product != PG or "icu" not in case.servers[PG] or self._has_icu()
+
+    def _has_icu(self) -> bool:
+        with self.kept_session("catalog") as session:
+            return bool(session.answer("SELECT 1 FROM pg_collation WHERE collname = 'und-x-icu'").rows)
+
     def filenodes(self) -> dict[str, int]:
         """Returns the file of each table; it changes when the table is rewritten (PostgreSQL)."""
-        with self.session() as session:
+        with self.kept_session("catalog") as session:
             return dict(session.answer(_FILENODES).rows)
 
 
 _MYSQL_EMPTY = (
-    "SET SESSION sql_log_bin = 0",
     f"DROP DATABASE IF EXISTS {schema.DATABASE}",
     f"CREATE DATABASE {schema.DATABASE}",
     f"USE {schema.DATABASE}",

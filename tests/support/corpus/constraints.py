@@ -14,7 +14,6 @@ from tests.support.corpus.case import (
     fails,
     on,
     refused,
-    scans,
     wrong,
 )
 
@@ -38,6 +37,9 @@ UNIQUE = [
     refused("create-unique-index-on-expression", on("CREATE UNIQUE INDEX uq_lower ON volumes ((lower(name)))", MY), "create-expression-index", harm=breaks("insert volume of the same name")),
     refused("create-partial-unique-index", on("CREATE UNIQUE INDEX uq_part ON volumes (name) WHERE name = 'alpha'", PG, LITE), "create-unique-index", harm=breaks("insert volume of the same name")),
     refused("create-unique-index-online", on("CREATE UNIQUE INDEX uq_volumes_name ON volumes (name) ALGORITHM=INPLACE LOCK=NONE", MY, MA), "create-unique-index", "set-table-option", "set-table-option", harm=breaks("insert volume of the same name")),
+    allowed("add-unique-of-new-column", on("ALTER TABLE volumes ADD COLUMN code VARCHAR(9); " + _ADD + "uq_volumes_code UNIQUE (code)", PG, MY, MA), "add-column", "add-harmless-constraint"),
+    refused("add-unique-that-includes-text", on("ALTER TABLE volumes ADD COLUMN code VARCHAR(9); " + _ADD + "uq_volumes_code UNIQUE (code) INCLUDE (note)", PG), "add-column", "create-index-on-long-values", harm=breaks("insert volume with a long note")),
+    refused("unique-index-of-new-column-and-text", on("ALTER TABLE volumes ADD COLUMN code VARCHAR(9); CREATE UNIQUE INDEX uq_volumes_code ON volumes (code, note)", PG), "add-column", "create-index-on-long-values", harm=breaks("insert volume with a long note")),
     allowed("unique-index-of-new-column", everywhere("ALTER TABLE volumes ADD COLUMN code VARCHAR(9); CREATE UNIQUE INDEX uq_volumes_code ON volumes (code)"), "add-column", "create-harmless-unique-index"),
     refused("unique-index-of-new-column-with-default", everywhere("ALTER TABLE settings ADD COLUMN code VARCHAR(9) DEFAULT 'x'; CREATE UNIQUE INDEX uq_settings_code ON settings (code)"), "add-column", "create-unique-index", harm=fails("u")),
 ]
@@ -66,7 +68,7 @@ CHECKS = [
     refused("add-check-not-valid", on(_ADD + "ck_size CHECK (size > 0) NOT VALID", PG), "add-check", harm=breaks("insert volume of size 0")),
     refused("add-check-not-null", on(_ADD + "ck_host CHECK (host IS NOT NULL) NOT VALID", PG), "add-check", harm=breaks("insert volume with defaults")),
     refused("add-check-that-rows-fail", on(_ADD + "ck_size CHECK (size > 15)", PG, MY, MA), "add-check", harm=fails("onstraint")),
-    refused("add-check-of-new-column", on("ALTER TABLE volumes ADD COLUMN tier INTEGER; " + _ADD + "ck_tier CHECK (tier > 0)", PG), "add-column", "add-check", harm=scans("volumes")),
+    allowed("add-check-of-new-column", on("ALTER TABLE volumes ADD COLUMN tier INTEGER; " + _ADD + "ck_tier CHECK (tier > 0)", PG), "add-column", "add-harmless-constraint"),
     allowed("add-check-not-valid-of-new-column", on("ALTER TABLE volumes ADD COLUMN tier INTEGER; " + _ADD + "ck_tier CHECK (tier > 0) NOT VALID", PG), "add-column", "add-harmless-constraint"),
     refused("add-check-not-valid-not-null-of-new-column", on("ALTER TABLE volumes ADD COLUMN tier INTEGER; " + _ADD + "ck_tier CHECK (tier IS NOT NULL) NOT VALID", PG), "add-column", "add-check", harm=breaks("insert volume")),
     refused("add-check-coalesce-of-new-column", on("ALTER TABLE volumes ADD COLUMN tier INTEGER; " + _ADD + "ck_tier CHECK (coalesce(tier, 0) > 0) NOT VALID", PG), "add-column", "add-check", harm=breaks("insert volume")),
@@ -82,7 +84,7 @@ FOREIGN_KEYS = [
     refused("add-foreign-key-not-valid", on("ALTER TABLE snapshots ADD CONSTRAINT fk_parent FOREIGN KEY (parent_id) REFERENCES volumes (id) NOT VALID", PG), "add-foreign-key", harm=breaks("insert snapshot of no volume")),
     refused("add-foreign-key-that-rows-fail", on("UPDATE snapshots SET parent_id = 77; ALTER TABLE snapshots ADD FOREIGN KEY (parent_id) REFERENCES volumes (id)", PG, MY, MA), "change-rows", "add-foreign-key", harm=fails("foreign key constraint")),
     refused("add-foreign-key-without-checks", on("SET foreign_key_checks = 0; ALTER TABLE snapshots ADD CONSTRAINT fk_parent FOREIGN KEY (parent_id) REFERENCES volumes (id)", MY, MA), "session-setting", "add-foreign-key", harm=breaks("insert snapshot of no volume")),
-    refused("add-foreign-key-of-new-column", on("ALTER TABLE volumes ADD COLUMN setting_id INTEGER; " + _ADD + "fk_setting FOREIGN KEY (setting_id) REFERENCES settings (id)", PG), "add-column", "add-foreign-key", harm=scans("volumes")),
+    allowed("add-foreign-key-of-new-column", on("ALTER TABLE volumes ADD COLUMN setting_id INTEGER; " + _ADD + "fk_setting FOREIGN KEY (setting_id) REFERENCES settings (id)", PG), "add-column", "add-harmless-constraint"),
     allowed("add-foreign-key-not-valid-of-new-column", on("ALTER TABLE volumes ADD COLUMN setting_id INTEGER; " + _ADD + "fk_setting FOREIGN KEY (setting_id) REFERENCES settings (id) NOT VALID", PG), "add-column", "add-harmless-constraint"),
     allowed("add-foreign-key-then-validate", on("ALTER TABLE volumes ADD COLUMN setting_id INTEGER; " + _ADD + "fk_setting FOREIGN KEY (setting_id) REFERENCES settings (id) NOT VALID; ALTER TABLE volumes VALIDATE CONSTRAINT fk_setting", PG), "add-column", "add-harmless-constraint", "validate-constraint"),
 ]

@@ -42,7 +42,7 @@ CREATED = [
     refused("create-index-on-lower", on("CREATE INDEX ix_lower ON volumes ((lower(name)))", MY), "create-expression-index", harm=rewrite("volumes")),
     allowed("create-index-invisible", on("CREATE INDEX ix_volumes_name ON volumes (name) INVISIBLE", MY), "create-index"),
     allowed("create-index-ignored", on("CREATE INDEX ix_volumes_name ON volumes (name) IGNORED", MA), "create-index"),
-    refused("create-fulltext-index", on("CREATE FULLTEXT INDEX ft_note ON volumes (note)", MY, MA), "change-index", harm=rewrite("volumes")),
+    refused("create-fulltext-index", on("CREATE FULLTEXT INDEX ft_note ON volumes (note)", MY, MA), "create-blocking-index", harm=rewrite("volumes")),
     refused("create-index-that-can-fail", {PG: "CREATE INDEX ix_ratio ON volumes ((100 / size))", MY: "CREATE INDEX ix_ratio ON volumes ((CAST(100 / size AS SIGNED)))"}, "create-expression-index", harm=breaks("insert volume of size 0")),
     refused("create-index-partial-that-can-fail", on("CREATE INDEX ix_ratio ON volumes (name) WHERE 100 / size > 1", PG), "create-expression-index", harm=breaks("insert volume of size 0")),
     refused("create-index-on-cast", on("CREATE INDEX ix_note ON volumes ((note::integer))", PG), "create-expression-index", harm=fails("invalid input syntax")),

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from online_migrate.sql.operations.operation import Column, CreateTable, CreateView, Name, SqlType
+from online_migrate.sql.operations.operation import (
+    Column,
+    CreateRoutine,
+    CreateTable,
+    CreateView,
+    Name,
+    SqlType,
+)
 from online_migrate.sql.operations.reader import read_operations
-from tests.support.corpus.base import BASES
+from tests.support.corpus.base import APP, BASES
 
 
 class BaseSchema:
@@ -13,6 +20,7 @@ class BaseSchema:
     def __init__(self, base: str, server: str) -> None:
         operations = read_operations(BASES[base].create[server], server)
         self._views = {operation.view.name for operation in operations if isinstance(operation, CreateView)}
+        self._routines = {one.routine.name for one in operations if isinstance(one, CreateRoutine)}
         self._tables = {
             operation.table.name: {column.name: column for column in operation.columns}
             for operation in operations
@@ -30,6 +38,12 @@ class BaseSchema:
 
     def table_exists(self, table: Name) -> bool | None:
         return table.name in self._tables or table.name in self._views
+
+    def routine_exists(self, routine: Name) -> bool | None:
+        return routine.name in self._routines
+
+    def role_exists(self, role: str) -> bool | None:
+        return role == APP
 
     def is_domain(self, type: SqlType) -> bool | None:
         return type.name == "rack_name"

@@ -43,6 +43,16 @@ ONLY_SQUAWK_REFUSES = (
     ),
     Disagreement(
         "corpus",
+        "Old code leaves the new column NULL. The executor sends NOT VALID and VALIDATE, and builds the index"
+        " CONCURRENTLY, so the form that squawk refuses is not sent.",
+        (
+            "add-check-of-new-column",
+            "add-foreign-key-of-new-column",
+            "add-unique-of-new-column",
+        ),
+    ),
+    Disagreement(
+        "corpus",
         "No row refers to anything yet; the server neither reads the table nor refuses a write of old code.",
         ("add-column-references",),
     ),
@@ -206,6 +216,8 @@ ONLY_CORPUS_REFUSES = (
         "corpus",
         "Old code uses the object that changes; squawk has rules for dropped objects only.",
         (
+            "extend-view",
+            "replace-view-with-fewer-columns",
             "replace-view-with-fewer-rows",
             "replace-view-with-other-values",
             "replace-function",
@@ -282,11 +294,22 @@ ONLY_CORPUS_REFUSES = (
     Disagreement(
         "corpus",
         "An entry of a btree is limited to 2704 bytes: a long text of old code is refused.",
-        ("index-on-text", "index-that-includes-text"),
+        (
+            "index-on-text",
+            "index-that-includes-text",
+            "index-on-lower-text",
+            "brin-index-on-text",
+            "unique-index-of-new-column-and-text",
+        ),
     ),
     Disagreement(
         "corpus",
         "A name in a statement of old code means another object, or more than one, after the script.",
-        ("schema-in-front-of-old-code", "overloaded-function", "column-that-makes-a-name-ambiguous"),
+        (
+            "schema-in-front-of-old-code",
+            "schema-named-like-the-account",
+            "overloaded-function",
+            "column-that-makes-a-name-ambiguous",
+        ),
     ),
 )

@@ -41,7 +41,7 @@ CREATED = [
     allowed("create-table-and-seed", everywhere("CREATE TABLE racks (id INTEGER PRIMARY KEY, name VARCHAR(20)); INSERT INTO racks (id, name) VALUES (1, 'first'), (2, 'second')"), "create-table", "seed-rows"),
     allowed("create-table-and-drop", everywhere("CREATE TABLE racks (id INTEGER PRIMARY KEY); DROP TABLE racks"), "create-table", "new-table"),
     allowed("create-table-as", everywhere("CREATE TABLE volumes_copy AS SELECT * FROM volumes"), "create-table"),
-    refused("create-table-inherits", on("CREATE TABLE racks (shelf INTEGER) INHERITS (volumes); INSERT INTO racks (size) VALUES (1)", PG), "create-partition", "seed-rows", harm=wrong("read volumes")),
+    refused("create-table-inherits", on("CREATE TABLE racks (shelf INTEGER) INHERITS (volumes); INSERT INTO racks (size) VALUES (1)", PG), "inherit-table", "seed-rows", harm=wrong("read volumes")),
     refused("create-or-replace-table", on("CREATE OR REPLACE TABLE settings (id INTEGER PRIMARY KEY)", MA), "replace-table", harm=breaks("insert setting")),
     refused("drop-table-if-exists-and-create", everywhere("DROP TABLE IF EXISTS settings; CREATE TABLE settings (id INTEGER PRIMARY KEY, name VARCHAR(30), mode VARCHAR(10), revision INTEGER)"), "drop-table", "create-table", harm=lost("read settings")),
 ]
@@ -66,7 +66,7 @@ CHANGED = [
     refused("set-unlogged", on("ALTER TABLE settings SET UNLOGGED", PG), "change-table-option", harm=rewrite("settings")),
     refused("replica-identity-nothing", on("CREATE PUBLICATION corpus_publication FOR TABLE settings; ALTER TABLE settings REPLICA IDENTITY NOTHING", PG), "create-active-object", "change-replica-identity", harm=breaks("update setting")),
     refused("publication-of-table-without-key", on("ALTER TABLE settings DROP CONSTRAINT settings_pkey; CREATE PUBLICATION corpus_publication FOR TABLE settings", PG), "drop-constraint", "create-active-object", harm=breaks("update setting")),
-    refused("inherit", on("CREATE TABLE old_settings (LIKE settings); INSERT INTO old_settings (id, name, revision) VALUES (77, 'stray', 1); ALTER TABLE old_settings INHERIT settings", PG), "create-table", "seed-rows", "change-table-option", harm=wrong("read settings")),
+    refused("inherit", on("CREATE TABLE old_settings (LIKE settings); INSERT INTO old_settings (id, name, revision) VALUES (77, 'stray', 1); ALTER TABLE old_settings INHERIT settings", PG), "create-table", "seed-rows", "inherit-table", harm=wrong("read settings")),
     refused("disable-trigger", on("ALTER TABLE settings DISABLE TRIGGER ALL", PG), "change-table-option", harm=wrong("read settings"), base="trigger"),
     refused("vacuum-full", on("VACUUM FULL volumes", PG), "rewrite-table", harm=rewrite("volumes")),
     refused("cluster", on("CLUSTER volumes USING ix_volumes_host", PG), "rewrite-table", harm=rewrite("volumes")),
