@@ -146,7 +146,7 @@ def test_sql_files(tmp_path: Path) -> None:
     commands = [line.partition("::")[2].partition(" ") for line in ran.out.splitlines()]
     assert [kind for kind, _, _ in commands] == ["warning", "error"]
     assert all("file=sql/2.sql,line=5,endLine=6" in rest for _, _, rest in commands)
-    assert "change-type-rewrites" in ran.out
+    assert "alter-type-locks-table" in ran.out
 
 
 @pytest.mark.parametrize(

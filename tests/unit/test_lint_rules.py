@@ -137,13 +137,13 @@ CASES = [
         "ALTER TABLE t ADD COLUMN n bigint REFERENCES u (id)",
     ),
     Case(
-        "change-type-rewrites",
+        "alter-type-locks-table",
         "ALTER TABLE t ALTER COLUMN a TYPE bigint",
         "ALTER TABLE t ALTER COLUMN b TYPE varchar(30)",
         before=T,
     ),
     Case(
-        "change-type-rewrites",
+        "alter-type-locks-table",
         "ALTER TABLE t ALTER COLUMN c TYPE numeric(10,4)",
         "ALTER TABLE t ALTER COLUMN c TYPE numeric(10,2)",
         before=T,

@@ -11,7 +11,7 @@ from online_migrate.sql.operations.operation import SetColumnType, SqlType
 
 
 @script_rule(
-    "change-type-rewrites",
+    "alter-type-locks-table",
     servers=POSTGRESQL,
     reason="ALTER COLUMN ... TYPE {new} rewrites {table}, or checks every row of it, under an ACCESS "
     "EXCLUSIVE "
