@@ -130,8 +130,10 @@ def _strength(action: Words) -> Strength:
     """Returns the lock of an action of PostgreSQL's ALTER TABLE."""
     if action.take("VALIDATE", "CONSTRAINT") or action.take("SET", "(") or action.take("RESET", "("):
         return Strength.MAINTENANCE
-    if any(token.word == "STATISTICS" for token in action.rest):
-        return Strength.MAINTENANCE
+    if action.take("ALTER"):
+        action.take("COLUMN")
+        action.path()
+        return Strength.MAINTENANCE if action.take("SET", "STATISTICS") else Strength.EXCLUSIVE
     if action.take("ENABLE", "TRIGGER") or action.take("DISABLE", "TRIGGER"):
         return Strength.WRITE
     if action.take("ADD"):
