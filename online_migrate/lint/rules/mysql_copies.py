@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from online_migrate.lint.rule import MYSQL, script_rule
 from online_migrate.lint.script import Script
 from online_migrate.lint.violation import Finding, Severity
+from online_migrate.phases.types import changes_only_definition
 from online_migrate.sql.operations import operation as ops
-from online_migrate.sql.operations.operation import ConstraintKind, SqlType
+from online_migrate.sql.operations.operation import ConstraintKind
 
 _COPY = "ALGORITHM=COPY: writers of {table} wait until every row is copied."
 _TOOL = "gh-ost or pt-online-schema-change, which copy the table while it is used"
 _NEW_COLUMN = (
     "add a column of the new type, fill it by a data migration and a trigger, and drop {column} in the "
-    "contract "
-    "script"
+    "contract script"
 )
 
 
@@ -30,7 +30,7 @@ def change_type_copies(script: Script) -> Iterator[Finding]:
         before = step.before.column(operation.table, operation.old)
         old = before.type if before is not None else None
         new = operation.column.type
-        if new is None or (old is not None and _changes_only_catalog(old, new, script.server.product)):
+        if new is None or (old is not None and changes_only_definition(old, new, script.server.product)):
             continue
         yield step.finding(
             f"{operation.table}.{operation.old}",
@@ -39,25 +39,6 @@ def change_type_copies(script: Script) -> Iterator[Finding]:
             new=new,
             before=f" (it is {old})" if old is not None else " (the type that it has is not known)",
         )
-
-
-_ANY_LENGTH = frozenset({"mariadb"})
-"""The servers that lengthen any VARCHAR without a copy, also across 255 bytes."""
-
-
-def _changes_only_catalog(old: SqlType, new: SqlType, product: str) -> bool:
-    """Returns True if the rows need not be copied for the new type."""
-    if old == new:
-        return True
-    if (old.name, old.charset) != (new.name, new.charset):
-        return False
-    if old.name == "varchar" and old.parameters and new.parameters:
-        before, after = int(old.parameters[0]), int(new.parameters[0])
-        # One byte holds the length of up to 255 bytes; a character of utf8mb4 takes up to 4.
-        return before <= after and (after <= 63 or before > 255 or product in _ANY_LENGTH)
-    if old.name in ("enum", "set"):
-        return new.parameters[: len(old.parameters)] == old.parameters
-    return False
 
 
 @script_rule(

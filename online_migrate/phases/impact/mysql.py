@@ -15,6 +15,7 @@ from typing import Any
 
 from online_migrate.phases.impact.impact import NONE, Blocks, Impact, Work
 from online_migrate.phases.known import KnownSchema, Server
+from online_migrate.phases.types import changes_only_definition
 from online_migrate.sql.operations import operation as ops
 from online_migrate.sql.operations.operation import ConstraintKind, Value
 
@@ -92,7 +93,7 @@ def _redefine(operation: ops.RedefineColumn, server: Server, known: KnownSchema)
         return COPY
     if before.collation != new.collation or before.type.charset != new.type.charset:
         return COPY
-    if before.type != new.type and not _same_storage(before.type, new.type, server):
+    if not changes_only_definition(before.type, new.type, server.product):
         return COPY
     if before.nullable != new.nullable:
         instant = server.product == "mariadb" and new.nullable
@@ -105,23 +106,6 @@ def _redefine(operation: ops.RedefineColumn, server: Server, known: KnownSchema)
 def _metadata(server: Server) -> Impact:
     """MariaDB has INSTANT for changes that MySQL makes with INPLACE, also without reading a row."""
     return INSTANT if server.product == "mariadb" else METADATA
-
-
-def _same_storage(old: ops.SqlType, new: ops.SqlType, server: Server) -> bool:
-    """Returns True for a longer VARCHAR, and for values added at the end of an ENUM or SET.
-
-    MySQL copies the table if the length of the longest value, in bytes, no longer fits in one byte.
-    """
-    if old.name == new.name == "varchar":
-        same_size = (_length(old) * 4 > 255) == (_length(new) * 4 > 255)
-        return _length(old) <= _length(new) and (same_size or server.product == "mariadb")
-    if old.name == new.name and old.name in ("enum", "set"):
-        return new.parameters[: len(old.parameters)] == old.parameters and len(new.parameters) < 256
-    return False
-
-
-def _length(one: ops.SqlType) -> int:
-    return int(one.parameters[0]) if one.parameters else 0
 
 
 def _add_constraint(operation: ops.AddConstraint, server: Server, known: KnownSchema) -> Impact | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from online_migrate.phases.impact.impact import NONE, Blocks, Impact, Work
 from online_migrate.phases.known import KnownSchema
+from online_migrate.phases.types import changes_only_definition
 from online_migrate.sql.operations import operation as ops
 from online_migrate.sql.operations.operation import ConstraintKind, Value
 
@@ -62,29 +63,13 @@ def _add_column(operation: ops.AddColumn, known: KnownSchema) -> Impact:
 def _set_type(operation: ops.SetColumnType, known: KnownSchema) -> Impact:
     before = known.column(operation.table, operation.column)
     old = before.type if before is not None else None
-    if operation.using is None and old is not None and _same_storage(old, operation.type):
+    if (
+        operation.using is None
+        and old is not None
+        and changes_only_definition(old, operation.type, "postgresql")
+    ):
         return _EXCLUSIVE
     return _EXCLUSIVE_REWRITE
-
-
-def _same_storage(old: ops.SqlType, new: ops.SqlType) -> bool:
-    """Returns True if every stored value of *old* is a value of *new* with the same bytes."""
-    if old.array or new.array:
-        return old == new
-    if new.name in ("varchar", "text") and old.name in ("varchar", "text"):
-        return not new.parameters or (
-            bool(old.parameters) and int(old.parameters[0]) <= int(new.parameters[0])
-        )
-    if old.name == new.name == "numeric":
-        return not new.parameters or _wider_numeric(old.parameters, new.parameters)
-    return old == new
-
-
-def _wider_numeric(old: tuple[str, ...], new: tuple[str, ...]) -> bool:
-    if not old:
-        return False
-    same_scale = (old[1:] or ("0",)) == (new[1:] or ("0",))
-    return same_scale and int(old[0]) <= int(new[0])
 
 
 def _add_constraint(operation: ops.AddConstraint, known: KnownSchema) -> Impact:
