@@ -256,6 +256,7 @@ def _probe(project: Project, url: str | None, *, may_write: bool) -> Probe:
         with (
             EnvironmentContext(config, project.script, fn=lambda heads, context: []) as environment,
             observed(probe, env_py, given=given, may_write=may_write),
+            _loggers_kept(),
         ):
             environment.configure = capture  # type: ignore[method-assign, assignment]
             watch.attach(environment)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import logging.config
 from pathlib import Path
 
 import pytest
 
 from online_migrate.cli import logs
-from online_migrate.runtime.environment import _loggers_kept
+from tests.support.project import Project
 
 pytestmark = pytest.mark.usefixtures("restore_logger")
 logger = logging.getLogger("online_migrate.migrate.worker.heartbeat")
@@ -67,9 +66,12 @@ def test_configure_twice_writes_every_line_once(capsys: pytest.CaptureFixture[st
 
 def test_file_config_in_env_py_does_not_disable_the_engine_loggers(tmp_path: Path) -> None:
     """Alembic's template calls fileConfig, which disables every existing logger."""
-    ini = tmp_path / "alembic.ini"
-    ini.write_text(FILE_CONFIG)
-    with _loggers_kept():
-        logging.config.fileConfig(ini)
-        assert logger.disabled
+    other = logging.getLogger("another")
+    with Project.create(tmp_path / "project", f"sqlite:///{tmp_path}/app.db") as project:
+        (tmp_path / "log.ini").write_text(FILE_CONFIG)
+        env_py = project.scripts / "env.py"
+        call = f"import logging.config\nlogging.config.fileConfig({str(tmp_path / 'log.ini')!r})\n"
+        env_py.write_text(call + env_py.read_text())
+        project.site().load_environment()
+    assert other.disabled
     assert not logger.disabled
