@@ -239,12 +239,6 @@ class SeveralDatabases(Refused):
     )
 
 
-class StatementBinlog(Refused):
-    """The server runs with binlog_format=STATEMENT, which refuses every write under READ COMMITTED."""
-
-    default_hint = "SET GLOBAL binlog_format = 'ROW'   (or MIXED), then reconnect and run again"
-
-
 class TooFewConnections(Refused):
     """{command} needs {needed} connections at the same time, but only {given} could be opened: {reason}"""
 

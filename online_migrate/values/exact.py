@@ -105,8 +105,3 @@ def column_of(expression: sa.ColumnElement[Any]) -> sa.Column[Any] | None:
     if isinstance(expression, sa.TypeCoerce):
         expression = expression.clause
     return expression if isinstance(expression, sa.Column) else None
-
-
-def plain_type(type_: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:
-    """Returns SQLAlchemy's own type for *type_*."""
-    return type_.plain if isinstance(type_, Exact) else type_

@@ -54,10 +54,6 @@ class Errors:
             return Blame.REPEAT
         return Blame.MIGRATION if code in self.migration_codes else Blame.ROW
 
-    def is_systemic(self, error: BaseException) -> bool:
-        """Returns True if no row causes the error: the same statement would fail for every other row."""
-        return self.blame(error) is Blame.MIGRATION
-
     def is_transient(self, error: BaseException) -> bool:
         """Returns True if the same transaction may succeed when it is repeated on the same connection."""
         return self._code(error) in self.conflict_codes | self.lock_timeout_codes

@@ -156,11 +156,6 @@ def _target(cursor: Cursor, verb: str) -> Name | None:
     return None if several else table
 
 
-def read_write(cursor: Cursor) -> tuple[Operation, ...]:
-    """Returns the operations of INSERT, UPDATE, DELETE, REPLACE or MERGE; *cursor* is at the verb."""
-    return read_query(cursor)
-
-
 def read_truncate(cursor: Cursor) -> tuple[Operation, ...]:
     """Returns the operations of a TRUNCATE; *cursor* is after the verb."""
     cursor.take("TABLE")
