@@ -148,8 +148,9 @@ def test_marker_of_pytest(ini: Path, pytester: pytest.Pytester) -> None:
             pass
         """
     )
-    plugin = "online_migrate.pytest_plugin"
-    result = pytester.runpytest_subprocess("-p", plugin, "-p", "no:cacheprovider", "--strict-markers")
+    # An installed package has the plugin as an entry point too, and pytest refuses to register it twice.
+    options = ("-p", "no:online-migrate", "-p", "online_migrate.pytest_plugin", "-p", "no:cacheprovider")
+    result = pytester.runpytest_subprocess(*options, "--strict-markers")
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["*drop-column volumes.old*"])
 
