@@ -101,9 +101,10 @@ def _declared(script: Script, allowed: Mapping[str, Mapping[str, str]]) -> dict[
 
 @dataclasses.dataclass(frozen=True)
 class _Problem:
-    """An operation at a place; its text and its reason may differ between dialects: those of the first."""
+    """An operation in a file; its text and its reason may differ between dialects: those of the first."""
 
-    place: str
+    location: str
+    """The file, and the line if it is known."""
     operation: str
     statement: str = dataclasses.field(compare=False)
     verdict: Verdict = dataclasses.field(compare=False)
@@ -125,8 +126,8 @@ class _Problems:
         for one, line in judged:
             accepted = keys.accepts(one.statement, one.verdict)
             if not (accepted or one.verdict.additive):
-                place = f"{revision.path}{'' if line is None else f':{line}'}"
-                problem = _Problem(place, str(one.verdict), one.statement, one.verdict)
+                location = f"{revision.path}{'' if line is None else f':{line}'}"
+                problem = _Problem(location, str(one.verdict), one.statement, one.verdict)
                 dialects = self._found.setdefault(problem, [])
                 if dialect not in dialects:
                     dialects.append(dialect)
@@ -143,7 +144,7 @@ class _Problems:
 
 def _shown(problem: _Problem, dialects: Sequence[str]) -> str:
     verdict = problem.verdict
-    lines = [f"{problem.place}: {verdict} ({', '.join(dialects)})"]
+    lines = [f"{problem.location}: {verdict} ({', '.join(dialects)})"]
     if problem.statement:
         lines.append(f"    {shorten(problem.statement)}")
     lines.append(f"    why: {verdict.reason or 'its effect is not known'}")

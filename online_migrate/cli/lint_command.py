@@ -23,7 +23,7 @@ from online_migrate.cli.options import Where, located, site_of
 @click.option("--enable", multiple=True, metavar="RULE", help="Run this rule, too (repeatable).")
 @click.option(
     "--format",
-    "form",
+    "output_format",
     default="text",
     show_default=True,
     metavar="FORMAT",
@@ -31,7 +31,7 @@ from online_migrate.cli.options import Where, located, site_of
 )
 @click.option("--list-rules", is_flag=True, help="List the rules instead.")
 @located
-def lint(where: Where, paths: tuple[str, ...], form: str, list_rules: bool, **options: Any) -> int:
+def lint(where: Where, paths: tuple[str, ...], output_format: str, list_rules: bool, **options: Any) -> int:
     """Check migration scripts and SQL files.
 
     Locks, rewrites, and the rules of the two branches. Needs no database. PATH: SQL files, folders, other
@@ -43,9 +43,9 @@ def lint(where: Where, paths: tuple[str, ...], form: str, list_rules: bool, **op
     from online_migrate.cli import linting
     from online_migrate.lint import reporters
 
-    reporters.require(form)
+    reporters.require(output_format)
     if list_rules:
-        linting.rules(command.lint_rules().values(), form)
+        linting.rules(command.lint_rules().values(), output_format)
         return 0
     report = command.lint(site_of(where), [Path(path) for path in paths], **options)
-    return linting.report(report, form)
+    return linting.report(report, output_format)

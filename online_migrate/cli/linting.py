@@ -13,9 +13,9 @@ from online_migrate.lint.rule import Rule
 from online_migrate.lint.violation import Report
 
 
-def report(found: Report, form: str) -> int:
+def report(found: Report, output_format: str) -> int:
     """Prints a report, and returns the exit code of the command."""
-    text = reporters.render(found, form)
+    text = reporters.render(found, output_format)
     if text:
         click.echo(text)
     for failed in found.failed_rules:
@@ -23,9 +23,9 @@ def report(found: Report, form: str) -> int:
     return found.exit_code
 
 
-def rules(known: Iterable[Rule], form: str) -> None:
+def rules(known: Iterable[Rule], output_format: str) -> None:
     """Prints the rules, as text or as JSON."""
-    if form == "json":
+    if output_format == "json":
         click.echo(json.dumps([_as_dict(rule) for rule in known], indent=2, ensure_ascii=False))
         return
     for rule in known:

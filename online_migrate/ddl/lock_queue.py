@@ -1,9 +1,9 @@
-"""The way of a DDL statement into the lock queue of its tables: it looks before it queues, and leaves soon.
+"""Sends a DDL statement only when its tables are free, and limits its time in the lock queue.
 
 Invariants:
 
-* While an old transaction holds a table, no statement stands in the queue of that table: every session that
-  comes after it would wait too.
+* While an old transaction holds a table, no statement stands in the queue of that table: every later session
+  would wait behind it.
 * No statement stands in the queue without a limit, the last attempt included. The session that executes the
   statement has the limit, or a watch beside it.
 """
@@ -24,7 +24,9 @@ from online_migrate.waiting import Clock, Stop
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-_UNKNOWN = Holder(id="?", who="a session that this user may not see (", spared="this user may not see it")
+_UNKNOWN = Holder(
+    id="?", description="a session that this user may not see (", spared="this user may not see it"
+)
 
 
 class LockNotFree(Exception):
@@ -40,7 +42,7 @@ class LockNotFree(Exception):
 
 
 class LockQueue:
-    """Passes the statements of one session to their tables.
+    """Looks at the tables of each statement of one session before it is sent, and limits its wait for them.
 
     *beside*: a second connection of the command, on servers where DDL commits implicitly. *session*: the id
     of the session that executes the statements. *old*: the age of an old transaction, in seconds.
@@ -132,7 +134,7 @@ class LockQueue:
     def holders(self, locks: Sequence[TableLock], *, blocked: bool = False) -> list[Holder]:
         """Returns the sessions that hold the tables; none if this user may not see them.
 
-        *blocked*: a statement has just stood in the queue in vain.
+        *blocked*: a statement has just left the queue without its lock.
         """
         try:
             free = None if self.tables_are_locked else self._dialect.is_free(self._connection, locks)

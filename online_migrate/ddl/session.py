@@ -31,7 +31,7 @@ class Session:
     """A private connection for DDL, never pooled, that holds the migrator's lock.
 
     *journal_connection*: a second connection for the journal, on servers where DDL commits implicitly and so
-    ends any open transaction; None elsewhere. *queue*: the way of its statements to their tables.
+    ends any open transaction; None elsewhere. *queue*: limits how long its statements wait for their tables.
     """
 
     connection: Connection

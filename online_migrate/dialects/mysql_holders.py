@@ -152,7 +152,7 @@ def _sessions(connection: Connection, locked: Mapping[int, str], *, spared: str)
             age, table = transactions.get(row.id), wanted.pop(row.id)
             holder = session_holder(row, table, age, last.get(row.id), privileges)
             found.append(dataclasses.replace(holder, spared=holder.spared or spared))
-    hidden = [Holder(id=f"{id_}", who=f"connection {id_} ({HIDDEN}", spared=HIDDEN) for id_ in wanted]
+    hidden = [Holder(id=f"{id_}", description=f"connection {id_} ({HIDDEN}", spared=HIDDEN) for id_ in wanted]
     return sorted(found, key=lambda holder: -(holder.seconds or 0.0)) + hidden
 
 
@@ -176,7 +176,7 @@ def session_holder(
         state = "idle in transaction" if idle else f"{row.command}, in a transaction"
     return Holder(
         id=str(row.id),
-        who=f"connection {row.id} ({row.user}@{row.host}",
+        description=f"connection {row.id} ({row.user}@{row.host}",
         state=state,
         table=table,
         seconds=float(row.seconds or 0) if transaction is None else transaction,
@@ -222,7 +222,7 @@ def prepared_transactions(connection: Connection) -> list[Holder]:
             return [
                 Holder(
                     id=f"xa {name}",
-                    who="a prepared XA transaction (it may hold the lock",
+                    description="a prepared XA transaction (it may hold the lock",
                     ends=f"XA ROLLBACK {name} (or XA COMMIT {name})",
                     spared="it is a prepared transaction",
                 )

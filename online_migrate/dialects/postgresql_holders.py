@@ -119,7 +119,7 @@ def session_holder(row: Row[Any] | Any) -> Holder | None:
     transaction = state if "transaction" in state else f"{state}, in a transaction"
     return Holder(
         id=f"{row.pid}/{row.started}",
-        who=f"pid {row.pid} ({row.usename or row.backend_type}, "
+        description=f"pid {row.pid} ({row.usename or row.backend_type}, "
         f"{row.application_name or 'no application name'}",
         state=transaction,
         table=row.table,
@@ -147,7 +147,7 @@ def _spared(row: Row[Any] | Any) -> str:
 def _prepared_holder(row: Row[Any]) -> Holder:
     return Holder(
         id=f"prepared {row.gid}",
-        who=f"prepared transaction {row.gid} ({row.owner}, prepared",
+        description=f"prepared transaction {row.gid} ({row.owner}, prepared",
         seconds=row.seconds,
         ends=f"ROLLBACK PREPARED {row.gid} (or COMMIT PREPARED)",
         spared="it is a prepared transaction",

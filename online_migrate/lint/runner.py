@@ -50,8 +50,8 @@ class _Results:
     def check(self, rule: Rule, tree: Tree) -> None:
         """Runs a rule on the scripts of a tree that it applies to."""
         if rule.check_tree is not None:
-            place = tree.project.project.config_file if tree.project is not None else tree.scripts[0].path
-            self._collect(rule, tree, None, str(place), rule.check_tree, tree)
+            path = tree.project.project.config_file if tree.project is not None else tree.scripts[0].path
+            self._collect(rule, tree, None, str(path), rule.check_tree, tree)
         if rule.check is None:
             return
         for script in tree.scripts:

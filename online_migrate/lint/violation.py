@@ -18,7 +18,7 @@ class Severity(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What a rule reports about one place of a script.
+    """What a rule reports about one location in a script.
 
     *object*: the table, column, index or data migration. *facts*: values for the placeholders in the reason
     and the replacement of the rule. *reason*, *replacement*: texts instead of those of the rule.
@@ -68,7 +68,7 @@ class Violation:
     """For a server, the version from which the rule applies; not set: every supported version."""
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """The file and the line."""
         return f"{self.path}:{self.line}"
 

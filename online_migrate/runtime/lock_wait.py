@@ -164,7 +164,7 @@ class LockWait:
         given_up.__cause__ = error
         return given_up
 
-    # --- the sessions in the way ---------------------------------------------------------------------
+    # --- the holders of the locks --------------------------------------------------------------------
 
     def _old_holders(self) -> list[Holder]:
         try:
@@ -173,7 +173,7 @@ class LockWait:
             self._reset()
 
     def _named(self, statement: str) -> list[Holder]:
-        """Returns the sessions in the way of a statement that has stood in the queue in vain."""
+        """Returns the holders of the locks for which a statement has waited without getting them."""
         names = identifiers(statement, self._session.dialect.name)
         needed = list(self._needed) or [TableLock(name) for name in names]
         try:

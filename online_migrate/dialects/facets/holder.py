@@ -11,7 +11,7 @@ class Holder:
 
     id: str
     """Identifies the session, or the prepared transaction, on its server."""
-    who: str
+    description: str
     """``pid 7 (user, application``: what comes before the state of the session."""
     state: str = ""
     """``idle in transaction``, ``active``; empty for a prepared transaction."""
@@ -35,4 +35,4 @@ class Holder:
         about = f", {self.state}{since}" if self.state else since
         statement = f": {self.statement}" if self.statement else ""
         ends = f"; {self.ends} ends it" if self.ends else ""
-        return f"{self.who}{about}){statement}{ends}"
+        return f"{self.description}{about}){statement}{ends}"

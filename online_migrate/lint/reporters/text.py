@@ -19,7 +19,7 @@ def render(report: Report) -> str:
 
 def _lines(violation: Violation) -> Iterator[str]:
     servers = f" [{', '.join(violation.servers)}]" if violation.servers else ""
-    title = f"{violation.place}: {violation.severity} {violation.rule}{servers} {violation.object}"
+    title = f"{violation.location}: {violation.severity} {violation.rule}{servers} {violation.object}"
     yield title.rstrip()
     if violation.statement:
         yield f"{_INDENT}{violation.statement}"

@@ -1,4 +1,4 @@
-"""Locks that one transaction collects (PostgreSQL, SQLite has one lock for the database)."""
+"""Locks that one transaction takes one after the other (PostgreSQL; SQLite has one lock for the database)."""
 
 from __future__ import annotations
 

@@ -42,8 +42,8 @@ def impact(operation: ops.Operation, server: Server, known: KnownSchema) -> Impa
     """Returns the impact of *operation*; None if it is not known."""
     if isinstance(operation, _WITHOUT_TABLE):
         return NONE
-    judge = _BY_CLASS.get(type(operation))
-    return judge(operation, server, known) if judge is not None else None
+    find = _BY_CLASS.get(type(operation))
+    return find(operation, server, known) if find is not None else None
 
 
 def _at_least(server: Server, mysql: tuple[int, ...], mariadb: tuple[int, ...]) -> bool:

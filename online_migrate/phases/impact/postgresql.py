@@ -35,8 +35,8 @@ def impact(operation: ops.Operation, known: KnownSchema) -> Impact | None:
     """Returns the impact of *operation*; None if it is not known."""
     if isinstance(operation, _WITHOUT_TABLE):
         return NONE
-    judge = _BY_CLASS.get(type(operation))
-    return judge(operation, known) if judge is not None else None
+    find = _BY_CLASS.get(type(operation))
+    return find(operation, known) if find is not None else None
 
 
 def _create_table(operation: ops.CreateTable, known: KnownSchema) -> Impact:

@@ -2,8 +2,7 @@
 
 A statement is one or more operations: an ``ALTER TABLE`` has one for each action. Two readers produce them,
 :mod:`.reader` from the tokens of the text, and :mod:`.pglast_reader` from the syntax tree of PostgreSQL's own
-parser. A reader returns :class:`Unrecognized` for a part that it does not
-know; it never leaves a part out.
+parser. A reader returns :class:`Unrecognized` for a part that it does not know; it never leaves a part out.
 
 Names are those that the catalog stores: on PostgreSQL a name without quotes is in lower case.
 """

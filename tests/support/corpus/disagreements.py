@@ -1,4 +1,4 @@
-"""Where the decisions disagree with what a server showed, and who is right.
+"""Where the decisions disagree with what a server showed, and which of the two is right.
 
 A line is removed when the decision, or the corpus, has been corrected: the test of the verdicts fails if a
 line no longer applies.
