@@ -620,7 +620,7 @@ def test_another_character_set_is_another_type() -> None:
 
 
 def test_elements_of_an_array_are_converted() -> None:
-    """PostgreSQL rewrites the table; the same change of a type that is no array changes only the definition."""
+    """PostgreSQL rewrites the table; for a type that is no array it changes only the definition."""
     for old, new in (("10", "20"), ("10", "10")):
         types = [SqlType("varchar", (length,), array=True) for length in (old, new)]
         assert compare_types(*types, "postgresql") is (TypeChange.SAME if old == new else TypeChange.COPIED)
