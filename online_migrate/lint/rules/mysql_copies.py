@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from online_migrate.lint.rule import MYSQL, script_rule
+from online_migrate.lint.rules.mysql_rebuilds import TOOL
 from online_migrate.lint.script import Script
 from online_migrate.lint.violation import Finding, Severity
 from online_migrate.phases.types import changes_only_definition
@@ -12,7 +13,6 @@ from online_migrate.sql.operations import operation as ops
 from online_migrate.sql.operations.operation import ConstraintKind
 
 _COPY = "ALGORITHM=COPY: writers of {table} wait until every row is copied."
-_TOOL = "gh-ost or pt-online-schema-change, which copy the table while it is used"
 _NEW_COLUMN = (
     "add a column of the new type, fill it by a data migration and a trigger, and drop {column} in the "
     "contract script"
@@ -23,7 +23,7 @@ _NEW_COLUMN = (
     "change-type-copies",
     servers=MYSQL,
     reason="The type of {table}.{column} becomes {new}{before}. " + _COPY,
-    replacement=_NEW_COLUMN + "; or " + _TOOL,
+    replacement=_NEW_COLUMN + "; or " + TOOL,
 )
 def change_type_copies(script: Script) -> Iterator[Finding]:
     for step, operation in script.on_existing(ops.RedefineColumn):
@@ -132,7 +132,7 @@ def _checks_are_off(script: Script, number: int) -> bool:
     reason="ADD CHECK checks every row. " + _COPY,
     replacement="ALTER TABLE {table} ADD CONSTRAINT {name} CHECK (...) NOT ENFORCED   (MySQL; it is not "
     "checked); "
-    "or " + _TOOL,
+    "or " + TOOL,
 )
 def check_copies(script: Script) -> Iterator[Finding]:
     for step, operation in script.on_existing(ops.AddConstraint):
@@ -149,7 +149,7 @@ def check_copies(script: Script) -> Iterator[Finding]:
     "table-option-copies",
     servers=MYSQL,
     reason="{what} " + _COPY,
-    replacement=_TOOL,
+    replacement=TOOL,
 )
 def table_option_copies(script: Script) -> Iterator[Finding]:
     for step, operation in script.on_existing(ops.SetTableOption):
@@ -166,7 +166,7 @@ def table_option_copies(script: Script) -> Iterator[Finding]:
     "partitions-copied",
     servers=MYSQL,
     reason="{action} moves the rows into other partitions. " + _COPY,
-    replacement=_TOOL,
+    replacement=TOOL,
 )
 def partitions_copied(script: Script) -> Iterator[Finding]:
     for step, operation in script.on_existing(ops.ChangePartitions):

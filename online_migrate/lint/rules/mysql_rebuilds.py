@@ -10,7 +10,7 @@ from online_migrate.lint.violation import Finding, Severity
 from online_migrate.sql.operations import operation as ops
 from online_migrate.sql.operations.operation import Value
 
-_TOOL = "gh-ost or pt-online-schema-change, which copy the table while it is used"
+TOOL = "gh-ost or pt-online-schema-change, which copy the table while it is used"
 
 
 @script_rule(
@@ -66,7 +66,7 @@ def default_expression_copies(script: Script) -> Iterator[Finding]:
     "auto-increment-locks",
     servers=MYSQL,
     reason="ADD COLUMN with AUTO_INCREMENT numbers every row with LOCK=SHARED: writers of {table} wait.",
-    replacement=_TOOL,
+    replacement=TOOL,
 )
 def auto_increment_locks(script: Script) -> Iterator[Finding]:
     for step, operation in script.on_existing(ops.AddColumn):
@@ -78,7 +78,7 @@ def auto_increment_locks(script: Script) -> Iterator[Finding]:
     "index-locks-writes",
     servers=MYSQL,
     reason="A {method} index is built with LOCK=SHARED: writers of {table} wait until it is built.",
-    replacement=_TOOL,
+    replacement=TOOL,
 )
 def index_locks_writes(script: Script) -> Iterator[Finding]:
     for step, operation in script.on_existing(ops.CreateIndex):
@@ -94,7 +94,7 @@ def index_locks_writes(script: Script) -> Iterator[Finding]:
     reason="NOT NULL on {table}.{column} rebuilds the table: readers and writers go on, but replicas apply "
     "the "
     "rebuild after it, and lag as long as it takes.",
-    replacement=_TOOL,
+    replacement=TOOL,
 )
 def not_null_rebuilds(script: Script) -> Iterator[Finding]:
     for step, operation in script.on_existing(ops.RedefineColumn):
@@ -156,7 +156,7 @@ def utf8mb3(script: Script) -> Iterator[Finding]:
     severity=Severity.WARNING,
     reason="OPTIMIZE TABLE rebuilds {object}: replicas apply the rebuild after it, and lag as long as it "
     "takes.",
-    replacement=_TOOL,
+    replacement=TOOL,
 )
 def optimize_rebuilds(script: Script) -> Iterator[Finding]:
     for step, operation in script.each(ops.Maintain):
