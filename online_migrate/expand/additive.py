@@ -217,8 +217,15 @@ def not_additive(refused: Sequence[tuple[str, Judged]], state: str) -> exception
         for revision, one in refused
     ]
     operations = list(dict.fromkeys(str(one.verdict) for _, one in refused))
+    of_revision: dict[str, list[str]] = {}
+    for revision, one in refused:
+        of_revision.setdefault(revision, []).append(str(one.verdict))
     return exceptions.NotAdditive(
-        blockers, operations=", ".join(operations), example=operations[0], state=state
+        blockers,
+        operations=", ".join(operations),
+        example=operations[0],
+        state=state,
+        of_revision=of_revision,
     )
 
 

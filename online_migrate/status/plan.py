@@ -126,9 +126,7 @@ class _Planner:
         try:
             check.refuse(expands)
         except exceptions.NotAdditive as error:
-            for blocker in error.blockers:
-                revision, _, operation = blocker.object.partition(": ")
-                self._refused.setdefault(revision, []).append(operation)
+            self._refused |= error.facts["of_revision"]
         except exceptions.AdditiveUnmatched as error:
             self._refused.setdefault(error.facts["revision"], []).append(str(error))
 

@@ -10,7 +10,7 @@ from online_migrate.lint.violation import Finding, Severity
 from online_migrate.sql.operations import operation as ops
 from online_migrate.sql.operations.operation import Value
 
-TOOL = "gh-ost or pt-online-schema-change, which copy the table while it is used"
+TOOL = "pt-online-schema-change, or gh-ost on MySQL, which copy the table while it is used"
 
 
 @script_rule(
