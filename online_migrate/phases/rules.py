@@ -20,6 +20,7 @@ class Rule:
 
 _ANYWHERE = {
     "query": "A query that only reads.",
+    "savepoint": "A savepoint, its release, or a rollback to it.",
     "session-setting": "A setting of the session that changes neither rows nor definitions.",
 }
 _EXPAND = {
@@ -128,7 +129,7 @@ _REFUSED = {
     "unknown-type": "A type that may be a domain with constraints.",
     "unknown-function": "A statement calls a function that may write.",
     "unknown-setting": "A setting that is not known to be harmless.",
-    "control-transaction": "A statement that begins, ends or divides the transaction, or locks a table.",
+    "control-transaction": "A statement that begins or ends the transaction, or locks a table.",
     "run-code": "Code whose effect cannot be read from the statement.",
     "unrecognized": "A part of a statement that the reader does not know.",
     "unreadable": "A text that cannot be split into statements.",

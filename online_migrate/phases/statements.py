@@ -91,8 +91,13 @@ def change_session(operation: ChangeSession, given: Given) -> Verdict:
     )
 
 
+_SAVEPOINTS = frozenset({"savepoint", "release", "rollback to"})
+
+
 @decides(ControlTransaction)
 def control_transaction(operation: ControlTransaction, given: Given) -> Verdict:
+    if operation.verb in _SAVEPOINTS:
+        return apply_rule("savepoint", operation.verb)
     return apply_rule(
         "control-transaction",
         operation.verb,
