@@ -176,10 +176,18 @@ def _object(cursor: Cursor, kind: str, replace: bool) -> Found:
     elif kind in ON_TABLE:
         cursor.expect("ON")
         table = cursor.path()
+    if kind == "foreign table" and _has_parent(cursor):
+        raise cursor.fail()
     if replace:
         raise cursor.fail()
     cursor.at = len(cursor.tokens)
     return (CreateObject(kind=kind, object=name, table=table, guarded=guarded),)
+
+
+def _has_parent(cursor: Cursor) -> bool:
+    """Returns True for a foreign table of PostgreSQL that is a partition or a child of a table."""
+    words = [token.word for token in cursor.rest]
+    return "INHERITS" in words or words[:2] == ["PARTITION", "OF"]
 
 
 def _schema(cursor: Cursor, guarded: bool) -> Found:
