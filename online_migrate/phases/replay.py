@@ -255,6 +255,8 @@ def _create_object(state: SchemaState, operation: op.CreateObject) -> None:
         state.touch(operation.table).written_through = True
     if operation.kind in ("type", "domain"):
         state.domains[str(operation.object)] = operation.kind == "domain"
+    elif operation.kind == "aggregate":
+        state.create_routine(operation.object.name)
     elif operation.kind == "foreign table":
         _create(state, operation.object, {}, guarded=operation.guarded, whole=False)
 

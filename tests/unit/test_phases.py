@@ -780,6 +780,19 @@ TEXTS: list[tuple[Server, str, list[str]]] = [
         for server in (MYSQL, MARIADB)
         for column in ("tinyint AS (a) VIRTUAL", "date AS (s) VIRTUAL", "int AS (NOT s) VIRTUAL")
     ),
+    *(
+        (server, f"CREATE USER {name} IDENTIFIED BY 'x'", [rule])
+        for server in (MYSQL, MARIADB)
+        for name, rule in (
+            ("'app'@'%'", "create-object"),
+            ("app", "create-object"),
+            ("'app'@'localhost'", "create-active-object"),
+            ("app@localhost", "create-active-object"),
+            ("a@'%', b@'10.%'", "create-active-object"),
+        )
+    ),
+    (MYSQL, "ALTER TABLE t ADD PARTITION (PARTITION p)", ["change-partitions"]),
+    (POSTGRESQL, "CREATE AGGREGATE f(int) (SFUNC = int4pl, STYPE = int)", ["create-object"]),
     (MARIADB, "ALTER TABLE t ADD c int DEFAULT 5.4 CHECK (c = 5.4)", ["add-check"]),
     (MARIADB, "ALTER TABLE t ADD c int CHECK (c > 0 OR s)", ["add-check"]),
     (POSTGRESQL, "ALTER TABLE t ADD c int; ALTER TABLE t ADD CHECK (1 / a > c)", ["add-column", "add-check"]),
@@ -797,6 +810,20 @@ def test_text(server: Server, text: str, rules: list[str]) -> None:
     verdicts = judge_text(text, server, known)
     assert [verdict.rule for verdict in verdicts] == rules, verdicts
     assert known.table_exists(Name("u")) is False, "the known schema is not changed"
+
+
+def test_new_aggregate_may_overload_a_function_of_old_code() -> None:
+    text = "CREATE AGGREGATE f(int) (SFUNC = int4pl, STYPE = int)"
+    [verdict] = judge_text(text, POSTGRESQL, NothingKnown())
+    assert verdict.rule == "overload-routine"
+
+
+@pytest.mark.parametrize("type", ["tsquery", "int4multirange"])
+def test_index_on_a_type_of_any_length(type: str) -> None:
+    schema = applied(op.CreateTable(table=OLD, columns=(column("c", type),)))
+    schema.begin_group()
+    assert judge(index("c"), POSTGRESQL, schema).rule == "create-index-on-long-values"
+    assert judge(index("c", method="gist"), POSTGRESQL, schema).rule == "create-index"
 
 
 # --- the schema -----------------------------------------------------------------------------------
