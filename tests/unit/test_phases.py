@@ -743,6 +743,21 @@ TEXTS: list[tuple[Server, str, list[str]]] = [
     ),
     (POSTGRESQL, "CREATE FOREIGN TABLE f () INHERITS (t) SERVER s", ["unrecognized"]),
     (POSTGRESQL, "CREATE FOREIGN TABLE f PARTITION OF t FOR VALUES IN (1) SERVER s", ["unrecognized"]),
+    # --- names that look like the begin of a body ---
+    *(
+        (POSTGRESQL, f"{text}; DROP TABLE t; SELECT 1 AS end", [rule, "drop-table", "query"])
+        for text, rule in (
+            ("CREATE FUNCTION f(begin int) RETURNS int LANGUAGE sql AS 'SELECT 1'", "create-routine"),
+            ("CREATE VIEW function AS SELECT 1 AS begin", "create-view"),
+            ("CREATE TYPE procedure AS (begin int)", "create-object"),
+            ("CREATE TRIGGER begin BEFORE INSERT ON t EXECUTE FUNCTION f()", "create-trigger"),
+        )
+    ),
+    (
+        SQLITE,
+        "CREATE VIEW trigger AS SELECT 1 AS begin; DROP TABLE t; END",
+        ["create-view", "drop-table", "control-transaction"],
+    ),
     # --- options ---
     (POSTGRESQL, 'EXPLAIN ("analyze") DELETE FROM t', ["change-rows"]),
     (POSTGRESQL, "EXPLAIN (ANALYZE off, ANALYZE) DELETE FROM t", ["change-rows"]),
