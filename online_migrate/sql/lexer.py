@@ -288,8 +288,8 @@ _LONGEST_HEAD = 16
 def split(tokens: Sequence[Token]) -> list[list[Token]]:
     """Splits tokens into statements; a semicolon in the body of a trigger or a routine does not end one.
 
-    A name such as ``begin`` does not begin a body, for example of a parameter or of a column of a view. Raises
-    :class:`Unreadable` for a body that does not end.
+    A name such as ``begin`` does not begin a body, for example of a parameter or of a column of a view.
+    Raises :class:`Unreadable` for a body that does not end.
     """
     parts: list[list[Token]] = [[]]
     depth, parentheses, creates, has_body = 0, 0, False, False
