@@ -83,13 +83,19 @@ def _is_safe(tree: exp.Expr, values: Mapping[str, Scalar], product: str) -> bool
     """Returns True if no part of a condition can raise an error: an operator with NULL does not."""
     from sqlglot import exp
 
+    arithmetic = exp.Add | exp.Sub | exp.Mul | exp.Div | exp.Mod
     parts = [part for part in tree.iter_expressions() if not isinstance(part, exp.Identifier | exp.DataType)]
     if isinstance(tree, exp.Or) and evaluate(tree.this, values) is True:
         return _is_safe(tree.this, values, product)  # the other side is not evaluated
     if isinstance(tree, exp.And) and evaluate(tree.this, values) is False:
         return _is_safe(tree.this, values, product)
     known = all(column.name in values for column in tree.find_all(exp.Column))
-    strict = any(evaluate(part, values) is None for part in parts)
+    decisive = parts
+    if product in MYSQL:
+        # A comparison converts its first operand before it looks at the second one, arithmetic both of them:
+        # 'abc' > NULL and NULL + 'abc' are errors.
+        decisive = [] if isinstance(tree, arithmetic) else parts[:1]
+    strict = any(evaluate(part, values) is None for part in decisive)
     if not (known or strict or type(tree).__name__ in _TOTAL[product]):
         return False
     return all(_is_safe(part, values, product) for part in parts)

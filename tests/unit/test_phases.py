@@ -810,6 +810,10 @@ TEXTS: list[tuple[Server, str, list[str]]] = [
     (POSTGRESQL, "CREATE AGGREGATE f(int) (SFUNC = int4pl, STYPE = int)", ["create-object"]),
     (MARIADB, "ALTER TABLE t ADD c int DEFAULT 5.4 CHECK (c = 5.4)", ["add-check"]),
     (MARIADB, "ALTER TABLE t ADD c int CHECK (c > 0 OR s)", ["add-check"]),
+    (MARIADB, "ALTER TABLE t ADD c int CHECK (s > c)", ["add-check"]),
+    (MARIADB, "ALTER TABLE t ADD c int CHECK (c + s > 0)", ["add-check"]),
+    (MARIADB, "ALTER TABLE t ADD c int CHECK (c > s)", ["add-column"]),
+    (MARIADB, "ALTER TABLE t ADD c int CHECK (c > 0)", ["add-column"]),
     (POSTGRESQL, "ALTER TABLE t ADD c int; ALTER TABLE t ADD CHECK (1 / a > c)", ["add-column", "add-check"]),
 ]
 
