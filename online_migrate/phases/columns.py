@@ -187,6 +187,9 @@ def set_column_option(operation: SetColumnOption, given: Given) -> Verdict:
     subject, option = f"{operation.table}.{operation.column}", operation.option
     if given.known.is_new_table(operation.table):
         return apply_rule("new-table", subject)
+    if option == "storage" and (operation.value or "").strip('"').lower() == "plain":
+        reason = "A long value that old code writes fails: row is too big."
+        return apply_rule("change-column-option", subject, reason, "Use EXTENDED, EXTERNAL or MAIN.")
     if option in _HARMLESS_OPTIONS:
         return apply_rule("set-column-option", subject)
     if option == "invisible":

@@ -6,11 +6,12 @@ Both answers are proofs over the syntax tree: a part that is not listed makes th
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from online_migrate.sql.operations.operation import Column, Expression, Value
+from online_migrate.sql.lexer import MYSQL
+from online_migrate.sql.operations.operation import Column, Expression, SqlType, Value
 from online_migrate.sql.parse import Unreadable, parse
 
 if TYPE_CHECKING:
@@ -52,7 +53,20 @@ def left_by_old_code(column: Column, product: str) -> Scalar:
     if column.default.form is not Value.CONSTANT:
         return UNKNOWN
     tree = tree_of(column.default.text, product)
-    return UNKNOWN if tree is None else evaluate(tree, {})
+    value = UNKNOWN if tree is None else evaluate(tree, {})
+    return value if _is_stored_unchanged(value, column.type) else UNKNOWN
+
+
+_TEXT_TYPES = frozenset({"varchar", "text", "char", "enum", "citext", "tinytext", "mediumtext", "longtext"})
+
+
+def _is_stored_unchanged(value: Scalar, type: SqlType | None) -> bool:
+    """Returns False if the type of the column may round the number, or convert the text."""
+    if type is None:
+        return False
+    if isinstance(value, str):
+        return type.name in _TEXT_TYPES
+    return not isinstance(value, Decimal) or value == value.to_integral_value()
 
 
 def passes(condition: Expression | None, values: Mapping[str, Scalar], product: str) -> bool:
@@ -60,7 +74,31 @@ def passes(condition: Expression | None, values: Mapping[str, Scalar], product: 
     tree = None if condition is None else tree_of(condition.text, product)
     if tree is None:
         return False
-    return evaluate(tree, values) in (True, None) or _is_never_false(tree, values, product)
+    if evaluate(tree, values) in (True, None):
+        return _is_safe(tree, values, product)
+    return _is_never_false(tree, values, product)
+
+
+def _is_safe(tree: exp.Expr, values: Mapping[str, Scalar], product: str) -> bool:
+    """Returns True if no part of a condition can raise an error: an operator with NULL does not."""
+    from sqlglot import exp
+
+    arithmetic = exp.Add | exp.Sub | exp.Mul | exp.Div | exp.Mod
+    parts = [part for part in tree.iter_expressions() if not isinstance(part, exp.Identifier | exp.DataType)]
+    if isinstance(tree, exp.Or) and evaluate(tree.this, values) is True:
+        return _is_safe(tree.this, values, product)  # the other side is not evaluated
+    if isinstance(tree, exp.And) and evaluate(tree.this, values) is False:
+        return _is_safe(tree.this, values, product)
+    known = all(column.name in values for column in tree.find_all(exp.Column))
+    decisive = parts
+    if product in MYSQL:
+        # A comparison converts its first operand before it looks at the second one, arithmetic both of them:
+        # 'abc' > NULL and NULL + 'abc' are errors.
+        decisive = [] if isinstance(tree, arithmetic) else parts[:1]
+    strict = any(evaluate(part, values) is None for part in decisive)
+    if not (known or strict or type(tree).__name__ in _TOTAL[product]):
+        return False
+    return all(_is_safe(part, values, product) for part in parts)
 
 
 def _is_never_false(tree: exp.Expr, values: Mapping[str, Scalar], product: str) -> bool:
@@ -72,7 +110,12 @@ def _is_never_false(tree: exp.Expr, values: Mapping[str, Scalar], product: str) 
     if not isinstance(tree, exp.Or):
         return False
     sides = ((tree.this, tree.expression), (tree.expression, tree.this))
-    return any(evaluate(null, values) is None and _is_total(other, product) for null, other in sides)
+    return any(
+        evaluate(null, values) is None
+        and _is_safe(null, values, product)
+        and _is_total_condition(other, product)
+        for null, other in sides
+    )
 
 
 _ARGUMENTS = frozenset({"this", "expression", "expressions"})
@@ -198,7 +241,37 @@ def cannot_fail(expression: Expression, product: str) -> bool:
 
 
 def _is_total(tree: exp.Expr, product: str) -> bool:
-    return all(type(node).__name__ in _TOTAL[product] for node in tree.walk())
+    if not all(type(node).__name__ in _TOTAL[product] for node in tree.walk()):
+        return False
+    return product not in MYSQL or all(_is_condition(node) for node in _conditions(tree))
+
+
+def _is_total_condition(tree: exp.Expr, product: str) -> bool:
+    return _is_total(tree, product) and (product not in MYSQL or _is_condition(tree))
+
+
+def _is_condition(tree: exp.Expr) -> bool:
+    """Returns True if MySQL and MariaDB need not convert the value to a number, which a text may refuse."""
+    from sqlglot import exp
+
+    if isinstance(tree, exp.Paren):
+        return _is_condition(tree.this)
+    if isinstance(tree, exp.Is):
+        return isinstance(tree.expression, exp.Null)
+    return isinstance(tree, exp.Not | exp.And | exp.Or | exp.Boolean | exp.Null)
+
+
+def _conditions(tree: exp.Expr) -> Iterator[exp.Expr]:
+    """Yields each part that is evaluated as a condition."""
+    from sqlglot import exp
+
+    for node in tree.walk():
+        if isinstance(node, exp.Not | exp.If | exp.Case) and node.this is not None:
+            yield node.this  # CASE with an operand compares it, so it is no condition
+        elif isinstance(node, exp.And | exp.Or):
+            yield from (node.this, node.expression)
+        elif isinstance(node, exp.Is):
+            yield node
 
 
 def names_columns(expression: Expression, product: str) -> bool:

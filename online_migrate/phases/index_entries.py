@@ -37,10 +37,13 @@ _OVERHEAD_OF_A_VALUE = 8
 _BYTES_OF_A_CHARACTER = 4
 _OF_ANY_LENGTH = frozenset(
     {"text", "citext", "varchar", "char", "bpchar", "bytea", "json", "jsonb", "xml", "varbit", "bit"}
-    | {"hstore", "ltree", "path", "polygon"}
+    | {"hstore", "ltree", "path", "polygon", "tsquery", "vector", "geometry", "geography"}
 )
 """Built-in types whose values have any length, unless a parameter limits it."""
-_SIGNATURES = frozenset({"tsvector", "hstore", "ltree", "geometry", "geography", "path", "polygon"})
+_SIGNATURES = frozenset(
+    {"tsvector", "tsquery", "hstore", "ltree", "geometry", "geography", "path", "polygon"}
+    | {f"{name}multirange" for name in ("int4", "int8", "num", "ts", "tstz", "date")}
+)
 """Types of which gist stores a summary of fixed length."""
 
 
@@ -125,7 +128,7 @@ def _length_of_built_in(type: SqlType) -> float:
         return 1000 / 2
     if type.name == "char" and not limit:
         return 1
-    if type.name in _OF_ANY_LENGTH or type.name == "tsvector":
+    if type.name in _OF_ANY_LENGTH or type.name == "tsvector" or type.name.endswith("multirange"):
         return int(limit) * _BYTES_OF_A_CHARACTER if limit.isdigit() else math.inf
     return 64
 

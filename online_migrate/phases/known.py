@@ -46,6 +46,12 @@ class KnownSchema(Protocol):
     def is_new_table(self, table: Name) -> bool:
         """Returns True if *table* was created by the revisions that are judged together."""
 
+    def is_written_through(self, table: Name) -> bool:
+        """Returns True if a write to this new table or view may change rows of another table.
+
+        It is a view, or it has a trigger or a rule.
+        """
+
     def is_new_column(self, table: Name, column: str) -> bool:
         """Returns True if the column, or its table, was created by the revisions that are judged together."""
 
@@ -72,6 +78,9 @@ class NothingKnown:
     """The schema is not known, and nothing is new."""
 
     def is_new_table(self, table: Name) -> bool:
+        return False
+
+    def is_written_through(self, table: Name) -> bool:
         return False
 
     def is_new_column(self, table: Name, column: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from online_migrate.phases.constraints import objection_to_constraint
 from online_migrate.phases.defaults import default_that_rewrites, default_unfit_for_old_code
 from online_migrate.phases.expressions import cannot_fail, left_by_old_code
+from online_migrate.phases.fitting_values import default_fits, generated_value_fits
 from online_migrate.phases.given import Given, decides
 from online_migrate.phases.rules import apply_rule
 from online_migrate.phases.types import BUILT_IN
@@ -60,9 +61,10 @@ def objection_to_new_column(table: Name, column: Column, given: Given) -> Verdic
     subject = f"{table}.{column.name}"
     return (
         _unknown_type(subject, column, given)
-        or _computed(subject, column, given)
+        or _computed(table, column, given)
         or _not_null(subject, column)
         or default_unfit_for_old_code(subject, column.default, given)
+        or _default_that_may_not_fit(subject, column, given)
         or _constrained(table, column, given)
     )
 
@@ -82,7 +84,19 @@ def _unknown_type(subject: str, column: Column, given: Given) -> Verdict | None:
     )
 
 
-def _computed(subject: str, column: Column, given: Given) -> Verdict | None:
+def _default_that_may_not_fit(subject: str, column: Column, given: Given) -> Verdict | None:
+    if default_fits(column, given.product):
+        return None
+    return apply_rule(
+        "default-calls-function",
+        subject,
+        f"An INSERT of old code fails if the default is too long or too great for {column.type}.",
+        "Use a literal that fits, or a type without a length.",
+    )
+
+
+def _computed(table: Name, column: Column, given: Given) -> Verdict | None:
+    subject = f"{table}.{column.name}"
     if column.identity:
         return apply_rule(
             "add-identity-column",
@@ -93,7 +107,9 @@ def _computed(subject: str, column: Column, given: Given) -> Verdict | None:
     if column.generated is None:
         return None
     virtual = not column.stored and (given.product != "postgresql" or given.server.at_least(18))
-    if virtual and column.nullable and cannot_fail(column.generated, given.product):
+    has_value = cannot_fail(column.generated, given.product)
+    fits = generated_value_fits(table, column, column.generated, given)
+    if virtual and column.nullable and has_value and fits:
         return None
     return apply_rule(
         "add-generated-column",

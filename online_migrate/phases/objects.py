@@ -21,6 +21,7 @@ from online_migrate.sql.operations.operation import (
     CreateTrigger,
     CreateView,
     DropObject,
+    Name,
 )
 
 _MOVE = "Move it to the contract script."
@@ -57,7 +58,7 @@ def create_trigger(operation: CreateTrigger, given: Given) -> Verdict:
 @decides(CreateRoutine)
 def create_routine(operation: CreateRoutine, given: Given) -> Verdict:
     if not operation.replace:
-        return _overload(operation, given) or apply_rule("create-routine", operation.routine)
+        return _overload(operation.routine, given) or apply_rule("create-routine", operation.routine)
     return apply_rule(
         "replace-routine",
         operation.routine,
@@ -67,12 +68,12 @@ def create_routine(operation: CreateRoutine, given: Given) -> Verdict:
     )
 
 
-def _overload(operation: CreateRoutine, given: Given) -> Verdict | None:
-    if given.product != "postgresql" or given.known.routine_exists(operation.routine) is False:
+def _overload(routine: Name, given: Given) -> Verdict | None:
+    if given.product != "postgresql" or given.known.routine_exists(routine) is False:
         return None
     return apply_rule(
         "overload-routine",
-        operation.routine,
+        routine,
         "If there is a routine of this name, a call of old code may mean the new one, or is ambiguous.",
         "Create it under a name that no routine has.",
     )
@@ -91,6 +92,9 @@ _ACTIVE_KINDS = {
     "subscription": "Rows of another server are written into tables of old code.",
     "event": "Its statements run by themselves, and may change or lock rows of old code.",
     "event trigger": "DDL of old code fails if the trigger raises an error.",
+    "user of a host": (
+        "Old code that connects from the host with an account for '%' gets the new account: access denied."
+    ),
 }
 
 
@@ -106,7 +110,8 @@ def create_object(operation: CreateObject, given: Given) -> Verdict:
             "Use a name that no account has.",
         )
     if operation.kind in _HARMLESS_KINDS:
-        return apply_rule("create-object", operation.object)
+        overload = _overload(operation.object, given) if operation.kind == "aggregate" else None
+        return overload or apply_rule("create-object", operation.object)
     if operation.kind in _ACTIVE_KINDS:
         return apply_rule("create-active-object", operation.object, _ACTIVE_KINDS[operation.kind], _DECLARE)
     return apply_rule(

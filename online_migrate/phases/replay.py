@@ -38,7 +38,6 @@ EFFECTS.update(
             op.CreateIndex,
             op.DropIndex,
             op.AlterIndex,
-            op.CreateTrigger,
             op.AddEnumValue,
             op.CommentOn,
             op.ChangePrivileges,
@@ -68,6 +67,18 @@ def _create_table(state: SchemaState, operation: op.CreateTable) -> None:
         state.create(operation.table, columns, whole=whole)
     else:
         _create(state, operation.table, columns, guarded=operation.guarded, whole=whole)
+    if operation.partition_of is not None:
+        _join(state, operation.table, operation.partition_of)
+
+
+def _join(state: SchemaState, table: Name, parent: Name) -> None:
+    """After a table has become a partition or a child of *parent*, whose rows old code may read and write."""
+    if state.touch(parent).new:
+        return
+    child = state.touch(table)
+    child.new = False
+    for column in child.columns.values():
+        column.new = False
 
 
 def _create(
@@ -85,6 +96,7 @@ def _create_view(state: SchemaState, operation: op.CreateView) -> None:
     if operation.replace:
         state.remove(operation.view)
     _create(state, operation.view, {}, guarded=operation.guarded, whole=False)
+    state.touch(operation.view).written_through = True
 
 
 @_effect_of(op.DropTable)
@@ -112,7 +124,9 @@ def _set_table_option(state: SchemaState, operation: op.SetTableOption) -> None:
 
 @_effect_of(op.ChangePartitions)
 def _change_partitions(state: SchemaState, operation: op.ChangePartitions) -> None:
-    if operation.action in ("exchange", "convert"):
+    if operation.action == "attach" and operation.partition is not None:
+        _join(state, operation.partition, operation.table)
+    elif operation.action in ("exchange", "convert"):
         state.forget_everything()  # the other table is not named
 
 
@@ -229,10 +243,20 @@ def _drop_constraint(state: SchemaState, operation: op.DropConstraint) -> None:
 # --- other objects and statements -----------------------------------------------------------------
 
 
+@_effect_of(op.CreateTrigger)
+def _create_trigger(state: SchemaState, operation: op.CreateTrigger) -> None:
+    if operation.table is not None:
+        state.touch(operation.table).written_through = True
+
+
 @_effect_of(op.CreateObject)
 def _create_object(state: SchemaState, operation: op.CreateObject) -> None:
+    if operation.kind == "rule" and operation.table is not None:
+        state.touch(operation.table).written_through = True
     if operation.kind in ("type", "domain"):
         state.domains[str(operation.object)] = operation.kind == "domain"
+    elif operation.kind == "aggregate":
+        state.create_routine(operation.object.name)
     elif operation.kind == "foreign table":
         _create(state, operation.object, {}, guarded=operation.guarded, whole=False)
 

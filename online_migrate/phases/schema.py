@@ -42,6 +42,12 @@ class VirtualSchema:
             return known.new
         return not self._state.siblings(table) and self._state.below.is_new_table(table)
 
+    def is_written_through(self, table: Name) -> bool:
+        known = self._state.tables.get(table)
+        if known is not None and known.written_through:
+            return True
+        return (known is None or not known.created) and self._state.below.is_written_through(table)
+
     def is_new_column(self, table: Name, column: str) -> bool:
         known = self._state.tables.get(table)
         if known is None:

@@ -26,7 +26,8 @@ class TableState:
 
     *dropped*: old code knows it, and this group dropped it. *created*: it was created here, so the schema
     below says nothing of it. *whole*: *columns* has every column. *defined*: the definitions of the schema
-    below still hold.
+    below still hold. *written_through*: a view, or a table with a trigger or a rule: a write to it may change
+    another table.
     """
 
     exists: bool | None = True
@@ -35,6 +36,7 @@ class TableState:
     created: bool = False
     whole: bool = False
     defined: bool = True
+    written_through: bool = False
     columns: dict[str, ColumnState] = dataclasses.field(default_factory=dict)
 
     def siblings(self, column: str) -> list[str]:

@@ -31,7 +31,9 @@ def change_rows(operation: ChangeRows, given: Given) -> Verdict:
     if operation.verb not in _ROW_VERBS:
         reason = f"The effect of {operation.verb} on rows is not known."
         return apply_rule("unknown-option", subject, reason, _DECLARE)
-    if operation.table is not None and given.known.is_new_table(operation.table):
+    known = given.known
+    new = operation.table is not None and known.is_new_table(operation.table)
+    if new and operation.table is not None and not known.is_written_through(operation.table):
         return _copied_rows(operation) if operation.selects else apply_rule("seed-rows", subject)
     if operation.verb == "truncate":
         reason = "All rows are gone that old code reads, and its statements wait for the lock."

@@ -164,6 +164,14 @@ _CONTRACT: dict[str, tuple[str, str]] = {
 }
 
 
+_VIEW_OPTIONS = ("check_option", "security_invoker", "security_barrier")
+
+
+def _names_view_option(parameters: str) -> bool:
+    """Returns True if ALTER TABLE sets an option of a view, which PostgreSQL accepts."""
+    return any(name in parameters.lower() for name in _VIEW_OPTIONS)
+
+
 @decides(SetTableOption)
 def set_table_option(operation: SetTableOption, given: Given) -> Verdict:
     option = operation.option
@@ -171,6 +179,9 @@ def set_table_option(operation: SetTableOption, given: Given) -> Verdict:
         return inherits(operation.table, operation.value)
     if given.known.is_new_table(operation.table):
         return apply_rule("new-table", operation.table)
+    if option == "storage parameters" and _names_view_option(operation.value or ""):
+        reason = "A view checks the rows or the privileges of old code: its statements fail."
+        return apply_rule("change-table-option", operation.table, reason, _MOVE)
     if option in _HARMLESS or operation.value in _HARMLESS_FORMS.get(option, ()):
         return apply_rule("set-table-option", operation.table)
     name = option.rpartition(" ")[2] if option.endswith((" inherit", " trigger", " rule")) else option

@@ -275,6 +275,9 @@ class _Reader:
 # --- statements ----------------------------------------------------------------------------------
 
 _ROUTINES = frozenset({"TRIGGER", "PROCEDURE", "FUNCTION", "EVENT"})
+_WITHOUT_BODY = frozenset(
+    {"VIEW", "TABLE", "TYPE", "INDEX", "SEQUENCE", "ROLE", "USER", "SCHEMA", "DATABASE", "DOMAIN"}
+)
 _BLOCKS = frozenset({"IF", "LOOP", "WHILE", "REPEAT", "FOR"})
 _BEFORE_STATEMENT = frozenset({";", ":", "THEN", "ELSE", "DO", "BEGIN", "LOOP", "REPEAT", "ROW"})
 
@@ -285,18 +288,21 @@ _LONGEST_HEAD = 16
 def split(tokens: Sequence[Token]) -> list[list[Token]]:
     """Splits tokens into statements; a semicolon in the body of a trigger or a routine does not end one.
 
+    A name such as ``begin`` does not begin a body, for example of a parameter or of a column of a view.
     Raises :class:`Unreadable` for a body that does not end.
     """
     parts: list[list[Token]] = [[]]
-    depth, creates, has_body = 0, False, False
+    depth, parentheses, creates, has_body = 0, 0, False, False
     for token in tokens:
         part, word = parts[-1], token.word
         if word == ";" and depth == 0:
             parts.append([])
             continue
         if not part:
-            creates, has_body = word == "CREATE", False
-        if has_body:
+            creates, has_body, parentheses = word == "CREATE", False, 0
+        parentheses += {"(": 1, ")": -1}.get(word, 0)
+        creates = creates and (has_body or word not in _WITHOUT_BODY)
+        if has_body and (depth or (not parentheses and part[-1].word not in _ROUTINES)):
             depth += _change_of_depth(part, word)
         part.append(token)
         if creates and len(part) <= _LONGEST_HEAD and word in _ROUTINES:

@@ -705,6 +705,126 @@ TEXTS: list[tuple[Server, str, list[str]]] = [
     (MARIADB, "SET STATEMENT max_statement_time = 1 FOR DELETE FROM t", ["session-setting", "change-rows"]),
     (SQLITE, "ALTER TABLE t ADD b int REFERENCES t (id)", ["add-column"]),
     (SQLITE, "PRAGMA user_version = 3", ["unknown-setting"]),
+    # --- a write to a new table or view that reaches an old one ---
+    *(
+        (server, "CREATE VIEW v AS SELECT a FROM t; DELETE FROM v", ["create-view", "change-rows"])
+        for server in ALL
+    ),
+    (
+        SQLITE,
+        "CREATE TABLE u (a int); CREATE TRIGGER g AFTER INSERT ON u BEGIN DELETE FROM t; END;"
+        " INSERT INTO u VALUES (1)",
+        ["create-table", "new-table", "change-rows"],
+    ),
+    (
+        POSTGRESQL,
+        "CREATE TABLE u (a int); CREATE RULE r AS ON INSERT TO u DO ALSO DELETE FROM t;"
+        " INSERT INTO u VALUES (1)",
+        ["create-table", "new-table", "change-rows"],
+    ),
+    *(
+        (server, f"CREATE TABLE u (a int); {text}", ["create-table", "change-rows"])
+        for server in (MYSQL, MARIADB)
+        for text in (
+            "UPDATE u x JOIN t SET t.a = 1",
+            "UPDATE u AS x, t SET t.a = 1",
+            "UPDATE u STRAIGHT_JOIN t SET t.a = 1",
+            "DELETE FROM u, t USING u JOIN t",
+        )
+    ),
+    (MYSQL, "CREATE TABLE u (a int); UPDATE u SET a = (SELECT max(a) FROM t)", ["create-table", "copy-rows"]),
+    (POSTGRESQL, "CREATE TABLE u (a int); TRUNCATE u CASCADE", ["create-table", "seed-rows", "truncate"]),
+    (POSTGRESQL, "CREATE TABLE u (a int); COPY u FROM PROGRAM 'cat'", ["create-table", "run-code"]),
+    (
+        POSTGRESQL,
+        "CREATE TABLE u PARTITION OF t FOR VALUES IN (1); ALTER TABLE u ADD CHECK (false)",
+        ["create-partition", "add-check"],
+    ),
+    (
+        POSTGRESQL,
+        "CREATE TABLE u (a int); ALTER TABLE t ATTACH PARTITION u FOR VALUES IN (1);"
+        " ALTER TABLE u ALTER a SET NOT NULL",
+        ["create-table", "attach-new-partition", "set-not-null"],
+    ),
+    (
+        POSTGRESQL,
+        "CREATE TABLE u (); CREATE TABLE w () INHERITS (u, t)",
+        ["create-table", "create-table", "inherit-table"],
+    ),
+    (POSTGRESQL, "CREATE FOREIGN TABLE f () INHERITS (t) SERVER s", ["unrecognized"]),
+    (POSTGRESQL, "CREATE FOREIGN TABLE f PARTITION OF t FOR VALUES IN (1) SERVER s", ["unrecognized"]),
+    # --- names that look like the begin of a body ---
+    *(
+        (POSTGRESQL, f"{text}; DROP TABLE t; SELECT 1 AS end", [rule, "drop-table", "query"])
+        for text, rule in (
+            ("CREATE FUNCTION f(begin int) RETURNS int LANGUAGE sql AS 'SELECT 1'", "create-routine"),
+            ("CREATE VIEW function AS SELECT 1 AS begin", "create-view"),
+            ("CREATE TYPE procedure AS (begin int)", "create-object"),
+            ("CREATE TRIGGER begin BEFORE INSERT ON t EXECUTE FUNCTION f()", "create-trigger"),
+        )
+    ),
+    (
+        SQLITE,
+        "CREATE VIEW trigger AS SELECT 1 AS begin; DROP TABLE t; END",
+        ["create-view", "drop-table", "control-transaction"],
+    ),
+    # --- options ---
+    (POSTGRESQL, 'EXPLAIN ("analyze") DELETE FROM t', ["change-rows"]),
+    (POSTGRESQL, "EXPLAIN (ANALYZE off, ANALYZE) DELETE FROM t", ["change-rows"]),
+    (POSTGRESQL, "EXPLAIN (ANALYZE off) DELETE FROM t", ["query"]),
+    (POSTGRESQL, 'VACUUM ("full") t', ["rewrite-table"]),
+    (POSTGRESQL, "ALTER SEQUENCE s OWNED BY NONE RESTART WITH 1", ["change-object"]),
+    (POSTGRESQL, "ALTER SEQUENCE s OWNED BY t.a", ["alter-object"]),
+    (POSTGRESQL, "GRANT r TO app WITH INHERIT FALSE", ["unrecognized"]),
+    (POSTGRESQL, "GRANT r TO app WITH ADMIN OPTION", ["grant"]),
+    (MARIADB, "GRANT USAGE ON *.* TO app IDENTIFIED BY 'new'", ["unrecognized"]),
+    (MARIADB, "GRANT USAGE ON *.* TO app REQUIRE SSL", ["unrecognized"]),
+    (MARIADB, "GRANT SELECT ON t TO app WITH GRANT OPTION", ["grant"]),
+    (POSTGRESQL, "ALTER TABLE v SET (security_invoker = true)", ["change-table-option"]),
+    (POSTGRESQL, "ALTER TABLE t ALTER s SET STORAGE PLAIN", ["change-column-option"]),
+    # --- values that do not fit, and conditions that fail ---
+    *(
+        (
+            POSTGRESQL,
+            f"ALTER TABLE t ADD c {type}; ALTER TABLE t ALTER c SET DEFAULT {default}",
+            ["add-column", rule],
+        )
+        for type, default, rule in (
+            ("varchar(3)", "'four'", "default-calls-function"),
+            ("varchar(4)", "'four'", "change-new-column"),
+            ("smallint", "100000", "default-calls-function"),
+            ("numeric(3,1)", "100", "default-calls-function"),
+            ("numeric(3,1)", "99.9", "change-new-column"),
+            ("varchar(20)", "now()", "default-calls-function"),
+            ("varchar(35)", "gen_random_uuid()::text", "default-calls-function"),
+            ("varchar(36)", "gen_random_uuid()::text", "change-new-column"),
+        )
+    ),
+    *(
+        (server, f"ALTER TABLE t ADD v {column}", ["add-generated-column"])
+        for server in (MYSQL, MARIADB)
+        for column in ("tinyint AS (a) VIRTUAL", "date AS (s) VIRTUAL", "int AS (NOT s) VIRTUAL")
+    ),
+    *(
+        (server, f"CREATE USER {name} IDENTIFIED BY 'x'", [rule])
+        for server in (MYSQL, MARIADB)
+        for name, rule in (
+            ("'app'@'%'", "create-object"),
+            ("app", "create-object"),
+            ("'app'@'localhost'", "create-active-object"),
+            ("app@localhost", "create-active-object"),
+            ("a@'%', b@'10.%'", "create-active-object"),
+        )
+    ),
+    (MYSQL, "ALTER TABLE t ADD PARTITION (PARTITION p)", ["change-partitions"]),
+    (POSTGRESQL, "CREATE AGGREGATE f(int) (SFUNC = int4pl, STYPE = int)", ["create-object"]),
+    (MARIADB, "ALTER TABLE t ADD c int DEFAULT 5.4 CHECK (c = 5.4)", ["add-check"]),
+    (MARIADB, "ALTER TABLE t ADD c int CHECK (c > 0 OR s)", ["add-check"]),
+    (MARIADB, "ALTER TABLE t ADD c int CHECK (s > c)", ["add-check"]),
+    (MARIADB, "ALTER TABLE t ADD c int CHECK (c + s > 0)", ["add-check"]),
+    (MARIADB, "ALTER TABLE t ADD c int CHECK (c > s)", ["add-column"]),
+    (MARIADB, "ALTER TABLE t ADD c int CHECK (c > 0)", ["add-column"]),
+    (POSTGRESQL, "ALTER TABLE t ADD c int; ALTER TABLE t ADD CHECK (1 / a > c)", ["add-column", "add-check"]),
 ]
 
 
@@ -719,6 +839,20 @@ def test_text(server: Server, text: str, rules: list[str]) -> None:
     verdicts = judge_text(text, server, known)
     assert [verdict.rule for verdict in verdicts] == rules, verdicts
     assert known.table_exists(Name("u")) is False, "the known schema is not changed"
+
+
+def test_new_aggregate_may_overload_a_function_of_old_code() -> None:
+    text = "CREATE AGGREGATE f(int) (SFUNC = int4pl, STYPE = int)"
+    [verdict] = judge_text(text, POSTGRESQL, NothingKnown())
+    assert verdict.rule == "overload-routine"
+
+
+@pytest.mark.parametrize("type", ["tsquery", "int4multirange"])
+def test_index_on_a_type_of_any_length(type: str) -> None:
+    schema = applied(op.CreateTable(table=OLD, columns=(column("c", type),)))
+    schema.begin_group()
+    assert judge(index("c"), POSTGRESQL, schema).rule == "create-index-on-long-values"
+    assert judge(index("c", method="gist"), POSTGRESQL, schema).rule == "create-index"
 
 
 # --- the schema -----------------------------------------------------------------------------------

@@ -79,11 +79,11 @@ def _change(cursor: Cursor, kind: str) -> str:
     """Consumes the rest, and returns the change in one or two words."""
     if not cursor:
         raise cursor.fail()
+    if kind == "sequence" and _sets_only_its_owner(cursor):
+        return "owned by"
     words = [token.word for token in cursor.rest]
     first, second = words[0], words[1] if len(words) > 1 else ""
     cursor.at = len(cursor.tokens)
-    if kind == "sequence" and words[:2] == ["OWNED", "BY"] and len(words) <= 7:
-        return "owned by"
     if kind == "sequence" and first not in ("OWNER", "RENAME", "SET"):
         return "restart" if "RESTART" in words else "options"
     is_option = kind in _WITH_OPTIONS and first not in ("OWNER", "RENAME", "SET", "RESET", "ADD", "DROP")
@@ -95,6 +95,17 @@ def _change(cursor: Cursor, kind: str) -> str:
         return "alter column"
     pair = first in _TWO_WORDS and second in _SECOND_WORDS
     return f"{first} {second}".lower() if pair else first.lower()
+
+
+def _sets_only_its_owner(cursor: Cursor) -> bool:
+    """Consumes OWNED BY and a column or NONE, if nothing follows; returns whether it did."""
+    start = cursor.at
+    if cursor.take("OWNED", "BY") and cursor.names:
+        cursor.path()
+        if not cursor:
+            return True
+    cursor.at = start
+    return False
 
 
 def _is_view(cursor: Cursor) -> bool:
@@ -160,5 +171,21 @@ def _object(cursor: Cursor, start: int) -> str:
 def privileges(cursor: Cursor) -> Found:
     """Returns the operation of a GRANT or REVOKE; *cursor* is at the verb."""
     takes_away = cursor.token().word == "REVOKE"
+    words = [token.word for token in cursor.rest]
+    if not takes_away and _CHANGES_ACCOUNT[cursor.server].intersection(words):
+        raise cursor.fail()
     cursor.at = len(cursor.tokens)
     return (ChangePrivileges(takes_away=takes_away),)
+
+
+_LIMITS = frozenset(
+    {"MAX_QUERIES_PER_HOUR", "MAX_UPDATES_PER_HOUR", "MAX_CONNECTIONS_PER_HOUR", "MAX_USER_CONNECTIONS"}
+    | {"MAX_STATEMENT_TIME", "IDENTIFIED", "REQUIRE"}
+)
+_CHANGES_ACCOUNT: dict[str, frozenset[str]] = {
+    "mysql": _LIMITS,
+    "mariadb": _LIMITS,
+    "postgresql": frozenset({"FALSE"}),
+}
+"""Words of a GRANT that changes the password or limits of an account (MariaDB), or takes an option of a
+membership away (PostgreSQL 16)."""

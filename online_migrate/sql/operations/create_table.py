@@ -21,6 +21,7 @@ from online_migrate.sql.operations.operation import (
     Name,
     Operation,
     Query,
+    SetTableOption,
 )
 from online_migrate.sql.operations.rows import read_query
 from online_migrate.sql.operations.table_options import take_mysql_option
@@ -146,9 +147,11 @@ def read_filling(query: Cursor) -> tuple[Operation, ...]:
 
 
 def _postgresql_tail(cursor: Cursor, created: CreateTable) -> tuple[Operation, ...]:
+    parents: list[Name] = []
     while cursor and cursor.next != "AS":
         if cursor.take("INHERITS"):
-            created = dataclasses.replace(created, partition_of=cursor.group().paths()[0], inherits=True)
+            parents = cursor.group().paths()
+            created = dataclasses.replace(created, partition_of=parents[0], inherits=True)
         elif cursor.take("PARTITION", "BY"):
             if not cursor.any_of("RANGE", "LIST", "HASH"):
                 raise cursor.fail()
@@ -158,7 +161,8 @@ def _postgresql_tail(cursor: Cursor, created: CreateTable) -> tuple[Operation, .
             _take_storage(cursor)
     if cursor.take("AS"):
         return _filled(created, cursor.remainder())
-    return (created,)
+    more = [SetTableOption(table=created.table, option="inherit", value=str(name)) for name in parents[1:]]
+    return (created, *more)
 
 
 def _take_storage(cursor: Cursor) -> None:

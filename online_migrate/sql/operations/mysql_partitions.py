@@ -29,11 +29,17 @@ def partitions(cursor: Cursor, table: Name, action: str) -> tuple[Operation, ...
     partition = None
     if action == "add" and cursor.next == "(":
         added = cursor.group()
-        partition = Name(added.name()) if added.take("PARTITION") else None
+        partition = _with_values(added)
     elif cursor.names and cursor.next not in ("PARTITIONS", "ALL"):
         partition = Name(cursor.name())
     cursor.at = len(cursor.tokens)
     return (ChangePartitions(table=table, action=action, partition=partition),)
+
+
+def _with_values(added: Cursor) -> Name | None:
+    """Returns the name of a new partition; None for one of HASH or KEY, which has no values of its own."""
+    name = Name(added.name()) if added.take("PARTITION") else None
+    return name if added.next == "VALUES" else None
 
 
 def by_partition(cursor: Cursor, table: Name) -> tuple[Operation, ...]:

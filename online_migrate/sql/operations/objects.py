@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 
 from online_migrate.sql.lexer import MYSQL, Sort
@@ -176,10 +177,28 @@ def _object(cursor: Cursor, kind: str, replace: bool) -> Found:
     elif kind in ON_TABLE:
         cursor.expect("ON")
         table = cursor.path()
+    if kind == "foreign table" and _has_parent(cursor):
+        raise cursor.fail()
+    if kind == "user" and cursor.server in MYSQL and _has_host(cursor):
+        kind = "user of a host"
     if replace:
         raise cursor.fail()
     cursor.at = len(cursor.tokens)
     return (CreateObject(kind=kind, object=name, table=table, guarded=guarded),)
+
+
+def _has_parent(cursor: Cursor) -> bool:
+    """Returns True for a foreign table of PostgreSQL that is a partition or a child of a table."""
+    words = [token.word for token in cursor.rest]
+    return "INHERITS" in words or words[:2] == ["PARTITION", "OF"]
+
+
+def _has_host(cursor: Cursor) -> bool:
+    """Returns True if one of the accounts is for another host than ``%``."""
+    hosts = [after for mark, after in itertools.pairwise(cursor.rest) if mark.word == "@"]
+    return any(host.written.strip("'\"`") != "%" for host in hosts) or any(
+        token.sort is Sort.VARIABLE for token in cursor.rest
+    )
 
 
 def _schema(cursor: Cursor, guarded: bool) -> Found:

@@ -70,12 +70,14 @@ def _writes_below(value: Any) -> Iterator[Any]:
 
 def read_truncate(node: Any) -> tuple[Operation, ...]:
     """Returns the operations of a TRUNCATE."""
-    return tuple(ChangeRows(verb="truncate", table=range_name(table)) for table in node.relations)
+    tables = [range_name(table) for table in node.relations]
+    cascades = [None] if node.behavior.name == "DROP_CASCADE" else []
+    return tuple(ChangeRows(verb="truncate", table=table) for table in (*tables, *cascades))
 
 
 def read_copy(node: Any) -> tuple[Operation, ...]:
     """Returns the operations of a COPY."""
-    if node.is_from:
+    if node.is_from and not node.is_program:
         calls = unknown_calls(node.whereClause)
         return (ChangeRows(verb="copy", table=range_name(node.relation), calls=calls),)
     if node.filename is not None or node.is_program:

@@ -16,6 +16,7 @@ from online_migrate.sql.operations.operation import (
     Index,
     Operation,
     Query,
+    SetTableOption,
 )
 from online_migrate.sql.operations.pglast_nodes import (
     columns_in,
@@ -138,7 +139,11 @@ def create_table(node: Any) -> tuple[Operation, ...]:
         partitioned=node.partspec is not None,
         guarded=bool(node.if_not_exists),
     )
-    return (created,)
+    more = [
+        SetTableOption(table=created.table, option="inherit", value=str(range_name(parent)))
+        for parent in parents[1:]
+    ]
+    return (created, *more)
 
 
 def filled_table(node: Any) -> tuple[Operation, ...]:

@@ -118,7 +118,9 @@ def _writes(tokens: Sequence[Token], positions: Sequence[int], server: str) -> t
     for at in positions:
         cursor = Cursor(tokens[at:], server)
         verb = cursor.token().word.lower()
-        selects = verb in ("insert", "replace") and _reads(tokens[at:])
+        # UPDATE and DELETE of MySQL and MariaDB lock the rows that a query in them reads, as INSERT does.
+        copies = verb in ("insert", "replace") or server in MYSQL
+        selects = copies and _reads(tokens[at:])
         found.append(ChangeRows(verb=verb, table=_target(cursor, verb), calls=calls, selects=selects))
     return tuple(found)
 
@@ -145,15 +147,33 @@ def _target(cursor: Cursor, verb: str) -> Name | None:
         cursor.take("INTO")
         cursor.take("ONLY")
         return cursor.path()
+    if cursor.server in MYSQL and _joins(cursor.rest, verb):
+        return None
     if verb == "delete" and not cursor.take("FROM"):
         cursor.path()
         return None  # MySQL: DELETE a, b FROM a JOIN b
     cursor.take("ONLY")
     if cursor.next == "(":
         return cursor.group().path()
-    table = cursor.path()
-    several = verb == "update" and (cursor.next in (",", "JOIN", "INNER", "LEFT", "RIGHT", "CROSS"))
-    return None if several else table
+    return cursor.path()
+
+
+_ENDS_OF_TABLES = {
+    "update": frozenset({"SET"}),
+    "delete": frozenset({"WHERE", "ORDER", "LIMIT", "RETURNING"}),
+}
+
+
+def _joins(tokens: Sequence[Token], verb: str) -> bool:
+    """Returns True if UPDATE or DELETE of MySQL and MariaDB names several tables."""
+    depth = 0
+    for token in tokens:
+        depth += {"(": 1, ")": -1}.get(token.word, 0)
+        if depth == 0 and token.word in _ENDS_OF_TABLES[verb]:
+            return False
+        if depth == 0 and token.word in (",", "JOIN", "STRAIGHT_JOIN", "USING"):
+            return True
+    return False
 
 
 def read_truncate(cursor: Cursor) -> tuple[Operation, ...]:
@@ -167,7 +187,8 @@ def read_truncate(cursor: Cursor) -> tuple[Operation, ...]:
         if not cursor.take(","):
             break
     cursor.take("RESTART", "IDENTITY") or cursor.take("CONTINUE", "IDENTITY")
-    cursor.any_of("CASCADE", "RESTRICT", "NOWAIT")
+    if cursor.any_of("CASCADE", "RESTRICT", "NOWAIT") == "CASCADE":
+        found.append(ChangeRows(verb="truncate", table=None))  # each table that refers to one of these
     if cursor.take("WAIT"):
         cursor.value()
     return tuple(found)
@@ -184,6 +205,9 @@ def read_copy(cursor: Cursor) -> tuple[Operation, ...]:
             cursor.names_in_group()
     if cursor.any_of("FROM", "TO") == "FROM":
         words = [token.word for token in cursor.rest]
+        if words[:1] == ["PROGRAM"]:
+            cursor.at = len(cursor.tokens)
+            return (RunCode(verb="copy"),)
         condition = cursor.rest[words.index("WHERE") :] if "WHERE" in words else ()
         cursor.at = len(cursor.tokens)
         return (ChangeRows(verb="copy", table=table, calls=_unknown(condition, cursor.server)),)

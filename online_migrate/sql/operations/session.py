@@ -155,11 +155,11 @@ def reads(cursor: Cursor) -> Found:
 
 def is_executed(options: Sequence[Token]) -> bool:
     """Returns True if EXPLAIN with these options executes the statement."""
-    words = [token.word for token in options]
-    for at, word in enumerate(words):
-        if word in ("ANALYZE", "ANALYSE"):
+    for at, token in enumerate(options):
+        if token.names and token.text.upper() in ("ANALYZE", "ANALYSE"):
             value = written(options[at + 1 : at + 2]).strip("'\"").lower()
-            return value not in ("false", "off", "0")
+            if value not in ("false", "off", "0"):
+                return True
     return False
 
 
@@ -176,7 +176,7 @@ def maintain(cursor: Cursor) -> Found:
     """Reads ANALYZE, VACUUM, REINDEX, CLUSTER, OPTIMIZE, REFRESH, CHECKPOINT; *cursor* is at the verb."""
     verb = cursor.token().word.lower()
     options = cursor.parts() if cursor.next == "(" else [cursor]
-    if verb == "vacuum" and any(option.next == "FULL" for option in options):
+    if verb == "vacuum" and any(_is_full(option) for option in options):
         verb = "vacuum full"
     while cursor.any_of("NO_WRITE_TO_BINLOG", "LOCAL", "FULL", "FREEZE", "VERBOSE", "ANALYZE", "ANALYSE"):
         pass
@@ -196,6 +196,11 @@ def maintain(cursor: Cursor) -> Found:
             break
     _take_rest(cursor)
     return tuple(found)
+
+
+def _is_full(option: Cursor) -> bool:
+    """Returns True for FULL, which PostgreSQL accepts in quotes, too."""
+    return option.names and option.tokens[option.at].text.upper() == "FULL"
 
 
 def _take_rest(cursor: Cursor) -> None:

@@ -66,7 +66,7 @@ ROWS = [
     refused("backfill-of-new-column", everywhere("ALTER TABLE volumes ADD COLUMN tier INTEGER; UPDATE volumes SET tier = 1, size = size + 1"), "add-column", "change-rows", harm=wrong("read volumes"), place=Place.DATA),
     refused("replace-rows", on("REPLACE INTO settings (id, name) VALUES (1, 'other')", MY, MA, LITE), "change-rows", harm=wrong("read settings"), place=Place.DATA),
     refused("truncate", on("TRUNCATE TABLE snapshots", PG, MY, MA), "truncate", harm=lost("read snapshots")),
-    refused("truncate-cascade", on("TRUNCATE volumes CASCADE", PG), "truncate", harm=lost("read snapshots")),
+    refused("truncate-cascade", on("TRUNCATE volumes CASCADE", PG), "truncate", "truncate", harm=lost("read snapshots")),
     refused("truncate-restart", on("TRUNCATE snapshots RESTART IDENTITY", PG), "truncate", harm=lost("read snapshots")),
     refused("delete-in-with", on("WITH gone AS (DELETE FROM snapshots RETURNING id) SELECT count(*) FROM gone", PG), "change-rows", harm=lost("read snapshots"), place=Place.DATA),
     refused("update-in-with-of-select", on("WITH x AS (SELECT 1), y AS (UPDATE volumes SET size = 1 RETURNING id) SELECT * FROM x, y", PG), "change-rows", harm=wrong("read volumes"), place=Place.DATA),

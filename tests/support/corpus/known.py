@@ -30,6 +30,9 @@ class BaseSchema:
     def is_new_table(self, table: Name) -> bool:
         return False
 
+    def is_written_through(self, table: Name) -> bool:
+        return False
+
     def is_new_column(self, table: Name, column: str) -> bool:
         return False
 

@@ -79,7 +79,7 @@ HIDDEN = [
     refused("unicode-escaped-name", on('DROP TABLE U&"setting\\0073"', PG), "unrecognized", harm=breaks("read settings"), place=Place.REFUSED),
     refused("name-with-database", on("DROP TABLE corpus_db.settings", MY, MA), "drop-table", harm=breaks("read settings")),
     refused("explain-analyze-update", on("EXPLAIN ANALYZE UPDATE volumes SET size = 1", PG), "change-rows", harm=wrong("read volumes"), place=Place.DATA),
-    refused("copy-program", on("COPY settings (name) FROM PROGRAM 'echo setting-2'", PG), "change-rows", harm=breaks("insert setting"), place=Place.DATA),
+    refused("copy-program", on("COPY settings (name) FROM PROGRAM 'echo setting-2'", PG), "run-code", harm=breaks("insert setting"), place=Place.REFUSED),
     refused("function-in-a-query", on("SELECT lo_unlink(0), query_to_xml('DELETE FROM snapshots RETURNING id', true, false, '')", PG), "unknown-function", harm=fails("large object"), place=Place.REFUSED),
     refused("query-of-new-function", on("CREATE FUNCTION f() RETURNS void LANGUAGE sql AS $$ DELETE FROM snapshots $$; SELECT f()", PG), "create-routine", "unknown-function", harm=lost("read snapshots"), place=Place.REFUSED),
     refused("values-function", on("VALUES (setval('volumes_id_seq', 1))", PG), "unknown-function", harm=breaks("insert volume"), place=Place.REFUSED),

@@ -41,7 +41,7 @@ CREATED = [
     allowed("create-table-and-seed", everywhere("CREATE TABLE racks (id INTEGER PRIMARY KEY, name VARCHAR(20)); INSERT INTO racks (id, name) VALUES (1, 'first'), (2, 'second')"), "create-table", "seed-rows"),
     allowed("create-table-and-drop", everywhere("CREATE TABLE racks (id INTEGER PRIMARY KEY); DROP TABLE racks"), "create-table", "new-table"),
     allowed("create-table-as", everywhere("CREATE TABLE volumes_copy AS SELECT * FROM volumes"), "create-table"),
-    refused("create-table-inherits", on("CREATE TABLE racks (shelf INTEGER) INHERITS (volumes); INSERT INTO racks (size) VALUES (1)", PG), "inherit-table", "seed-rows", harm=wrong("read volumes")),
+    refused("create-table-inherits", on("CREATE TABLE racks (shelf INTEGER) INHERITS (volumes); INSERT INTO racks (size) VALUES (1)", PG), "inherit-table", "change-rows", harm=wrong("read volumes")),
     refused("create-or-replace-table", on("CREATE OR REPLACE TABLE settings (id INTEGER PRIMARY KEY)", MA), "replace-table", harm=breaks("insert setting")),
     refused("drop-table-if-exists-and-create", everywhere("DROP TABLE IF EXISTS settings; CREATE TABLE settings (id INTEGER PRIMARY KEY, name VARCHAR(30), mode VARCHAR(10), revision INTEGER)"), "drop-table", "create-table", harm=lost("read settings")),
 ]
