@@ -55,14 +55,14 @@ def _constant_fits(value: Scalar, type: SqlType) -> bool:
         return len(str(value)) <= int(type.parameters[0])
     if type.name == "numeric" and isinstance(value, Decimal):
         precision, scale = (*(int(part) for part in type.parameters), 0)[:2]
-        return round(abs(value), max(scale, 0)) < 10 ** (precision - scale)
+        return bool(round(abs(value), max(scale, 0)) < Decimal(10) ** (precision - scale))
     return False
 
 
 def _in_range(value: Decimal, type: SqlType) -> bool:
     bits = _BITS[type.name]
     low, high = (0, 2**bits) if type.unsigned else (-(2 ** (bits - 1)), 2 ** (bits - 1))
-    return low <= value.to_integral_value() < high
+    return bool(low <= value.to_integral_value() < high)
 
 
 # --- generated columns ----------------------------------------------------------------------------
