@@ -95,7 +95,7 @@ class LockWait:
         self._attempts = 0
         self._left = 0.0
         self._waited = 0.0
-        self._said: tuple[str, ...] = ()
+        self._said: set[str] | None = None
         self._judged: set[str] = set()
 
     def after(self, error: Exception) -> None:
@@ -191,11 +191,14 @@ class LockWait:
                     logger.debug("rollback after a look at the locks", exc_info=True)
 
     def _say(self, holders: Sequence[Holder]) -> None:
-        """Names the holders when the wait has lasted for a second, and again when they have changed."""
-        now = tuple(sorted(holder.id for holder in holders))
-        if self._waited < _SAID_AFTER or now == self._said:
+        """Names the holders when the wait has lasted for a second, and again for another long transaction.
+
+        Short transactions of the application come and go while the command waits.
+        """
+        long = {holder.id for holder in holders if holder.seconds is None or holder.seconds >= _SAID_AFTER}
+        if self._waited < _SAID_AFTER or (self._said is not None and long <= self._said):
             return
-        self._said = now
+        self._said = (self._said or set()) | {holder.id for holder in holders}
         shown = holders[:_SHOWN]
         tables = ", ".join(sorted({lock.name for lock in self._needed}))
         lines = "".join(f"\n  held by {holder}" for holder in shown)
