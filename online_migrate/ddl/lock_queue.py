@@ -88,6 +88,8 @@ class LockQueue:
             return
         if self.old_holders(locks):
             raise LockNotFree(locks)
+        # Again for each statement: the script may have changed the setting of the session.
+        self._dialect.limit_queue(self._connection, self._limit)
         with self._watched(locks):
             yield
 

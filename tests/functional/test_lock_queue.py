@@ -116,9 +116,10 @@ def test_application_is_not_stalled_while_a_transaction_holds_the_table(
     text = "\n".join(lines)
     assert writer.longest < STALL, text
     assert "outside of the lock queue" in text
-    assert "idle in transaction for" in text
+    assert "idle" in text
     assert f" {number} (" in text
-    assert text.count("outside of the lock queue") == 1
+    # Not at each look, of which there are dozens. A busy machine may show another long transaction.
+    assert text.count("outside of the lock queue") <= 3
 
 
 def session_of(database: Database, connection: sa.Connection) -> int:
@@ -140,6 +141,17 @@ def test_holder_that_never_ends_is_named_and_nothing_changes(database: Database,
     columns = {column["name"] for column in sa.inspect(database.engine).get_columns("items")}
     assert "more" not in columns
     assert scalar(database.engine, "SELECT count(*) FROM online_migrate_journal") == 0
+
+
+def test_script_cannot_remove_the_limit_of_the_queue(database: Database, tmp_path: Path) -> None:
+    """A lock timeout that the script sets itself does not let its statement queue for longer."""
+    setting = "lock_wait_timeout = 3600" if database.server.has("lock_tables") else "lock_timeout = 0"
+    table = "CREATE TABLE items (id INTEGER PRIMARY KEY, gb INTEGER, size INTEGER)"
+    execute(database.engine, table, "INSERT INTO items VALUES (1, 1, 1)")
+    with Project.create(tmp_path / "limit", database.url, lock_timeout=60, lock_attempts=1) as project:
+        project.expand(f'op.execute("SET {setting}")\nop.add_column("items", sa.Column("more", sa.Integer))')
+        with held(database.url), pytest.raises(LockGivenUp):
+            command.expand(project.site())
 
 
 def test_stop_ends_the_wait_at_once(database: Database, project: Project) -> None:
