@@ -130,12 +130,16 @@ class FakeDialect:
         self.found: list[Holder] = []
         self.queued = True
         self.cancelled: list[int] = []
+        self.limits: list[float] = []
 
     def is_free(self, _connection: object, _locks: object) -> bool | None:
         return None
 
     def lock_holders(self, _connection: object, _locks: object, *, blocked: bool) -> list[Holder]:
         return self.found
+
+    def limit_queue(self, _connection: object, seconds: float) -> None:
+        self.limits.append(seconds)
 
     def is_queued(self, _connection: object, _session: int) -> bool:
         return self.queued
