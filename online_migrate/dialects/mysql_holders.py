@@ -131,7 +131,8 @@ def _possible(connection: Connection, tables: Sequence[TableLock]) -> list[Holde
     transactions = [session for session in _transactions(connection) if session not in own]
     candidates = dict.fromkeys([*(s for s in transactions if s in here), *idle], "")
     certain = len(transactions) == 1 and not in_use
-    return _sessions(connection, candidates, spared="" if certain else _UNSURE)
+    found = _sessions(connection, candidates, spared="" if certain else _UNSURE)
+    return [dataclasses.replace(holder, is_certain=certain) for holder in found]
 
 
 def _sessions(connection: Connection, locked: Mapping[int, str], *, spared: str) -> list[Holder]:

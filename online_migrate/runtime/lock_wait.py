@@ -193,9 +193,11 @@ class LockWait:
     def _say(self, holders: Sequence[Holder]) -> None:
         """Names the holders when the wait has lasted for a second, and again for another long transaction.
 
-        Short transactions of the application come and go while the command waits.
+        Short transactions of the application, and sessions that only may hold the lock, come and go while the
+        command waits.
         """
-        long = {holder.id for holder in holders if holder.seconds is None or holder.seconds >= _SAID_AFTER}
+        certain = [holder for holder in holders if holder.is_certain]
+        long = {holder.id for holder in certain if holder.seconds is None or holder.seconds >= _SAID_AFTER}
         if self._waited < _SAID_AFTER or (self._said is not None and long <= self._said):
             return
         self._said = (self._said or set()) | {holder.id for holder in holders}

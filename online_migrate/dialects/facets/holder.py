@@ -27,6 +27,8 @@ class Holder:
     """The statement that ends it."""
     spared: str = ""
     """The reason why the engine never ends it; empty if it may."""
+    is_certain: bool = True
+    """False: the server does not show which session holds the lock, and this one may."""
     never_yields: bool = False
     """True: its lock is certainly kept for long, however young its transaction is."""
 
