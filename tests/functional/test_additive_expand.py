@@ -115,7 +115,7 @@ WRITES = {
 def test_script_that_asks_the_database_is_refused_at_the_statement(
     project: Project, database: Database, write: str
 ) -> None:
-    """The journal knows what was done before it; the mended script is continued, and repeats nothing."""
+    """The journal knows what was done before it; the corrected script is continued, and repeats nothing."""
     project.expand(ASKS + ADD + WRITES[write], "e1")
     with pytest.raises(NotAdditive, match="change-rows items"):
         project.apply_expand()

@@ -54,7 +54,7 @@ def test_project_without_findings(project: Project) -> None:
 def test_url_decides_the_server(project: Project) -> None:
     """Without a connection: the server of the URL does not run."""
     project.expand('op.drop_column("t", "old")')
-    ran = project.run("lint", "--url", "mysql+pymysql://nobody@127.0.0.1:1/none", environment=NO_SERVER)
+    ran = project.run("lint", "--url", "mysql+pymysql://app@127.0.0.1:1/none", environment=NO_SERVER)
     assert ran.code == 3
     assert "drop-column [mysql] t.old" in ran.out
 
