@@ -16,6 +16,7 @@ from pathlib import Path
 
 from online_migrate import exceptions, state
 from online_migrate.ddl.journal_entries import SCRIPT, STEP, JournalEntries
+from online_migrate.python_source import syntax_tree
 from online_migrate.sql.statement import shorten
 from online_migrate.state import Entry
 
@@ -23,7 +24,7 @@ from online_migrate.state import Entry
 def source_digest(path: str) -> str:
     """Returns the digest of a script without its comments and its layout; empty if it cannot be read."""
     with contextlib.suppress(OSError, SyntaxError, ValueError):
-        tree = ast.parse(Path(path).read_bytes())
+        tree = syntax_tree(Path(path).read_bytes())
         return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
     return ""
 

@@ -6,6 +6,8 @@ import ast
 import functools
 from pathlib import Path
 
+from online_migrate.python_source import syntax_tree
+
 
 def _tree(path: str) -> ast.Module | None:
     try:
@@ -16,7 +18,7 @@ def _tree(path: str) -> ast.Module | None:
 
 @functools.lru_cache(maxsize=64)
 def _parsed(text: str) -> ast.Module:
-    return ast.parse(text)
+    return syntax_tree(text)
 
 
 def line_of_assignment(path: str, *variables: str) -> int:
