@@ -708,7 +708,7 @@ def test_expand_refuses_a_read_only_server_before_an_autocommit_block(
         "    op.execute('CREATE INDEX CONCURRENTLY ix_a ON t (a)')\n"
         "    op.execute('SET default_transaction_read_only = on')",
         "e2",
-        additive=declared("unknown-setting"),
+        additive=declared("unknown-setting", "create-index-on-long-values"),
     )
     project.apply_expand("e1")
     name = database.engine.url.database

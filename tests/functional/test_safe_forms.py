@@ -94,17 +94,17 @@ POSTGRESQL_FORMS = {
         "ALTER TABLE T ADD CONSTRAINT uq_T UNIQUE USING INDEX uq_T",
     ],
     "op.alter_column('{t}', 'a', nullable=False)": [
-        "ALTER TABLE T ADD CONSTRAINT T_a_not_null CHECK (a IS NOT NULL) NOT VALID",
-        "ALTER TABLE T VALIDATE CONSTRAINT T_a_not_null",
+        "ALTER TABLE T ADD CONSTRAINT T_a_is_not_null CHECK (a IS NOT NULL) NOT VALID",
+        "ALTER TABLE T VALIDATE CONSTRAINT T_a_is_not_null",
         "ALTER TABLE T ALTER COLUMN a SET NOT NULL",
-        "ALTER TABLE T DROP CONSTRAINT T_a_not_null",
+        "ALTER TABLE T DROP CONSTRAINT T_a_is_not_null",
     ],
     "op.drop_constraint('{t}_pkey', '{t}'); op.create_primary_key('pk_{t}', '{t}', ['id', 'a'])": [
         "ALTER TABLE T DROP CONSTRAINT T_pkey",
-        "ALTER TABLE T ADD CONSTRAINT T_a_not_null CHECK (a IS NOT NULL) NOT VALID",
-        "ALTER TABLE T VALIDATE CONSTRAINT T_a_not_null",
+        "ALTER TABLE T ADD CONSTRAINT T_a_is_not_null CHECK (a IS NOT NULL) NOT VALID",
+        "ALTER TABLE T VALIDATE CONSTRAINT T_a_is_not_null",
         "ALTER TABLE T ALTER COLUMN a SET NOT NULL",
-        "ALTER TABLE T DROP CONSTRAINT T_a_not_null",
+        "ALTER TABLE T DROP CONSTRAINT T_a_is_not_null",
         "CREATE UNIQUE INDEX CONCURRENTLY pk_T ON T (id, a)",
         "ALTER TABLE T ADD CONSTRAINT pk_T PRIMARY KEY USING INDEX pk_T",
     ],
@@ -176,7 +176,7 @@ def test_contract_without_requirements(project: Project, database: Database) -> 
     )
     statements = sent(project, "contract")
     assert statements[:2] == ["ALTER TABLE big DROP COLUMN b", "CREATE INDEX CONCURRENTLY ix ON big (a)"]
-    assert statements[-1] == "ALTER TABLE big DROP CONSTRAINT big_a_not_null"
+    assert statements[-1] == "ALTER TABLE big DROP CONSTRAINT big_a_is_not_null"
     assert schema.journal(database) == []
 
 

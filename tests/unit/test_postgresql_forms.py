@@ -37,10 +37,10 @@ class Known:
 
 
 NOT_NULL = [
-    "ALTER TABLE t ADD CONSTRAINT t_a_not_null CHECK (a IS NOT NULL) NOT VALID",
-    "ALTER TABLE t VALIDATE CONSTRAINT t_a_not_null",
+    "ALTER TABLE t ADD CONSTRAINT t_a_is_not_null CHECK (a IS NOT NULL) NOT VALID",
+    "ALTER TABLE t VALIDATE CONSTRAINT t_a_is_not_null",
     "ALTER TABLE t ALTER COLUMN a SET NOT NULL",
-    "ALTER TABLE t DROP CONSTRAINT t_a_not_null",
+    "ALTER TABLE t DROP CONSTRAINT t_a_is_not_null",
 ]
 STEPS = {
     "CREATE INDEX ix ON t (a)": ["CREATE INDEX CONCURRENTLY ix ON t (a)"],

@@ -136,8 +136,11 @@ def _of_action(action: _Action, name: str, table: Table) -> Iterator[Step]:
 
 
 def not_null_steps(column: str, stored: str, name: str, table: Table) -> Iterator[Step]:
-    """Yields the steps of SET NOT NULL; a validated CHECK spares the server the scan under its lock."""
-    check = as_sql(chosen(table.plain_name, (stored,), "not_null", table.taken))
+    """Yields the steps of SET NOT NULL; a validated CHECK spares the server the scan under its lock.
+
+    The CHECK leaves the name ``table_column_not_null`` free: PostgreSQL 18 gives it to the NOT NULL itself.
+    """
+    check = as_sql(chosen(table.plain_name, (stored,), "is_not_null", table.taken))
     drop = f"ALTER TABLE {name} DROP CONSTRAINT"
     yield Step(
         f"ALTER TABLE {name} ADD CONSTRAINT {check} CHECK ({column} IS NOT NULL) NOT VALID",
