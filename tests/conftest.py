@@ -9,6 +9,7 @@ A server that is not available ends the run with an error.  No test is skipped f
 
 from __future__ import annotations
 
+import compileall
 import gc
 import os
 import sys
@@ -18,6 +19,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+import online_migrate
 from tests.servers import CATALOG, DEFAULT_NAMES, Fleet, Server, ServerError
 
 FLEET = pytest.StashKey[Fleet]()
@@ -39,6 +41,9 @@ def pytest_configure(config: pytest.Config) -> None:
     # A project module rewritten within a second would be loaded from the stale bytecode of its old version.
     sys.dont_write_bytecode = True
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    if not hasattr(config, "workerinput"):
+        # The package itself does not change: without its bytecode, each new Python would compile it again.
+        compileall.compile_dir(Path(online_migrate.__file__).parent, quiet=1)
     needs = "needs(*capabilities): run on the servers which have all of these (tests/servers/catalog.py)"
     config.addinivalue_line("markers", needs)
     config.addinivalue_line(

@@ -9,18 +9,16 @@ import functools
 import gc
 import multiprocessing
 import os
+import pkgutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import NoReturn
 
-_PRELOADED = (
-    "tests.support.schema",
-    "tests.support.project",
-    "online_migrate.cli.main",
-    "online_migrate.cli.output",
-    "online_migrate.cli.progress",
+import online_migrate
+
+_DEPENDENCIES = (
     "alembic.config",
     "oslo_db.sqlalchemy.engines",
     "rich._emoji_codes",
@@ -35,13 +33,21 @@ _PRELOADED = (
     "psycopg2",
     "pymysql",
 )
+_NOT_PRELOADED = ("__main__", "pytest_plugin", "expand.env", "contract.env")
+
+
+def _preloaded() -> list[str]:
+    """Returns the modules of the tests, of the dependencies, and all of online-migrate, late imports too."""
+    package = pkgutil.walk_packages(online_migrate.__path__, "online_migrate.")
+    ours = [module.name for module in package if not module.name.endswith(_NOT_PRELOADED)]
+    return ["tests.support.schema", "tests.support.project", *_DEPENDENCIES, *ours]
 
 
 @functools.cache
 def processes() -> ForkServerContext:
     """Returns the multiprocessing context that starts processes."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(_PRELOADED))
+    context.set_forkserver_preload(_preloaded())
     return context
 
 
