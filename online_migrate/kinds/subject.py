@@ -17,6 +17,7 @@ from online_migrate.values.exact import mark
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
+    from sqlalchemy.engine.interfaces import ReflectedColumn
 
 Expression = sa.ColumnElement[bool]
 PendingLike = Expression | Callable[[sa.Table], Expression] | None
@@ -70,14 +71,7 @@ def reflect(connection: Connection, name: str, given: TableLike | None) -> sa.Ta
         )
     schema, table_name = name_of(given)
     try:
-        reflected = sa.Table(
-            table_name,
-            sa.MetaData(),
-            schema=schema,
-            autoload_with=connection,
-            resolve_fks=False,
-            listeners=[("column_reflect", _without_rounding)],
-        )
+        reflected = _columns_and_key(connection, table_name, schema)
     except exc.NoSuchTableError:
         raise exceptions.PendingUnreadable(
             name=name, reason=f"table {str(given)!r} does not exist in this database"
@@ -91,13 +85,34 @@ def _described(table: object) -> str:
     return f"the class {table.__name__}" if isinstance(table, type) else f"a {type(table).__name__}"
 
 
-def _without_rounding(_inspector: object, _table: sa.Table, column: dict[str, Any]) -> None:
-    """Reflects floating-point columns as floats.
+def _columns_and_key(connection: Connection, name: str, schema: str | None) -> sa.Table:
+    """Returns a table with its columns and its primary key.
 
-    SQLAlchemy reflects a MySQL DOUBLE as a Decimal of ten places, which is a different number.
+    ``autoload_with`` would read the indexes, constraints and comments too, in six more queries on PostgreSQL,
+    and no expression names them. Raises ``sqlalchemy.exc.NoSuchTableError``.
     """
-    if isinstance(column["type"], sa.Float):
-        column["type"].asdecimal = False
+    inspector = sa.inspect(connection)
+    columns = inspector.get_columns(name, schema=schema)
+    if not columns:
+        raise exc.NoSuchTableError(name)
+    key = set(inspector.get_pk_constraint(name, schema=schema)["constrained_columns"])
+    return sa.Table(
+        name, sa.MetaData(), *(_column(column, column["name"] in key) for column in columns), schema=schema
+    )
+
+
+def _column(reflected: ReflectedColumn, is_key: bool) -> sa.Column[Any]:
+    """Returns a column of the live table.
+
+    SQLAlchemy reflects a MySQL DOUBLE as a Decimal of ten places, which is a different number: a
+    floating-point column is read as float.
+    """
+    type_ = reflected["type"]
+    if isinstance(type_, sa.Float):
+        type_.asdecimal = False
+    return sa.Column(
+        reflected["name"], type_, primary_key=is_key, nullable=reflected["nullable"], autoincrement=False
+    )
 
 
 @dataclasses.dataclass(frozen=True)
