@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from online_migrate import exceptions
+from online_migrate import exceptions, state
 from online_migrate.ddl.journal import Journal
 from online_migrate.dialects.facets.revisions import TEMPORARY_PREFIX
 from online_migrate.exceptions import Blocker
@@ -72,7 +72,7 @@ class AdditiveCheck:
     def _in_advance(self, revision: str, rendered: Rendered, judge: ScriptJudge) -> list[tuple[str, Judged]]:
         declared = self._declared(revision)
         refused = self._refused(rendered, declared, judge)
-        if rendered.reason is None and declared.unmatched and not refused:
+        if not refused and self._has_unmatched(revision, rendered, declared):
             raise unmatched(revision, declared, NOTHING_CHANGED)
         return [(revision, one) for one in refused]
 
@@ -85,9 +85,18 @@ class AdditiveCheck:
         refused = self._refused(rendered, declared, self._judge.fork())
         if refused:
             raise not_additive([(revision, one) for one in refused], _NOT_BEGUN)
-        if rendered.reason is None and declared.unmatched:
+        if self._has_unmatched(revision, rendered, declared):
             raise unmatched(revision, declared, _NOT_BEGUN)
         return declared
+
+    def _has_unmatched(self, revision: str, rendered: Rendered, declared: DeclaredExceptions) -> bool:
+        """Returns True if a key certainly matches nothing.
+
+        What a half-applied revision has done already changes nothing any more, and no key matches it.
+        """
+        if rendered.reason is not None or not declared.unmatched:
+            return False
+        return not state.exists(self._connection) or revision not in state.open_revisions(self._connection)
 
     def guard(self, journal: Journal, declared: DeclaredExceptions) -> AdditiveGuard:
         """Returns the guard of one run of the revision of *journal*."""
@@ -148,9 +157,12 @@ class AdditiveGuard:
         self._judge = judge
         self._declared = declared
         self._copies = TableCopies(dialect, connection)
+        self._continues = False
+        """An earlier run has begun the revision: what it has done matches no key any more."""
 
     def __enter__(self) -> AdditiveGuard:
-        if not self._journal.begun:
+        self._continues = self._journal.begun
+        if not self._continues:
             self._journal.record_intent()
         return self
 
@@ -161,7 +173,7 @@ class AdditiveGuard:
         if error is not None:
             return
         self._refuse(self._judge.operations("", self._copies.lost_indexes()))
-        if self._declared.unmatched:
+        if self._declared.unmatched and not self._continues:
             raise unmatched(self._revision, self._declared, self._state)
 
     def observe(self, statement: str) -> None:
