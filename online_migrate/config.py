@@ -49,6 +49,16 @@ class Settings:
         duration=True,
         unset="never",
     )
+    ddl_tool: str | None = option(
+        None,
+        "Tool that executes, on a copy of the table, an ALTER TABLE of MySQL or MariaDB that would block "
+        "writers.",
+        choices=("pt-online-schema-change", "gh-ost"),
+        flag="--ddl-tool",
+        commands="schema",
+        metavar="TOOL",
+        unset="such a statement is refused",
+    )
     look_timeout: float = option(
         10.0, "Seconds that the verification under the lock may take before contract is refused.", above=0
     )

@@ -19,6 +19,7 @@ from online_migrate.cli.options import (
     migrate_options,
     schema_options,
     site_of,
+    tool_option,
     where_options,
 )
 
@@ -290,9 +291,10 @@ def status(where: Where, as_json: bool, exit_code: bool) -> int:
 
 @cli.command()
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if anything is left to do.")
+@tool_option
 @json_option
 @located
-def plan(where: Where, as_json: bool, exit_code: bool) -> int:
+def plan(where: Where, as_json: bool, exit_code: bool, ddl_tool: str | None) -> int:
     """Show the SQL that is left to run on this database.
 
     Changes nothing.
@@ -300,7 +302,7 @@ def plan(where: Where, as_json: bool, exit_code: bool) -> int:
     from online_migrate import command
     from online_migrate.cli import output
 
-    steps = command.plan(site_of(where)).steps
+    steps = command.plan(site_of(where), ddl_tool=ddl_tool).steps
     output.plan(steps, as_json=as_json)
     return 1 if exit_code and steps else 0
 

@@ -87,6 +87,11 @@ def schema_options(function: F) -> F:
     return _added([answer_option, *_settings("schema")], function)
 
 
+def tool_option(function: F) -> F:
+    """Adds ``--ddl-tool`` of the commands that change the schema."""
+    return _click_option("ddl_tool", flags_of(Settings, "schema")["ddl_tool"])(function)
+
+
 def _settings(commands: str) -> list[Callable[[F], F]]:
     return [_click_option(name, one) for name, one in flags_of(Settings, commands).items()]
 

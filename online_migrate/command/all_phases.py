@@ -8,7 +8,12 @@ import sqlalchemy as sa
 
 from online_migrate import state
 from online_migrate.command import run
-from online_migrate.command.revisions import refuse_long_ids, refuse_not_additive, revision_runner
+from online_migrate.command.revisions import (
+    installed_tool,
+    refuse_long_ids,
+    refuse_not_additive,
+    revision_runner,
+)
 from online_migrate.command.schema import contract
 from online_migrate.context import CommandContext
 from online_migrate.ddl.session import connect
@@ -19,20 +24,25 @@ from online_migrate.script import releases
 
 
 def upgrade(
-    context: CommandContext, *, statement_done: bool | None = None, kill_blockers: float | None = None
+    context: CommandContext,
+    *,
+    statement_done: bool | None = None,
+    kill_blockers: float | None = None,
+    ddl_tool: str | None = None,
 ) -> list[Result]:
     """Applies all phases: release by release if the scripts have releases, else all expand revisions, the
     data migrations in order, all contract revisions.
 
     For a new database, or one that no service uses. Functions are not called for a table without rows.
     Raises :class:`~online_migrate.exceptions.GateClosed` if rows are left that cannot be migrated.
-    *statement_done*, *kill_blockers*: see :func:`expand`.
+    *statement_done*, *kill_blockers*, *ddl_tool*: see :func:`expand`.
     """
     graph = context.project.graph
     applied = context.applied()
     fresh = not applied
     left = [revision for revision in graph.revisions if revision not in applied]
     refuse_long_ids(context, left)
+    installed_tool(context, ddl_tool)  # its errors are raised before anything is changed
     context.ensure_state_tables()
     if statement_done is not None:
         with revision_runner(context) as runner:
@@ -40,14 +50,14 @@ def upgrade(
     results: list[Result] = []
     for inflight in releases.release_steps(graph, context.project.data_migrations):
         refuse_not_additive(context, expands.plan(graph, context.applied(), inflight.expand, with_base=True))
-        with revision_runner(context, kill_blockers=kill_blockers) as runner:
+        with revision_runner(context, kill_blockers=kill_blockers, ddl_tool=ddl_tool) as runner:
             expands.run(runner, expands.plan(graph, runner.applied(), inflight.expand, with_base=True))
         chosen = [context.project.data_migrations[name] for name in inflight.migrations]
         results += _upgrade_data(context, chosen, fresh=fresh)
         if exit_code(results):
             return results
         if inflight.contract is not None:
-            contract(context, inflight.contract, kill_blockers=kill_blockers)
+            contract(context, inflight.contract, kill_blockers=kill_blockers, ddl_tool=ddl_tool)
     return results
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from online_migrate.context import CommandContext
-from online_migrate.dialects import safe_url
+from online_migrate.ddl.tools import registry
+from online_migrate.dialects import dialect_of, safe_url
 from online_migrate.script.graph import Graph, Phase
 from online_migrate.status import report as reports
 from online_migrate.status.plan import Plan, make_plan
@@ -19,11 +20,16 @@ def status(context: CommandContext) -> reports.Report:
         return reports.make_report(connection, context.project, applied, url=safe_url(context.engine.url))
 
 
-def plan(context: CommandContext) -> Plan:
-    """Returns the SQL that each phase would run on this database. Executes none of it."""
+def plan(context: CommandContext, *, ddl_tool: str | None = None) -> Plan:
+    """Returns the SQL that each phase would run on this database. Executes none of it.
+
+    *ddl_tool*: the tool that would be given to the other commands; it need not be installed. None: the
+    setting is used.
+    """
     applied = context.applied()
     with context.read_connection() as connection:
-        return make_plan(connection, context.project, context.environment, applied)
+        tool = registry.wanted(ddl_tool, context.project.settings.ddl_tool, dialect_of(connection))
+        return make_plan(connection, context.project, context.environment, applied, tool)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from online_migrate import exceptions
 from online_migrate.context import CommandContext
 from online_migrate.ddl.session import connect, ddl_session, require_connections
+from online_migrate.ddl.tools import registry
+from online_migrate.ddl.tools.registry import InstalledTool
 from online_migrate.dialects import dialect_of
 from online_migrate.expand.additive import AdditiveCheck
 from online_migrate.runtime import recording
@@ -17,13 +19,14 @@ from online_migrate.script.graph import Graph, Phase
 
 @contextlib.contextmanager
 def revision_runner(
-    context: CommandContext, *, kill_blockers: float | None = None
+    context: CommandContext, *, kill_blockers: float | None = None, ddl_tool: str | None = None
 ) -> Iterator[RevisionRunner]:
     """Yields the runner that applies revisions. There is one at a time for each database.
 
-    *kill_blockers*: overrides the setting of that name; None: the setting is used.
+    *kill_blockers*, *ddl_tool*: override the settings of these names; None: the setting is used.
     """
     settings = context.project.settings
+    tool = installed_tool(context, ddl_tool)
     with ddl_session(context.engine, settings, clock=context.clock, stop=context.stop) as session:
         yield RevisionRunner(
             project=context.project,
@@ -33,7 +36,19 @@ def revision_runner(
             stop=context.stop,
             echo=context.echo,
             kill_blockers=settings.kill_blockers if kill_blockers is None else kill_blockers,
+            ddl_tool=tool,
         )
+
+
+def installed_tool(context: CommandContext, given: str | None) -> InstalledTool | None:
+    """Returns the tool that copies tables; None if neither the option nor the setting names one.
+
+    *given*: the option. Raises
+    :class:`~online_migrate.exceptions.ToolMissing` or :class:`~online_migrate.exceptions.ToolUnusable`.
+    """
+    with connect(context.engine) as connection:
+        tool = registry.wanted(given, context.project.settings.ddl_tool, dialect_of(connection))
+    return None if tool is None else registry.installed(tool, context.engine.url)
 
 
 def refuse_long_ids(context: CommandContext, revisions: Sequence[str]) -> None:

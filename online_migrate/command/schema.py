@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from online_migrate import exceptions, state
 from online_migrate.command import run
 from online_migrate.command.revisions import (
+    installed_tool,
     refuse_long_ids,
     refuse_not_additive,
     require_ddl_connections,
@@ -40,22 +41,25 @@ def expand(
     *,
     statement_done: bool | None = None,
     kill_blockers: float | None = None,
+    ddl_tool: str | None = None,
 ) -> list[str]:
     """Applies the expand branch up to *target*, or to its head. Returns the applied revisions.
 
     *statement_done*: True if the statement was executed that an earlier run reported by
     :class:`~online_migrate.exceptions.StatementUndecided`, False if it was not. *kill_blockers*: seconds
-    after which a session that blocks a statement is ended; None: the setting is used.
+    after which a session that blocks a statement is ended. *ddl_tool*: the name of the tool that executes an
+    ALTER TABLE that would block writers. None: the setting is used.
     """
     graph = context.project.graph
     wanted = target_revision(graph, target, Phase.EXPAND)
     context.load_environment()  # before the lock is acquired
+    installed_tool(context, ddl_tool)  # its errors are raised before anything is changed
     planned = expands.plan(graph, context.applied(), wanted)
     refuse_long_ids(context, planned)
     refuse_not_additive(context, planned)
     require_ddl_connections(context, "expand")
     context.ensure_state_tables()
-    with revision_runner(context, kill_blockers=kill_blockers) as runner:
+    with revision_runner(context, kill_blockers=kill_blockers, ddl_tool=ddl_tool) as runner:
         revisions = expands.plan(graph, runner.applied(), wanted)
         if statement_done is not None:
             runner.answer(revisions, done=statement_done, command="expand")
@@ -94,12 +98,13 @@ def contract(
     available: bool = False,
     statement_done: bool | None = None,
     kill_blockers: float | None = None,
+    ddl_tool: str | None = None,
 ) -> Contracted:
     """Applies the contract branch up to *target*, or to its head, if the gate is open for all its revisions.
 
     *available*: applies the revisions before the first one whose gate is closed. Without it, raises
     :class:`~online_migrate.exceptions.GateClosed` before anything is changed. *statement_done*,
-    *kill_blockers*: see :func:`expand`.
+    *kill_blockers*, *ddl_tool*: see :func:`expand`.
     """
     graph = context.project.graph
     wanted = target_revision(graph, target, Phase.CONTRACT)
@@ -107,13 +112,14 @@ def contract(
     if not available:
         _refuse_closed(context, revisions, unfinished=_unfinished(context))
     refuse_long_ids(context, revisions)
+    installed_tool(context, ddl_tool)  # its errors are raised before anything is changed
     require_ddl_connections(context, "contract")
     context.ensure_state_tables()
     if statement_done is not None:
         with revision_runner(context) as runner:
             runner.answer(revisions, done=statement_done, command="contract")
     _resume(context, revisions, _unfinished(context))
-    with revision_runner(context, kill_blockers=kill_blockers) as runner:
+    with revision_runner(context, kill_blockers=kill_blockers, ddl_tool=ddl_tool) as runner:
         revisions = gates.to_contract(graph, runner.applied(), wanted)
         if not available:
             _refuse_closed(context, revisions)

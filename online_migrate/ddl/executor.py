@@ -21,6 +21,7 @@ from online_migrate.ddl.journal import Journal
 from online_migrate.ddl.lock_queue import LockNotFree, LockQueue
 from online_migrate.ddl.script_access import ScriptAccess
 from online_migrate.ddl.steps import Steps
+from online_migrate.ddl.tools.handover import Handover
 from online_migrate.dialects import Dialect
 from online_migrate.dialects.base import OWN_STATEMENT
 from online_migrate.sql.forms.form import Form
@@ -114,14 +115,16 @@ class Executor:
         journal: Journal,
         guard: Guard,
         forms: SafeForms | None = None,
+        handover: Handover | None = None,
     ) -> None:
-        """*forms*: None: the forms of the guard are used."""
+        """*forms*: None: the forms of the guard are used. *handover*: to a tool that copies tables."""
         self._dialect = dialect
         self._connection = connection
         self._queue = queue
         self._journal = journal
         self._guard = guard
         self._forms = forms
+        self._handover = handover
         self._access = ScriptAccess(connection, guard.access_refusal or exceptions.PastTheLock)
         self._refusal: Exception | None = None
 
@@ -245,4 +248,16 @@ class Executor:
                 refusal = error
             else:
                 return
-        raise refusal_of(self._dialect, statement, form, refusal) from refusal
+        self._refused_by_server(statement, form, refusal)
+
+    def _refused_by_server(self, statement: str, form: Form, error: BaseException | None) -> None:
+        """Hands a statement to the tool that copies tables; raises the refusal if it cannot."""
+        if self._handover is None:
+            raise refusal_of(self._dialect, statement, form, error) from error
+        copy, locked = form.copy, self._queue.tables_are_locked
+        with self._remembered():
+            objection = self._handover.objection(statement, copy, locked=locked)
+            if copy is None or objection:
+                raise refusal_of(self._dialect, statement, form, error, objection) from error
+            self._queue.require_free(statement)
+            self._handover.run(statement, copy)

@@ -51,14 +51,22 @@ class SafeForms:
         return form
 
 
-def refusal(dialect: Dialect, statement: str, form: Form, error: BaseException | None) -> Exception:
-    """Returns the error for a statement that the server refused in every permitted form."""
+def refusal(
+    dialect: Dialect, statement: str, form: Form, error: BaseException | None, no_copy: str = ""
+) -> Exception:
+    """Returns the error for a statement that the server refused in every permitted form.
+
+    *no_copy*: why the tool that copies tables cannot execute it; empty: no tool was asked for.
+    """
     told = f": {error_message(error)}" if error is not None else ""
+    also = f"; {no_copy}" if no_copy else ""
     if form.refusal is not None:
         return exceptions.WritersBlocked(
-            statement=shorten(statement), reason=f"{form.refusal.reason}{told}", hint=form.refusal.hint
+            statement=shorten(statement),
+            reason=f"{form.refusal.reason}{told}{also}",
+            hint=form.refusal.hint_of(tools=not no_copy),
         )
     problem = dialect.no_form(statement)
     return exceptions.StatementRefused(
-        statement=shorten(statement), reason=f"{problem.reason}: {error}", hint=problem.hint
+        statement=shorten(statement), reason=f"{problem.reason}: {error}{also}", hint=problem.hint
     )

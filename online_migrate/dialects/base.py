@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from online_migrate.dialects.facets.catalog_objects import CatalogObjects
 from online_migrate.dialects.facets.checks import Checks
+from online_migrate.dialects.facets.copied_tables import CopiedTables
 from online_migrate.dialects.facets.engines import Engines
 from online_migrate.dialects.facets.errors import Errors
 from online_migrate.dialects.facets.load import Load
@@ -34,6 +35,7 @@ class Dialect(
     RowAccess,
     Checks,
     CatalogObjects,
+    CopiedTables,
     Statements,
     Revisions,
 ):

@@ -8,6 +8,7 @@ from online_migrate.dialects import mysql_sessions as sessions
 from online_migrate.dialects.base import Dialect
 from online_migrate.dialects.mysql_catalog import MySQLCatalogObjects
 from online_migrate.dialects.mysql_checks import MySQLChecks
+from online_migrate.dialects.mysql_copied_table import MySQLCopiedTables
 from online_migrate.dialects.mysql_engine import MySQLEngines
 from online_migrate.dialects.mysql_errors import MySQLErrors
 from online_migrate.dialects.mysql_load import MySQLLoad
@@ -31,6 +32,7 @@ class MySQL(
     MySQLRowAccess,
     MySQLChecks,
     MySQLCatalogObjects,
+    MySQLCopiedTables,
     MySQLStatements,
     Dialect,
 ):

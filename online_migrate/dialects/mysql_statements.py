@@ -20,7 +20,7 @@ from online_migrate.dialects.problem import Problem
 from online_migrate.driver_errors import DATABASE_ERRORS
 from online_migrate.sql.classification.verdict import Impact
 from online_migrate.sql.forms.form import Form
-from online_migrate.sql.forms.mysql import change_of, forms_under_lock, refusal_of
+from online_migrate.sql.forms.mysql import change_of, copy_of, forms_under_lock, refusal_of
 from online_migrate.sql.statement import Kind, first_word, identifiers
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class MySQLStatements(Statements):
         # What loses values is refused as before, by the reason of the contract branch.
         database = connection.engine.url.database or ""
         refusal = None if converts else refusal_of(change, statement, self.name, database)
-        return Form(change.online, refusal=refusal)
+        return Form(change.online, refusal=refusal, copy=copy_of(change, statement, self.name, database))
 
     def no_form(self, statement: str) -> Problem:
         if not self.classify(statement).in_place:

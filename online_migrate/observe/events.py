@@ -287,6 +287,16 @@ class BlockerSpared(Event):
 
 
 @dataclasses.dataclass(frozen=True)
+class ToolSaid(Event):
+    """{tool}: {line}"""
+
+    tool: str
+    """The tool that copies a table."""
+    line: str
+    """A line of its output."""
+
+
+@dataclasses.dataclass(frozen=True)
 class QueueWatchFailed(Event):
     """lock queue: a statement is not watched: {error}"""
 

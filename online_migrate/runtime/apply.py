@@ -17,12 +17,16 @@ from online_migrate.ddl.executor import AllowAll, Executor, Guard
 from online_migrate.ddl.forms import SafeForms
 from online_migrate.ddl.journal import Journal
 from online_migrate.ddl.session import Session, server_down
+from online_migrate.ddl.tools.handover import Handover
+from online_migrate.ddl.tools.registry import InstalledTool
+from online_migrate.ddl.tools.tool import Limits
 from online_migrate.driver_errors import (
     CLEANUP_ERRORS,
     DATABASE_ERRORS,
     error_message,
     find_cause,
 )
+from online_migrate.runtime.catalog_schema import CatalogSchema
 from online_migrate.runtime.environment import Environment, applied_revisions
 from online_migrate.runtime.lock_wait import LockWait, is_lock_timeout
 from online_migrate.runtime.recording import rehearse
@@ -52,6 +56,8 @@ class RevisionRunner:
     echo: Callable[[str], None]
     kill_blockers: float | None = None
     """Seconds after which a session that blocks a statement is ended; None: never."""
+    ddl_tool: InstalledTool | None = None
+    """The tool that executes an ALTER TABLE that would block writers; None: it is refused."""
 
     def applied(self) -> frozenset[str]:
         """Returns the revisions that are applied to the database now."""
@@ -153,8 +159,9 @@ class RevisionRunner:
             with dialect.around_revision(connection, accepted_losses=accepted), guarded as guard:
                 if watch is None and not journal.begun:
                     journal.record_intent()
-                forms = self._forms(revision)
-                with Executor(dialect, connection, self.session.queue, journal, guard, forms).active():
+                forms, handover = self._forms(revision), self._handover(revision)
+                executor = Executor(dialect, connection, self.session.queue, journal, guard, forms, handover)
+                with executor.active():
                     upgrade(**keywords)
                     journal.edits.end()
             self.session.queue.limit(self.project.settings.lock_timeout)
@@ -182,6 +189,31 @@ class RevisionRunner:
             commit=side is not None,
             rebuilds=script.rebuilds,
             under_lock=isinstance(script.requires, tuple) and bool(script.requires),
+        )
+
+    def _handover(self, revision: str) -> Handover | None:
+        """Returns the handover to the tool that copies tables; None if there is no tool."""
+        records = self.session.journal_connection
+        if self.ddl_tool is None or records is None:
+            return None
+        settings = self.project.settings
+        limits = Limits(
+            lock_timeout=settings.lock_timeout,
+            lock_attempts=settings.lock_attempts,
+            max_load=settings.max_load,
+            critical_load=settings.critical_load,
+            max_lag=settings.max_lag,
+        )
+        return Handover(
+            self.ddl_tool,
+            self.session.dialect,
+            self.session.connection,
+            records,
+            CatalogSchema(records),
+            limits=limits,
+            command=str(self.project.graph.phase(revision)),
+            echo=lambda line: self.echo(f"{revision}: {line}"),
+            clock=self.clock,
         )
 
     @contextlib.contextmanager

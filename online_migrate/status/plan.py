@@ -10,6 +10,7 @@ from online_migrate import exceptions, state
 from online_migrate.contract.gate import to_contract
 from online_migrate.counting import any_row, count_pending
 from online_migrate.ddl.forms import SafeForms
+from online_migrate.ddl.tools.tool import Tool
 from online_migrate.dialects import dialect_of
 from online_migrate.expand.additive import AdditiveCheck
 from online_migrate.kinds.base import DataMigration
@@ -22,6 +23,7 @@ from online_migrate.sql.forms.form import Form
 from online_migrate.sql.operations.operation import Name
 from online_migrate.sql.statement import Kind
 from online_migrate.status.cost import Cost, CostEstimator
+from online_migrate.status.planned_tool import PlannedTool
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -57,9 +59,16 @@ class Plan:
 
 
 def make_plan(
-    connection: Connection, project: Project, environment: Environment, applied: frozenset[str]
+    connection: Connection,
+    project: Project,
+    environment: Environment,
+    applied: frozenset[str],
+    tool: Tool | None = None,
 ) -> Plan:
-    """Returns the plan for a database with the revisions *applied*. Executes none of it."""
+    """Returns the plan for a database with the revisions *applied*. Executes none of it.
+
+    *tool*: the tool that would execute statements that block writers.
+    """
     graph = project.graph
     expands = (
         [
@@ -71,7 +80,7 @@ def make_plan(
         else []
     )
     over = graph.requirements(applied)
-    planner = _Planner(connection, project, environment)
+    planner = _Planner(connection, project, environment, tool)
     planner.judge(expands)
     steps = [planner.revision(revision) for revision in expands]
     steps += [
@@ -111,12 +120,15 @@ def _shown(form: Form) -> Iterator[str]:
 class _Planner:
     """Makes the steps of one plan, in order: the schema before each step is that after the step before it."""
 
-    def __init__(self, connection: Connection, project: Project, environment: Environment) -> None:
+    def __init__(
+        self, connection: Connection, project: Project, environment: Environment, tool: Tool | None
+    ) -> None:
         self._connection = connection
         self._project = project
         self._environment = environment
         self._dialect = dialect_of(connection)
         self._estimator = CostEstimator(connection)
+        self._tool = None if tool is None else PlannedTool(tool, connection)
         self._refused: dict[str, list[str]] = {}
         """The operations that expand refuses, by revision."""
 
@@ -137,16 +149,28 @@ class _Planner:
             rendered = render(self._project, self._environment, self._connection.engine, revision)
         except NotRendered as error:
             return Step(phase, revision, doc, (), str(error))
-        statements = tuple(self._as_sent(revision, rendered))
+        statements, costs = self._with_costs(revision, rendered)
         refused = self._refused.get(revision)
         note = f"expand refuses {', '.join(refused)}" if refused else None
-        costs = tuple(self._estimator.cost(one) for one in statements)
         return Step(phase, revision, doc, statements, note, costs)
 
-    def _as_sent(self, revision: str, statements: Sequence[str]) -> Iterator[str]:
-        """Yields the statements in the form in which they are sent to this database, as it is now."""
+    def _with_costs(
+        self, revision: str, statements: Sequence[str]
+    ) -> tuple[tuple[str, ...], tuple[Cost, ...]]:
+        """Returns the statements as they are sent to this database, as it is now, and the costs of each."""
+        texts, costs = [], []
+        for statement, form in self._forms(revision, statements):
+            for text in [statement] if form is None else _shown(form):
+                cost = self._estimator.cost(text)
+                by_tool = self._tool.shown(statement, form, cost) if self._tool and form else ""
+                texts.append(f"{by_tool}{text}")
+                costs.append(cost)
+        return tuple(texts), tuple(costs)
+
+    def _forms(self, revision: str, statements: Sequence[str]) -> Iterator[tuple[str, Form | None]]:
+        """Yields each statement with its form; None: it is sent as it is."""
         if self._project.graph.phase(revision) is Phase.BASE:
-            yield from statements
+            yield from ((statement, None) for statement in statements)
             return
         script, dialect = self._project.graph.revisions[revision], self._dialect
         under_lock = isinstance(script.requires, tuple) and bool(script.requires)
@@ -158,9 +182,9 @@ class _Planner:
             locked = under_lock and kind is Kind.LOCKED
             permitted = dialect.metadata_only_forms(statement) if locked else [statement]
             if kind in (Kind.READ, Kind.CONTROL):
-                yield statement
+                yield statement, None
             else:
-                yield from _shown(forms.form(statement, kind, permitted, autocommit=False))
+                yield statement, forms.form(statement, kind, permitted, autocommit=False)
 
     def data_migration(self, migration: DataMigration) -> Step:
         """Returns the step of a data migration, with the number of rows that it has to move."""

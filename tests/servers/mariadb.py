@@ -58,6 +58,12 @@ def place_options(folder: Path, port: int) -> list[str]:
     ]
 
 
+def ensure_toolkit() -> None:
+    """Installs Percona Toolkit, whose pt-online-schema-change the tests of ``--ddl-tool`` run."""
+    if find_program("pt-online-schema-change") is None:
+        ensure_packages("percona-toolkit")
+
+
 class MySQLFamily(Recipe):
     """The common part of MariaDB and MySQL."""
 
@@ -95,6 +101,7 @@ class MariaDB(MySQLFamily):
     def obtain(self) -> str:
         if not self._is_here():
             ensure_packages(*self.packages)
+        ensure_toolkit()
         return f"MariaDB as {_program('mariadbd')}"
 
     def preparation(self, folder: Path) -> list[str]:

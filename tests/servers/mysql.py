@@ -5,7 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.servers import sid
-from tests.servers.mariadb import COMMON_OPTIONS, MySQLFamily, place_options, write_accounts
+from tests.servers.mariadb import (
+    COMMON_OPTIONS,
+    MySQLFamily,
+    ensure_toolkit,
+    place_options,
+    write_accounts,
+)
 from tests.servers.system import ServerError
 
 
@@ -15,6 +21,7 @@ class MySQL(MySQLFamily):
     durable = (*MySQLFamily.durable, "--innodb-redo-log-capacity=1G")
 
     def obtain(self) -> str:
+        ensure_toolkit()
         return f"MySQL unpacked in {sid.obtain()}"
 
     def preparation(self, folder: Path) -> list[str]:

@@ -28,20 +28,40 @@ class Form:
     """How a statement is sent: the first of *texts* that the server accepts, or all *steps* in order.
 
     *refusal*: why the server may accept none of *texts*, and the form to use instead; None: the only text is
-    the statement itself.
+    the statement itself. *copy*: what a tool may do if the server accepts none of *texts*; None: nothing.
     """
 
     texts: tuple[str, ...] = ()
     steps: tuple[Step, ...] = ()
     refusal: Refusal | None = None
+    copy: OnlineCopy | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class OnlineCopy:
+    """An ALTER TABLE that a tool executes on a copy of the table; *alter*: what follows the table's name."""
+
+    schema: str
+    table: str
+    alter: str
 
 
 @dataclasses.dataclass(frozen=True)
 class Refusal:
-    """Why no form of a statement is sent."""
+    """Why no form of a statement is sent.
+
+    *hint*: the form to use instead. *tools*: the command lines of tools that copy the table. *rebuilds*: how
+    a script declares that the writers may wait.
+    """
 
     reason: str
     hint: str
+    tools: str = ""
+    rebuilds: str = ""
+
+    def hint_of(self, *, tools: bool) -> str:
+        """Returns the whole hint; *tools*: with the command lines."""
+        return f"{self.hint}{self.tools if tools else ''}{self.rebuilds}"
 
 
 @dataclasses.dataclass(frozen=True)

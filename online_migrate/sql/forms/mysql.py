@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from online_migrate.sql.classification.alter_table import AlterTable, read_alter_table, take_table
 from online_migrate.sql.classification.verdict import Words
-from online_migrate.sql.forms.form import Refusal
+from online_migrate.sql.forms.form import OnlineCopy, Refusal
 from online_migrate.sql.lexer import Token, readings
 from online_migrate.sql.parse import Unreadable
 
@@ -177,8 +177,9 @@ _HINTS = (
     (("CONVERT",), _NEW_COLUMN),
 )
 _TOOLS = """
-     Or copy the table with a tool that lets writers continue:
-{commands}
+     Or copy the table with a tool that lets writers continue; --ddl-tool TOOL runs it:
+{commands}"""
+_REBUILDS = """
      Or, if its writers may wait for the copy, write rebuilds = ({name!r},) into the script"""
 
 
@@ -194,20 +195,33 @@ def refusal_of(change: Change, statement: str, server: str, database: str) -> Re
     lines = "\n".join(f"       {command}" for command in commands)
     return Refusal(
         f"the server can execute it only while the writers of {change.table[-1]} wait",
-        hint + _TOOLS.format(commands=lines, name=change.table[-1]) if commands else hint,
+        hint,
+        tools=_TOOLS.format(commands=lines) if commands else "",
+        rebuilds=_REBUILDS.format(name=change.table[-1]) if commands else "",
     )
 
 
 def tool_commands(change: Change, statement: str, server: str, database: str) -> list[str]:
     """Returns the command lines of the tools that copy the table online; empty if they cannot."""
+    copy = copy_of(change, statement, server, database)
+    if copy is None:
+        return []
+    text, table, schema = shlex.quote(copy.alter), shlex.quote(copy.table), shlex.quote(copy.schema)
+    percona = f"pt-online-schema-change --alter {text} D={schema},t={table} --execute"
+    ghost = f"gh-ost --database={schema} --table={table} --alter={text} --execute"
+    return [percona, ghost] if server == "mysql" else [percona]
+
+
+def copy_of(change: Change, statement: str, server: str, database: str) -> OnlineCopy | None:
+    """Returns what a tool that copies the table online has to do; None if it cannot.
+
+    *database*: the database of a table whose name has no qualifier.
+    """
     alter = _alter_of(statement, server)
     if alter is None:
-        return []
+        return None
     schema = change.table[-2] if len(change.table) > 1 else database
-    text, table = shlex.quote(alter), shlex.quote(change.table[-1])
-    percona = f"pt-online-schema-change --alter {text} D={shlex.quote(schema)},t={table} --execute"
-    ghost = f"gh-ost --database={shlex.quote(schema)} --table={table} --alter={text} --execute"
-    return [percona, ghost] if server == "mysql" else [percona]
+    return OnlineCopy(schema=schema, table=change.table[-1], alter=alter)
 
 
 def _alter_of(statement: str, server: str) -> str | None:
