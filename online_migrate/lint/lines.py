@@ -37,6 +37,17 @@ def line_of_assignment(path: str, *variables: str) -> int:
     return next((found[variable] for variable in variables if variable in found), 1)
 
 
+def line_of_text(path: str, text: str, variable: str) -> int:
+    """Returns the line of *text* in the assignment of *variable*, or else that of the assignment."""
+    tree = _tree(path)
+    for node in tree.body if tree is not None else ():
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.lineno == line_of_assignment(path, variable):
+            for each in ast.walk(node):
+                if isinstance(each, ast.Constant) and each.value == text:
+                    return each.lineno
+    return line_of_assignment(path, variable)
+
+
 def line_of_data_migration(path: str, name: str) -> int:
     """Returns the line that defines a data migration: its variable, its function, or its ``name=``."""
     tree = _tree(path)

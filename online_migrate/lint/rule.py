@@ -44,6 +44,8 @@ class Rule:
     sent_safely: bool = False
     """True: ``expand`` and ``contract`` send the safe form themselves, so the rule does not check the scripts
     of the two branches."""
+    on_every_server: bool = False
+    """True: only what is found on every server that is checked is reported."""
     check: Callable[[Script], Iterable[Finding]] | None = None
     check_tree: Callable[[Tree], Iterable[Finding]] | None = None
     """The check of a rule that needs the graph of the revisions or the data migrations."""
@@ -68,6 +70,7 @@ def script_rule(
     severity: Severity = Severity.ERROR,
     default: bool = True,
     sent_safely: bool = False,
+    on_every_server: bool = False,
 ) -> Callable[[Callable[[Script], Iterable[Finding]]], Rule]:
     """Returns a decorator that makes a rule of a function that checks one script on one server."""
 
@@ -80,6 +83,7 @@ def script_rule(
             severity=severity,
             default=default,
             sent_safely=sent_safely,
+            on_every_server=on_every_server,
             check=check,
         )
 

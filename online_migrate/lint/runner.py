@@ -30,7 +30,8 @@ def run(
             for rule in rules:
                 if server.product in rule.servers:
                     results.check(rule, tree)
-    violations = ignores.without_ignored(results.violations.values(), sorted(scripts))
+    found = results.on_enough_servers(rules, servers)
+    violations = ignores.without_ignored(found, sorted(scripts))
     return Report(
         violations=tuple(sorted(violations, key=lambda one: (one.path, one.line, one.rule, one.object))),
         failed_rules=tuple(results.failed.values()),
@@ -57,6 +58,15 @@ class _Results:
         for script in tree.scripts:
             if script.reported and not (rule.sent_safely and script.sent_safely):
                 self._collect(rule, tree, script, script.path, rule.check, script)
+
+    def on_enough_servers(self, rules: Sequence[Rule], servers: Sequence[Server]) -> list[Violation]:
+        """Returns the violations, without those that a rule must find on every server and did not."""
+        needed = {
+            rule.id: {server.product for server in servers if server.product in rule.servers}
+            for rule in rules
+            if rule.on_every_server
+        }
+        return [one for one in self.violations.values() if needed.get(one.rule, set()) <= {*one.servers}]
 
     def _collect(
         self,

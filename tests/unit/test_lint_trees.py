@@ -101,6 +101,44 @@ def test_lock_rules_do_not_check_what_the_engine_sends_safely(project: Project) 
     assert found(lint("create-index-blocks-writes")) == []
 
 
+ALL = ("postgresql", "mysql", "mariadb", "sqlite")
+
+
+def test_key_of_additive_that_matches_nothing(project: Project) -> None:
+    """With the line of the key; a key that matches on one of the servers is none."""
+    project.expand(
+        'op.drop_column("volumes", "gb")\nop.execute("DROP TABLE old")',
+        additive={
+            "drop-column volumes.gb": "no code reads it",
+            "drop-colum volumes.gb": "misspelt",
+            "drop  table OLD": "the text of a statement",
+            "DELETE FROM volumes": "stale",
+        },
+    )
+    report = lint("additive-unmatched", dialects=ALL)
+    assert {one.object for one in report.violations} == {"drop-colum volumes.gb", "DELETE FROM volumes"}
+    for violation in report.violations:
+        assert (violation.severity, violation.servers) == ("error", ALL)
+        line = Path(violation.path).read_text(encoding="utf-8").splitlines()[violation.line - 1]
+        assert violation.object in line
+        assert violation.object in violation.reason
+
+
+def test_key_of_additive_that_matches_on_one_server(project: Project) -> None:
+    """The rule of an operation, and the text of its statement, depend on the server."""
+    widen = 'op.alter_column("volumes", "gb", existing_type=sa.Integer(), type_=sa.BigInteger())'
+    project.expand(widen, additive={"ALTER TABLE volumes MODIFY gb BIGINT NULL": "the table is small"})
+    assert found(lint("additive-unmatched", dialects=ALL)) == []
+    assert len(found(lint("additive-unmatched", dialects=("postgresql",)))) == 1
+    assert found(lint("additive-unmatched", dialects=("mysql",))) == []
+
+
+def test_key_of_additive_in_a_script_that_cannot_be_rendered(project: Project) -> None:
+    """It may match what was not rendered."""
+    project.expand('op.get_bind().execute(sa.text("SELECT 1")).scalar()', additive={"drop-column": "why"})
+    assert found(lint("additive-unmatched")) == []
+
+
 # --- data migrations ------------------------------------------------------------------------------
 
 BYTES = """
