@@ -9,13 +9,17 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from online_migrate.ddl.tools import process
+from online_migrate import exceptions
+from online_migrate.ddl.tools import process, registry
 from online_migrate.ddl.tools.gh_ost import GhOst
 from online_migrate.ddl.tools.objections import objections_to_change, objections_to_table
 from online_migrate.ddl.tools.pt_online_schema_change import PtOnlineSchemaChange
 from online_migrate.ddl.tools.server_access import ServerAccess, quoted
 from online_migrate.ddl.tools.tool import Limits, Tool
 from online_migrate.dialects.facets.copied_tables import CopiedTable
+from online_migrate.dialects.mariadb import MariaDB
+from online_migrate.dialects.mysql import MySQL
+from online_migrate.dialects.postgresql import PostgreSQL
 from online_migrate.phases.known import NothingKnown
 from online_migrate.sql.forms.form import OnlineCopy
 from online_migrate.sql.operations.operation import Column, CreateTable, Name
@@ -190,3 +194,16 @@ def test_exception_ends_the_tool() -> None:
     with pytest.raises(KeyboardInterrupt):
         process.run("tool", lambda _: ["sleep", "100"], "", keep_alive=lambda: None, clock=Interrupted())
     assert threading.active_count() == before
+
+
+def test_tool_that_does_not_work_with_the_server() -> None:
+    """An option is refused; a setting does not count on a server that needs no tool."""
+    mysql, mariadb, postgresql = MySQL(), MariaDB(), PostgreSQL()
+    assert registry.wanted("gh-ost", None, mysql) is registry.TOOLS["gh-ost"]
+    assert registry.wanted(None, "pt-online-schema-change", mariadb) is not None
+    assert registry.wanted(None, "gh-ost", postgresql) is None
+    for name, dialect in (("gh-ost", mariadb), ("pt-online-schema-change", postgresql)):
+        with pytest.raises(exceptions.ToolUnusable, match="does not work with"):
+            registry.wanted(name, None, dialect)
+    with pytest.raises(exceptions.ToolUnusable, match="gh-ost"):
+        registry.wanted(None, "gh-ost", mariadb)
