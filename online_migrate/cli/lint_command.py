@@ -34,7 +34,8 @@ from online_migrate.cli.options import Where, located, site_of
 def lint(where: Where, paths: tuple[str, ...], output_format: str, list_rules: bool, **options: Any) -> int:
     """Check migration scripts and SQL files.
 
-    Locks, rewrites, and the rules of the two branches. Needs no database. PATH: SQL files, folders, other
+    Locks, rewrites, and the rules of the two branches. Needs no database; with --url the findings have its
+    facts, such as the number of rows. PATH: SQL files, folders, other
     projects, or scripts of the project [default: the project]. Exit code 3 if something is found.
     """
     from pathlib import Path

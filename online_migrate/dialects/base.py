@@ -16,6 +16,7 @@ from online_migrate.dialects.facets.revisions import Revisions
 from online_migrate.dialects.facets.row_access import RowAccess
 from online_migrate.dialects.facets.sessions import Sessions
 from online_migrate.dialects.facets.statements import Statements
+from online_migrate.dialects.facets.table_facts import TableFacts
 
 registry: dict[str, type[Dialect]] = {}
 OWN_STATEMENT = "online_migrate_own_statement"
@@ -37,6 +38,7 @@ class Dialect(
     CatalogObjects,
     CopiedTables,
     Statements,
+    TableFacts,
     Revisions,
 ):
     """One database server. Subclasses register themselves by :attr:`name` and override what differs.

@@ -16,6 +16,7 @@ from online_migrate.dialects.postgresql_revisions import PostgreSQLRevisions
 from online_migrate.dialects.postgresql_row_access import PostgreSQLRowAccess
 from online_migrate.dialects.postgresql_sessions import PostgreSQLSessions
 from online_migrate.dialects.postgresql_statements import PostgreSQLStatements
+from online_migrate.dialects.postgresql_table_facts import PostgreSQLTableFacts
 
 
 class PostgreSQL(
@@ -29,6 +30,7 @@ class PostgreSQL(
     PostgreSQLChecks,
     PostgreSQLCatalogObjects,
     PostgreSQLStatements,
+    PostgreSQLTableFacts,
     PostgreSQLRevisions,
     Dialect,
 ):

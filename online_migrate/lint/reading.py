@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 
+from online_migrate.lint.catalog import Catalog
 from online_migrate.lint.schema import Schema
 from online_migrate.lint.script import Script, Statement, Step
 from online_migrate.lint.source import RawScript, Text
@@ -23,12 +24,12 @@ _TRANSACTIONAL = frozenset({"postgresql", "sqlite"})
 
 
 def read_script(
-    raw: RawScript, server: Server, schema: Schema, judged: VirtualSchema
+    raw: RawScript, server: Server, schema: Schema, judged: VirtualSchema, catalog: Catalog | None = None
 ) -> tuple[Script, Schema]:
     """Returns a script with its operations, and the schema after it.
 
-    *schema*: the schema before it. *judged*: the same for the phases, which know less, but never
-    wrongly; it is changed.
+    *catalog*: the database that it will run on. *schema*: the schema before it. *judged*: the same for the
+    phases, which know less, but never wrongly; it is changed.
     """
     steps: list[Step] = []
     for statement in _statements(raw, server.product):
@@ -48,6 +49,7 @@ def read_script(
         not_rendered=raw.not_rendered,
         reported=raw.reported,
         additive=raw.additive,
+        catalog=catalog,
     )
     return script, schema
 

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from online_migrate import exceptions
+from online_migrate.lint.catalog import Catalog
 from online_migrate.lint.ignores import Ignores
 from online_migrate.lint.paths import shown
 from online_migrate.lint.rule import Rule
 from online_migrate.lint.script import Script
+from online_migrate.lint.sharpened import sharpened
 from online_migrate.lint.source import Source
 from online_migrate.lint.tree import Tree, read_tree
 from online_migrate.lint.violation import FailedRule, Finding, Report, Violation
@@ -18,14 +20,22 @@ from online_migrate.phases.known import Server
 
 
 def run(
-    sources: Sequence[Source], servers: Sequence[Server], rules: Sequence[Rule], ignores: Ignores
+    sources: Sequence[Source],
+    servers: Sequence[Server],
+    rules: Sequence[Rule],
+    ignores: Ignores,
+    catalog: Catalog | None = None,
 ) -> Report:
-    """Checks the scripts of *sources* on each server. A rule that raises does not stop the other rules."""
+    """Checks the scripts of *sources* on each server. A rule that raises does not stop the other rules.
+
+    *catalog*: of a live database, for the server of its product.
+    """
     results = _Results()
     scripts: set[str] = set()
     for source in sources:
         for server in servers:
-            tree = read_tree(source, server)
+            live = catalog if catalog is not None and catalog.server.product == server.product else None
+            tree = read_tree(source, server, live)
             scripts |= {shown(script.path) for script in tree.scripts if script.reported}
             for rule in rules:
                 if server.product in rule.servers:
@@ -87,6 +97,9 @@ class _Results:
             self.failed.setdefault((rule.id, path), FailedRule(rule.id, shown(path), said))
 
     def _add(self, rule: Rule, server: Server, script: Script | None, finding: Finding, path: str) -> None:
+        reason = rule.reason_for(finding)
+        if script is not None and script.catalog is not None:
+            reason = sharpened(reason, finding, server, script.catalog)
         violation = Violation(
             rule=rule.id,
             severity=finding.severity or rule.severity,
@@ -94,7 +107,7 @@ class _Results:
             line=finding.line,
             end_line=finding.end_line or finding.line,
             object=finding.object,
-            reason=rule.reason_for(finding),
+            reason=reason,
             replacement=rule.replacement_for(finding),
             statement=finding.statement,
             revision=script.revision if script is not None else None,

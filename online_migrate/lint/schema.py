@@ -61,6 +61,8 @@ class Schema:
     dropped: frozenset[str] = frozenset()
     routines: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """The text of each function and procedure, which a trigger may call."""
+    gone: frozenset[tuple[str, str]] = frozenset()
+    """The kind and the name of each index and trigger that was dropped, and not created again."""
 
     def is_new_table(self, table: Name) -> bool:
         """Returns True if one of the scripts that are checked together created the table."""
@@ -113,6 +115,11 @@ class Schema:
         gone = {str(table), table.name} if str(table) not in self.tables else {str(table)}
         rest = {name: one for name, one in self.tables.items() if name not in gone}
         return dataclasses.replace(self, tables=rest, dropped=self.dropped | {str(table)})
+
+    def with_gone(self, kind: str, name: str | None, *, gone: bool) -> Schema:
+        """Returns the schema after an index or a trigger was dropped, or created."""
+        entry = {(kind, name)} if name is not None else set()
+        return dataclasses.replace(self, gone=self.gone | entry if gone else self.gone - entry)
 
     def changed(self, table: Name, **changes: object) -> Schema:
         """Returns the schema with some fields of a table replaced."""
@@ -245,11 +252,13 @@ def _validate(schema: Schema, validated: ops.ValidateConstraint) -> Schema:
 
 
 def _create_index(schema: Schema, created: ops.CreateIndex) -> Schema:
+    schema = schema.with_gone("index", created.index.name, gone=False)
     table = _known(schema, created.table)
     return schema.changed(created.table, indexes=(*table.indexes, created.index))
 
 
 def _drop_index(schema: Schema, dropped: ops.DropIndex) -> Schema:
+    schema = schema.with_gone("index", dropped.index.name, gone=True)
     table = schema.table(dropped.table) or schema.table_of_index(dropped.index)
     if table is None:
         return schema
@@ -260,6 +269,7 @@ def _drop_index(schema: Schema, dropped: ops.DropIndex) -> Schema:
 def _create_trigger(schema: Schema, created: ops.CreateTrigger) -> Schema:
     if created.table is None:
         return schema
+    schema = schema.with_gone("trigger", created.trigger.name, gone=False)
     triggers = {**_known(schema, created.table).triggers, created.trigger.name: created.body}
     return schema.changed(created.table, triggers=triggers)
 
@@ -268,6 +278,7 @@ def _drop_object(schema: Schema, dropped: ops.DropObject) -> Schema:
     if dropped.kind != "trigger":
         return schema
     name = dropped.object.name
+    schema = schema.with_gone("trigger", name, gone=True)
     tables = [one for one in schema.tables.values() if name in one.triggers]
     wanted = schema.table(dropped.table)
     for table in tables:

@@ -14,6 +14,7 @@ from online_migrate.sql.operations.operation import Operation
 from online_migrate.sql.statement import shorten
 
 if TYPE_CHECKING:
+    from online_migrate.lint.catalog import Catalog
     from online_migrate.lint.schema import Schema
 
 O = TypeVar("O", bound=Operation)  # noqa: E741 - the usual name for a type of operations
@@ -49,6 +50,7 @@ class Step:
             object=object,
             statement=shorten(self.statement.text),
             facts=facts,
+            operation=self.operation,
         )
 
 
@@ -68,6 +70,8 @@ class Script:
     """False: the script is read only for the schema that it creates."""
     additive: tuple[tuple[str, str], ...] = ()
     """What the script declares as additive, each with the reason."""
+    catalog: Catalog | None = None
+    """The database that the script will run on; None: there is none, or the script is applied to it."""
 
     @property
     def is_sql_file(self) -> bool:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from online_migrate.kinds.base import DataMigration
+from online_migrate.lint.catalog import Catalog
 from online_migrate.lint.reading import read_script
 from online_migrate.lint.schema import Schema
 from online_migrate.lint.script import Script
@@ -50,15 +51,32 @@ class Tree:
         return [script for script in self.scripts if script.phase is phase and script.reported]
 
 
-def read_tree(source: Source, server: Server) -> Tree:
-    """Reads the scripts of a source on one server."""
+def read_tree(source: Source, server: Server, catalog: Catalog | None = None) -> Tree:
+    """Reads the scripts of a source on one server.
+
+    *catalog*: of a database of this server, on which the scripts will run that are not applied to it.
+    """
     project = source if isinstance(source, ProjectScripts) else None
     together = project is not None and project.judged_together
     schema, judged, scripts = Schema(), VirtualSchema(), []
+    applied, is_ahead = _applied(project, catalog), False
     for raw in source.scripts(server.product):
         if not together or not raw.reported:
             schema = schema.settled()
             judged.begin_group()
-        script, schema = read_script(raw, server, schema, judged)
+        ahead = catalog if raw.revision not in applied else None
+        if ahead is not None and not is_ahead:
+            # The database has the types of all columns, also of tables that no script creates.
+            judged, is_ahead = VirtualSchema(ahead.schema), True
+        script, schema = read_script(raw, server, schema, judged, ahead)
         scripts.append(script)
     return Tree(server, tuple(scripts), schema, project)
+
+
+def _applied(project: ProjectScripts | None, catalog: Catalog | None) -> frozenset[str | None]:
+    """Returns the revisions that are applied to the database of *catalog*."""
+    graph = project.graph if project is not None else None
+    if catalog is None or not isinstance(graph, Graph):
+        return frozenset()
+    known = [row for row in catalog.version_rows() if row in graph.revisions]
+    return frozenset(graph.applied(known))

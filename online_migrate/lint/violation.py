@@ -7,6 +7,8 @@ import enum
 from collections.abc import Mapping
 from typing import Any
 
+from online_migrate.sql.operations.operation import Operation
+
 
 class Severity(enum.StrEnum):
     """How serious a violation is. A notice does not change the exit code."""
@@ -36,6 +38,8 @@ class Finding:
     """The file, if it is not that of the script that was checked."""
     severity: Severity | None = None
     """The severity, if it is not that of the rule."""
+    operation: Operation | None = None
+    """The operation that it is about; None: it is about no single one."""
 
     def of(self, path: str) -> Finding:
         """Returns the finding for a file."""

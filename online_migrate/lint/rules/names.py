@@ -57,6 +57,29 @@ def _names(operation: ops.Operation) -> Iterator[str]:
 
 
 @script_rule(
+    "index-exists",
+    reason="An index {index} exists in the database: the server refuses another one of this name{where}.",
+    replacement="another name; or drop the index first; or, if the script was applied before, record it: "
+    "online-migrate stamp",
+)
+def index_exists(script: Script) -> Iterator[Finding]:
+    # Without a database nothing is known of the indexes that no script creates.
+    if script.catalog is None:
+        return
+    for step, operation in script.on_existing(ops.CreateIndex):
+        name = operation.index.name
+        if name is None or operation.guarded or ("index", name) in step.before.gone:
+            continue
+        if script.catalog.has_index(name, operation.table):
+            where = f" on {operation.table}" if script.server.product in _OF_TABLE else ""
+            yield step.finding(name, index=name, where=where)
+
+
+_OF_TABLE = frozenset({"mysql", "mariadb"})
+"""The servers on which the name of an index belongs to its table."""
+
+
+@script_rule(
     "table-without-schema",
     servers={"postgresql": ""},
     severity=Severity.WARNING,

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator, Mapping
 
 from online_migrate.lint.rule import script_rule
-from online_migrate.lint.script import Script
+from online_migrate.lint.script import Script, Step
 from online_migrate.lint.violation import Finding
-from online_migrate.sql.operations.operation import DropColumn
+from online_migrate.sql.operations.operation import DropColumn, Name
 
 
 @script_rule(
@@ -20,8 +20,7 @@ from online_migrate.sql.operations.operation import DropColumn
 )
 def column_dropped_before_trigger(script: Script) -> Iterator[Finding]:
     for step, operation in script.on_existing(DropColumn):
-        table = step.before.table(operation.table)
-        for trigger, body in (table.triggers if table is not None else {}).items():
+        for trigger, body in _triggers(script, step, operation.table).items():
             if _uses(_body(step.before.routines, body), operation.column):
                 yield step.finding(
                     f"{operation.table}.{operation.column}",
@@ -29,6 +28,16 @@ def column_dropped_before_trigger(script: Script) -> Iterator[Finding]:
                     column=operation.column,
                     trigger=trigger,
                 )
+
+
+def _triggers(script: Script, step: Step, name: Name) -> Mapping[str, str]:
+    """Returns the triggers of a table before a step: those of the scripts, and of the database."""
+    table = step.before.table(name)
+    live = script.catalog.table(name) if script.catalog is not None else None
+    of_server = {} if live is None else dict(live.triggers)
+    of_scripts = {} if table is None else dict(table.triggers)
+    gone = step.before.gone
+    return {name: body for name, body in (of_server | of_scripts).items() if ("trigger", name) not in gone}
 
 
 def _body(routines: Mapping[str, str], body: str) -> str:
