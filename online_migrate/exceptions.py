@@ -77,16 +77,6 @@ class DriverMissing(UsageError):
     default_hint = "pip install 'online-migrate[{extra}]'"
 
 
-class ToolMissing(UsageError):
-    """The program {tool} is not installed, or not in PATH. Nothing was changed."""
-
-    default_hint = "{install}"
-
-
-class ToolUnusable(UsageError):
-    """{tool} cannot be used: {reason}. Nothing was changed."""
-
-
 class UnknownRevision(UsageError):
     """Revision {revision!r} does not exist in this project."""
 
@@ -312,14 +302,6 @@ class WritersBlocked(Refused):
     """{statement!r} would block the application: {reason}"""
 
 
-class ToolLeftovers(Refused):
-    """An earlier run of {tool} on table {table!r} has not ended, or has left {found}."""
-
-    default_hint = (
-        "{sessions}when no {tool} works on the table any more: {cleanup}; then: online-migrate {command}"
-    )
-
-
 class PastTheScript(Refused):
     """Another way of a script to the server than the connection of Alembic: {what}"""
 
@@ -409,10 +391,6 @@ class ServerError(Failed):
 
 class PendingUnreadable(Failed):
     """The pending expression of {name!r} cannot be evaluated: {reason}"""
-
-
-class ToolFailed(Failed):
-    """{tool} {what}: {said}"""
 
 
 class RevisionFailed(Failed):

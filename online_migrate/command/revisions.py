@@ -43,8 +43,8 @@ def revision_runner(
 def installed_tool(context: CommandContext, given: str | None) -> InstalledTool | None:
     """Returns the tool that copies tables; None if neither the option nor the setting names one.
 
-    *given*: the option. Raises
-    :class:`~online_migrate.exceptions.ToolMissing` or :class:`~online_migrate.exceptions.ToolUnusable`.
+    *given*: the option. Raises what :func:`~online_migrate.ddl.tools.registry.wanted` and
+    :func:`~online_migrate.ddl.tools.registry.installed` raise.
     """
     with connect(context.engine) as connection:
         tool = registry.wanted(given, context.project.settings.ddl_tool, dialect_of(connection))

@@ -14,7 +14,8 @@ import pytest
 import sqlalchemy as sa
 
 from online_migrate import command
-from online_migrate.exceptions import ToolFailed, ToolLeftovers, ToolUnusable, WritersBlocked
+from online_migrate.ddl.tools.errors import ToolFailed, ToolLeftovers, ToolUnusable
+from online_migrate.exceptions import WritersBlocked
 from tests.servers import Database
 from tests.servers.access import administration
 from tests.support import schema

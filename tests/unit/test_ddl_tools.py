@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from online_migrate import exceptions
-from online_migrate.ddl.tools import process, registry
+from online_migrate.ddl.tools import errors, process, registry
 from online_migrate.ddl.tools.gh_ost import GhOst
 from online_migrate.ddl.tools.objections import objections_to_change, objections_to_table
 from online_migrate.ddl.tools.pt_online_schema_change import PtOnlineSchemaChange
@@ -203,7 +202,7 @@ def test_tool_that_does_not_work_with_the_server() -> None:
     assert registry.wanted(None, "pt-online-schema-change", mariadb) is not None
     assert registry.wanted(None, "gh-ost", postgresql) is None
     for name, dialect in (("gh-ost", mariadb), ("pt-online-schema-change", postgresql)):
-        with pytest.raises(exceptions.ToolUnusable, match="does not work with"):
+        with pytest.raises(errors.ToolUnusable, match="does not work with"):
             registry.wanted(name, None, dialect)
-    with pytest.raises(exceptions.ToolUnusable, match="gh-ost"):
+    with pytest.raises(errors.ToolUnusable, match="gh-ost"):
         registry.wanted(None, "gh-ost", mariadb)

@@ -13,8 +13,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from online_migrate import exceptions
-from online_migrate.ddl.tools import process
+from online_migrate.ddl.tools import errors, process
 from online_migrate.ddl.tools.objections import objections_to_change, objections_to_table
 from online_migrate.ddl.tools.registry import InstalledTool
 from online_migrate.ddl.tools.tool import Leftovers, Limits, Tool
@@ -103,7 +102,7 @@ class Handover:
         """Returns why the tool may not be given *statement*; empty if it may.
 
         *copy*: what it has to do; None: no tool can. *locked*: the session has locked its tables. Raises
-        :class:`~online_migrate.exceptions.ToolLeftovers`.
+        :class:`~online_migrate.ddl.tools.errors.ToolLeftovers`.
         """
         if locked:
             return f"{self.name} cannot copy the table: {_LOCKED}"
@@ -128,7 +127,7 @@ class Handover:
         # The triggers first: they write into the table of the tool.
         cleanup = [f"DROP TRIGGER {quote(copy.schema)}.{quote(name)}" for name in triggers]
         cleanup += [f"DROP TABLE {quote(copy.schema)}.{quote(name)}" for name in tables]
-        raise exceptions.ToolLeftovers(
+        raise errors.ToolLeftovers(
             tool=self.name,
             table=copy.table,
             found=", ".join(
@@ -148,8 +147,8 @@ class Handover:
     def run(self, statement: str, copy: OnlineCopy) -> None:
         """Executes *statement* with the tool.
 
-        Raises :class:`~online_migrate.exceptions.ToolFailed` if it fails, or if the catalog does not show the
-        effects.
+        Raises :class:`~online_migrate.ddl.tools.errors.ToolFailed` if it fails, or if the catalog does not
+        show the effects.
         """
         limits = dataclasses.replace(
             self._limits,
@@ -170,18 +169,18 @@ class Handover:
         )
         said = "".join(f"\n  {line}" for line in ended.last_lines) or " (no output)"
         if ended.code:
-            raise exceptions.ToolFailed(
+            raise errors.ToolFailed(
                 tool=self.name, what=f"ended with exit code {ended.code}", said=said, hint=self._hint(copy)
             )
         missing = self._missing(statement)
         if missing:
             what = f"ended with success, but the catalog does not show {', '.join(missing)}"
-            raise exceptions.ToolFailed(tool=self.name, what=what, said=said, hint=self._hint(copy))
+            raise errors.ToolFailed(tool=self.name, what=what, said=said, hint=self._hint(copy))
 
     def _hint(self, copy: OnlineCopy) -> str:
         try:
             self._refuse_leftovers(copy)
-        except exceptions.ToolLeftovers as left:
+        except errors.ToolLeftovers as left:
             return left.hint
         finally:
             self._records.rollback()

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from online_migrate import exceptions
+from online_migrate.ddl.tools import errors
 from online_migrate.ddl.tools.gh_ost import GhOst
 from online_migrate.ddl.tools.pt_online_schema_change import PtOnlineSchemaChange
 from online_migrate.ddl.tools.server_access import ServerAccess
@@ -33,14 +33,14 @@ def wanted(given: str | None, setting: str | None, dialect: Dialect) -> Tool | N
     """Returns the tool that an option or else a setting names; None if there is none.
 
     The setting does not count on a server that needs no tool. Raises
-    :class:`~online_migrate.exceptions.ToolUnusable` for a tool that does not work with this server.
+    :class:`~online_migrate.ddl.tools.errors.ToolUnusable` for a tool that does not work with this server.
     """
     name = given or (setting if dialect.ddl_tools else None)
     if name is None:
         return None
     if name not in dialect.ddl_tools:
         known = ", ".join(dialect.ddl_tools) or "none"
-        raise exceptions.ToolUnusable(
+        raise errors.ToolUnusable(
             tool=name, reason=f"it does not work with {dialect.name}", hint=f"tools for this server: {known}"
         )
     return TOOLS[name]
@@ -49,18 +49,18 @@ def wanted(given: str | None, setting: str | None, dialect: Dialect) -> Tool | N
 def installed(tool: Tool, url: sa.URL) -> InstalledTool:
     """Returns *tool* for the server of *url*.
 
-    Raises :class:`~online_migrate.exceptions.ToolUnusable` for an option of the URL that it cannot follow,
-    and :class:`~online_migrate.exceptions.ToolMissing`.
+    Raises :class:`~online_migrate.ddl.tools.errors.ToolUnusable` for an option of the URL that it cannot
+    follow, and :class:`~online_migrate.ddl.tools.errors.ToolMissing`.
     """
     access = ServerAccess.of(url)
     refused = tool.refused_options(access)
     if refused:
-        raise exceptions.ToolUnusable(
+        raise errors.ToolUnusable(
             tool=tool.name,
             reason=f"it cannot follow these options of the URL: {', '.join(refused)}",
             hint="remove them from the URL, or run the command without --ddl-tool",
         )
     program = shutil.which(tool.name)
     if program is None:
-        raise exceptions.ToolMissing(tool=tool.name, install=tool.install)
+        raise errors.ToolMissing(tool=tool.name, install=tool.install)
     return InstalledTool(tool, program, access)
