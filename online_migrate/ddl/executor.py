@@ -259,5 +259,5 @@ class Executor:
             objection = self._handover.objection(statement, copy, locked=locked)
             if copy is None or objection:
                 raise refusal_of(self._dialect, statement, form, error, objection) from error
-            self._queue.require_free(statement)
+            # Whether the table is free was looked at before the server refused the last form.
             self._handover.run(statement, copy)

@@ -86,19 +86,12 @@ class LockQueue:
         if not locks:
             yield
             return
-        self._require_free(locks)
+        if self.old_holders(locks):
+            raise LockNotFree(locks)
         # Again for each statement: the script may have changed the setting of the session.
         self._dialect.limit_queue(self._connection, self._limit)
         with self._watched(locks):
             yield
-
-    def require_free(self, statement: str) -> None:
-        """Looks whether the tables of *statement* are free. Raises :class:`LockNotFree`."""
-        self._require_free(table_locks(statement, self._dialect.name))
-
-    def _require_free(self, locks: Sequence[TableLock]) -> None:
-        if self.old_holders(locks):
-            raise LockNotFree(locks)
 
     def lock_tables(self, targets: Sequence[LockTarget]) -> None:
         """Locks the tables for the verification of rows. Raises :class:`LockNotFree`."""

@@ -71,9 +71,13 @@ class Catalog:
         return self._nulls[key]
 
     def has_index(self, index: str, table: Name) -> bool:
-        """Returns True if an index of this name keeps another one from being created on *table*."""
+        """Returns True if an index of this name keeps another one from being created on *table*.
+
+        An invalid one does not: expand removes what an interrupted build has left.
+        """
         effect = Effect("index", index, table.name, table.schema)
-        return bool(self._read(lambda: self._dialect.catalog(self._connection).index(effect) is not None))
+        found = self._read(lambda: self._dialect.catalog(self._connection).index(effect))
+        return found is not None and found.get("valid") is not False
 
     def version_rows(self) -> list[str]:
         """Returns the revisions in the version tables of Alembic: those with the one column version_num."""

@@ -258,6 +258,37 @@ def test_change_that_would_lose_rows_is_refused(database: Database, project: Pro
     assert of_the_tool(database) == []
 
 
+FAKES = {
+    "nothing done": ("exit 0", "ended with success, but the catalog does not show column a of t: (no output)"),
+    "failed": ("echo first; echo 'the cause' >&2; exit 9", "ended with exit code 9:\n  first\n  the cause"),
+}
+
+
+@pytest.mark.parametrize(("body", "reason"), FAKES.values(), ids=FAKES)
+def test_result_of_the_tool_is_checked(
+    database: Database,
+    project: Project,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    body: str,
+    reason: str,
+) -> None:
+    """By its exit code and by the catalog; the statement counts as not executed, also if a script goes on."""
+    program = tmp_path / "bin" / TOOL
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    project.expand(f"try:\n    {WIDEN}\nexcept Exception:\n    pass", additive=REWRITES)
+    with pytest.raises(ToolFailed) as failed:
+        command.expand(project.site(), ddl_tool=TOOL)
+    assert reason in str(failed.value)
+    assert type_of(database) == "int"
+    assert schema.journal(database) == []
+    with pytest.raises(WritersBlocked):
+        command.expand(project.site())
+
+
 # --- contract ---------------------------------------------------------------------------------------
 
 REQUIRED = 'op.alter_column("t", "a", existing_type=sa.Integer(), type_=sa.BigInteger(), nullable=False)'

@@ -24,4 +24,4 @@ class ToolLeftovers(Refused):
 
 
 class ToolFailed(Failed):
-    """{tool} {what}: {said}"""
+    """{tool} {what}:{said}"""
