@@ -137,7 +137,8 @@ def test_database_that_cannot_be_read_is_named(database: Database, project: Proj
     if url.host is None:
         url = url.set(database=str(project.folder / "missing" / "app.db"))
     wrong = url.set(port=1 if url.host else None).render_as_string(hide_password=False)
-    ran = project.run("lint", "--url", wrong, environment=NOTHING)
+    rules = ("--rule", "drop-column", "--rule", "index-exists")
+    ran = project.run("lint", "--url", wrong, *rules, environment=NOTHING)
     assert ran.code == 3, ran
     assert "lint: the database was not read: " in ran.err
     assert "drop-column" in ran.out
