@@ -39,8 +39,12 @@ class Measured:
     name: str
     stalls: int
     """Periods in which a statement of the application was stalled."""
-    longest: float
-    """The longest latency, in milliseconds."""
+    queued: float
+    """The longest latency while the holder's transaction was open, in milliseconds: caused by a statement of
+    the contender in the lock queue."""
+    held: float
+    """The longest latency after the end of that transaction, in milliseconds: caused by the time for which
+    the contender itself holds the lock."""
     stalled: float
     """Seconds in which some statement was stalled."""
     after: float
@@ -77,12 +81,14 @@ def report(engine: sa.Engine, options: argparse.Namespace, found: Sequence[Measu
         f"{version}; {options.rows:,} rows; a transaction is open for {options.hold:g} s; "
         f"{options.load:g} application statements a second",
         "",
-        "| | stalls | longest, ms | stalled, s | applied, s after the holder's end | holder named |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| | stalls | longest while the holder's transaction is open, ms | longest after it, ms | stalled, s "
+        "| applied, s after it | holder named |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for one in found:
         named = {True: "yes", False: "no", None: ""}[one.named]
-        numbers = f"{one.stalls} | {one.longest:.0f} | {one.stalled:.1f} | {one.after:.1f}"
+        longest = f"{one.queued:.0f} | {one.held:.0f}"
+        numbers = f"{one.stalls} | {longest} | {one.stalled:.1f} | {one.after:.1f}"
         lines.append(f"| {one.name} | {numbers} | {named} |")
     return "\n".join(lines)
 
@@ -98,12 +104,15 @@ def _measure(
             ended = time.monotonic()
         latencies = [sample for kind in samples.values() for sample in kind if began <= sample[0] <= ended]
         stalls = _merged([(at, at + took / 1000) for at, took in latencies if took > _STALL])
+        [end] = held
+        periods = [(at, at + took / 1000) for at, took in latencies]
         return Measured(
             name,
             stalls=len(stalls),
-            longest=max((took for _, took in latencies), default=0.0),
+            queued=1000 * max((min(until, end) - at for at, until in periods), default=0.0),
+            held=1000 * max((until - max(at, end) for at, until in periods), default=0.0),
             stalled=sum(end - start for start, end in stalls),
-            after=ended - held[0],
+            after=ended - end,
             named=None if said is None else bool(re.search(r"outside of the lock queue\n  held by", said)),
         )
 
