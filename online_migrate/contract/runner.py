@@ -12,14 +12,14 @@ Invariants:
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from online_migrate import exceptions, state
+from online_migrate import exceptions
+from online_migrate.contract.before_lock import ROWS, ROWS_HINT, Targets, refusal
 from online_migrate.contract.gate import find_blocking_rows
 from online_migrate.contract.locked_verification import LockedVerification
 from online_migrate.ddl.held_lock import HeldLock
@@ -32,20 +32,10 @@ from online_migrate.kinds.visibility import reads_of
 from online_migrate.phases.script import only_adds
 from online_migrate.runtime.apply import RevisionRunner
 from online_migrate.runtime.catalog_schema import server_of
-from online_migrate.runtime.rendering import NotRendered, render
 from online_migrate.runtime.veto import permit
 from online_migrate.script.graph import UNDECLARED
-from online_migrate.sql.classification.verdict import Classification, Impact
-from online_migrate.sql.statement import (
-    Kind,
-    altered_schema,
-    altered_table,
-    dropped_columns,
-    dropped_indexes,
-    identifiers,
-    qualified_names,
-    shorten,
-)
+from online_migrate.sql.classification.verdict import Impact
+from online_migrate.sql.statement import Kind, altered_table, shorten
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -65,7 +55,7 @@ def run(runner: RevisionRunner, revision: str) -> None:
             reason=f"contract revision {revision} does not declare what it requires",
             hint=f"write requires = ('name', ...) into {graph.revisions[revision].path}",
         )
-    targets = _Targets(runner, revision, required)
+    targets = Targets(runner, revision, required)
     applied = runner.applied()
     runner.echo(f"contract {revision}: {graph.revisions[revision].doc or 'no message'}")
     with permit(runner.project.config, [revision]):
@@ -87,102 +77,6 @@ def _what_is_done(runner: RevisionRunner, revision: str) -> str:
         f"{done} statement(s) of {revision} are done and recorded; run online-migrate contract again: "
         "it recreates the triggers that it dropped, migrates the rows, and continues"
     )
-
-
-class _Targets:
-    """The tables that a contract revision concerns, determined before anything is locked."""
-
-    def __init__(self, runner: RevisionRunner, revision: str, required: Sequence[str]) -> None:
-        self.named: tuple[LockTarget, ...] = ()
-        self.names: tuple[str, ...] = ()
-        if not required:
-            return
-        connection, dialect = runner.session.connection, runner.session.dialect
-        statements = _rendered(runner, revision)
-        refuse_unknown(runner, statements)
-        if dialect.metadata_only_under_lock:
-            refuse_what_rebuilds(runner, statements)
-            self.named = self._in_text(runner, revision, statements)
-        tables = {t.table for t in self.named}
-        for name in required:
-            migration = runner.project.data_migrations[name]
-            with contextlib.suppress(exceptions.PendingUnreadable):
-                subject = migration.subject(connection)
-                tables |= {target.table for target in reads_of(connection, subject).targets}
-        connection.rollback()
-        self.names = tuple(sorted(tables))
-
-    @staticmethod
-    def _in_text(runner: RevisionRunner, revision: str, statements: Sequence[str]) -> tuple[LockTarget, ...]:
-        declared = runner.project.graph.revisions[revision].locks
-        server = runner.session.dialect.name
-        words = {word for text in statements for word in identifiers(text, server)} | set(declared)
-        ours = state.TABLES | {runner.environment.version_table}
-        inspector = sa.inspect(runner.session.connection)
-        own = [LockTarget(table) for table in inspector.get_table_names() if table in words]
-        names = {name for text in (*statements, *declared) for name in qualified_names(text, server)}
-        schemas = set(inspector.get_schema_names()) & {schema for schema, _table in names}
-        others = [
-            LockTarget(table, schema)
-            for schema, table in sorted(names)
-            if schema in schemas and inspector.has_table(table, schema=schema)
-        ]
-        return tuple(target for target in (*own, *others) if target.table not in ours)
-
-
-def _rendered(runner: RevisionRunner, revision: str) -> list[str]:
-    try:
-        engine = runner.session.connection.engine
-        return render(runner.project, runner.environment, engine, revision)
-    except NotRendered as error:
-        # The script reads the database to decide what to do; its ``locks = (...)`` names the tables.
-        statements: list[str] = error.statements
-        return statements
-
-
-def refuse_unknown(runner: RevisionRunner, statements: Sequence[str]) -> None:
-    """Refuses, before anything is executed, statements that are not known to be safe.
-
-    Raises :class:`~online_migrate.exceptions.StatementRefused`.
-    """
-    for statement in statements:
-        verdict = runner.session.dialect.classify(statement)
-        if verdict.impact in (Impact.REFUSED, Impact.CONTROL):
-            raise _refusal(statement, verdict)
-
-
-def _refusal(statement: str, verdict: Classification) -> exceptions.StatementRefused:
-    return exceptions.StatementRefused(statement=shorten(statement), reason=verdict.reason, hint=verdict.hint)
-
-
-def refuse_what_rebuilds(runner: RevisionRunner, statements: Sequence[str]) -> None:
-    """Refuses, before anything is executed, statements that must not run while readers wait.
-
-    Raises :class:`~online_migrate.exceptions.NotUnderLock` for a statement that changes rows, and for one
-    that drops an indexed column and so rebuilds the table.
-    """
-    connection, dialect = runner.session.connection, runner.session.dialect
-    dropped: set[str] = set()
-    for statement in statements:
-        if dialect.kind(statement, autocommit=False) is Kind.DATA:
-            raise exceptions.NotUnderLock(statement=shorten(statement), reason=_ROWS, hint=_ROWS_HINT)
-        dropped |= set(dropped_indexes(statement, dialect.name))
-        schema = altered_schema(statement, dialect.name)
-        for table, column in dropped_columns(statement, dialect.name):
-            indexes = dialect.indexes_of_column(connection, table, column, schema)
-            in_the_way = [index for index in indexes if index not in dropped]
-            if in_the_way:
-                lines = "\n".join(f"    op.drop_index({index!r}, {table!r})" for index in in_the_way)
-                raise exceptions.NotUnderLock(
-                    statement=shorten(statement),
-                    reason=f"column {column} is indexed ({', '.join(in_the_way)}), so dropping it "
-                    "rebuilds the table and blocks all readers",
-                    hint=f"drop the index in the script before the column:\n{lines}",
-                )
-
-
-_ROWS = "it changes rows, and after an interruption it is unknown whether it was executed"
-_ROWS_HINT = "move it into a data migration, or into a contract revision with requires = ()"
 
 
 class ContractGuard:
@@ -237,7 +131,7 @@ class ContractGuard:
         """
         verdict = self._dialect.classify(statement)
         if self._required and verdict.impact is Impact.CONTROL:
-            raise _refusal(statement, verdict)
+            raise refusal(statement, verdict)
         if verdict.rewinds:
             # The locks and the records that were made inside the savepoint are gone.
             self._must_verify = True
@@ -258,9 +152,9 @@ class ContractGuard:
                 self._release()
             return [statement]  # the executor chooses the form
         if kind is Kind.REFUSED:
-            raise _refusal(statement, self._dialect.classify(statement))
+            raise refusal(statement, self._dialect.classify(statement))
         if kind is Kind.DATA and self._dialect.metadata_only_under_lock:
-            raise exceptions.NotUnderLock(statement=shorten(statement), reason=_ROWS, hint=_ROWS_HINT)
+            raise exceptions.NotUnderLock(statement=shorten(statement), reason=ROWS, hint=ROWS_HINT)
         if self._is_autocommit():
             raise exceptions.NotUnderLock(
                 statement=shorten(statement),
@@ -269,6 +163,8 @@ class ContractGuard:
             )
         if self._must_verify or self._lock is None or not self._lock.is_held():
             self._lock_and_verify()
+        if self._lock is not None:
+            self._lock.skip_look()
         return self._forms(statement)
 
     def _say_if_additive(self, statement: str) -> None:
@@ -320,21 +216,24 @@ class ContractGuard:
         targets |= set(self._existing_targets())
         reads = self._verification.reads(subjects)
         self._lock = None
-        if targets:
-            queue = self._runner.session.queue
-            self._lock = HeldLock(self._dialect, self._connection, queue, sorted(targets, key=str))
-        blockers: list[Blocker] = []
-        timeout = self._runner.project.settings.look_timeout
+        # The settings of the session are changed before the lock is taken: each statement under it is a wait.
         with self._dialect.exact(self._connection):
-            for name, subject in subjects.items():
-                migration = self._runner.project.data_migrations[name]
-                blockers += find_blocking_rows(
-                    self._connection, migration, subject, timeout=timeout, brief=True
-                )
+            if targets:
+                queue = self._runner.session.queue
+                self._lock = HeldLock(self._dialect, self._connection, queue, sorted(targets, key=str))
+            blockers = self._blocking_rows(subjects)
         if blockers:
             raise exceptions.GateClosed(blockers)
         self._verification.record(subjects, reads)
         self._must_verify = False
+
+    def _blocking_rows(self, subjects: Mapping[str, Subject]) -> list[Blocker]:
+        timeout = self._runner.project.settings.look_timeout
+        blockers: list[Blocker] = []
+        for name, subject in subjects.items():
+            migration = self._runner.project.data_migrations[name]
+            blockers += find_blocking_rows(self._connection, migration, subject, timeout=timeout, brief=True)
+        return blockers
 
     def _refuse_server(self) -> None:
         """Refuses a server that has become a member of a cluster since the gate counted the rows."""

@@ -42,6 +42,10 @@ class HeldLock:
             return False
         return self._dialect.is_locked(self._connection, self._targets, self._proof)
 
+    def skip_look(self) -> None:
+        """Tells the lock queue that the next statement finds the tables locked, because that was proved."""
+        self._queue.expect_locked(self._targets)
+
     def forget_missing(self, exists: Callable[[LockTarget], bool]) -> None:
         """Requires no proof any more for tables that the last statement, under this lock, has removed.
 

@@ -11,14 +11,14 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from online_migrate.ddl.queue_watch import QueueWatch
 from online_migrate.dialects import Dialect, LockTarget
 from online_migrate.dialects.facets.holder import Holder
 from online_migrate.driver_errors import CLEANUP_ERRORS
-from online_migrate.sql.table_locks import TableLock, table_locks
+from online_migrate.sql.table_locks import Locked, TableLock, table_locks
 from online_migrate.waiting import Clock, Stop
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ class LockQueue:
         self._stop = stop
         self._limit = old
         self._seen: dict[str, float] = {}
+        self._proved: frozenset[tuple[str | None, str]] = frozenset()
 
     def limit(self, seconds: float) -> None:
         """Sets how long a statement may stand in the queue, for the statements from now on."""
@@ -82,16 +83,21 @@ class LockQueue:
 
         Raises :class:`LockNotFree`.
         """
+        proved, self._proved = self._proved, frozenset()
         locks = () if self.tables_are_locked else table_locks(statement, self._dialect.name)
         if not locks:
             yield
             return
-        if self.old_holders(locks):
+        if not all(_is_on(lock, proved) for lock in locks) and self.old_holders(locks):
             raise LockNotFree(locks)
         # Again for each statement: the script may have changed the setting of the session.
         self._dialect.limit_queue(self._connection, self._limit)
         with self._watched(locks):
             yield
+
+    def expect_locked(self, targets: Sequence[LockTarget]) -> None:
+        """Leaves out the look of the next statement for *targets*, which this session is proved to lock."""
+        self._proved = frozenset((target.schema, target.table) for target in targets)
 
     def lock_tables(self, targets: Sequence[LockTarget]) -> None:
         """Locks the tables for the verification of rows. Raises :class:`LockNotFree`."""
@@ -189,3 +195,9 @@ class LockQueue:
         finally:
             with contextlib.suppress(*CLEANUP_ERRORS):
                 reader.rollback()
+
+
+def _is_on(lock: TableLock, tables: Collection[tuple[str | None, str]]) -> bool:
+    """Returns True if *lock* is on one of *tables*, and on no other table."""
+    on_table = lock.kind is Locked.TABLE and not lock.constraints
+    return on_table and (lock.schema, lock.name) in tables

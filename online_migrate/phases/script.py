@@ -76,5 +76,5 @@ def read(text: str, server: Server) -> Sequence[Operation] | None:
 
 def only_adds(text: str, server: Server) -> bool:
     """Returns True if every operation of *text* belongs to expand."""
-    verdicts = judge_text(text, server, NothingKnown())
+    verdicts = judge_text(text.strip(), server, NothingKnown())
     return bool(verdicts) and all(verdict.place is Place.EXPAND for verdict in verdicts)

@@ -36,6 +36,7 @@ def derive(statement: str, server: str) -> Expected:
     If they depend on whether the server executes a comment, the server's version would decide. Then no effect
     is returned, and the catalog cannot show whether the statement was executed.
     """
+    statement = statement.strip()  # Alembic sends a line break before some statements, and renders none
     executed = with_comments_executed(statement, server)
     if executed == statement:
         return _derive(statement, server)
