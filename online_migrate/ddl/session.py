@@ -116,6 +116,21 @@ def ddl_session(engine: Engine, settings: Settings, *, clock: Clock, stop: Stop)
         yield Session(connection, side, dialect, queue)
 
 
+@contextlib.contextmanager
+def session_beside(session: Session, settings: Settings, *, clock: Clock, stop: Stop) -> Iterator[Session]:
+    """Yields a further session of the migrator, for statements that change the settings of their session.
+
+    It shares the journal connection of *session*; the two must not be used at the same time.
+    """
+    with private_connection(session.connection.engine) as connection:
+        dialect, side = session.dialect, session.journal_connection
+        dialect.prepare_ddl_session(
+            connection, lock_timeout=settings.lock_timeout, session_timeout=settings.session_timeout
+        )
+        queue = lock_queue(dialect, connection, side, settings, clock=clock, stop=stop)
+        yield Session(connection, side, dialect, queue)
+
+
 def lock_queue(
     dialect: Dialect,
     connection: Connection,
@@ -129,7 +144,7 @@ def lock_queue(
     session = dialect.session_id(connection)
     connection.rollback()
     if beside is not None:
-        beside.info[OWN_SESSIONS] = [session]
+        beside.info[OWN_SESSIONS] = [*beside.info.get(OWN_SESSIONS, ()), session]
     old = settings.lock_timeout
     return LockQueue(dialect, connection, beside, session=session, old=old, clock=clock, stop=stop)
 

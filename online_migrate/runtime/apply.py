@@ -81,6 +81,19 @@ class RevisionRunner:
             revision, self.session.dialect, self.session.connection, side, command=command, source=source
         )
 
+    def lock_wait(self, revision: str, session: Session, tables: Sequence[str] = ()) -> LockWait:
+        """Returns the waits of *session* for the locks of one revision; *tables*: see :class:`LockWait`."""
+        return LockWait(
+            revision,
+            session,
+            self.project.settings,
+            tables=tables,
+            kill_after=self.kill_blockers,
+            clock=self.clock,
+            stop=self.stop,
+            echo=self.echo,
+        )
+
     def answer(self, revisions: Sequence[str], *, done: bool, command: str) -> None:
         """Records the operator's answer for the one statement of *revisions* that was asked about.
 
@@ -114,16 +127,7 @@ class RevisionRunner:
         """
         if self.stop.requested:
             raise exceptions.Stopped(reason=self.stop.reason, revision=revision)
-        waiting = LockWait(
-            revision,
-            self.session,
-            self.project.settings,
-            tables=tables,
-            kill_after=self.kill_blockers,
-            clock=self.clock,
-            stop=self.stop,
-            echo=self.echo,
-        )
+        waiting = self.lock_wait(revision, self.session, tables)
         while True:
             try:
                 self._attempt(revision, watch, finish, queue_limit=waiting.queue_limit)

@@ -91,6 +91,7 @@ def _referred(tokens: Sequence[Token], server: str) -> Iterator[TableLock]:
 
 def _created(words: Words, server: str) -> Iterator[TableLock]:
     words.take("OR", "REPLACE")
+    _skip_definer(words)
     words.any_of("UNIQUE", "FULLTEXT", "SPATIAL", "CONSTRAINT", "TEMPORARY")
     what = words.any_of("INDEX", "TRIGGER", "POLICY", "VIEW", "TABLE")
     if what in ("INDEX", "TRIGGER", "POLICY"):
@@ -102,6 +103,13 @@ def _created(words: Words, server: str) -> Iterator[TableLock]:
         while words and not words.take("PARTITION", "OF"):
             words.any_()
         yield from _lock(words.path(), server)
+
+
+def _skip_definer(words: Words) -> None:
+    """Consumes DEFINER = user@host of MySQL and MariaDB."""
+    if words.take("DEFINER", "="):
+        while words and words.next not in ("TRIGGER", "VIEW", "SQL", "FUNCTION", "PROCEDURE", "EVENT"):
+            words.any_()
 
 
 def _altered(words: Words, server: str) -> Iterator[TableLock]:

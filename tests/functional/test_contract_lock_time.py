@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.each_product, pytest.mark.needs("row_locks")]
 
 
 @pytest.fixture
-def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def watched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Lists what was parsed, and for which tables a look was taken, while contract held its lock."""
     found: list[str] = []
     held: list[bool] = []
@@ -55,7 +55,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         (Executor, "_send", sent),
     ):
         monkeypatch.setattr(owner, name, function)
-    yield found
+    return found
 
 
 def _misses() -> list[int]:

@@ -15,6 +15,7 @@ from online_migrate import command
 from online_migrate.exceptions import LockGivenUp
 from online_migrate.waiting import Stop
 from tests.servers import Database
+from tests.support import schema
 from tests.support.accounts import limited_user
 from tests.support.chaos import wait_until
 from tests.support.project import Project, execute, scalar
@@ -272,3 +273,47 @@ def test_blocker_lives_without_the_option(database: Database, project: Project) 
         assert project.run("expand").code == 0
         wait_until(lambda: not holder.in_transaction(), "the end of the transaction")
         assert holder.scalar(sa.text("SELECT 1")) == 1
+
+
+# --- a trigger that is recreated -----------------------------------------------------------------
+
+_CONCURRENT = "CREATE INDEX CONCURRENTLY ix_size ON items (size)"
+_BLOCK = f'with op.get_context().autocommit_block():\n    op.execute("{_CONCURRENT}")\n'
+_TRIGGER = {
+    "postgresql": (
+        "CREATE FUNCTION sized() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+        "CREATE TRIGGER keeps BEFORE INSERT ON items FOR EACH ROW EXECUTE FUNCTION sized()",
+    ),
+    "mysql": (
+        "CREATE TRIGGER keeps BEFORE INSERT ON items FOR EACH ROW SET NEW.size = COALESCE(NEW.size, 1)",
+    ),
+}
+
+
+def test_recreated_trigger_does_not_queue(database: Database, tmp_path: Path) -> None:
+    """After a kill behind DROP TRIGGER the next contract recreates it, like a statement of the script.
+
+    It gives up while the transaction lasts, and is not continued without the trigger.
+    """
+    product = "postgresql" if database.server.has("transactional_ddl") else "mysql"
+    make_table(database)
+    execute(database.engine, *_TRIGGER[product])
+    block = _BLOCK if product == "postgresql" else ""
+    drop = "DROP TRIGGER keeps ON items" if product == "postgresql" else "DROP TRIGGER keeps"
+    with Project.create(tmp_path / "project", database.url, lock_timeout=1, lock_attempts=2) as project:
+        project.expand("pass")
+        project.data("fill", FILL)
+        project.contract(f'op.execute("{drop}")\n{block}op.drop_column("items", "gb")', requires=("fill",))
+        project.apply_expand()
+        project.migrate()
+        first = "CREATE INDEX" if block else "ALTER TABLE items DROP COLUMN gb"
+        assert schema.run(project, "contract", die_at=first).code == -9
+        assert schema.triggers(database) == []
+        with held(database.url) as holder, Writer(database) as writer:
+            number = session_of(database, holder)
+            with pytest.raises(LockGivenUp) as given_up:
+                command.contract(project.site())
+            assert f" {number} (" in str(given_up.value)
+        assert writer.longest < STALL
+        assert command.contract(project.site()).revisions
+        assert schema.triggers(database) == []

@@ -47,6 +47,7 @@ MYSQL = {
     "CREATE FULLTEXT INDEX i ON t (a)": [("t", EXCLUSIVE)],
     "DROP INDEX i ON t": [("t", EXCLUSIVE)],
     "CREATE TRIGGER x BEFORE INSERT ON t FOR EACH ROW SET NEW.a = 1": [("t", EXCLUSIVE)],
+    "CREATE DEFINER=`a b`@`%` TRIGGER `x` AFTER UPDATE ON `t` FOR EACH ROW SET @a = 1": [("t", EXCLUSIVE)],
     "RENAME TABLE a TO b, c TO d": [("a", EXCLUSIVE), ("c", EXCLUSIVE)],
     "ALTER TABLE t ADD FOREIGN KEY (a) REFERENCES p (id)": [("p", EXCLUSIVE), ("t", EXCLUSIVE)],
 }
