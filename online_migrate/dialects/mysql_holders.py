@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from online_migrate.dialects.base import OWN_SESSIONS
 from online_migrate.dialects.facets.holder import Holder
+from online_migrate.dialects.mysql_transactions import open_transactions, optional_rows, rows_of
 from online_migrate.driver_errors import DATABASE_ERRORS
 from online_migrate.sql.table_locks import Locked, TableLock
 
@@ -42,11 +43,6 @@ _LOCKED = {
     """,
 }
 """The views of metadata locks: the sessions that hold one, and the table."""
-_TRANSACTIONS = """
-    SELECT t.trx_mysql_thread_id AS id,
-           TIMESTAMPDIFF(SECOND, t.trx_started, CONVERT_TZ(NOW(), @@time_zone, 'SYSTEM')) AS seconds
-    FROM information_schema.innodb_trx t WHERE t.trx_mysql_thread_id <> CONNECTION_ID()
-"""
 _PROCESSES = """
     SELECT p.id, p.user, p.host, p.db, p.command, p.time AS seconds, LEFT(p.info, 120) AS query,
            DATABASE() AS current_db
@@ -79,7 +75,7 @@ def tables_of(connection: Connection, locks: Sequence[TableLock]) -> list[TableL
     tables = [lock for lock in locks if lock.kind is Locked.TABLE]
     triggers = [lock for lock in locks if lock.kind is Locked.TRIGGER]
     if triggers:
-        found = _rows(connection, _TRIGGERS, **_names(triggers))
+        found = rows_of(connection, _TRIGGERS, **_names(triggers))
         tables += [TableLock(row.name, row.schema_name) for row in found]
     return list(dict.fromkeys(tables))
 
@@ -101,7 +97,7 @@ def _shown(connection: Connection, tables: Sequence[TableLock]) -> list[Holder] 
     """Returns the holders in a view of metadata locks; None if there is no view that this user may read."""
     for query in _LOCKED.values():
         try:
-            found = _rows(connection, query, **_names(tables))
+            found = rows_of(connection, query, **_names(tables))
         except DATABASE_ERRORS:
             # This server does not have that view, or this user may not read it.
             connection.rollback()
@@ -124,11 +120,13 @@ def _possible(connection: Connection, tables: Sequence[TableLock]) -> list[Holde
     """
     in_use = _in_use(connection, tables)
     here = {
-        row.id: row.command for row in _optional(connection, _PROCESSES) if row.db in (None, row.current_db)
+        row.id: row.command
+        for row in optional_rows(connection, _PROCESSES)
+        if row.db in (None, row.current_db)
     }
     idle = [session for session, command in here.items() if in_use and command == "Sleep"]
     own = connection.info.get(OWN_SESSIONS, ())
-    transactions = [session for session in _transactions(connection) if session not in own]
+    transactions = [session for session in open_transactions(connection) if session not in own]
     candidates = dict.fromkeys([*(s for s in transactions if s in here), *idle], "")
     certain = len(transactions) == 1 and not in_use
     found = _sessions(connection, candidates, spared="" if certain else _UNSURE)
@@ -144,11 +142,11 @@ def _sessions(connection: Connection, locked: Mapping[int, str], *, spared: str)
     wanted = {session: table for session, table in locked.items() if session not in own}
     if not wanted:
         return []
-    transactions = _transactions(connection)
-    last = {row.id: row for row in _optional(connection, _LAST_STATEMENTS, ids=list(wanted))}
-    privileges = _optional(connection, _PRIVILEGES)
+    transactions = open_transactions(connection)
+    last = {row.id: row for row in optional_rows(connection, _LAST_STATEMENTS, ids=list(wanted))}
+    privileges = optional_rows(connection, _PRIVILEGES)
     found = []
-    for row in _optional(connection, _PROCESSES):
+    for row in optional_rows(connection, _PROCESSES):
         if row.id in wanted:
             age, table = transactions.get(row.id), wanted.pop(row.id)
             holder = session_holder(row, table, age, last.get(row.id), privileges)
@@ -201,14 +199,6 @@ def _spared(row: Row[Any] | Any, query: str, program: str, privileges: Iterable[
     return "it is a session of an administrator" if granted & _SUPER else ""
 
 
-def _transactions(connection: Connection) -> dict[int, float]:
-    """Returns the age of each open transaction, by session; empty if this user may not see them.
-
-    A prepared XA transaction whose session has ended has the session 0, and counts.
-    """
-    return {row.id: float(row.seconds or 0) for row in _optional(connection, _TRANSACTIONS)}
-
-
 def _in_use(connection: Connection, tables: Sequence[TableLock]) -> bool:
     names = {table.name for table in tables}
     shown = connection.execute(sa.text("SHOW OPEN TABLES WHERE `Database` = DATABASE() AND In_use > 0"))
@@ -218,7 +208,7 @@ def _in_use(connection: Connection, tables: Sequence[TableLock]) -> bool:
 def prepared_transactions(connection: Connection) -> list[Holder]:
     """Returns the prepared XA transactions: the end of its session does not end one of them."""
     for query in ("XA RECOVER FORMAT='SQL'", "XA RECOVER CONVERT XID"):
-        found = _optional(connection, query)
+        found = optional_rows(connection, query)
         if found:
             return [
                 Holder(
@@ -247,19 +237,3 @@ def _names(locks: Sequence[TableLock]) -> dict[str, list[str]]:
         "names": [lock.name for lock in locks] or [""],
         "schemas": [lock.schema for lock in locks if lock.schema] or [""],
     }
-
-
-def _optional(connection: Connection, query: str, **parameters: Any) -> list[Row[Any]]:
-    """Returns the rows of *query*; none if the server refuses it: another syntax, or a missing privilege."""
-    try:
-        return _rows(connection, query, **parameters)
-    except DATABASE_ERRORS:
-        connection.rollback()
-        return []
-
-
-def _rows(connection: Connection, query: str, **parameters: Any) -> list[Row[Any]]:
-    statement = sa.text(query)
-    if parameters:
-        statement = statement.bindparams(*(sa.bindparam(name, expanding=True) for name in parameters))
-    return list(connection.execute(statement, parameters).all())

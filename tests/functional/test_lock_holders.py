@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from online_migrate.dialects.mysql_transactions import open_transactions
 from tests.servers import Database
 from tests.support.project import Project, Ran, execute
 from tests.support.throwaway import Throwaway
@@ -73,6 +75,27 @@ def test_lock_holder_in_a_transaction_is_named(database: Database, project: Proj
         execute(database.engine, statement)
         holder.invalidate()
     assert project.run("expand").code == 0
+
+
+@pytest.mark.needs("lock_tables")
+def test_transaction_that_begins_while_the_transactions_are_read_is_seen(database: Database) -> None:
+    """The server does not renew its list of transactions while a session reads it every 0.05 s."""
+    create_table(database)
+    with database.engine.connect() as holder, database.engine.connect() as reader:
+        number = holder.scalar(sa.text("SELECT CONNECTION_ID()"))
+        holder.rollback()
+
+        def seen(times: int) -> bool:
+            for _ in range(times):
+                if number in open_transactions(reader):
+                    return True
+                time.sleep(0.05)
+            return False
+
+        assert not seen(3)
+        holder.execute(sa.text("UPDATE t SET n = 2"))
+        assert seen(60)
+        holder.rollback()
 
 
 @pytest.mark.needs("xa")

@@ -61,19 +61,37 @@ def configure(project: Project, **settings: object) -> None:
 
 
 @contextlib.contextmanager
-def held(url: str | sa.URL, seconds: float | None = None, **arguments: object) -> Iterator[sa.Connection]:
-    """An open transaction, idle after an UPDATE, that ends after *seconds*, or with the block."""
+def held(
+    url: str | sa.URL,
+    seconds: float | None = None,
+    *,
+    until: threading.Event | None = None,
+    **arguments: object,
+) -> Iterator[sa.Connection]:
+    """An open transaction, idle after an UPDATE.
+
+    It ends after *seconds*, or a moment after *until* is set, or with the block.
+    """
     engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=arguments)
-    timer = None
+    timer: threading.Thread | None = None
     with engine.connect() as holder:
         holder.execute(sa.text("UPDATE items SET size = 7 WHERE id = 1"))
         if seconds is not None:
             timer = threading.Timer(seconds, holder.rollback)
             timer.start()
+        elif until is not None:
+            timer = threading.Thread(target=_end_after, args=(holder, until))
+            timer.start()
         yield holder
         if timer is not None:
             timer.join()
         holder.invalidate()
+
+
+def _end_after(holder: sa.Connection, event: threading.Event) -> None:
+    event.wait(60)
+    time.sleep(1)
+    holder.rollback()
 
 
 class Writer:
@@ -111,9 +129,16 @@ def test_application_is_not_stalled_while_a_transaction_holds_the_table(
 ) -> None:
     """The command waits, names the holder while it waits, and is applied once the transaction has ended."""
     lines: list[str] = []
-    with held(database.url, HOLDS) as holder, Writer(database) as writer:
+    said = threading.Event()
+
+    def echo(line: str) -> None:
+        lines.append(line)
+        if "outside of the lock queue" in line:
+            said.set()
+
+    with held(database.url, until=said) as holder, Writer(database) as writer:
         number = session_of(database, holder)
-        getattr(command, verb)(project.site(echo=lines.append))
+        getattr(command, verb)(project.site(echo=echo))
     text = "\n".join(lines)
     assert writer.longest < STALL, text
     assert "outside of the lock queue" in text
