@@ -22,7 +22,7 @@ from online_migrate.kinds.pending import fails_verify, is_pending
 from online_migrate.kinds.subject import Subject
 from online_migrate.kinds.visibility import reads_of, visibility_problem
 from online_migrate.script.graph import UNDECLARED, Graph, Phase, expand_hint
-from online_migrate.sql.table_locks import TableLock
+from online_migrate.sql.table_lock import TableLock
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

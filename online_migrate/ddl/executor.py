@@ -26,6 +26,7 @@ from online_migrate.dialects import Dialect
 from online_migrate.dialects.base import OWN_STATEMENT
 from online_migrate.sql.forms.form import Form
 from online_migrate.sql.statement import Kind, first_word
+from online_migrate.sql.table_locks import table_locks
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -180,6 +181,9 @@ class Executor:
                 self._journal.edits.script_asks()
             with self._bypassed(), self._remembered():
                 self._guard.observe(statement)
+                if table_locks(statement, self._dialect.name):
+                    self._lock(statement, send)
+                    return True
             if self._guard.access_refusal is None:
                 return None
             with self._access.admitted():
@@ -188,6 +192,11 @@ class Executor:
         with self._bypassed():
             self._change(statement, parameters, send, kind, autocommit=autocommit)
         return True
+
+    def _lock(self, statement: str, send: Callable[[str], Any]) -> None:
+        """Sends LOCK TABLE, which stands in the queue like DDL."""
+        with self._dialect.lock_timeout_for(self._connection, statement), self._queue.entered(statement):
+            send(statement)
 
     def _change(
         self,

@@ -18,7 +18,8 @@ from online_migrate.ddl.queue_watch import QueueWatch
 from online_migrate.dialects import Dialect, LockTarget
 from online_migrate.dialects.facets.holder import Holder
 from online_migrate.driver_errors import CLEANUP_ERRORS
-from online_migrate.sql.table_locks import Locked, TableLock, table_locks
+from online_migrate.sql.table_lock import Locked, TableLock
+from online_migrate.sql.table_locks import table_locks
 from online_migrate.waiting import Clock, Stop
 
 if TYPE_CHECKING:

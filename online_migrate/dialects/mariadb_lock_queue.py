@@ -11,7 +11,7 @@ from online_migrate.dialects.mysql_errors import LOCK_WAIT_TIMEOUT, error_code
 from online_migrate.dialects.mysql_holders import tables_of
 from online_migrate.dialects.mysql_lock_queue import MySQLLockQueues
 from online_migrate.driver_errors import DATABASE_ERRORS
-from online_migrate.sql.table_locks import Strength, TableLock
+from online_migrate.sql.table_lock import Strength, TableLock
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

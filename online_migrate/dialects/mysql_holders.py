@@ -19,7 +19,7 @@ from online_migrate.dialects.base import OWN_SESSIONS
 from online_migrate.dialects.facets.holder import Holder
 from online_migrate.dialects.mysql_transactions import open_transactions, optional_rows, rows_of
 from online_migrate.driver_errors import DATABASE_ERRORS
-from online_migrate.sql.table_locks import Locked, TableLock
+from online_migrate.sql.table_lock import Locked, TableLock
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Row

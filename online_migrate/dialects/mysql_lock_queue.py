@@ -13,7 +13,7 @@ from online_migrate.dialects.facets.holder import Holder
 from online_migrate.dialects.facets.lock_queue import LockQueues
 from online_migrate.dialects.mysql_errors import error_code
 from online_migrate.driver_errors import DATABASE_ERRORS
-from online_migrate.sql.table_locks import TableLock
+from online_migrate.sql.table_lock import TableLock
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

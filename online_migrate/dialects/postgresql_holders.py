@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from online_migrate.dialects.facets.holder import Holder
 from online_migrate.dialects.query import rows
-from online_migrate.sql.table_locks import Locked, Strength, TableLock
+from online_migrate.sql.table_lock import Locked, Strength, TableLock
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Row

@@ -11,7 +11,7 @@ from online_migrate.dialects import postgresql_holders
 from online_migrate.dialects.facets.holder import Holder
 from online_migrate.dialects.facets.lock_queue import LockQueues
 from online_migrate.dialects.postgresql_sessions import milliseconds
-from online_migrate.sql.table_locks import TableLock
+from online_migrate.sql.table_lock import TableLock
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

@@ -29,7 +29,8 @@ from online_migrate.driver_errors import (
 )
 from online_migrate.observe import events
 from online_migrate.sql.statement import identifiers, shorten
-from online_migrate.sql.table_locks import TableLock, table_locks
+from online_migrate.sql.table_lock import TableLock
+from online_migrate.sql.table_locks import table_locks
 from online_migrate.waiting import Clock, Stop, backoff
 
 logger = logging.getLogger(__name__)

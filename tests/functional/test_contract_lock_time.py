@@ -13,7 +13,7 @@ from online_migrate.ddl.held_lock import HeldLock
 from online_migrate.ddl.lock_queue import LockQueue
 from online_migrate.sql import parse
 from online_migrate.sql.operations import reader
-from online_migrate.sql.table_locks import Locked, TableLock
+from online_migrate.sql.table_lock import Locked, TableLock
 from tests.servers import Database
 from tests.support import schema
 

@@ -10,6 +10,8 @@ from online_migrate.phases.impact.of import impact_of
 from online_migrate.phases.known import NothingKnown, Server
 from online_migrate.sql.operations.operation import Column, Name, SqlType
 from online_migrate.sql.operations.reader import read_operations
+from online_migrate.sql.table_lock import Strength
+from online_migrate.sql.table_locks import table_locks
 from tests.servers import Database
 
 SETUP = (
@@ -67,6 +69,9 @@ POSTGRESQL = (
     "ALTER TABLE t SET (fillfactor = 70)",
     "COMMENT ON TABLE t IS 'x'",
     "COMMENT ON COLUMN t.a IS 'x'",
+    "ALTER TABLE t DISABLE TRIGGER ALL",
+    "CREATE TABLE c (more INTEGER) INHERITS (t)",
+    "CREATE RULE quiet AS ON DELETE TO t DO INSTEAD NOTHING",
     "UPDATE t SET a = 1",
     "TRUNCATE t",
     "CREATE TABLE c (id INTEGER REFERENCES parents (id))",
@@ -134,6 +139,63 @@ def test_locks_and_rewrites_of_postgresql(database: Database) -> None:
         predicted = (impact.lock, impact.work, impact.referred >= Blocks.WRITES)
         if predicted != (mode, work, on_referred == "SHARE ROW EXCLUSIVE"):
             wrong.append((text, predicted, (mode, work, on_referred)))
+    assert not wrong, "\n".join(map(str, wrong))
+
+
+TABLE_LOCKS = (
+    *POSTGRESQL,
+    "LOCK TABLE t, parents IN SHARE UPDATE EXCLUSIVE MODE",
+    "LOCK TABLE t IN SHARE MODE",
+    "LOCK t IN SHARE ROW EXCLUSIVE MODE NOWAIT",
+    "LOCK TABLE ONLY t IN ROW EXCLUSIVE MODE",
+    "LOCK TABLE ONLY t",
+    "CLUSTER t USING t_pkey",
+    "ANALYZE t (a)",
+    "CREATE TABLE c PARTITION OF parted FOR VALUES IN (1)",
+    "ALTER TABLE parted ENABLE ROW LEVEL SECURITY",
+    "ALTER TABLE child NO INHERIT base",
+    "ALTER TABLE t ENABLE ALWAYS RULE quiet",
+    "DROP RULE quiet ON t",
+    "CREATE POLICY p ON t",
+)
+MODES = {
+    Strength.MAINTENANCE: "ShareUpdateExclusiveLock",
+    Strength.BUILD: "ShareLock",
+    Strength.WRITE: "ShareRowExclusiveLock",
+    Strength.EXCLUSIVE: "AccessExclusiveLock",
+}
+TABLES = "SELECT oid, relname FROM pg_class WHERE relname IN ('t', 'parents', 'parted', 'child', 'base')"
+EVERY_LOCK = "SELECT relation, mode FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'relation'"
+
+
+@pytest.mark.needs("transactional_ddl", "many_writers")
+def test_tables_that_a_statement_locks_on_postgresql(database: Database) -> None:
+    """The lock queue looks at each table that the statement locks against writers or DDL, and at no other."""
+    with database.engine.begin() as connection:
+        for statement in (
+            *SETUP,
+            "CREATE TABLE parted (id INTEGER) PARTITION BY LIST (id)",
+            "CREATE TABLE base (id INTEGER)",
+            "CREATE TABLE child () INHERITS (base)",
+            "CREATE RULE quiet AS ON DELETE TO t DO INSTEAD NOTHING",
+        ):
+            connection.exec_driver_sql(statement)
+        tables = {row.oid: row.relname for row in connection.execute(sa.text(TABLES))}
+    wrong = []
+    for text in TABLE_LOCKS:
+        with database.engine.connect() as connection:
+            connection.exec_driver_sql(text.replace("RULE quiet AS", "RULE more AS"))
+            found: dict[str, int] = {}
+            for oid, mode in connection.execute(sa.text(EVERY_LOCK)):
+                if oid in tables:
+                    found[tables[oid]] = max(found.get(tables[oid], 0), ORDER.index(mode))
+            connection.rollback()
+        least = ORDER.index("ShareUpdateExclusiveLock")
+        taken = {table: ORDER[mode] for table, mode in found.items() if mode >= least}
+        locks = [lock for lock in table_locks(text, "postgresql") if lock.name in tables.values()]
+        known = {lock.name: MODES[lock.strength] for lock in locks}
+        if taken != known and not text.startswith("COMMENT"):  # no session waits behind that one
+            wrong.append((text, known, taken))
     assert not wrong, "\n".join(map(str, wrong))
 
 

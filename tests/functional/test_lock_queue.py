@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from online_migrate import command
+from online_migrate.ddl.lock_queue import LockQueue
 from online_migrate.exceptions import LockGivenUp
 from online_migrate.waiting import Stop
 from tests.servers import Database
@@ -342,3 +343,46 @@ def test_recreated_trigger_does_not_queue(database: Database, tmp_path: Path) ->
         assert writer.longest < STALL
         assert command.contract(project.site()).revisions
         assert schema.triggers(database) == []
+
+
+# --- statements that change no column ------------------------------------------------------------
+
+
+@pytest.mark.needs("transactional_ddl")
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "LOCK TABLE items",
+        "CREATE RULE quiet AS ON DELETE TO items DO INSTEAD NOTHING",
+        "REINDEX TABLE items",
+        "CLUSTER items USING items_pkey",
+        "CREATE TABLE more () INHERITS (items)",
+    ],
+)
+def test_statement_without_a_column_is_looked_at_too(
+    database: Database, tmp_path: Path, statement: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not reach the server while a transaction holds a lock that conflicts with its own."""
+    make_table(database)
+    sent: list[str] = []
+    entered = LockQueue.entered
+
+    @contextlib.contextmanager
+    def record(self: LockQueue, text: str) -> Iterator[None]:
+        with entered(self, text):
+            sent.append(text)
+            yield
+
+    monkeypatch.setattr(LockQueue, "entered", record)
+    with Project.create(tmp_path / "project", database.url, lock_timeout=0.1, lock_attempts=1) as project:
+        project.contract(f"op.execute({statement!r})", requires=())
+        mode = "SHARE UPDATE EXCLUSIVE" if "INHERITS" in statement else "ROW EXCLUSIVE"
+        with held(database.url) as holder:
+            holder.execute(sa.text(f"LOCK TABLE items IN {mode} MODE"))
+            time.sleep(0.15)  # until it is an old transaction
+            with pytest.raises(LockGivenUp):
+                command.contract(project.site())
+            holder.rollback()
+        assert statement not in sent
+        command.contract(project.site())
+        assert statement in sent

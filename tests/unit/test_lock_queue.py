@@ -12,7 +12,7 @@ from online_migrate.ddl.lock_queue import LockNotFree, LockQueue
 from online_migrate.ddl.queue_watch import QueueWatch
 from online_migrate.dialects import mysql_holders, postgresql_holders
 from online_migrate.dialects.facets.holder import Holder
-from online_migrate.sql.table_locks import TableLock
+from online_migrate.sql.table_lock import TableLock
 from online_migrate.waiting import Clock, Stop
 
 VACUUM = "autovacuum: VACUUM public.t"

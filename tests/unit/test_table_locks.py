@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from online_migrate.sql.table_locks import Locked, Strength, TableLock, table_locks
+from online_migrate.sql.table_lock import Locked, Strength, TableLock
+from online_migrate.sql.table_locks import table_locks
 
 EXCLUSIVE, WRITE, BUILD = Strength.EXCLUSIVE, Strength.WRITE, Strength.BUILD
 MAINTENANCE = Strength.MAINTENANCE
@@ -36,6 +37,24 @@ POSTGRESQL = {
     "TRUNCATE TABLE ONLY a": [("a", EXCLUSIVE)],
     "CREATE OR REPLACE VIEW v AS SELECT 1": [("v", EXCLUSIVE)],
     "REFRESH MATERIALIZED VIEW v": [("v", EXCLUSIVE)],
+    "CREATE TABLE t (a INT) INHERITS (p, s.q)": [("p", MAINTENANCE), ("s.q", MAINTENANCE)],
+    "ALTER TABLE t INHERIT p": [("p", MAINTENANCE), ("t", EXCLUSIVE)],
+    "CREATE OR REPLACE RULE r AS ON DELETE TO s.t WHERE a > 1 DO INSTEAD NOTHING": [("s.t", EXCLUSIVE)],
+    "DROP RULE IF EXISTS r ON t": [("t", EXCLUSIVE)],
+    "CREATE STATISTICS IF NOT EXISTS s (dependencies) ON a, b FROM t": [("t", MAINTENANCE)],
+    "CLUSTER VERBOSE t USING i": [("t", EXCLUSIVE)],
+    "CLUSTER": [],
+    "VACUUM FULL a, b (x)": [("a", EXCLUSIVE), ("b", EXCLUSIVE)],
+    "VACUUM (ANALYZE, FULL true) a": [("a", EXCLUSIVE)],
+    "VACUUM (PARALLEL 2) a": [("a", MAINTENANCE)],
+    "ANALYZE t (a, b)": [("t", MAINTENANCE)],
+    "REINDEX (VERBOSE) TABLE s.t": [("s.t", EXCLUSIVE)],
+    "REINDEX TABLE CONCURRENTLY t": [],
+    "REINDEX SCHEMA s": [],
+    "LOCK t": [("t", EXCLUSIVE)],
+    "LOCK TABLE ONLY a, b IN SHARE MODE NOWAIT": [("a", BUILD), ("b", BUILD)],
+    "LOCK TABLE a IN ROW EXCLUSIVE MODE": [],
+    "LOCK TABLE a IN EXCLUSIVE MODE": [("a", EXCLUSIVE)],
     "COMMENT ON TABLE t IS 'x'": [],
     "UPDATE t SET a = 1": [],
     "not SQL 'at all": [],
@@ -48,6 +67,9 @@ MYSQL = {
     "DROP INDEX i ON t": [("t", EXCLUSIVE)],
     "CREATE TRIGGER x BEFORE INSERT ON t FOR EACH ROW SET NEW.a = 1": [("t", EXCLUSIVE)],
     "CREATE DEFINER=`a b`@`%` TRIGGER `x` AFTER UPDATE ON `t` FOR EACH ROW SET @a = 1": [("t", EXCLUSIVE)],
+    "OPTIMIZE LOCAL TABLE a, s.b": [("a", EXCLUSIVE), ("s.b", EXCLUSIVE)],
+    "ANALYZE TABLE a": [],
+    "LOCK TABLES a READ, b AS x WRITE": [("a", WRITE), ("b", EXCLUSIVE)],
     "RENAME TABLE a TO b, c TO d": [("a", EXCLUSIVE), ("c", EXCLUSIVE)],
     "ALTER TABLE t ADD FOREIGN KEY (a) REFERENCES p (id)": [("p", EXCLUSIVE), ("t", EXCLUSIVE)],
 }
@@ -81,6 +103,18 @@ def test_object_without_its_table_is_named() -> None:
         TableLock("b", "s", kind=Locked.INDEX),
     )
     assert table_locks("DROP TRIGGER IF EXISTS x", "mysql") == (TableLock("x", kind=Locked.TRIGGER),)
+
+
+def test_index_that_is_altered_or_rebuilt_is_named() -> None:
+    assert table_locks("REINDEX INDEX s.i", "postgresql") == (TableLock("i", "s", kind=Locked.INDEX),)
+    renamed = TableLock("i", strength=MAINTENANCE, kind=Locked.INDEX)
+    assert table_locks("ALTER INDEX IF EXISTS i RENAME TO j", "postgresql") == (renamed,)
+    assert table_locks("ALTER INDEX i SET TABLESPACE x", "postgresql") == (TableLock("i", kind=Locked.INDEX),)
+
+
+def test_statement_with_settings_of_mariadb() -> None:
+    text = "SET STATEMENT lock_wait_timeout = 5, sort_buffer_size = 1 FOR ALTER TABLE t DROP a"
+    assert table_locks(text, "mariadb") == (TableLock("t"),)
 
 
 def test_dropped_constraints_are_named() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from online_migrate.dialects.facets.holder import Holder
-from online_migrate.sql.table_locks import TableLock
+from online_migrate.sql.table_lock import TableLock
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

@@ -55,8 +55,12 @@ def _create_table(operation: ops.CreateTable, server: Server, known: KnownSchema
     referring = [c for column in operation.columns for c in column.constraints] + [*operation.constraints]
     if not any(constraint.referred is not None for constraint in referring):
         return NONE
-    # MySQL takes an exclusive metadata lock on the referred table; MariaDB one that admits readers.
-    return Impact(referred=Blocks.EVERYTHING if server.product == "mysql" else Blocks.WRITES)
+    return Impact(referred=_on_referred(server))
+
+
+def _on_referred(server: Server) -> Blocks:
+    """MySQL locks the table that a foreign key refers to against readers, MariaDB against writers only."""
+    return Blocks.EVERYTHING if server.product == "mysql" else Blocks.WRITES
 
 
 def _add_column(operation: ops.AddColumn, server: Server, known: KnownSchema) -> Impact:
@@ -111,7 +115,7 @@ def _metadata(server: Server) -> Impact:
 def _add_constraint(operation: ops.AddConstraint, server: Server, known: KnownSchema) -> Impact | None:
     kind = operation.constraint.kind
     if kind is ConstraintKind.FOREIGN_KEY:
-        return Impact("COPY", Blocks.WRITES, Work.REWRITE, Blocks.EVERYTHING, Blocks.EVERYTHING)
+        return Impact("COPY", Blocks.WRITES, Work.REWRITE, Blocks.EVERYTHING, _on_referred(server))
     found = {
         ConstraintKind.CHECK: COPY,
         ConstraintKind.UNIQUE: BUILD,

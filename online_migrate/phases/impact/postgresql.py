@@ -24,6 +24,9 @@ _EXCLUSIVE_SCAN = Impact("ACCESS EXCLUSIVE", Blocks.EVERYTHING, Work.SCAN)
 _EXCLUSIVE_REWRITE = Impact("ACCESS EXCLUSIVE", Blocks.EVERYTHING, Work.REWRITE)
 _LIGHT_OPTIONS = frozenset({"statistics", "n_distinct", "n_distinct_inherited"})
 _REWRITING_OPTIONS = frozenset({"tablespace", "logged", "unlogged", "access method"})
+_TRIGGER_OPTIONS = frozenset(
+    {"enable trigger", "disable trigger", "enable always trigger", "enable replica trigger"}
+)
 _CHECKED = (ConstraintKind.UNIQUE, ConstraintKind.PRIMARY_KEY, ConstraintKind.CHECK)
 _WITHOUT_TABLE = (
     *(ops.CreateView, ops.CreateRoutine, ops.AddEnumValue, ops.ChangePrivileges, ops.Query),
@@ -43,7 +46,7 @@ def _create_table(operation: ops.CreateTable, known: KnownSchema) -> Impact:
     referring = [c for column in operation.columns for c in column.constraints] + [*operation.constraints]
     referred = any(constraint.referred is not None for constraint in referring)
     if operation.partition_of is not None:
-        return Impact("ACCESS EXCLUSIVE", Blocks.EVERYTHING)
+        return _SHARE_UPDATE if operation.inherits else _EXCLUSIVE
     return Impact(referred=Blocks.WRITES) if referred else NONE
 
 
@@ -100,7 +103,7 @@ def _table_option(operation: ops.SetTableOption, known: KnownSchema) -> Impact |
         return _SHARE_UPDATE
     if option in _REWRITING_OPTIONS:
         return _EXCLUSIVE_REWRITE
-    return _EXCLUSIVE
+    return _SHARE_ROW if option in _TRIGGER_OPTIONS else _EXCLUSIVE
 
 
 def _partitions(operation: ops.ChangePartitions, known: KnownSchema) -> Impact | None:
@@ -133,12 +136,13 @@ def _maintain(operation: ops.Maintain, known: KnownSchema) -> Impact | None:
     if operation.verb == "analyze":
         return Impact("SHARE UPDATE EXCLUSIVE", Blocks.MAINTENANCE, Work.SCAN)
     if operation.verb == "reindex" and not operation.concurrently:
-        return Impact("SHARE", Blocks.WRITES, Work.SCAN)
+        # The indexes are locked against readers, and every query locks all indexes of its tables.
+        return Impact("SHARE", Blocks.EVERYTHING, Work.SCAN)
     if operation.verb == "refresh" and not operation.concurrently:
         return _EXCLUSIVE_REWRITE
     if operation.verb in ("reindex", "refresh"):
         return Impact("SHARE UPDATE EXCLUSIVE", Blocks.MAINTENANCE, Work.SCAN)
-    return _EXCLUSIVE_REWRITE if operation.verb == "cluster" else None
+    return _EXCLUSIVE_REWRITE if operation.verb in ("cluster", "vacuum full") else None
 
 
 def _fixed(found: Impact) -> Callable[[Any, KnownSchema], Impact | None]:
