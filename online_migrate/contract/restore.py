@@ -52,6 +52,7 @@ def _recreate(runner: RevisionRunner, revision: str, drop: str, definition: Sequ
     settings, clock, stop = runner.project.settings, runner.clock, runner.stop
     with session_beside(runner.session, settings, clock=clock, stop=stop) as session:
         waiting = runner.lock_wait(revision, session)
+        session.queue.tell = waiting.tell_awaited
         while True:
             try:
                 session.queue.limit(waiting.queue_limit)

@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from online_migrate.ddl.queue_watch import QueueWatch
+from online_migrate.ddl.wait_watch import Tell, WaitNamer, WaitWatch
 from online_migrate.dialects import Dialect, LockTarget
 from online_migrate.dialects.facets.holder import Holder
 from online_migrate.driver_errors import CLEANUP_ERRORS
@@ -62,6 +63,8 @@ class LockQueue:
     ) -> None:
         self.tables_are_locked = False
         """The session holds LOCK TABLES: its statements find their tables locked already."""
+        self.tell: Tell = lambda statement, seconds, holders: None
+        """Is told what a statement waits for while it runs."""
         self._dialect = dialect
         self._connection = connection
         self._beside = beside
@@ -85,6 +88,10 @@ class LockQueue:
         Raises :class:`LockNotFree`.
         """
         proved, self._proved = self._proved, frozenset()
+        if self._dialect.waits_inside(statement):
+            with WaitWatch(self._connection.engine, self._namer(statement, ())):
+                yield
+            return
         locks = () if self.tables_are_locked else table_locks(statement, self._dialect.name)
         if not locks:
             yield
@@ -93,7 +100,7 @@ class LockQueue:
             raise LockNotFree(locks)
         # Again for each statement: the script may have changed the setting of the session.
         self._dialect.limit_queue(self._connection, self._limit)
-        with self._watched(locks):
+        with self._watched(statement, locks):
             yield
 
     def expect_locked(self, targets: Sequence[LockTarget]) -> None:
@@ -107,19 +114,25 @@ class LockQueue:
         if not taken:
             if self._old_among(self._found(locks, free=taken)):
                 raise LockNotFree(locks)
-            with self._watched(locks):
+            with self._watched("LOCK TABLES", locks):
                 self._dialect.lock_tables(self._connection, targets)
         # Only such a lock would have to be released for a look at the tables.
         self.tables_are_locked = self._dialect.metadata_only_under_lock
 
     @contextlib.contextmanager
-    def _watched(self, locks: Sequence[TableLock]) -> Iterator[None]:
+    def _watched(self, statement: str, locks: Sequence[TableLock]) -> Iterator[None]:
         """Keeps the limit in the queue where the session itself cannot."""
         if self._beside is None or not self._dialect.queue_is_watched:
             yield
             return
         watch = QueueWatch(
-            self._dialect, self._beside, self._session, limit=self._limit, clock=self._clock, stop=self._stop
+            self._dialect,
+            self._beside,
+            self._session,
+            self._namer(statement, locks),
+            limit=self._limit,
+            clock=self._clock,
+            stop=self._stop,
         )
         try:
             with watch:
@@ -132,6 +145,9 @@ class LockQueue:
         finally:
             if watch.cancelled:
                 self._dialect.after_cancel(self._connection)
+
+    def _namer(self, statement: str, locks: Sequence[TableLock]) -> WaitNamer:
+        return WaitNamer(self._dialect, self._session, statement, locks, clock=self._clock, tell=self.tell)
 
     def old_holders(self, locks: Sequence[TableLock]) -> list[Holder]:
         """Returns the holders of the tables for which a statement would stand in the queue for long."""

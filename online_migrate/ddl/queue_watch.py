@@ -7,6 +7,7 @@ import threading
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from online_migrate.ddl.wait_watch import INTERVAL, WaitNamer
 from online_migrate.dialects import Dialect
 from online_migrate.driver_errors import CLEANUP_ERRORS, error_message
 from online_migrate.observe import events
@@ -25,7 +26,8 @@ class QueueWatch:
 
     A statement that still waits for its first lock after *limit* seconds, or when a stop is requested, is
     cancelled. One that has begun to execute is not: it would lose its work. The lock timeout of its session
-    limits how long it waits for a further lock. *beside*: a connection that the thread alone uses meanwhile.
+    limits how long it waits for a further lock, and *namer* names what it waits for then. *beside*: a
+    connection that the thread alone uses meanwhile.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class QueueWatch:
         dialect: Dialect,
         beside: Connection,
         session: int,
+        namer: WaitNamer,
         *,
         limit: float,
         clock: Clock,
@@ -43,6 +46,7 @@ class QueueWatch:
         self._dialect = dialect
         self._beside = beside
         self._session = session
+        self._namer = namer
         self._limit = limit
         self._clock = clock
         self._stop = stop
@@ -77,4 +81,8 @@ class QueueWatch:
             if self._dialect.is_queued(self._beside, self._session):
                 self.cancelled = True
                 self._dialect.cancel_statement(self._beside, self._session)
-            return
+                return
+            break
+        self._beside.rollback()
+        while not self._over.wait(INTERVAL):
+            self._namer.look(self._beside)

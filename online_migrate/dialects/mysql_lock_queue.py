@@ -32,6 +32,11 @@ class MySQLLockQueues(LockQueues):
     ) -> list[Holder]:
         return mysql_holders.lock_holders(connection, locks, blocked=blocked)
 
+    def awaited(self, connection: Connection, session: int, locks: Sequence[TableLock]) -> list[Holder]:
+        if not self.is_queued(connection, session):
+            return []
+        return mysql_holders.lock_holders(connection, locks, blocked=True)
+
     def end_session(self, connection: Connection, holder: Holder) -> bool:
         try:
             connection.execute(sa.text(f"KILL {int(holder.id)}"))

@@ -50,10 +50,7 @@ _TARGETS = """
 """
 """A statement on an index locks its table, one on a parent its partitions, and one that drops a foreign key
 the table that the key refers to."""
-_SESSIONS = (
-    _TARGETS
-    + """
-    SELECT DISTINCT ON (l.pid) l.pid, CAST(l.relation AS regclass)::text AS "table",
+_COLUMNS = """
            a.usename, a.application_name, a.backend_type, a.state, a.leader_pid,
            extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS seconds,
            extract(epoch FROM clock_timestamp() - a.state_change)::float8 AS unchanged,
@@ -61,6 +58,15 @@ _SESSIONS = (
            left(regexp_replace(coalesce(a.query, ''), '\\s+', ' ', 'g'), 120) AS query,
            coalesce(r.rolsuper, false) AS superuser,
            (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS can_cancel_vacuum
+"""
+"""What :func:`session_holder` needs, beside the process id and the table."""
+_SESSIONS = (
+    _TARGETS
+    + """
+    SELECT DISTINCT ON (l.pid) l.pid, CAST(l.relation AS regclass)::text AS "table",
+"""
+    + _COLUMNS
+    + """
     FROM targets t JOIN pg_locks l ON l.relation = t.oid AND l.mode = t.mode
     JOIN pg_stat_activity a ON a.pid = l.pid
     LEFT JOIN pg_roles r ON r.oid = a.usesysid
@@ -69,6 +75,20 @@ _SESSIONS = (
     ORDER BY l.pid
 """
 )
+_BLOCKING = (
+    "SELECT a.pid, '' AS table,"
+    + _COLUMNS
+    + """
+    FROM pg_stat_activity a LEFT JOIN pg_roles r ON r.oid = a.usesysid
+    WHERE a.pid = ANY(pg_blocking_pids(:session))
+"""
+)
+_PREPARED_BLOCKS = """
+    SELECT quote_literal(x.gid) AS gid, x.owner,
+           extract(epoch FROM clock_timestamp() - x.prepared)::float8 AS seconds
+    FROM pg_prepared_xacts x WHERE x.database = current_database() AND 0 = ANY(pg_blocking_pids(:session))
+"""
+"""The server shows the process id 0 for a prepared transaction, and not which one it is."""
 _PREPARED = (
     _TARGETS
     + """
@@ -101,6 +121,15 @@ def lock_holders(connection: Connection, locks: Sequence[TableLock]) -> list[Hol
     values = dict(zip(("names", "modes", "dropped"), map(list, zip(*wanted, strict=True)), strict=True))
     sessions = [holder for row in rows(connection, _SESSIONS, **values) for holder in [session_holder(row)]]
     prepared = [_prepared_holder(row) for row in rows(connection, _PREPARED, **values)]
+    found = [holder for holder in sessions if holder is not None] + prepared
+    return sorted(found, key=lambda holder: -(holder.seconds or 0.0))
+
+
+def blocking(connection: Connection, session: int) -> list[Holder]:
+    """Returns the sessions and prepared transactions that the statement of *session* waits for now."""
+    connection.execute(sa.text("SELECT pg_stat_clear_snapshot()"))
+    sessions = [session_holder(row) for row in rows(connection, _BLOCKING, session=session)]
+    prepared = [_prepared_holder(row) for row in rows(connection, _PREPARED_BLOCKS, session=session)]
     found = [holder for holder in sessions if holder is not None] + prepared
     return sorted(found, key=lambda holder: -(holder.seconds or 0.0))
 

@@ -11,6 +11,7 @@ from online_migrate.dialects import postgresql_holders
 from online_migrate.dialects.facets.holder import Holder
 from online_migrate.dialects.facets.lock_queue import LockQueues
 from online_migrate.dialects.postgresql_sessions import milliseconds
+from online_migrate.sql.statement import is_concurrent
 from online_migrate.sql.table_lock import TableLock
 
 if TYPE_CHECKING:
@@ -30,6 +31,13 @@ class PostgreSQLLockQueues(LockQueues):
         self, connection: Connection, locks: Sequence[TableLock], *, blocked: bool = False
     ) -> list[Holder]:
         return postgresql_holders.lock_holders(connection, locks)
+
+    def waits_inside(self, statement: str) -> bool:
+        """Returns True for CONCURRENTLY: it waits for old transactions of all tables."""
+        return is_concurrent(statement, "postgresql")
+
+    def awaited(self, connection: Connection, session: int, locks: Sequence[TableLock]) -> list[Holder]:
+        return postgresql_holders.blocking(connection, session)
 
     def end_session(self, connection: Connection, holder: Holder) -> bool:
         return postgresql_holders.end_session(connection, holder)

@@ -12,8 +12,7 @@ from online_migrate.dialects.facets.revisions import Revisions
 from online_migrate.dialects.postgresql_sessions import milliseconds
 from online_migrate.dialects.query import rows
 from online_migrate.driver_errors import CLEANUP_ERRORS, DATABASE_ERRORS
-from online_migrate.sql.lexer import successful_readings
-from online_migrate.sql.statement import first_word, identifiers
+from online_migrate.sql.statement import first_word, identifiers, is_concurrent
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -36,7 +35,7 @@ class PostgreSQLRevisions(Revisions):
 
     @contextlib.contextmanager
     def lock_timeout_for(self, connection: Connection, statement: str) -> Iterator[None]:
-        if not _is_concurrent(statement, self.name):
+        if not is_concurrent(statement, self.name):
             yield
             return
         # It waits for every older transaction, and no session that reads or writes rows waits for it.
@@ -52,7 +51,7 @@ class PostgreSQLRevisions(Revisions):
 
         A repeated CREATE INDEX ... IF NOT EXISTS would otherwise accept the invalid index.
         """
-        if not _is_concurrent(statement, self.name) or first_word(statement, self.name) != "CREATE":
+        if not is_concurrent(statement, self.name) or first_word(statement, self.name) != "CREATE":
             return
         for row in rows(connection, _INVALID_INDEXES, names=identifiers(statement, self.name)):
             connection.exec_driver_sql(f"DROP INDEX CONCURRENTLY IF EXISTS {row.name}")
@@ -68,9 +67,3 @@ class PostgreSQLRevisions(Revisions):
             with contextlib.suppress(*CLEANUP_ERRORS, *DATABASE_ERRORS):
                 # The session may be lost; then its settings are lost as well.
                 dialect.set_isolation_level(session, "READ COMMITTED")
-
-
-def _is_concurrent(statement: str, server: str) -> bool:
-    """Returns True if the statement contains the keyword CONCURRENTLY in every reading."""
-    readings = successful_readings(statement, server)
-    return bool(readings) and all(any(t.word == "CONCURRENTLY" for t in tokens) for tokens in readings)

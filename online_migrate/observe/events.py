@@ -255,6 +255,16 @@ class LockWaited(Event):
 
 
 @dataclasses.dataclass(frozen=True)
+class StatementWaited(Event):
+    """{revision}: {statement} runs, and has waited for {seconds:.0f} s: {holders}"""
+
+    revision: str
+    statement: str
+    seconds: float
+    holders: str
+
+
+@dataclasses.dataclass(frozen=True)
 class LockTimedOut(Event):
     """{revision}: no lock after {waited:g} s in the queue: {holders}; next try in {pause:.1f} s"""
 

@@ -128,6 +128,7 @@ class RevisionRunner:
         if self.stop.requested:
             raise exceptions.Stopped(reason=self.stop.reason, revision=revision)
         waiting = self.lock_wait(revision, self.session, tables)
+        self.session.queue.tell = waiting.tell_awaited
         while True:
             try:
                 self._attempt(revision, watch, finish, queue_limit=waiting.queue_limit)

@@ -99,6 +99,14 @@ class LockWait:
         self._said: set[str] | None = None
         self._judged: set[str] = set()
 
+    def tell_awaited(self, statement: str, seconds: float, holders: Sequence[Holder]) -> None:
+        """Names the sessions that a statement waits for while it runs."""
+        text = shorten(statement, 80)
+        lines = "".join(f"\n  waits for {holder}" for holder in holders[:_SHOWN])
+        self._echo(f"{self._revision}: {text} is not finished{lines}")
+        about = "; ".join(map(str, holders[:_SHOWN]))
+        events.emit(logger, events.StatementWaited(self._revision, text, seconds, about))
+
     def after(self, error: Exception) -> None:
         """Waits after an attempt that failed because of *error*; the transaction has been rolled back.
 

@@ -55,6 +55,12 @@ def first_word(text: str, server: str) -> str:
 # --- names that a statement mentions ---------------------------------------------------------------
 
 
+def is_concurrent(text: str, server: str) -> bool:
+    """Returns True if the statement contains the keyword CONCURRENTLY in every reading."""
+    found = successful_readings(text, server)
+    return bool(found) and all(any(t.word == "CONCURRENTLY" for t in tokens) for tokens in found)
+
+
 def identifiers(text: str, server: str) -> list[str]:
     """Returns every word of *text* that could name a table, index, column or trigger, sorted.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -176,22 +177,74 @@ def test_server_killed_at_a_boundary(server: Server, tmp_path: Path) -> None:
                 assert catalog(database) == expected, beginning
 
 
+@EACH
+@pytest.mark.long
+@pytest.mark.needs("row_locks")
+def test_server_killed_at_every_boundary(server: Server, tmp_path: Path) -> None:
+    """kill -9 of the server before each statement, and after it, before it is recorded as done."""
+    with Throwaway(server.name) as private:
+        database = private.database
+        sent: list[str] = []
+        with emptied(database), Project.create(tmp_path / "reference", database.url) as project:
+            project.expand_declared(body_of(database))
+            with sending(lambda number, text, moment: sent.append(f"{moment} {number}: {text}")):
+                project.apply_expand()
+            expected = catalog(database)
+        assert len(sent) >= 2 * 12, sent
+        for where in sent:
+            with (
+                emptied(database),
+                Project.create(tmp_path / where.partition(":")[0], database.url) as project,
+            ):
+                project.expand_declared(body_of(database))
+
+                def kill(number: int, text: str, moment: str, where: str = where) -> None:
+                    if f"{moment} {number}: {text}" == where:
+                        private.kill()
+
+                with sending(kill), pytest.raises(OnlineMigrateError):
+                    project.apply_expand()
+                private.start()
+                database.engine.dispose()
+                done = schema.run(project, "expand")
+                assert done.code == 0, f"{where}\n{done.output}"
+                assert schema.journal(database) == [], where
+                assert catalog(database) == expected, where
+
+
 @contextlib.contextmanager
 def before_sending(beginning: str, happening: Callable[[], None]) -> Iterator[None]:
     """Inside the block *happening* is called before the first statement that starts with *beginning*."""
-    send = Executor._send
-    sent: list[str] = []
+    found: list[str] = []
 
-    def listen(self: Executor, statement: str, *more: Any) -> None:
-        if not sent and statement.startswith(beginning):
-            sent.append(statement)
+    def listen(number: int, statement: str, moment: str) -> None:
+        if not found and moment == "before" and statement.startswith(beginning):
+            found.append(statement)
             happening()
+
+    with sending(listen):
+        yield
+    assert found, f"there was no {beginning}"
+
+
+@contextlib.contextmanager
+def sending(listen: Callable[[int, str, str], None]) -> Iterator[None]:
+    """Inside the block *listen* is called ``before`` and ``after`` each statement of a script is sent.
+
+    It gets the number of the statement, counted from 1, its text, and the moment.
+    """
+    send = Executor._send
+    numbers = itertools.count(1)
+
+    def listened(self: Executor, statement: str, *more: Any) -> None:
+        number = next(numbers)
+        listen(number, statement, "before")
         send(self, statement, *more)
+        listen(number, statement, "after")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Executor, "_send", listen)
+        patch.setattr(Executor, "_send", listened)
         yield
-    assert sent, f"there was no {beginning}"
 
 
 @contextlib.contextmanager

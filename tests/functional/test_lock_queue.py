@@ -386,3 +386,79 @@ def test_statement_without_a_column_is_looked_at_too(
         assert statement not in sent
         command.contract(project.site())
         assert statement in sent
+
+
+# --- waits of a statement that runs --------------------------------------------------------------
+
+
+@pytest.mark.needs("transactional_ddl")
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE INDEX CONCURRENTLY ix_gb ON items (gb)",
+        "DROP INDEX CONCURRENTLY ix_size",
+        "REINDEX TABLE CONCURRENTLY items",
+    ],
+)
+def test_transaction_that_a_concurrent_statement_waits_for_is_named(
+    database: Database, tmp_path: Path, statement: str
+) -> None:
+    """No session waits behind such a statement, and it waits for up to half an hour."""
+    make_table(database)
+    execute(database.engine, "CREATE INDEX ix_size ON items (size)")
+    with Project.create(tmp_path / "project", database.url) as project:
+        project.contract(
+            f"with op.get_context().autocommit_block():\n    op.execute({statement!r})", requires=()
+        )
+        _assert_named(database, project, "contract", statement)
+
+
+@pytest.mark.needs("lock_tables")
+def test_transaction_that_a_build_waits_for_at_its_end_is_named(database: Database, tmp_path: Path) -> None:
+    """The statement has built its index, and waits for its second lock."""
+    make_table(database)
+    doubled = (
+        "INSERT INTO items (id, gb) SELECT id + (SELECT max(id) FROM items), id * 7919 % 1000 FROM items"
+    )
+    execute(database.engine, *[doubled] * 17)
+    with Project.create(tmp_path / "project", database.url, lock_timeout=20) as project:
+        project.expand('op.create_index("ix_gb", "items", ["gb"])')
+        _assert_named(database, project, "expand", "CREATE INDEX ix_gb", once_it_runs=True)
+
+
+_RUNS = """
+    SELECT count(*) FROM information_schema.processlist
+    WHERE info LIKE 'CREATE INDEX ix_gb%' AND state NOT LIKE '%lock%'
+"""
+
+
+def _assert_named(
+    database: Database, project: Project, verb: str, statement: str, *, once_it_runs: bool = False
+) -> None:
+    """Runs a command beside a transaction, which begins before or *once_it_runs*, and ends once named."""
+    lines: list[str] = []
+    said, begun = threading.Event(), threading.Event()
+    number: list[int] = []
+
+    def echo(line: str) -> None:
+        lines.append(line)
+        if "is not finished" in line:
+            said.set()
+
+    def hold() -> None:
+        if once_it_runs:
+            wait_until(lambda: scalar(database.engine, _RUNS) > 0, "the start of the statement")
+        with held(database.url, until=said) as holder:
+            number.append(session_of(database, holder))
+            begun.set()
+
+    thread = threading.Thread(target=hold, daemon=True)
+    thread.start()
+    if not once_it_runs:
+        assert begun.wait(60)
+    getattr(command, verb)(project.site(echo=echo))
+    thread.join()
+    text = "\n".join(lines)
+    assert text.count("is not finished") == 1, text
+    assert f": {statement}" in text
+    assert f" {number[0]} (" in text

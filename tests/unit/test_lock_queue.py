@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import types
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ import sqlalchemy as sa
 
 from online_migrate.ddl.lock_queue import LockNotFree, LockQueue
 from online_migrate.ddl.queue_watch import QueueWatch
+from online_migrate.ddl.wait_watch import WaitNamer
 from online_migrate.dialects import mysql_holders, postgresql_holders
 from online_migrate.dialects.facets.holder import Holder
 from online_migrate.sql.table_lock import TableLock
@@ -131,6 +134,13 @@ class FakeDialect:
         self.queued = True
         self.cancelled: list[int] = []
         self.limits: list[float] = []
+        self.asked = threading.Event()
+
+    def waits_inside(self, _statement: str) -> bool:
+        return False
+
+    def awaited(self, _connection: object, _session: int, _locks: object) -> list[Holder]:
+        return self.found
 
     def is_free(self, _connection: object, _locks: object) -> bool | None:
         return None
@@ -142,6 +152,7 @@ class FakeDialect:
         self.limits.append(seconds)
 
     def is_queued(self, _connection: object, _session: int) -> bool:
+        self.asked.set()
         return self.queued
 
     def cancel_statement(self, _connection: object, session: int) -> None:
@@ -193,8 +204,29 @@ def test_watch_cancels_a_statement_that_queues_and_no_other(queued: bool) -> Non
     dialect = FakeDialect()
     dialect.queued = queued
     with sa.create_engine("sqlite://").connect() as beside:
-        watch = QueueWatch(dialect, beside, 7, limit=0.01, clock=Clock(), stop=Stop())  # type: ignore[arg-type]
+        namer: Any = types.SimpleNamespace(look=lambda connection: None)
+        watch = QueueWatch(dialect, beside, 7, namer, limit=0.01, clock=Clock(), stop=Stop())  # type: ignore[arg-type]
         with watch:
-            watch._thread.join(10)
+            assert dialect.asked.wait(10)
     assert watch.cancelled is queued
     assert dialect.cancelled == ([7] if queued else [])
+
+
+def test_session_that_a_running_statement_waits_for_is_named_once_after_a_second() -> None:
+    """A pause of the wait begins a new second; a further session is named with those that are still there."""
+    dialect, clock = FakeDialect(), FakeClock()
+    told: list[tuple[float, list[str]]] = []
+
+    def tell(_statement: str, seconds: float, holders: Sequence[Holder]) -> None:
+        told.append((seconds, [holder.id for holder in holders]))
+
+    namer = WaitNamer(dialect, 1, "CREATE INDEX", (), clock=clock, tell=tell)  # type: ignore[arg-type]
+    seven, eight = Holder("7", "pid 7 (app"), Holder("8", "pid 8 (app")
+    with sa.create_engine("sqlite://").connect() as connection:
+        for now, found in (
+            *((0.0, [seven]), (0.9, [seven]), (1.0, []), (1.5, [seven]), (2.4, [seven]), (2.5, [seven])),
+            *((3.0, [seven]), (3.5, [seven, eight]), (4.0, [eight])),
+        ):
+            clock.now, dialect.found = now, found
+            namer.look(connection)
+    assert told == [(1.0, ["7"]), (2.0, ["7", "8"])]

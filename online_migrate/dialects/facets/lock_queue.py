@@ -39,6 +39,21 @@ class LockQueues:
         """
         return []
 
+    def waits_inside(self, statement: str) -> bool:
+        """Returns True for a statement that may wait for long once it runs, while no session waits for it.
+
+        Such a statement is not looked at before it is sent; a look while it waits needs a connection.
+        """
+        return False
+
+    def awaited(self, connection: Connection, session: int, locks: Sequence[TableLock]) -> list[Holder]:
+        """Returns the sessions that the statement of *session* waits for now; none while it works.
+
+        *locks*: those of the statement. Raises one of :data:`~online_migrate.driver_errors.DATABASE_ERRORS`
+        if they cannot be read.
+        """
+        return []
+
     def end_session(self, connection: Connection, holder: Holder) -> bool:
         """Ends the session of *holder*; returns False if that session has ended, or has other work by now."""
         raise NotImplementedError
