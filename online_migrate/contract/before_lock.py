@@ -19,6 +19,7 @@ from online_migrate.runtime.apply import RevisionRunner
 from online_migrate.runtime.catalog_schema import server_of
 from online_migrate.runtime.rendering import NotRendered, render
 from online_migrate.sql.classification.verdict import Classification, Impact
+from online_migrate.sql.forms.not_null_proof import NotNullProof
 from online_migrate.sql.statement import (
     Kind,
     altered_schema,
@@ -39,6 +40,7 @@ class Targets:
     def __init__(self, runner: RevisionRunner, revision: str, required: Sequence[str]) -> None:
         self.named: tuple[LockTarget, ...] = ()
         self.names: tuple[str, ...] = ()
+        self.proofs: Sequence[NotNullProof] = ()
         if not required:
             return
         connection, dialect = runner.session.connection, runner.session.dialect
@@ -48,6 +50,7 @@ class Targets:
         if dialect.metadata_only_under_lock:
             refuse_what_rebuilds(runner, statements)
             self.named = self._in_text(runner, revision, statements)
+        self.proofs = dialect.not_null_proofs(connection, statements)
         tables = {t.table for t in self.named}
         for name in required:
             migration = runner.project.data_migrations[name]

@@ -22,6 +22,7 @@ from online_migrate import exceptions
 from online_migrate.contract.before_lock import ROWS, ROWS_HINT, Targets, refusal
 from online_migrate.contract.gate import find_blocking_rows
 from online_migrate.contract.locked_verification import LockedVerification
+from online_migrate.contract.not_null import NotNullProofs
 from online_migrate.ddl.held_lock import HeldLock
 from online_migrate.ddl.journal import Journal
 from online_migrate.dialects import LockTarget
@@ -58,13 +59,17 @@ def run(runner: RevisionRunner, revision: str) -> None:
     targets = Targets(runner, revision, required)
     applied = runner.applied()
     runner.echo(f"contract {revision}: {graph.revisions[revision].doc or 'no message'}")
+    proofs = NotNullProofs(runner, revision, required, applied, targets.proofs)
     with permit(runner.project.config, [revision]):
         try:
-            runner.apply(
-                revision,
-                watch=lambda journal: ContractGuard(runner, required, journal, targets.named, applied),
-                tables=targets.names,
-            )
+            with proofs.prepared():
+                runner.apply(
+                    revision,
+                    watch=lambda journal: ContractGuard(
+                        runner, required, journal, targets.named, applied, proofs
+                    ),
+                    tables=targets.names,
+                )
         except exceptions.GateClosed as closed:
             raise exceptions.GateClosed(closed.blockers, hint=_what_is_done(runner, revision)) from closed
 
@@ -91,11 +96,13 @@ class ContractGuard:
         journal: Journal,
         named: Sequence[LockTarget],
         applied: frozenset[str],
+        proofs: NotNullProofs,
     ) -> None:
         self._runner = runner
         self._revision = journal.revision
         self._required = required
         self._named = named
+        self._proofs = proofs
         self._dialect = runner.session.dialect
         self._connection: Connection = runner.session.connection
         self._records = runner.session.journal_connection or self._connection
@@ -191,6 +198,8 @@ class ContractGuard:
         """Records what a statement under the lock removed; requires a new verification if it wrote rows."""
         if not self._required or self._is_autocommit():
             return
+        for drop in self._proofs.drop_after(statement):
+            self._connection.exec_driver_sql(drop)
         verdict = self._dialect.classify(statement)
         if kind is Kind.DATA or verdict.impact is Impact.ROWS or not verdict.recorded:
             self._must_verify = True

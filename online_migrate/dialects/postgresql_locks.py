@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import sqlalchemy as sa
 
@@ -41,6 +41,8 @@ class _LockProof:
 
 class PostgreSQLLocks(Locks):
     """Takes table locks that belong to the transaction, and proves them by pg_locks."""
+
+    table_lock: ClassVar[str] = "ACCESS EXCLUSIVE"
 
     def session_id(self, connection: Connection) -> int:
         return int(connection.scalar(sa.text("SELECT pg_backend_pid()")) or 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -9,6 +10,7 @@ import sqlalchemy as sa
 from online_migrate.dialects.facets.statements import Statements
 from online_migrate.dialects.query import rows
 from online_migrate.sql.forms.form import Form, IndexFacts, Partition, Table
+from online_migrate.sql.forms.not_null_proof import NotNullProof, not_null_proofs
 from online_migrate.sql.forms.postgresql import steps_of
 
 if TYPE_CHECKING:
@@ -86,3 +88,6 @@ class PostgreSQLStatements(Statements):
 
     def safe_form(self, connection: Connection, statement: str, *, may_convert: bool) -> Form:
         return Form((statement,), steps_of(statement, CatalogFacts(connection)))
+
+    def not_null_proofs(self, connection: Connection, statements: Sequence[str]) -> Sequence[NotNullProof]:
+        return not_null_proofs(statements, CatalogFacts(connection))

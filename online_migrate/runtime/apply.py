@@ -136,7 +136,7 @@ class RevisionRunner:
                 self._reset()
                 self._forget_intent(revision)
                 if not is_lock_timeout(self.session.dialect, error):
-                    raise self._explained(revision, error) from error
+                    raise self.explained(revision, error) from error
                 waiting.after(error)
             else:
                 return
@@ -251,7 +251,8 @@ class RevisionRunner:
                 with contextlib.suppress(*CLEANUP_ERRORS):
                     connection.rollback()
 
-    def _explained(self, revision: str, error: Exception) -> Exception:
+    def explained(self, revision: str, error: Exception) -> Exception:
+        """Returns the error of the command for an error of a statement of a revision."""
         refusal = find_cause(error, exceptions.OnlineMigrateError)
         if refusal is not None:
             return refusal

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -81,8 +81,11 @@ class CostEstimator:
         self._replicas = tuple(self._dialect.replicas(connection))
         self._not_null = _CheckedNotNull()
 
-    def cost(self, statement: str) -> Cost:
-        """Returns the cost of *statement*, which counts as executed from now on."""
+    def cost(self, statement: str, locked: Collection[str] = ()) -> Cost:
+        """Returns the cost of *statement*, which counts as executed from now on.
+
+        *locked*: the tables whose readers wait anyway, because contract locks them.
+        """
         try:
             operations = read_operations(statement, self._server.product)
         except Unreadable:
@@ -90,6 +93,7 @@ class CostEstimator:
         found = []
         for operation in operations:
             impact = impact_of(operation, self._server, self._schema)
+            impact = _under_lock(impact, operation, locked, self._dialect.table_lock)
             found.append((operation, self._not_null.without_scan(operation, impact)))
             self._schema.apply(operation)
         known = [(operation, impact) for operation, impact in found if impact is not None]
@@ -176,6 +180,16 @@ class _CheckedNotNull:
             case SetNotNull(table=table, column=column) if (table, column) in self._proved and impact:
                 return dataclasses.replace(impact, work=Work.NONE)
         return impact
+
+
+def _under_lock(
+    impact: Impact | None, operation: Operation, locked: Collection[str], lock: str
+) -> Impact | None:
+    """Returns *impact* with the lock of contract, if it is on the table of *operation*."""
+    table = _table_of(operation)
+    if impact is None or table is None or table.name not in locked:
+        return impact
+    return dataclasses.replace(impact, lock=lock, blocks=Blocks.EVERYTHING)
 
 
 def _table_of(operation: Operation) -> Name | None:

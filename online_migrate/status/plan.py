@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from online_migrate.runtime.rendering import NotRendered, render
 from online_migrate.script.graph import Phase
 from online_migrate.script.project import Project
 from online_migrate.sql.forms.form import Form
+from online_migrate.sql.forms.not_null_proof import NotNullProof
 from online_migrate.sql.operations.operation import Name
 from online_migrate.sql.statement import Kind
 from online_migrate.status.cost import Cost, CostEstimator
@@ -159,13 +161,34 @@ class _Planner:
     ) -> tuple[tuple[str, ...], tuple[Cost, ...]]:
         """Returns the statements as they are sent to this database, as it is now, and the costs of each."""
         texts, costs = [], []
+        locked = self._locked_tables(revision)
+        before = {proof.validate for proof in self._proofs(revision, statements)}
         for statement, form in self._forms(revision, statements):
             for text in [statement] if form is None else _shown(form):
-                cost = self._estimator.cost(text)
+                cost = self._estimator.cost(text, () if text in before else locked)
                 by_tool = self._tool.shown(statement, form, cost) if self._tool and form else ""
                 texts.append(f"{by_tool}{text}")
                 costs.append(cost)
         return tuple(texts), tuple(costs)
+
+    def _locked_tables(self, revision: str) -> frozenset[str]:
+        """Returns the tables that contract locks, where statements that read all rows run under the lock."""
+        required = self._project.graph.revisions[revision].requires
+        if not isinstance(required, tuple) or not self._dialect.table_lock:
+            return frozenset()
+        found: set[str] = set()
+        for name in required:
+            with contextlib.suppress(exceptions.PendingUnreadable):
+                subject = self._project.data_migrations[name].subject(self._connection)
+                found |= {target.table for target in subject.lock_targets}
+        return frozenset(found)
+
+    def _proofs(self, revision: str, statements: Sequence[str]) -> Sequence[NotNullProof]:
+        """Returns the CHECKs that contract validates before it locks the tables."""
+        required = self._project.graph.revisions[revision].requires
+        if not isinstance(required, tuple) or not required:
+            return ()
+        return self._dialect.not_null_proofs(self._connection, statements)
 
     def _forms(self, revision: str, statements: Sequence[str]) -> Iterator[tuple[str, Form | None]]:
         """Yields each statement with its form; None: it is sent as it is."""
@@ -177,6 +200,9 @@ class _Planner:
         forms = SafeForms(
             dialect, self._connection, commit=False, rebuilds=script.rebuilds, under_lock=under_lock
         )
+        proofs = self._proofs(revision, statements)
+        for proof in proofs:
+            yield from ((proof.add, None), (proof.validate, None))
         for statement in statements:
             kind = dialect.kind(statement, autocommit=False)
             locked = under_lock and kind is Kind.LOCKED
@@ -185,6 +211,7 @@ class _Planner:
                 yield statement, None
             else:
                 yield statement, forms.form(statement, kind, permitted, autocommit=False)
+            yield from ((proof.drop, None) for proof in proofs if proof.statement == statement.strip())
 
     def data_migration(self, migration: DataMigration) -> Step:
         """Returns the step of a data migration, with the number of rows that it has to move."""

@@ -179,6 +179,7 @@ def test_server_killed_at_a_boundary(server: Server, tmp_path: Path) -> None:
 
 @EACH
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 @pytest.mark.needs("row_locks")
 def test_server_killed_at_every_boundary(server: Server, tmp_path: Path) -> None:
     """kill -9 of the server before each statement, and after it, before it is recorded as done."""

@@ -25,6 +25,8 @@ class Locks:
     metadata_only_under_lock: ClassVar[bool] = False
     """Only statements that change metadata run under the lock of :meth:`lock_tables`, because that lock
     blocks readers for as long as a statement under it runs."""
+    table_lock: ClassVar[str] = ""
+    """The server's name of the lock of :meth:`lock_tables`, if statements that read all rows run under it."""
     lock_is_of_a_name: ClassVar[bool] = False
     """:meth:`lock_tables` locks a table under one name or alias, and a query may use that name once."""
 

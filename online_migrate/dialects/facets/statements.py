@@ -11,6 +11,7 @@ from online_migrate.sql.catalog_effects.effect import Expected
 from online_migrate.sql.classification.classify import classify
 from online_migrate.sql.classification.verdict import Classification, Impact
 from online_migrate.sql.forms.form import Form
+from online_migrate.sql.forms.not_null_proof import NotNullProof
 from online_migrate.sql.statement import Kind, altered_table
 
 if TYPE_CHECKING:
@@ -63,6 +64,13 @@ class Statements:
             reason="the server cannot execute it as a metadata-only change",
             hint=_REBUILD_HINT.format(table=altered_table(statement, self.name) or "TABLE"),
         )
+
+    def not_null_proofs(self, connection: Connection, statements: Sequence[str]) -> Sequence[NotNullProof]:
+        """Returns the CHECKs that are validated before the table lock of a contract script.
+
+        Empty on a server where SET NOT NULL does not run under the lock.
+        """
+        return ()
 
     def widening(self, table: str, column: str) -> str:
         """Returns the statement that widens a NOT NULL VARCHAR column to 255 characters."""
