@@ -50,6 +50,7 @@ def read_script(
         reported=raw.reported,
         additive=raw.additive,
         catalog=catalog,
+        under_lock=raw.under_lock,
     )
     return script, schema
 

@@ -73,6 +73,9 @@ class Script:
     catalog: Catalog | None = None
     """The database that the script will run on; None: there is none, or the script is applied to it."""
 
+    under_lock: bool = False
+    """``contract`` applies the script under the lock of its tables, because it requires data migrations."""
+
     @property
     def is_sql_file(self) -> bool:
         """True for a SQL file."""
@@ -80,8 +83,8 @@ class Script:
 
     @property
     def sent_safely(self) -> bool:
-        """True if ``expand`` or ``contract`` applies the script, and so chooses the form of statements."""
-        return self.phase in (Phase.EXPAND, Phase.CONTRACT)
+        """True if ``expand`` or ``contract`` chooses the form of the statements of the script."""
+        return self.phase is Phase.EXPAND or (self.phase is Phase.CONTRACT and not self.under_lock)
 
     def each(self, kind: type[O]) -> Iterator[tuple[Step, O]]:
         """Returns the operations of a type, in order."""

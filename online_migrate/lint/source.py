@@ -41,6 +41,8 @@ class RawScript:
     reported: bool = True
     additive: tuple[tuple[str, str], ...] = ()
     """What the script declares as additive, each with the reason."""
+    under_lock: bool = False
+    """``contract`` applies it under the lock of its tables."""
 
 
 class Source(Protocol):
@@ -135,7 +137,14 @@ class ProjectScripts:
                 additive=self.graph.revisions[script.revision].additive
                 if isinstance(self.graph, Graph)
                 else (),
+                under_lock=self._is_under_lock(script.revision),
             )
+
+    def _is_under_lock(self, revision: str) -> bool:
+        if not isinstance(self.graph, Graph) or self.graph.phase(revision) is not Phase.CONTRACT:
+            return False
+        required = self.graph.revisions[revision].requires
+        return isinstance(required, tuple) and bool(required)
 
 
 def _text(statement: RenderedStatement) -> Text:

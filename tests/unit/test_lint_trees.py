@@ -62,6 +62,28 @@ def test_contract_without_requires(project: Project) -> None:
     assert text[violation.line - 1] == "revision = 'c1'"
 
 
+@pytest.mark.parametrize("requires", [(), ("fill",)])
+def test_statements_under_the_lock_of_contract(project: Project, requires: tuple[str, ...]) -> None:
+    """Only without requirements contract sends the safe forms; a NOT NULL is proved before the lock."""
+    fill = 'fill = Backfill(table="volumes", values={"gb": 1}, pending=lambda t: t.c.gb.is_(None))'
+    project.data("fill", fill)
+    project.expand('op.create_index("ix_gb", "volumes", ["gb"])')
+    project.contract(
+        """
+        op.drop_index("ix_gb", "volumes")
+        op.alter_column("volumes", "gb", existing_type=sa.Integer(), nullable=False)
+        op.create_index("ix_name", "volumes", ["name"])
+        op.add_column("volumes", sa.Column("note", sa.Integer))
+        op.execute("UPDATE volumes SET note = 1")
+        op.alter_column("volumes", "note", existing_type=sa.Integer(), nullable=False)
+        """,
+        requires=requires,
+    )
+    rules = ("create-index-blocks-writes", "drop-index-blocks", "set-not-null-scans")
+    under_lock = [("create-index-blocks-writes", "ix_name"), ("set-not-null-scans", "volumes.note")]
+    assert found(lint(*rules)) == (under_lock if requires else [])
+
+
 def test_expand_that_depends_on_contract(project: Project) -> None:
     """The graph is not valid, which every other command refuses; lint reports it, and checks on."""
     project.contract('op.drop_column("volumes", "gb")')

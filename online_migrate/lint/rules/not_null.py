@@ -8,6 +8,7 @@ from online_migrate.lint.rule import script_rule
 from online_migrate.lint.schema import Table
 from online_migrate.lint.script import Script
 from online_migrate.lint.violation import Finding
+from online_migrate.sql.forms.not_null_proof import provable
 from online_migrate.sql.operations.operation import ConstraintKind, SetNotNull
 
 
@@ -24,9 +25,12 @@ from online_migrate.sql.operations.operation import ConstraintKind, SetNotNull
     "ALTER TABLE {table} DROP CONSTRAINT {name}",
 )
 def set_not_null_scans(script: Script) -> Iterator[Finding]:
+    texts = list(dict.fromkeys(step.statement.text for step in script.steps))
+    # Contract validates such a CHECK itself, before it locks the table.
+    proved = [operation for _text, operation in provable(texts)] if script.under_lock else []
     for step, operation in script.on_existing(SetNotNull):
         table = step.before.table(operation.table)
-        if table is None or not _is_proved(table, operation.column):
+        if operation not in proved and (table is None or not _is_proved(table, operation.column)):
             yield step.finding(
                 f"{operation.table}.{operation.column}",
                 table=operation.table,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from online_migrate.sql.forms.form import Facts
 from online_migrate.sql.forms.names import as_sql, chosen
@@ -56,19 +56,23 @@ def not_null_proofs(statements: Sequence[str], facts: Facts) -> tuple[NotNullPro
     There is none for a small table, nor for a column that a statement before may have created, renamed,
     changed or filled.
     """
-    found: list[NotNullProof] = []
+    found = (_proof(statement, column, facts) for statement, column in provable(statements))
+    return tuple(proof for proof in found if proof is not None)
+
+
+def provable(statements: Sequence[str]) -> Iterator[tuple[str, ops.SetNotNull]]:
+    """Yields each SET NOT NULL whose column exists before the script as it is then, with its statement."""
     for statement in map(str.strip, statements):
         try:
             operations = read_operations(statement, SERVER)
         except Unreadable:
-            break
+            return
         if not all(isinstance(operation, _BEFORE) for operation in operations):
-            break
-        columns = [operation for operation in operations if isinstance(operation, ops.SetNotNull)]
+            return
         if " ONLY " not in statement.upper():
-            proofs = [_proof(statement, column, facts) for column in columns]
-            found += [proof for proof in proofs if proof is not None]
-    return tuple(found)
+            for operation in operations:
+                if isinstance(operation, ops.SetNotNull):
+                    yield statement, operation
 
 
 def _proof(statement: str, operation: ops.SetNotNull, facts: Facts) -> NotNullProof | None:
