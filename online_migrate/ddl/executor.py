@@ -181,9 +181,10 @@ class Executor:
                 self._journal.edits.script_asks()
             with self._bypassed(), self._remembered():
                 self._guard.observe(statement)
-                if table_locks(statement, self._dialect.name):
+            if table_locks(statement, self._dialect.name):
+                with self._bypassed(), self._remembered(LockNotFree):
                     self._lock(statement, send)
-                    return True
+                return True
             if self._guard.access_refusal is None:
                 return None
             with self._access.admitted():
