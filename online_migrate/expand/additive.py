@@ -15,10 +15,11 @@ from online_migrate import exceptions, state
 from online_migrate.ddl.journal import Journal
 from online_migrate.dialects.facets.revisions import TEMPORARY_PREFIX
 from online_migrate.exceptions import Blocker
+from online_migrate.expand.resumed import SchemaBefore
 from online_migrate.expand.table_copies import TableCopies
 from online_migrate.phases.declared import DeclaredExceptions
 from online_migrate.phases.script import Judged, ScriptJudge, read
-from online_migrate.runtime.catalog_schema import CatalogSchema, server_of
+from online_migrate.runtime.catalog_schema import server_of
 from online_migrate.runtime.history import replay
 from online_migrate.runtime.rendering import Rendered, render_offline
 from online_migrate.script.graph import Phase
@@ -47,7 +48,8 @@ class AdditiveCheck:
         self._environment = environment
         self._connection = connection
         self._dialect = dialect
-        self._judge = ScriptJudge(server_of(connection), CatalogSchema(connection))
+        self._schema = SchemaBefore(connection, dialect)
+        self._judge = ScriptJudge(server_of(connection), self._schema)
 
     def refuse(self, revisions: Sequence[str]) -> None:
         """Judges the scripts before any of them runs, up to the first that cannot be rendered.
@@ -59,6 +61,7 @@ class AdditiveCheck:
         judge = self._judge.fork()
         refused: list[tuple[str, Judged]] = []
         for revision in revisions:
+            self._schema.leave_out(revision)
             rendered = self._render(revision)
             if self._project.graph.phase(revision) is Phase.BASE:
                 replay(rendered, judge)
@@ -81,6 +84,7 @@ class AdditiveCheck:
 
         Raises like :meth:`refuse`.
         """
+        self._schema.leave_out(revision)
         declared, rendered = self._declared(revision), self._render(revision)
         refused = self._refused(rendered, declared, self._judge.fork())
         if refused:

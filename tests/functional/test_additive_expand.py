@@ -181,6 +181,38 @@ def test_revisions_of_one_run_are_one_group(project: Project, database: Database
     assert scalar(database.engine, "SELECT name FROM kinds") == "first"
 
 
+GUARDED = """
+sa.inspect(op.get_bind()).get_columns("items")
+op.execute("CREATE TABLE IF NOT EXISTS {table} (id INTEGER NOT NULL PRIMARY KEY, old INTEGER, name VARCHAR(20))")
+with op.get_context().autocommit_block():
+    op.create_index("ix_items", "items", ["old"], postgresql_concurrently=True)
+op.create_index("one", "{table}", ["old"], unique=True)
+"""
+"""A script that asks the database, restricts a table that may be new, and commits in between everywhere."""
+
+
+@pytest.mark.needs("row_locks")
+def test_resumed_revision_knows_the_tables_that_it_created(project: Project, database: Database) -> None:
+    """CREATE TABLE IF NOT EXISTS found no table before the kill, so the table is new after it."""
+    project.expand(GUARDED.format(table="kinds"), "e1")
+    killed = schema.run(project, "expand", die_at="CREATE UNIQUE INDEX")
+    assert killed.code == -9, killed.output
+    assert "kinds" in schema.tables(database)
+    resumed = schema.run(project, "expand")
+    assert resumed.code == 0, resumed.output
+    assert schema.journal(database) == []
+
+
+@pytest.mark.needs("row_locks")
+def test_resumed_revision_knows_the_tables_that_were_there(project: Project, database: Database) -> None:
+    """CREATE TABLE IF NOT EXISTS found the table of old code before the kill; it is not new after it."""
+    project.expand(GUARDED.format(table="items"), "e1")
+    killed = schema.run(project, "expand", die_at="CREATE INDEX")
+    assert killed.code == -9, killed.output
+    with pytest.raises(NotAdditive, match="create-unique-index"):
+        project.apply_expand()
+
+
 @pytest.mark.needs("many_writers")
 def test_linear_base_is_not_judged_and_tells_the_types(project: Project, database: Database) -> None:
     """``upgrade`` applies both; the wider type is known to be additive before the base is applied."""
