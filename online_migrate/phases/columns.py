@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from online_migrate.phases.defaults import same_default
+from online_migrate.phases.defaults import default_that_may_raise, same_default
 from online_migrate.phases.given import Given, decides
 from online_migrate.phases.new_columns import objection_to_new_column
+from online_migrate.phases.raising_defaults import may_raise
 from online_migrate.phases.rules import apply_rule
 from online_migrate.phases.types import TypeChange, compare_types
 from online_migrate.phases.verdict import Verdict
@@ -150,6 +151,8 @@ def set_default(operation: SetDefault, given: Given) -> Verdict:
     new = _known_new_column(operation.table, operation.column, given)
     if new is not None:
         changed = dataclasses.replace(new, default=operation.default)
+        if may_raise(operation.default, given.product):
+            return default_that_may_raise(subject, operation.default)
         return of_new_column(subject, operation.table, changed, given)
     old = given.known.column(operation.table, operation.column)
     return default_of_old_column(subject, old, operation, given)

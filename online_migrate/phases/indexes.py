@@ -25,6 +25,16 @@ _METHODS: dict[str, frozenset[str]] = {
     "sqlite": frozenset(),
 }
 
+_OF_TYPES = """
+    array bit bool bpchar bytea char cidr date float4 float8 inet int2 int4 int8 interval jsonb macaddr
+    macaddr8 money name numeric oid pg_lsn range text time timestamp timestamptz timetz tsvector uuid varbit
+    varchar xid8 enum bpchar_pattern text_pattern varchar_pattern jsonb_path gin_trgm gist_trgm network point
+    box poly circle kd_point quad_point int2_minmax int4_minmax int8_minmax date_minmax timestamp_minmax
+    timestamptz_minmax uuid_minmax numeric_minmax float4_minmax float8_minmax text_minmax varchar_minmax
+"""
+_OPERATOR_CLASSES = frozenset(f"{name}_ops" for name in _OF_TYPES.split())
+"""Operator classes of PostgreSQL, and of pg_trgm, which compare every two values of their type."""
+
 
 @decides(CreateIndex)
 def create_index(operation: CreateIndex, given: Given) -> Verdict:
@@ -37,6 +47,14 @@ def create_index(operation: CreateIndex, given: Given) -> Verdict:
             "unknown-option",
             subject,
             f"It is not known which rows the index method {index.method} refuses.",
+            "Declare the operation as additive in the script, with the reason.",
+        )
+    unknown = [name for name in index.operator_classes if name not in _OPERATOR_CLASSES]
+    if unknown:
+        return apply_rule(
+            "unknown-option",
+            subject,
+            f"It is not known which rows an index with the operator class {unknown[0]} refuses.",
             "Declare the operation as additive in the script, with the reason.",
         )
     if index.expressions and given.product == "mysql":

@@ -28,6 +28,7 @@ from online_migrate.phases import (  # noqa: F401 - each registers its decisions
     tables,
 )
 from online_migrate.phases.given import DECISIONS, Given
+from online_migrate.phases.hidden_calls import objection_to_hidden_call
 from online_migrate.phases.known import KnownSchema, Server
 from online_migrate.phases.rules import apply_rule
 from online_migrate.phases.schema import VirtualSchema
@@ -41,7 +42,9 @@ def judge(operation: Operation, server: Server, known: KnownSchema) -> Verdict:
     """Returns the verdict on one operation, with the schema as it is *known* before it."""
     decision = DECISIONS.get(type(operation))
     if decision is not None:
-        return decision(operation, Given(server, known))
+        given = Given(server, known)
+        verdict = decision(operation, given)
+        return (objection_to_hidden_call(operation, given) if verdict.additive else None) or verdict
     return apply_rule(
         "unknown-operation",
         type(operation).__name__,

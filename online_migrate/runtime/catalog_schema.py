@@ -52,6 +52,13 @@ def _default(reflected: ReflectedColumn) -> str | None:
 
 _ROUTINE = "SELECT 1 FROM pg_catalog.pg_proc WHERE proname = :name LIMIT 1"
 _TYPE = "SELECT typtype::text FROM pg_catalog.pg_type WHERE typname = :name"
+_HIDDEN = """
+    SELECT array_position(current_schemas(false), n.nspname)
+        > array_position(current_schemas(false), coalesce(CAST(:schema AS name), current_schema()))
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relname = :name AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+        AND pg_catalog.pg_table_is_visible(c.oid)
+"""
 _ROLE = "SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = :name"
 
 
@@ -92,6 +99,23 @@ class CatalogSchema(NothingKnown):
             return None
         kinds = self._connection.scalars(sa.text(_TYPE), {"name": type.name}).all()
         return "d" in kinds if kinds else None
+
+    def is_enum(self, type: SqlType) -> bool | None:
+        """Returns True if every type of the name is an enumeration; None if there is no such type."""
+        if self._product != "postgresql":
+            return None
+        kinds = self._connection.scalars(sa.text(_TYPE), {"name": type.name}).all()
+        return set(kinds) == {"e"} if kinds else None
+
+    def hides_table(self, table: Name) -> bool | None:
+        """Returns True if the first relation of the name in the search_path is in a later schema.
+
+        The search_path is that of this session.
+        """
+        if self._product != "postgresql":
+            return None
+        names = {"name": table.name, "schema": table.schema}
+        return bool(self._connection.scalar(sa.text(_HIDDEN), names))
 
     def _one(self, query: str, name: str) -> bool | None:
         if self._product != "postgresql":
