@@ -33,8 +33,8 @@ from online_migrate.phases.known import KnownSchema, Server
 from online_migrate.phases.rules import apply_rule
 from online_migrate.phases.schema import VirtualSchema
 from online_migrate.phases.verdict import Verdict
+from online_migrate.sql.operations.both_readers import read_by_both
 from online_migrate.sql.operations.operation import Operation
-from online_migrate.sql.operations.reader import read_operations
 from online_migrate.sql.parse import Unreadable
 
 
@@ -59,7 +59,7 @@ def judge_text(text: str, server: Server, known: KnownSchema) -> tuple[Verdict, 
     Each operation is judged with the schema after the operations before it. *known* is not changed.
     """
     try:
-        operations = read_operations(text, server.product)
+        operations = read_by_both(text, server.product, server.version)
     except Unreadable as error:
         hint = "Write one statement for each call, in the SQL of the server."
         return (apply_rule("unreadable", text.strip().split("\n")[0][:60], f"{error}.", hint),)

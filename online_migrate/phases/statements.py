@@ -166,7 +166,7 @@ def unrecognized(operation: Unrecognized, given: Given) -> Verdict:
     return apply_rule(
         "unrecognized",
         operation.what,
-        "The reader does not know this part of the statement, so its effect is not known.",
+        operation.why or "The reader does not know this part of the statement, so its effect is not known.",
         "Write it in a form that is known; or declare the operation as additive in the script,"
         " with the reason.",
     )

@@ -86,6 +86,18 @@ def test_text_that_no_server_reads_is_refused(project: Project, database: Databa
     assert "extra" not in columns(database)
 
 
+@pytest.mark.needs("transactional_ddl", "row_locks")
+def test_syntax_error_of_postgresql_is_found_before_it_is_sent(project: Project, database: Database) -> None:
+    """PostgreSQL's own parser finds it; the message has its place and what the other reader read."""
+    project.expand(ADD + 'op.execute("ALTER TABLE items\\nADD COLUMN order INTEGER")', "e1")
+    with pytest.raises(NotAdditive) as refusal:
+        project.apply_expand()
+    [blocker] = refusal.value.blockers
+    assert 'at or near "order", line 2, column 12' in blocker.reason
+    assert "AddColumn items" in blocker.reason
+    assert "nothing was changed" in refusal.value.hint
+
+
 SEVERAL = 'op.execute("ALTER TABLE items ADD COLUMN extra INTEGER; DELETE FROM items")'
 
 

@@ -498,6 +498,8 @@ class RunCode(Operation):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Unrecognized(Operation):
-    """A part of the statement that the reader does not know; *what*: its first words."""
+    """A part of the statement that the reader does not know; *what*: its first words; *why*: if there is more
+    to say than that."""
 
     what: str
+    why: str = ""
