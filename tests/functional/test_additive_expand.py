@@ -193,6 +193,26 @@ def test_revisions_of_one_run_are_one_group(project: Project, database: Database
     assert scalar(database.engine, "SELECT name FROM kinds") == "first"
 
 
+def test_table_of_an_earlier_run_is_old(project: Project, database: Database) -> None:
+    """Code that uses the table may have been deployed in between; the hint says how to declare it."""
+    project.expand('op.create_table("kinds", sa.Column("id", sa.Integer, primary_key=True))', "e1")
+    assert project.apply_expand() == ["e1"]
+    change = """
+        op.add_column("kinds", sa.Column("name", sa.String(20), nullable=False, server_default=""))
+        op.create_index("one_name", "kinds", ["name"], unique=True)
+    """
+    project.expand(change, "e2")
+    with pytest.raises(NotAdditive) as refusal:
+        project.apply_expand()
+    [blocker] = refusal.value.blockers
+    assert blocker.object == "e2: create-unique-index kinds.one_name"
+    assert "kinds was created by expand revision e1: if no code uses it yet, declare" in blocker.hint
+    [script] = (project.scripts / "expand").glob("*e2*.py")
+    declared = 'additive = {"create-unique-index kinds.one_name": "no code uses kinds yet"}\n'
+    script.write_text(script.read_text().replace("def upgrade", f"{declared}\n\ndef upgrade"))
+    assert project.apply_expand() == ["e2"]
+
+
 GUARDED = """
 sa.inspect(op.get_bind()).get_columns("items")
 op.execute("CREATE TABLE IF NOT EXISTS {table} (id INTEGER NOT NULL PRIMARY KEY, old INTEGER)")

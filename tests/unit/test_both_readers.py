@@ -93,6 +93,7 @@ DETAILS = (
     "CREATE TRIGGER g BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()",
     "ALTER TABLE t SET (fillfactor = 70, autovacuum_enabled)",
     "ALTER TABLE t ADD CONSTRAINT c CHECK (  a  >  0 AND b IN ('x', 'y')  ), ADD UNIQUE (a) INCLUDE (b)",
+    f"CREATE TABLE {'long_' * 20} ({'é' * 40} INTEGER)",
     "CREATE FOREIGN TABLE f (id INTEGER) SERVER s",
     "CREATE STATISTICS s (mcv) ON a, (b + 1) FROM t; ALTER SEQUENCE s OWNED BY t.a; COMMENT ON TABLE t IS ''",
 )

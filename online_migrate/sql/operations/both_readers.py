@@ -32,6 +32,8 @@ from online_migrate.sql.parse import Unreadable
 Found = tuple[Operation, ...]
 _SAME_GRAMMAR_SINCE = 14
 _NEWEST_SERVER = 18
+_LONGEST_NAME = 63
+"""Bytes; the parser cuts a longer name off, as the server does."""
 
 
 def read_by_both(text: str, server: str, version: Sequence[int] | None = None) -> Found:
@@ -149,11 +151,18 @@ def _same(one: Any, other: Any) -> bool:
     kind = type(one)
     if kind is not type(other):
         return False
+    if kind is str:
+        return bool(one == other or _shortened(one) == other)
     if kind is tuple:
         return len(one) == len(other) and all(map(_same, one, other))
     if not dataclasses.is_dataclass(kind) or one == other:
         return bool(one == other)
     return all(_same(*_values(one, other, name)) for name in _compared(kind))
+
+
+def _shortened(name: str) -> str:
+    """Returns a name as PostgreSQL stores it."""
+    return name.encode()[:_LONGEST_NAME].decode(errors="ignore")
 
 
 @functools.cache
