@@ -16,13 +16,37 @@ from online_migrate.sql.classification.alter_table import take_table
 from online_migrate.sql.classification.verdict import Words, by_commas
 from online_migrate.sql.forms import postgresql_partitions as partitions
 from online_migrate.sql.forms.constraints import ConstraintText, read_constraint
-from online_migrate.sql.forms.form import Facts, Step, Table
+from online_migrate.sql.forms.form import Facts, Form, Refusal, Step, Table
 from online_migrate.sql.forms.index import IndexText, read_create_index
 from online_migrate.sql.forms.names import as_sql, chosen, written
-from online_migrate.sql.lexer import Sort, Token, readings
+from online_migrate.sql.lexer import Sort, Token, readings, split
 from online_migrate.sql.parse import Unreadable
+from online_migrate.sql.statement import shorten
 
 SERVER = "postgresql"
+
+
+def form_of(statement: str, facts: Facts) -> Form:
+    """Returns the form of *statement*; a text of several statements is refused if one of them needs steps."""
+    parts = _parts(statement)
+    blocking = next((part for part in parts if steps_of(part, facts)), None) if len(parts) > 1 else None
+    if blocking is None:
+        return Form((statement,), steps_of(statement, facts))
+    reason = (
+        "several statements in one text are sent as they are, and the application would wait for"
+        f" {shorten(blocking)!r}"
+    )
+    hint = "write one statement for each call of op.execute, so that each is sent in its own form"
+    return Form(refusal=Refusal(reason, hint))
+
+
+def _parts(text: str) -> list[str]:
+    try:
+        [tokens] = readings(text, SERVER)
+        parts = [part for part in split(tokens) if part]
+    except (Unreadable, ValueError):
+        return [text]
+    return [text[part[0].end - len(part[0].written) : part[-1].end] for part in parts]
 
 
 def steps_of(statement: str, facts: Facts) -> tuple[Step, ...]:

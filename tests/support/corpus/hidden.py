@@ -19,7 +19,9 @@ from tests.support.corpus.case import (
     wrong,
 )
 
-_EVIL = "CREATE FUNCTION evil() RETURNS INTEGER LANGUAGE sql AS $$ DELETE FROM public.snapshots; SELECT 1 $$; "
+_EVIL = (
+    "CREATE FUNCTION evil() RETURNS INTEGER LANGUAGE sql AS $$ DELETE FROM public.snapshots; SELECT 1 $$; "
+)
 _EVIL_OF_ROW = (
     "CREATE FUNCTION evil(settings) RETURNS INTEGER LANGUAGE sql AS $$ DELETE FROM snapshots; SELECT 1 $$; "
 )
