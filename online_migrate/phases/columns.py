@@ -15,6 +15,7 @@ from online_migrate.phases.raising_defaults import may_raise
 from online_migrate.phases.rules import apply_rule
 from online_migrate.phases.types import TypeChange, compare_types
 from online_migrate.phases.verdict import Verdict
+from online_migrate.sql.lexer import MYSQL
 from online_migrate.sql.operations.operation import (
     Column,
     DropColumn,
@@ -107,7 +108,9 @@ def unknown_column(subject: str) -> Verdict:
 
 def of_new_column(subject: str, table: Name, column: Column, given: Given) -> Verdict:
     """Returns the verdict on a change that gives a new column of an old table this definition."""
-    return objection_to_new_column(table, column, given) or apply_rule("change-new-column", subject)
+    # MySQL and MariaDB repeat an inline constraint in MODIFY; elsewhere it exists already.
+    objection = objection_to_new_column(table, column, given, inline=given.product in MYSQL)
+    return objection or apply_rule("change-new-column", subject)
 
 
 def _known_new_column(table: Name, column: str, given: Given) -> Column | None:

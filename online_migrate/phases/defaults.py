@@ -96,6 +96,9 @@ def _is_added_at_once(column: Column, default: Expression, product: str) -> bool
     in_parentheses = column.type is not None and column.type.name in _EXPRESSION_ONLY
     if product == "mysql" and in_parentheses:
         return False
+    if default.form is Value.NOW and product == "mysql":
+        plain = column.type is not None and column.type.name in ("timestamp", "datetime")
+        return plain and not default.text.startswith("(")
     if default.form is not Value.EXPRESSION:
         return True
     return product in ("postgresql", "mariadb") and _WITHOUT_REWRITE[product].issuperset(default.calls)

@@ -136,8 +136,17 @@ def _change_partitions(state: SchemaState, operation: op.ChangePartitions) -> No
 
 @effect_of(op.CreateIndex)
 def _create_index(state: SchemaState, operation: op.CreateIndex) -> None:
-    if operation.index.unique:
+    index = operation.index
+    if index.unique:
         restrict(state, operation.table, "it has a unique index of its own")
+        columns = tuple(column for column in index.columns if column is not None)
+        unique = op.Constraint(
+            kind=ConstraintKind.UNIQUE,
+            columns=columns,
+            nulls_not_distinct=index.nulls_not_distinct,
+            has_expressions=None in index.columns,
+        )
+        _constrain(state, operation.table, unique)
 
 
 # --- columns --------------------------------------------------------------------------------------
@@ -184,7 +193,10 @@ def _move_column(state: SchemaState, table: Name, old: str, new: str) -> None:
 def _redefine_column(state: SchemaState, operation: op.RedefineColumn) -> None:
     if operation.old != operation.column.name:
         _move_column(state, operation.table, operation.old, operation.column.name)
-    state.column(operation.table, operation.column.name).definition = operation.column
+    column = state.column(operation.table, operation.column.name)
+    before = column.definition.constraints if column.definition is not None else ()
+    constraints = tuple(dict.fromkeys((*before, *operation.column.constraints)))
+    column.definition = dataclasses.replace(operation.column, constraints=constraints)
 
 
 def _change(state: SchemaState, table: Name, name: str, **changes: Any) -> None:
@@ -233,12 +245,24 @@ def _set_column_option(state: SchemaState, operation: op.SetColumnOption) -> Non
 def _add_constraint(state: SchemaState, operation: op.AddConstraint) -> None:
     constraint = operation.constraint
     restrict(state, operation.table, f"it has a {constraint.kind} constraint of its own")
+    _constrain(state, operation.table, constraint)
     if constraint.kind not in (ConstraintKind.PRIMARY_KEY, ConstraintKind.NOT_NULL):
         return
     if constraint.using_index is not None:
         state.forget_definitions(operation.table)
     for name in constraint.columns:
         _change(state, operation.table, name, nullable=False)
+
+
+def _constrain(state: SchemaState, table: Name, constraint: op.Constraint) -> None:
+    """Adds a constraint to the new columns of an old table, of which the default may change after it."""
+    if state.touch(table).new:
+        return
+    for name in constraint.columns:
+        column = state.column(table, name)
+        if column.new and column.definition is not None:
+            constraints = (*column.definition.constraints, constraint)
+            column.definition = dataclasses.replace(column.definition, constraints=constraints)
 
 
 @effect_of(op.DropConstraint)

@@ -193,6 +193,103 @@ DEFAULTS = [
     ),
 ]
 
+_NEW = "ALTER TABLE volumes ADD COLUMN tier INTEGER; "
+_SET_ONE = "; ALTER TABLE volumes ALTER tier SET DEFAULT 1"
+
+LATER = [
+    refused(
+        "default-after-check",
+        on(
+            _NEW + "ALTER TABLE volumes ADD CHECK (tier >= 0); ALTER TABLE volumes ALTER tier SET DEFAULT -1",
+            PG,
+        ),
+        "add-column",
+        "add-harmless-constraint",
+        "add-check",
+        harm=breaks("insert volume"),
+    ),
+    refused(
+        "default-after-inline-check",
+        on(
+            "ALTER TABLE volumes ADD COLUMN tier INTEGER CHECK (tier >= 0); ALTER TABLE volumes ALTER tier SET DEFAULT -1",
+            MA,
+        ),
+        "add-column",
+        "add-check",
+        harm=breaks("insert volume"),
+    ),
+    refused(
+        "default-after-unique",
+        on(_NEW + "ALTER TABLE volumes ADD UNIQUE (tier)" + _SET_ONE, PG, MY, MA),
+        "add-column",
+        "add-harmless-constraint",
+        "add-unique",
+        harm=breaks("insert volume with defaults"),
+    ),
+    refused(
+        "default-after-unique-index",
+        on(_NEW + "CREATE UNIQUE INDEX uq_tier ON volumes (tier)" + _SET_ONE, PG, MY, MA),
+        "add-column",
+        "create-harmless-unique-index",
+        "add-unique",
+        harm=breaks("insert volume with defaults"),
+    ),
+    refused(
+        "definition-after-unique-index",
+        on(
+            _NEW
+            + "CREATE UNIQUE INDEX uq_tier ON volumes (tier); ALTER TABLE volumes MODIFY tier INTEGER COMMENT 'x'; ALTER TABLE volumes MODIFY tier INTEGER DEFAULT 1",
+            MY,
+            MA,
+        ),
+        "add-column",
+        "create-harmless-unique-index",
+        "change-new-column",
+        "add-unique",
+        harm=breaks("insert volume with defaults"),
+    ),
+    refused(
+        "default-after-foreign-key",
+        on(
+            _NEW
+            + "ALTER TABLE volumes ADD FOREIGN KEY (tier) REFERENCES settings (id); ALTER TABLE volumes ALTER tier SET DEFAULT 999",
+            PG,
+        ),
+        "add-column",
+        "add-harmless-constraint",
+        "add-foreign-key",
+        harm=breaks("insert volume"),
+    ),
+    allowed(
+        "default-that-passes-the-check",
+        on(_NEW + "ALTER TABLE volumes ADD CHECK (tier >= 0)" + _SET_ONE, PG),
+        "add-column",
+        "add-harmless-constraint",
+        "change-new-column",
+    ),
+    refused(
+        "date-of-today-by-expression",
+        on("ALTER TABLE volumes ADD COLUMN day DATE DEFAULT (CURDATE())", MY),
+        "add-column-rewrite",
+        harm=rewrite("volumes"),
+    ),
+    refused(
+        "foreign-key-to-a-missing-table",
+        on("ALTER TABLE volumes ADD COLUMN tier INTEGER REFERENCES not_there (id)", LITE),
+        "add-foreign-key",
+        harm=breaks("insert volume"),
+    ),
+    allowed(
+        "foreign-key-to-a-new-table",
+        on(
+            "CREATE TABLE racks (id INTEGER PRIMARY KEY); ALTER TABLE volumes ADD COLUMN tier INTEGER REFERENCES racks (id)",
+            LITE,
+        ),
+        "create-table",
+        "add-column",
+    ),
+]
+
 _TOP = "DROP TABLE events_high; CREATE TABLE events_top (id INTEGER NOT NULL, kind VARCHAR(20)"
 _ATTACH = "ALTER TABLE events ATTACH PARTITION events_top FOR VALUES FROM (100) TO (200)"
 _ATTACHED = ("drop-table", "create-table", "partition-with-constraint")
@@ -517,4 +614,4 @@ OTHERS = [
     ),
 ]
 
-CASES: list[Case] = [*CALLS, *DEFAULTS, *PARTITIONS, *NAMES, *ENUMS, *OTHERS]
+CASES: list[Case] = [*CALLS, *DEFAULTS, *LATER, *PARTITIONS, *NAMES, *ENUMS, *OTHERS]
