@@ -7,6 +7,7 @@ domain those of its check. A statement that seems to read would execute a functi
 from __future__ import annotations
 
 from online_migrate.phases.given import Given
+from online_migrate.phases.other_objects import unknown_defaults
 from online_migrate.phases.statements import unknown_calls
 from online_migrate.phases.verdict import Verdict
 from online_migrate.sql.operations import operation as op
@@ -30,4 +31,6 @@ def objection_to_hidden_call(operation: Operation, given: Given) -> Verdict | No
     """Returns a verdict if the statement names a function of the same revisions, or what calls one."""
     evaluates = isinstance(operation, _EVALUATES) or getattr(operation, "materialized", False)
     called = given.known.new_code(operation.words) if evaluates else ()
+    if isinstance(operation, op.AddColumn):
+        called += unknown_defaults([operation.column])
     return unknown_calls(called[0], called) if called else None

@@ -8,8 +8,19 @@ as a statement contains its name.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
-from online_migrate.sql.operations.operation import Name
+from online_migrate.sql.classification.harmless_functions import HARMLESS
+from online_migrate.sql.operations.operation import Column, Name
+
+_KNOWN = frozenset({"NEXTVAL"}).union(*HARMLESS.values())
+"""Functions that a default may call; NEXTVAL takes a number, and old code does not rely on the next one."""
+
+
+def unknown_defaults(columns: Iterable[Column]) -> tuple[str, ...]:
+    """Returns the functions in defaults of which it is not known that they change nothing."""
+    defaults = [column.default for column in columns if column.default is not None]
+    return tuple(call for default in defaults for call in default.calls if call.upper() not in _KNOWN)
 
 
 @dataclasses.dataclass

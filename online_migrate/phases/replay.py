@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from online_migrate.phases.other_objects import unknown_defaults
 from online_migrate.phases.restrictions import own_restriction
 from online_migrate.phases.schema_state import ColumnState, SchemaState
 from online_migrate.sql.operations import operation as op
@@ -69,7 +70,8 @@ def _create_table(state: SchemaState, operation: op.CreateTable) -> None:
         create(state, operation.table, columns, guarded=operation.guarded, whole=whole)
     created = state.touch(operation.table)
     created.restriction = restriction
-    created.written_through |= operation.foreign or bool(state.others.called_by(operation.words))
+    called = state.others.called_by(operation.words) or unknown_defaults(operation.columns)
+    created.written_through |= operation.foreign or bool(called)
     if operation.partition_of is not None:
         _join(state, operation.table, operation.partition_of)
 
@@ -113,6 +115,10 @@ def _rename_table(state: SchemaState, operation: op.RenameTable) -> None:
     before = state.touch(operation.table)
     moved = dataclasses.replace(before, exists=True, created=True, dropped=False)
     state.remove(operation.table)
+    if state.others.called_by(frozenset([operation.table.name.casefold()])):
+        state.others.add_code(operation.new)  # ALTER TABLE renames a view as well
+    if state.others.called_by(frozenset([operation.table.name.casefold()])):
+        state.others.add_code(operation.new)  # ALTER TABLE renames a view as well
     hidden = state.touch(operation.new).dropped
     state.tables[operation.new] = dataclasses.replace(moved, new=moved.new and not hidden, dropped=hidden)
 

@@ -17,6 +17,8 @@ def _create_view(state: SchemaState, operation: op.CreateView) -> None:
             state.remove(operation.view)
         create(state, operation.view, {}, guarded=operation.guarded, whole=False)
     state.touch(operation.view).written_through = True
+    if operation.calls:
+        state.others.add_code(operation.view)
     _note_code(state, operation, operation.view)
 
 

@@ -18,6 +18,7 @@ from online_migrate.sql.operations.operation import (
     Name,
     Operation,
 )
+from online_migrate.sql.operations.rows import unknown_functions
 from online_migrate.sql.operations.select_list import selected_columns
 
 Found = tuple[Operation, ...]
@@ -134,7 +135,8 @@ def _mysql_view(cursor: Cursor) -> Found:
     rest, cursor.at = cursor.rest, len(cursor.tokens)
     if columns is None:
         columns = selected_columns(Cursor(rest, cursor.server))
-    return (CreateView(view=view, replace=True, columns=columns),)
+    calls = unknown_functions(rest, cursor.server)
+    return (CreateView(view=view, replace=True, columns=columns, calls=calls),)
 
 
 def _default_privileges(cursor: Cursor) -> Found:

@@ -17,6 +17,7 @@ from online_migrate.sql.operations.operation import (
     Name,
     Operation,
 )
+from online_migrate.sql.operations.rows import unknown_functions
 from online_migrate.sql.operations.select_list import selected_columns
 
 Found = tuple[Operation, ...]
@@ -142,6 +143,7 @@ def _view(cursor: Cursor, kind: str, *, replace: bool, temporary: bool) -> Found
         materialized=materialized,
         temporary=temporary,
         columns=columns,
+        calls=unknown_functions(query.tokens, cursor.server),
         guarded=guarded,
     )
     return (created, *read_filling(query)) if materialized else (created,)

@@ -364,6 +364,8 @@ class CreateView(Operation):
     materialized: bool = False
     temporary: bool = False
     columns: tuple[str, ...] | None = None
+    calls: tuple[str, ...] = ()
+    """The functions of its query that are not known to be harmless."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

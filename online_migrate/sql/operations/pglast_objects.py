@@ -20,6 +20,7 @@ from online_migrate.sql.operations.pglast_nodes import (
     range_name,
     selected_columns,
     text_of,
+    unknown_calls,
 )
 from online_migrate.sql.operations.pglast_rows import read_query
 
@@ -69,6 +70,7 @@ def create_view(node: Any) -> Found:
             replace=bool(node.replace),
             temporary=node.view.relpersistence == "t",
             columns=columns,
+            calls=unknown_calls(node.query),
         ),
     )
 
@@ -80,6 +82,7 @@ def create_materialized_view(node: Any) -> Found:
         view=range_name(node.into.rel),
         materialized=True,
         columns=aliases or selected_columns(node.query),
+        calls=unknown_calls(node.query),
         guarded=bool(node.if_not_exists),
     )
     found = read_query(node.query)

@@ -38,6 +38,11 @@ class Disagreement:
 ONLY_SQUAWK_REFUSES = (
     Disagreement(
         "corpus",
+        "The table is new, so no old code waits while it is rewritten.",
+        ("default-that-takes-a-number",),
+    ),
+    Disagreement(
+        "corpus",
         "-1 is a constant, although it is an expression with a sign; the file of the table stays.",
         ("add-column-negative-default",),
     ),
@@ -48,6 +53,7 @@ ONLY_SQUAWK_REFUSES = (
         (
             "add-check-of-new-column",
             "check-with-only",
+            "default-that-passes-the-check",
             "add-foreign-key-of-new-column",
             "add-unique-of-new-column",
         ),
@@ -141,6 +147,9 @@ ONLY_CORPUS_REFUSES = (
             "function-as-attribute",
             "function-in-a-check-of-a-new-table",
             "function-in-a-new-view",
+            "function-in-a-renamed-view",
+            "setval-in-a-new-view",
+            "setval-in-the-default-of-a-new-table",
             "function-in-a-view-of-a-view",
             "function-in-the-default-of-a-new-table",
         ),
@@ -153,6 +162,7 @@ ONLY_CORPUS_REFUSES = (
             "set-default-that-is-cast-twice",
             "set-default-that-raises",
             "index-on-a-composite-type",
+            "default-after-unique-index",
         ),
     ),
     Disagreement(
