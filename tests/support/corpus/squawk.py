@@ -147,7 +147,6 @@ ONLY_CORPUS_REFUSES = (
             "function-as-attribute",
             "function-in-a-check-of-a-new-table",
             "function-in-a-new-view",
-            "function-in-a-renamed-view",
             "setval-in-a-new-view",
             "setval-in-the-default-of-a-new-table",
             "function-in-a-view-of-a-view",
