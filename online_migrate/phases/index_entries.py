@@ -119,7 +119,7 @@ def _length_in(column: Column, type: SqlType, method: str, given: Given) -> floa
     if type.name in BUILT_IN:
         return _length_of_built_in(type)
     # Any other type, for example a composite type, may contain a text.
-    return 64 if given.known.is_enum(type) is True else math.inf
+    return 64 if given.known.type_kind(type) == "enum" else math.inf
 
 
 def _length_of_built_in(type: SqlType) -> float:

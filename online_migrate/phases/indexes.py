@@ -42,19 +42,12 @@ def create_index(operation: CreateIndex, given: Given) -> Verdict:
     subject = f"{operation.table}.{index.name}" if index.name else str(operation.table)
     if given.known.is_new_table(operation.table):
         return apply_rule("new-table", subject)
-    if index.method is not None and index.method not in _METHODS[given.product]:
+    unknown = _unknown_kind(index, given)
+    if unknown is not None:
         return apply_rule(
             "unknown-option",
             subject,
-            f"It is not known which rows the index method {index.method} refuses.",
-            "Declare the operation as additive in the script, with the reason.",
-        )
-    unknown = [name for name in index.operator_classes if name not in _OPERATOR_CLASSES]
-    if unknown:
-        return apply_rule(
-            "unknown-option",
-            subject,
-            f"It is not known which rows an index with the operator class {unknown[0]} refuses.",
+            f"It is not known which rows an index with {unknown} refuses.",
             "Declare the operation as additive in the script, with the reason.",
         )
     if index.expressions and given.product == "mysql":
@@ -87,6 +80,14 @@ def create_index(operation: CreateIndex, given: Given) -> Verdict:
         "An INSERT or UPDATE of old code that repeats a value fails: duplicate key.",
         "Remove the duplicates by a data migration, and create the index in the contract script.",
     )
+
+
+def _unknown_kind(index: Index, given: Given) -> str | None:
+    """Returns the method or the operator class of an index that is not known."""
+    if index.method is not None and index.method not in _METHODS[given.product]:
+        return f"the method {index.method}"
+    unknown = [name for name in index.operator_classes if name not in _OPERATOR_CLASSES]
+    return f"the operator class {unknown[0]}" if unknown else None
 
 
 _BLOCKING = frozenset({"fulltext", "spatial", "vector", "rtree"})

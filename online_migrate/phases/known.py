@@ -61,11 +61,8 @@ class KnownSchema(Protocol):
     def table_exists(self, table: Name) -> bool | None:
         """Returns whether the table exists; None if it is not known."""
 
-    def is_domain(self, type: SqlType) -> bool | None:
-        """Returns whether a type that is not built in is a domain (PostgreSQL); None if it is not known."""
-
-    def is_enum(self, type: SqlType) -> bool | None:
-        """Returns whether a type that is not built in is an enumeration; None if it is not known."""
+    def type_kind(self, type: SqlType) -> str | None:
+        """Returns ``domain``, ``enum`` or ``other`` for a type that is not built in; None: not known."""
 
     def is_new_object(self, kind: str, name: Name) -> bool:
         """Returns True if these revisions created the sequence, type or enum value.
@@ -110,10 +107,7 @@ class NothingKnown:
     def table_exists(self, table: Name) -> bool | None:
         return None
 
-    def is_domain(self, type: SqlType) -> bool | None:
-        return None
-
-    def is_enum(self, type: SqlType) -> bool | None:
+    def type_kind(self, type: SqlType) -> str | None:
         return None
 
     def is_new_object(self, kind: str, name: Name) -> bool:

@@ -78,7 +78,7 @@ def _unknown_type(subject: str, column: Column, given: Given) -> Verdict | None:
     type = column.type
     if type is None or given.product != "postgresql" or type.name in BUILT_IN or type.array:
         return None
-    if given.known.is_domain(type) is False:
+    if given.known.type_kind(type) in ("enum", "other"):
         return None
     return apply_rule(
         "unknown-type",

@@ -27,13 +27,13 @@ def unknown_defaults(columns: Iterable[Column]) -> tuple[str, ...]:
 class OtherObjects:
     """*created*: kind and name of each object that is new; an enum value has its type as schema.
 
-    *code*: the names of functions, and of what calls them, in lower case. *enums*: whether a type is an
-    enumeration, by its name.
+    *code*: the names of functions, and of what calls them, in lower case. *types*: the kind of each type, by
+    its name.
     """
 
     created: set[tuple[str, Name]] = dataclasses.field(default_factory=set)
     code: set[str] = dataclasses.field(default_factory=set)
-    enums: dict[str, bool] = dataclasses.field(default_factory=dict)
+    types: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def called_by(self, words: frozenset[str]) -> tuple[str, ...]:
         """Returns the code that a statement of these words may call, sorted."""
@@ -51,5 +51,5 @@ class OtherObjects:
     def forget(self, *kinds: str) -> None:
         """After an operation that may have renamed or replaced objects of these kinds; all without one."""
         self.created = {one for one in self.created if kinds and one[0] not in kinds}
-        if not kinds or "type" in kinds:
-            self.enums.clear()
+        if not kinds or {"type", "domain"}.intersection(kinds):
+            self.types.clear()

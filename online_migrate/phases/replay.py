@@ -62,7 +62,7 @@ def _create_table(state: SchemaState, operation: op.CreateTable) -> None:
     whole = not (operation.selects or operation.partition_of or operation.like)
     restriction = own_restriction(operation)
     if operation.temporary:
-        state.hide(operation.table)
+        hide(state, operation.table)
     elif operation.replace and not operation.guarded:
         state.remove(operation.table)
         state.create(operation.table, columns, whole=whole)
@@ -97,6 +97,12 @@ def create(
         state.forget_table(table)
     elif not (guarded and exists):
         state.create(table, columns, whole=whole)
+
+
+def hide(state: SchemaState, name: Name) -> None:
+    """After CREATE TEMPORARY of a table or view: the name means another one to old code."""
+    state.forget_table(name)
+    state.tables[name].temporary = True
 
 
 def restrict(state: SchemaState, table: Name, reason: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from online_migrate.phases.replay import create, effect_of, restrict
+from online_migrate.phases.replay import create, effect_of, hide, restrict
 from online_migrate.phases.schema_state import SchemaState
 from online_migrate.sql.operations import operation as op
 from online_migrate.sql.operations.operation import Name, Operation
@@ -11,7 +11,7 @@ from online_migrate.sql.operations.operation import Name, Operation
 @effect_of(op.CreateView)
 def _create_view(state: SchemaState, operation: op.CreateView) -> None:
     if operation.temporary:
-        state.hide(operation.view)
+        hide(state, operation.view)
     else:
         if operation.replace:
             state.remove(operation.view)
@@ -44,8 +44,8 @@ def _create_object(state: SchemaState, operation: op.CreateObject) -> None:
         state.others.created.add((operation.kind, operation.object))
     _note_code(state, operation, operation.object)
     if operation.kind in ("type", "domain"):
-        state.domains[str(operation.object)] = operation.kind == "domain"
-        state.others.enums[str(operation.object)] = operation.enum
+        kind = "domain" if operation.kind == "domain" else "enum" if operation.enum else "other"
+        state.others.types[str(operation.object)] = kind
     elif operation.kind == "aggregate":
         state.create_routine(operation.object.name)
     elif operation.kind == "foreign table":
@@ -62,9 +62,15 @@ def _create_routine(state: SchemaState, operation: op.CreateRoutine) -> None:
 @effect_of(op.AddEnumValue)
 def _add_enum_value(state: SchemaState, operation: op.AddEnumValue) -> None:
     type, neighbour = operation.type, operation.neighbour
-    last = neighbour is None or state.is_new_value(type, neighbour)
+    last = neighbour is None or _is_new_value(state, type, neighbour)
     if last and state.certain and not operation.guarded:
         state.others.created.add(("enum value", Name(operation.value, str(type))))
+
+
+def _is_new_value(state: SchemaState, type: Name, value: str) -> bool:
+    """Returns True if a value of an enum type is behind all that old code knows."""
+    values = {("type", type), ("enum value", Name(value, str(type)))}
+    return bool(state.others.created & values) or any(state.below.is_new_object(*v) for v in values)
 
 
 _TABLE_LIKE = frozenset({"view", "materialized view", "foreign table", "table"})
@@ -77,8 +83,6 @@ def _drop_object(state: SchemaState, operation: op.DropObject) -> None:
         state.remove(operation.object)
     elif operation.kind in _CONTAINERS:
         state.forget_everything()
-    elif operation.kind in ("type", "domain"):
-        state.domains.pop(str(operation.object), None)
     state.others.forget(operation.kind, "enum value")
 
 
@@ -90,8 +94,6 @@ def _alter_object(state: SchemaState, operation: op.AlterObject) -> None:
         pass  # its character set is that of new tables, its settings are those of new sessions
     elif operation.kind in _CONTAINERS:
         state.forget_everything()
-    elif operation.kind in ("type", "domain"):
-        state.domains.clear()
     if operation.change not in _SAME_OBJECT:
         state.others.forget(operation.kind, "enum value")
 

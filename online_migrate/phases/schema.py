@@ -69,13 +69,8 @@ class VirtualSchema:
     def table_exists(self, table: Name) -> bool | None:
         return self._state.exists(table)
 
-    def is_domain(self, type: SqlType) -> bool | None:
-        known = self._state.domains.get(type.name)
-        return self._state.below.is_domain(type) if known is None else known
-
-    def is_enum(self, type: SqlType) -> bool | None:
-        known = self._state.others.enums.get(type.name)
-        return self._state.below.is_enum(type) if known is None else known
+    def type_kind(self, type: SqlType) -> str | None:
+        return self._state.others.types.get(type.name) or self._state.below.type_kind(type)
 
     def is_new_object(self, kind: str, name: Name) -> bool:
         return (kind, name) in self._state.others.created or self._state.below.is_new_object(kind, name)

@@ -68,7 +68,6 @@ class SchemaState:
         self.below = below
         self.empty = empty
         self.tables: dict[Name, TableState] = {}
-        self.domains: dict[str, bool] = {}
         self.routines: dict[str, bool] = {}
         """Whether old code knows the routine, by the name."""
         self.others = OtherObjects()
@@ -119,11 +118,6 @@ class SchemaState:
                 exists=False, dropped=state.dropped or not state.new, created=True
             )
 
-    def hide(self, table: Name) -> None:
-        """After CREATE TEMPORARY of a table or view: the name means another one to old code."""
-        self.forget_table(table)
-        self.tables[table].temporary = True
-
     def forget_table(self, table: Name) -> None:
         """After an operation that leaves uncertain what the table is, and whether it is new."""
         self.touch(table)
@@ -139,7 +133,7 @@ class SchemaState:
     def forget_everything(self) -> None:
         """After an operation whose effect is not known."""
         self.below, self.empty, self.certain = NothingKnown(), False, False
-        self.tables, self.domains, self.routines = {}, {}, {}
+        self.tables, self.routines = {}, {}
         self.others.forget()
 
     def routine_exists(self, name: str) -> bool | None:
@@ -148,12 +142,6 @@ class SchemaState:
         if known is not None:
             return known
         return False if self.empty else self.below.routine_exists(Name(name))
-
-    def is_new_value(self, type: Name, value: str) -> bool:
-        """Returns True if a value of an enum type is behind all that old code knows."""
-        values = {("type", type), ("enum value", Name(value, str(type)))}
-        new = self.others.created & values or {v for v in values if self.below.is_new_object(*v)}
-        return bool(new)
 
     def create_routine(self, name: str) -> None:
         """After CREATE of a function or procedure."""

@@ -93,19 +93,14 @@ class CatalogSchema(NothingKnown):
         """Returns True if there is a role of the name; None on a server without schemas of roles."""
         return self._one(_ROLE, role)
 
-    def is_domain(self, type: SqlType) -> bool | None:
-        """Returns True if a type of the name is a domain, in any schema; None if there is no such type."""
+    def type_kind(self, type: SqlType) -> str | None:
+        """Returns the kind of the types of the name, in any schema; None if there is none."""
         if self._product != "postgresql":
             return None
-        kinds = self._connection.scalars(sa.text(_TYPE), {"name": type.name}).all()
-        return "d" in kinds if kinds else None
-
-    def is_enum(self, type: SqlType) -> bool | None:
-        """Returns True if every type of the name is an enumeration; None if there is no such type."""
-        if self._product != "postgresql":
+        kinds = set(self._connection.scalars(sa.text(_TYPE), {"name": type.name}))
+        if not kinds:
             return None
-        kinds = self._connection.scalars(sa.text(_TYPE), {"name": type.name}).all()
-        return set(kinds) == {"e"} if kinds else None
+        return "domain" if "d" in kinds else "enum" if kinds == {"e"} else "other"
 
     def hides_table(self, table: Name) -> bool | None:
         """Returns True if the first relation of the name in the search_path is in a later schema.

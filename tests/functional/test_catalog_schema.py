@@ -76,4 +76,8 @@ def test_search_path_and_types_of_the_catalog(database: Database) -> None:
         )
         assert [bool(schema.hides_table(name)) for name in names] == [True, True, False, False, False, False]
         assert not schema.hides_table(Name("t", "other"))
-        assert [schema.is_enum(SqlType(name)) for name in ("mood", "pair", "absent")] == [True, False, None]
+        assert [schema.type_kind(SqlType(name)) for name in ("mood", "pair", "absent")] == [
+            "enum",
+            "other",
+            None,
+        ]

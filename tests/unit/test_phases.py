@@ -1016,9 +1016,9 @@ def test_types_of_the_revisions_are_known() -> None:
         op.CreateObject(kind="type", object=Name("mood")),
         op.CreateObject(kind="domain", object=Name("email")),
     )
-    assert schema.is_domain(SqlType("mood")) is False
-    assert schema.is_domain(SqlType("email")) is True
-    assert schema.is_domain(SqlType("other")) is None
+    assert schema.type_kind(SqlType("mood")) == "other"
+    assert schema.type_kind(SqlType("email")) == "domain"
+    assert schema.type_kind(SqlType("other")) is None
 
 
 def test_a_routine_of_this_group_is_not_known_to_old_code() -> None:

@@ -41,12 +41,9 @@ class BaseSchema(NothingKnown):
     def role_exists(self, role: str) -> bool | None:
         return role == APP
 
-    def is_enum(self, type: SqlType) -> bool | None:
-        return type.name == "setting_mode"
-
     def hides_table(self, table: Name) -> bool | None:
         in_front = self._base == "path" and table.schema == "corpus_schema"
         return in_front and self.table_exists(Name(table.name)) is True
 
-    def is_domain(self, type: SqlType) -> bool | None:
-        return type.name == "rack_name"
+    def type_kind(self, type: SqlType) -> str | None:
+        return {"rack_name": "domain", "setting_mode": "enum"}.get(type.name, "other")
