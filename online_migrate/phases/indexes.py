@@ -47,7 +47,7 @@ def create_index(operation: CreateIndex, given: Given) -> Verdict:
         return apply_rule(
             "unknown-option",
             subject,
-            f"It is not known which rows an index with {unknown} refuses.",
+            f"It is not known which rows {unknown} refuses.",
             "Declare the operation as additive in the script, with the reason.",
         )
     if index.expressions and given.product == "mysql":
@@ -85,9 +85,9 @@ def create_index(operation: CreateIndex, given: Given) -> Verdict:
 def _unknown_kind(index: Index, given: Given) -> str | None:
     """Returns the method or the operator class of an index that is not known."""
     if index.method is not None and index.method not in _METHODS[given.product]:
-        return f"the method {index.method}"
+        return f"the index method {index.method}"
     unknown = [name for name in index.operator_classes if name not in _OPERATOR_CLASSES]
-    return f"the operator class {unknown[0]}" if unknown else None
+    return f"an index with the operator class {unknown[0]}" if unknown else None
 
 
 _BLOCKING = frozenset({"fulltext", "spatial", "vector", "rtree"})
