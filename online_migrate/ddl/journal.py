@@ -117,8 +117,8 @@ class Journal:
         if known is not None and self._is_done(known, statement, transactional=transactional):
             return False
         if transactional:
-            undo = self._effects.undo(statement)
-            entry = self._entries.new(digest, occurrence, statement, undo=undo)
+            before, undo = self._effects.before_guarded(statement), self._effects.undo(statement)
+            entry = self._entries.new(digest, occurrence, statement, before=before, undo=undo)
             execute()
             done = dataclasses.replace(entry, state="done", done_at=state.now())
             self._entries.put_on(self._connection, done)

@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 
 from online_migrate.dialects import Dialect
 from online_migrate.sql.catalog_effects.effect import Expected, Verdict, judge
+from online_migrate.sql.operations.operation import Name
 from online_migrate.sql.statement import first_word
 from online_migrate.state import Entry
 
@@ -36,6 +37,12 @@ class StatementEffects:
     def before(self, expected: Expected) -> str:
         """Returns, as text for the journal, the effects of a statement and which of them hold already."""
         return _stored(expected, self._held(expected))
+
+    def before_guarded(self, statement: str) -> str | None:
+        """Returns the same for a CREATE ... IF NOT EXISTS; None for any other statement."""
+        if first_word(statement, self._dialect.name) != "CREATE" or "EXISTS" not in statement.upper():
+            return None
+        return self.before(self.expected(statement))
 
     def verdict(self, entry: Entry) -> Verdict:
         """Returns what the catalog shows of a statement that was begun."""
@@ -73,6 +80,18 @@ class StatementEffects:
         definition = self._dialect.undo_of_drop(self._connection, statement)
         self._commit()
         return None if definition is None else json.dumps(definition)
+
+    def created_tables(self, entry: Entry) -> list[Name]:
+        """Returns the tables of a CREATE TABLE that were not there before it was sent."""
+        if entry.before_text is None:
+            return []
+        expected, before = self._recorded(entry)
+        pairs = zip(expected.effects, before, strict=False)
+        return [
+            Name(effect.name, effect.schema)
+            for effect, held in pairs
+            if effect.object == "table" and effect.present and not effect.changed and held is False
+        ]
 
     def _recorded(self, entry: Entry) -> tuple[Expected, list[bool | None]]:
         """Returns the effects of a statement, and which of them held before it was sent."""

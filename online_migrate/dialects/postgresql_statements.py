@@ -11,7 +11,7 @@ from online_migrate.dialects.facets.statements import Statements
 from online_migrate.dialects.query import rows
 from online_migrate.sql.forms.form import Form, IndexFacts, Partition, Table
 from online_migrate.sql.forms.not_null_proof import NotNullProof, not_null_proofs
-from online_migrate.sql.forms.postgresql import steps_of
+from online_migrate.sql.forms.postgresql import form_of
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -87,7 +87,7 @@ class PostgreSQLStatements(Statements):
     """Executes a statement that would block writers as several steps."""
 
     def safe_form(self, connection: Connection, statement: str, *, may_convert: bool) -> Form:
-        return Form((statement,), steps_of(statement, CatalogFacts(connection)))
+        return form_of(statement, CatalogFacts(connection))
 
     def not_null_proofs(self, connection: Connection, statements: Sequence[str]) -> Sequence[NotNullProof]:
         return not_null_proofs(statements, CatalogFacts(connection))

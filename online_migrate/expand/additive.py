@@ -15,10 +15,13 @@ from online_migrate import exceptions, state
 from online_migrate.ddl.journal import Journal
 from online_migrate.dialects.facets.revisions import TEMPORARY_PREFIX
 from online_migrate.exceptions import Blocker
+from online_migrate.expand.origins import Origins
+from online_migrate.expand.resumed import SchemaBefore
 from online_migrate.expand.table_copies import TableCopies
 from online_migrate.phases.declared import DeclaredExceptions
 from online_migrate.phases.script import Judged, ScriptJudge, read
-from online_migrate.runtime.catalog_schema import CatalogSchema, server_of
+from online_migrate.phases.verdict import Verdict
+from online_migrate.runtime.catalog_schema import server_of
 from online_migrate.runtime.history import replay
 from online_migrate.runtime.rendering import Rendered, render_offline
 from online_migrate.script.graph import Phase
@@ -47,7 +50,9 @@ class AdditiveCheck:
         self._environment = environment
         self._connection = connection
         self._dialect = dialect
-        self._judge = ScriptJudge(server_of(connection), CatalogSchema(connection))
+        self._schema = SchemaBefore(connection, dialect)
+        self._judge = ScriptJudge(server_of(connection), self._schema)
+        self._origins = Origins(project.graph, self._judge.server, self._render)
 
     def refuse(self, revisions: Sequence[str]) -> None:
         """Judges the scripts before any of them runs, up to the first that cannot be rendered.
@@ -59,6 +64,7 @@ class AdditiveCheck:
         judge = self._judge.fork()
         refused: list[tuple[str, Judged]] = []
         for revision in revisions:
+            self._schema.leave_out(revision)
             rendered = self._render(revision)
             if self._project.graph.phase(revision) is Phase.BASE:
                 replay(rendered, judge)
@@ -67,7 +73,7 @@ class AdditiveCheck:
             if rendered.reason is not None:
                 break
         if refused:
-            raise not_additive(refused, NOTHING_CHANGED)
+            raise not_additive(refused, NOTHING_CHANGED, self._origins)
 
     def _in_advance(self, revision: str, rendered: Rendered, judge: ScriptJudge) -> list[tuple[str, Judged]]:
         declared = self._declared(revision)
@@ -81,10 +87,11 @@ class AdditiveCheck:
 
         Raises like :meth:`refuse`.
         """
+        self._schema.leave_out(revision)
         declared, rendered = self._declared(revision), self._render(revision)
         refused = self._refused(rendered, declared, self._judge.fork())
         if refused:
-            raise not_additive([(revision, one) for one in refused], _NOT_BEGUN)
+            raise not_additive([(revision, one) for one in refused], _NOT_BEGUN, self._origins)
         if self._has_unmatched(revision, rendered, declared):
             raise unmatched(revision, declared, _NOT_BEGUN)
         return declared
@@ -217,14 +224,19 @@ def refused_of(judged: Iterable[Judged], declared: DeclaredExceptions) -> list[J
     return [one for one, by_key in accepted if not (by_key or one.verdict.additive)]
 
 
-def not_additive(refused: Sequence[tuple[str, Judged]], state: str) -> exceptions.NotAdditive:
-    """Returns the error for refused operations, each with its revision. *state*: what was changed."""
+def not_additive(
+    refused: Sequence[tuple[str, Judged]], state: str, origins: Origins | None = None
+) -> exceptions.NotAdditive:
+    """Returns the error for refused operations, each with its revision.
+
+    *state*: what was changed. *origins*: None while a script runs, when no other one can be rendered.
+    """
     blockers = [
         Blocker(
             one.verdict.rule,
             f"{revision}: {one.verdict}",
             f"{one.verdict.reason or 'its effect is not known'} ({shorten(one.statement)})",
-            one.verdict.hint or _HINT,
+            _hint(revision, one.verdict, origins),
         )
         for revision, one in refused
     ]
@@ -239,6 +251,12 @@ def not_additive(refused: Sequence[tuple[str, Judged]], state: str) -> exception
         state=state,
         of_revision=of_revision,
     )
+
+
+def _hint(revision: str, verdict: Verdict, origins: Origins | None) -> str:
+    hint = verdict.hint or _HINT
+    created = origins.hint(revision, verdict) if origins is not None else ""
+    return f"{hint.rstrip('.')}; {created}" if created else hint
 
 
 def unmatched(revision: str, declared: DeclaredExceptions, state: str) -> exceptions.AdditiveUnmatched:

@@ -13,8 +13,8 @@ from online_migrate.phases.judge import judge
 from online_migrate.phases.known import Server
 from online_migrate.phases.schema import VirtualSchema
 from online_migrate.sql.lexer import Sort, Token, readings, split
+from online_migrate.sql.operations.both_readers import read_by_both
 from online_migrate.sql.operations.operation import Operation, Unrecognized
-from online_migrate.sql.operations.reader import read_operations
 from online_migrate.sql.parse import Unreadable
 
 _BEGIN = frozenset({"BEGIN", "START"})
@@ -33,7 +33,7 @@ def read_script(
     """
     steps: list[Step] = []
     for statement in _statements(raw, server.product):
-        for operation in _operations(statement.text, server.product):
+        for operation in _operations(statement.text, server):
             verdict = judge(operation, server, judged)
             steps.append(Step(operation, statement, schema, verdict))
             schema = schema.after(operation, statement.text)
@@ -55,9 +55,9 @@ def read_script(
     return script, schema
 
 
-def _operations(text: str, product: str) -> tuple[Operation, ...]:
+def _operations(text: str, server: Server) -> tuple[Operation, ...]:
     try:
-        return read_operations(text, product)
+        return read_by_both(text, server.product, server.version)
     except Unreadable as error:
         return (Unrecognized(what=str(error)),)
 

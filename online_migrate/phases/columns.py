@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 
-from online_migrate.phases.defaults import same_default
+from online_migrate.phases.defaults import default_that_may_raise, same_default
 from online_migrate.phases.given import Given, decides
 from online_migrate.phases.new_columns import objection_to_new_column
+from online_migrate.phases.raising_defaults import may_raise
 from online_migrate.phases.rules import apply_rule
 from online_migrate.phases.types import TypeChange, compare_types
 from online_migrate.phases.verdict import Verdict
+from online_migrate.sql.lexer import MYSQL
 from online_migrate.sql.operations.operation import (
     Column,
     DropColumn,
@@ -106,7 +108,9 @@ def unknown_column(subject: str) -> Verdict:
 
 def of_new_column(subject: str, table: Name, column: Column, given: Given) -> Verdict:
     """Returns the verdict on a change that gives a new column of an old table this definition."""
-    return objection_to_new_column(table, column, given) or apply_rule("change-new-column", subject)
+    # MySQL and MariaDB repeat an inline constraint in MODIFY; elsewhere it exists already.
+    objection = objection_to_new_column(table, column, given, inline=given.product in MYSQL)
+    return objection or apply_rule("change-new-column", subject)
 
 
 def _known_new_column(table: Name, column: str, given: Given) -> Column | None:
@@ -150,6 +154,8 @@ def set_default(operation: SetDefault, given: Given) -> Verdict:
     new = _known_new_column(operation.table, operation.column, given)
     if new is not None:
         changed = dataclasses.replace(new, default=operation.default)
+        if may_raise(operation.default, given.product):
+            return default_that_may_raise(subject, operation.default)
         return of_new_column(subject, operation.table, changed, given)
     old = given.known.column(operation.table, operation.column)
     return default_of_old_column(subject, old, operation, given)

@@ -95,6 +95,17 @@ def _check(
 def _foreign_key(
     subject: str, constraint: Constraint, values: Values, given: Given, inline: bool
 ) -> Verdict | None:
+    if (
+        given.product == "sqlite"
+        and constraint.referred
+        and given.known.table_exists(constraint.referred) is False
+    ):
+        return apply_rule(
+            "add-foreign-key",
+            subject,
+            f"A write of old code fails while there is no table {constraint.referred}, also with NULL.",
+            f"Create {constraint.referred} before it.",
+        )
     if constraint.columns and all(values.get(column, 0) is None for column in constraint.columns):
         return _scans(subject, "add-foreign-key", constraint, given, inline)
     return apply_rule(

@@ -67,6 +67,16 @@ def default_unfit_for_old_code(subject: str, default: Expression | None, given: 
     )
 
 
+def default_that_may_raise(subject: str, default: Expression | None) -> Verdict:
+    """Returns the verdict on a default that the server evaluates for the first time in an INSERT."""
+    return apply_rule(
+        "default-calls-function",
+        subject,
+        f"An INSERT of old code fails if {'' if default is None else default.text} raises an error.",
+        "Use a literal, or no default: new code writes the value, and a data migration fills the old rows.",
+    )
+
+
 def default_that_rewrites(subject: str, column: Column, given: Given) -> Verdict | None:
     """Returns a verdict if the server touches every row to add a column with its default."""
     if column.default is None or _is_added_at_once(column, column.default, given.product):
@@ -86,6 +96,9 @@ def _is_added_at_once(column: Column, default: Expression, product: str) -> bool
     in_parentheses = column.type is not None and column.type.name in _EXPRESSION_ONLY
     if product == "mysql" and in_parentheses:
         return False
+    if default.form is Value.NOW and product == "mysql":
+        plain = column.type is not None and column.type.name in ("timestamp", "datetime")
+        return plain and not default.text.startswith("(")
     if default.form is not Value.EXPRESSION:
         return True
     return product in ("postgresql", "mariadb") and _WITHOUT_REWRITE[product].issuperset(default.calls)

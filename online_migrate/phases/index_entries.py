@@ -118,8 +118,8 @@ def _length_in(column: Column, type: SqlType, method: str, given: Given) -> floa
         return math.inf
     if type.name in BUILT_IN:
         return _length_of_built_in(type)
-    # A type that is no domain is an enumeration, or a range.
-    return 64 if given.known.is_domain(type) is False else math.inf
+    # Any other type, for example a composite type, may contain a text.
+    return 64 if given.known.type_kind(type) == "enum" else math.inf
 
 
 def _length_of_built_in(type: SqlType) -> float:

@@ -25,6 +25,16 @@ _METHODS: dict[str, frozenset[str]] = {
     "sqlite": frozenset(),
 }
 
+_OF_TYPES = """
+    array bit bool bpchar bytea char cidr date float4 float8 inet int2 int4 int8 interval jsonb macaddr
+    macaddr8 money name numeric oid pg_lsn range text time timestamp timestamptz timetz tsvector uuid varbit
+    varchar xid8 enum bpchar_pattern text_pattern varchar_pattern jsonb_path gin_trgm gist_trgm network point
+    box poly circle kd_point quad_point int2_minmax int4_minmax int8_minmax date_minmax timestamp_minmax
+    timestamptz_minmax uuid_minmax numeric_minmax float4_minmax float8_minmax text_minmax varchar_minmax
+"""
+_OPERATOR_CLASSES = frozenset(f"{name}_ops" for name in _OF_TYPES.split())
+"""Operator classes of PostgreSQL, and of pg_trgm, which compare every two values of their type."""
+
 
 @decides(CreateIndex)
 def create_index(operation: CreateIndex, given: Given) -> Verdict:
@@ -32,11 +42,12 @@ def create_index(operation: CreateIndex, given: Given) -> Verdict:
     subject = f"{operation.table}.{index.name}" if index.name else str(operation.table)
     if given.known.is_new_table(operation.table):
         return apply_rule("new-table", subject)
-    if index.method is not None and index.method not in _METHODS[given.product]:
+    unknown = _unknown_kind(index, given)
+    if unknown is not None:
         return apply_rule(
             "unknown-option",
             subject,
-            f"It is not known which rows the index method {index.method} refuses.",
+            f"It is not known which rows {unknown} refuses.",
             "Declare the operation as additive in the script, with the reason.",
         )
     if index.expressions and given.product == "mysql":
@@ -69,6 +80,14 @@ def create_index(operation: CreateIndex, given: Given) -> Verdict:
         "An INSERT or UPDATE of old code that repeats a value fails: duplicate key.",
         "Remove the duplicates by a data migration, and create the index in the contract script.",
     )
+
+
+def _unknown_kind(index: Index, given: Given) -> str | None:
+    """Returns the method or the operator class of an index that is not known."""
+    if index.method is not None and index.method not in _METHODS[given.product]:
+        return f"the index method {index.method}"
+    unknown = [name for name in index.operator_classes if name not in _OPERATOR_CLASSES]
+    return f"an index with the operator class {unknown[0]}" if unknown else None
 
 
 _BLOCKING = frozenset({"fulltext", "spatial", "vector", "rtree"})

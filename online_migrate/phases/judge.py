@@ -28,12 +28,13 @@ from online_migrate.phases import (  # noqa: F401 - each registers its decisions
     tables,
 )
 from online_migrate.phases.given import DECISIONS, Given
+from online_migrate.phases.hidden_calls import objection_to_hidden_call
 from online_migrate.phases.known import KnownSchema, Server
 from online_migrate.phases.rules import apply_rule
 from online_migrate.phases.schema import VirtualSchema
 from online_migrate.phases.verdict import Verdict
+from online_migrate.sql.operations.both_readers import read_by_both
 from online_migrate.sql.operations.operation import Operation
-from online_migrate.sql.operations.reader import read_operations
 from online_migrate.sql.parse import Unreadable
 
 
@@ -41,7 +42,9 @@ def judge(operation: Operation, server: Server, known: KnownSchema) -> Verdict:
     """Returns the verdict on one operation, with the schema as it is *known* before it."""
     decision = DECISIONS.get(type(operation))
     if decision is not None:
-        return decision(operation, Given(server, known))
+        given = Given(server, known)
+        verdict = decision(operation, given)
+        return (objection_to_hidden_call(operation, given) if verdict.additive else None) or verdict
     return apply_rule(
         "unknown-operation",
         type(operation).__name__,
@@ -56,7 +59,7 @@ def judge_text(text: str, server: Server, known: KnownSchema) -> tuple[Verdict, 
     Each operation is judged with the schema after the operations before it. *known* is not changed.
     """
     try:
-        operations = read_operations(text, server.product)
+        operations = read_by_both(text, server.product, server.version)
     except Unreadable as error:
         hint = "Write one statement for each call, in the SQL of the server."
         return (apply_rule("unreadable", text.strip().split("\n")[0][:60], f"{error}.", hint),)

@@ -61,8 +61,23 @@ class KnownSchema(Protocol):
     def table_exists(self, table: Name) -> bool | None:
         """Returns whether the table exists; None if it is not known."""
 
-    def is_domain(self, type: SqlType) -> bool | None:
-        """Returns whether a type that is not built in is a domain (PostgreSQL); None if it is not known."""
+    def type_kind(self, type: SqlType) -> str | None:
+        """Returns ``domain``, ``enum`` or ``other`` for a type that is not built in; None: not known."""
+
+    def is_new_object(self, kind: str, name: Name) -> bool:
+        """Returns True if these revisions created the sequence, type or enum value.
+
+        The schema in the name of an enum value is its type.
+        """
+
+    def new_code(self, words: frozenset[str]) -> tuple[str, ...]:
+        """Returns the functions of these revisions, and what calls one, that a statement of *words* names."""
+
+    def restriction(self, table: Name, parent: Name) -> str | None:
+        """Returns why a new table may refuse a row that *parent* accepts; None if it refuses none."""
+
+    def hides_table(self, table: Name) -> bool | None:
+        """Returns whether a new table would hide one of old code in its search_path; None: not known."""
 
     def routine_exists(self, routine: Name) -> bool | None:
         """Returns whether old code may call a routine of this name; None if it is not known.
@@ -92,7 +107,19 @@ class NothingKnown:
     def table_exists(self, table: Name) -> bool | None:
         return None
 
-    def is_domain(self, type: SqlType) -> bool | None:
+    def type_kind(self, type: SqlType) -> str | None:
+        return None
+
+    def is_new_object(self, kind: str, name: Name) -> bool:
+        return False
+
+    def new_code(self, words: frozenset[str]) -> tuple[str, ...]:
+        return ()
+
+    def restriction(self, table: Name, parent: Name) -> str | None:
+        return "its definition is not known"
+
+    def hides_table(self, table: Name) -> bool | None:
         return None
 
     def routine_exists(self, routine: Name) -> bool | None:

@@ -56,8 +56,13 @@ def _refused_by_sqlite(operation: AddColumn, given: Given) -> Verdict | None:
     )
 
 
-def objection_to_new_column(table: Name, column: Column, given: Given) -> Verdict | None:
-    """Returns a verdict if writes of old code may fail once the table has this column."""
+def objection_to_new_column(
+    table: Name, column: Column, given: Given, *, inline: bool = True
+) -> Verdict | None:
+    """Returns a verdict if writes of old code may fail once the table has this column.
+
+    *inline*: its constraints are parts of the statement.
+    """
     subject = f"{table}.{column.name}"
     return (
         _unknown_type(subject, column, given)
@@ -65,7 +70,7 @@ def objection_to_new_column(table: Name, column: Column, given: Given) -> Verdic
         or _not_null(subject, column)
         or default_unfit_for_old_code(subject, column.default, given)
         or _default_that_may_not_fit(subject, column, given)
-        or _constrained(table, column, given)
+        or _constrained(table, column, given, inline=inline)
     )
 
 
@@ -73,7 +78,7 @@ def _unknown_type(subject: str, column: Column, given: Given) -> Verdict | None:
     type = column.type
     if type is None or given.product != "postgresql" or type.name in BUILT_IN or type.array:
         return None
-    if given.known.is_domain(type) is False:
+    if given.known.type_kind(type) in ("enum", "other"):
         return None
     return apply_rule(
         "unknown-type",
@@ -134,10 +139,10 @@ def _not_null(subject: str, column: Column) -> Verdict | None:
     )
 
 
-def _constrained(table: Name, column: Column, given: Given) -> Verdict | None:
+def _constrained(table: Name, column: Column, given: Given, *, inline: bool) -> Verdict | None:
     values = {column.name: left_by_old_code(column, given.product)}
     for constraint in column.constraints:
-        objection = objection_to_constraint(table, constraint, values, given, inline=True)
+        objection = objection_to_constraint(table, constraint, values, given, inline=inline)
         if objection is not None:
             return objection
     return None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from online_migrate.phases.given import Given, decides
 from online_migrate.phases.rules import apply_rule
+from online_migrate.phases.tables import hides_table
 from online_migrate.phases.verdict import Verdict
 from online_migrate.sql.operations.operation import (
     AddEnumValue,
@@ -31,6 +32,8 @@ _DECLARE = "Declare the operation as additive in the script, with the reason."
 @decides(CreateView)
 def create_view(operation: CreateView, given: Given) -> Verdict:
     known = given.known
+    if not operation.temporary and known.hides_table(operation.view):
+        return hides_table(operation.view)
     if not operation.replace or known.is_new_table(operation.view):
         return apply_rule("create-view", operation.view)
     if known.table_exists(operation.view) is False:
@@ -109,6 +112,16 @@ def create_object(operation: CreateObject, given: Given) -> Verdict:
             'Old code of this account finds the tables of the schema first: "$user" begins its search_path.',
             "Use a name that no account has.",
         )
+    if operation.kind in ("sequence", "foreign table") and given.known.hides_table(operation.object):
+        return hides_table(operation.object)
+    if operation.evaluates:
+        return apply_rule(
+            "unknown-option",
+            operation.object,
+            "ANALYZE fails if the expression of the statistics raises an error for a row, and the planner has"
+            " no new statistics of the table.",
+            "Use statistics on columns; or declare the operation as additive in the script, with the reason.",
+        )
     if operation.kind in _HARMLESS_KINDS:
         overload = _overload(operation.object, given) if operation.kind == "aggregate" else None
         return overload or apply_rule("create-object", operation.object)
@@ -147,13 +160,14 @@ def drop_object(operation: DropObject, given: Given) -> Verdict:
 
 
 _HARMLESS_CHANGES = {
-    "sequence": ("owned by",),
+    "sequence": ("owned by none",),
     "statistics": ("set statistics", "statistics"),
 }
 _CONTRACT_CHANGES = {
     "rename": "Old code that uses the name fails: it does not exist.",
     "set schema": "Old code that uses the name fails: it does not exist.",
     "schema": "Old code that uses the name fails: it does not exist.",
+    "owned by": "The sequence is dropped with the table or column: an INSERT of old code then fails.",
     "owner": "Old code may lose the privileges of the owner: permission denied.",
     "restart": "An INSERT of old code that gets a number for the second time fails: duplicate key.",
     "options": "Old code may get no number from a sequence, or not the privileges of a role.",
@@ -178,6 +192,8 @@ def alter_object(operation: AlterObject, given: Given) -> Verdict:
     kind, change = operation.kind, operation.change
     if change in _HARMLESS_CHANGES.get(kind, ()) or (kind == "domain" and change in _HARMLESS_OF_DOMAIN):
         return apply_rule("alter-object", operation.object)
+    if operation.owner is not None and not _may_go_with_new(operation, operation.owner, given):
+        return apply_rule("alter-object", operation.object)
     known = [begin for begin in _CONTRACT_CHANGES if change.startswith(begin)]
     if known:
         reason = _CONTRACT_CHANGES[max(known, key=len)]
@@ -190,10 +206,18 @@ def alter_object(operation: AlterObject, given: Given) -> Verdict:
     )
 
 
+def _may_go_with_new(operation: AlterObject, owner: tuple[Name, str], given: Given) -> bool:
+    """Returns True if a sequence of old code may be dropped with a new table or column."""
+    known, (table, column) = given.known, owner
+    is_old_owner = known.table_exists(table) is True and not known.is_new_column(table, column)
+    return not (is_old_owner or known.is_new_object(operation.kind, operation.object))
+
+
 @decides(AddEnumValue)
 def add_enum_value(operation: AddEnumValue, given: Given) -> Verdict:
     subject = f"{operation.type}.{operation.value}"
-    if not operation.positioned:
+    neighbour = operation.neighbour
+    if neighbour is None or _is_behind_old_values(operation.type, neighbour, given):
         return apply_rule("add-enum-value", subject)
     return apply_rule(
         "add-enum-value-in-middle",
@@ -202,6 +226,12 @@ def add_enum_value(operation: AddEnumValue, given: Given) -> Verdict:
         " old ones.",
         "Add the value at the end, without BEFORE or AFTER.",
     )
+
+
+def _is_behind_old_values(type: Name, neighbour: str, given: Given) -> bool:
+    known = given.known
+    value = Name(neighbour, str(type))
+    return known.is_new_object("type", type) or known.is_new_object("enum value", value)
 
 
 @decides(CommentOn)

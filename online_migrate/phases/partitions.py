@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from online_migrate.phases.given import Given, decides
 from online_migrate.phases.rules import apply_rule
+from online_migrate.phases.tables import partition_with_constraint
 from online_migrate.phases.verdict import Verdict
 from online_migrate.sql.operations.operation import ChangePartitions
 
@@ -60,8 +61,13 @@ def change_partitions(operation: ChangePartitions, given: Given) -> Verdict:
 
 
 def _attach(operation: ChangePartitions, given: Given) -> Verdict:
-    if operation.partition is not None and given.known.is_new_table(operation.partition):
-        return apply_rule("attach-new-partition", operation.partition)
+    partition = operation.partition
+    if partition is not None and given.known.is_new_table(partition):
+        new = given.known.is_new_table(operation.table)
+        restriction = None if new else given.known.restriction(partition, operation.table)
+        if restriction is not None:
+            return partition_with_constraint(partition, restriction)
+        return apply_rule("attach-new-partition", partition)
     return apply_rule(
         "attach-existing-partition",
         operation.partition or operation.table,

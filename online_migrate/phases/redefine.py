@@ -40,7 +40,8 @@ def redefine_column(operation: RedefineColumn, given: Given) -> Verdict:
         return unknown_column(subject)
     objection = _type(subject, old, new, given)
     if added:
-        return objection or of_new_column(subject, table, new, given)
+        kept = dataclasses.replace(new, constraints=(*old.constraints, *new.constraints))
+        return objection or of_new_column(subject, table, kept, given)
     return objection or _difference(subject, old, operation, given)
 
 

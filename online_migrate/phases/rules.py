@@ -63,6 +63,7 @@ _CONTRACT = {
     "drop-table": "A table is dropped.",
     "rename-table": "A table is renamed.",
     "replace-table": "CREATE OR REPLACE drops an existing table.",
+    "hide-table": "A new table hides one of old code, because its schema is earlier in the search_path.",
     "partition-with-constraint": "A new partition has constraints of its own.",
     "change-table-option": "A property of a table changes that old code depends on, or the table is copied.",
     "change-row-security": "Row level security changes which rows old code can read and write.",

@@ -5,6 +5,7 @@ It is never wrong: what an operation touches without saying what becomes of it i
 
 from __future__ import annotations
 
+from online_migrate.phases import replay_objects  # noqa: F401 - registers the effects of other operations
 from online_migrate.phases.known import KnownSchema, NothingKnown
 from online_migrate.phases.replay import EFFECTS
 from online_migrate.phases.schema_state import SchemaState
@@ -68,9 +69,31 @@ class VirtualSchema:
     def table_exists(self, table: Name) -> bool | None:
         return self._state.exists(table)
 
-    def is_domain(self, type: SqlType) -> bool | None:
-        known = self._state.domains.get(type.name)
-        return self._state.below.is_domain(type) if known is None else known
+    def type_kind(self, type: SqlType) -> str | None:
+        return self._state.others.types.get(type.name) or self._state.below.type_kind(type)
+
+    def is_new_object(self, kind: str, name: Name) -> bool:
+        return (kind, name) in self._state.others.created or self._state.below.is_new_object(kind, name)
+
+    def new_code(self, words: frozenset[str]) -> tuple[str, ...]:
+        return self._state.others.called_by(words) + self._state.below.new_code(words)
+
+    def restriction(self, table: Name, parent: Name) -> str | None:
+        known = self._state.tables.get(table)
+        if known is None:
+            return self._state.below.restriction(table, parent)
+        if known.restriction is not None and known.restriction != f"it has the constraints of {parent}":
+            return known.restriction
+        for name, column in known.columns.items():
+            of_parent = self.column(parent, name)
+            nullable = column.definition is not None and column.definition.nullable
+            if not nullable and (of_parent is None or of_parent.nullable):
+                return f"its column {name} is NOT NULL"
+        found = (self.restriction(partition, parent) for partition in known.partitions)
+        return next((one for one in found if one is not None), None)
+
+    def hides_table(self, table: Name) -> bool | None:
+        return self._state.below.hides_table(table)
 
     def routine_exists(self, routine: Name) -> bool | None:
         return self._state.routine_exists(routine.name)

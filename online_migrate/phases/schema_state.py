@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 
 from online_migrate.phases.known import KnownSchema, NothingKnown
+from online_migrate.phases.other_objects import OtherObjects
 from online_migrate.sql.operations.operation import Column, Name
 
 
@@ -27,7 +28,8 @@ class TableState:
     *dropped*: old code knows it, and this group dropped it. *created*: it was created here, so the schema
     below says nothing of it. *whole*: *columns* has every column. *defined*: the definitions of the schema
     below still hold. *written_through*: a view, or a table with a trigger or a rule: a write to it may change
-    another table.
+    another table. *restriction*: why a new table may refuse a row. *partitions*: its new partitions.
+    *temporary*: it may hide another one of the same name.
     """
 
     exists: bool | None = True
@@ -37,6 +39,9 @@ class TableState:
     whole: bool = False
     defined: bool = True
     written_through: bool = False
+    restriction: str | None = None
+    temporary: bool = False
+    partitions: list[Name] = dataclasses.field(default_factory=list)
     columns: dict[str, ColumnState] = dataclasses.field(default_factory=dict)
 
     def siblings(self, column: str) -> list[str]:
@@ -63,9 +68,9 @@ class SchemaState:
         self.below = below
         self.empty = empty
         self.tables: dict[Name, TableState] = {}
-        self.domains: dict[str, bool] = {}
         self.routines: dict[str, bool] = {}
         """Whether old code knows the routine, by the name."""
+        self.others = OtherObjects()
         self.certain = True
         """False after an operation whose effect is not known: what is created after it may not be new."""
 
@@ -106,7 +111,12 @@ class SchemaState:
         if self.exists(table) is False:
             return
         state = self.touch(table)
-        self.tables[table] = TableState(exists=False, dropped=state.dropped or not state.new, created=True)
+        if state.temporary:
+            self.tables[table] = _unknown_table()  # the one that it has hidden
+        else:
+            self.tables[table] = TableState(
+                exists=False, dropped=state.dropped or not state.new, created=True
+            )
 
     def forget_table(self, table: Name) -> None:
         """After an operation that leaves uncertain what the table is, and whether it is new."""
@@ -123,7 +133,8 @@ class SchemaState:
     def forget_everything(self) -> None:
         """After an operation whose effect is not known."""
         self.below, self.empty, self.certain = NothingKnown(), False, False
-        self.tables, self.domains, self.routines = {}, {}, {}
+        self.tables, self.routines = {}, {}
+        self.others.forget()
 
     def routine_exists(self, name: str) -> bool | None:
         """Returns whether old code may call a routine of this name; None if it is not known."""
@@ -167,6 +178,7 @@ class SchemaState:
     def begin_group(self) -> None:
         """What exists now is not new, and was not dropped, in the next group of operations."""
         self.certain = True
+        self.others.begin_group()
         self.routines = dict.fromkeys(self.routines, True)
         for table in self.tables.values():
             table.new = table.dropped = False

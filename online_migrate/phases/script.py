@@ -9,8 +9,8 @@ from online_migrate.phases.judge import judge, judge_text
 from online_migrate.phases.known import KnownSchema, NothingKnown, Server
 from online_migrate.phases.schema import VirtualSchema
 from online_migrate.phases.verdict import Place, Verdict
+from online_migrate.sql.operations.both_readers import read_by_both
 from online_migrate.sql.operations.operation import Name, Operation, Unrecognized
-from online_migrate.sql.operations.reader import read_operations
 from online_migrate.sql.parse import Unreadable
 
 
@@ -69,7 +69,7 @@ class ScriptJudge:
 def read(text: str, server: Server) -> Sequence[Operation] | None:
     """Returns the operations of a text; None if it cannot be read."""
     try:
-        return read_operations(text, server.product)
+        return read_by_both(text, server.product, server.version)
     except Unreadable:
         return None
 

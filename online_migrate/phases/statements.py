@@ -108,9 +108,20 @@ def control_transaction(operation: ControlTransaction, given: Given) -> Verdict:
     )
 
 
-_HARMLESS_MAINTENANCE = frozenset(
-    ["analyze", "vacuum", "reindex", "optimize", "refresh", "check", "checksum"]
-)
+_HARMLESS_MAINTENANCE = frozenset(["analyze", "vacuum", "reindex", "refresh", "check", "checksum"])
+_BLOCKS = {
+    ("sqlite", "vacuum"): (
+        "The whole file is written again, and statements of old code wait meanwhile: database is locked.",
+        "Run it outside of the migration, at a quiet time.",
+    ),
+    **dict.fromkeys(
+        (("mysql", "optimize"), ("mariadb", "optimize")),
+        (
+            "Writes of old code wait for the copy if the table has a FULLTEXT index.",
+            "Use ALTER TABLE ... FORCE, which the engine sends with LOCK=NONE.",
+        ),
+    ),
+}
 _BLOCKS_UNLESS_CONCURRENT = {
     "reindex": "Writes of old code on the table, and queries with the index, wait until it is built.",
     "refresh": "Queries of old code on the view wait until it is filled.",
@@ -127,6 +138,8 @@ def maintain(operation: Maintain, given: Given) -> Verdict:
     if blocks and not operation.concurrently:
         hint = f"Use {operation.verb.upper()} ... CONCURRENTLY, outside of a transaction (autocommit_block)."
         return apply_rule("rewrite-table", subject, blocks, hint)
+    if (given.product, operation.verb) in _BLOCKS:
+        return apply_rule("rewrite-table", subject, *_BLOCKS[given.product, operation.verb])
     if operation.verb in _HARMLESS_MAINTENANCE:
         return apply_rule("maintain", subject)
     if operation.verb in _REWRITES:
@@ -153,7 +166,7 @@ def unrecognized(operation: Unrecognized, given: Given) -> Verdict:
     return apply_rule(
         "unrecognized",
         operation.what,
-        "The reader does not know this part of the statement, so its effect is not known.",
+        operation.why or "The reader does not know this part of the statement, so its effect is not known.",
         "Write it in a form that is known; or declare the operation as additive in the script,"
         " with the reason.",
     )

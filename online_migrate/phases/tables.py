@@ -7,6 +7,7 @@ A new table is additive with everything inside, also with a foreign key to an ex
 from __future__ import annotations
 
 from online_migrate.phases.given import Given, decides
+from online_migrate.phases.restrictions import own_restriction
 from online_migrate.phases.rules import apply_rule
 from online_migrate.phases.verdict import Verdict
 from online_migrate.sql.operations.operation import (
@@ -33,7 +34,9 @@ def create_table(operation: CreateTable, given: Given) -> Verdict:
     if operation.partition_of is not None and not given.known.is_new_table(operation.partition_of):
         if operation.inherits:
             return inherits(operation.table, operation.partition_of)
-        return _partition(operation)
+        return _partition(operation, given)
+    if given.known.hides_table(operation.table):
+        return hides_table(operation.table)
     if operation.selects:
         return apply_rule(
             "create-table-as-select",
@@ -42,6 +45,17 @@ def create_table(operation: CreateTable, given: Given) -> Verdict:
             "Create the table empty, and copy the rows by a data migration.",
         )
     return apply_rule("create-table", operation.table)
+
+
+def hides_table(table: Name) -> Verdict:
+    """Returns the verdict on a new table, view or sequence that hides one of old code."""
+    return apply_rule(
+        "hide-table",
+        table,
+        "Another schema of the search_path has a table of this name: statements of old code without a"
+        " schema find the new one.",
+        "Use another name; or declare the operation as additive, if old code has another search_path.",
+    )
 
 
 def inherits(table: Name, parent: object) -> Verdict:
@@ -63,17 +77,23 @@ def _is_new_or_absent(operation: CreateTable, given: Given) -> bool:
     return given.known.is_new_table(operation.table) or given.known.table_exists(operation.table) is False
 
 
-def _partition(operation: CreateTable) -> Verdict:
+def _partition(operation: CreateTable, given: Given) -> Verdict:
     """Returns the verdict on a partition of an existing table; INSERTs of old code may get into it."""
-    constraints = [c for column in operation.columns for c in column.constraints]
     not_null = [column for column in operation.columns if not column.nullable]
-    if not (operation.constraints or constraints or not_null):
+    restriction = own_restriction(operation) or ("a column of it is NOT NULL" if not_null else None)
+    if restriction is None:
         return apply_rule("create-partition", operation.table)
+    return partition_with_constraint(operation.table, restriction)
+
+
+def partition_with_constraint(partition: object, restriction: str) -> Verdict:
+    """Returns the verdict on a partition that may refuse a row which its partitioned table accepts."""
     return apply_rule(
         "partition-with-constraint",
-        operation.table,
-        "A row of old code that belongs to the partition is refused if it does not meet the constraint.",
-        "Create the partition without constraints of its own, and add them in the contract script.",
+        partition,
+        f"A row of old code that belongs to the partition may be refused: {restriction}.",
+        "Create it with CREATE TABLE ... PARTITION OF, without constraints of its own, and add them in the"
+        " contract script.",
     )
 
 
@@ -164,12 +184,29 @@ _CONTRACT: dict[str, tuple[str, str]] = {
 }
 
 
+_STORAGE_PARAMETERS = frozenset(
+    {"fillfactor", "parallel_workers", "toast_tuple_target", "vacuum_truncate", "vacuum_index_cleanup"}
+    | {"log_autovacuum_min_duration", "vacuum_max_eager_freeze_failure_rate", "autosummarize"}
+)
 _VIEW_OPTIONS = ("check_option", "security_invoker", "security_barrier")
 
 
-def _names_view_option(parameters: str) -> bool:
-    """Returns True if ALTER TABLE sets an option of a view, which PostgreSQL accepts."""
-    return any(name in parameters.lower() for name in _VIEW_OPTIONS)
+def _storage_parameters(operation: SetTableOption) -> Verdict:
+    """Returns the verdict on SET and RESET of PostgreSQL, which ALTER TABLE accepts for a view as well."""
+    parts = (part.partition("=")[0].strip().strip('"').lower() for part in (operation.value or "").split(","))
+    names = [part.rpartition(".")[2].strip() for part in parts]
+    unknown = [n for n in names if n not in _STORAGE_PARAMETERS and not n.startswith("autovacuum_")]
+    if not unknown:
+        return apply_rule("set-table-option", operation.table)
+    if any(name in _VIEW_OPTIONS for name in unknown):
+        reason = "A view checks the rows or the privileges of old code: its statements fail."
+        return apply_rule("change-table-option", operation.table, reason, _MOVE)
+    return apply_rule(
+        "unknown-option",
+        operation.table,
+        f"The effect of the storage parameter {unknown[0]} on old code is not known.",
+        "Declare the operation as additive in the script, with the reason.",
+    )
 
 
 @decides(SetTableOption)
@@ -179,9 +216,8 @@ def set_table_option(operation: SetTableOption, given: Given) -> Verdict:
         return inherits(operation.table, operation.value)
     if given.known.is_new_table(operation.table):
         return apply_rule("new-table", operation.table)
-    if option == "storage parameters" and _names_view_option(operation.value or ""):
-        reason = "A view checks the rows or the privileges of old code: its statements fail."
-        return apply_rule("change-table-option", operation.table, reason, _MOVE)
+    if option == "storage parameters" and given.product == "postgresql":
+        return _storage_parameters(operation)
     if option in _HARMLESS or operation.value in _HARMLESS_FORMS.get(option, ()):
         return apply_rule("set-table-option", operation.table)
     name = option.rpartition(" ")[2] if option.endswith((" inherit", " trigger", " rule")) else option

@@ -52,6 +52,13 @@ def _default(reflected: ReflectedColumn) -> str | None:
 
 _ROUTINE = "SELECT 1 FROM pg_catalog.pg_proc WHERE proname = :name LIMIT 1"
 _TYPE = "SELECT typtype::text FROM pg_catalog.pg_type WHERE typname = :name"
+_HIDDEN = """
+    SELECT array_position(current_schemas(false), n.nspname)
+        > array_position(current_schemas(false), coalesce(CAST(:schema AS name), current_schema()))
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relname = :name AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+        AND pg_catalog.pg_table_is_visible(c.oid)
+"""
 _ROLE = "SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = :name"
 
 
@@ -86,12 +93,24 @@ class CatalogSchema(NothingKnown):
         """Returns True if there is a role of the name; None on a server without schemas of roles."""
         return self._one(_ROLE, role)
 
-    def is_domain(self, type: SqlType) -> bool | None:
-        """Returns True if a type of the name is a domain, in any schema; None if there is no such type."""
+    def type_kind(self, type: SqlType) -> str | None:
+        """Returns the kind of the types of the name, in any schema; None if there is none."""
         if self._product != "postgresql":
             return None
-        kinds = self._connection.scalars(sa.text(_TYPE), {"name": type.name}).all()
-        return "d" in kinds if kinds else None
+        kinds = set(self._connection.scalars(sa.text(_TYPE), {"name": type.name}))
+        if not kinds:
+            return None
+        return "domain" if "d" in kinds else "enum" if kinds == {"e"} else "other"
+
+    def hides_table(self, table: Name) -> bool | None:
+        """Returns True if the first relation of the name in the search_path is in a later schema.
+
+        The search_path is that of this session.
+        """
+        if self._product != "postgresql":
+            return None
+        names = {"name": table.name, "schema": table.schema}
+        return bool(self._connection.scalar(sa.text(_HIDDEN), names))
 
     def _one(self, query: str, name: str) -> bool | None:
         if self._product != "postgresql":

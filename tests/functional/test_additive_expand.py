@@ -86,6 +86,18 @@ def test_text_that_no_server_reads_is_refused(project: Project, database: Databa
     assert "extra" not in columns(database)
 
 
+@pytest.mark.needs("transactional_ddl", "row_locks")
+def test_syntax_error_of_postgresql_is_found_before_it_is_sent(project: Project, database: Database) -> None:
+    """PostgreSQL's own parser finds it; the message has its place and what the other reader read."""
+    project.expand(ADD + 'op.execute("ALTER TABLE items\\nADD COLUMN order INTEGER")', "e1")
+    with pytest.raises(NotAdditive) as refusal:
+        project.apply_expand()
+    [blocker] = refusal.value.blockers
+    assert 'at or near "order", line 2, column 12' in blocker.reason
+    assert "AddColumn items" in blocker.reason
+    assert "nothing was changed" in refusal.value.hint
+
+
 SEVERAL = 'op.execute("ALTER TABLE items ADD COLUMN extra INTEGER; DELETE FROM items")'
 
 
@@ -179,6 +191,58 @@ def test_revisions_of_one_run_are_one_group(project: Project, database: Database
     )
     assert project.apply_expand() == ["e1", "e2"]
     assert scalar(database.engine, "SELECT name FROM kinds") == "first"
+
+
+def test_table_of_an_earlier_run_is_old(project: Project, database: Database) -> None:
+    """Code that uses the table may have been deployed in between; the hint says how to declare it."""
+    project.expand('op.create_table("kinds", sa.Column("id", sa.Integer, primary_key=True))', "e1")
+    assert project.apply_expand() == ["e1"]
+    change = """
+        op.add_column("kinds", sa.Column("name", sa.String(20), nullable=False, server_default=""))
+        op.create_index("one_name", "kinds", ["name"], unique=True)
+    """
+    project.expand(change, "e2")
+    with pytest.raises(NotAdditive) as refusal:
+        project.apply_expand()
+    [blocker] = refusal.value.blockers
+    assert blocker.object == "e2: create-unique-index kinds.one_name"
+    assert "kinds was created by expand revision e1: if no code uses it yet, declare" in blocker.hint
+    [script] = (project.scripts / "expand").glob("*e2*.py")
+    declared = 'additive = {"create-unique-index kinds.one_name": "no code uses kinds yet"}\n'
+    script.write_text(script.read_text().replace("def upgrade", f"{declared}\n\ndef upgrade"))
+    assert project.apply_expand() == ["e2"]
+
+
+GUARDED = """
+sa.inspect(op.get_bind()).get_columns("items")
+op.execute("CREATE TABLE IF NOT EXISTS {table} (id INTEGER NOT NULL PRIMARY KEY, old INTEGER)")
+with op.get_context().autocommit_block():
+    op.create_index("ix_items", "items", ["old"], postgresql_concurrently=True)
+op.create_index("one", "{table}", ["old"], unique=True)
+"""
+"""A script that asks the database, restricts a table that may be new, and commits in between everywhere."""
+
+
+@pytest.mark.needs("row_locks")
+def test_resumed_revision_knows_the_tables_that_it_created(project: Project, database: Database) -> None:
+    """CREATE TABLE IF NOT EXISTS found no table before the kill, so the table is new after it."""
+    project.expand(GUARDED.format(table="kinds"), "e1")
+    killed = schema.run(project, "expand", die_at="CREATE UNIQUE INDEX")
+    assert killed.code == -9, killed.output
+    assert "kinds" in schema.tables(database)
+    resumed = schema.run(project, "expand")
+    assert resumed.code == 0, resumed.output
+    assert schema.journal(database) == []
+
+
+@pytest.mark.needs("row_locks")
+def test_resumed_revision_knows_the_tables_that_were_there(project: Project, database: Database) -> None:
+    """CREATE TABLE IF NOT EXISTS found the table of old code before the kill; it is not new after it."""
+    project.expand(GUARDED.format(table="items"), "e1")
+    killed = schema.run(project, "expand", die_at="CREATE INDEX")
+    assert killed.code == -9, killed.output
+    with pytest.raises(NotAdditive, match="create-unique-index"):
+        project.apply_expand()
 
 
 @pytest.mark.needs("many_writers")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from online_migrate.runtime.catalog_schema import CatalogSchema, server_of
-from online_migrate.sql.operations.operation import CreateTable, Name
+from online_migrate.sql.operations.operation import CreateTable, Name, SqlType
 from online_migrate.sql.operations.reader import read_operations
 from tests.servers import Database
 
@@ -48,3 +50,34 @@ def test_columns_of_the_catalog_are_as_they_were_defined(database: Database) -> 
     assert [c and (c.name, c.type, c.nullable, c.default) for c in found] == [
         (c.name, c.type, c.nullable, c.default) for c in defined.columns
     ]
+
+
+@pytest.mark.needs("transactional_ddl", "row_locks")
+def test_search_path_and_types_of_the_catalog(database: Database) -> None:
+    """PostgreSQL: a table in a schema that is earlier in the search_path hides one of the same name."""
+    with database.engine.connect() as connection:
+        for statement in (
+            "CREATE SCHEMA front",
+            "CREATE TABLE t (id INTEGER)",
+            "CREATE TABLE front.u (id INTEGER)",
+            "CREATE TYPE mood AS ENUM ('a')",
+            "CREATE TYPE pair AS (a TEXT, b TEXT)",
+            "SET search_path = front, public",
+        ):
+            connection.exec_driver_sql(statement)
+        schema = CatalogSchema(connection)
+        names = (
+            Name("t"),
+            Name("t", "front"),
+            Name("t", "public"),
+            Name("u"),
+            Name("u", "public"),
+            Name("v"),
+        )
+        assert [bool(schema.hides_table(name)) for name in names] == [True, True, False, False, False, False]
+        assert not schema.hides_table(Name("t", "other"))
+        assert [schema.type_kind(SqlType(name)) for name in ("mood", "pair", "absent")] == [
+            "enum",
+            "other",
+            None,
+        ]

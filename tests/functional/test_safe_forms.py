@@ -85,6 +85,10 @@ POSTGRESQL_FORMS = {
         "ALTER TABLE T ADD CONSTRAINT T_p_fkey FOREIGN KEY(p) REFERENCES parents (id) NOT VALID",
         "ALTER TABLE T VALIDATE CONSTRAINT T_p_fkey",
     ],
+    "op.execute('ALTER TABLE ONLY {t} ADD CONSTRAINT ck_{t} CHECK (a >= 0)')": [
+        "ALTER TABLE ONLY T ADD CONSTRAINT ck_T CHECK (a >= 0) NOT VALID",
+        "ALTER TABLE ONLY T VALIDATE CONSTRAINT ck_T",
+    ],
     "op.create_check_constraint('ck_{t}', '{t}', 'a >= 0')": [
         "ALTER TABLE T ADD CONSTRAINT ck_T CHECK (a >= 0) NOT VALID",
         "ALTER TABLE T VALIDATE CONSTRAINT ck_T",
@@ -208,6 +212,24 @@ def test_form_that_leaves_the_transaction_is_refused_in_a_savepoint(
     assert refused.code == 3, refused.output
     assert "begin_nested" in refused.err
     assert sa.inspect(database.engine).get_indexes("big") == []
+
+
+SEVERAL = "ALTER TABLE {t} ADD COLUMN n INTEGER; ALTER TABLE {t} ADD CONSTRAINT ck CHECK (n > 0)"
+
+
+@POSTGRESQL
+def test_several_statements_in_one_text_are_refused_on_a_large_table(
+    project: Project, database: Database
+) -> None:
+    """Sent as they are, they would hold the lock while all rows are read; on a small table they are sent."""
+    project.expand_declared(f"op.execute({SEVERAL.format(t='small')!r})")
+    assert len(sent(project)) == 1
+    project.expand_declared(f"op.execute({SEVERAL.format(t='big')!r})")
+    refused = schema.run(project, "expand")
+    assert refused.code == 3, refused.output
+    assert "ALTER TABLE big ADD CONSTRAINT ck CHECK (n > 0)" in refused.err
+    assert "one statement for each call of op.execute" in refused.err
+    assert "n" not in {column["name"] for column in sa.inspect(database.engine).get_columns("big")}
 
 
 @POSTGRESQL

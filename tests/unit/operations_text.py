@@ -36,7 +36,7 @@ def _short(value: Any) -> str:
 
 def _is_given(value: Any, field: Any) -> bool:
     given = getattr(value, field.name)
-    return given is not None and given != field.default and given != ()
+    return field.compare and given is not None and given != field.default and given != ()
 
 
 def _field(name: str, value: Any) -> str:

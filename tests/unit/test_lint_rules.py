@@ -198,6 +198,19 @@ CASES = [
         line=2,
     ),
     Case(
+        "slow-statement-under-lock",
+        ("ALTER TABLE t ADD COLUMN n integer", "SELECT count(*) FROM u"),
+        (
+            "ALTER TABLE t ADD COLUMN n integer",
+            "SELECT 1",
+            "SELECT count(*) FROM information_schema.columns",
+            "SELECT relname FROM pg_class",
+            "CREATE TABLE v (id bigint)",
+            "SELECT count(*) FROM v",
+        ),
+        line=2,
+    ),
+    Case(
         "alter-table-repeated",
         ("ALTER TABLE t ADD COLUMN n integer", "ALTER TABLE t ADD COLUMN m integer"),
         "ALTER TABLE t ADD COLUMN n integer, ADD COLUMN m integer",

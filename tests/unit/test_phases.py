@@ -92,7 +92,7 @@ def known() -> VirtualSchema:
     schema.apply(op.CreateTable(table=OLD, columns=columns))
     schema.apply(op.CreateTable(table=Name("other"), columns=(column("id"),)))
     schema.apply(op.CreateView(view=Name("shown")))
-    schema.apply(op.CreateObject(kind="type", object=Name("mood")))
+    schema.apply(op.CreateObject(kind="type", object=Name("mood"), enum=True))
     schema.apply(op.CreateObject(kind="domain", object=Name("email")))
     schema.apply(op.CreateRoutine(routine=Name("known")))
     schema.begin_group()
@@ -101,7 +101,13 @@ def known() -> VirtualSchema:
     schema.apply(op.AddColumn(table=OLD, column=column("five", default=constant("5"))))
     schema.apply(op.AddColumn(table=OLD, column=column("text", "varchar(20)")))
     schema.apply(op.CreateRoutine(routine=Name("fresh")))
+    schema.apply(op.CreateObject(kind="sequence", object=Name("fresh")))
+    schema.apply(op.AddEnumValue(type=Name("mood"), value="last"))
     return schema
+
+
+def owned(sequence: Name, table: Name, column: str) -> Operation:
+    return op.AlterObject(kind="sequence", object=sequence, change="owned by", owner=(table, column))
 
 
 def add(column: Column) -> Operation:
@@ -472,16 +478,17 @@ CASES: list[tuple[tuple[Server, ...], Operation, str]] = [
     (ALL, op.DropObject(kind="view", object=Name("absent"), guarded=True), "no-change"),
     (ALL, op.DropObject(kind="trigger", object=Name("g"), table=NEW), "new-table"),
     (ALL, op.AlterObject(kind="sequence", object=Name("s"), change="restart"), "change-object"),
-    (ALL, op.AlterObject(kind="sequence", object=Name("s"), change="owned by"), "alter-object"),
+    (ALL, op.AlterObject(kind="sequence", object=Name("s"), change="owned by none"), "alter-object"),
+    (ALL, owned(Name("s"), OLD, "size"), "alter-object"),
+    (ALL, owned(Name("s"), OLD, "added"), "change-object"),
+    (ALL, owned(Name("s"), NEW, "id"), "change-object"),
+    (ALL, owned(Name("fresh"), NEW, "id"), "alter-object"),
     (ALL, op.AlterObject(kind="extension", object=Name("s"), change="update"), "change-object"),
     (ALL, op.AlterObject(kind="type", object=Name("s"), change="rename value"), "change-object"),
     (ALL, op.AlterObject(kind="type", object=Name("s"), change="unheard of"), "unknown-option"),
     ((POSTGRESQL,), op.AddEnumValue(type=Name("mood"), value="x"), "add-enum-value"),
-    (
-        (POSTGRESQL,),
-        op.AddEnumValue(type=Name("mood"), value="x", positioned=True),
-        "add-enum-value-in-middle",
-    ),
+    ((POSTGRESQL,), op.AddEnumValue(type=Name("mood"), value="x", neighbour="a"), "add-enum-value-in-middle"),
+    ((POSTGRESQL,), op.AddEnumValue(type=Name("mood"), value="x", neighbour="last"), "add-enum-value"),
     (ALL, op.CommentOn(kind="table", object="old"), "comment"),
     (ALL, op.ChangePrivileges(takes_away=False), "grant"),
     (ALL, op.ChangePrivileges(takes_away=True), "revoke"),
@@ -538,7 +545,19 @@ def test_without_knowledge_nothing_that_depends_on_it_is_additive(server: Server
 
 
 # Views and tables that do not exist are new only if the schema is known.
-NOT_IN_CASES = {"unknown-operation", "unreadable"}
+NOT_IN_CASES = {"unknown-operation", "unreadable", "hide-table"}
+
+
+class _Hiding(NothingKnown):
+    def hides_table(self, table: Name) -> bool | None:
+        return table == OLD
+
+
+@pytest.mark.parametrize(("guarded", "temporary"), [(False, False), (True, False)])
+def test_table_that_hides_one_of_old_code(guarded: bool, temporary: bool) -> None:
+    create = op.CreateTable(table=OLD, guarded=guarded, temporary=temporary)
+    assert judge(create, POSTGRESQL, _Hiding()).rule == "hide-table"
+    assert judge(op.CreateTable(table=NEW), POSTGRESQL, _Hiding()).rule == "create-table"
 
 
 def test_each_rule_is_reached() -> None:
@@ -650,7 +669,7 @@ TEXTS: list[tuple[Server, str, list[str]]] = [
     (
         POSTGRESQL,
         "CREATE TYPE mood AS ENUM ('a'); ALTER TABLE t ADD m mood; ALTER TYPE mood ADD VALUE 'b' BEFORE 'a'",
-        ["create-object", "add-column", "add-enum-value-in-middle"],
+        ["create-object", "add-column", "add-enum-value"],
     ),
     (POSTGRESQL, "CREATE INDEX i ON t (lower(s)) WHERE s IS NOT NULL", ["create-index"]),
     (POSTGRESQL, "CREATE INDEX i ON t ((100 / a))", ["create-expression-index"]),
@@ -997,9 +1016,9 @@ def test_types_of_the_revisions_are_known() -> None:
         op.CreateObject(kind="type", object=Name("mood")),
         op.CreateObject(kind="domain", object=Name("email")),
     )
-    assert schema.is_domain(SqlType("mood")) is False
-    assert schema.is_domain(SqlType("email")) is True
-    assert schema.is_domain(SqlType("other")) is None
+    assert schema.type_kind(SqlType("mood")) == "other"
+    assert schema.type_kind(SqlType("email")) == "domain"
+    assert schema.type_kind(SqlType("other")) is None
 
 
 def test_a_routine_of_this_group_is_not_known_to_old_code() -> None:

@@ -77,12 +77,21 @@ def slow_statement_under_lock(script: Script) -> Iterator[Finding]:
             continue
         table = _locked(step)
         before = held.get(statement.transaction)
-        slow = isinstance(step.operation, slow_operations) and not _is_new(step)
+        slow = _reads_a_table(step) or (isinstance(step.operation, slow_operations) and not _is_new(step))
         if before is not None and slow and before[1] < statement.number and statement.number not in reported:
             reported.add(statement.number)
             yield step.finding(str(before[0]), table=before[0])
         if table is not None:
             held.setdefault(statement.transaction, (table, statement.number))
+
+
+def _reads_a_table(step: Step) -> bool:
+    """Returns True for a query of a table, and not of the catalog or of a table that the script creates."""
+    words = step.operation.words
+    if not isinstance(step.operation, ops.Query) or "from" not in words:
+        return False
+    is_of_catalog = any(word.startswith("pg_") or word == "information_schema" for word in words)
+    return not is_of_catalog and not any(step.before.is_new_table(Name(word)) for word in words)
 
 
 def _is_new(step: Step) -> bool:

@@ -16,13 +16,37 @@ from online_migrate.sql.classification.alter_table import take_table
 from online_migrate.sql.classification.verdict import Words, by_commas
 from online_migrate.sql.forms import postgresql_partitions as partitions
 from online_migrate.sql.forms.constraints import ConstraintText, read_constraint
-from online_migrate.sql.forms.form import Facts, Step, Table
+from online_migrate.sql.forms.form import Facts, Form, Refusal, Step, Table
 from online_migrate.sql.forms.index import IndexText, read_create_index
 from online_migrate.sql.forms.names import as_sql, chosen, written
-from online_migrate.sql.lexer import Sort, Token, readings
+from online_migrate.sql.lexer import Sort, Token, readings, split
 from online_migrate.sql.parse import Unreadable
+from online_migrate.sql.statement import shorten
 
 SERVER = "postgresql"
+
+
+def form_of(statement: str, facts: Facts) -> Form:
+    """Returns the form of *statement*; a text of several statements is refused if one of them needs steps."""
+    parts = _parts(statement)
+    blocking = next((part for part in parts if steps_of(part, facts)), None) if len(parts) > 1 else None
+    if blocking is None:
+        return Form((statement,), steps_of(statement, facts))
+    reason = (
+        "several statements in one text are sent as they are, and the application would wait for"
+        f" {shorten(blocking)!r}"
+    )
+    hint = "write one statement for each call of op.execute, so that each is sent in its own form"
+    return Form(refusal=Refusal(reason, hint))
+
+
+def _parts(text: str) -> list[str]:
+    try:
+        [tokens] = readings(text, SERVER)
+        parts = [part for part in split(tokens) if part]
+    except (Unreadable, ValueError):
+        return [text]
+    return [text[part[0].end - len(part[0].written) : part[-1].end] for part in parts]
 
 
 def steps_of(statement: str, facts: Facts) -> tuple[Step, ...]:
@@ -90,18 +114,19 @@ def _of_alter(statement: str, tokens: Sequence[Token], facts: Facts) -> Iterator
         return
     only = any(token.word == "ONLY" for token in words.rest[:3])
     path = take_table(words, SERVER)
-    table = facts.table(written(path)) if path and not only else None
-    if table is None or table.small:
+    table = facts.table(written(path)) if path else None
+    if table is None or table.small or (only and table.partitioned):
         return
     start = len(tokens) - len(words.rest)
     actions = list(_actions(statement, tokens, start))
     name = written(path)
-    special = [(action, list(_of_action(action, name, table))) for action in actions]
+    target = f"ONLY {name}" if only else name
+    special = [(action, list(_of_action(action, name, table, target))) for action in actions]
     if not any(steps for _action, steps in special):
         return
     plain = [action.text for action, steps in special if not steps]
     if plain:
-        yield Step(f"ALTER TABLE {name} {', '.join(plain)}")
+        yield Step(f"ALTER TABLE {target} {', '.join(plain)}")
     for _action, steps in special:
         yield from steps
 
@@ -114,16 +139,19 @@ def _actions(statement: str, tokens: Sequence[Token], start: int) -> Iterator[_A
         at += len(part) + 1
 
 
-def _of_action(action: _Action, name: str, table: Table) -> Iterator[Step]:
+def _of_action(action: _Action, name: str, table: Table, target: str) -> Iterator[Step]:
+    """Yields the steps of an action; *target*: the name of the table, after ONLY if that is written."""
     words = Words(action.tokens)
     if words.take("VALIDATE", "CONSTRAINT"):
         # In a transaction of its own: the lock of an earlier statement would be held while rows are read.
-        yield Step(f"ALTER TABLE {name} {action.text}")
+        yield Step(f"ALTER TABLE {target} {action.text}")
         return
     if words.take("ALTER"):
         words.take("COLUMN")
         column = words.path()
-        if column and words.take("SET", "NOT", "NULL") and not words:
+        # With ONLY, the CHECK of the steps is refused if the table has children, and NOT NULL is not.
+        is_whole = target == name
+        if column and words.take("SET", "NOT", "NULL") and not words and is_whole:
             yield from not_null_steps(written(column), _stored(column[0]), name, table)
         return
     constraint = read_constraint(action.text, action.tokens)
@@ -132,7 +160,7 @@ def _of_action(action: _Action, name: str, table: Table) -> Iterator[Step]:
     if constraint.kind in ("UNIQUE", "PRIMARY"):
         yield from _of_key(constraint, name, table)
     else:
-        yield from _of_checked(constraint, name, table)
+        yield from _of_checked(constraint, target, table)
 
 
 def not_null_steps(column: str, stored: str, name: str, table: Table) -> Iterator[Step]:

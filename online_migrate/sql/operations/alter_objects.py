@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from online_migrate.sql.lexer import MYSQL, Sort
 from online_migrate.sql.operations.alter_table import alter_table
 from online_migrate.sql.operations.cursor import Cursor, unquoted, written
@@ -16,6 +18,7 @@ from online_migrate.sql.operations.operation import (
     Name,
     Operation,
 )
+from online_migrate.sql.operations.rows import unknown_functions
 from online_migrate.sql.operations.select_list import selected_columns
 
 Found = tuple[Operation, ...]
@@ -63,24 +66,23 @@ def alter(cursor: Cursor) -> Found:
         cursor.path()
     if kind == "type" and cursor.take("ADD", "VALUE"):
         return _enum_value(cursor, name)
+    owned = _owned_sequence(cursor, name, guarded) if kind == "sequence" else None
+    if owned is not None:
+        return (owned,)
     return (AlterObject(kind=kind, object=name, change=_change(cursor, kind), guarded=guarded),)
 
 
 def _enum_value(cursor: Cursor, name: Name) -> Found:
     guarded = cursor.guard()
     value = cursor.text()
-    positioned = bool(cursor.any_of("BEFORE", "AFTER"))
-    if positioned:
-        cursor.text()
-    return (AddEnumValue(type=name, value=value, positioned=positioned, guarded=guarded),)
+    neighbour = cursor.text() if cursor.any_of("BEFORE", "AFTER") else None
+    return (AddEnumValue(type=name, value=value, neighbour=neighbour, guarded=guarded),)
 
 
 def _change(cursor: Cursor, kind: str) -> str:
     """Consumes the rest, and returns the change in one or two words."""
     if not cursor:
         raise cursor.fail()
-    if kind == "sequence" and _sets_only_its_owner(cursor):
-        return "owned by"
     words = [token.word for token in cursor.rest]
     first, second = words[0], words[1] if len(words) > 1 else ""
     cursor.at = len(cursor.tokens)
@@ -97,15 +99,25 @@ def _change(cursor: Cursor, kind: str) -> str:
     return f"{first} {second}".lower() if pair else first.lower()
 
 
-def _sets_only_its_owner(cursor: Cursor) -> bool:
-    """Consumes OWNED BY and a column or NONE, if nothing follows; returns whether it did."""
+def _owned_sequence(cursor: Cursor, sequence: Name, guarded: bool) -> AlterObject | None:
+    """Consumes OWNED BY and a column or NONE, if nothing follows; returns the operation."""
     start = cursor.at
     if cursor.take("OWNED", "BY") and cursor.names:
-        cursor.path()
+        parts = [cursor.name()]
+        while cursor.take("."):
+            parts.append(cursor.name())
         if not cursor:
-            return True
+            return owned_sequence(sequence, parts, guarded)
     cursor.at = start
-    return False
+    return None
+
+
+def owned_sequence(sequence: Name, owner: Sequence[str], guarded: bool) -> AlterObject:
+    """Returns the operation of an OWNED BY; *owner*: the column after its table, or one word, NONE."""
+    if len(owner) == 1:
+        return AlterObject(kind="sequence", object=sequence, change="owned by none", guarded=guarded)
+    column = (Name(owner[-2], owner[-3] if len(owner) > 2 else None), owner[-1])
+    return AlterObject(kind="sequence", object=sequence, change="owned by", owner=column, guarded=guarded)
 
 
 def _is_view(cursor: Cursor) -> bool:
@@ -123,7 +135,8 @@ def _mysql_view(cursor: Cursor) -> Found:
     rest, cursor.at = cursor.rest, len(cursor.tokens)
     if columns is None:
         columns = selected_columns(Cursor(rest, cursor.server))
-    return (CreateView(view=view, replace=True, columns=columns),)
+    calls = unknown_functions(rest, cursor.server)
+    return (CreateView(view=view, replace=True, columns=columns, calls=calls),)
 
 
 def _default_privileges(cursor: Cursor) -> Found:

@@ -228,18 +228,28 @@ def _excluded(part: Cursor) -> str | None:
 
 def read_key(cursor: Cursor) -> tuple[tuple[str | None, ...], tuple[Expression, ...]]:
     """Consumes the columns of a key in parentheses, None for an expression; and returns the expressions."""
-    parts = [_key_part(part) for part in cursor.parts()]
+    parts = [_key_part(part)[0] for part in cursor.parts()]
     columns = tuple(part if isinstance(part, str) else None for part in parts)
     return columns, tuple(part for part in parts if not isinstance(part, str))
 
 
+def read_index_key(cursor: Cursor) -> tuple[tuple[str | None, ...], tuple[Expression, ...], tuple[str, ...]]:
+    """Does the same as :func:`read_key`, and returns the operator classes as well."""
+    start = cursor.at
+    columns, expressions = read_key(cursor)
+    cursor.at = start
+    classes = [_key_part(part)[1] for part in cursor.parts()]
+    return columns, expressions, tuple(one for one in classes if one is not None)
+
+
 def key_part(part: Cursor) -> str | None:
     """Returns the column of one part of a key, or None for an expression; consumes everything."""
-    found = _key_part(part)
+    found = _key_part(part)[0]
     return found if isinstance(found, str) else None
 
 
-def _key_part(part: Cursor) -> str | Expression:
+def _key_part(part: Cursor) -> tuple[str | Expression, str | None]:
+    """Returns the column or the expression, and the operator class if one is given."""
     column: str | None = None
     if part.next == "(":
         part.group()
@@ -252,21 +262,23 @@ def _key_part(part: Cursor) -> str | Expression:
         elif part and part.server == "sqlite" and part.rest[0].sort is Sort.MARK:
             part.at, column = len(part.tokens), None
     found = column or expression(part.tokens[: part.at], part.server)
-    _take_order(part)
-    return found
+    return found, _take_order(part)
 
 
-def _take_order(part: Cursor) -> None:
+def _take_order(part: Cursor) -> str | None:
+    """Consumes the rest of a part of a key, and returns its operator class."""
+    operator_class = None
     if part.take("COLLATE"):
         part.path()
     if part.names and part.next not in ("ASC", "DESC", "NULLS", "WITHOUT"):
-        part.path()  # an operator class
+        operator_class = part.path().name
         if part.next == "(":
             part.group()
     part.any_of("ASC", "DESC")
     if part.take("NULLS") and not part.any_of("FIRST", "LAST"):
         raise part.fail()
     part.end()
+    return operator_class
 
 
 def take_index_options(cursor: Cursor) -> str | None:

@@ -124,10 +124,14 @@ def create_virtual_table(cursor: Cursor) -> tuple[Operation, ...]:
     guarded = cursor.guard()
     table = cursor.path()
     cursor.expect("USING")
-    cursor.name()
+    foreign = cursor.name().lower() not in _VIRTUAL
     if cursor.next == "(":
         cursor.group()
-    return (CreateTable(table=table, guarded=guarded),)
+    return (CreateTable(table=table, foreign=foreign, guarded=guarded),)
+
+
+_VIRTUAL = frozenset({"fts3", "fts4", "fts5", "rtree", "rtree_i32", "geopoly"})
+"""Modules of SQLite's virtual tables that write to no table of another name."""
 
 
 def _filled(created: CreateTable, query: Cursor) -> tuple[Operation, ...]:
@@ -197,9 +201,17 @@ def _mysql_tail(cursor: Cursor, created: CreateTable) -> tuple[Operation, ...]:
             cursor.take("AS")
             return _filled(created, cursor.remainder())
         else:
-            take_mysql_option(cursor)
+            option, value = take_mysql_option(cursor)
+            foreign = option == "engine" and value.strip("`").lower() not in _OWN_ROWS
+            created = dataclasses.replace(created, foreign=created.foreign or foreign)
             cursor.take(",")
     return (created,)
+
+
+_OWN_ROWS = frozenset(
+    {"innodb", "myisam", "aria", "memory", "heap", "archive", "csv", "rocksdb", "ndbcluster"}
+)
+"""Engines that store the rows of a table in the table itself."""
 
 
 def _take_partitions(cursor: Cursor) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from online_migrate.sql.lexer import MYSQL
 from online_migrate.sql.operations.constraints import (
-    read_key,
+    read_index_key,
     take_index_options,
     take_nulls_not_distinct,
 )
@@ -36,7 +36,7 @@ def create_index(cursor: Cursor, *, kind: str, replace: bool) -> tuple[Operation
     table = cursor.path()
     if cursor.take("USING"):
         method = cursor.name().lower()
-    columns, expressions = read_key(cursor)
+    columns, expressions, operator_classes = read_index_key(cursor)
     where: Expression | None = None
     included: tuple[str, ...] = ()
     nulls_not_distinct = False
@@ -55,6 +55,7 @@ def create_index(cursor: Cursor, *, kind: str, replace: bool) -> tuple[Operation
         nulls_not_distinct=nulls_not_distinct,
         method=kind.lower() if kind in ("FULLTEXT", "SPATIAL", "VECTOR") else method,
         included=included,
+        operator_classes=operator_classes,
     )
     created = CreateIndex(table=table, index=index, guarded=guarded)
     dropped = (DropIndex(index=Name(name), table=table, guarded=True),) if replace and name else ()

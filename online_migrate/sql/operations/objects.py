@@ -17,6 +17,7 @@ from online_migrate.sql.operations.operation import (
     Name,
     Operation,
 )
+from online_migrate.sql.operations.rows import unknown_functions
 from online_migrate.sql.operations.select_list import selected_columns
 
 Found = tuple[Operation, ...]
@@ -63,6 +64,8 @@ def create(cursor: Cursor) -> Found:
     object_kind = take_kind(cursor)
     if kind or not object_kind:
         raise cursor.fail()
+    if object_kind in ("view", "materialized view"):
+        return _view(cursor, object_kind, replace=replace, temporary=temporary)
     reader = _READERS.get(object_kind)
     if reader is not None:
         return reader(cursor, object_kind, replace)
@@ -118,7 +121,7 @@ def take_kind(cursor: Cursor) -> str:
 # --- views, triggers, routines --------------------------------------------------------------------
 
 
-def _view(cursor: Cursor, kind: str, replace: bool) -> Found:
+def _view(cursor: Cursor, kind: str, *, replace: bool, temporary: bool) -> Found:
     guarded = cursor.guard()
     view = cursor.path()
     columns = cursor.names_in_group() if cursor.next == "(" else None
@@ -135,7 +138,13 @@ def _view(cursor: Cursor, kind: str, replace: bool) -> Found:
         columns = selected_columns(Cursor(query.tokens, cursor.server))
     materialized = kind.startswith("materialized")
     created = CreateView(
-        view=view, replace=replace, materialized=materialized, columns=columns, guarded=guarded
+        view=view,
+        replace=replace,
+        materialized=materialized,
+        temporary=temporary,
+        columns=columns,
+        calls=unknown_functions(query.tokens, cursor.server),
+        guarded=guarded,
     )
     return (created, *read_filling(query)) if materialized else (created,)
 
@@ -183,8 +192,21 @@ def _object(cursor: Cursor, kind: str, replace: bool) -> Found:
         kind = "user of a host"
     if replace:
         raise cursor.fail()
+    enum = kind == "type" and cursor.next == "AS" and cursor.word(1) == "ENUM"
+    evaluates = kind == "statistics" and _has_expression(cursor)
     cursor.at = len(cursor.tokens)
-    return (CreateObject(kind=kind, object=name, table=table, guarded=guarded),)
+    return (
+        CreateObject(kind=kind, object=name, table=table, enum=enum, evaluates=evaluates, guarded=guarded),
+    )
+
+
+def _has_expression(cursor: Cursor) -> bool:
+    """Returns True for extended statistics of PostgreSQL that are on more than columns."""
+    if cursor.next == "(":
+        cursor.group()  # the kinds
+    cursor.expect("ON")
+    words = [token.word for token in cursor.rest]
+    return "(" in words[: words.index("FROM") if "FROM" in words else None]
 
 
 def _has_parent(cursor: Cursor) -> bool:
@@ -212,8 +234,6 @@ def _schema(cursor: Cursor, guarded: bool) -> Found:
 
 
 _READERS: Mapping[str, Callable[[Cursor, str, bool], Found]] = {
-    "view": _view,
-    "materialized view": _view,
     "trigger": _trigger,
     "function": _routine,
     "procedure": _routine,

@@ -141,13 +141,19 @@ class Index:
     """btree, gin, fulltext, spatial, vector and so on, in lower case; None: not given."""
     included: tuple[str, ...] = ()
     """PostgreSQL: the columns of INCLUDE."""
+    operator_classes: tuple[str, ...] = ()
+    """PostgreSQL: the operator classes that are given."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Operation:
-    """One change. *guarded*: IF EXISTS or IF NOT EXISTS was given."""
+    """One change. *guarded*: IF EXISTS or IF NOT EXISTS was given.
+
+    *words*: the names and keywords of the whole statement, in lower case; only the reader of tokens fills it.
+    """
 
     guarded: bool = False
+    words: frozenset[str] = dataclasses.field(default=frozenset(), compare=False, repr=False)
 
 
 # --- tables ---------------------------------------------------------------------------------------
@@ -172,6 +178,8 @@ class CreateTable(Operation):
     """LIKE: the table whose definition is copied."""
     partitioned: bool = False
     """PARTITION BY."""
+    foreign: bool = False
+    """Its rows may be those of another table: ENGINE=FEDERATED, or a virtual table of SQLite."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -354,7 +362,10 @@ class CreateView(Operation):
     view: Name
     replace: bool = False
     materialized: bool = False
+    temporary: bool = False
     columns: tuple[str, ...] | None = None
+    calls: tuple[str, ...] = ()
+    """The functions of its query that are not known to be harmless."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -377,12 +388,14 @@ class CreateRoutine(Operation):
 class CreateObject(Operation):
     """*kind*: in lower case: sequence, type, domain, schema, extension, statistics, collation, database,
     role, policy, rule, event, publication and so on. *of_account*: the statement names a schema after its
-    owner (PostgreSQL)."""
+    owner (PostgreSQL). *enum*: the type is an enumeration. *evaluates*: statistics are on an expression."""
 
     kind: str
     object: Name
     table: Name | None = None
     of_account: bool = False
+    enum: bool = False
+    evaluates: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -396,20 +409,24 @@ class DropObject(Operation):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AlterObject(Operation):
-    """*change*: in lower case, for example owner, rename, set schema, restart, options."""
+    """*change*: in lower case, for example owner, rename, set schema, restart, options.
+
+    *owner*: the table and the column of OWNED BY.
+    """
 
     kind: str
     object: Name
     change: str = ""
+    owner: tuple[Name, str] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AddEnumValue(Operation):
-    """PostgreSQL: ALTER TYPE ... ADD VALUE. *positioned*: BEFORE or AFTER was given."""
+    """PostgreSQL: ALTER TYPE ... ADD VALUE. *neighbour*: the value of BEFORE or AFTER."""
 
     type: Name
     value: str
-    positioned: bool = False
+    neighbour: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -483,6 +500,8 @@ class RunCode(Operation):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Unrecognized(Operation):
-    """A part of the statement that the reader does not know; *what*: its first words."""
+    """A part of the statement that the reader does not know; *what*: its first words; *why*: if there is more
+    to say than that."""
 
     what: str
+    why: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from online_migrate.sql.operations.alter_objects import owned_sequence
 from online_migrate.sql.operations.cursor import Unknown
 from online_migrate.sql.operations.operation import (
     AddEnumValue,
@@ -146,7 +147,7 @@ def alter_enum(node: Any) -> Found:
         AddEnumValue(
             type=name,
             value=node.newVal,
-            positioned=node.newValNeighbor is not None,
+            neighbour=node.newValNeighbor,
             guarded=bool(node.skipIfNewValExists),
         ),
     )
@@ -173,7 +174,10 @@ def alter_domain(node: Any) -> Found:
 def alter_sequence(node: Any) -> Found:
     """Reads ALTER SEQUENCE."""
     names = {option.defname for option in node.options or ()}
-    change = "restart" if "restart" in names else "owned by" if names == {"owned_by"} else "options"
+    change = "restart" if "restart" in names else "options"
+    if names == {"owned_by"}:
+        owner = [part.sval for part in node.options[0].arg]
+        return (owned_sequence(range_name(node.sequence), owner, bool(node.missing_ok)),)
     return (
         AlterObject(
             kind="sequence",

@@ -20,6 +20,7 @@ from online_migrate.sql.operations.pglast_nodes import (
     range_name,
     selected_columns,
     text_of,
+    unknown_calls,
 )
 from online_migrate.sql.operations.pglast_rows import read_query
 
@@ -63,7 +64,15 @@ def create_view(node: Any) -> Found:
     """Reads CREATE VIEW."""
     aliases = tuple(alias.sval for alias in node.aliases or ())
     columns = aliases or selected_columns(node.query)
-    return (CreateView(view=range_name(node.view), replace=bool(node.replace), columns=columns),)
+    return (
+        CreateView(
+            view=range_name(node.view),
+            replace=bool(node.replace),
+            temporary=node.view.relpersistence == "t",
+            columns=columns,
+            calls=unknown_calls(node.query),
+        ),
+    )
 
 
 def create_materialized_view(node: Any) -> Found:
@@ -73,6 +82,7 @@ def create_materialized_view(node: Any) -> Found:
         view=range_name(node.into.rel),
         materialized=True,
         columns=aliases or selected_columns(node.query),
+        calls=unknown_calls(node.query),
         guarded=bool(node.if_not_exists),
     )
     found = read_query(node.query)
@@ -133,6 +143,7 @@ def create_object(node: Any) -> Found:
             kind=_role_kind(node) if kind == "role" else kind,
             object=Name(value) if isinstance(value, str) else any_name(value),
             table=range_name(table) if kind in ON_TABLE and table is not None else None,
+            enum=kind_of(node) == "CreateEnumStmt",
             guarded=bool(getattr(node, "if_not_exists", False)),
         ),
     )
@@ -153,7 +164,9 @@ def define(node: Any) -> Found:
 def create_statistics(node: Any) -> Found:
     """Reads CREATE STATISTICS."""
     name = list_name(node.defnames) if node.defnames else Name("")
-    return (CreateObject(kind="statistics", object=name, guarded=bool(node.if_not_exists)),)
+    evaluates = any(element.expr is not None for element in node.exprs)
+    guarded = bool(node.if_not_exists)
+    return (CreateObject(kind="statistics", object=name, evaluates=evaluates, guarded=guarded),)
 
 
 def create_schema(node: Any) -> Found:

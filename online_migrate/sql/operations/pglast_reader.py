@@ -32,6 +32,15 @@ from online_migrate.sql.parse import Unreadable
 Found = tuple[Operation, ...]
 
 
+class SyntaxFault(Unreadable):
+    """PostgreSQL's parser rejects the text. *position*: where, counted from 0."""
+
+    def __init__(self, message: str, position: int) -> None:
+        super().__init__(message)
+        self.message = message
+        self.position = position
+
+
 def read_operations(text: str) -> tuple[Operation, ...]:
     """Returns the operations of every statement in *text*, in order.
 
@@ -42,7 +51,10 @@ def read_operations(text: str) -> tuple[Operation, ...]:
 
     try:
         statements = parse_sql(text)
-    except (ParseError, ValueError) as error:
+    except ParseError as error:
+        message, position = error.args
+        raise SyntaxFault(message, position) from error
+    except ValueError as error:
         raise Unreadable(str(error).splitlines()[0] if str(error) else "it cannot be parsed") from error
     return tuple(operation for raw in statements for operation in _of_statement(raw.stmt))
 

@@ -22,6 +22,7 @@ from online_migrate.sql.operations.pglast_nodes import (
     columns_in,
     expression,
     kind_of,
+    list_name,
     range_name,
     type_of,
 )
@@ -173,5 +174,6 @@ def create_index(node: Any) -> tuple[Operation, ...]:
         nulls_not_distinct=bool(node.nulls_not_distinct),
         method=node.accessMethod if node.accessMethod != "btree" else None,
         included=tuple(element.name for element in node.indexIncludingParams or ()),
+        operator_classes=tuple(list_name(e.opclass).name for e in node.indexParams if e.opclass),
     )
     return (CreateIndex(table=range_name(node.relation), index=index, guarded=bool(node.if_not_exists)),)

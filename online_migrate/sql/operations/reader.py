@@ -8,6 +8,7 @@ placeholders of drivers, and skips some clauses without a word.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 
@@ -55,6 +56,11 @@ def _of_text(tokens: Sequence[Token], server: str) -> Found:
 
 
 def _of_statement(tokens: Sequence[Token], server: str) -> Found:
+    words = frozenset(token.text.casefold() for token in tokens if token.names)
+    return tuple(dataclasses.replace(operation, words=words) for operation in _read(tokens, server))
+
+
+def _read(tokens: Sequence[Token], server: str) -> Found:
     cursor = Cursor(tokens, server)
     reader = _READERS[server].get(cursor.next)
     try:

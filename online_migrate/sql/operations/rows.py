@@ -39,7 +39,7 @@ def read_query(cursor: Cursor) -> tuple[Operation, ...]:
     positions = [at for at in written_at(tokens) if not _is_part(tokens, at)]
     if positions:
         return _writes(tokens, positions, cursor.server)
-    calls = _unknown(tokens, cursor.server)
+    calls = unknown_functions(tokens, cursor.server)
     words = [token.word for token in tokens]
     locks = any(pair in _LOCKS for pair in itertools.pairwise(words))
     if "INTO" in words:
@@ -51,7 +51,8 @@ def _is_part(tokens: Sequence[Token], at: int) -> bool:
     return at > 0 and tokens[at - 1].word in _PARTS_OF_A_WRITE
 
 
-def _unknown(tokens: Sequence[Token], server: str) -> tuple[str, ...]:
+def unknown_functions(tokens: Sequence[Token], server: str) -> tuple[str, ...]:
+    """Returns the functions that a query calls and that are not known to be harmless, in lower case."""
     found = [name.lower() for name in unknown_calls(_without_targets(tokens), server)]
     if takes_number(tokens, server):
         found.append("nextval")
@@ -113,7 +114,7 @@ def _into(tokens: Sequence[Token], at: int, server: str, calls: tuple[str, ...])
 
 
 def _writes(tokens: Sequence[Token], positions: Sequence[int], server: str) -> tuple[Operation, ...]:
-    calls = _unknown(tokens, server)
+    calls = unknown_functions(tokens, server)
     found = []
     for at in positions:
         cursor = Cursor(tokens[at:], server)
@@ -210,7 +211,7 @@ def read_copy(cursor: Cursor) -> tuple[Operation, ...]:
             return (RunCode(verb="copy"),)
         condition = cursor.rest[words.index("WHERE") :] if "WHERE" in words else ()
         cursor.at = len(cursor.tokens)
-        return (ChangeRows(verb="copy", table=table, calls=_unknown(condition, cursor.server)),)
+        return (ChangeRows(verb="copy", table=table, calls=unknown_functions(condition, cursor.server)),)
     to_client = bool(cursor.any_of("STDOUT", "STDIN"))
     cursor.at = len(cursor.tokens)
     if not to_client:
@@ -225,6 +226,6 @@ def read_load(cursor: Cursor) -> tuple[Operation, ...]:
     while cursor and not cursor.take("INTO", "TABLE"):
         cursor.token()
     table = cursor.path()
-    calls = _unknown(cursor.rest, cursor.server)
+    calls = unknown_functions(cursor.rest, cursor.server)
     cursor.at = len(cursor.tokens)
     return (ChangeRows(verb="load", table=table, calls=calls),)

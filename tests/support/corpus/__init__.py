@@ -9,6 +9,7 @@ from tests.support.corpus import (
     columns,
     constraints,
     contents,
+    hidden,
     indexes,
     objects,
     statements,
@@ -27,6 +28,7 @@ FAMILIES: Mapping[str, list[Case]] = {
     "contents": contents.CASES,
     "statements": statements.CASES,
     "tricks": tricks.CASES,
+    "hidden": hidden.CASES,
 }
 
 CASES: tuple[Case, ...] = tuple(case for cases in FAMILIES.values() for case in cases)

@@ -198,6 +198,8 @@ _DOMAIN = (
     "CREATE DOMAIN rack_name AS VARCHAR(10); CREATE TABLE racks (id INTEGER PRIMARY KEY, name rack_name);"
 )
 
+_PAIRS = "CREATE TYPE pair AS (a TEXT, b TEXT); CREATE TABLE pairs (id INTEGER PRIMARY KEY, both_ pair);"
+
 _MIXED_CASE = "UPDATE volumes SET name = 'Gamma' WHERE name = 'gamma';"
 _UNQUALIFIED = (
     "SELECT name, label FROM volumes JOIN snapshots ON volume_id = volumes.id ORDER BY snapshots.id"
@@ -347,6 +349,21 @@ BASES: Mapping[str, Base] = {
             Statement("insert rack without name", "INSERT INTO racks (id) VALUES (9)", late=True),
             Statement("read racks", "SELECT id, name FROM racks ORDER BY id"),
         ),
+        _extended(
+            "path",
+            {PG: "CREATE SCHEMA corpus_schema;"},
+            Statement("set the path", "SET search_path = corpus_schema, public"),
+            Statement("read volumes by the path", "SELECT id, name FROM volumes ORDER BY id"),
+        ),
+        _extended(
+            "pairs",
+            {PG: _PAIRS},
+            Statement(
+                "insert pair", f"INSERT INTO pairs (id, both_) VALUES ({{n}}, ROW('a', '{_LONG}'))", late=True
+            ),
+        ),
+        _extended("analyze", {PG: ""}, Statement("analyze volumes", "ANALYZE volumes", late=True)),
+        _extended("fulltext", dict.fromkeys((MY, MA), "CREATE FULLTEXT INDEX ft_note ON volumes (note);")),
         _extended("account", {PG: _ACCOUNT_POSTGRESQL, MY: _ACCOUNT_MYSQL, MA: _ACCOUNT_MYSQL}, account=True),
     )
 }

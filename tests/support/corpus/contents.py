@@ -23,7 +23,8 @@ from tests.support.corpus.case import (
 PARTITIONS = [
     allowed("create-partition", on("CREATE TABLE events_top PARTITION OF events FOR VALUES FROM (200) TO (300)", PG), "create-partition", base="events"),
     allowed("add-partition", on("ALTER TABLE events ADD PARTITION (PARTITION events_top VALUES LESS THAN (300))", MY, MA), "add-partition", base="events"),
-    allowed("attach-new-partition", on("CREATE TABLE events_top (id INTEGER NOT NULL PRIMARY KEY, kind VARCHAR(20)); ALTER TABLE events ATTACH PARTITION events_top FOR VALUES FROM (200) TO (300)", PG), "create-table", "attach-new-partition", base="events"),
+    allowed("attach-new-partition", on("CREATE TABLE events_top (id INTEGER NOT NULL, kind VARCHAR(20)); ALTER TABLE events ATTACH PARTITION events_top FOR VALUES FROM (200) TO (300)", PG), "create-table", "attach-new-partition", base="events"),
+    allowed("attach-new-partition-with-the-same-key", on("CREATE TABLE events_top (id INTEGER NOT NULL PRIMARY KEY, kind VARCHAR(20)); ALTER TABLE events ATTACH PARTITION events_top FOR VALUES FROM (200) TO (300)", PG), "create-table", "attach-new-partition", base="events"),
     refused("create-partition-with-check", on("DROP TABLE events_high; CREATE TABLE events_high PARTITION OF events (CHECK (kind <> 'tick')) FOR VALUES FROM (100) TO (200)", PG), "drop-table", "partition-with-constraint", harm=breaks("insert event"), base="events"),
     refused("attach-existing-partition", on("ALTER TABLE events ATTACH PARTITION events_next FOR VALUES FROM (200) TO (300)", PG), "attach-existing-partition", harm=breaks("insert next event"), base="events"),
     refused("detach-partition", on("ALTER TABLE events DETACH PARTITION events_high", PG), "change-partitions", harm=breaks("insert event"), base="events"),

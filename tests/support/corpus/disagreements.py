@@ -37,5 +37,8 @@ DISAGREEMENTS = (
     Disagreement("executable-comment-of-mariadb", (MY,), Reason.NOT_PROVED, "The comment means nothing to MySQL, but another server executes it."),
     Disagreement("executable-comment-of-a-future-version", (MY, MA), Reason.NOT_PROVED, "This server skips the comment, a later one executes it."),
     Disagreement("executable-comment-not-in-mariadb", (MA,), Reason.NOT_PROVED, "MariaDB skips comments of MySQL 5.7 and later; MySQL executes them."),
+    Disagreement("attach-new-partition-with-the-same-key", (PG,), Reason.NOT_PROVED, "The key repeats that of the partitioned table. CREATE TABLE ... PARTITION OF takes it over by itself."),
+    Disagreement("optimize-table", (MY, MA), Reason.NOT_PROVED, "Without a FULLTEXT index the table is rebuilt in place, but the statement does not say whether there is one."),
+    Disagreement("user-catalog-table", (PG,), Reason.NOT_PROVED, "Only logical decoding notices it. The storage parameters are an allow-list."),
     Disagreement("backslash-in-text", (MY, MA), Reason.NOT_PROVED, "sql_mode NO_BACKSLASH_ESCAPES changes where the text ends."),
 )  # fmt: skip

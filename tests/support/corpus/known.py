@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from online_migrate.phases.known import NothingKnown
 from online_migrate.sql.operations.operation import (
     Column,
     CreateRoutine,
@@ -14,10 +15,11 @@ from online_migrate.sql.operations.reader import read_operations
 from tests.support.corpus.base import APP, BASES
 
 
-class BaseSchema:
+class BaseSchema(NothingKnown):
     """The tables that a base creates."""
 
     def __init__(self, base: str, server: str) -> None:
+        self._base = base
         operations = read_operations(BASES[base].create[server], server)
         self._views = {operation.view.name for operation in operations if isinstance(operation, CreateView)}
         self._routines = {one.routine.name for one in operations if isinstance(one, CreateRoutine)}
@@ -26,15 +28,6 @@ class BaseSchema:
             for operation in operations
             if isinstance(operation, CreateTable)
         }
-
-    def is_new_table(self, table: Name) -> bool:
-        return False
-
-    def is_written_through(self, table: Name) -> bool:
-        return False
-
-    def is_new_column(self, table: Name, column: str) -> bool:
-        return False
 
     def column(self, table: Name, column: str) -> Column | None:
         return self._tables.get(table.name, {}).get(column)
@@ -48,5 +41,9 @@ class BaseSchema:
     def role_exists(self, role: str) -> bool | None:
         return role == APP
 
-    def is_domain(self, type: SqlType) -> bool | None:
-        return type.name == "rack_name"
+    def hides_table(self, table: Name) -> bool | None:
+        in_front = self._base == "path" and table.schema == "corpus_schema"
+        return in_front and self.table_exists(Name(table.name)) is True
+
+    def type_kind(self, type: SqlType) -> str | None:
+        return {"rack_name": "domain", "setting_mode": "enum"}.get(type.name, "other")

@@ -38,6 +38,11 @@ class Disagreement:
 ONLY_SQUAWK_REFUSES = (
     Disagreement(
         "corpus",
+        "The table is new, so no old code waits while it is rewritten.",
+        ("default-that-takes-a-number",),
+    ),
+    Disagreement(
+        "corpus",
         "-1 is a constant, although it is an expression with a sign; the file of the table stays.",
         ("add-column-negative-default",),
     ),
@@ -47,6 +52,8 @@ ONLY_SQUAWK_REFUSES = (
         " CONCURRENTLY, so the form that squawk refuses is not sent.",
         (
             "add-check-of-new-column",
+            "check-with-only",
+            "default-that-passes-the-check",
             "add-foreign-key-of-new-column",
             "add-unique-of-new-column",
         ),
@@ -83,7 +90,12 @@ ONLY_SQUAWK_REFUSES = (
     Disagreement(
         "corpus",
         "squawk asks for BEFORE or AFTER. At the end, no old value changes its place.",
-        ("enum-value-at-end", "enum-value-if-not-exists"),
+        (
+            "enum-value-at-end",
+            "enum-value-if-not-exists",
+            "enum-value-after-a-new-one",
+            "enum-value-before-a-new-one",
+        ),
     ),
     Disagreement(
         "corpus",
@@ -126,7 +138,46 @@ ONLY_CORPUS_REFUSES = (
     Disagreement(
         "corpus",
         "The number of each following value changes, which enum_range() shows. The order of old values stays.",
-        ("enum-value-before", "enum-value-after-last"),
+        ("enum-value-before", "enum-value-after-last", "enum-value-before-one-of-another-type"),
+    ),
+    Disagreement(
+        "corpus",
+        "squawk looks at each statement alone, and not at what a function of the script does when it is called.",
+        (
+            "function-as-attribute",
+            "function-in-a-check-of-a-new-table",
+            "function-in-a-new-view",
+            "setval-in-a-new-view",
+            "setval-in-the-default-of-a-new-table",
+            "function-in-a-view-of-a-view",
+            "function-in-the-default-of-a-new-table",
+        ),
+    ),
+    Disagreement(
+        "corpus",
+        "The server evaluates the expression, or builds the entry, in each write of old code, and fails there.",
+        (
+            "set-default-of-unknown-time-zone",
+            "set-default-that-is-cast-twice",
+            "set-default-that-raises",
+            "index-on-a-composite-type",
+            "default-after-unique-index",
+        ),
+    ),
+    Disagreement(
+        "corpus",
+        "squawk does not know the search_path of old code.",
+        ("table-in-front-of-old-code", "view-in-front-of-old-code"),
+    ),
+    Disagreement(
+        "corpus",
+        "squawk refuses what is on its list; the decisions refuse what is not on theirs.",
+        (
+            "rows-of-a-foreign-table",
+            "statistics-on-an-expression",
+            "unknown-operator-class",
+            "unknown-storage-parameter",
+        ),
     ),
     Disagreement(
         "corpus",
