@@ -16,8 +16,22 @@ if TYPE_CHECKING:
     from online_migrate.command.all_phases import upgrade
     from online_migrate.command.data import cancel, migrate, pause, resume, retry
     from online_migrate.command.linting import lint, lint_rules
+    from online_migrate.command.registry import (
+        ServicesReport,
+        force_down_service,
+        prune_services,
+        services,
+    )
     from online_migrate.command.reports import HistoryLine, current, history, plan, status
-    from online_migrate.command.schema import Contracted, contract, expand, gate, stamp
+    from online_migrate.command.schema import (
+        Contracted,
+        GateReport,
+        contract,
+        expand,
+        gate,
+        gate_report,
+        stamp,
+    )
     from online_migrate.command.scripts import adopt, init, revision
     from online_migrate.context import CommandContext
     from online_migrate.migrate.options import MigrateOptions
@@ -26,17 +40,21 @@ if TYPE_CHECKING:
 __all__ = [
     "CommandContext",
     "Contracted",
+    "GateReport",
     "HistoryLine",
     "MigrateOptions",
     "Outcome",
     "Result",
+    "ServicesReport",
     "adopt",
     "cancel",
     "contract",
     "current",
     "exit_code",
     "expand",
+    "force_down_service",
     "gate",
+    "gate_report",
     "history",
     "init",
     "lint",
@@ -44,9 +62,11 @@ __all__ = [
     "migrate",
     "pause",
     "plan",
+    "prune_services",
     "resume",
     "retry",
     "revision",
+    "services",
     "stamp",
     "status",
     "upgrade",
@@ -57,7 +77,9 @@ _MODULES = {
     "migrate.options": ("MigrateOptions",),
     "migrate.status": ("Outcome", "Result", "exit_code"),
     "command.scripts": ("init", "adopt", "revision"),
-    "command.schema": ("Contracted", "contract", "expand", "gate", "stamp"),
+    "command.schema": ("Contracted", "GateReport", "contract", "expand", "gate", "gate_report", "stamp"),
+    # Not "command.services": a module would replace the function of its name.
+    "command.registry": ("ServicesReport", "force_down_service", "prune_services", "services"),
     "command.data": ("cancel", "migrate", "pause", "resume", "retry"),
     "command.all_phases": ("upgrade",),
     "command.linting": ("lint", "lint_rules"),

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from online_migrate import exceptions, state
+from online_migrate.contract.live_services import LiveServices
 from online_migrate.contract.locked_verification import counts, missing_in, verified_facts
 from online_migrate.counting import Remaining, any_row, find, still_failing
 from online_migrate.dialects import Dialect, dialect_of
@@ -79,6 +80,13 @@ class Gate:
     applied: frozenset[str]
     timeout: float
     """Seconds that a count may take for each data migration; set as the statement timeout."""
+    services: LiveServices
+
+    def services_checked(self) -> bool:
+        """Returns False if the project declares no services, and none has ever reported."""
+        checked = self.services.check(self.connection, []).checked
+        self.connection.rollback()
+        return checked
 
     def blockers(self, revisions: Sequence[str]) -> list[Blocker]:
         """Returns every blocker of *revisions*."""
@@ -93,6 +101,8 @@ class Gate:
             found.append(Blocker("server", dialect_of(self.connection).name, problem.reason, problem.hint))
         for name, revision in names.items():
             found += self._of_migration(name, revision)
+        if revisions:
+            found += self.services.check(self.connection, revisions).blockers
         self.connection.rollback()
         return found
 

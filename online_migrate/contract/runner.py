@@ -12,16 +12,18 @@ Invariants:
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from online_migrate import exceptions, state
+from online_migrate import exceptions
+from online_migrate.contract.announcement import Announcement
 from online_migrate.contract.gate import find_blocking_rows
+from online_migrate.contract.live_services import LiveServices
 from online_migrate.contract.locked_verification import LockedVerification
+from online_migrate.contract.targets import ROWS, ROWS_HINT, Targets, refusal
 from online_migrate.ddl.held_lock import HeldLock
 from online_migrate.ddl.journal import Journal
 from online_migrate.dialects import LockTarget
@@ -32,18 +34,12 @@ from online_migrate.kinds.visibility import reads_of
 from online_migrate.phases.script import only_adds
 from online_migrate.runtime.apply import RevisionRunner
 from online_migrate.runtime.catalog_schema import server_of
-from online_migrate.runtime.rendering import NotRendered, render
 from online_migrate.runtime.veto import permit
 from online_migrate.script.graph import UNDECLARED
-from online_migrate.sql.classification.verdict import Classification, Impact
+from online_migrate.sql.classification.verdict import Impact
 from online_migrate.sql.statement import (
     Kind,
-    altered_schema,
     altered_table,
-    dropped_columns,
-    dropped_indexes,
-    identifiers,
-    qualified_names,
     shorten,
 )
 
@@ -51,11 +47,12 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 
-def run(runner: RevisionRunner, revision: str) -> None:
+def run(runner: RevisionRunner, revision: str, services: LiveServices) -> None:
     """Applies one contract revision; the gate has already checked the whole range of revisions.
 
     Raises :class:`~online_migrate.exceptions.GateClosed` if the verification under the lock finds a pending
-    row, :class:`~online_migrate.exceptions.Refused` if the script does not declare what it requires, and what
+    row, or a service whose code does not survive the revision,
+    :class:`~online_migrate.exceptions.Refused` if the script does not declare what it requires, and what
     :meth:`~online_migrate.runtime.apply.RevisionRunner.apply` raises.
     """
     graph = runner.project.graph
@@ -65,124 +62,35 @@ def run(runner: RevisionRunner, revision: str) -> None:
             reason=f"contract revision {revision} does not declare what it requires",
             hint=f"write requires = ('name', ...) into {graph.revisions[revision].path}",
         )
-    targets = _Targets(runner, revision, required)
+    targets = Targets(runner, revision, required)
     applied = runner.applied()
     runner.echo(f"contract {revision}: {graph.revisions[revision].doc or 'no message'}")
-    with permit(runner.project.config, [revision]):
+    announcement = Announcement(runner, revision, attestation=services.attestation)
+    with permit(runner.project.config, [revision]), announcement:
         try:
             runner.apply(
                 revision,
-                watch=lambda journal: ContractGuard(runner, required, journal, targets.named, applied),
+                watch=lambda journal: ContractGuard(
+                    runner, required, journal, targets.named, applied, services
+                ),
+                finish=announcement.finish,
                 tables=targets.names,
             )
         except exceptions.GateClosed as closed:
-            raise exceptions.GateClosed(closed.blockers, hint=_what_is_done(runner, revision)) from closed
+            hint = _what_is_done(runner, revision, closed.blockers)
+            raise exceptions.GateClosed(closed.blockers, hint=hint) from closed
 
 
-def _what_is_done(runner: RevisionRunner, revision: str) -> str:
+def _what_is_done(runner: RevisionRunner, revision: str, blockers: Sequence[Blocker]) -> str:
     done = sum(entry.done for entry in runner.journal(revision).statements)
+    if not done and all(blocker.id.startswith("service") for blocker in blockers):
+        return "nothing was changed; the services changed after the check of the gate"
     if not done:
         return "nothing was changed; rows became pending after the check of the gate"
     return (
         f"{done} statement(s) of {revision} are done and recorded; run online-migrate contract again: "
         "it recreates the triggers that it dropped, migrates the rows, and continues"
     )
-
-
-class _Targets:
-    """The tables that a contract revision concerns, determined before anything is locked."""
-
-    def __init__(self, runner: RevisionRunner, revision: str, required: Sequence[str]) -> None:
-        self.named: tuple[LockTarget, ...] = ()
-        self.names: tuple[str, ...] = ()
-        if not required:
-            return
-        connection, dialect = runner.session.connection, runner.session.dialect
-        statements = _rendered(runner, revision)
-        refuse_unknown(runner, statements)
-        if dialect.metadata_only_under_lock:
-            refuse_what_rebuilds(runner, statements)
-            self.named = self._in_text(runner, revision, statements)
-        tables = {t.table for t in self.named}
-        for name in required:
-            migration = runner.project.data_migrations[name]
-            with contextlib.suppress(exceptions.PendingUnreadable):
-                subject = migration.subject(connection)
-                tables |= {target.table for target in reads_of(connection, subject).targets}
-        connection.rollback()
-        self.names = tuple(sorted(tables))
-
-    @staticmethod
-    def _in_text(runner: RevisionRunner, revision: str, statements: Sequence[str]) -> tuple[LockTarget, ...]:
-        declared = runner.project.graph.revisions[revision].locks
-        server = runner.session.dialect.name
-        words = {word for text in statements for word in identifiers(text, server)} | set(declared)
-        ours = state.TABLES | {runner.environment.version_table}
-        inspector = sa.inspect(runner.session.connection)
-        own = [LockTarget(table) for table in inspector.get_table_names() if table in words]
-        names = {name for text in (*statements, *declared) for name in qualified_names(text, server)}
-        schemas = set(inspector.get_schema_names()) & {schema for schema, _table in names}
-        others = [
-            LockTarget(table, schema)
-            for schema, table in sorted(names)
-            if schema in schemas and inspector.has_table(table, schema=schema)
-        ]
-        return tuple(target for target in (*own, *others) if target.table not in ours)
-
-
-def _rendered(runner: RevisionRunner, revision: str) -> list[str]:
-    try:
-        engine = runner.session.connection.engine
-        return render(runner.project, runner.environment, engine, revision)
-    except NotRendered as error:
-        # The script reads the database to decide what to do; its ``locks = (...)`` names the tables.
-        statements: list[str] = error.statements
-        return statements
-
-
-def refuse_unknown(runner: RevisionRunner, statements: Sequence[str]) -> None:
-    """Refuses, before anything is executed, statements that are not known to be safe.
-
-    Raises :class:`~online_migrate.exceptions.StatementRefused`.
-    """
-    for statement in statements:
-        verdict = runner.session.dialect.classify(statement)
-        if verdict.impact in (Impact.REFUSED, Impact.CONTROL):
-            raise _refusal(statement, verdict)
-
-
-def _refusal(statement: str, verdict: Classification) -> exceptions.StatementRefused:
-    return exceptions.StatementRefused(statement=shorten(statement), reason=verdict.reason, hint=verdict.hint)
-
-
-def refuse_what_rebuilds(runner: RevisionRunner, statements: Sequence[str]) -> None:
-    """Refuses, before anything is executed, statements that must not run while readers wait.
-
-    Raises :class:`~online_migrate.exceptions.NotUnderLock` for a statement that changes rows, and for one
-    that drops an indexed column and so rebuilds the table.
-    """
-    connection, dialect = runner.session.connection, runner.session.dialect
-    dropped: set[str] = set()
-    for statement in statements:
-        if dialect.kind(statement, autocommit=False) is Kind.DATA:
-            raise exceptions.NotUnderLock(statement=shorten(statement), reason=_ROWS, hint=_ROWS_HINT)
-        dropped |= set(dropped_indexes(statement, dialect.name))
-        schema = altered_schema(statement, dialect.name)
-        for table, column in dropped_columns(statement, dialect.name):
-            indexes = dialect.indexes_of_column(connection, table, column, schema)
-            in_the_way = [index for index in indexes if index not in dropped]
-            if in_the_way:
-                lines = "\n".join(f"    op.drop_index({index!r}, {table!r})" for index in in_the_way)
-                raise exceptions.NotUnderLock(
-                    statement=shorten(statement),
-                    reason=f"column {column} is indexed ({', '.join(in_the_way)}), so dropping it "
-                    "rebuilds the table and blocks all readers",
-                    hint=f"drop the index in the script before the column:\n{lines}",
-                )
-
-
-_ROWS = "it changes rows, and after an interruption it is unknown whether it was executed"
-_ROWS_HINT = "move it into a data migration, or into a contract revision with requires = ()"
 
 
 class ContractGuard:
@@ -197,8 +105,10 @@ class ContractGuard:
         journal: Journal,
         named: Sequence[LockTarget],
         applied: frozenset[str],
+        services: LiveServices,
     ) -> None:
         self._runner = runner
+        self._services = services
         self._revision = journal.revision
         self._required = required
         self._named = named
@@ -237,7 +147,7 @@ class ContractGuard:
         """
         verdict = self._dialect.classify(statement)
         if self._required and verdict.impact is Impact.CONTROL:
-            raise _refusal(statement, verdict)
+            raise refusal(statement, verdict)
         if verdict.rewinds:
             # The locks and the records that were made inside the savepoint are gone.
             self._must_verify = True
@@ -258,9 +168,9 @@ class ContractGuard:
                 self._release()
             return [statement]  # the executor chooses the form
         if kind is Kind.REFUSED:
-            raise _refusal(statement, self._dialect.classify(statement))
+            raise refusal(statement, self._dialect.classify(statement))
         if kind is Kind.DATA and self._dialect.metadata_only_under_lock:
-            raise exceptions.NotUnderLock(statement=shorten(statement), reason=_ROWS, hint=_ROWS_HINT)
+            raise exceptions.NotUnderLock(statement=shorten(statement), reason=ROWS, hint=ROWS_HINT)
         if self._is_autocommit():
             raise exceptions.NotUnderLock(
                 statement=shorten(statement),
@@ -309,8 +219,11 @@ class ContractGuard:
     # --- verification under the lock -------------------------------------------------------------
 
     def _lock_and_verify(self) -> None:
-        if not self._required:
-            return
+        if self._required:
+            self._lock_and_verify_rows()
+        self._refuse_services()
+
+    def _lock_and_verify_rows(self) -> None:
         self._refuse_server()
         if self._dialect.metadata_only_under_lock:
             # Under the old lock, a table that is not among the locked ones could not be read.
@@ -335,6 +248,16 @@ class ContractGuard:
             raise exceptions.GateClosed(blockers)
         self._verification.record(subjects, reads)
         self._must_verify = False
+
+    def _refuse_services(self) -> None:
+        """Refuses the revision if a service has started since the gate read the registry."""
+        if self._records is not self._connection:
+            self._records.rollback()  # the registry is read in a transaction that begins now
+        blockers = self._services.check(self._records, [self._revision]).blockers
+        if self._records is not self._connection:
+            self._records.commit()
+        if blockers:
+            raise exceptions.GateClosed(blockers)
 
     def _refuse_server(self) -> None:
         """Refuses a server that has become a member of a cluster since the gate counted the rows."""
