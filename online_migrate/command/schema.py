@@ -161,6 +161,7 @@ def contract_with(
     graph = context.project.graph
     wanted = target_revision(graph, target, Phase.CONTRACT)
     revisions = gates.to_contract(graph, context.applied(), wanted)
+    _withdraw_left_behind(context)
     if not available:
         _refuse_closed(context, revisions, services, unfinished=_unfinished(context))
     refuse_long_ids(context, revisions)
@@ -176,6 +177,15 @@ def contract_with(
         if not available:
             _refuse_closed(context, revisions, services)
         return _contract_each(context, runner, revisions, services, available=available)
+
+
+def _withdraw_left_behind(context: CommandContext) -> None:
+    """Withdraws the announcement of a killed contract, which refuses old code although the gate is closed."""
+    with connect(context.engine) as connection:
+        announced = state.contracted_revisions(connection) if bootstrap.is_current(connection) else []
+    if any(one.state == state.ContractState.CONTRACTING for one in announced):
+        with revision_runner(context):
+            pass  # the announcements are corrected when the runner is opened
 
 
 def _contract_each(
