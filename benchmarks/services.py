@@ -109,6 +109,7 @@ def _median(rounds: int, function: Callable[[], object]) -> float:
 
 def _project(folder: Path) -> Path:
     """Writes a project with one contract revision more than each second service survives."""
+    folder.mkdir(exist_ok=True)
     config = folder / "alembic.ini"
     init(config)
     table = 'op.create_table("measured", sa.Column("id", sa.Integer, primary_key=True))'

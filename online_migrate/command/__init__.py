@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from online_migrate.command.reports import HistoryLine, current, history, plan, status
     from online_migrate.command.schema import (
         Contracted,
-        GateReport,
         contract,
         expand,
         gate,
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     )
     from online_migrate.command.scripts import adopt, init, revision
     from online_migrate.context import CommandContext
+    from online_migrate.contract.gate import GateReport
     from online_migrate.migrate.options import MigrateOptions
     from online_migrate.migrate.status import Outcome, Result, exit_code
 
@@ -74,10 +74,11 @@ __all__ = [
 
 _MODULES = {
     "context": ("CommandContext",),
+    "contract.gate": ("GateReport",),
     "migrate.options": ("MigrateOptions",),
     "migrate.status": ("Outcome", "Result", "exit_code"),
     "command.scripts": ("init", "adopt", "revision"),
-    "command.schema": ("Contracted", "GateReport", "contract", "expand", "gate", "gate_report", "stamp"),
+    "command.schema": ("Contracted", "contract", "expand", "gate", "gate_report", "stamp"),
     # Not "command.services": a module would replace the function of its name.
     "command.registry": ("ServicesReport", "force_down_service", "prune_services", "services"),
     "command.data": ("cancel", "migrate", "pause", "resume", "retry"),

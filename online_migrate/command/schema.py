@@ -79,18 +79,9 @@ def gate(
     return list(gate_report(context, target, attest=attest).blockers)
 
 
-@dataclasses.dataclass(frozen=True)
-class GateReport:
-    """The result of the gate."""
-
-    blockers: tuple[exceptions.Blocker, ...]
-    services_checked: bool
-    """False if the project declares no services, and none has ever reported."""
-
-
 def gate_report(
     context: CommandContext, target: str | None = None, *, attest: str | None = None
-) -> GateReport:
+) -> gates.GateReport:
     """Returns the blockers of :func:`gate`, and whether services were checked."""
     graph = context.project.graph
     wanted = target_revision(graph, target, Phase.CONTRACT)
@@ -98,8 +89,7 @@ def gate_report(
     applied = context.applied()
     with context.read_connection() as connection:
         found = _gate(context, connection, applied, services)
-        blockers = found.blockers(gates.to_contract(graph, applied, wanted))
-        return GateReport(tuple(blockers), found.services_checked())
+        return found.report(gates.to_contract(graph, applied, wanted))
 
 
 def _gate(

@@ -71,6 +71,15 @@ def schema_blockers(graph: Graph, applied: frozenset[str], revisions: Sequence[s
 
 
 @dataclasses.dataclass(frozen=True)
+class GateReport:
+    """The result of the gate."""
+
+    blockers: tuple[Blocker, ...]
+    services_checked: bool
+    """False if the project declares no services, and none has ever reported."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Gate:
     """Checks a database for the blockers of contract revisions. Locks nothing and changes nothing."""
 
@@ -82,14 +91,12 @@ class Gate:
     """Seconds that a count may take for each data migration; set as the statement timeout."""
     services: LiveServices
 
-    def services_checked(self) -> bool:
-        """Returns False if the project declares no services, and none has ever reported."""
-        checked = self.services.check(self.connection, []).checked
-        self.connection.rollback()
-        return checked
-
     def blockers(self, revisions: Sequence[str]) -> list[Blocker]:
         """Returns every blocker of *revisions*."""
+        return list(self.report(revisions).blockers)
+
+    def report(self, revisions: Sequence[str]) -> GateReport:
+        """Returns every blocker of *revisions*, and whether services were checked."""
         found = schema_blockers(self.graph, self.applied, revisions)
         names: dict[str, str] = {}
         for revision in revisions:
@@ -101,10 +108,9 @@ class Gate:
             found.append(Blocker("server", dialect_of(self.connection).name, problem.reason, problem.hint))
         for name, revision in names.items():
             found += self._of_migration(name, revision)
-        if revisions:
-            found += self.services.check(self.connection, revisions).blockers
+        services = self.services.check(self.connection, revisions)
         self.connection.rollback()
-        return found
+        return GateReport((*found, *services.blockers), services.checked)
 
     def _of_migration(self, name: str, revision: str) -> list[Blocker]:
         migration = self.migrations.get(name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 
 from online_migrate.config import Settings
 from online_migrate.exceptions import Blocker
@@ -56,9 +56,11 @@ class Requirement:
 
     def kept_by(self, service: Service, revisions: Collection[str]) -> list[str]:
         """Returns those of *revisions* that *service* keeps from being contracted, in their order."""
-        if not self.counts(service):
-            return []
-        return [r for r in revisions if not survives(r, service.survives, self.squashed)]
+        return self.not_survived(service.survives, revisions) if self.counts(service) else []
+
+    def not_survived(self, survived: Collection[str], revisions: Collection[str]) -> list[str]:
+        """Returns those of *revisions* that code does not survive which survives *survived*."""
+        return [revision for revision in revisions if not survives(revision, survived, self.squashed)]
 
 
 def service_blockers(
@@ -109,10 +111,11 @@ def _of_shared_identities(services: Sequence[Service]) -> list[Blocker]:
     ]
 
 
-def _of_unknown_revisions(services: Sequence[Service], known: Collection[str]) -> list[Blocker]:
+def _of_unknown_revisions(services: Sequence[Service], known: Set[str]) -> list[Blocker]:
     found: dict[tuple[str, tuple[str, ...]], list[Service]] = defaultdict(list)
+    unknown_in = {survived: tuple(sorted(survived - known)) for survived in {s.survives for s in services}}
     for one in services:
-        unknown = tuple(sorted(one.survives - set(known)))
+        unknown = unknown_in[one.survives]
         if unknown:
             found[one.service, unknown].append(one)
     return [
@@ -133,8 +136,9 @@ def _of_old_code(
 ) -> list[Blocker]:
     """Returns a blocker for each service, release and liveness whose code does not survive a revision."""
     found: dict[tuple[str, str | None, Liveness, tuple[str, ...]], list[Service]] = defaultdict(list)
+    kept_with = {s: tuple(requirement.not_survived(s, revisions)) for s in {s.survives for s in services}}
     for one in services:
-        kept = tuple(requirement.kept_by(one, revisions))
+        kept = kept_with[one.survives]
         if kept:
             found[one.service, one.release, one.liveness, kept].append(one)
     return [

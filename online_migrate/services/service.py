@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import json
 import re
 from collections.abc import Collection, Mapping
@@ -142,7 +143,9 @@ def _json(text: Any, name: str) -> Any:
         raise _RowError(f"{name} is not JSON: {text!r}"[:200]) from None
 
 
+@functools.lru_cache(maxsize=256)
 def _revisions(text: Any) -> frozenset[str]:
+    # Most processes report the same text: that of their release.
     found = _json(text, "survives")
     if not isinstance(found, list) or not all(isinstance(one, str) and one for one in found):
         raise _RowError(f"survives is not a list of revisions: {text!r}"[:200])
