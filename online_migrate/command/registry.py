@@ -106,7 +106,7 @@ def prune_services(
     Without arguments these are the processes that have stopped cleanly, or were forced down. *stale*: also
     those that are stale and have been silent for longer than this, in seconds. *ids*: only these, by the
     beginning of their id, whatever they are; one that is live is refused. A process that is deleted and still
-    runs registers again with its next heartbeat, if its code survives what was contracted.
+    runs registers again with its next heartbeat.
     """
     context.ensure_state_tables()
     with connect(context.engine) as connection, dialect_of(connection).write_transaction(connection):

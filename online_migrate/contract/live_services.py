@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from online_migrate import state
+from online_migrate import exceptions, state
 from online_migrate.dialects import dialect_of
 from online_migrate.driver_errors import DATABASE_ERRORS, error_message
 from online_migrate.exceptions import Blocker
@@ -55,6 +55,20 @@ class LiveServices:
             return ServiceCheck((_unreadable(error_message(error)),) if revisions else (), True)
         blockers = service_blockers(registry, self.requirement, self.graph.revisions, revisions)
         return ServiceCheck(tuple(blockers), self.requirement.checks(registry))
+
+    def require(self, connection: Connection, revision: str, *, beside: bool) -> None:
+        """Refuses *revision* if a service has started since the gate read the registry.
+
+        *beside*: *connection* is not the one that holds the lock. Then the registry is read in a transaction
+        that begins now. Raises :class:`~online_migrate.exceptions.GateClosed`.
+        """
+        if beside:
+            connection.rollback()
+        blockers = self.check(connection, [revision]).blockers
+        if beside:
+            connection.rollback()
+        if blockers:
+            raise exceptions.GateClosed(blockers)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,7 +26,7 @@ from online_migrate.contract.locked_verification import LockedVerification
 from online_migrate.contract.targets import ROWS, ROWS_HINT, Targets, refusal
 from online_migrate.ddl.held_lock import HeldLock
 from online_migrate.ddl.journal import Journal
-from online_migrate.dialects import LockTarget
+from online_migrate.dialects import Dialect, LockTarget
 from online_migrate.dialects.facets.revisions import TEMPORARY_PREFIX
 from online_migrate.exceptions import Blocker
 from online_migrate.kinds.subject import Subject
@@ -115,6 +115,7 @@ class ContractGuard:
         self._dialect = runner.session.dialect
         self._connection: Connection = runner.session.connection
         self._records = runner.session.journal_connection or self._connection
+        self._beside = self._records is not self._connection
         self._verification = LockedVerification(journal, self._connection, self._records, required, applied)
         self._lock: HeldLock | None = None
         self._must_verify = False
@@ -219,12 +220,10 @@ class ContractGuard:
     # --- verification under the lock -------------------------------------------------------------
 
     def _lock_and_verify(self) -> None:
-        if self._required:
-            self._lock_and_verify_rows()
-        self._refuse_services()
-
-    def _lock_and_verify_rows(self) -> None:
-        self._refuse_server()
+        if not self._required:
+            self._services.require(self._records, self._revision, beside=self._beside)
+            return
+        _refuse_server(self._dialect, self._connection)
         if self._dialect.metadata_only_under_lock:
             # Under the old lock, a table that is not among the locked ones could not be read.
             self._release()
@@ -246,24 +245,9 @@ class ContractGuard:
                 )
         if blockers:
             raise exceptions.GateClosed(blockers)
+        self._services.require(self._records, self._revision, beside=self._beside)
         self._verification.record(subjects, reads)
         self._must_verify = False
-
-    def _refuse_services(self) -> None:
-        """Refuses the revision if a service has started since the gate read the registry."""
-        if self._records is not self._connection:
-            self._records.rollback()  # the registry is read in a transaction that begins now
-        blockers = self._services.check(self._records, [self._revision]).blockers
-        if self._records is not self._connection:
-            self._records.commit()
-        if blockers:
-            raise exceptions.GateClosed(blockers)
-
-    def _refuse_server(self) -> None:
-        """Refuses a server that has become a member of a cluster since the gate counted the rows."""
-        problem = self._dialect.check_contract_server(self._connection)
-        if problem is not None:
-            raise exceptions.GateClosed([Blocker("server", self._dialect.name, problem.reason, problem.hint)])
 
     def _subjects(self) -> Mapping[str, Subject]:
         """Returns the rows to verify, without unreadable ones whose earlier verification counts.
@@ -299,3 +283,10 @@ class ContractGuard:
 def half_applied(runner: RevisionRunner, revisions: Sequence[str]) -> list[str]:
     """Returns those of *revisions* that an earlier run began and did not finish."""
     return [revision for revision in revisions if runner.journal(revision).begun]
+
+
+def _refuse_server(dialect: Dialect, connection: Connection) -> None:
+    """Refuses a server that has become a member of a cluster since the gate counted the rows."""
+    problem = dialect.check_contract_server(connection)
+    if problem is not None:
+        raise exceptions.GateClosed([Blocker("server", dialect.name, problem.reason, problem.hint)])

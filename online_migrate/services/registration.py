@@ -52,31 +52,42 @@ class Registration:
         """The refusal, once the database has been contracted beyond what the code survives."""
 
     def renew(self, process: str | None = None) -> None:
-        """Takes a new id, and the name of another *process*, for the next :meth:`register`."""
+        """Takes a new id, and the name of another *process*, for the next :meth:`enter`."""
         self.new = dataclasses.replace(self.new, id=uuid.uuid4().hex, process=process or self.new.process)
 
     def register(self, connection: Connection) -> None:
-        """Writes the row.
+        """Writes the row of a process that starts.
 
         Raises :class:`~online_migrate.services.errors.ServiceRefused` if a contract revision is applied, or
         is being applied, that the code does not survive, and
         :class:`~online_migrate.services.errors.ServiceRegistryMissing`.
         """
         self._refuse(self._contracted(connection))
-        state.insert_service(connection, self.new)
-        self._sent = 0
+        self._insert(connection)
         try:
             self._refuse(self._contracted(connection))
         except errors.ServiceRefused:
             state.delete_services(connection, {self.new.id: 0})
             raise
+
+    def enter(self, connection: Connection) -> None:
+        """Writes the row of a process that runs already, whatever its code survives: the gate has to see it.
+
+        Sets :attr:`refused`.
+        """
+        self._insert(connection)
+        self._check_contracted(connection)
+
+    def _insert(self, connection: Connection) -> None:
+        state.insert_service(connection, self.new)
+        self._sent = 0
         where = f"{self.new.host}/{self.new.process}"
         events.emit(logger, events.ServiceRegistered(self.new.service, self.new.id, where))
 
     def beat(self, connection: Connection, statement: state.Beat) -> None:
         """Sends a heartbeat. If anything has changed since the last one, finds out what.
 
-        Sets :attr:`refused`. Raises the same as :meth:`register` if the row was deleted.
+        Sets :attr:`refused`.
         """
         if statement.send(connection, self.new.id, sent=self._sent, seen=self._seen):
             self._sent += 1
@@ -84,7 +95,7 @@ class Registration:
         row = state.service_row(connection, self.new.id)
         if row is None:
             events.emit(logger, events.ServiceForgotten(self.new.service, self.new.id))
-            self.register(connection)
+            self.enter(connection)
             return
         if self._answer_lost and row["beats"] == self._sent + 1:
             self._sent += 1  # the heartbeat was committed, and only the answer of the server was lost
@@ -92,7 +103,7 @@ class Registration:
         if row["beats"] != self._sent:
             events.emit(logger, events.ServiceIdentityShared(self.new.service, self.new.id))
             self.renew()
-            self.register(connection)
+            self.enter(connection)
             return
         statement.send_anyway(connection, self.new.id)
         self._sent += 1
@@ -126,8 +137,8 @@ class Registration:
         return [one for one in found if one.counts and not survives(one.revision, self._survived, {})]
 
     def _check_contracted(self, connection: Connection) -> None:
-        # A revision that is only being applied is not a refusal here: the check under the lock finds this
-        # process, unless its row is gone, and then it registers again.
+        # A revision that is only being applied is not a refusal here: either the check under the lock finds
+        # this process, or the revision is applied, which the next heartbeat notices.
         found = [one for one in self._contracted(connection) if one.state != state.ContractState.CONTRACTING]
         self.refused = self._refusal(found) if found else None
 

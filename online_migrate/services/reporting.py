@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import threading
 import weakref
 from collections.abc import Callable
 from types import TracebackType
@@ -43,6 +44,7 @@ class Heartbeat:
         self._reported: str | None = None
         self._connection: Connection | None = None
         self._stopped = False
+        self._sending = threading.Lock()
         self._loop = self._new_loop()
 
     @property
@@ -118,7 +120,8 @@ class Heartbeat:
         set_isolation(connection, "AUTOCOMMIT")
         statement = state.Beat(connection)
         while not self._loop.stopping.is_set():
-            self._report(connection, statement)
+            with self._sending:
+                self._report(connection, statement)
             self._loop.stopping.wait(self._interval)
 
     def _report(self, connection: Connection, statement: state.Beat) -> None:
@@ -126,10 +129,10 @@ class Heartbeat:
             if self._registered:
                 self._registration.beat(connection, statement)
             else:
-                self._registration.register(connection)
+                self._registration.enter(connection)
                 self._registered = True
             refusal: exceptions.Refused | None = self._registration.refused
-        except exceptions.Refused as error:
+        except errors.ServiceRegistryMissing as error:
             refusal = error
         if refusal is not None and str(refusal) != self._reported:
             self._tell(refusal)
@@ -145,28 +148,55 @@ class Heartbeat:
         except Exception:
             logger.exception("%s: on_refused raised an error", service)
 
-    # --- after a fork, in the new process --------------------------------------------------------
+    # --- forks -----------------------------------------------------------------------------------
 
-    def _forked(self) -> None:
-        # Neither the thread nor the connection of the parent belongs to this process.
+    def before_fork(self) -> None:
+        """Waits, for a moment, until no statement is being sent.
+
+        SQLite keeps its locks of a file in the memory of the process. A copy of them, from the middle of a
+        statement, would lock the file in the new process for ever.
+        """
+        if self._sending.acquire(timeout=_FORK_PATIENCE):
+            _HELD.append(self._sending)
+
+    def forked(self) -> None:
+        """Starts a heartbeat of the new process, which has neither the thread nor the session of the old."""
         _OF_PARENT.append(self._connection)
         self._engine.dispose(close=False)
         self._registration.renew(process=str(os.getpid()))
         self._registered = False
+        self._sending = threading.Lock()
         self._loop = self._new_loop()
         self._loop.start()
 
 
 _RUNNING: weakref.WeakSet[Heartbeat] = weakref.WeakSet()
+_HELD: list[threading.Lock] = []
+"""The locks that are held during a fork."""
 _OF_PARENT: list[object] = []
 """Connections of the parent process. Some drivers end the session of the server, which the parent still uses,
 when the object is freed."""
+_FORK_PATIENCE = 1.0
+"""Seconds that a fork waits for a heartbeat to end."""
 
 
-def _after_fork() -> None:
+def _before_fork() -> None:
     for one in list(_RUNNING):
-        one._forked()
+        one.before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    while _HELD:
+        _HELD.pop().release()
+
+
+def _after_fork_in_child() -> None:
+    _HELD.clear()
+    for one in list(_RUNNING):
+        one.forked()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+    )
