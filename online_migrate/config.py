@@ -93,6 +93,23 @@ class Settings:
         "Pause while this function returns True or a text, which is the reason.",
         metavar="MODULE:FUNCTION",
     )
+    services: str | None = option(
+        None,
+        "Services of which a live process must report before contract, separated by commas. *: none has to, "
+        "but the services count as checked.",
+        unset="services that report are checked, and none has to",
+    )
+    ignore_stale_after: float | None = option(
+        None,
+        "Seconds of silence after which a service that has not stopped cleanly no longer keeps a revision "
+        "from being contracted.",
+        above=0,
+        unset="never; online-migrate services prune --stale",
+    )
+    squashed: str | None = option(
+        None,
+        "Contract revisions that were folded into another revision, each as OLD:NEW, separated by commas.",
+    )
     lint_ignore: str | None = option(
         None, "Rules that lint ignores, each on a line with its reason: rule-id: reason."
     )

@@ -13,6 +13,7 @@ from online_migrate.cli.lint_command import lint
 from online_migrate.cli.options import (
     POSITIVE,
     Where,
+    attest_option,
     json_option,
     limits_of,
     located,
@@ -22,6 +23,7 @@ from online_migrate.cli.options import (
     tool_option,
     where_options,
 )
+from online_migrate.cli.service_commands import services
 
 # Each command imports what it needs when it runs: ``--help`` does not import Alembic and SQLAlchemy.
 
@@ -218,9 +220,10 @@ def retry(where: Where, name: str, as_json: bool, **limits: Any) -> int:
 
 @cli.command()
 @click.argument("target", required=False, metavar="[REVISION]")
+@attest_option
 @json_option
 @located
-def gate(where: Where, target: str | None, as_json: bool) -> int:
+def gate(where: Where, target: str | None, attest: str | None, as_json: bool) -> int:
     """List the blockers of contract.
 
     For each blocker: the reason, and the command that removes it. Exit code 3 if there is one.
@@ -228,9 +231,9 @@ def gate(where: Where, target: str | None, as_json: bool) -> int:
     from online_migrate import command
     from online_migrate.cli import output
 
-    blockers = command.gate(site_of(where), target)
-    output.blockers(blockers, as_json=as_json)
-    return 3 if blockers else 0
+    report = command.gate_report(site_of(where), target, attest=attest)
+    output.gate(report, as_json=as_json)
+    return 3 if report.blockers else 0
 
 
 @cli.command()
@@ -238,6 +241,7 @@ def gate(where: Where, target: str | None, as_json: bool) -> int:
 @click.option(
     "--available", is_flag=True, help="Apply the revisions before the first one whose gate is closed."
 )
+@attest_option
 @schema_options
 @json_option
 @located
@@ -307,6 +311,7 @@ def plan(where: Where, as_json: bool, exit_code: bool, ddl_tool: str | None) -> 
     return 1 if exit_code and steps else 0
 
 
+cli.add_command(services)
 cli.add_command(lint)
 
 

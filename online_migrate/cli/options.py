@@ -258,3 +258,9 @@ answer_option = click.option(
     help="State whether the interrupted statement, which an earlier run reported, was executed.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+attest_option = click.option(
+    "--attest",
+    metavar="TEXT",
+    help="Vouch, where a declared service does not report, that no process of it runs with old code: how it "
+    "was checked. contract records it with the operator, the host and the time.",
+)

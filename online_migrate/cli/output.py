@@ -13,7 +13,7 @@ import click
 from online_migrate.migrate.status import Outcome, Result
 
 if TYPE_CHECKING:
-    from online_migrate.command import HistoryLine
+    from online_migrate.command import GateReport, HistoryLine
     from online_migrate.exceptions import Blocker
     from online_migrate.migrate.control import ControlResult
     from online_migrate.script.graph import Phase
@@ -79,11 +79,20 @@ def cinder_table(found: Sequence[Result]) -> None:
             click.echo(f"{result.name}: {result.error}", err=True)
 
 
-def blockers(found: Sequence[Blocker], *, as_json: bool) -> None:
-    """Prints the blockers of contract."""
+def gate(report: GateReport, *, as_json: bool) -> None:
+    """Prints the blockers of contract, and whether services were checked."""
     if as_json:
-        document({"open": not found, "blockers": [blocker.as_dict() for blocker in found]})
+        listed = [blocker.as_dict() for blocker in report.blockers]
+        checked = report.services_checked
+        document({"open": not listed, "blockers": listed, "services_checked": checked})
         return
+    blockers(report.blockers)
+    if not report.services_checked:
+        click.echo("services: not checked: the project declares none, and none has reported")
+
+
+def blockers(found: Sequence[Blocker]) -> None:
+    """Prints the blockers of contract."""
     if not found:
         click.secho("gate: open", fg="green")
         return
@@ -145,7 +154,7 @@ def status(report: Report, *, as_json: bool) -> None:
         _troubles(migration)
     click.echo("")
     if report.contract.missing:
-        blockers(report.blockers, as_json=False)
+        blockers(report.blockers)
     elif report.complete:
         click.secho("nothing is left to do", fg="green")
 

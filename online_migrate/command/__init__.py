@@ -16,27 +16,45 @@ if TYPE_CHECKING:
     from online_migrate.command.all_phases import upgrade
     from online_migrate.command.data import cancel, migrate, pause, resume, retry
     from online_migrate.command.linting import lint, lint_rules
+    from online_migrate.command.registry import (
+        ServicesReport,
+        force_down_service,
+        prune_services,
+        services,
+    )
     from online_migrate.command.reports import HistoryLine, current, history, plan, status
-    from online_migrate.command.schema import Contracted, contract, expand, gate, stamp
+    from online_migrate.command.schema import (
+        Contracted,
+        contract,
+        expand,
+        gate,
+        gate_report,
+        stamp,
+    )
     from online_migrate.command.scripts import adopt, init, revision
     from online_migrate.context import CommandContext
+    from online_migrate.contract.gate import GateReport
     from online_migrate.migrate.options import MigrateOptions
     from online_migrate.migrate.status import Outcome, Result, exit_code
 
 __all__ = [
     "CommandContext",
     "Contracted",
+    "GateReport",
     "HistoryLine",
     "MigrateOptions",
     "Outcome",
     "Result",
+    "ServicesReport",
     "adopt",
     "cancel",
     "contract",
     "current",
     "exit_code",
     "expand",
+    "force_down_service",
     "gate",
+    "gate_report",
     "history",
     "init",
     "lint",
@@ -44,9 +62,11 @@ __all__ = [
     "migrate",
     "pause",
     "plan",
+    "prune_services",
     "resume",
     "retry",
     "revision",
+    "services",
     "stamp",
     "status",
     "upgrade",
@@ -54,10 +74,13 @@ __all__ = [
 
 _MODULES = {
     "context": ("CommandContext",),
+    "contract.gate": ("GateReport",),
     "migrate.options": ("MigrateOptions",),
     "migrate.status": ("Outcome", "Result", "exit_code"),
     "command.scripts": ("init", "adopt", "revision"),
-    "command.schema": ("Contracted", "contract", "expand", "gate", "stamp"),
+    "command.schema": ("Contracted", "contract", "expand", "gate", "gate_report", "stamp"),
+    # Not "command.services": a module would replace the function of its name.
+    "command.registry": ("ServicesReport", "force_down_service", "prune_services", "services"),
     "command.data": ("cancel", "migrate", "pause", "resume", "retry"),
     "command.all_phases": ("upgrade",),
     "command.linting": ("lint", "lint_rules"),

@@ -14,8 +14,9 @@ from online_migrate.command.revisions import (
     refuse_not_additive,
     revision_runner,
 )
-from online_migrate.command.schema import contract
+from online_migrate.command.schema import contract_with
 from online_migrate.context import CommandContext
+from online_migrate.contract.live_services import LiveServices
 from online_migrate.ddl.session import connect
 from online_migrate.expand import runner as expands
 from online_migrate.kinds.base import DataMigration
@@ -57,7 +58,11 @@ def upgrade(
         if exit_code(results):
             return results
         if inflight.contract is not None:
-            contract(context, inflight.contract, kill_blockers=kill_blockers, ddl_tool=ddl_tool)
+            # No declared service has to report: none uses the database. One that does report is checked.
+            services = LiveServices.of(context.project, unused=True)
+            contract_with(
+                context, inflight.contract, services, kill_blockers=kill_blockers, ddl_tool=ddl_tool
+            )
     return results
 
 

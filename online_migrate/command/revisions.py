@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from online_migrate import exceptions
 from online_migrate.context import CommandContext
+from online_migrate.contract.announcement import reconcile
 from online_migrate.ddl.session import connect, ddl_session, require_connections
 from online_migrate.ddl.tools import registry
 from online_migrate.ddl.tools.registry import InstalledTool
@@ -28,7 +29,7 @@ def revision_runner(
     settings = context.project.settings
     tool = installed_tool(context, ddl_tool)
     with ddl_session(context.engine, settings, clock=context.clock, stop=context.stop) as session:
-        yield RevisionRunner(
+        runner = RevisionRunner(
             project=context.project,
             environment=context.environment,
             session=session,
@@ -38,6 +39,8 @@ def revision_runner(
             kill_blockers=settings.kill_blockers if kill_blockers is None else kill_blockers,
             ddl_tool=tool,
         )
+        reconcile(runner)
+        yield runner
 
 
 def installed_tool(context: CommandContext, given: str | None) -> InstalledTool | None:

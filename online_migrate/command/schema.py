@@ -20,16 +20,18 @@ from online_migrate.command.revisions import (
 from online_migrate.context import CommandContext
 from online_migrate.contract import gate as gates
 from online_migrate.contract import runner as contracts
+from online_migrate.contract.live_services import LiveServices
 from online_migrate.contract.locked_verification import missing_in
 from online_migrate.contract.restore import restore_dropped
 from online_migrate.ddl.session import connect, ddl_session
+from online_migrate.expand import bootstrap
 from online_migrate.expand import runner as expands
 from online_migrate.kinds.base import DataMigration
 from online_migrate.migrate.options import MigrateOptions
 from online_migrate.migrate.status import Outcome
 from online_migrate.runtime import stamping
 from online_migrate.runtime.apply import RevisionRunner
-from online_migrate.script.graph import Phase
+from online_migrate.script.graph import Graph, Phase
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -67,20 +69,35 @@ def expand(
     return revisions
 
 
-def gate(context: CommandContext, target: str | None = None) -> list[exceptions.Blocker]:
-    """Returns the blockers of contract, up to *target* or to the head of the branch."""
+def gate(
+    context: CommandContext, target: str | None = None, *, attest: str | None = None
+) -> list[exceptions.Blocker]:
+    """Returns the blockers of contract, up to *target* or to the head of the branch.
+
+    *attest*: see :func:`contract`; here it is not recorded.
+    """
+    return list(gate_report(context, target, attest=attest).blockers)
+
+
+def gate_report(
+    context: CommandContext, target: str | None = None, *, attest: str | None = None
+) -> gates.GateReport:
+    """Returns the blockers of :func:`gate`, and whether services were checked."""
     graph = context.project.graph
     wanted = target_revision(graph, target, Phase.CONTRACT)
+    services = LiveServices.of(context.project, attest=attest)
     applied = context.applied()
     with context.read_connection() as connection:
-        return _gate(context, connection, applied).blockers(gates.to_contract(graph, applied, wanted))
+        found = _gate(context, connection, applied, services)
+        return found.report(gates.to_contract(graph, applied, wanted))
 
 
-def _gate(context: CommandContext, connection: Connection, applied: frozenset[str]) -> gates.Gate:
+def _gate(
+    context: CommandContext, connection: Connection, applied: frozenset[str], services: LiveServices
+) -> gates.Gate:
     project = context.project
-    return gates.Gate(
-        project.graph, project.data_migrations, connection, applied, project.settings.gate_timeout
-    )
+    timeout = project.settings.gate_timeout
+    return gates.Gate(project.graph, project.data_migrations, connection, applied, timeout, services)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,18 +116,44 @@ def contract(
     statement_done: bool | None = None,
     kill_blockers: float | None = None,
     ddl_tool: str | None = None,
+    attest: str | None = None,
 ) -> Contracted:
     """Applies the contract branch up to *target*, or to its head, if the gate is open for all its revisions.
 
     *available*: applies the revisions before the first one whose gate is closed. Without it, raises
     :class:`~online_migrate.exceptions.GateClosed` before anything is changed. *statement_done*,
-    *kill_blockers*, *ddl_tool*: see :func:`expand`.
+    *kill_blockers*, *ddl_tool*: see :func:`expand`. *attest*: what the operator vouches for where a declared
+    service does not report; it is recorded with each revision.
     """
+    services = LiveServices.of(context.project, attest=attest)
+    return contract_with(
+        context,
+        target,
+        services,
+        available=available,
+        statement_done=statement_done,
+        kill_blockers=kill_blockers,
+        ddl_tool=ddl_tool,
+    )
+
+
+def contract_with(
+    context: CommandContext,
+    target: str | None,
+    services: LiveServices,
+    *,
+    available: bool = False,
+    statement_done: bool | None = None,
+    kill_blockers: float | None = None,
+    ddl_tool: str | None = None,
+) -> Contracted:
+    """Does the same as :func:`contract`. *services*: what is required of the services."""
     graph = context.project.graph
     wanted = target_revision(graph, target, Phase.CONTRACT)
     revisions = gates.to_contract(graph, context.applied(), wanted)
+    _withdraw_left_behind(context)
     if not available:
-        _refuse_closed(context, revisions, unfinished=_unfinished(context))
+        _refuse_closed(context, revisions, services, unfinished=_unfinished(context))
     refuse_long_ids(context, revisions)
     installed_tool(context, ddl_tool)  # its errors are raised before anything is changed
     require_ddl_connections(context, "contract")
@@ -122,19 +165,33 @@ def contract(
     with revision_runner(context, kill_blockers=kill_blockers, ddl_tool=ddl_tool) as runner:
         revisions = gates.to_contract(graph, runner.applied(), wanted)
         if not available:
-            _refuse_closed(context, revisions)
-        return _contract_each(context, runner, revisions, available=available)
+            _refuse_closed(context, revisions, services)
+        return _contract_each(context, runner, revisions, services, available=available)
+
+
+def _withdraw_left_behind(context: CommandContext) -> None:
+    """Withdraws the announcement of a killed contract, which refuses old code although the gate is closed."""
+    with connect(context.engine) as connection:
+        announced = state.contracted_revisions(connection) if bootstrap.is_current(connection) else []
+    if any(one.state == state.ContractState.CONTRACTING for one in announced):
+        with revision_runner(context):
+            pass  # the announcements are corrected when the runner is opened
 
 
 def _contract_each(
-    context: CommandContext, runner: RevisionRunner, revisions: Sequence[str], *, available: bool
+    context: CommandContext,
+    runner: RevisionRunner,
+    revisions: Sequence[str],
+    services: LiveServices,
+    *,
+    available: bool,
 ) -> Contracted:
     done: list[str] = []
     for revision in revisions:
         try:
             if available:
-                _refuse_closed(context, [revision])
-            contracts.run(runner, revision)
+                _refuse_closed(context, [revision], services)
+            contracts.run(runner, revision, services)
         except exceptions.GateClosed as closed:
             if not available:
                 raise
@@ -159,16 +216,16 @@ def _unfinished(context: CommandContext) -> frozenset[str]:
         return frozenset(names)
 
 
-def _blockers(context: CommandContext, revisions: Sequence[str]) -> list[exceptions.Blocker]:
+def _refuse_closed(
+    context: CommandContext,
+    revisions: Sequence[str],
+    services: LiveServices,
+    unfinished: frozenset[str] = frozenset(),
+) -> None:
     applied = context.applied()
     with connect(context.engine) as connection:
-        return _gate(context, connection, applied).blockers(revisions)
-
-
-def _refuse_closed(
-    context: CommandContext, revisions: Sequence[str], unfinished: frozenset[str] = frozenset()
-) -> None:
-    blockers = [b for b in _blockers(context, revisions) if b.object not in unfinished]
+        found = _gate(context, connection, applied, services).blockers(revisions)
+    blockers = [blocker for blocker in found if blocker.object not in unfinished]
     if blockers:
         half = (
             "a contract revision is half applied (online-migrate status); resolve the blockers, "
@@ -229,4 +286,16 @@ def stamp(context: CommandContext, targets: Sequence[str]) -> tuple[str, ...]:
         new = stamping.rows_after(graph, graph.applied(rows), targets)
         with session.dialect.write_transaction(connection):
             stamping.write(connection, context.project, environment, new)
+            if bootstrap.is_current(connection):
+                _announce_stamped(connection, graph, graph.applied(new))
     return new
+
+
+def _announce_stamped(connection: Connection, graph: Graph, applied: frozenset[str]) -> None:
+    """Records, for the services, the contract revisions that the database now counts as having."""
+    contracts = frozenset(graph.of(Phase.CONTRACT))
+    half = set(state.open_revisions(connection)) & contracts
+    known = state.contracted_revisions(connection)
+    for revision, now in state.contracted_changes(known, applied & contracts, half).items():
+        state.set_contracted(connection, revision, now)
+    connection.commit()

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from online_migrate import exceptions, state
+from online_migrate.contract.live_services import LiveServices
 from online_migrate.contract.locked_verification import counts, missing_in, verified_facts
 from online_migrate.counting import Remaining, any_row, find, still_failing
 from online_migrate.dialects import Dialect, dialect_of
@@ -70,6 +71,15 @@ def schema_blockers(graph: Graph, applied: frozenset[str], revisions: Sequence[s
 
 
 @dataclasses.dataclass(frozen=True)
+class GateReport:
+    """The result of the gate."""
+
+    blockers: tuple[Blocker, ...]
+    services_checked: bool
+    """False if the project declares no services, and none has ever reported."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Gate:
     """Checks a database for the blockers of contract revisions. Locks nothing and changes nothing."""
 
@@ -79,9 +89,14 @@ class Gate:
     applied: frozenset[str]
     timeout: float
     """Seconds that a count may take for each data migration; set as the statement timeout."""
+    services: LiveServices
 
     def blockers(self, revisions: Sequence[str]) -> list[Blocker]:
         """Returns every blocker of *revisions*."""
+        return list(self.report(revisions).blockers)
+
+    def report(self, revisions: Sequence[str]) -> GateReport:
+        """Returns every blocker of *revisions*, and whether services were checked."""
         found = schema_blockers(self.graph, self.applied, revisions)
         names: dict[str, str] = {}
         for revision in revisions:
@@ -93,8 +108,9 @@ class Gate:
             found.append(Blocker("server", dialect_of(self.connection).name, problem.reason, problem.hint))
         for name, revision in names.items():
             found += self._of_migration(name, revision)
+        services = self.services.check(self.connection, revisions)
         self.connection.rollback()
-        return found
+        return GateReport((*found, *services.blockers), services.checked)
 
     def _of_migration(self, name: str, revision: str) -> list[Blocker]:
         migration = self.migrations.get(name)

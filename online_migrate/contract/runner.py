@@ -19,13 +19,15 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from online_migrate import exceptions
+from online_migrate.contract.announcement import Announcement
 from online_migrate.contract.before_lock import ROWS, ROWS_HINT, Targets, refusal
 from online_migrate.contract.gate import find_blocking_rows
+from online_migrate.contract.live_services import LiveServices
 from online_migrate.contract.locked_verification import LockedVerification
 from online_migrate.contract.not_null import NotNullProofs
 from online_migrate.ddl.held_lock import HeldLock
 from online_migrate.ddl.journal import Journal
-from online_migrate.dialects import LockTarget
+from online_migrate.dialects import Dialect, LockTarget
 from online_migrate.dialects.facets.revisions import TEMPORARY_PREFIX
 from online_migrate.exceptions import Blocker
 from online_migrate.kinds.subject import Subject
@@ -42,11 +44,12 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 
-def run(runner: RevisionRunner, revision: str) -> None:
+def run(runner: RevisionRunner, revision: str, services: LiveServices) -> None:
     """Applies one contract revision; the gate has already checked the whole range of revisions.
 
     Raises :class:`~online_migrate.exceptions.GateClosed` if the verification under the lock finds a pending
-    row, :class:`~online_migrate.exceptions.Refused` if the script does not declare what it requires, and what
+    row, or a service whose code does not survive the revision,
+    :class:`~online_migrate.exceptions.Refused` if the script does not declare what it requires, and what
     :meth:`~online_migrate.runtime.apply.RevisionRunner.apply` raises.
     """
     graph = runner.project.graph
@@ -59,23 +62,31 @@ def run(runner: RevisionRunner, revision: str) -> None:
     targets = Targets(runner, revision, required)
     applied = runner.applied()
     runner.echo(f"contract {revision}: {graph.revisions[revision].doc or 'no message'}")
+    announcement = Announcement(runner, revision, attestation=services.attestation)
     proofs = NotNullProofs(runner, revision, required, applied, targets.proofs)
-    with permit(runner.project.config, [revision]):
+    with permit(runner.project.config, [revision]), announcement:
         try:
+            if targets.proofs:
+                # The CHECKs refuse values of old code before the lock is taken.
+                services.require(runner.session.connection, revision, beside=True)
             with proofs.prepared():
                 runner.apply(
                     revision,
                     watch=lambda journal: ContractGuard(
-                        runner, required, journal, targets.named, applied, proofs
+                        runner, required, journal, targets.named, applied, proofs, services
                     ),
+                    finish=announcement.finish,
                     tables=targets.names,
                 )
         except exceptions.GateClosed as closed:
-            raise exceptions.GateClosed(closed.blockers, hint=_what_is_done(runner, revision)) from closed
+            hint = _what_is_done(runner, revision, closed.blockers)
+            raise exceptions.GateClosed(closed.blockers, hint=hint) from closed
 
 
-def _what_is_done(runner: RevisionRunner, revision: str) -> str:
+def _what_is_done(runner: RevisionRunner, revision: str, blockers: Sequence[Blocker]) -> str:
     done = sum(entry.done for entry in runner.journal(revision).statements)
+    if not done and all(blocker.id.startswith("service") for blocker in blockers):
+        return "nothing was changed; the services changed after the check of the gate"
     if not done:
         return "nothing was changed; rows became pending after the check of the gate"
     return (
@@ -97,8 +108,10 @@ class ContractGuard:
         named: Sequence[LockTarget],
         applied: frozenset[str],
         proofs: NotNullProofs,
+        services: LiveServices,
     ) -> None:
         self._runner = runner
+        self._services = services
         self._revision = journal.revision
         self._required = required
         self._named = named
@@ -106,6 +119,7 @@ class ContractGuard:
         self._dialect = runner.session.dialect
         self._connection: Connection = runner.session.connection
         self._records = runner.session.journal_connection or self._connection
+        self._beside = self._records is not self._connection
         self._verification = LockedVerification(journal, self._connection, self._records, required, applied)
         self._lock: HeldLock | None = None
         self._must_verify = False
@@ -215,8 +229,9 @@ class ContractGuard:
 
     def _lock_and_verify(self) -> None:
         if not self._required:
+            self._services.require(self._records, self._revision, beside=self._beside)
             return
-        self._refuse_server()
+        _refuse_server(self._dialect, self._connection)
         if self._dialect.metadata_only_under_lock:
             # Under the old lock, a table that is not among the locked ones could not be read.
             self._release()
@@ -233,6 +248,7 @@ class ContractGuard:
             blockers = self._blocking_rows(subjects)
         if blockers:
             raise exceptions.GateClosed(blockers)
+        self._services.require(self._records, self._revision, beside=self._beside)
         self._verification.record(subjects, reads)
         self._must_verify = False
 
@@ -243,12 +259,6 @@ class ContractGuard:
             migration = self._runner.project.data_migrations[name]
             blockers += find_blocking_rows(self._connection, migration, subject, timeout=timeout, brief=True)
         return blockers
-
-    def _refuse_server(self) -> None:
-        """Refuses a server that has become a member of a cluster since the gate counted the rows."""
-        problem = self._dialect.check_contract_server(self._connection)
-        if problem is not None:
-            raise exceptions.GateClosed([Blocker("server", self._dialect.name, problem.reason, problem.hint)])
 
     def _subjects(self) -> Mapping[str, Subject]:
         """Returns the rows to verify, without unreadable ones whose earlier verification counts.
@@ -284,3 +294,10 @@ class ContractGuard:
 def half_applied(runner: RevisionRunner, revisions: Sequence[str]) -> list[str]:
     """Returns those of *revisions* that an earlier run began and did not finish."""
     return [revision for revision in revisions if runner.journal(revision).begun]
+
+
+def _refuse_server(dialect: Dialect, connection: Connection) -> None:
+    """Refuses a server that has become a member of a cluster since the gate counted the rows."""
+    problem = dialect.check_contract_server(connection)
+    if problem is not None:
+        raise exceptions.GateClosed([Blocker("server", dialect.name, problem.reason, problem.hint)])

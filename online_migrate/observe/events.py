@@ -313,3 +313,66 @@ class QueueWatchFailed(Event):
     level = logging.WARNING
 
     error: str
+
+
+# --- services ------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class ServiceRegistered(Event):
+    """{service}: registered as {id} on {where}"""
+
+    service: str
+    id: str
+    where: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ServiceCodeRefused(Event):
+    """{service}: {reason} {hint}"""
+
+    level = logging.ERROR
+
+    service: str
+    reason: str
+    hint: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ServiceForgotten(Event):
+    """{service}: its row {id} was deleted while it runs; registering again"""
+
+    level = logging.WARNING
+
+    service: str
+    id: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ServiceIdentityShared(Event):
+    """{service}: another process reports as {id}; registering under a new id"""
+
+    level = logging.WARNING
+
+    service: str
+    id: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ServiceForcedDown(Event):
+    """{service}: was forced down while it runs, and counts as live: {by}"""
+
+    level = logging.WARNING
+
+    service: str
+    by: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ServiceStopNotRecorded(Event):
+    """{service}: its clean stop could not be recorded, so it counts as stale later: {error}"""
+
+    level = logging.WARNING
+
+    service: str
+    error: str

@@ -99,6 +99,37 @@ latency_probe = sa.Table(
     sa.Column("write_time", sa.Double),
 )
 
+service = sa.Table(
+    "online_migrate_service",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("service", sa.String(255), nullable=False),
+    sa.Column("host", sa.String(255), nullable=False),
+    sa.Column("process", sa.String(255), nullable=False),
+    sa.Column("code_release", sa.String(255)),
+    sa.Column("survives", sa.Text, nullable=False),
+    sa.Column("versions", sa.Text, nullable=False),
+    sa.Column("dead_after", sa.BigInteger, nullable=False),
+    sa.Column("beats", sa.BigInteger, nullable=False),
+    sa.Column("started", sa.BigInteger, nullable=False),
+    sa.Column("heartbeat", sa.BigInteger, nullable=False),
+    sa.Column("stopped", sa.BigInteger),
+    sa.Column("forced_down", sa.BigInteger),
+    sa.Column("forced_by", sa.Text),
+)
+
+contracted = sa.Table(
+    "online_migrate_contracted",
+    metadata,
+    sa.Column("revision", sa.String(255), primary_key=True),
+    sa.Column("state", sa.String(32), nullable=False),
+    sa.Column("number", sa.BigInteger, nullable=False),
+    sa.Column("runner", sa.String(255), nullable=False),
+    sa.Column("operator", sa.String(255), nullable=False),
+    sa.Column("changed_at", sa.DateTime, nullable=False),
+    sa.Column("attestation", sa.Text),
+)
+
 TABLES = frozenset({*metadata.tables, VERSION_TABLE})
 _OLDEST = (data_migration, failure, journal)
 """The tables of the engine's first revision: they exist in every state, also in that of an older engine."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from online_migrate import exceptions, state
 from online_migrate.contract.gate import Gate, to_contract
+from online_migrate.contract.live_services import LiveServices
 from online_migrate.counting import RowCounts, count_rows, still_failing
 from online_migrate.dialects import dialect_of
 from online_migrate.exceptions import Blocker
@@ -119,7 +120,14 @@ def make_report(connection: Connection, project: Project, applied: frozenset[str
     """Returns the status report. *connection* is in a read-only transaction."""
     graph = project.graph
     recorded = state.exists(connection)
-    gate = Gate(graph, project.data_migrations, connection, applied, project.settings.gate_timeout)
+    gate = Gate(
+        graph,
+        project.data_migrations,
+        connection,
+        applied,
+        project.settings.gate_timeout,
+        LiveServices.of(project),
+    )
     blockers = gate.blockers(to_contract(graph, applied))
     records = state.all_records(connection) if recorded else {}
     over = graph.requirements(applied)

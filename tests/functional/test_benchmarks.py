@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from benchmarks import services
 from benchmarks.contenders import curve, driver_loop
 from benchmarks.driver_loop import GB, LEASES
 from benchmarks.shape import copy, fill
@@ -98,3 +99,10 @@ def test_the_window_is_the_time_in_which_rows_move(database: Database, shape: st
 
 def test_the_curve_has_the_driver_loops() -> None:
     assert {contender.name for contender in curve("lean")} >= LOOPS
+
+
+def test_services(database: Database, tmp_path: Path) -> None:
+    """A heartbeat is one statement; five of the ten services are of the old release."""
+    measured = services.measure(database.url, 20, 1, tmp_path / "project")
+    assert measured.startswith("20 services, 5 blocker(s): gate ")
+    assert measured.endswith(" ms, 1 statement(s)")

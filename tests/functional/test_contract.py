@@ -76,11 +76,11 @@ def test_final_check_finds_row_committed_after_gate(
     apply = runner.run
     committed: list[str] = []
 
-    def commit_row_and_apply(stepper: object, revision: str) -> None:
+    def commit_row_and_apply(stepper: object, revision: str, services: object) -> None:
         if not committed:
             committed.append(revision)
             make_row_pending(database)
-        apply(stepper, revision)  # type: ignore[arg-type]
+        apply(stepper, revision, services)  # type: ignore[arg-type]
 
     monkeypatch.setattr(runner, "run", commit_row_and_apply)
     schema.ready(project, database)
@@ -114,9 +114,9 @@ def test_final_check_counts_null_as_pending(
 
     apply = runner.run
 
-    def commit_row_and_apply(stepper: object, revision: str) -> None:
+    def commit_row_and_apply(stepper: object, revision: str, services: object) -> None:
         schema.run_all(database, "UPDATE volumes SET size_gb = NULL WHERE id = 7")
-        apply(stepper, revision)  # type: ignore[arg-type]
+        apply(stepper, revision, services)  # type: ignore[arg-type]
 
     monkeypatch.setattr(runner, "run", commit_row_and_apply)
     project.data(
@@ -669,9 +669,9 @@ def test_final_check_locks_every_table_that_pending_reads(
     if name == "itself":
         make_pending = "UPDATE volumes SET size_bytes = NULL WHERE id = 7"
 
-    def commit_row_and_apply(stepper: object, revision: str) -> None:
+    def commit_row_and_apply(stepper: object, revision: str, services: object) -> None:
         schema.run_all(database, make_pending)
-        apply(stepper, revision)  # type: ignore[arg-type]
+        apply(stepper, revision, services)  # type: ignore[arg-type]
 
     monkeypatch.setattr(runner, "run", commit_row_and_apply)
     before = schema.catalog(database)

@@ -260,8 +260,11 @@ def test_cli_gate_exit_code_and_json(project: Project, database: Database) -> No
     assert (blocker["id"], blocker["count"], blocker["keys"]) == ("pending-rows", 2, ["7", "9"])
     project.migrate()
     opened = schema.run(project, "gate", "--json")
-    assert (opened.code, opened.json) == (0, {"open": True, "blockers": []})
-    assert schema.run(project, "gate").out == "gate: open\n"
+    expected = {"open": True, "blockers": [], "services_checked": False}
+    assert (opened.code, opened.json) == (0, expected)
+    assert schema.run(project, "gate").out == (
+        "gate: open\nservices: not checked: the project declares none, and none has reported\n"
+    )
 
 
 # --- a range of contract revisions ---------------------------------------------------------------

@@ -1,0 +1,164 @@
+"""The commands on services: ``services``, ``services prune``, ``services force-down``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from online_migrate import exceptions, state
+from online_migrate.context import CommandContext
+from online_migrate.contract.gate import to_contract
+from online_migrate.ddl.session import connect
+from online_migrate.dialects import dialect_of
+from online_migrate.services.errors import UnknownService
+from online_migrate.services.registry import Registry, read_registry
+from online_migrate.services.requirement import Requirement
+from online_migrate.services.service import Liveness, Service, Unreadable
+
+
+@dataclasses.dataclass(frozen=True)
+class ServiceState:
+    """A process of a service, and what it keeps from being contracted."""
+
+    process: Service
+    keeps: tuple[str, ...]
+    """The contract revisions that are not applied, and cannot be while this process counts."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the state as a dictionary, for ``--json``."""
+        one = self.process
+        return {
+            "id": one.id,
+            "service": one.service,
+            "host": one.host,
+            "process": one.process,
+            "release": one.release,
+            "liveness": one.liveness.value,
+            "silence": one.silence,
+            "age": one.age,
+            "dead_after": one.dead_after,
+            "survives": sorted(one.survives),
+            "versions": dict(one.versions),
+            "forced_by": one.forced_by,
+            "keeps": list(self.keeps),
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class ServicesReport:
+    """The content of ``online-migrate services``."""
+
+    checked: bool
+    """False if the project declares no services, and none has ever reported."""
+    silent: tuple[str, ...]
+    """Declared services of which no live process reports."""
+    services: tuple[ServiceState, ...]
+    unreadable: tuple[Unreadable, ...]
+    attested: tuple[state.Contracted, ...]
+    """The contract revisions for which an operator vouched that no service uses the old shape."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the report as a dictionary, for ``--json``."""
+        return {
+            "checked": self.checked,
+            "silent": list(self.silent),
+            "services": [one.as_dict() for one in self.services],
+            "unreadable": [dataclasses.asdict(one) for one in self.unreadable],
+            "attested": [
+                {
+                    "revision": one.revision,
+                    "attestation": one.attestation,
+                    "operator": one.operator,
+                    "runner": one.runner,
+                    "at": f"{one.changed_at.isoformat()}Z",
+                }
+                for one in self.attested
+            ],
+        }
+
+
+def services(context: CommandContext) -> ServicesReport:
+    """Returns the processes that report to the database. Changes nothing."""
+    graph, applied = context.project.graph, context.applied()
+    requirement = Requirement.of(context.project.settings)
+    revisions = to_contract(graph, applied)
+    with context.read_connection() as connection:
+        registry = read_registry(connection)
+        announced = [] if registry.missing else state.contracted_revisions(connection)
+    live = {one.service for one in registry.services if one.liveness is Liveness.LIVE}
+    return ServicesReport(
+        checked=requirement.checks(registry),
+        silent=tuple(name for name in requirement.declared or () if name not in live),
+        services=tuple(
+            ServiceState(one, tuple(requirement.kept_by(one, revisions))) for one in registry.services
+        ),
+        unreadable=registry.unreadable,
+        attested=tuple(one for one in announced if one.attestation is not None and one.counts),
+    )
+
+
+def prune_services(
+    context: CommandContext, *, stale: float | None = None, ids: Sequence[str] = ()
+) -> list[Service | Unreadable]:
+    """Deletes processes that no longer count from the registry, and returns them.
+
+    Without arguments these are the processes that have stopped cleanly, or were forced down. *stale*: also
+    those that are stale and have been silent for longer than this, in seconds. *ids*: only these, by the
+    beginning of their id, whatever they are; one that is live is refused. A process that is deleted and still
+    runs registers again with its next heartbeat.
+    """
+    context.ensure_state_tables()
+    with connect(context.engine) as connection, dialect_of(connection).write_transaction(connection):
+        registry = read_registry(connection)
+        chosen = [_named(registry, id) for id in ids] or _ended(registry, stale)
+        for one in chosen:
+            if isinstance(one, Service) and one.liveness is Liveness.LIVE:
+                raise exceptions.Refused(
+                    reason=f"{one.service} {one.where} ({one.id}) is live",
+                    hint="stop it first; if it was killed, it is stale in "
+                    f"{one.dead_after - one.silence + 1} s",
+                )
+        gone = [one for one in chosen if state.delete_services(connection, {one.id: one.beats})]
+        connection.commit()
+    return gone
+
+
+def force_down_service(context: CommandContext, id: str, reason: str) -> Service:
+    """Records that the operator vouches that a process has ended, and returns the process.
+
+    *id*: the beginning of its id. *reason*: how that was checked. The process no longer counts, until it
+    sends another heartbeat.
+    """
+    if not reason.strip():
+        raise exceptions.UsageError(message="force-down needs a reason: how it was checked")
+    context.ensure_state_tables()
+    by = f"{state.this_operator()} ({state.this_runner()}): {reason}"
+    with connect(context.engine) as connection, dialect_of(connection).write_transaction(connection):
+        found = _named(read_registry(connection), id)
+        state.force_down(connection, found.id, by)
+        again = _named(read_registry(connection), found.id)
+        connection.commit()
+    if isinstance(again, Unreadable):
+        raise exceptions.Refused(
+            reason=f"the row {again.id} cannot be read: {again.reason}",
+            hint=f"online-migrate services prune --id {again.id}",
+        )
+    return again
+
+
+def _ended(registry: Registry, stale: float | None) -> list[Service | Unreadable]:
+    return [
+        one
+        for one in registry.services
+        if one.liveness in (Liveness.STOPPED, Liveness.FORCED_DOWN)
+        or (stale is not None and one.liveness is Liveness.STALE and one.silence > stale)
+    ]
+
+
+def _named(registry: Registry, id: str) -> Service | Unreadable:
+    rows: list[Service | Unreadable] = [*registry.services, *registry.unreadable]
+    found = [one for one in rows if id and one.id.startswith(id)]
+    if len(found) != 1:
+        raise UnknownService(id=id)
+    return found[0]

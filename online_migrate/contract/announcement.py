@@ -1,0 +1,90 @@
+"""Announces a contract revision to services that start while it is applied.
+
+The announcement is committed before the services are checked under the lock, and a service registers before
+it reads the announcements. See :mod:`online_migrate.state.contracted`. On a server with a single writer the
+transaction of the revision is enough: a service that registers waits until it has ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from types import TracebackType
+
+from online_migrate import state
+from online_migrate.driver_errors import CLEANUP_ERRORS
+from online_migrate.runtime.apply import RevisionRunner
+from online_migrate.script.graph import Phase
+from online_migrate.state import ContractState
+
+
+class Announcement:
+    """Announces a revision inside its ``with`` block.
+
+    It is withdrawn if the block raises an error and no statement of the revision was executed. An
+    announcement that a killed process leaves behind refuses old code until :func:`reconcile` corrects it.
+    *attestation*: what an operator vouches for, recorded with the revision.
+    """
+
+    def __init__(self, runner: RevisionRunner, revision: str, *, attestation: str | None) -> None:
+        self._runner = runner
+        self._revision = revision
+        self._attestation = attestation
+        self._connection = runner.session.journal_connection or runner.session.connection
+        self._number = 0
+
+    def __enter__(self) -> Announcement:
+        if not self._runner.session.dialect.single_writer:
+            self._record(ContractState.CONTRACTING)
+        return self
+
+    def finish(self) -> None:
+        """Records that the revision is applied; called in the transaction that writes its version row."""
+        state.set_contracted(
+            self._runner.session.connection,
+            self._revision,
+            ContractState.CONTRACTED,
+            after=self._number,
+            attestation=self._attestation,
+        )
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None or self._runner.session.dialect.single_writer:
+            return
+        with contextlib.suppress(*CLEANUP_ERRORS):
+            # After a lost connection the announcement stays, until the next command corrects it.
+            if (
+                self._revision not in self._runner.applied()
+                and not self._runner.journal(self._revision).begun
+            ):
+                self._record(ContractState.WITHDRAWN)
+
+    def _record(self, new: ContractState) -> None:
+        self._connection.rollback()
+        self._number = state.set_contracted(
+            self._connection, self._revision, new, after=self._number, attestation=self._attestation
+        )
+        self._connection.commit()
+
+
+def reconcile(runner: RevisionRunner) -> None:
+    """Makes the announcements agree with the revisions that the database has.
+
+    The contract revisions of an older engine were not announced, and an announcement of a killed process was
+    not withdrawn.
+    """
+    contracts = runner.project.graph.of(Phase.CONTRACT)
+    connection = runner.session.connection
+    applied = runner.applied() & set(contracts)
+    opened = set(state.open_revisions(connection))
+    known = state.contracted_revisions(connection)
+    connection.rollback()
+    half = {revision for revision in contracts if revision in opened and runner.journal(revision).begun}
+    changes = state.contracted_changes(known, applied, half)
+    if not changes:
+        return
+    with runner.session.dialect.write_transaction(connection):
+        for revision, new in changes.items():
+            state.set_contracted(connection, revision, new)
+        connection.commit()

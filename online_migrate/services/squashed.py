@@ -1,0 +1,37 @@
+"""Contract revisions whose scripts were folded into another one. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from online_migrate import exceptions
+from online_migrate.config import SECTION, Settings
+
+
+def squashed_of(settings: Settings) -> Mapping[str, str]:
+    """Returns the revision into which each squashed one was folded.
+
+    Raises :class:`~online_migrate.exceptions.ConfigBroken`.
+    """
+    found: dict[str, str] = {}
+    for part in (settings.squashed or "").replace(",", " ").split():
+        old, colon, new = part.partition(":")
+        if not old or not colon or not new or old in found:
+            raise exceptions.ConfigBroken(
+                path=f"[{SECTION}]", reason=f"squashed: {part!r} is not OLD:NEW, or names OLD again"
+            )
+        found[old] = new
+    return found
+
+
+def survives(revision: str, survived: Collection[str], squashed: Mapping[str, str]) -> bool:
+    """Returns True if code that survives the revisions *survived* survives *revision*.
+
+    A package from before a squash names the old revisions, and a later one names the new revision.
+    """
+    if revision in survived:
+        return True
+    if squashed.get(revision) in survived:
+        return True
+    folded = [old for old, new in squashed.items() if new == revision]
+    return bool(folded) and all(old in survived for old in folded)

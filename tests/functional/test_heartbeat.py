@@ -1,0 +1,227 @@
+"""The heartbeat of a service: its statements, lost connections, forks, asyncio, and changes by others."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from online_migrate import command, exceptions, services
+from online_migrate.services.errors import ServiceBroken, ServiceRefused, ServiceRegistryMissing
+from online_migrate.services.shipped import contract_revisions
+from tests.servers import Database
+from tests.support import schema
+from tests.support.chaos import patient_engine, wait_until
+from tests.support.project import ROOT, Project
+from tests.support.services import SERVICE, age, live, rows
+
+pytestmark = pytest.mark.each_product
+
+
+@pytest.fixture
+def project(database: Database, tmp_path: Path) -> Iterator[Project]:
+    """A project with one expand and one contract revision, which needs no data migration."""
+    with Project.create(tmp_path / "project", database.url) as project:
+        project.expand('op.create_table("t", sa.Column("id", sa.Integer, primary_key=True))', "e1")
+        project.contract('op.create_table("u", sa.Column("id", sa.Integer, primary_key=True))', "c1")
+        project.apply_expand()
+        yield project
+
+
+def beats(database: Database, id: str) -> int:
+    """The number of heartbeats in the row of a process."""
+    return {row[0]: int(row[2]) for row in rows(database)}[id]
+
+
+def wait_for_beats(database: Database, id: str, more: int = 2) -> None:
+    """Waits until the process has sent *more* heartbeats."""
+    before = beats(database, id)
+    wait_until(lambda: beats(database, id) >= before + more, f"{more} heartbeats of {id}")
+
+
+# --- what it sends, and where it runs -------------------------------------------------------------
+
+
+def test_heartbeat_is_one_statement_of_the_applications_engine(project: Project, database: Database) -> None:
+    """One round trip: no BEGIN, no COMMIT, no second statement; a clean stop is recorded."""
+    engine = patient_engine(database)
+    sent: list[str] = []
+    sa.event.listen(engine, "before_cursor_execute", lambda *event: sent.append(event[2]))
+    sa.event.listen(engine, "commit", lambda *_: sent.append("COMMIT"))
+    with services.heartbeat(engine, "api", survives=[], interval=0.05) as beat:
+        wait_for_beats(database, beat.id, 3)
+        beat_sent = beats(database, beat.id)
+    started = next(i for i, statement in enumerate(sent) if statement.startswith("UPDATE"))
+    of_beats = [text for text in sent[started:] if "server_time" not in text]
+    assert {text.split()[0] for text in of_beats} == {"UPDATE"}, sent
+    assert len(of_beats) >= beat_sent + 1
+    assert [stopped is not None for *_, stopped in rows(database)] == [True]
+    beat.stop()
+    engine.dispose()
+
+
+def test_asyncio(project: Project, database: Database) -> None:
+    """The event loop is not blocked, and on_refused is called in it."""
+
+    async def serve() -> tuple[str, str]:
+        refused: asyncio.Queue[exceptions.Refused] = asyncio.Queue()
+        url = sa.make_url(database.url)
+        async with services.async_heartbeat(
+            url, "api", survives=[], interval=0.05, on_refused=refused.put_nowait
+        ) as beat:
+            await asyncio.to_thread(schema.run_all, database, *CONTRACTED)
+            error = await asyncio.wait_for(refused.get(), 60)
+            assert beat.refused is not None
+            return beat.id, str(error)
+
+    id, error = asyncio.run(serve())
+    assert "does not survive contract revision(s) c9" in error
+    assert [(row[0], row[3] is None) for row in rows(database)] == [(id, False)]
+
+
+CONTRACTED = (
+    "INSERT INTO online_migrate_contracted (revision, state, number, runner, operator, changed_at) "
+    "VALUES ('c9', 'contracted', 7, 'host:1', 'ann', '2026-11-27 01:02:03')",
+)
+
+_FORKING = """
+import os, sys, time
+from online_migrate import services
+beat = services.heartbeat(sys.argv[1], "api", survives=[], interval=0.05)
+time.sleep(0.2)
+if os.fork():
+    _, status = os.wait()
+    time.sleep(0.3)  # the connection of the parent is not used by the child
+    sys.exit(os.waitstatus_to_exitcode(status))
+time.sleep(0.5)
+print(beat.id, flush=True)
+"""
+
+
+def test_forked_process_has_its_own_row(project: Project, database: Database) -> None:
+    """Parent and child report under two ids, and both record their clean end at the exit of Python."""
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _FORKING, database.url],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    found = rows(database)
+    assert len({(id, process) for id, process, *_ in found}) == 2
+    assert ran.stdout.strip() in {id for id, *_ in found}
+    assert all(stopped is not None and sent > 1 for _, _, sent, stopped in found), found
+
+
+# --- lost connections, and rows that others change ------------------------------------------------
+
+
+@pytest.mark.needs("kill_session")
+def test_lost_connection_is_logged_and_replaced(
+    project: Project, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The row stays the same, and the host's process is not stopped."""
+    engine = patient_engine(database)
+    sessions: list[Any] = []
+    sa.event.listen(engine, "connect", lambda connection, _record: sessions.append(connection))
+    kill = schema._KILL[database.server.product]
+    with caplog.at_level(logging.INFO), services.heartbeat(engine, "api", survives=[], interval=0.05) as beat:
+        wait_for_beats(database, beat.id)
+        schema.run_all(database, kill(sessions[-1]))
+        wait_until(lambda: "reconnecting in" in caplog.text, "the lost connection is logged")
+        wait_for_beats(database, beat.id)
+    assert len(rows(database)) == 1
+    assert "another process reports" not in caplog.text
+    engine.dispose()
+
+
+def test_row_changed_by_others(
+    project: Project, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Forced down, deleted, shared: it goes on, logs the reason, and the gate sees that it is live."""
+    with caplog.at_level(logging.INFO), live(database) as beat:
+        wait_for_beats(database, beat.id)
+        age(database)
+        wait_for_beats(database, beat.id)
+        assert command.gate(project.site())[0].id == "service-behind"
+        schema.run_all(database, f"UPDATE {SERVICE} SET forced_down = heartbeat - 50, forced_by = 'ann'")
+        wait_for_beats(database, beat.id)
+        [blocker] = command.gate(project.site())
+        assert "reports again after it was forced down" in blocker.reason
+        schema.run_all(database, f"DELETE FROM {SERVICE}")
+        wait_until(lambda: rows(database), "it registers again")
+        wait_for_beats(database, beat.id)
+        first = beat.id
+        schema.run_all(database, f"UPDATE {SERVICE} SET beats = beats + 100")
+        wait_until(lambda: beat.id != first and beat.id in str(rows(database)), "it takes another id")
+        wait_for_beats(database, beat.id)
+    for text in ("was forced down while it runs", "was deleted while it runs", "another process reports as"):
+        assert text in caplog.text
+    assert caplog.text.count("was forced down while it runs") == 1
+
+
+def test_registry_that_is_dropped_does_not_stop_the_process(
+    project: Project, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither does an error of on_refused; a stop that cannot be recorded is logged."""
+
+    def fail(error: exceptions.Refused) -> None:
+        raise RuntimeError(f"told: {error.revisions}")
+
+    with live(database, on_refused=fail) as beat:
+        schema.run_all(database, *CONTRACTED)
+        wait_until(lambda: "told: c9" in caplog.text, "on_refused is called")
+        wait_for_beats(database, beat.id)
+        assert isinstance(beat.refused, ServiceRefused)
+        schema.run_all(database, f"DROP TABLE {SERVICE}")
+        wait_until(lambda: "reconnecting in" in caplog.text, "the error is logged")
+    assert "could not be recorded" in caplog.text
+
+
+# --- bad input ------------------------------------------------------------------------------------
+
+
+def test_bad_arguments(database: Database) -> None:
+    """Refused before anything is sent; a database without registry, and one that cannot be reached."""
+    for wrong in ({"dead_after": 0}, {"interval": 40}, {"interval": 0}, {"versions": {"rpc": "x"}}):
+        with pytest.raises(ServiceBroken):
+            services.heartbeat(database.url, "api", **{"survives": [], **wrong})
+    with pytest.raises(ServiceRegistryMissing) as missing:
+        services.heartbeat(database.url, "api", survives=[])
+    assert (missing.value.exit_code, missing.value.hint.split("  ")[0]) == (3, "online-migrate expand")
+    nowhere = sa.make_url(database.url).set(database="/nowhere/nothing")
+    with pytest.raises(exceptions.ServerDown):
+        services.heartbeat(nowhere, "api", survives=[])
+
+
+def test_contract_revisions_are_those_of_the_first_call(tmp_path: Path) -> None:
+    """A package that is upgraded on disk under a running process does not count."""
+    with Project.create(tmp_path / "project", "sqlite://", squashed="c0:c1, x:nothing") as project:
+        project.expand("", "e1")
+        project.contract("", "c1")
+        assert contract_revisions(project.config_file) == {"c1", "c0"}
+        project.contract("", "c2")
+        assert services.contract_revisions(str(project.config_file)) == {"c1", "c0"}
+        script = (
+            "import json, sys; from online_migrate import services\n"
+            "print(json.dumps(sorted(services.contract_revisions(sys.argv[1]))))"
+        )
+        ran = subprocess.run(
+            [sys.executable, "-c", script, str(project.config_file)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert json.loads(ran.stdout) == ["c0", "c1", "c2"]
