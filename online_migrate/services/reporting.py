@@ -69,7 +69,7 @@ class Heartbeat:
         """
         try:
             with private_connection(self._engine) as connection:
-                set_isolation(connection, "AUTOCOMMIT")
+                _set_autocommit(connection)
                 self._registration.register(connection)
         except DATABASE_ERRORS as error:
             raise exceptions.ServerError(reason=error_message(error)) from error
@@ -88,7 +88,7 @@ class Heartbeat:
         self._loop.stop()
         try:
             with private_connection(self._engine) as connection:
-                set_isolation(connection, "AUTOCOMMIT")
+                _set_autocommit(connection)
                 self._registration.mark_stopped(connection)
         except (*CLEANUP_ERRORS, exceptions.Failed) as error:
             service = self._registration.new.service
@@ -117,7 +117,7 @@ class Heartbeat:
     def _run(self, connection: Connection) -> None:
         self._connection = connection
         # Each statement is one round trip: nothing else is sent to begin or to commit.
-        set_isolation(connection, "AUTOCOMMIT")
+        _set_autocommit(connection)
         statement = state.Beat(connection)
         while not self._loop.stopping.is_set():
             with self._sending:
@@ -168,6 +168,18 @@ class Heartbeat:
         self._sending = threading.Lock()
         self._loop = self._new_loop()
         self._loop.start()
+
+
+def _set_autocommit(connection: Connection) -> None:
+    """Makes each statement a transaction of its own, also if the engine has a listener that sends BEGIN.
+
+    SQLAlchemy's recipe for SQLite is such a listener. It is called once, because the transaction, as
+    SQLAlchemy sees it, does not end before the connection is closed.
+    """
+    set_isolation(connection, "AUTOCOMMIT")
+    connection.begin()
+    if getattr(connection.connection.dbapi_connection, "in_transaction", False):
+        connection.exec_driver_sql("COMMIT")
 
 
 _RUNNING: weakref.WeakSet[Heartbeat] = weakref.WeakSet()
