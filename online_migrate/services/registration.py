@@ -79,8 +79,10 @@ class Registration:
         self._check_contracted(connection)
 
     def _insert(self, connection: Connection) -> None:
-        state.insert_service(connection, self.new)
         self._sent = 0
+        if state.service_row(connection, self.new.id) is None:
+            state.insert_service(connection, self.new)
+        # Otherwise an earlier insert was committed, and only the answer of the server was lost.
         where = f"{self.new.host}/{self.new.process}"
         events.emit(logger, events.ServiceRegistered(self.new.service, self.new.id, where))
 
@@ -143,8 +145,9 @@ class Registration:
         self.refused = self._refusal(found) if found else None
 
     def _refuse(self, found: list[state.Contracted]) -> None:
-        if found:
-            raise self._refusal(found)
+        self.refused = self._refusal(found) if found else None
+        if self.refused is not None:
+            raise self.refused
 
     def _refusal(self, found: list[state.Contracted]) -> errors.ServiceRefused:
         applied = [one for one in found if one.state != state.ContractState.CONTRACTING]
