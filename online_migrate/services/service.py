@@ -92,7 +92,10 @@ def _read(row: Mapping[str, Any]) -> Service:
         raise _RowError(f"its heartbeat is {heartbeat - now} s in the future, by the server's clock")
     silence = max(0, now - heartbeat)
     over = [name for name, when in ended.items() if when is not None]
-    returned = any(when is not None and heartbeat > when for when in ended.values())
+    # A heartbeat removes the time of force-down and keeps the text.
+    returned = any(when is not None and heartbeat > when for when in ended.values()) or (
+        row["forced_by"] is not None and row["forced_down"] is None
+    )
     return Service(
         id=_name(row, "id"),
         service=_name(row, "service"),

@@ -80,7 +80,9 @@ class Beat:
             sa.bindparam("seen", type_=sa.BigInteger) == _LAST_CHANGE,
         )
         self._if_unchanged = sa.update(service).where(mine, *unchanged).values(**values)
-        self._always = sa.update(service).where(mine).values(**values)
+        # Times do not show that a process runs again after it was forced down: the clock may be set back.
+        runs = {"stopped": None, "forced_down": None}
+        self._always = sa.update(service).where(mine).values(**values, **runs)
 
     def send(self, connection: Connection, id: str, *, sent: int, seen: int) -> bool:
         """Updates the heartbeat, and returns True, if nothing has changed since the last one.
@@ -92,7 +94,7 @@ class Beat:
         return connection.execute(self._if_unchanged, values).rowcount > 0
 
     def send_anyway(self, connection: Connection, id: str) -> None:
-        """Updates the heartbeat of a process for which something has changed."""
+        """Updates the heartbeat of a process for which something has changed, and removes its end."""
         connection.execute(self._always, {"service_id": id})
 
 
