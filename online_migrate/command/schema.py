@@ -31,7 +31,8 @@ from online_migrate.migrate.options import MigrateOptions
 from online_migrate.migrate.status import Outcome
 from online_migrate.runtime import stamping
 from online_migrate.runtime.apply import RevisionRunner
-from online_migrate.script.graph import Graph, Phase
+from online_migrate.script.graph import Phase
+from online_migrate.services.squashed import squashed_of
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -287,15 +288,17 @@ def stamp(context: CommandContext, targets: Sequence[str]) -> tuple[str, ...]:
         with session.dialect.write_transaction(connection):
             stamping.write(connection, context.project, environment, new)
             if bootstrap.is_current(connection):
-                _announce_stamped(connection, graph, graph.applied(new))
+                _announce_stamped(connection, context, graph.applied(new))
     return new
 
 
-def _announce_stamped(connection: Connection, graph: Graph, applied: frozenset[str]) -> None:
+def _announce_stamped(connection: Connection, context: CommandContext, applied: frozenset[str]) -> None:
     """Records, for the services, the contract revisions that the database now counts as having."""
-    contracts = frozenset(graph.of(Phase.CONTRACT))
+    contracts = frozenset(context.project.graph.of(Phase.CONTRACT))
+    scripts = contracts | set(squashed_of(context.project.settings))
     half = set(state.open_revisions(connection)) & contracts
     known = state.contracted_revisions(connection)
-    for revision, now in state.contracted_changes(known, applied & contracts, half).items():
+    changes = state.contracted_changes(known, applied & contracts, half, scripts=scripts)
+    for revision, now in changes.items():
         state.set_contracted(connection, revision, now)
     connection.commit()

@@ -1,8 +1,8 @@
 """Announces a contract revision to services that start while it is applied.
 
 The announcement is committed before the services are checked under the lock, and a service registers before
-it reads the announcements. See :mod:`online_migrate.state.contracted`. On a server with a single writer the
-transaction of the revision is enough: a service that registers waits until it has ended.
+it reads the announcements. See :mod:`online_migrate.state.contracted`. SQLite needs it too: an
+``autocommit_block`` of a script ends the transaction for which a service that registers would wait.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from online_migrate import state
 from online_migrate.driver_errors import CLEANUP_ERRORS
 from online_migrate.runtime.apply import RevisionRunner
 from online_migrate.script.graph import Phase
+from online_migrate.services.squashed import squashed_of
 from online_migrate.state import ContractState
 
 
@@ -33,8 +34,7 @@ class Announcement:
         self._number = 0
 
     def __enter__(self) -> Announcement:
-        if not self._runner.session.dialect.single_writer:
-            self._record(ContractState.CONTRACTING)
+        self._record(ContractState.CONTRACTING)
         return self
 
     def finish(self) -> None:
@@ -50,7 +50,7 @@ class Announcement:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None or self._runner.session.dialect.single_writer:
+        if error is None:
             return
         with contextlib.suppress(*CLEANUP_ERRORS):
             # After a lost connection the announcement stays, until the next command corrects it.
@@ -61,11 +61,13 @@ class Announcement:
                 self._record(ContractState.WITHDRAWN)
 
     def _record(self, new: ContractState) -> None:
-        self._connection.rollback()
-        self._number = state.set_contracted(
-            self._connection, self._revision, new, after=self._number, attestation=self._attestation
-        )
-        self._connection.commit()
+        connection = self._connection
+        connection.rollback()
+        with self._runner.session.dialect.write_transaction(connection):
+            self._number = state.set_contracted(
+                connection, self._revision, new, after=self._number, attestation=self._attestation
+            )
+            connection.commit()
 
 
 def reconcile(runner: RevisionRunner) -> None:
@@ -75,13 +77,14 @@ def reconcile(runner: RevisionRunner) -> None:
     not withdrawn.
     """
     contracts = runner.project.graph.of(Phase.CONTRACT)
+    scripts = {*contracts, *squashed_of(runner.project.settings)}
     connection = runner.session.connection
     applied = runner.applied() & set(contracts)
     opened = set(state.open_revisions(connection))
     known = state.contracted_revisions(connection)
     connection.rollback()
     half = {revision for revision in contracts if revision in opened and runner.journal(revision).begun}
-    changes = state.contracted_changes(known, applied, half)
+    changes = state.contracted_changes(known, applied, half, scripts=scripts)
     if not changes:
         return
     with runner.session.dialect.write_transaction(connection):

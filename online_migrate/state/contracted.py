@@ -93,15 +93,20 @@ def set_contracted(
 
 
 def contracted_changes(
-    known: Iterable[Contracted], applied: Collection[str], half_applied: Collection[str]
+    known: Iterable[Contracted],
+    applied: Collection[str],
+    half_applied: Collection[str],
+    *,
+    scripts: Collection[str],
 ) -> dict[str, ContractState]:
     """Returns the states to record, so that the table agrees with the version table. Pure.
 
-    *applied*: the contract revisions that are applied; *half_applied*: those with executed statements. An
-    announcement that a killed command left behind is withdrawn.
+    *applied*: the contract revisions that are applied; *half_applied*: those with executed statements;
+    *scripts*: those of the project. An announcement that a killed command left behind is withdrawn. The
+    revision of another project with its own version table is not changed.
     """
     before = {one.revision: one.state for one in known}
-    right = dict.fromkeys(before, ContractState.WITHDRAWN)
+    right = {revision: ContractState.WITHDRAWN for revision in before if revision in scripts}
     right |= dict.fromkeys(sorted(half_applied), ContractState.CONTRACTING)
     right |= dict.fromkeys(sorted(applied), ContractState.CONTRACTED)
     return {revision: new for revision, new in right.items() if before.get(revision) != new}

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from online_migrate import command, exceptions, services
+from online_migrate import command, exceptions, services, state
 from online_migrate.services.errors import ServiceBroken, ServiceRefused, ServiceRegistryMissing
 from online_migrate.services.shipped import contract_revisions
 from tests.servers import Database
@@ -187,6 +187,66 @@ def test_registry_that_is_dropped_does_not_stop_the_process(
         schema.run_all(database, f"DROP TABLE {SERVICE}")
         wait_until(lambda: "reconnecting in" in caplog.text, "the error is logged")
     assert "could not be recorded" in caplog.text
+
+
+def test_answer_to_insert_is_lost(
+    project: Project, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The insert was committed: the process reports with this row, and leaves no second one behind."""
+    insert, calls = state.insert_service, []
+
+    def insert_and_lose(connection: sa.Connection, new: state.NewService) -> None:
+        insert(connection, new)
+        calls.append(new.id)
+        raise sa.exc.OperationalError("INSERT", {}, Exception("gone"), connection_invalidated=True)
+
+    with live(database) as beat:
+        wait_for_beats(database, beat.id)
+        monkeypatch.setattr(state, "insert_service", insert_and_lose)
+        schema.run_all(database, f"DELETE FROM {SERVICE}")
+        wait_until(lambda: calls, "it registers again")
+        wait_for_beats(database, calls[0])
+        assert calls == [beat.id]
+    assert [id for id, *_ in rows(database)] == calls
+
+
+def test_deleted_and_contracted(project: Project, database: Database) -> None:
+    """A process whose row was pruned knows that it is refused, and does not write its row again."""
+    told: list[exceptions.Refused] = []
+    with live(database, on_refused=told.append) as beat:
+        schema.run_all(database, *CONTRACTED, f"DELETE FROM {SERVICE}")
+        wait_until(lambda: told, "on_refused is called")
+        assert beat.refused is told[0]
+    assert rows(database) == []
+
+
+@pytest.mark.parametrize("column", ["forced_down", "stopped"])
+def test_runs_again_after_the_clock_was_set_back(project: Project, database: Database, column: str) -> None:
+    """The heartbeat is before the time at which the row says that the process has ended. It is live."""
+    with live(database) as beat:
+        schema.run_all(database, f"UPDATE {SERVICE} SET {column} = heartbeat + 3600")
+        wait_for_beats(database, beat.id)
+        assert [blocker.id for blocker in command.gate(project.site())] == ["service-behind"]
+
+
+def test_engine_that_sends_begin(project: Project, database: Database) -> None:
+    """SQLAlchemy's recipe for SQLite: the row is committed, and no transaction stays open."""
+    if not database.server.has("many_writers"):
+        engine = sa.create_engine(database.url)
+
+        @sa.event.listens_for(engine, "connect")
+        def _connected(connection: Any, _record: object) -> None:
+            connection.isolation_level = None
+
+        @sa.event.listens_for(engine, "begin")
+        def _begin(connection: sa.Connection) -> None:
+            connection.exec_driver_sql("BEGIN")
+
+        with services.heartbeat(engine, "api", survives=[], interval=0.05) as beat:
+            wait_for_beats(database, beat.id)
+            assert [blocker.id for blocker in command.gate(project.site())] == ["service-behind"]
+        assert [stopped is not None for *_, stopped in rows(database)] == [True]
+        engine.dispose()
 
 
 # --- bad input ------------------------------------------------------------------------------------

@@ -107,6 +107,30 @@ def test_service_that_starts_during_contract_is_refused(project: Project, databa
         assert beat.refused is None
 
 
+def test_service_that_starts_in_an_autocommit_block_is_refused(database: Database, tmp_path: Path) -> None:
+    """The script ends its transaction before the destructive statement: the announcement still refuses."""
+    outcome: list[concurrent.futures.Future[Any]] = []
+    starting = concurrent.futures.ThreadPoolExecutor(1)
+
+    def start(_: object) -> None:
+        outcome.append(starting.submit(services.heartbeat, database.url, "api", survives=[]))
+        concurrent.futures.wait(outcome, timeout=60)
+
+    with Project.create(tmp_path / "project", database.url) as project:
+        project.expand('op.create_table("t", sa.Column("id", sa.Integer), sa.Column("a", sa.Integer))', "e1")
+        project.contract(
+            "with op.get_context().autocommit_block():\n"
+            '    op.execute("UPDATE t SET a = 1 WHERE a = 77")\n'
+            'op.drop_column("t", "a")',
+            "c1",
+        )
+        project.apply_expand()
+        with schema.happens("before", "UPDATE t SET a = 1", start):
+            assert command.contract(project.site()).revisions == ("c1",)
+    assert "are being applied" in str(outcome[0].exception(0))
+    assert rows(database) == []
+
+
 @pytest.mark.needs("many_writers")
 def test_announcement_of_killed_contract_is_withdrawn(project: Project, database: Database) -> None:
     """It refuses old code, until the next contract corrects it, also one whose gate is closed."""
@@ -284,6 +308,21 @@ def test_installation_of_older_engine(project: Project, database: Database) -> N
     command.stamp(project.site(), ["base"])
     assert announced(database) == {"c2": "withdrawn"}
     command.stamp(project.site(), ["heads"])
+    assert announced(database) == {"c2": "contracted"}
+
+
+def test_project_with_another_version_table_keeps_announcements(
+    project: Project, database: Database, tmp_path: Path
+) -> None:
+    """Two projects share the database. A command of one does not withdraw the revisions of the other."""
+    assert command.contract(project.site()).revisions == ("c2",)
+    with Project.create(tmp_path / "other", database.url) as other:
+        other.expand('op.create_table("z", sa.Column("id", sa.Integer, primary_key=True))', "z1")
+        env = other.config_file.parent / "migrations" / "env.py"
+        ours = "run_environment(target_metadata"
+        env.write_text(env.read_text().replace(ours, f"{ours}, version_table='other_version'"))
+        other.apply_expand()
+        command.stamp(other.site(), ["heads"])
     assert announced(database) == {"c2": "contracted"}
 
 
