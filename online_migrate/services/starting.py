@@ -7,6 +7,7 @@ import contextlib
 import math
 import os
 import socket
+import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
@@ -75,7 +76,23 @@ async def async_heartbeat(
     in_loop: OnRefused | None = None
     if on_refused is not None:
         in_loop = _called_in(loop, on_refused)
-    beat = await asyncio.to_thread(heartbeat, bind, service, on_refused=in_loop, **more)
+    cancelled = threading.Event()
+    started: list[Heartbeat] = []
+
+    def start() -> None:
+        started.append(heartbeat(bind, service, on_refused=in_loop, **more))
+        if cancelled.is_set():
+            started[0].stop()
+
+    try:
+        await asyncio.to_thread(start)
+    except asyncio.CancelledError:
+        # The thread continues. It stops the heartbeat, or the heartbeat is already in the list.
+        cancelled.set()
+        for beat in started:
+            await asyncio.to_thread(beat.stop)
+        raise
+    [beat] = started
     try:
         yield beat
     finally:

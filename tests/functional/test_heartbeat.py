@@ -8,6 +8,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,34 @@ def test_asyncio(project: Project, database: Database) -> None:
     id, error = asyncio.run(serve())
     assert "does not survive contract revision(s) c9" in error
     assert [(row[0], row[3] is None) for row in rows(database)] == [(id, False)]
+
+
+def test_asyncio_cancelled_while_it_registers(project: Project, database: Database) -> None:
+    """No heartbeat is left that nothing stops: a second start would share its identity."""
+    engine, inserting, cancelled = patient_engine(database), threading.Event(), threading.Event()
+
+    def wait(*event: Any) -> None:
+        if event[2].startswith("INSERT INTO online_migrate_service"):
+            inserting.set()
+            cancelled.wait(60)
+
+    sa.event.listen(engine, "before_cursor_execute", wait)
+
+    async def serve() -> None:
+        async with services.async_heartbeat(engine, "api", survives=[], interval=0.05):
+            raise AssertionError
+
+    async def cancel() -> None:
+        task = asyncio.create_task(serve())
+        await asyncio.to_thread(inserting.wait, 60)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        cancelled.set()
+
+    asyncio.run(cancel())  # waits for the thread
+    assert [stopped is not None for *_, stopped in rows(database)] == [True]
+    engine.dispose()
 
 
 CONTRACTED = (
