@@ -1,8 +1,9 @@
 """Announces a contract revision to services that start while it is applied.
 
 The announcement is committed before the services are checked under the lock, and a service registers before
-it reads the announcements. See :mod:`online_migrate.state.contracted`. SQLite needs it too: an
-``autocommit_block`` of a script ends the transaction for which a service that registers would wait.
+it reads the announcements. See :mod:`online_migrate.state.contracted`. On a server with a single writer it is
+in the transaction of the revision, for whose end a service that registers waits. If an ``autocommit_block``
+of the script ends that transaction early, the announcement is committed with it.
 """
 
 from __future__ import annotations
@@ -34,8 +35,20 @@ class Announcement:
         self._number = 0
 
     def __enter__(self) -> Announcement:
-        self._record(ContractState.CONTRACTING)
+        if not self._runner.session.dialect.single_writer:
+            self._record(ContractState.CONTRACTING)
         return self
+
+    def begin(self) -> None:
+        """Announces in the transaction of the revision, on a server with a single writer."""
+        if self._runner.session.dialect.single_writer:
+            state.set_contracted(
+                self._connection,
+                self._revision,
+                ContractState.CONTRACTING,
+                after=self._number,
+                attestation=self._attestation,
+            )
 
     def finish(self) -> None:
         """Records that the revision is applied; called in the transaction that writes its version row."""
@@ -50,7 +63,7 @@ class Announcement:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None:
+        if error is None or self._runner.session.dialect.single_writer:
             return
         with contextlib.suppress(*CLEANUP_ERRORS):
             # After a lost connection the announcement stays, until the next command corrects it.

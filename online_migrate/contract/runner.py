@@ -64,20 +64,18 @@ def run(runner: RevisionRunner, revision: str, services: LiveServices) -> None:
     runner.echo(f"contract {revision}: {graph.revisions[revision].doc or 'no message'}")
     announcement = Announcement(runner, revision, attestation=services.attestation)
     proofs = NotNullProofs(runner, revision, required, applied, targets.proofs)
+
+    def watch(journal: Journal) -> ContractGuard:
+        announcement.begin()
+        return ContractGuard(runner, required, journal, targets.named, applied, proofs, services)
+
     with permit(runner.project.config, [revision]), announcement:
         try:
             if targets.proofs:
                 # The CHECKs refuse values of old code before the lock is taken.
                 services.require(runner.session.connection, revision, beside=True)
             with proofs.prepared():
-                runner.apply(
-                    revision,
-                    watch=lambda journal: ContractGuard(
-                        runner, required, journal, targets.named, applied, proofs, services
-                    ),
-                    finish=announcement.finish,
-                    tables=targets.names,
-                )
+                runner.apply(revision, watch=watch, finish=announcement.finish, tables=targets.names)
         except exceptions.GateClosed as closed:
             hint = _what_is_done(runner, revision, closed.blockers)
             raise exceptions.GateClosed(closed.blockers, hint=hint) from closed

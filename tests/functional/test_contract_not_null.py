@@ -140,4 +140,10 @@ def test_plan_shows_the_check_before_the_lock(project: Project, database: Databa
     # An index of the table that contract locks is built while its readers wait, too.
     index = dict(zip(step.statements, step.costs, strict=True))["CREATE INDEX ix_size ON items (size)"]
     assert (index.lock, index.blocks) == ("ACCESS EXCLUSIVE", "reads and writes")
-    assert scalar(database.engine, "SELECT count(*) FROM pg_constraint WHERE conname LIKE '%contract%'") == 0
+    assert (
+        scalar(
+            database.engine,
+            "SELECT count(*) FROM pg_constraint WHERE contype = 'c' AND conname LIKE '%contract%'",
+        )
+        == 0
+    )

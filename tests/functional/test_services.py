@@ -131,6 +131,7 @@ def test_service_that_starts_in_an_autocommit_block_is_refused(database: Databas
     assert rows(database) == []
 
 
+@pytest.mark.needs("many_writers")
 def test_announcement_of_killed_contract_is_withdrawn(project: Project, database: Database) -> None:
     """It refuses old code, until the next contract corrects it, also one whose gate is closed."""
     killed = schema.run(project, "contract", die_at="ALTER TABLE volumes DROP")
