@@ -32,7 +32,7 @@ from online_migrate.migrate.status import Outcome
 from online_migrate.runtime import stamping
 from online_migrate.runtime.apply import RevisionRunner
 from online_migrate.script.graph import Phase
-from online_migrate.services.squashed import squashed_of
+from online_migrate.services.squashed import folded_into, squashed_of
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -295,10 +295,11 @@ def stamp(context: CommandContext, targets: Sequence[str]) -> tuple[str, ...]:
 def _announce_stamped(connection: Connection, context: CommandContext, applied: frozenset[str]) -> None:
     """Records, for the services, the contract revisions that the database now counts as having."""
     contracts = frozenset(context.project.graph.of(Phase.CONTRACT))
-    scripts = contracts | set(squashed_of(context.project.settings))
+    squashed = squashed_of(context.project.settings)
+    folded, scripts = folded_into(squashed), contracts | set(squashed)
     half = set(state.open_revisions(connection)) & contracts
     known = state.contracted_revisions(connection)
-    changes = state.contracted_changes(known, applied & contracts, half, scripts=scripts)
+    changes = state.contracted_changes(known, applied & contracts, half, scripts=scripts, folded=folded)
     for revision, now in changes.items():
-        state.set_contracted(connection, revision, now)
+        state.set_contracted(connection, revision, now, folded=folded.get(revision, ()))
     connection.commit()

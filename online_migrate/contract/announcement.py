@@ -15,7 +15,7 @@ from online_migrate import state
 from online_migrate.driver_errors import CLEANUP_ERRORS
 from online_migrate.runtime.apply import RevisionRunner
 from online_migrate.script.graph import Phase
-from online_migrate.services.squashed import squashed_of
+from online_migrate.services.squashed import folded_into, squashed_of
 from online_migrate.state import ContractState
 
 
@@ -31,6 +31,7 @@ class Announcement:
         self._runner = runner
         self._revision = revision
         self._attestation = attestation
+        self._folded = folded_into(squashed_of(runner.project.settings)).get(revision, ())
         self._connection = runner.session.journal_connection or runner.session.connection
         self._number = 0
 
@@ -46,6 +47,7 @@ class Announcement:
                 self._connection,
                 self._revision,
                 ContractState.CONTRACTING,
+                folded=self._folded,
                 after=self._number,
                 attestation=self._attestation,
             )
@@ -56,6 +58,7 @@ class Announcement:
             self._runner.session.connection,
             self._revision,
             ContractState.CONTRACTED,
+            folded=self._folded,
             after=self._number,
             attestation=self._attestation,
         )
@@ -78,7 +81,12 @@ class Announcement:
         connection.rollback()
         with self._runner.session.dialect.write_transaction(connection):
             self._number = state.set_contracted(
-                connection, self._revision, new, after=self._number, attestation=self._attestation
+                connection,
+                self._revision,
+                new,
+                folded=self._folded,
+                after=self._number,
+                attestation=self._attestation,
             )
             connection.commit()
 
@@ -90,17 +98,18 @@ def reconcile(runner: RevisionRunner) -> None:
     not withdrawn.
     """
     contracts = runner.project.graph.of(Phase.CONTRACT)
-    scripts = {*contracts, *squashed_of(runner.project.settings)}
+    squashed = squashed_of(runner.project.settings)
+    folded, scripts = folded_into(squashed), {*contracts, *squashed}
     connection = runner.session.connection
     applied = runner.applied() & set(contracts)
     opened = set(state.open_revisions(connection))
     known = state.contracted_revisions(connection)
     connection.rollback()
     half = {revision for revision in contracts if revision in opened and runner.journal(revision).begun}
-    changes = state.contracted_changes(known, applied, half, scripts=scripts)
+    changes = state.contracted_changes(known, applied, half, scripts=scripts, folded=folded)
     if not changes:
         return
     with runner.session.dialect.write_transaction(connection):
         for revision, new in changes.items():
-            state.set_contracted(connection, revision, new)
+            state.set_contracted(connection, revision, new, folded=folded.get(revision, ()))
         connection.commit()

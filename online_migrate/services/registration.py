@@ -136,7 +136,10 @@ class Registration:
                 raise errors.ServiceRegistryMissing(service=self.new.service) from error
             raise
         self._seen = max((one.number for one in found), default=0)
-        return [one for one in found if one.counts and not survives(one.revision, self._survived, {})]
+        return [one for one in found if one.counts and not self._survives(one)]
+
+    def _survives(self, one: state.Contracted) -> bool:
+        return survives(one.revision, self._survived, dict.fromkeys(one.folded, one.revision))
 
     def _check_contracted(self, connection: Connection) -> None:
         # A revision that is only being applied is not a refusal here: either the check under the lock finds

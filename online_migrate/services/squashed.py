@@ -24,6 +24,14 @@ def squashed_of(settings: Settings) -> Mapping[str, str]:
     return found
 
 
+def folded_into(squashed: Mapping[str, str]) -> Mapping[str, list[str]]:
+    """Returns the squashed revisions by the revision into which they were folded."""
+    found: dict[str, list[str]] = {}
+    for old, new in squashed.items():
+        found.setdefault(new, []).append(old)
+    return found
+
+
 def survives(revision: str, survived: Collection[str], squashed: Mapping[str, str]) -> bool:
     """Returns True if code that survives the revisions *survived* survives *revision*.
 

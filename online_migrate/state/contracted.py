@@ -14,7 +14,8 @@ import dataclasses
 import datetime
 import enum
 import getpass
-from collections.abc import Collection, Iterable
+import json
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -49,6 +50,8 @@ class Contracted:
     changed_at: datetime.datetime
     attestation: str | None
     """What an operator vouched for where no service reports."""
+    folded: tuple[str, ...] = ()
+    """The earlier revisions whose scripts were folded into this one, sorted."""
 
     @property
     def counts(self) -> bool:
@@ -59,7 +62,7 @@ class Contracted:
 def contracted_revisions(connection: Connection) -> list[Contracted]:
     """Returns all announced contract revisions, the one that changed last at the end."""
     rows = connection.execute(sa.select(contracted).order_by(contracted.c.number))
-    return [Contracted(**row._mapping) for row in rows]
+    return [Contracted(**{**row._mapping, "folded": tuple(json.loads(row.folded))}) for row in rows]
 
 
 def set_contracted(
@@ -67,14 +70,15 @@ def set_contracted(
     revision: str,
     new: ContractState,
     *,
+    folded: Collection[str],
     after: int = 0,
     attestation: str | None = None,
 ) -> int:
     """Records the state of a contract revision, and returns the number of the change.
 
-    The caller must hold the migrator's lock. *after*: the number of an earlier change, which the transaction
-    of *connection* may not see yet. *attestation*: see :class:`Contracted`; None: what was recorded earlier
-    is kept.
+    The caller must hold the migrator's lock. *folded*, *attestation*: see :class:`Contracted`; an attestation
+    of None keeps what was recorded earlier. *after*: the number of an earlier change, which the transaction
+    of *connection* may not see yet.
     """
     last = connection.scalar(sa.select(sa.func.coalesce(sa.func.max(contracted.c.number), 0))) or 0
     values: dict[str, Any] = {
@@ -83,6 +87,7 @@ def set_contracted(
         "runner": this_runner(),
         "operator": this_operator(),
         "changed_at": now(),
+        "folded": json.dumps(sorted(folded)),
     }
     if attestation is not None:
         values["attestation"] = storable(connection, attestation)
@@ -98,18 +103,24 @@ def contracted_changes(
     half_applied: Collection[str],
     *,
     scripts: Collection[str],
+    folded: Mapping[str, Collection[str]],
 ) -> dict[str, ContractState]:
     """Returns the states to record, so that the table agrees with the version table. Pure.
 
     *applied*: the contract revisions that are applied; *half_applied*: those with executed statements;
-    *scripts*: those of the project. An announcement that a killed command left behind is withdrawn. The
-    revision of another project with its own version table is not changed.
+    *scripts*: those of the project; *folded*: by revision, those that were folded into it. An announcement
+    that a killed command left behind is withdrawn. The revision of another project with its own version table
+    is not changed.
     """
-    before = {one.revision: one.state for one in known}
+    before = {one.revision: (one.state, one.folded) for one in known}
     right = {revision: ContractState.WITHDRAWN for revision in before if revision in scripts}
     right |= dict.fromkeys(sorted(half_applied), ContractState.CONTRACTING)
     right |= dict.fromkeys(sorted(applied), ContractState.CONTRACTED)
-    return {revision: new for revision, new in right.items() if before.get(revision) != new}
+    return {
+        revision: new
+        for revision, new in right.items()
+        if before.get(revision) != (new, tuple(sorted(folded.get(revision, ()))))
+    }
 
 
 def this_operator() -> str:

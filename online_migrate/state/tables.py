@@ -128,6 +128,7 @@ contracted = sa.Table(
     sa.Column("operator", sa.String(255), nullable=False),
     sa.Column("changed_at", sa.DateTime, nullable=False),
     sa.Column("attestation", sa.Text),
+    sa.Column("folded", sa.Text, nullable=False),
 )
 
 TABLES = frozenset({*metadata.tables, VERSION_TABLE})

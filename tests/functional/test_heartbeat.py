@@ -23,7 +23,7 @@ from tests.servers import Database
 from tests.support import schema
 from tests.support.chaos import patient_engine, wait_until
 from tests.support.project import ROOT, Project
-from tests.support.services import SERVICE, age, live, rows
+from tests.support.services import SERVICE, age, beats, live, rows, wait_for_beats
 
 pytestmark = pytest.mark.each_product
 
@@ -36,17 +36,6 @@ def project(database: Database, tmp_path: Path) -> Iterator[Project]:
         project.contract('op.create_table("u", sa.Column("id", sa.Integer, primary_key=True))', "c1")
         project.apply_expand()
         yield project
-
-
-def beats(database: Database, id: str) -> int:
-    """The number of heartbeats in the row of a process."""
-    return {row[0]: int(row[2]) for row in rows(database)}[id]
-
-
-def wait_for_beats(database: Database, id: str, more: int = 2) -> None:
-    """Waits until the process has sent *more* heartbeats."""
-    before = beats(database, id)
-    wait_until(lambda: beats(database, id) >= before + more, f"{more} heartbeats of {id}")
 
 
 # --- what it sends, and where it runs -------------------------------------------------------------
@@ -118,8 +107,8 @@ def test_asyncio_cancelled_while_it_registers(project: Project, database: Databa
 
 
 CONTRACTED = (
-    "INSERT INTO online_migrate_contracted (revision, state, number, runner, operator, changed_at) "
-    "VALUES ('c9', 'contracted', 7, 'host:1', 'ann', '2026-11-27 01:02:03')",
+    "INSERT INTO online_migrate_contracted (revision, state, number, runner, operator, changed_at, "
+    "folded) VALUES ('c9', 'contracted', 7, 'host:1', 'ann', '2026-11-27 01:02:03', '[]')",
 )
 
 _FORKING = """

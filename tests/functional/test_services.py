@@ -21,7 +21,7 @@ from tests.support import accounts, schema
 from tests.support.chaos import wait_until
 from tests.support.project import Project
 from tests.support.schema import Snapshot
-from tests.support.services import ServiceProcess, age, announced, insert, live, rows
+from tests.support.services import ServiceProcess, age, announced, insert, live, rows, wait_for_beats
 
 pytestmark = pytest.mark.each_product
 DROP = 'op.drop_column("volumes", "legacy")'
@@ -324,6 +324,31 @@ def test_project_with_another_version_table_keeps_announcements(
         other.apply_expand()
         command.stamp(other.site(), ["heads"])
     assert announced(database) == {"c2": "contracted"}
+
+
+def test_code_of_before_a_squash_survives_the_squashed_revision(database: Database, tmp_path: Path) -> None:
+    """c1 and c2 were contracted, then folded into c3: code that names both starts, and one is not enough."""
+    with Project.create(tmp_path / "before", database.url) as project:
+        project.expand("pass", "e1")
+        project.contract("pass", "c1")
+        project.contract("pass", "c2")
+        project.apply_expand()
+        command.contract(project.site())
+    with (
+        Project.create(tmp_path / "after", database.url, squashed="c1:c3, c2:c3") as project,
+        live(database, "c1", "c2") as old,
+    ):
+        project.expand("pass", "e1")
+        project.contract("pass", "c3")
+        schema.run_all(database, "UPDATE alembic_version SET version_num = 'c3' WHERE version_num = 'c2'")
+        project.apply_expand()
+        assert announced(database) == {"c1": "withdrawn", "c2": "withdrawn", "c3": "contracted"}
+        wait_for_beats(database, old.id)
+        assert old.refused is None
+        with live(database, "c3", process="new"), live(database, "c1", "c2", process="late"):
+            assert gate(project) == []
+        with pytest.raises(ServiceRefused, match="c3, which were applied"):
+            services.heartbeat(database.url, "api", survives=["c1"])
 
 
 # --- the command line -----------------------------------------------------------------------------

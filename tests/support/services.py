@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from online_migrate import services
 from tests.servers import Database
 from tests.support import forks
+from tests.support.chaos import wait_until
 from tests.support.project import wait_for
 from tests.support.schema import query_all, run_all
 
@@ -119,3 +120,14 @@ def announced(database: Database) -> dict[str, str]:
     """The state of each contract revision that was announced."""
     query = "SELECT revision, state FROM online_migrate_contracted"
     return {str(revision): str(state) for revision, state in query_all(database, query)}
+
+
+def beats(database: Database, id: str) -> int:
+    """The number of heartbeats in the row of a process."""
+    return {row[0]: int(row[2]) for row in rows(database)}[id]
+
+
+def wait_for_beats(database: Database, id: str, more: int = 2) -> None:
+    """Waits until the process has sent *more* heartbeats."""
+    before = beats(database, id)
+    wait_until(lambda: beats(database, id) >= before + more, f"{more} heartbeats of {id}")

@@ -43,6 +43,7 @@ def upgrade() -> None:
         sa.Column("operator", sa.String(255), nullable=False),
         sa.Column("changed_at", sa.DateTime, nullable=False),
         sa.Column("attestation", sa.Text),
+        sa.Column("folded", sa.Text, nullable=False),
         if_not_exists=True,
         **_OPTIONS,
     )
