@@ -12,6 +12,7 @@ import contextlib
 from types import TracebackType
 
 from online_migrate import state
+from online_migrate.contract.not_null import remove_left_behind
 from online_migrate.driver_errors import CLEANUP_ERRORS
 from online_migrate.runtime.apply import RevisionRunner
 from online_migrate.script.graph import Phase
@@ -92,7 +93,7 @@ class Announcement:
 
 
 def reconcile(runner: RevisionRunner) -> None:
-    """Makes the announcements agree with the revisions that the database has.
+    """Makes the announcements agree with the revisions that the database has, and drops what a kill left.
 
     The contract revisions of an older engine were not announced, and an announcement of a killed process was
     not withdrawn.
@@ -105,6 +106,9 @@ def reconcile(runner: RevisionRunner) -> None:
     opened = set(state.open_revisions(connection))
     known = state.contracted_revisions(connection)
     connection.rollback()
+    for one in known:
+        if one.state == ContractState.CONTRACTING:
+            remove_left_behind(runner, one.revision)
     half = {revision for revision in contracts if revision in opened and runner.journal(revision).begun}
     changes = state.contracted_changes(known, applied, half, scripts=scripts, folded=folded)
     if not changes:

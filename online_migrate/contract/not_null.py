@@ -5,12 +5,14 @@ Invariants:
 * A CHECK is added under the same lock and the same verification as a statement of the revision: no row was
   pending, so nothing that still writes NULL is stopped earlier than by the revision itself.
 * Each step can be repeated: the name of the CHECK is the same in each run, and the catalog shows whether it
-  exists. It is dropped in the transaction of SET NOT NULL, or after a refusal.
+  exists. It is dropped in the transaction of SET NOT NULL, after a refusal, or, if the process was killed, by
+  the next command that applies revisions.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -61,13 +63,14 @@ class NotNullProofs:
         try:
             missing = [proof for proof in self._proofs if not proof.exists]
             if missing:
-                self._waiting(lambda: self._add(missing))
+                _waiting(self._runner, self._revision, lambda: self._add(missing))
             for proof in self._proofs:
                 self._runner.echo(
                     f"contract {self._revision}: reading {proof.table} before the lock, for NOT NULL of "
                     f"{proof.column}"
                 )
-                self._waiting(lambda proof=proof: self._send([proof.validate]))  # type: ignore[misc]
+                validate = functools.partial(_send, self._runner, [proof.validate])
+                _waiting(self._runner, self._revision, validate)
             yield
         except Exception:
             self._remove()
@@ -89,25 +92,6 @@ class NotNullProofs:
             self._connection.rollback()
         return True
 
-    def _waiting(self, attempt: Callable[[], None]) -> None:
-        """Calls *attempt* until its tables are free."""
-        session = self._runner.session
-        waiting = self._runner.lock_wait(self._revision, session)
-        session.queue.tell = waiting.tell_awaited
-        while True:
-            try:
-                session.queue.limit(waiting.queue_limit)
-                attempt()
-                self._connection.commit()
-            except (*DATABASE_ERRORS, LockNotFree) as error:
-                with contextlib.suppress(*CLEANUP_ERRORS):
-                    self._connection.rollback()
-                if not is_lock_timeout(session.dialect, error):
-                    raise self._runner.explained(self._revision, error) from error
-                waiting.after(error)
-            else:
-                return
-
     def _add(self, proofs: Sequence[NotNullProof]) -> None:
         """Adds the CHECKs under the table lock, after a verification of the rows under it."""
         session, subjects = self._runner.session, self._subjects()
@@ -124,7 +108,7 @@ class NotNullProofs:
                 )
         if blockers:
             raise exceptions.GateClosed(blockers)
-        self._send([proof.add for proof in proofs])
+        _send(self._runner, [proof.add for proof in proofs])
 
     def _subjects(self) -> dict[str, Subject]:
         """Returns the rows to verify, without those whose earlier verification counts."""
@@ -135,19 +119,52 @@ class NotNullProofs:
         found = {name: verification.subject(migrations[name]) for name in self._required}
         return {name: subject for name, subject in found.items() if subject is not None}
 
-    def _send(self, statements: Sequence[str]) -> None:
-        for statement in statements:
-            with self._runner.session.queue.entered(statement):
-                self._connection.exec_driver_sql(statement)
-
     def _remove(self) -> None:
         """Drops the CHECKs, which would outlive the refusal; names those that it cannot drop now."""
         try:
             self._connection.rollback()
-            self._send([proof.drop for proof in self._proofs])
+            _send(self._runner, [proof.drop for proof in self._proofs])
             self._connection.commit()
         except (*CLEANUP_ERRORS, LockNotFree):
             with contextlib.suppress(*CLEANUP_ERRORS):
                 self._connection.rollback()
             left = "; ".join(proof.drop for proof in self._proofs)
             self._runner.echo(f"contract {self._revision}: not removed; the next run does it, or: {left}")
+
+
+def remove_left_behind(runner: RevisionRunner, revision: str) -> None:
+    """Drops the CHECKs of a command that was killed while it applied *revision*."""
+    connection = runner.session.connection
+    statements = runner.session.dialect.left_not_null_proofs(connection)
+    connection.rollback()
+    if statements:
+        runner.echo(
+            f"contract {revision}: removing what a killed command left behind: {'; '.join(statements)}"
+        )
+        _waiting(runner, revision, lambda: _send(runner, statements))
+
+
+def _waiting(runner: RevisionRunner, revision: str, attempt: Callable[[], None]) -> None:
+    """Calls *attempt*, and commits, until its tables are free."""
+    session = runner.session
+    waiting = runner.lock_wait(revision, session)
+    session.queue.tell = waiting.tell_awaited
+    while True:
+        try:
+            session.queue.limit(waiting.queue_limit)
+            attempt()
+            session.connection.commit()
+        except (*DATABASE_ERRORS, LockNotFree) as error:
+            with contextlib.suppress(*CLEANUP_ERRORS):
+                session.connection.rollback()
+            if not is_lock_timeout(session.dialect, error):
+                raise runner.explained(revision, error) from error
+            waiting.after(error)
+        else:
+            return
+
+
+def _send(runner: RevisionRunner, statements: Sequence[str]) -> None:
+    for statement in statements:
+        with runner.session.queue.entered(statement):
+            runner.session.connection.exec_driver_sql(statement)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from online_migrate.dialects.facets.statements import Statements
 from online_migrate.dialects.query import rows
 from online_migrate.sql.forms.form import Form, IndexFacts, Partition, Table
-from online_migrate.sql.forms.not_null_proof import NotNullProof, not_null_proofs
+from online_migrate.sql.forms.not_null_proof import LABEL, NotNullProof, not_null_proofs
 from online_migrate.sql.forms.postgresql import form_of
 
 if TYPE_CHECKING:
@@ -43,6 +43,11 @@ _INDEX = """
                SELECT FROM pg_constraint k WHERE k.conindid = x.oid)
              AND NOT EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = x.oid) AS droppable
     FROM pg_class x JOIN pg_index i ON i.indexrelid = x.oid WHERE x.oid = to_regclass(:name)
+"""
+_LEFT = """
+    SELECT format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I', conrelid::regclass, conname) AS statement
+    FROM pg_constraint
+    WHERE contype = 'c' AND coninhcount = 0 AND right(conname, length(:label)) = :label ORDER BY 1
 """
 
 
@@ -91,3 +96,6 @@ class PostgreSQLStatements(Statements):
 
     def not_null_proofs(self, connection: Connection, statements: Sequence[str]) -> Sequence[NotNullProof]:
         return not_null_proofs(statements, CatalogFacts(connection))
+
+    def left_not_null_proofs(self, connection: Connection) -> Sequence[str]:
+        return [row.statement for row in rows(connection, _LEFT, label=f"_{LABEL}")]

@@ -119,10 +119,26 @@ def test_check_does_not_outlive_a_refusal(
     assert (state(database), checks(database)) == (BEFORE, [])
 
 
+@pytest.mark.parametrize("after", ["expand", "contract"])
+def test_check_of_a_killed_contract_is_removed(project: Project, database: Database, after: str) -> None:
+    """By the next command that applies revisions, also if the gate is closed meanwhile."""
+    project.data("fill", FILL.replace("t.c.size.is_(None)", "(t.c.size.is_(None) | (t.c.size == -1))"))
+    assert schema.run(project, "contract", die_at="ALTER TABLE items VALIDATE").code == -9
+    assert checks(database) == [("items_size_online_migrate_not_null", False)]
+    execute(
+        database.engine,
+        "INSERT INTO items (id, size) VALUES (50000, -1)",
+        "ALTER TABLE items ADD CONSTRAINT mine_not_null CHECK (id IS NOT NULL)",
+    )
+    assert schema.run(project, after).code == {"expand": 0, "contract": 3}[after]
+    assert checks(database) == [("mine_not_null", True)]
+    execute(database.engine, "UPDATE items SET size = NULL WHERE id = 50000")
+
+
 def test_null_that_is_not_pending_is_found_before_the_lock(project: Project, database: Database) -> None:
     """The error names the constraint; nothing is changed."""
     execute(database.engine, "INSERT INTO items (id) VALUES (-1)")
-    with pytest.raises(RevisionFailed, match="contract_not_null"):
+    with pytest.raises(RevisionFailed, match="items_size_online_migrate_not_null"):
         command.contract(project.site())
     assert (state(database), checks(database)) == (BEFORE, [])
     execute(database.engine, "DELETE FROM items WHERE id = -1")
@@ -143,7 +159,7 @@ def test_plan_shows_the_check_before_the_lock(project: Project, database: Databa
     assert (
         scalar(
             database.engine,
-            "SELECT count(*) FROM pg_constraint WHERE contype = 'c' AND conname LIKE '%contract%'",
+            "SELECT count(*) FROM pg_constraint WHERE contype = 'c' AND conname LIKE '%online_migrate%'",
         )
         == 0
     )

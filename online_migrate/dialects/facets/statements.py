@@ -72,6 +72,10 @@ class Statements:
         """
         return ()
 
+    def left_not_null_proofs(self, connection: Connection) -> Sequence[str]:
+        """Returns the statements that drop the CHECKs of :meth:`not_null_proofs` that exist now."""
+        return ()
+
     def widening(self, table: str, column: str) -> str:
         """Returns the statement that widens a NOT NULL VARCHAR column to 255 characters."""
         return f"ALTER TABLE {table} ALTER COLUMN {column} TYPE VARCHAR(255)"

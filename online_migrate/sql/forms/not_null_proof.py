@@ -12,7 +12,8 @@ from online_migrate.sql.operations.reader import read_operations
 from online_migrate.sql.parse import Unreadable
 
 SERVER = "postgresql"
-_LABEL = "contract_not_null"
+LABEL = "online_migrate_not_null"
+"""The end of the name of each CHECK: one that a killed command left behind is found by it."""
 _BEFORE = (
     *(ops.DropColumn, ops.DropConstraint, ops.DropIndex, ops.DropObject, ops.SetNotNull, ops.SetDefault),
     *(ops.DropNotNull, ops.CreateIndex, ops.ValidateConstraint, ops.DropTable, ops.ChangeSession, ops.Query),
@@ -82,7 +83,7 @@ def _proof(statement: str, operation: ops.SetNotNull, facts: Facts) -> NotNullPr
     if table is None or table.small or operation.column not in table.nullable:
         return None
     # The same name in each run, so that a run that was killed is continued.
-    given = chosen(table.plain_name, (operation.column,), _LABEL, ())
+    given = chosen(table.plain_name, (operation.column,), LABEL, ())
     return NotNullProof(
         statement, table.name, as_sql(operation.column), as_sql(given), exists=given in table.taken
     )
