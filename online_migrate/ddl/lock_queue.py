@@ -43,6 +43,34 @@ class LockNotFree(Exception):
         self.waited = waited
 
 
+class ObservedHolders:
+    """For how long each holder of a lock has been observed, beside what the server tells of it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._since: dict[str, float] = {}
+
+    def update(self, holders: Sequence[Holder]) -> None:
+        """Takes the holders that were found now; another one is forgotten."""
+        now = self._clock.monotonic()
+        self._since = {holder.id: self._since.get(holder.id, now) for holder in holders}
+
+    def age(self, holder: Holder) -> float:
+        """Returns the age of the holder's transaction in seconds, at least as long as it was observed."""
+        return max(holder.seconds or 0.0, self._seconds(holder))
+
+    def held(self, holder: Holder) -> float:
+        """Returns the seconds for which *holder* has certainly held its lock.
+
+        The age of its transaction does not tell: the lock may be that of its last statement.
+        """
+        return max(holder.idle, self._seconds(holder))
+
+    def _seconds(self, holder: Holder) -> float:
+        now = self._clock.monotonic()
+        return now - self._since.get(holder.id, now)
+
+
 class LockQueue:
     """Looks at the tables of each statement of one session before it is sent, and limits its wait for them.
 
@@ -65,6 +93,7 @@ class LockQueue:
         """The session holds LOCK TABLES: its statements find their tables locked already."""
         self.tell: Tell = lambda statement, seconds, holders: None
         """Is told what a statement waits for while it runs."""
+        self.observed = ObservedHolders(clock)
         self._dialect = dialect
         self._connection = connection
         self._beside = beside
@@ -73,7 +102,6 @@ class LockQueue:
         self._clock = clock
         self._stop = stop
         self._limit = old
-        self._seen: dict[str, float] = {}
         self._proved: frozenset[tuple[str | None, str]] = frozenset()
 
     def limit(self, seconds: float) -> None:
@@ -154,7 +182,7 @@ class LockQueue:
         return self._old_among(self.holders(locks))
 
     def _old_among(self, holders: Sequence[Holder]) -> list[Holder]:
-        return [h for h in holders if h.never_yields or self.age(h) >= self._old]
+        return [h for h in holders if h.never_yields or self.observed.age(h) >= self._old]
 
     def holders(self, locks: Sequence[TableLock], *, blocked: bool = False) -> list[Holder]:
         """Returns the sessions that hold the tables; none if this user may not see them.
@@ -177,8 +205,7 @@ class LockQueue:
             found = []
         if free is False and not found:
             found = [_UNKNOWN]
-        now = self._clock.monotonic()
-        self._seen = {holder.id: self._seen.get(holder.id, now) for holder in found}
+        self.observed.update(found)
         return found
 
     def _holders(self, locks: Sequence[TableLock], *, blocked: bool) -> list[Holder]:
@@ -188,21 +215,6 @@ class LockQueue:
         finally:
             if reader is self._beside:
                 reader.rollback()
-
-    def age(self, holder: Holder) -> float:
-        """Returns the age of the holder's transaction, in seconds; at least as long as it has been seen."""
-        return max(holder.seconds or 0.0, self._observed(holder))
-
-    def held(self, holder: Holder) -> float:
-        """Returns the seconds for which *holder* has certainly held its lock.
-
-        The age of its transaction does not tell: the lock may be that of its last statement.
-        """
-        return max(holder.idle, self._observed(holder))
-
-    def _observed(self, holder: Holder) -> float:
-        now = self._clock.monotonic()
-        return now - self._seen.get(holder.id, now)
 
     def end(self, holder: Holder) -> bool:
         """Ends the session of *holder*. Raises the error of the server if this user may not."""

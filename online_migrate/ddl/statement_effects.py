@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 
 from online_migrate.dialects import Dialect
 from online_migrate.sql.catalog_effects.effect import Expected, Verdict, judge
-from online_migrate.sql.operations.operation import Name
+from online_migrate.sql.operations.parts import Name
 from online_migrate.sql.statement import first_word
 from online_migrate.state import Entry
 

@@ -25,7 +25,8 @@ from online_migrate.runtime.catalog_schema import server_of
 from online_migrate.runtime.history import replay
 from online_migrate.runtime.rendering import Rendered, render_offline
 from online_migrate.script.graph import Phase
-from online_migrate.sql.operations.operation import ChangeRows, DropTable, Name
+from online_migrate.sql.operations.operation import ChangeRows, DropTable
+from online_migrate.sql.operations.parts import Name
 from online_migrate.sql.statement import Kind, shorten
 
 if TYPE_CHECKING:

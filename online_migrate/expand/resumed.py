@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from online_migrate.dialects import Dialect
-    from online_migrate.sql.operations.operation import Column, Name
+    from online_migrate.sql.operations.parts import Column, Name
 
 
 class SchemaBefore(CatalogSchema):

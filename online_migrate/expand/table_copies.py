@@ -17,11 +17,11 @@ from online_migrate.sql.operations.operation import (
     CreateTable,
     DropIndex,
     DropTable,
-    Name,
     Operation,
     RenameTable,
     Unrecognized,
 )
+from online_migrate.sql.operations.parts import Name
 from online_migrate.sql.operations.reader import read_operations
 from online_migrate.sql.parse import Unreadable
 

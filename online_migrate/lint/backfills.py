@@ -19,7 +19,7 @@ from online_migrate.kinds.table_argument import name_of
 from online_migrate.lint.schema import Table
 from online_migrate.lint.tree import Tree
 from online_migrate.lint.value_ranges import Misfit, misfit
-from online_migrate.sql.operations.operation import Name, SqlType
+from online_migrate.sql.operations.parts import Name, SqlType
 
 _TYPES: Mapping[str, type[sa.types.TypeEngine[Any]]] = {
     "smallint": sa.SmallInteger,

@@ -19,7 +19,7 @@ from online_migrate.driver_errors import DATABASE_ERRORS
 from online_migrate.phases.known import Server
 from online_migrate.runtime.catalog_schema import CatalogSchema, server_of
 from online_migrate.sql.catalog_effects.effect import Effect
-from online_migrate.sql.operations.operation import Name
+from online_migrate.sql.operations.parts import Name
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from online_migrate.sql.operations import operation as ops
-from online_migrate.sql.operations.operation import Column, Constraint, Index, Name, Operation
+from online_migrate.sql.operations import parts
+from online_migrate.sql.operations.operation import Operation
+from online_migrate.sql.operations.parts import Column, Constraint, Index, Name
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -44,7 +46,7 @@ class Table:
 
     def key_columns(self) -> list[tuple[str | None, ...]]:
         """Returns the columns of every index, primary key and unique constraint."""
-        unique = (ops.ConstraintKind.PRIMARY_KEY, ops.ConstraintKind.UNIQUE)
+        unique = (parts.ConstraintKind.PRIMARY_KEY, parts.ConstraintKind.UNIQUE)
         of_columns = (one for column in self.columns.values() for one in column.constraints)
         constraints = [*self.constraints, *of_columns]
         return [
@@ -235,7 +237,7 @@ def _add_constraint(schema: Schema, added: ops.AddConstraint) -> Schema:
 def _drop_constraint(schema: Schema, dropped: ops.DropConstraint) -> Schema:
     table = _known(schema, dropped.table)
     if dropped.name is None:
-        primary = ops.ConstraintKind.PRIMARY_KEY
+        primary = parts.ConstraintKind.PRIMARY_KEY
         rest = tuple(one for one in table.constraints if one.kind is not primary)
     else:
         rest = tuple(one for one in table.constraints if one.name != dropped.name)

@@ -12,14 +12,8 @@ from online_migrate.lint.violation import Finding
 from online_migrate.phases.impact.impact import Work
 from online_migrate.phases.impact.of import impact_of
 from online_migrate.phases.known import NothingKnown, Server
-from online_migrate.sql.operations.operation import (
-    AddConstraint,
-    ConstraintKind,
-    Name,
-    Operation,
-    RedefineColumn,
-    SetNotNull,
-)
+from online_migrate.sql.operations.operation import AddConstraint, Operation, RedefineColumn, SetNotNull
+from online_migrate.sql.operations.parts import ConstraintKind, Name
 
 
 def sharpened(reason: str, finding: Finding, server: Server, catalog: Catalog) -> str:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.sql import elements, operators
 
 from online_migrate.lint.schema import Table
-from online_migrate.sql.operations.operation import Column, SqlType
+from online_migrate.sql.operations.parts import Column, SqlType
 
 _BITS = {"tinyint": 8, "smallint": 16, "mediumint": 24, "integer": 32, "bigint": 64}
 _TEXT_LENGTHS = {"tinytext": 255, "text": 65_535, "mediumtext": 16_777_215, "longtext": 4_294_967_295}

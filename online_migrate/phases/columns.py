@@ -17,17 +17,15 @@ from online_migrate.phases.types import TypeChange, compare_types
 from online_migrate.phases.verdict import Verdict
 from online_migrate.sql.lexer import MYSQL
 from online_migrate.sql.operations.operation import (
-    Column,
     DropColumn,
     DropNotNull,
-    Name,
     RenameColumn,
     SetColumnOption,
     SetColumnType,
     SetDefault,
     SetNotNull,
-    SqlType,
 )
+from online_migrate.sql.operations.parts import Column, Name, SqlType
 
 
 @decides(DropColumn)

@@ -29,12 +29,10 @@ from online_migrate.phases.verdict import Verdict
 from online_migrate.sql.operations.operation import (
     AddConstraint,
     AlterConstraint,
-    Constraint,
-    ConstraintKind,
     DropConstraint,
-    Name,
     ValidateConstraint,
 )
+from online_migrate.sql.operations.parts import Constraint, ConstraintKind, Name
 
 Values = Mapping[str, Scalar]
 

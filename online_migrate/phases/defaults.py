@@ -16,7 +16,7 @@ from online_migrate.phases.given import Given
 from online_migrate.phases.rules import apply_rule
 from online_migrate.phases.verdict import Verdict
 from online_migrate.sql.classification.harmless_functions import HARMLESS
-from online_migrate.sql.operations.operation import Column, Expression, Value
+from online_migrate.sql.operations.parts import Column, Expression, Value
 
 _STABLE = """
     now current_timestamp current_date current_time localtime localtimestamp transaction_timestamp

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from online_migrate.sql.lexer import MYSQL
-from online_migrate.sql.operations.operation import Column, Expression, SqlType, Value
+from online_migrate.sql.operations.parts import Column, Expression, SqlType, Value
 from online_migrate.sql.parse import Unreadable, parse
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from online_migrate.phases.expressions import Scalar, evaluate, tree_of
 from online_migrate.phases.given import Given
 from online_migrate.phases.types import TypeChange, compare_types
-from online_migrate.sql.operations.operation import Column, Expression, Name, SqlType, Value
+from online_migrate.sql.operations.parts import Column, Expression, Name, SqlType, Value
 
 if TYPE_CHECKING:
     from sqlglot import exp

@@ -23,7 +23,7 @@ from online_migrate.phases.given import Given
 from online_migrate.phases.rules import apply_rule
 from online_migrate.phases.types import BUILT_IN
 from online_migrate.phases.verdict import Verdict
-from online_migrate.sql.operations.operation import Column, Expression, Name, SqlType
+from online_migrate.sql.operations.parts import Column, Expression, Name, SqlType
 
 if TYPE_CHECKING:
     from sqlglot import exp

@@ -16,7 +16,8 @@ from online_migrate.phases.given import Given, decides
 from online_migrate.phases.index_entries import Entry, objection_to_entry
 from online_migrate.phases.rules import apply_rule
 from online_migrate.phases.verdict import Verdict
-from online_migrate.sql.operations.operation import AlterIndex, CreateIndex, DropIndex, Index
+from online_migrate.sql.operations.operation import AlterIndex, CreateIndex, DropIndex
+from online_migrate.sql.operations.parts import Index
 
 _METHODS: dict[str, frozenset[str]] = {
     "postgresql": frozenset(["btree", "hash", "gin", "gist", "spgist", "brin"]),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Protocol
 
-from online_migrate.sql.operations.operation import Column, Name, SqlType
+from online_migrate.sql.operations.parts import Column, Name, SqlType
 
 OLDEST_SUPPORTED: dict[str, tuple[int, ...]] = {
     "postgresql": (12,),

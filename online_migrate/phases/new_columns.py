@@ -14,7 +14,8 @@ from online_migrate.phases.given import Given, decides
 from online_migrate.phases.rules import apply_rule
 from online_migrate.phases.types import BUILT_IN
 from online_migrate.phases.verdict import Verdict
-from online_migrate.sql.operations.operation import AddColumn, Column, Name, Value
+from online_migrate.sql.operations.operation import AddColumn
+from online_migrate.sql.operations.parts import Column, Name, Value
 
 
 @decides(AddColumn)

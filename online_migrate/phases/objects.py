@@ -22,8 +22,8 @@ from online_migrate.sql.operations.operation import (
     CreateTrigger,
     CreateView,
     DropObject,
-    Name,
 )
+from online_migrate.sql.operations.parts import Name
 
 _MOVE = "Move it to the contract script."
 _DECLARE = "Declare the operation as additive in the script, with the reason."

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Iterable
 
 from online_migrate.sql.classification.harmless_functions import HARMLESS
-from online_migrate.sql.operations.operation import Column, Name
+from online_migrate.sql.operations.parts import Column, Name
 
 _KNOWN = frozenset({"NEXTVAL"}).union(*HARMLESS.values())
 """Functions that a default may call; NEXTVAL takes a number, and old code does not rely on the next one."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from online_migrate.phases.expressions import tree_of
-from online_migrate.sql.operations.operation import Expression, Value
+from online_migrate.sql.operations.parts import Expression, Value
 
 if TYPE_CHECKING:
     from sqlglot import exp

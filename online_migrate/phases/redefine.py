@@ -23,7 +23,8 @@ from online_migrate.phases.given import Given, decides
 from online_migrate.phases.rules import apply_rule
 from online_migrate.phases.types import TypeChange, compare_types
 from online_migrate.phases.verdict import Verdict
-from online_migrate.sql.operations.operation import Column, RedefineColumn, SetDefault
+from online_migrate.sql.operations.operation import RedefineColumn, SetDefault
+from online_migrate.sql.operations.parts import Column
 
 
 @decides(RedefineColumn)

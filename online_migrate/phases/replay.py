@@ -13,7 +13,9 @@ from online_migrate.phases.other_objects import unknown_defaults
 from online_migrate.phases.restrictions import own_restriction
 from online_migrate.phases.schema_state import ColumnState, SchemaState
 from online_migrate.sql.operations import operation as op
-from online_migrate.sql.operations.operation import ConstraintKind, Name, Operation
+from online_migrate.sql.operations import parts
+from online_migrate.sql.operations.operation import Operation
+from online_migrate.sql.operations.parts import ConstraintKind, Name
 
 Kind = TypeVar("Kind", bound=Operation)
 Effect = Callable[[SchemaState, Kind], None]
@@ -152,7 +154,7 @@ def _create_index(state: SchemaState, operation: op.CreateIndex) -> None:
     if index.unique:
         restrict(state, operation.table, "it has a unique index of its own")
         columns = tuple(column for column in index.columns if column is not None)
-        unique = op.Constraint(
+        unique = parts.Constraint(
             kind=ConstraintKind.UNIQUE,
             columns=columns,
             nulls_not_distinct=index.nulls_not_distinct,
@@ -266,7 +268,7 @@ def _add_constraint(state: SchemaState, operation: op.AddConstraint) -> None:
         _change(state, operation.table, name, nullable=False)
 
 
-def _constrain(state: SchemaState, table: Name, constraint: op.Constraint) -> None:
+def _constrain(state: SchemaState, table: Name, constraint: parts.Constraint) -> None:
     """Adds a constraint to the new columns of an old table, of which the default may change after it."""
     if state.touch(table).new:
         return

@@ -5,7 +5,8 @@ from __future__ import annotations
 from online_migrate.phases.replay import create, effect_of, hide, restrict
 from online_migrate.phases.schema_state import SchemaState
 from online_migrate.sql.operations import operation as op
-from online_migrate.sql.operations.operation import Name, Operation
+from online_migrate.sql.operations.operation import Operation
+from online_migrate.sql.operations.parts import Name
 
 
 @effect_of(op.CreateView)

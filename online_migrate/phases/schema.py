@@ -9,7 +9,8 @@ from online_migrate.phases import replay_objects  # noqa: F401 - registers the e
 from online_migrate.phases.known import KnownSchema, NothingKnown
 from online_migrate.phases.replay import EFFECTS
 from online_migrate.phases.schema_state import SchemaState
-from online_migrate.sql.operations.operation import Column, Name, Operation, SqlType
+from online_migrate.sql.operations.operation import Operation
+from online_migrate.sql.operations.parts import Column, Name, SqlType
 
 
 class VirtualSchema:

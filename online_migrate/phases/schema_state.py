@@ -9,7 +9,7 @@ import dataclasses
 
 from online_migrate.phases.known import KnownSchema, NothingKnown
 from online_migrate.phases.other_objects import OtherObjects
-from online_migrate.sql.operations.operation import Column, Name
+from online_migrate.sql.operations.parts import Column, Name
 
 
 @dataclasses.dataclass

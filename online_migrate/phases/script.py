@@ -10,7 +10,8 @@ from online_migrate.phases.known import KnownSchema, NothingKnown, Server
 from online_migrate.phases.schema import VirtualSchema
 from online_migrate.phases.verdict import Place, Verdict
 from online_migrate.sql.operations.both_readers import read_by_both
-from online_migrate.sql.operations.operation import Name, Operation, Unrecognized
+from online_migrate.sql.operations.operation import Operation, Unrecognized
+from online_migrate.sql.operations.parts import Name
 from online_migrate.sql.parse import Unreadable
 
 

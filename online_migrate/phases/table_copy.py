@@ -14,9 +14,6 @@ from collections.abc import Iterator, Mapping
 from online_migrate.sql.operations.operation import (
     AddColumn,
     AddConstraint,
-    Column,
-    Constraint,
-    ConstraintKind,
     CreateTable,
     DropColumn,
     DropConstraint,
@@ -28,6 +25,7 @@ from online_migrate.sql.operations.operation import (
     SetDefault,
     SetNotNull,
 )
+from online_migrate.sql.operations.parts import Column, Constraint, ConstraintKind
 
 
 def differences(original: CreateTable, copy: CreateTable, renamed: Mapping[str, str]) -> list[Operation]:

@@ -10,13 +10,8 @@ from online_migrate.phases.given import Given, decides
 from online_migrate.phases.restrictions import own_restriction
 from online_migrate.phases.rules import apply_rule
 from online_migrate.phases.verdict import Verdict
-from online_migrate.sql.operations.operation import (
-    CreateTable,
-    DropTable,
-    Name,
-    RenameTable,
-    SetTableOption,
-)
+from online_migrate.sql.operations.operation import CreateTable, DropTable, RenameTable, SetTableOption
+from online_migrate.sql.operations.parts import Name
 
 
 @decides(CreateTable)

@@ -19,7 +19,7 @@ import enum
 import math
 from collections.abc import Callable
 
-from online_migrate.sql.operations.operation import SqlType
+from online_migrate.sql.operations.parts import SqlType
 
 
 class TypeChange(enum.Enum):

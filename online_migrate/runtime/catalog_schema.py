@@ -11,7 +11,8 @@ from sqlalchemy.schema import CreateColumn
 
 from online_migrate.dialects import dialect_of
 from online_migrate.phases.known import NothingKnown, Server
-from online_migrate.sql.operations.operation import Column, CreateTable, Name, SqlType
+from online_migrate.sql.operations.operation import CreateTable
+from online_migrate.sql.operations.parts import Column, Name, SqlType
 from online_migrate.sql.operations.reader import read_operations
 from online_migrate.sql.parse import Unreadable
 

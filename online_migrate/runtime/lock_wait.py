@@ -221,7 +221,7 @@ class LockWait:
         if self._kill_after is None:
             return
         for holder in holders:
-            held = self._session.queue.held(holder)
+            held = self._session.queue.observed.held(holder)
             if held >= self._kill_after and holder.id not in self._judged:
                 self._judged.add(holder.id)
                 self._end(holder, held)

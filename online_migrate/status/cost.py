@@ -21,13 +21,12 @@ from online_migrate.phases.schema import VirtualSchema
 from online_migrate.runtime.catalog_schema import CatalogSchema, server_of
 from online_migrate.sql.operations.operation import (
     AddConstraint,
-    Constraint,
     CreateIndex,
-    Name,
     Operation,
     SetNotNull,
     ValidateConstraint,
 )
+from online_migrate.sql.operations.parts import Constraint, Name
 from online_migrate.sql.operations.reader import read_operations
 from online_migrate.sql.parse import Unreadable
 

@@ -22,7 +22,7 @@ from online_migrate.script.graph import Phase
 from online_migrate.script.project import Project
 from online_migrate.sql.forms.form import Form
 from online_migrate.sql.forms.not_null_proof import NotNullProof
-from online_migrate.sql.operations.operation import Name
+from online_migrate.sql.operations.parts import Name
 from online_migrate.sql.statement import Kind
 from online_migrate.status.cost import Cost, CostEstimator
 from online_migrate.status.planned_tool import PlannedTool

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from online_migrate.runtime.catalog_schema import CatalogSchema, server_of
-from online_migrate.sql.operations.operation import CreateTable, Name, SqlType
+from online_migrate.sql.operations.operation import CreateTable
+from online_migrate.sql.operations.parts import Name, SqlType
 from online_migrate.sql.operations.reader import read_operations
 from tests.servers import Database
 

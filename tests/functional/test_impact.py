@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from online_migrate.phases.impact.impact import Blocks, Work
 from online_migrate.phases.impact.of import impact_of
 from online_migrate.phases.known import NothingKnown, Server
-from online_migrate.sql.operations.operation import Column, Name, SqlType
+from online_migrate.sql.operations.parts import Column, Name, SqlType
 from online_migrate.sql.operations.reader import read_operations
 from online_migrate.sql.table_lock import Strength
 from online_migrate.sql.table_locks import table_locks

@@ -6,7 +6,8 @@ import dataclasses
 import enum
 from typing import Any
 
-from online_migrate.sql.operations.operation import Expression, Name, Operation, SqlType
+from online_migrate.sql.operations.operation import Operation
+from online_migrate.sql.operations.parts import Expression, Name, SqlType
 
 
 def short(operation: Operation) -> str:

@@ -14,7 +14,8 @@ from online_migrate.phases.known import NothingKnown, Server
 from online_migrate.phases.script import read
 from online_migrate.sql.operations import both_readers, pglast_reader
 from online_migrate.sql.operations.both_readers import read_by_both
-from online_migrate.sql.operations.operation import DropTable, Name, Operation, Unrecognized
+from online_migrate.sql.operations.operation import DropTable, Operation, Unrecognized
+from online_migrate.sql.operations.parts import Name
 from online_migrate.sql.operations.reader import read_operations
 
 pytest.importorskip("pglast")

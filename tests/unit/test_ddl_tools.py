@@ -21,7 +21,8 @@ from online_migrate.dialects.mysql import MySQL
 from online_migrate.dialects.postgresql import PostgreSQL
 from online_migrate.phases.known import NothingKnown
 from online_migrate.sql.forms.form import OnlineCopy
-from online_migrate.sql.operations.operation import Column, CreateTable, Name
+from online_migrate.sql.operations.operation import CreateTable
+from online_migrate.sql.operations.parts import Column, Name
 from online_migrate.sql.operations.reader import read_operations
 from online_migrate.waiting import Clock
 

@@ -192,10 +192,10 @@ def test_lock_is_as_old_as_the_idle_time_or_as_it_has_been_seen() -> None:
     idle = Holder("8", "pid 8 (app", seconds=600.0, idle=40.0)
     dialect.found = [running, idle]
     queue.holders([TableLock("t")])
-    assert (queue.held(running), queue.held(idle)) == (0.0, 40.0)
+    assert (queue.observed.held(running), queue.observed.held(idle)) == (0.0, 40.0)
     clock.now = 50.0
     queue.holders([TableLock("t")])
-    assert (queue.held(running), queue.held(idle)) == (50.0, 50.0)
+    assert (queue.observed.held(running), queue.observed.held(idle)) == (50.0, 50.0)
 
 
 @pytest.mark.parametrize("queued", [True, False])

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from operations_text import short
 
-from online_migrate.sql.operations.operation import DropColumn, Name, Unrecognized
+from online_migrate.sql.operations.operation import DropColumn, Unrecognized
+from online_migrate.sql.operations.parts import Name
 from online_migrate.sql.operations.reader import AMBIGUOUS, read_operations
 from online_migrate.sql.parse import Unreadable
 

@@ -15,14 +15,14 @@ from online_migrate.phases.schema import VirtualSchema
 from online_migrate.phases.types import TypeChange, compare_types
 from online_migrate.phases.verdict import Place
 from online_migrate.sql.operations import operation as op
-from online_migrate.sql.operations.operation import (
+from online_migrate.sql.operations.operation import Operation
+from online_migrate.sql.operations.parts import (
     Column,
     Constraint,
     ConstraintKind,
     Expression,
     Index,
     Name,
-    Operation,
     SqlType,
     Value,
 )

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from test_operations_reader import cases
 
 from online_migrate.sql.operations import pglast_reader
-from online_migrate.sql.operations.operation import CreateTrigger, Expression, SetTableOption, Unrecognized
+from online_migrate.sql.operations.operation import CreateTrigger, SetTableOption, Unrecognized
+from online_migrate.sql.operations.parts import Expression
 from online_migrate.sql.operations.reader import read_operations
 from online_migrate.sql.parse import Unreadable
 

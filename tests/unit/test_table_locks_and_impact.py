@@ -12,6 +12,7 @@ from online_migrate.phases.impact.of import impact_of
 from online_migrate.phases.known import NothingKnown, Server
 from online_migrate.sql import lexer
 from online_migrate.sql.operations import operation as ops
+from online_migrate.sql.operations import parts
 from online_migrate.sql.operations.reader import read_operations
 from online_migrate.sql.table_lock import Strength
 from online_migrate.sql.table_locks import table_locks
@@ -48,7 +49,7 @@ def expected(statement: str, server: str) -> dict[str, Blocks]:
     return {name: blocks for name, blocks in found.items() if blocks is not Blocks.NOTHING}
 
 
-def _blocked(operation: ops.Operation, impact: Impact) -> Iterator[tuple[ops.Name, Blocks]]:
+def _blocked(operation: ops.Operation, impact: Impact) -> Iterator[tuple[parts.Name, Blocks]]:
     table = getattr(operation, "table", None)
     if isinstance(operation, ops.CreateTable):
         table = operation.partition_of
@@ -58,7 +59,7 @@ def _blocked(operation: ops.Operation, impact: Impact) -> Iterator[tuple[ops.Nam
         yield table, max(impact.blocks, impact.start)
     constraints = getattr(operation, "constraints", ())
     column = getattr(operation, "column", None)
-    if isinstance(column, ops.Column):
+    if isinstance(column, parts.Column):
         constraints = column.constraints
     elif isinstance(operation, ops.AddConstraint):
         constraints = (operation.constraint,)

@@ -12,12 +12,8 @@ from pathlib import Path
 from online_migrate.ddl.tools.server_access import ServerAccess, option_file
 from online_migrate.ddl.tools.tool import Leftovers, Limits
 from online_migrate.sql.forms.form import OnlineCopy
-from online_migrate.sql.operations.operation import (
-    AddConstraint,
-    ConstraintKind,
-    Operation,
-    RedefineColumn,
-)
+from online_migrate.sql.operations.operation import AddConstraint, Operation, RedefineColumn
+from online_migrate.sql.operations.parts import ConstraintKind
 
 _FILES = ("ssl-ca", "ssl-cert", "ssl-key")
 

@@ -16,9 +16,6 @@ from online_migrate.phases.types import TypeChange, compare_types
 from online_migrate.sql.operations.operation import (
     AddColumn,
     AddConstraint,
-    Column,
-    Constraint,
-    ConstraintKind,
     CreateIndex,
     DropColumn,
     DropConstraint,
@@ -27,8 +24,8 @@ from online_migrate.sql.operations.operation import (
     RedefineColumn,
     SetDefault,
     SetTableOption,
-    Value,
 )
+from online_migrate.sql.operations.parts import Column, Constraint, ConstraintKind, Value
 
 _KEPT = frozenset({TypeChange.SAME, TypeChange.WIDER, TypeChange.COPIED})
 _UNIQUE = (ConstraintKind.UNIQUE, ConstraintKind.PRIMARY_KEY)

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from online_migrate.lint.rule import POSTGRESQL, script_rule
 from online_migrate.lint.script import Script
 from online_migrate.lint.violation import Finding
-from online_migrate.sql.operations.operation import AddColumn, Column, ConstraintKind, Value
+from online_migrate.sql.operations.operation import AddColumn
+from online_migrate.sql.operations.parts import Column, ConstraintKind, Value
 
 _STABLE = frozenset(
     {"now", "current_timestamp", "current_date", "current_user", "session_user", "localtimestamp"}

@@ -9,18 +9,19 @@ from online_migrate.lint.rule import POSTGRESQL, script_rule
 from online_migrate.lint.script import Script, Step
 from online_migrate.lint.violation import Finding, Severity
 from online_migrate.sql.operations import operation as ops
-from online_migrate.sql.operations.operation import Constraint, ConstraintKind
+from online_migrate.sql.operations import parts
+from online_migrate.sql.operations.parts import Constraint, ConstraintKind
 
 _SEPARATELY = "ALTER TABLE {table} VALIDATE CONSTRAINT {name}   (in a transaction of its own)"
 
 
-def _added(script: Script, *kinds: ConstraintKind) -> Iterator[tuple[Step, Constraint, ops.Name]]:
+def _added(script: Script, *kinds: ConstraintKind) -> Iterator[tuple[Step, Constraint, parts.Name]]:
     for step, operation in script.on_existing(ops.AddConstraint):
         if operation.constraint.kind in kinds:
             yield step, operation.constraint, operation.table
 
 
-def _facts(constraint: Constraint, table: ops.Name) -> dict[str, object]:
+def _facts(constraint: Constraint, table: parts.Name) -> dict[str, object]:
     return {
         "table": table,
         "name": constraint.name or "NAME",
@@ -160,7 +161,7 @@ def foreign_key_without_index(script: Script) -> Iterator[Finding]:
             )
 
 
-def _foreign_keys(script: Script) -> Iterator[tuple[Step, Constraint, ops.Name]]:
+def _foreign_keys(script: Script) -> Iterator[tuple[Step, Constraint, parts.Name]]:
     for step in script.steps:
         operation = step.operation
         found: list[Constraint] = []
@@ -214,6 +215,6 @@ def _refers_to(text: str, table: str) -> set[str]:
     return {name.strip(' "`\n\t').lower() for columns in found for name in columns.split(",")}
 
 
-def _is_primary(constraints: tuple[Constraint, ...], column: ops.Column) -> bool:
+def _is_primary(constraints: tuple[Constraint, ...], column: parts.Column) -> bool:
     of_table = (one for one in constraints if one.columns == (column.name,))
     return any(one.kind is ConstraintKind.PRIMARY_KEY for one in (*column.constraints, *of_table))

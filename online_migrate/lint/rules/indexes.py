@@ -8,11 +8,12 @@ from online_migrate.lint.rule import POSTGRESQL, script_rule
 from online_migrate.lint.script import Script
 from online_migrate.lint.violation import Finding, Severity
 from online_migrate.sql.operations import operation as ops
+from online_migrate.sql.operations import parts
 
 _OUTSIDE = "with op.get_context().autocommit_block():\n    "
 
 
-def _columns(index: ops.Index) -> str:
+def _columns(index: parts.Index) -> str:
     return ", ".join(column or "..." for column in index.columns) or "..."
 
 

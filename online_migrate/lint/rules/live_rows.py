@@ -9,7 +9,8 @@ from online_migrate.lint.script import Script
 from online_migrate.lint.sharpened import not_null_columns
 from online_migrate.lint.violation import Finding, Severity
 from online_migrate.script.graph import Phase
-from online_migrate.sql.operations.operation import Name, Operation
+from online_migrate.sql.operations.operation import Operation
+from online_migrate.sql.operations.parts import Name
 
 
 @script_rule(

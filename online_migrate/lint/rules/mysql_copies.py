@@ -10,7 +10,7 @@ from online_migrate.lint.script import Script
 from online_migrate.lint.violation import Finding, Severity
 from online_migrate.phases.types import changes_only_definition
 from online_migrate.sql.operations import operation as ops
-from online_migrate.sql.operations.operation import ConstraintKind
+from online_migrate.sql.operations.parts import ConstraintKind
 
 _COPY = "ALGORITHM=COPY: writers of {table} wait until every row is copied."
 _NEW_COLUMN = (

@@ -8,7 +8,7 @@ from online_migrate.lint.rule import MYSQL, script_rule
 from online_migrate.lint.script import Script
 from online_migrate.lint.violation import Finding, Severity
 from online_migrate.sql.operations import operation as ops
-from online_migrate.sql.operations.operation import Value
+from online_migrate.sql.operations.parts import Value
 
 TOOL = "pt-online-schema-change, or gh-ost on MySQL, which copy the table while it is used"
 

@@ -9,7 +9,8 @@ from online_migrate.lint.schema import Table
 from online_migrate.lint.script import Script
 from online_migrate.lint.violation import Finding
 from online_migrate.sql.forms.not_null_proof import provable
-from online_migrate.sql.operations.operation import ConstraintKind, SetNotNull
+from online_migrate.sql.operations.operation import SetNotNull
+from online_migrate.sql.operations.parts import ConstraintKind
 
 
 @script_rule(

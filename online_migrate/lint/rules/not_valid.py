@@ -9,7 +9,8 @@ from online_migrate.lint.rule import POSTGRESQL, tree_rule
 from online_migrate.lint.tree import Tree
 from online_migrate.lint.violation import Finding
 from online_migrate.script.graph import Phase
-from online_migrate.sql.operations.operation import AddConstraint, ConstraintKind
+from online_migrate.sql.operations.operation import AddConstraint
+from online_migrate.sql.operations.parts import ConstraintKind
 
 
 @tree_rule(

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from online_migrate.lint.rule import POSTGRESQL, script_rule
 from online_migrate.lint.script import Script
 from online_migrate.lint.violation import Finding, Severity
-from online_migrate.sql.operations.operation import ChangePartitions, ConstraintKind, CreateTable
+from online_migrate.sql.operations.operation import ChangePartitions, CreateTable
+from online_migrate.sql.operations.parts import ConstraintKind
 
 
 @script_rule(

@@ -9,7 +9,7 @@ from online_migrate.lint.lines import line_of_data_migration
 from online_migrate.lint.rule import tree_rule
 from online_migrate.lint.tree import Tree
 from online_migrate.lint.violation import Finding, Severity
-from online_migrate.sql.operations.operation import Name
+from online_migrate.sql.operations.parts import Name
 
 
 @tree_rule(

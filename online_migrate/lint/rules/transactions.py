@@ -8,7 +8,7 @@ from online_migrate.lint.rule import POSTGRESQL, script_rule
 from online_migrate.lint.script import Script, Step
 from online_migrate.lint.violation import Finding, Severity
 from online_migrate.sql.operations import operation as ops
-from online_migrate.sql.operations.operation import Name
+from online_migrate.sql.operations.parts import Name
 
 _EXCLUSIVE = (
     ops.AddColumn,

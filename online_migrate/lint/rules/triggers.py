@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from online_migrate.lint.rule import script_rule
 from online_migrate.lint.script import Script, Step
 from online_migrate.lint.violation import Finding
-from online_migrate.sql.operations.operation import DropColumn, Name
+from online_migrate.sql.operations.operation import DropColumn
+from online_migrate.sql.operations.parts import Name
 
 
 @script_rule(

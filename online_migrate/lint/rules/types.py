@@ -8,7 +8,7 @@ from online_migrate.lint.rule import POSTGRESQL, Rule
 from online_migrate.lint.script import Script, Step
 from online_migrate.lint.violation import Finding, Severity
 from online_migrate.sql.operations import operation as ops
-from online_migrate.sql.operations.operation import Column, ConstraintKind, Name
+from online_migrate.sql.operations.parts import Column, ConstraintKind, Name
 
 
 def _columns(script: Script) -> Iterator[tuple[Step, Name, Column]]:

@@ -17,7 +17,7 @@ from online_migrate.phases.impact.impact import NONE, Blocks, Impact, Work
 from online_migrate.phases.known import KnownSchema, Server
 from online_migrate.phases.types import changes_only_definition
 from online_migrate.sql.operations import operation as ops
-from online_migrate.sql.operations.operation import ConstraintKind, Value
+from online_migrate.sql.operations.parts import ConstraintKind, Value
 
 INSTANT = Impact("INSTANT", start=Blocks.EVERYTHING)
 METADATA = Impact("INPLACE", start=Blocks.EVERYTHING)

@@ -14,7 +14,7 @@ from online_migrate.phases.impact.impact import NONE, Blocks, Impact, Work
 from online_migrate.phases.known import KnownSchema
 from online_migrate.phases.types import changes_only_definition
 from online_migrate.sql.operations import operation as ops
-from online_migrate.sql.operations.operation import ConstraintKind, Value
+from online_migrate.sql.operations.parts import ConstraintKind, Value
 
 _SHARE_UPDATE = Impact("SHARE UPDATE EXCLUSIVE", Blocks.MAINTENANCE)
 _ROW = Impact("ROW EXCLUSIVE", Blocks.NOTHING)

@@ -15,9 +15,9 @@ from online_migrate.sql.operations.operation import (
     ChangePrivileges,
     CommentOn,
     CreateView,
-    Name,
     Operation,
 )
+from online_migrate.sql.operations.parts import Name
 from online_migrate.sql.operations.rows import unknown_functions
 from online_migrate.sql.operations.select_list import selected_columns
 

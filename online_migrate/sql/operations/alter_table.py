@@ -12,12 +12,12 @@ from online_migrate.sql.operations.cursor import Cursor, Unknown, unrecognized
 from online_migrate.sql.operations.operation import (
     AddColumn,
     DropColumn,
-    Name,
     Operation,
     RenameColumn,
     RenameTable,
     SetTableOption,
 )
+from online_migrate.sql.operations.parts import Name
 
 
 def alter_table(cursor: Cursor) -> tuple[Operation, ...]:

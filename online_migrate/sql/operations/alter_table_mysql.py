@@ -27,13 +27,10 @@ from online_migrate.sql.operations.operation import (
     AddConstraint,
     AlterConstraint,
     AlterIndex,
-    Column,
-    ConstraintKind,
     CreateIndex,
     DropColumn,
     DropConstraint,
     DropIndex,
-    Name,
     Operation,
     RedefineColumn,
     RenameColumn,
@@ -42,6 +39,7 @@ from online_migrate.sql.operations.operation import (
     SetDefault,
     SetTableOption,
 )
+from online_migrate.sql.operations.parts import Column, ConstraintKind, Name
 from online_migrate.sql.operations.table_options import take_mysql_option
 
 Found = tuple[Operation, ...]

@@ -17,7 +17,6 @@ from online_migrate.sql.operations.operation import (
     DropColumn,
     DropConstraint,
     DropNotNull,
-    Name,
     Operation,
     RenameColumn,
     RenameTable,
@@ -28,6 +27,7 @@ from online_migrate.sql.operations.operation import (
     SetTableOption,
     ValidateConstraint,
 )
+from online_migrate.sql.operations.parts import Name
 from online_migrate.sql.operations.types import read_type
 
 

@@ -17,14 +17,8 @@ from typing import Any
 
 from online_migrate.sql.lexer import readings
 from online_migrate.sql.operations.cursor import written
-from online_migrate.sql.operations.operation import (
-    CreateTrigger,
-    Expression,
-    Index,
-    Operation,
-    SetTableOption,
-    Unrecognized,
-)
+from online_migrate.sql.operations.operation import CreateTrigger, Operation, SetTableOption, Unrecognized
+from online_migrate.sql.operations.parts import Expression, Index
 from online_migrate.sql.operations.placeholders import without_placeholders
 from online_migrate.sql.operations.reader import read_operations
 from online_migrate.sql.parse import Unreadable

@@ -9,7 +9,7 @@ from online_migrate.sql.lexer import MYSQL
 from online_migrate.sql.operations.constraints import read_check, read_reference, take_attributes
 from online_migrate.sql.operations.cursor import Cursor
 from online_migrate.sql.operations.expressions import expression, take_default
-from online_migrate.sql.operations.operation import Column, Constraint, ConstraintKind, Expression, SqlType
+from online_migrate.sql.operations.parts import Column, Constraint, ConstraintKind, Expression, SqlType
 from online_migrate.sql.operations.types import NO_TYPE_IN_SQLITE, read_type
 
 

@@ -7,13 +7,7 @@ import dataclasses
 from online_migrate.sql.lexer import MYSQL, Sort
 from online_migrate.sql.operations.cursor import Cursor
 from online_migrate.sql.operations.expressions import columns_in, expression
-from online_migrate.sql.operations.operation import (
-    Constraint,
-    ConstraintKind,
-    Expression,
-    Index,
-    Name,
-)
+from online_migrate.sql.operations.parts import Constraint, ConstraintKind, Expression, Index, Name
 
 CONSTRAINTS = frozenset({"CONSTRAINT", "PRIMARY", "UNIQUE", "CHECK", "FOREIGN", "EXCLUDE"})
 """The words with which a table constraint begins."""

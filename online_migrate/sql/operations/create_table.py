@@ -13,16 +13,8 @@ from online_migrate.sql.operations.constraints import (
     starts_mysql_index,
 )
 from online_migrate.sql.operations.cursor import Cursor
-from online_migrate.sql.operations.operation import (
-    Column,
-    Constraint,
-    CreateTable,
-    Index,
-    Name,
-    Operation,
-    Query,
-    SetTableOption,
-)
+from online_migrate.sql.operations.operation import CreateTable, Operation, Query, SetTableOption
+from online_migrate.sql.operations.parts import Column, Constraint, Index, Name
 from online_migrate.sql.operations.rows import read_query
 from online_migrate.sql.operations.table_options import take_mysql_option
 

@@ -8,15 +8,16 @@ from online_migrate.sql.catalog_effects.reading import folded
 from online_migrate.sql.classification.queries import closing
 from online_migrate.sql.classification.verdict import by_commas
 from online_migrate.sql.lexer import Sort, Token
-from online_migrate.sql.operations.operation import Name, Unrecognized
+from online_migrate.sql.operations.operation import Unrecognized
+from online_migrate.sql.operations.parts import Name
 
 
 class Unknown(Exception):
     """A part of a statement that the reader does not know."""
 
 
-class Cursor:
-    """The tokens of a statement, consumed from left to right."""
+class KeywordCursor:
+    """The tokens of a statement, consumed from left to right: its keywords and marks."""
 
     def __init__(self, tokens: Sequence[Token], server: str) -> None:
         self.tokens = tokens
@@ -74,8 +75,6 @@ class Cursor:
         """Consumes IF EXISTS or IF NOT EXISTS; returns whether it was there."""
         return self.take("IF", "EXISTS") or self.take("IF", "NOT", "EXISTS")
 
-    # --- names and values ------------------------------------------------------------------------
-
     @property
     def names(self) -> bool:
         """True if a name can come next."""
@@ -87,6 +86,10 @@ class Cursor:
             raise self.fail()
         self.at += 1
         return self.tokens[self.at - 1]
+
+
+class Cursor(KeywordCursor):
+    """Consumes names, values and groups in parentheses as well."""
 
     def name(self) -> str:
         """Consumes a name without qualifiers, and returns it as the catalog stores it."""

@@ -8,7 +8,8 @@ from online_migrate.sql.lexer import MYSQL
 from online_migrate.sql.operations.cursor import Cursor
 from online_migrate.sql.operations.indexes import drop_index
 from online_migrate.sql.operations.objects import ON_TABLE, take_kind
-from online_migrate.sql.operations.operation import DropObject, DropTable, Name, Operation, Query
+from online_migrate.sql.operations.operation import DropObject, DropTable, Operation, Query
+from online_migrate.sql.operations.parts import Name
 
 _KINDS: dict[str, frozenset[str]] = {
     "postgresql": frozenset(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from online_migrate.sql.classification.harmless_functions import AFTER, KEYWORDS
 from online_migrate.sql.lexer import MYSQL, Sort, Token
 from online_migrate.sql.operations.cursor import Cursor, Unknown, written
-from online_migrate.sql.operations.operation import Expression, Value
+from online_migrate.sql.operations.parts import Expression, Value
 from online_migrate.sql.operations.types import read_type
 
 _OPERATORS = frozenset("+-*/<>=~!@#%^&|")

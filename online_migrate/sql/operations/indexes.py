@@ -14,12 +14,10 @@ from online_migrate.sql.operations.operation import (
     AlterIndex,
     CreateIndex,
     DropIndex,
-    Expression,
-    Index,
-    Name,
     Operation,
     SetTableOption,
 )
+from online_migrate.sql.operations.parts import Expression, Index, Name
 
 
 def create_index(cursor: Cursor, *, kind: str, replace: bool) -> tuple[Operation, ...]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from online_migrate.sql.operations.cursor import Cursor
-from online_migrate.sql.operations.operation import ChangePartitions, Name, Operation
+from online_migrate.sql.operations.operation import ChangePartitions, Operation
+from online_migrate.sql.operations.parts import Name
 
 PARTITION_VERBS = (
     "TRUNCATE",

@@ -14,9 +14,9 @@ from online_migrate.sql.operations.operation import (
     CreateRoutine,
     CreateTrigger,
     CreateView,
-    Name,
     Operation,
 )
+from online_migrate.sql.operations.parts import Name
 from online_migrate.sql.operations.rows import unknown_functions
 from online_migrate.sql.operations.select_list import selected_columns
 

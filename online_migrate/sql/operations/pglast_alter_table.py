@@ -14,7 +14,6 @@ from online_migrate.sql.operations.operation import (
     DropColumn,
     DropConstraint,
     DropNotNull,
-    Name,
     Operation,
     SetColumnOption,
     SetColumnType,
@@ -24,6 +23,7 @@ from online_migrate.sql.operations.operation import (
     Unrecognized,
     ValidateConstraint,
 )
+from online_migrate.sql.operations.parts import Name
 from online_migrate.sql.operations.pglast_nodes import expression, range_name, text_of, type_of
 from online_migrate.sql.operations.pglast_tables import read_column, read_constraint
 

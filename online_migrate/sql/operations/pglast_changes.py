@@ -16,12 +16,12 @@ from online_migrate.sql.operations.operation import (
     DropIndex,
     DropObject,
     DropTable,
-    Name,
     Operation,
     RenameColumn,
     RenameTable,
     SetTableOption,
 )
+from online_migrate.sql.operations.parts import Name
 from online_migrate.sql.operations.pglast_alter_table import read_actions
 from online_migrate.sql.operations.pglast_nodes import kind_of, list_name, range_name
 from online_migrate.sql.operations.pglast_objects import ON_TABLE, any_name, kind_name

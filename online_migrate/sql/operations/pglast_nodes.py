@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from online_migrate.sql.classification.harmless_functions import HARMLESS
-from online_migrate.sql.operations.operation import Expression, Name, SqlType, Value
+from online_migrate.sql.operations.parts import Expression, Name, SqlType, Value
 from online_migrate.sql.operations.types import INTERNAL, SERIALS
 
 _NOW = frozenset({"now", "transaction_timestamp", "statement_timestamp"})

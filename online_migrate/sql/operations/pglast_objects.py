@@ -10,10 +10,10 @@ from online_migrate.sql.operations.operation import (
     CreateRoutine,
     CreateTrigger,
     CreateView,
-    Name,
     Operation,
     Query,
 )
+from online_migrate.sql.operations.parts import Name
 from online_migrate.sql.operations.pglast_nodes import (
     kind_of,
     list_name,

@@ -19,12 +19,12 @@ from online_migrate.sql.operations.operation import (
     ChangeSession,
     ControlTransaction,
     Maintain,
-    Name,
     Operation,
     Query,
     RunCode,
     Unrecognized,
 )
+from online_migrate.sql.operations.parts import Name
 from online_migrate.sql.operations.pglast_nodes import kind_of, range_name
 from online_migrate.sql.operations.pglast_rows import read_copy, read_query, read_truncate
 from online_migrate.sql.parse import Unreadable

@@ -7,17 +7,8 @@ from typing import Any
 
 from online_migrate.sql.operations.columns import Draft
 from online_migrate.sql.operations.cursor import Unknown
-from online_migrate.sql.operations.operation import (
-    Column,
-    Constraint,
-    ConstraintKind,
-    CreateIndex,
-    CreateTable,
-    Index,
-    Operation,
-    Query,
-    SetTableOption,
-)
+from online_migrate.sql.operations.operation import CreateIndex, CreateTable, Operation, Query, SetTableOption
+from online_migrate.sql.operations.parts import Column, Constraint, ConstraintKind, Index
 from online_migrate.sql.operations.pglast_nodes import (
     columns_in,
     expression,

@@ -9,14 +9,8 @@ from online_migrate.sql.classification.queries import unknown_calls, written_at
 from online_migrate.sql.lexer import MYSQL, Sort, Token
 from online_migrate.sql.operations.cursor import Cursor
 from online_migrate.sql.operations.expressions import takes_number
-from online_migrate.sql.operations.operation import (
-    ChangeRows,
-    CreateTable,
-    Name,
-    Operation,
-    Query,
-    RunCode,
-)
+from online_migrate.sql.operations.operation import ChangeRows, CreateTable, Operation, Query, RunCode
+from online_migrate.sql.operations.parts import Name
 
 WRITES = frozenset({"INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE"})
 QUERIES = frozenset({"SELECT", "WITH", "VALUES", "TABLE", "("})

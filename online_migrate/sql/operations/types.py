@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from online_migrate.sql.lexer import Sort
 from online_migrate.sql.operations.cursor import Cursor, written
-from online_migrate.sql.operations.operation import SqlType
+from online_migrate.sql.operations.parts import SqlType
 
 _COMMON = {
     "int": "integer",

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 from online_migrate.phases.known import NothingKnown
-from online_migrate.sql.operations.operation import (
-    Column,
-    CreateRoutine,
-    CreateTable,
-    CreateView,
-    Name,
-    SqlType,
-)
+from online_migrate.sql.operations.operation import CreateRoutine, CreateTable, CreateView
+from online_migrate.sql.operations.parts import Column, Name, SqlType
 from online_migrate.sql.operations.reader import read_operations
 from tests.support.corpus.base import APP, BASES
 
