@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @json_option
 @located
 def services(where: Where, as_json: bool) -> None:
-    """List the live services, and what each keeps from being contracted."""
+    """List the live services, what each keeps from being contracted, and the pins of their versions."""
     context = click.get_current_context()
     context.obj = where
     if context.invoked_subcommand is not None:
@@ -88,6 +88,8 @@ def _print(report: ServicesReport) -> None:
         _table(report)
     for row in report.unreadable:
         click.secho(f"unreadable: {row.service} ({row.id}): {row.reason}", fg="red")
+    for pin in report.pins:
+        click.echo(f"pin: {pin.name} {pin.pin}" if pin.pin else f"pin: {pin.name} is not known: {pin.reason}")
     for name in report.silent:
         click.secho(f"silent: {name}: it is declared, but no live process of it reports", fg="yellow")
     for one in report.attested:

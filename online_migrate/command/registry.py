@@ -11,7 +11,8 @@ from online_migrate.context import CommandContext
 from online_migrate.contract.gate import to_contract
 from online_migrate.ddl.session import connect
 from online_migrate.dialects import dialect_of
-from online_migrate.services.errors import UnknownService
+from online_migrate.services.errors import PinUnknown, UnknownService
+from online_migrate.services.pin_rule import names_in, pin_in
 from online_migrate.services.registry import Registry, read_registry
 from online_migrate.services.requirement import Requirement
 from online_migrate.services.service import Liveness, Service, Unreadable
@@ -46,6 +47,25 @@ class ServiceState:
 
 
 @dataclasses.dataclass(frozen=True)
+class PinState:
+    """The pin of a named version: the one that every process understands that may still run."""
+
+    name: str
+    pin: str | None
+    """None: it is not known."""
+    reason: str | None
+    """Why it is not known."""
+
+    @classmethod
+    def of(cls, registry: Registry, name: str) -> PinState:
+        """Returns the pin of *name* in the registry."""
+        try:
+            return cls(name, pin_in(registry, name), None)
+        except PinUnknown as unknown:
+            return cls(name, None, unknown.reason)
+
+
+@dataclasses.dataclass(frozen=True)
 class ServicesReport:
     """The content of ``online-migrate services``."""
 
@@ -57,6 +77,8 @@ class ServicesReport:
     unreadable: tuple[Unreadable, ...]
     attested: tuple[state.Contracted, ...]
     """The contract revisions for which an operator vouched that no service uses the old shape."""
+    pins: tuple[PinState, ...]
+    """The pin of each version that is reported."""
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the report as a dictionary, for ``--json``."""
@@ -75,6 +97,7 @@ class ServicesReport:
                 }
                 for one in self.attested
             ],
+            "pins": [dataclasses.asdict(one) for one in self.pins],
         }
 
 
@@ -95,6 +118,7 @@ def services(context: CommandContext) -> ServicesReport:
         ),
         unreadable=registry.unreadable,
         attested=tuple(one for one in announced if one.attestation is not None and one.counts),
+        pins=tuple(PinState.of(registry, name) for name in names_in(registry)),
     )
 
 

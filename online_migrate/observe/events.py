@@ -369,6 +369,26 @@ class ServiceForcedDown(Event):
 
 
 @dataclasses.dataclass(frozen=True)
+class PinChanged(Event):
+    """{pinned}: pinned to {pin} now, {before} before"""
+
+    pinned: str
+    before: str
+    pin: str
+
+
+@dataclasses.dataclass(frozen=True)
+class PinNotRead(Event):
+    """{pinned}: the registry cannot be read, so the pin stays {pin}: {error}"""
+
+    level = logging.WARNING
+
+    pinned: str
+    pin: str
+    error: str
+
+
+@dataclasses.dataclass(frozen=True)
 class ServiceStopNotRecorded(Event):
     """{service}: its clean stop could not be recorded, so it counts as stale later: {error}"""
 

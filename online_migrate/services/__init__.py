@@ -1,6 +1,7 @@
 """The live services: which code runs, and what its processes keep from being contracted.
 
-Each process of an application calls :func:`heartbeat`. The gate of contract reads what the processes report.
+Each process of an application calls :func:`heartbeat`. The gate of contract reads what the processes report,
+and :class:`Pins` returns the versions that all of them understand.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from online_migrate.services.pins import Pins
     from online_migrate.services.shipped import contract_revisions
     from online_migrate.services.starting import Heartbeat, async_heartbeat, heartbeat
 
-__all__ = ["Heartbeat", "async_heartbeat", "contract_revisions", "heartbeat"]
+__all__ = ["Heartbeat", "Pins", "async_heartbeat", "contract_revisions", "heartbeat"]
 
 _MODULES = {
     "Heartbeat": "starting",
+    "Pins": "pins",
     "async_heartbeat": "starting",
     "contract_revisions": "shipped",
     "heartbeat": "starting",

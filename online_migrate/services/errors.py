@@ -25,6 +25,21 @@ class ServiceRefused(Refused):
     """The code of service {service!r} does not survive contract revision(s) {revisions}, which {state}."""
 
 
+class VersionTooOld(Refused):
+    """Service {service!r} reports {name} {version}; every process that runs understands {pin}."""
+
+    default_hint = (
+        "start a release that understands it; to go back to an older release, first stop every process that "
+        "reports it"
+    )
+
+
+class PinUnknown(Refused):
+    """The pin of {name!r} is not known: {reason}"""
+
+    default_hint = "start a service that reports it (versions= of heartbeat), or give a minimum"
+
+
 class ServiceRegistryMissing(Refused):
     """This database has no registry of services, in which service {service!r} could report."""
 

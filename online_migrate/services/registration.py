@@ -18,6 +18,8 @@ from online_migrate.dialects import dialect_of
 from online_migrate.driver_errors import DATABASE_ERRORS
 from online_migrate.observe import events
 from online_migrate.services import errors
+from online_migrate.services.pin_rule import refuse_older
+from online_migrate.services.registry import read_registry
 from online_migrate.services.squashed import survives
 
 if TYPE_CHECKING:
@@ -59,16 +61,24 @@ class Registration:
         """Writes the row of a process that starts.
 
         Raises :class:`~online_migrate.services.errors.ServiceRefused` if a contract revision is applied, or
-        is being applied, that the code does not survive, and
-        :class:`~online_migrate.services.errors.ServiceRegistryMissing`.
+        is being applied, that the code does not survive,
+        :class:`~online_migrate.services.errors.VersionTooOld` if a version that it reports is older than its
+        pin, and :class:`~online_migrate.services.errors.ServiceRegistryMissing`.
         """
         self._refuse(self._contracted(connection))
         self._insert(connection)
         try:
             self._refuse(self._contracted(connection))
-        except errors.ServiceRefused:
+            self._refuse_older(connection)
+        except (errors.ServiceRefused, errors.VersionTooOld):
             state.delete_services(connection, {self.new.id: 0})
             raise
+
+    def _refuse_older(self, connection: Connection) -> None:
+        versions = json.loads(self.new.versions)
+        if versions:
+            # After the row is written: a client that reads the registry from now on gets a lower pin.
+            refuse_older(read_registry(connection), self.new.id, self.new.service, versions)
 
     def enter(self, connection: Connection) -> None:
         """Writes the row of a process that runs already, whatever its code survives: the gate has to see it.

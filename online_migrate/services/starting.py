@@ -51,7 +51,9 @@ def heartbeat(
     survives. Without it the error is only logged.
 
     Raises :class:`~online_migrate.services.errors.ServiceRefused` if it was contracted, or is being
-    contracted, beyond that already. A lost connection is logged and replaced, and never raises an error here.
+    contracted, beyond that already, and :class:`~online_migrate.services.errors.VersionTooOld` if it reports
+    an older version than every other process: see :class:`~online_migrate.services.Pins`. A lost connection
+    is logged and replaced, and never raises an error here.
     """
     new, interval = _report(
         service, survives, release, versions or {}, dead_after, interval, host=host, process=process
