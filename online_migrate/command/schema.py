@@ -57,9 +57,13 @@ def expand(
     wanted = target_revision(graph, target, Phase.EXPAND)
     context.load_environment()  # before the lock is acquired
     installed_tool(context, ddl_tool)  # its errors are raised before anything is changed
-    planned = expands.plan(graph, context.applied(), wanted)
-    refuse_long_ids(context, planned)
-    refuse_not_additive(context, planned)
+    refuse_long_ids(context, expands.plan(graph, context.applied(), wanted))
+    try:
+        refuse_not_additive(context, expands.plan(graph, context.applied(), wanted))
+    except exceptions.NotAdditive:
+        # Another expand may be applying the same revisions: what it has created is then not old.
+        with ddl_session(context.engine, context.project.settings, clock=context.clock, stop=context.stop):
+            refuse_not_additive(context, expands.plan(graph, context.applied(), wanted))
     require_ddl_connections(context, "expand")
     context.ensure_state_tables()
     with revision_runner(context, kill_blockers=kill_blockers, ddl_tool=ddl_tool) as runner:

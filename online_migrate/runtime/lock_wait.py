@@ -49,10 +49,15 @@ _SHOWN = 5
 
 
 def is_lock_timeout(dialect: Dialect, error: Exception) -> bool:
-    """Returns True if *error* says that the tables of a statement were not free."""
+    """Returns True if *error* says that the tables of a statement were not free.
+
+    Where DDL is transactional, a deadlock with the application as well: the whole revision was rolled back.
+    """
     if find_cause(error, LockNotFree) is not None:
         return True
-    return isinstance(error, CLEANUP_ERRORS) and dialect.is_lock_timeout(error)
+    if not isinstance(error, CLEANUP_ERRORS):
+        return False
+    return dialect.is_lock_timeout(error) or (dialect.transactional_ddl and dialect.is_transient(error))
 
 
 class LockWait:

@@ -139,6 +139,14 @@ def _failing_line(error: BaseException, path: str) -> int | None:
     return next((frame.lineno for frame in reversed(frames) if frame.filename == path), None)
 
 
+_WITHOUT_VALUES = {
+    "insert": "INSERT INTO {} VALUES (NULL)",
+    "update": "UPDATE {} SET x = NULL",
+    "delete": "DELETE FROM {}",
+}
+"""Statements that every reader of the server's grammar accepts."""
+
+
 def _write_what_has_no_literal(impl: Any) -> None:
     """Renders at least the table of a statement whose values have no literal form (untyped columns)."""
     execute = impl._exec
@@ -147,10 +155,9 @@ def _write_what_has_no_literal(impl: Any) -> None:
         try:
             return execute(construct, *arguments, **keywords)
         except exc.CompileError:
-            table = getattr(construct, "table", "?")
-            impl.static_output(
-                f"{construct.__visit_name__.upper()} {table} -- values without a literal form\n;"
-            )
+            form = _WITHOUT_VALUES.get(construct.__visit_name__, construct.__visit_name__.upper() + " {}")
+            text = form.format(getattr(construct, "table", "?"))
+            impl.static_output(f"{text} -- values without a literal form\n;")
 
     impl._exec = tolerant
 
