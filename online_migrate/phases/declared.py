@@ -37,6 +37,8 @@ class DeclaredExceptions:
         Once a key has matched, the same operation is accepted in each form of its statement: rendered, the
         text contains the values; executed, it has parameters.
         """
+        if not self._reasons:
+            return False
         text = _normal(statement, self._server)
         for key in self._reasons:
             if self._texts[key] == text or _folded(key) in (_folded(verdict.rule), _folded(str(verdict))):

@@ -197,4 +197,4 @@ _BUILT_IN = """
     multipolygon geometrycollection citext hstore ltree regclass bpchar pg_lsn jsonpath xid8
 """
 BUILT_IN = frozenset([*_BUILT_IN.split(), '"char"'])
-"""Types of the servers and of their common extensions. No one of them refuses NULL; a domain may."""
+"""Types of the servers and of their common extensions. None of them refuses NULL; a domain may."""

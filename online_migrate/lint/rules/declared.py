@@ -35,7 +35,7 @@ def declared_additive(script: Script) -> Iterator[Finding]:
 )
 def additive_unmatched(script: Script) -> Iterator[Finding]:
     # What could not be rendered may match. On one server a statement may be missing, or another rule apply.
-    if script.not_rendered is not None:
+    if script.not_rendered is not None or not script.additive:
         return
     declared = DeclaredExceptions(script.additive, script.server.product)
     for step in script.steps:
