@@ -13,6 +13,7 @@ from types import TracebackType
 
 from online_migrate import state
 from online_migrate.contract.not_null import remove_left_behind
+from online_migrate.contract.until_free import until_free
 from online_migrate.driver_errors import CLEANUP_ERRORS
 from online_migrate.runtime.apply import RevisionRunner
 from online_migrate.script.graph import Phase
@@ -38,7 +39,7 @@ class Announcement:
 
     def __enter__(self) -> Announcement:
         if not self._runner.session.dialect.single_writer:
-            self._record(ContractState.CONTRACTING)
+            until_free(self._runner, self._revision, lambda: self._record(ContractState.CONTRACTING))
         return self
 
     def begin(self) -> None:
@@ -113,7 +114,11 @@ def reconcile(runner: RevisionRunner) -> None:
     changes = state.contracted_changes(known, applied, half, scripts=scripts, folded=folded)
     if not changes:
         return
-    with runner.session.dialect.write_transaction(connection):
-        for revision, new in changes.items():
-            state.set_contracted(connection, revision, new, folded=folded.get(revision, ()))
-        connection.commit()
+
+    def record() -> None:
+        with runner.session.dialect.write_transaction(connection):
+            for revision, new in changes.items():
+                state.set_contracted(connection, revision, new, folded=folded.get(revision, ()))
+            connection.commit()
+
+    until_free(runner, next(iter(changes)), record)

@@ -13,19 +13,19 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from online_migrate import exceptions
 from online_migrate.contract.gate import find_blocking_rows
 from online_migrate.contract.locked_verification import LockedVerification
+from online_migrate.contract.until_free import until_free
 from online_migrate.ddl.held_lock import HeldLock
 from online_migrate.ddl.lock_queue import LockNotFree
-from online_migrate.driver_errors import CLEANUP_ERRORS, DATABASE_ERRORS
+from online_migrate.driver_errors import CLEANUP_ERRORS
 from online_migrate.kinds.subject import Subject
 from online_migrate.kinds.visibility import reads_of
 from online_migrate.runtime.apply import RevisionRunner
-from online_migrate.runtime.lock_wait import is_lock_timeout
 from online_migrate.sql.forms.not_null_proof import NotNullProof
 
 if TYPE_CHECKING:
@@ -63,14 +63,14 @@ class NotNullProofs:
         try:
             missing = [proof for proof in self._proofs if not proof.exists]
             if missing:
-                _waiting(self._runner, self._revision, lambda: self._add(missing))
+                until_free(self._runner, self._revision, lambda: self._add(missing))
             for proof in self._proofs:
                 self._runner.echo(
                     f"contract {self._revision}: reading {proof.table} before the lock, for NOT NULL of "
                     f"{proof.column}"
                 )
                 validate = functools.partial(_send, self._runner, [proof.validate])
-                _waiting(self._runner, self._revision, validate)
+                until_free(self._runner, self._revision, validate)
             yield
         except Exception:
             self._remove()
@@ -141,27 +141,7 @@ def remove_left_behind(runner: RevisionRunner, revision: str) -> None:
         runner.echo(
             f"contract {revision}: removing what a killed command left behind: {'; '.join(statements)}"
         )
-        _waiting(runner, revision, lambda: _send(runner, statements))
-
-
-def _waiting(runner: RevisionRunner, revision: str, attempt: Callable[[], None]) -> None:
-    """Calls *attempt*, and commits, until its tables are free."""
-    session = runner.session
-    waiting = runner.lock_wait(revision, session)
-    session.queue.tell = waiting.tell_awaited
-    while True:
-        try:
-            session.queue.limit(waiting.queue_limit)
-            attempt()
-            session.connection.commit()
-        except (*DATABASE_ERRORS, LockNotFree) as error:
-            with contextlib.suppress(*CLEANUP_ERRORS):
-                session.connection.rollback()
-            if not is_lock_timeout(session.dialect, error):
-                raise runner.explained(revision, error) from error
-            waiting.after(error)
-        else:
-            return
+        until_free(runner, revision, lambda: _send(runner, statements))
 
 
 def _send(runner: RevisionRunner, statements: Sequence[str]) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 _UNKNOWN = Holder(
-    id="?", description="a session that this user may not see (", spared="this user may not see it"
+    id="?", description="a session (this user may not see which", spared="this user may not see it"
 )
 
 

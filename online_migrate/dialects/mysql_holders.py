@@ -43,6 +43,15 @@ _LOCKED = {
     """,
 }
 """The views of metadata locks: the sessions that hold one, and the table."""
+_BACKUP_LOCKS = """
+    SELECT DISTINCT t.processlist_id AS id, 'every table' AS name
+    FROM performance_schema.metadata_locks m
+    JOIN performance_schema.threads t ON t.thread_id = m.owner_thread_id
+    WHERE m.lock_status = 'GRANTED' AND m.lock_type = 'SHARED'
+      AND m.object_type IN ('GLOBAL', 'COMMIT', 'BACKUP LOCK') AND t.processlist_id <> CONNECTION_ID()
+"""
+"""MySQL: the sessions with FLUSH TABLES WITH READ LOCK, which stops every write, or LOCK INSTANCE FOR BACKUP,
+which stops DDL. A write holds these locks as INTENTION_EXCLUSIVE."""
 _PROCESSES = """
     SELECT p.id, p.user, p.host, p.db, p.command, p.time AS seconds, LEFT(p.info, 120) AS query,
            DATABASE() AS current_db
@@ -87,13 +96,13 @@ def lock_holders(connection: Connection, locks: Sequence[TableLock], *, blocked:
     on a server that does not show the locks, and the prepared XA transactions on every server.
     """
     tables = tables_of(connection, locks)
-    found = _shown(connection, tables)
+    found = _shown(connection, tables, blocked=blocked)
     if found is None:
         found = _possible(connection, tables) if blocked else []
     return [*found, *prepared_transactions(connection)] if blocked else found
 
 
-def _shown(connection: Connection, tables: Sequence[TableLock]) -> list[Holder] | None:
+def _shown(connection: Connection, tables: Sequence[TableLock], *, blocked: bool) -> list[Holder] | None:
     """Returns the holders in a view of metadata locks; None if there is no view that this user may read."""
     for query in _LOCKED.values():
         try:
@@ -102,6 +111,8 @@ def _shown(connection: Connection, tables: Sequence[TableLock]) -> list[Holder] 
             # This server does not have that view, or this user may not read it.
             connection.rollback()
             continue
+        if blocked and "performance_schema" in query:
+            found += rows_of(connection, _BACKUP_LOCKS)
         if found or "performance_schema" not in query or _is_on(connection):
             return _sessions(connection, {row.id: str(row.name) for row in found}, spared="")
     return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,36 +78,3 @@ def test_status_and_contract_do_not_wait_long_for_a_table_lock(database: Databas
             command.contract(project.site())
     assert "gb" in {column["name"] for column in sa.inspect(database.engine).get_columns("items")}
     assert command.contract(project.site()).revisions == ("c1",)
-
-
-@pytest.mark.needs("lock_tables")
-def test_contract_is_not_blocked_by_a_backup_that_waits_for_its_table_lock(
-    database: Database, project: Project
-) -> None:
-    """FLUSH TABLES WITH READ LOCK waits for the table lock; a write to the records would wait for FLUSH."""
-    admin = database.engine.connect()
-    flushing = threading.Thread(target=lambda: _flush(admin), daemon=True)
-
-    @sa.event.listens_for(sa.Engine, "after_cursor_execute")
-    def on_lock_tables(
-        connection: sa.Connection, cursor: object, statement: str, p: object, c: object, m: bool
-    ) -> None:
-        if statement.startswith("LOCK TABLES") and not flushing.ident:
-            flushing.start()
-            time.sleep(1.0)
-
-    try:
-        started = time.monotonic()
-        assert command.contract(project.site()).revisions == ("c1",)
-        assert time.monotonic() - started < 40
-    finally:
-        sa.event.remove(sa.Engine, "after_cursor_execute", on_lock_tables)
-        flushing.join(60)
-        admin.close()
-    assert flushing.ident
-    assert not flushing.is_alive()
-
-
-def _flush(admin: sa.Connection) -> None:
-    admin.execute(sa.text("FLUSH TABLES WITH READ LOCK"))
-    admin.execute(sa.text("UNLOCK TABLES"))
