@@ -24,11 +24,24 @@ class OnlineMigrateError(Exception):
         template = " ".join((type(self).__doc__ or type(self).__name__).split())
         super().__init__(template.format_map(facts))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Subclasses have other arguments than an exception, which is created again from its text.
+        return _restore, (type(self), self.args, self.__dict__)
+
     def __getattr__(self, name: str) -> Any:
         try:
             return self.__dict__["facts"][name]
         except KeyError:
             raise AttributeError(name) from None
+
+
+def _restore(
+    cls: type[OnlineMigrateError], arguments: tuple[Any, ...], values: dict[str, Any]
+) -> OnlineMigrateError:
+    """Returns an error that was serialized, with its facts and its hint."""
+    error = cls.__new__(cls, *arguments)
+    error.__dict__.update(values)
+    return error
 
 
 # --- wrong arguments, a wrong project: exit code 127 ---------------------------------------------

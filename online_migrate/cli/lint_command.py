@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
@@ -35,8 +36,8 @@ def lint(where: Where, paths: tuple[str, ...], output_format: str, list_rules: b
     """Check migration scripts and SQL files.
 
     Locks, rewrites, and the rules of the two branches. Needs no database; with --url the findings have its
-    facts, such as the number of rows. PATH: SQL files, folders, other
-    projects, or scripts of the project [default: the project]. Exit code 3 if something is found.
+    facts, such as the number of rows. PATH: SQL files, folders, other projects, or scripts of the project
+    [default: the project]. Exit code 3 if something is found.
     """
     from pathlib import Path
 
@@ -48,5 +49,6 @@ def lint(where: Where, paths: tuple[str, ...], output_format: str, list_rules: b
     if list_rules:
         linting.rules(command.lint_rules().values(), output_format)
         return 0
-    report = command.lint(site_of(where), [Path(path) for path in paths], **options)
+    processes = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    report = command.lint(site_of(where), [Path(path) for path in paths], processes=processes, **options)
     return linting.report(report, output_format)

@@ -35,15 +35,17 @@ def lint(
     since: str | None = None,
     only: Collection[str] = (),
     enable: Collection[str] = (),
+    processes: int = 1,
 ) -> Report:
     """Checks *paths*, or without them the project of the context.
 
     *paths*: SQL files, folders, other projects, or scripts of the project. *dialects*: the servers; default:
     that of the URL if one is set, else all. *since*: reports only the revisions that are not ancestors of
     this one. *only*: the ids of the rules to run; *enable*: ids of rules to run beside those that are on by
-    default. Raises a :class:`~online_migrate.exceptions.UsageError` for a bad path, an unknown rule, and a
-    project that cannot be loaded. With a URL in the context the database is read, and the findings on
-    scripts that are not applied to it have its facts.
+    default. *processes*: the number of processes that check the servers; more than one only if the caller has
+    no other threads. With a URL in the context the database is read, and the findings on scripts that are not
+    applied to it have its facts. Raises a :class:`~online_migrate.exceptions.UsageError` for a bad path, an
+    unknown rule, and a project that cannot be loaded.
     """
     settings = _settings(context)
     rules = registry.selected(only=only, enable=[*enable, *_names(settings.lint_enable)])
@@ -56,7 +58,7 @@ def lint(
     sources = sources_of(paths, context.config_file, since=since)
     with _catalog(context, settings) as catalog:
         servers = [Server(product) for product in dialects or _default_dialects(context, catalog)]
-        return run(sources, servers, rules, ignores, catalog)
+        return run(sources, servers, rules, ignores, catalog, processes=processes)
 
 
 def lint_rules() -> Mapping[str, Rule]:

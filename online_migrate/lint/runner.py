@@ -10,6 +10,7 @@ from online_migrate import exceptions
 from online_migrate.lint.catalog import Catalog
 from online_migrate.lint.ignores import Ignores
 from online_migrate.lint.paths import shown
+from online_migrate.lint.processes import in_processes
 from online_migrate.lint.rule import Rule
 from online_migrate.lint.script import Script
 from online_migrate.lint.sharpened import sharpened
@@ -25,38 +26,61 @@ def run(
     rules: Sequence[Rule],
     ignores: Ignores,
     catalog: Catalog | None = None,
+    *,
+    processes: int = 1,
 ) -> Report:
     """Checks the scripts of *sources* on each server. A rule that raises does not stop the other rules.
 
-    *catalog*: of a live database, for the server of its product.
+    *catalog*: of a live database, for the server of its product. *processes*: the number of processes in
+    which the servers are checked, without a catalog; see :func:`~online_migrate.lint.processes.in_processes`.
     """
+
+    def check(tree: tuple[Source, Server]) -> _Results:
+        return _check(*tree, rules, catalog)
+
+    trees = [(source, server) for source in sources for server in servers]
     results = _Results()
-    scripts: set[str] = set()
-    for source in sources:
-        for server in servers:
-            live = catalog if catalog is not None and catalog.server.product == server.product else None
-            tree = read_tree(source, server, live)
-            scripts |= {shown(script.path) for script in tree.scripts if script.reported}
-            for rule in rules:
-                if server.product in rule.servers:
-                    results.check(rule, tree)
+    for of_tree in in_processes(check, trees, processes if catalog is None else 1):
+        results.merge(of_tree)
     found = results.on_enough_servers(rules, servers)
-    violations = ignores.without_ignored(found, sorted(scripts))
+    violations = ignores.without_ignored(found, sorted(results.scripts))
     return Report(
         violations=tuple(sorted(violations, key=lambda one: (one.path, one.line, one.rule, one.object))),
         failed_rules=tuple(results.failed.values()),
         ignored=ignores.count,
-        scripts=len(scripts),
+        scripts=len(results.scripts),
         servers=tuple(server.product for server in servers),
     )
+
+
+def _check(source: Source, server: Server, rules: Sequence[Rule], catalog: Catalog | None) -> _Results:
+    """Checks the scripts of a source on one server."""
+    live = catalog if catalog is not None and catalog.server.product == server.product else None
+    tree = read_tree(source, server, live)
+    results = _Results()
+    results.scripts.update(shown(script.path) for script in tree.scripts if script.reported)
+    for rule in rules:
+        if server.product in rule.servers:
+            results.check(rule, tree)
+    return results
 
 
 class _Results:
     """What the rules found so far. Findings that are the same on several servers are one violation."""
 
     def __init__(self) -> None:
+        self.scripts: set[str] = set()
+        """The paths of the scripts that were checked."""
         self.violations: dict[tuple[Any, ...], Violation] = {}
         self.failed: dict[tuple[str, str], FailedRule] = {}
+
+    def merge(self, other: _Results) -> None:
+        """Adds the results of another source or server."""
+        self.scripts |= other.scripts
+        for key, violation in other.violations.items():
+            self._put(key, violation)
+        for failed, rule in other.failed.items():
+            self.failed.setdefault(failed, rule)
 
     def check(self, rule: Rule, tree: Tree) -> None:
         """Runs a rule on the scripts of a tree that it applies to."""
@@ -116,9 +140,11 @@ class _Results:
         )
         texts = (violation.object, violation.reason, violation.replacement)
         key = (rule.id, violation.path, violation.line, *texts)
+        self._put(key, violation)
+
+    def _put(self, key: tuple[Any, ...], violation: Violation) -> None:
         before = self.violations.get(key)
-        if before is not None and server.product not in before.servers:
-            violation = dataclasses.replace(before, servers=(*before.servers, server.product))
-        elif before is not None:
-            return
+        if before is not None:
+            added = tuple(server for server in violation.servers if server not in before.servers)
+            violation = dataclasses.replace(before, servers=before.servers + added)
         self.violations[key] = violation

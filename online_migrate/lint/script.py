@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from online_migrate.lint.violation import Finding
@@ -85,6 +86,14 @@ class Script:
     def sent_safely(self) -> bool:
         """True if ``expand`` or ``contract`` chooses the form of the statements of the script."""
         return self.phase is Phase.EXPAND or (self.phase is Phase.CONTRACT and not self.under_lock)
+
+    @functools.cached_property
+    def steps_by_rule(self) -> Mapping[str, Sequence[Step]]:
+        """The operations by the id of their verdict."""
+        found: dict[str, list[Step]] = {}
+        for step in self.steps:
+            found.setdefault(step.verdict.rule, []).append(step)
+        return found
 
     def each(self, kind: type[O]) -> Iterator[tuple[Step, O]]:
         """Returns the operations of a type, in order."""

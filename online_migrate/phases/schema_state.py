@@ -58,6 +58,26 @@ def _unknown_table() -> TableState:
     return TableState(exists=None, created=True)
 
 
+class _Tables(dict[Name, TableState]):
+    """The touched tables by their names, and the names by their text without regard to case.
+
+    A table is added by ``tables[name] = ...`` only, and never removed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._folded: dict[str, list[Name]] = {}
+
+    def __setitem__(self, name: Name, table: TableState) -> None:
+        if name not in self:
+            self._folded.setdefault(name.name.casefold(), []).append(name)
+        super().__setitem__(name, table)
+
+    def same_but_for_case(self, name: Name) -> list[Name]:
+        """Returns the names with the same text but for case, in any schema."""
+        return self._folded.get(name.name.casefold(), [])
+
+
 class SchemaState:
     """The tables that the operations touched, above a schema that was known before them.
 
@@ -67,7 +87,7 @@ class SchemaState:
     def __init__(self, below: KnownSchema, *, empty: bool) -> None:
         self.below = below
         self.empty = empty
-        self.tables: dict[Name, TableState] = {}
+        self.tables = _Tables()
         self.routines: dict[str, bool] = {}
         """Whether old code knows the routine, by the name."""
         self.others = OtherObjects()
@@ -76,8 +96,7 @@ class SchemaState:
 
     def siblings(self, table: Name) -> list[Name]:
         """Returns the other touched names that may stand for the same table."""
-        folded = table.name.casefold()
-        return [name for name in self.tables if name != table and name.name.casefold() == folded]
+        return [name for name in self.tables.same_but_for_case(table) if name != table]
 
     def exists(self, table: Name) -> bool | None:
         """Returns whether the table exists; None if it is not known."""
@@ -133,7 +152,7 @@ class SchemaState:
     def forget_everything(self) -> None:
         """After an operation whose effect is not known."""
         self.below, self.empty, self.certain = NothingKnown(), False, False
-        self.tables, self.routines = {}, {}
+        self.tables, self.routines = _Tables(), {}
         self.others.forget()
 
     def routine_exists(self, name: str) -> bool | None:

@@ -56,7 +56,7 @@ class Token:
     spaced: bool = dataclasses.field(default=True, compare=False)
     """True: white space or a comment comes before it."""
 
-    @property
+    @functools.cached_property
     def word(self) -> str:
         """The word in upper case, or the mark; empty for a token that cannot be a keyword."""
         if self.sort is Sort.MARK:

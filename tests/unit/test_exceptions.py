@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import string
 from collections.abc import Iterator
 
@@ -47,6 +48,8 @@ def test_message_and_hint_use_the_same_facts(error: type[OnlineMigrateError]) ->
     assert all(getattr(made, name) == "fact" for name in facts)
     assert made.exit_code in (1, 2, 3, 127)
     assert error(hint="another way", **facts).hint == "another way"
+    again = pickle.loads(pickle.dumps(made))
+    assert (type(again), str(again), again.hint, again.facts) == (error, str(made), made.hint, made.facts)
 
 
 FAMILIES = {
@@ -80,3 +83,10 @@ def test_missing_fact_raises_attribute_error() -> None:
 def test_braces_in_fact_are_not_formatted() -> None:
     """A reason comes from a server and may contain any text."""
     assert "{path} %s" in str(exceptions.ServerError(reason="{path} %s"))
+
+
+def test_refusal_of_the_gate_can_be_sent_to_another_process() -> None:
+    """With its blockers, which are an argument of its own."""
+    closed = GateClosed([Blocker("pending", "sizes", "2 rows are pending", "online-migrate migrate")])
+    again = pickle.loads(pickle.dumps(closed))
+    assert (again.blockers, str(again), again.hint) == (closed.blockers, str(closed), closed.hint)

@@ -25,9 +25,12 @@ def _check(id: str, place: Place) -> Callable[[Script], Iterable[Finding]]:
         # A contract script may do what old code notices; what nothing is known of is reported there, too.
         if script.phase is Phase.CONTRACT and place is not Place.REFUSED:
             return
+        steps = script.steps_by_rule.get(id)
+        if not steps:
+            return
         declared = DeclaredExceptions(script.additive, script.server.product)
-        for step in script.steps:
-            if step.verdict.rule == id and not declared.accepts(step.statement.text, step.verdict):
+        for step in steps:
+            if not declared.accepts(step.statement.text, step.verdict):
                 finding = step.finding(step.verdict.object)
                 yield finding.saying(
                     step.verdict.reason,
