@@ -21,8 +21,9 @@ def in_processes(function: Callable[[T], R], arguments: Sequence[T], processes: 
     """Returns the results of *function* for *arguments*, in their order.
 
     *processes*: at most so many are forked; with 1, on a system without fork, and in a daemon of
-    multiprocessing, which may have no children, the calls are made in this process. The results have to be serializable. An error of a call is raised. The caller has no other
-    threads: a lock that one of them holds would stay locked in the forked process.
+    multiprocessing, which may have no children, the calls are made in this process. The results have to be
+    serializable. An error of a call is raised. The caller has no other threads: a lock that one of them holds
+    would stay locked in the forked process.
     """
     processes = min(processes, len(arguments))
     may_fork = (
