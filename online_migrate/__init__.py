@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from online_migrate.kinds.backfill import Backfill
     from online_migrate.kinds.batch import batch_migration
     from online_migrate.kinds.counted import counted
+    from online_migrate.kinds.removed import Removed
     from online_migrate.kinds.row import row_migration
     from online_migrate.runtime.environment import guard, run_environment
     from online_migrate.walk.chunk import Chunk
@@ -34,6 +35,7 @@ __all__ = [
     "Backfill",
     "Chunk",
     "OnlineMigrateError",
+    "Removed",
     "__version__",
     "batch_migration",
     "counted",
@@ -46,6 +48,7 @@ _MODULES = {
     "Backfill": "kinds.backfill",
     "Chunk": "walk.chunk",
     "OnlineMigrateError": "exceptions",
+    "Removed": "kinds.removed",
     "batch_migration": "kinds.batch",
     "counted": "kinds.counted",
     "guard": "runtime.environment",

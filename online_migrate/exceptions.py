@@ -96,6 +96,12 @@ class UnknownRevision(UsageError):
     default_hint = "online-migrate history   (lists the revisions)"
 
 
+class UnknownRelease(UsageError):
+    """No script of this project belongs to release {release!r}; its releases are: {known}."""
+
+    default_hint = "online-migrate history   (lists the revisions with their releases)"
+
+
 class UnknownDataMigration(UsageError):
     """Data migration {name!r} does not exist in this project."""
 

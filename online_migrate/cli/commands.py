@@ -18,6 +18,7 @@ from online_migrate.cli.options import (
     limits_of,
     located,
     migrate_options,
+    release_option,
     schema_options,
     site_of,
     tool_option,
@@ -88,6 +89,7 @@ def revision(where: Where, message: str, release: str | None, rev_id: tuple[str,
 
 @cli.command()
 @click.argument("target", required=False, metavar="[REVISION]")
+@release_option("Apply the branch")
 @schema_options
 @json_option
 @located
@@ -105,13 +107,16 @@ def expand(where: Where, target: str | None, as_json: bool, **options: Any) -> N
 
 @cli.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
+@release_option("Run the data migrations")
 @migrate_options
 @click.option(
     "-v", "--verbose", is_flag=True, help="Print a line for every chunk, with its size and its key range."
 )
 @json_option
 @located
-def migrate(where: Where, names: tuple[str, ...], verbose: bool, as_json: bool, **limits: Any) -> int:
+def migrate(
+    where: Where, names: tuple[str, ...], release: str | None, verbose: bool, as_json: bool, **limits: Any
+) -> int:
     """Run data migrations until no row is pending.
 
     A limit of rows, time or failures stops the run earlier.
@@ -127,7 +132,7 @@ def migrate(where: Where, names: tuple[str, ...], verbose: bool, as_json: bool, 
         # Imported modules are never freed. Scanning them in each collection costs a tenth of the time of a
         # row function.
         gc.freeze()
-        results = run(context, names, limits_of(**limits))
+        results = run(context, names, limits_of(**limits), release=release)
     output.results(results, as_json=as_json)
     return command.exit_code(results)
 
@@ -220,10 +225,11 @@ def retry(where: Where, name: str, as_json: bool, **limits: Any) -> int:
 
 @cli.command()
 @click.argument("target", required=False, metavar="[REVISION]")
+@release_option("Check the branch")
 @attest_option
 @json_option
 @located
-def gate(where: Where, target: str | None, attest: str | None, as_json: bool) -> int:
+def gate(where: Where, target: str | None, release: str | None, attest: str | None, as_json: bool) -> int:
     """List the blockers of contract.
 
     For each blocker: the reason, and the command that removes it. Exit code 3 if there is one.
@@ -231,13 +237,14 @@ def gate(where: Where, target: str | None, attest: str | None, as_json: bool) ->
     from online_migrate import command
     from online_migrate.cli import output
 
-    report = command.gate_report(site_of(where), target, attest=attest)
+    report = command.gate_report(site_of(where), target, release=release, attest=attest)
     output.gate(report, as_json=as_json)
     return 3 if report.blockers else 0
 
 
 @cli.command()
 @click.argument("target", required=False, metavar="[REVISION]")
+@release_option("Apply the branch")
 @click.option(
     "--available", is_flag=True, help="Apply the revisions before the first one whose gate is closed."
 )
@@ -262,6 +269,7 @@ def contract(where: Where, target: str | None, available: bool, as_json: bool, *
 
 
 @cli.command()
+@release_option("Apply all phases")
 @schema_options
 @located
 def upgrade(where: Where, **options: Any) -> int:

@@ -258,6 +258,13 @@ answer_option = click.option(
     help="State whether the interrupted statement, which an earlier run reported, was executed.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+
+
+def release_option(what: str) -> Callable[[F], F]:
+    """Adds ``--release``. *what*: the verb for the help."""
+    return click.option("--release", metavar="RELEASE", help=f"{what} up to the end of this release.")
+
+
 attest_option = click.option(
     "--attest",
     metavar="TEXT",

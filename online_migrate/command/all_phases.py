@@ -27,6 +27,7 @@ from online_migrate.script import releases
 def upgrade(
     context: CommandContext,
     *,
+    release: str | None = None,
     statement_done: bool | None = None,
     kill_blockers: float | None = None,
     ddl_tool: str | None = None,
@@ -36,9 +37,13 @@ def upgrade(
 
     For a new database, or one that no service uses. Functions are not called for a table without rows.
     Raises :class:`~online_migrate.exceptions.GateClosed` if rows are left that cannot be migrated.
-    *statement_done*, *kill_blockers*, *ddl_tool*: see :func:`expand`.
+    *release*: the last release whose step is done. *statement_done*, *kill_blockers*, *ddl_tool*: see
+    :func:`expand`.
     """
-    graph = context.project.graph
+    graph, migrations = context.project.graph, context.project.data_migrations
+    steps = releases.release_steps(graph, migrations)
+    if release is not None:
+        steps = releases.steps_up_to(graph, migrations, release)
     applied = context.applied()
     fresh = not applied
     left = [revision for revision in graph.revisions if revision not in applied]
@@ -49,20 +54,20 @@ def upgrade(
         with revision_runner(context) as runner:
             runner.answer(left, done=statement_done, command="upgrade")
     results: list[Result] = []
-    for inflight in releases.release_steps(graph, context.project.data_migrations):
-        refuse_not_additive(context, expands.plan(graph, context.applied(), inflight.expand, with_base=True))
-        with revision_runner(context, kill_blockers=kill_blockers, ddl_tool=ddl_tool) as runner:
-            expands.run(runner, expands.plan(graph, runner.applied(), inflight.expand, with_base=True))
-        chosen = [context.project.data_migrations[name] for name in inflight.migrations]
+    for step in steps:
+        # In the last step None stands for the head of the branch, or of the linear base.
+        if step.expand is not None or step.release is None:
+            refuse_not_additive(context, expands.plan(graph, context.applied(), step.expand, with_base=True))
+            with revision_runner(context, kill_blockers=kill_blockers, ddl_tool=ddl_tool) as runner:
+                expands.run(runner, expands.plan(graph, runner.applied(), step.expand, with_base=True))
+        chosen = [migrations[name] for name in step.migrations]
         results += _upgrade_data(context, chosen, fresh=fresh)
         if exit_code(results):
             return results
-        if inflight.contract is not None:
+        if step.contract is not None:
             # No declared service has to report: none uses the database. One that does report is checked.
             services = LiveServices.of(context.project, unused=True)
-            contract_with(
-                context, inflight.contract, services, kill_blockers=kill_blockers, ddl_tool=ddl_tool
-            )
+            contract_with(context, step.contract, services, kill_blockers=kill_blockers, ddl_tool=ddl_tool)
     return results
 
 

@@ -6,13 +6,16 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from online_migrate import exceptions
 from online_migrate.command import run
 from online_migrate.context import CommandContext
 from online_migrate.ddl.session import connect
+from online_migrate.kinds.base import DataMigration
 from online_migrate.migrate import control
 from online_migrate.migrate.options import MigrateOptions, require_connections_of
 from online_migrate.migrate.run import runner
 from online_migrate.migrate.status import Result
+from online_migrate.script import releases
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
@@ -22,15 +25,16 @@ def migrate(
     context: CommandContext,
     names: Sequence[str] = (),
     limits: MigrateOptions | None = None,
+    *,
+    release: str | None = None,
 ) -> list[Result]:
     """Runs the data migrations *names*, or all of them, until no row is pending or a limit is reached.
 
-    Raises :class:`~online_migrate.exceptions.ExpandMissing`, before anything is changed, if a revision that
-    one of them requires is not applied.
+    *release*: instead of *names*: those of this release and of the releases before it. Raises
+    :class:`~online_migrate.exceptions.ExpandMissing`, before anything is changed, if a revision that one of
+    them requires is not applied.
     """
-    chosen = [context.project.data_migration(name) for name in names] or list(
-        context.project.data_migrations.values()
-    )
+    chosen = _chosen(context, names, release)
     applied = context.applied()
     run.refuse_unexpanded(chosen, applied, context.project.graph)
     with connect(context.engine) as connection:
@@ -40,6 +44,18 @@ def migrate(
     require_connections_of(context.engine, limits.apply_to(context.project.settings))
     context.ensure_state_tables()
     return run.run_each(context, chosen, applied, limits)
+
+
+def _chosen(context: CommandContext, names: Sequence[str], release: str | None) -> list[DataMigration]:
+    project = context.project
+    if release is None:
+        return [project.data_migration(name) for name in names] or list(project.data_migrations.values())
+    if names:
+        raise exceptions.UsageError(
+            message=f"both names ({', '.join(names)}) and --release {release} were given"
+        )
+    steps = releases.steps_up_to(project.graph, project.data_migrations, release)
+    return [project.data_migrations[name] for step in steps for name in step.migrations]
 
 
 def pause(context: CommandContext, name: str) -> control.ControlResult:

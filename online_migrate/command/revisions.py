@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Sequence
 
 from online_migrate import exceptions
@@ -15,6 +16,7 @@ from online_migrate.dialects import dialect_of
 from online_migrate.expand.additive import AdditiveCheck
 from online_migrate.runtime import recording
 from online_migrate.runtime.apply import RevisionRunner
+from online_migrate.script import releases
 from online_migrate.script.graph import Graph, Phase
 
 
@@ -77,6 +79,33 @@ def require_ddl_connections(context: CommandContext, command: str) -> None:
         dialect = dialect_of(connection)
     if not dialect.single_writer:
         require_connections(context.engine, 2 if dialect.transactional_ddl else 3, command)
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """How far a branch is applied: up to a revision, or to its head."""
+
+    revision: str | None = None
+    """None: the head."""
+    nothing: bool = False
+    """True: the release, and those before it, have no revision on the branch."""
+
+
+def target_of(context: CommandContext, target: str | None, release: str | None, phase: Phase) -> Target:
+    """Returns how far a command applies the branch of *phase*.
+
+    *target*: a revision; *release*: up to the last revision of this release. Raises
+    :class:`~online_migrate.exceptions.UnknownRevision`, :class:`~online_migrate.exceptions.UnknownRelease`,
+    and :class:`~online_migrate.exceptions.UsageError` for both.
+    """
+    graph = context.project.graph
+    if release is None:
+        return Target(target_revision(graph, target, phase))
+    if target is not None:
+        raise exceptions.UsageError(message=f"both a revision ({target}) and --release {release} were given")
+    steps = releases.steps_up_to(graph, context.project.data_migrations, release)
+    revision = releases.last_revision(steps, phase)
+    return Target(revision, nothing=revision is None)
 
 
 def target_revision(graph: Graph, target: str | None, phase: Phase) -> str | None:

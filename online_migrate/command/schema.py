@@ -15,7 +15,7 @@ from online_migrate.command.revisions import (
     refuse_not_additive,
     require_ddl_connections,
     revision_runner,
-    target_revision,
+    target_of,
 )
 from online_migrate.context import CommandContext
 from online_migrate.contract import gate as gates
@@ -42,20 +42,25 @@ def expand(
     context: CommandContext,
     target: str | None = None,
     *,
+    release: str | None = None,
     statement_done: bool | None = None,
     kill_blockers: float | None = None,
     ddl_tool: str | None = None,
 ) -> list[str]:
     """Applies the expand branch up to *target*, or to its head. Returns the applied revisions.
 
+    *release*: instead of *target*: the release up to whose last revision the branch is applied.
     *statement_done*: True if the statement was executed that an earlier run reported by
     :class:`~online_migrate.exceptions.StatementUndecided`, False if it was not. *kill_blockers*: seconds
     after which a session that blocks a statement is ended. *ddl_tool*: the name of the tool that executes an
     ALTER TABLE that would block writers. None: the setting is used.
     """
     graph = context.project.graph
-    wanted = target_revision(graph, target, Phase.EXPAND)
+    up_to = target_of(context, target, release, Phase.EXPAND)
     context.load_environment()  # before the lock is acquired
+    if up_to.nothing:
+        return []
+    wanted = up_to.revision
     installed_tool(context, ddl_tool)  # its errors are raised before anything is changed
     refuse_long_ids(context, expands.plan(graph, context.applied(), wanted))
     try:
@@ -75,26 +80,34 @@ def expand(
 
 
 def gate(
-    context: CommandContext, target: str | None = None, *, attest: str | None = None
+    context: CommandContext,
+    target: str | None = None,
+    *,
+    release: str | None = None,
+    attest: str | None = None,
 ) -> list[exceptions.Blocker]:
     """Returns the blockers of contract, up to *target* or to the head of the branch.
 
-    *attest*: see :func:`contract`; here it is not recorded.
+    *release*: see :func:`expand`. *attest*: see :func:`contract`; here it is not recorded.
     """
-    return list(gate_report(context, target, attest=attest).blockers)
+    return list(gate_report(context, target, release=release, attest=attest).blockers)
 
 
 def gate_report(
-    context: CommandContext, target: str | None = None, *, attest: str | None = None
+    context: CommandContext,
+    target: str | None = None,
+    *,
+    release: str | None = None,
+    attest: str | None = None,
 ) -> gates.GateReport:
     """Returns the blockers of :func:`gate`, and whether services were checked."""
     graph = context.project.graph
-    wanted = target_revision(graph, target, Phase.CONTRACT)
+    up_to = target_of(context, target, release, Phase.CONTRACT)
     services = LiveServices.of(context.project, attest=attest)
     applied = context.applied()
     with context.read_connection() as connection:
         found = _gate(context, connection, applied, services)
-        return found.report(gates.to_contract(graph, applied, wanted))
+        return found.report([] if up_to.nothing else gates.to_contract(graph, applied, up_to.revision))
 
 
 def _gate(
@@ -117,6 +130,7 @@ def contract(
     context: CommandContext,
     target: str | None = None,
     *,
+    release: str | None = None,
     available: bool = False,
     statement_done: bool | None = None,
     kill_blockers: float | None = None,
@@ -126,14 +140,17 @@ def contract(
     """Applies the contract branch up to *target*, or to its head, if the gate is open for all its revisions.
 
     *available*: applies the revisions before the first one whose gate is closed. Without it, raises
-    :class:`~online_migrate.exceptions.GateClosed` before anything is changed. *statement_done*,
+    :class:`~online_migrate.exceptions.GateClosed` before anything is changed. *release*, *statement_done*,
     *kill_blockers*, *ddl_tool*: see :func:`expand`. *attest*: what the operator vouches for where a declared
     service does not report; it is recorded with each revision.
     """
     services = LiveServices.of(context.project, attest=attest)
+    up_to = target_of(context, target, release, Phase.CONTRACT)
+    if up_to.nothing:
+        return Contracted(())
     return contract_with(
         context,
-        target,
+        up_to.revision,
         services,
         available=available,
         statement_done=statement_done,
@@ -144,7 +161,7 @@ def contract(
 
 def contract_with(
     context: CommandContext,
-    target: str | None,
+    wanted: str | None,
     services: LiveServices,
     *,
     available: bool = False,
@@ -152,9 +169,11 @@ def contract_with(
     kill_blockers: float | None = None,
     ddl_tool: str | None = None,
 ) -> Contracted:
-    """Does the same as :func:`contract`. *services*: what is required of the services."""
+    """Does the same as :func:`contract`, up to the contract revision *wanted*, or to the head.
+
+    *services*: what is required of the services.
+    """
     graph = context.project.graph
-    wanted = target_revision(graph, target, Phase.CONTRACT)
     revisions = gates.to_contract(graph, context.applied(), wanted)
     _withdraw_left_behind(context)
     if not available:

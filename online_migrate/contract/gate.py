@@ -127,11 +127,11 @@ class Gate:
             self.connection.rollback()
             reason = f"its record cannot be read: {error_message(error)}"
             return [Blocker("registry-unreadable", name, reason, "online-migrate status")]
-        if record is None:
+        if record is None and migration.needs_record:
             return self._without_record(migration)
         rows = self._of_rows(migration, record)
-        if rows is None:
-            return []
+        if rows is None or record is None or not migration.needs_record:
+            return rows or []
         if record.status is not state.Status.COMPLETE and not rows:
             why = f": {record.error}" if record.error else ""
             reason = f"it is not complete ({record.status}{why})"
@@ -155,7 +155,7 @@ class Gate:
             return [dataclasses.replace(rows, id=blocker.id, reason=reason, hint=blocker.hint)]
         return [blocker]
 
-    def _of_rows(self, migration: DataMigration, record: state.Record) -> list[Blocker] | None:
+    def _of_rows(self, migration: DataMigration, record: state.Record | None) -> list[Blocker] | None:
         """Returns the blockers found in the rows.
 
         None: the rows can no longer be read, and an earlier verification under a lock counts instead.
@@ -175,9 +175,9 @@ class Gate:
             failing = still_failing(self.connection, migration, subject)
         return [_with_failures(blocker, len(failing)) for blocker in blockers]
 
-    def _counts(self, record: state.Record) -> bool:
-        half_applied = state.open_revisions(self.connection)
-        if not counts_as_verified(record, self.applied, half_applied):
+    def _counts(self, record: state.Record | None) -> bool:
+        half_applied = state.open_revisions(self.connection) if record is not None else []
+        if record is None or not counts_as_verified(record, self.applied, half_applied):
             return False
         if record.verified_by in self.applied:
             return True
@@ -247,7 +247,7 @@ def find_blocking_rows(
                     continue
                 remaining = find(connection, subject, condition)
                 if remaining.count:
-                    found.append(_rows_blocker(id_, migration.name, subject, remaining))
+                    found.append(_rows_blocker(id_, migration, subject, remaining))
     except DATABASE_ERRORS as error:
         connection.rollback()
         tables = [target.table for target in subject.lock_targets]
@@ -278,9 +278,10 @@ def _blocking_sessions(dialect: Dialect, connection: Connection, tables: Sequenc
         connection.rollback()
 
 
-def _rows_blocker(id_: str, name: str, subject: Subject, remaining: Remaining) -> Blocker:
+def _rows_blocker(id_: str, migration: DataMigration, subject: Subject, remaining: Remaining) -> Blocker:
+    name = migration.name
     what = "pending" if id_ == "pending-rows" else "migrated, but verify fails"
-    hint = f"online-migrate migrate {name}"
+    hint = migration.next_command
     if id_ != "pending-rows":
         hint = f"correct these rows, or the verify expression of {name}"
     more = ", ..." if remaining.count > len(remaining.keys) else ""

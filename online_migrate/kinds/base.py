@@ -45,6 +45,8 @@ class DataMigration:
     *pending*: a row is pending while this is true or NULL; without it no gate opens.
     *verify*: a condition that must hold for each migrated row.
     *release*: the release that the data migration belongs to.
+    *removable_in*: the release in which its code may be replaced by a
+    :class:`~online_migrate.kinds.removed.Removed`; ``lint`` says when that is.
     *touch*: if true, columns that change automatically with every UPDATE of a row (``ON UPDATE
     CURRENT_TIMESTAMP``, or a typed table's ``onupdate``) do so; by default their values are preserved.
     """
@@ -58,6 +60,8 @@ class DataMigration:
     may_remove_rows: ClassVar[bool] = False
     """True if it may delete rows or move them to another table. Such rows cannot be counted in the table;
     they are counted from the record."""
+    needs_record: ClassVar[bool] = True
+    """True if the gate is closed until a run of it was recorded; False if the count of its rows is enough."""
     max_chunk_rows: ClassVar[int] = 100_000
     """The maximum number of rows of a chunk."""
 
@@ -66,6 +70,7 @@ class DataMigration:
     name: str = ""
     after: tuple[str, ...] = ()
     release: str | None = None
+    removable_in: str | None = None
     pending: PendingLike = None
     verify: PendingLike = None
     touch: bool = False
@@ -127,6 +132,11 @@ class DataMigration:
         """
         return None
 
+    @property
+    def next_command(self) -> str:
+        """The command that migrates the pending rows, for hints."""
+        return f"online-migrate migrate {self.name}"
+
     # --- execution in chunks ---------------------------------------------------------------------
 
     def columns_read(self, table: sa.Table) -> Sequence[sa.Column[Any]]:
@@ -183,6 +193,10 @@ class DataMigration:
         raise exceptions.DataMigrationBroken(
             name=self.name, reason=f"{type(self).__name__} is not a kind that commits by itself"
         )
+
+    def left_pending(self, pending: int) -> str:
+        """Returns the error of a run whose function finds no more rows while *pending* rows are pending."""
+        return f"the function finds no row, but {pending} row(s) are pending"
 
 
 def named_after(function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:

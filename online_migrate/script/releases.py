@@ -1,10 +1,15 @@
-"""The steps, one for each release, in which ``upgrade`` migrates a database completely. Pure."""
+"""The steps, one for each release, in which a database is migrated completely. Pure.
+
+Releases have no order of their own: they come in the order in which the scripts name them, from the base of
+the branches to their heads.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from online_migrate import exceptions
 from online_migrate.kinds.base import DataMigration
 from online_migrate.script.graph import Graph, Phase
 
@@ -27,7 +32,7 @@ def release_steps(graph: Graph, migrations: Mapping[str, DataMigration]) -> list
     """
     found: list[ReleaseStep] = []
     placed: set[str] = set()
-    for release in _in_order(graph):
+    for release in in_order(graph):
         own = _last(graph, Phase.EXPAND, release)
         expand = _later(graph, own, _needed_by(graph, _last(graph, Phase.CONTRACT, release)))
         names = [n for n, m in migrations.items() if n not in placed and _belongs(graph, m, release, expand)]
@@ -38,7 +43,25 @@ def release_steps(graph: Graph, migrations: Mapping[str, DataMigration]) -> list
     return found
 
 
-def _in_order(graph: Graph) -> list[str]:
+def steps_up_to(graph: Graph, migrations: Mapping[str, DataMigration], release: str) -> list[ReleaseStep]:
+    """Returns the steps of *release* and of the releases before it.
+
+    Raises :class:`~online_migrate.exceptions.UnknownRelease`.
+    """
+    known = in_order(graph)
+    if release not in known:
+        raise exceptions.UnknownRelease(release=release, known=", ".join(known) or "none")
+    return release_steps(graph, migrations)[: known.index(release) + 1]
+
+
+def last_revision(steps: Sequence[ReleaseStep], phase: Phase) -> str | None:
+    """Returns the revision up to which the branch of *phase* is applied after *steps*; None: it has none."""
+    found = [step.expand if phase is Phase.EXPAND else step.contract for step in steps]
+    return next((revision for revision in reversed(found) if revision is not None), None)
+
+
+def in_order(graph: Graph) -> list[str]:
+    """Returns the releases that the scripts name, the oldest first."""
     found: dict[str, None] = {}
     for revision in graph.revisions.values():
         if revision.release is not None:

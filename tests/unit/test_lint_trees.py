@@ -383,3 +383,20 @@ def test_id_of_an_entry_point_is_taken(
     installed(mine="taken")
     with pytest.raises(registry.RuleBroken, match="'drop-column' is taken"):
         lint()
+
+
+def test_code_of_a_data_migration_that_may_be_removed(project: Project) -> None:
+    """Once a script names the release of removable_in; not before, and not for one that was removed."""
+    backfill = (
+        'Backfill(table="volumes", values={"gb": 1}, pending=lambda t: t.c.gb.is_(None), removable_in="3")'
+    )
+    project.data("sizes", f"sizes = {backfill}")
+    project.contract('op.drop_column("volumes", "gb")', requires=("sizes",), release="2")
+    assert lint("removable-data-migration").violations == ()
+    project.expand("pass", release="3")
+    [violation] = lint("removable-data-migration").violations
+    assert (violation.object, violation.severity, violation.line) == ("sizes", "notice", 5)
+    assert 'sizes = Removed(table=..., pending=..., removed_in="3")' in violation.replacement
+    removed = 'Removed(table="volumes", pending=lambda t: t.c.gb.is_(None), removed_in="3")'
+    project.data("sizes", f"from online_migrate import Removed\nsizes = {removed}")
+    assert lint("removable-data-migration").violations == ()

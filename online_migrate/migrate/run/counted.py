@@ -148,7 +148,7 @@ def _finish(context: RunContext, migration: DataMigration, total: int) -> Result
     if migration.has_pending:
         pending = _pending_rows(context, migration)
         if pending:
-            error = f"the function finds no row, but {pending} row(s) are pending"
+            error = migration.left_pending(pending)
             return _end(context, name, Status.FAILED, Outcome.FAILED, total, error)
     return _end(context, name, Status.COMPLETE, Outcome.COMPLETE, total, None)
 
