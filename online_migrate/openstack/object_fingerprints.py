@@ -76,8 +76,8 @@ def _compare(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> It
         major, minor, *_ = (*_numbers(old), 0)
         yield Problem(
             f"{name} {old}: {what}; VERSION is not raised",
-            f"set VERSION = '{major}.{minor + 1}', and convert to {old} in obj_make_compatible (a version that was "
-            "never released may change: delete it from the record)",
+            f"set VERSION = '{major}.{minor + 1}', and convert to {old} in obj_make_compatible "
+            "(a version that was never released may change: delete it from the record)",
         )
     else:
         yield Problem(f"{name}: VERSION {new} is older than the recorded one, {old}", "restore VERSION")
