@@ -7,7 +7,7 @@ is not allowed cannot be recorded.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,23 @@ from online_migrate.openstack.recorded import Problem, fail_with, read_record, w
 from online_migrate.openstack.rpc_signatures import Endpoint, compare_endpoints, read_endpoints
 
 if TYPE_CHECKING:
+    from oslo_versionedobjects.base import VersionedObject
+
+    from online_migrate.openstack.manifests import Manifests
+    from online_migrate.openstack.moved_fields import MovedField
     from online_migrate.openstack.object_fingerprints import Classes
 
 _BEHAVIOUR = "what a method returns, and what it does"
 _APART_FROM_ANNOTATIONS = f"{_BEHAVIOUR}, apart from its annotations"
 
-__all__ = ["assert_objects_versioned", "assert_rpc_compatible", "record_objects", "record_rpc"]
+__all__ = [
+    "assert_manifest_complete",
+    "assert_moved_field",
+    "assert_objects_versioned",
+    "assert_rpc_compatible",
+    "record_objects",
+    "record_rpc",
+]
 
 
 def assert_rpc_compatible(record: str | Path, *endpoints: object, ignore: Collection[str] = ()) -> None:
@@ -84,3 +95,48 @@ def _compared_objects(path: Path, classes: Classes | None) -> tuple[list[Problem
     recorded = read_record(path, {"fingerprint", "fields", "methods"})
     found = read_objects(classes)
     return compare_objects(recorded, found), found
+
+
+def assert_manifest_complete(manifests: Manifests, *, classes: Classes | None = None) -> None:
+    """Asserts that the newest manifest has the VERSION of every object.
+
+    An object that it does not have cannot be sent; one that it has in an older version is sent in that one.
+    *classes*: as for :func:`assert_objects_versioned`.
+    """
+    __tracebackhide__ = True
+    from online_migrate.openstack.object_fingerprints import read_objects
+
+    manifest = manifests.at(manifests.newest)
+    versions = {name: one["fingerprint"].partition("-")[0] for name, one in read_objects(classes).items()}
+    wrong = {name: version for name, version in versions.items() if manifest.get(name) != version}
+    if wrong:
+        raise AssertionError(f"manifest {manifests.newest} lacks {wrong}; add these in a new manifest")
+
+
+def assert_moved_field(
+    of: type[VersionedObject],
+    moved: MovedField,
+    *,
+    manifest: Mapping[str, str],
+    new_values: Iterable[Any],
+    old_values: Iterable[Any] = (),
+) -> None:
+    """Asserts that the class *of* converts a moved field as *moved* says, without the loss of a value.
+
+    Each of *new_values* is sent to the release before and back, and each of *old_values* comes from it and
+    returns. *manifest*: the versions of all objects in the release before. The object and those in it must be
+    registered. It checks a class that converts the field by itself, too.
+
+    Raises :class:`AssertionError` with what is lost, and the next step.
+    """
+    __tracebackhide__ = True
+    from online_migrate.openstack.moved_field_check import MovedFieldCheck
+
+    check = MovedFieldCheck(of, moved, manifest)
+    for value in new_values:
+        check.new_value(value)
+    for value in old_values:
+        check.old_value(value)
+    if check.problems:
+        heading = f"{moved.old} -> {moved.new} of {of.obj_name()}:"
+        raise AssertionError("\n".join([heading, *check.problems, f"    -> {check.hint}"]))

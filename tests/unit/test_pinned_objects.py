@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from online_migrate.openstack.objects import (
     PinnedSerializer,
     to_message,
 )
+from online_migrate.openstack.testing import assert_manifest_complete, assert_moved_field
 from tests.support import objects
 from tests.support.objects import GIB, MANIFESTS, OLD, Attachment, Volume, new_release, old_release, sent
 
@@ -220,3 +222,38 @@ def test_moves_in_sequence() -> None:
         with objects.release(Volume) as new:
             back = new.deserialize_entity(None, message)
         assert (back.blocks, back.obj_what_changed(), back.VERSION) == (GIB // 512, {"blocks"}, "1.2")
+
+
+def test_check_of_a_moved_field() -> None:
+    """It fails for a class that converts the value only, and for transforms that lose a value."""
+    with objects.release(Volume):
+        assert_moved_field(
+            Volume, objects.SIZE, manifest=OLD, new_values=[GIB, None, 7 * GIB], old_values=[1, None]
+        )
+        with pytest.raises(AssertionError) as lost:
+            assert_moved_field(Volume, objects.SIZE, manifest=OLD, new_values=[GIB + 1])
+        assert "{'size': 1} of 1.0 arrives as size_bytes=1073741824, not 1073741825" in str(lost.value)
+        other = dataclasses.replace(
+            objects.SIZE, to_new=lambda gib: gib * 1000, to_old=lambda size: size // 1000
+        )
+        with pytest.raises(
+            AssertionError, match=r"size_bytes=1073741824 is \{'size': 1\} in 1\.0, not .*1073741"
+        ):
+            assert_moved_field(Volume, other, manifest=OLD, new_values=[GIB])
+    with objects.release(Undeclared):
+        with pytest.raises(AssertionError) as failure:
+            assert_moved_field(Undeclared, objects.SIZE, manifest=OLD, new_values=[GIB], old_values=[1])
+        assert str(failure.value).splitlines() == [
+            "size -> size_bytes of Volume:",
+            "size_bytes is changed, but in 1.0 the changes are []: not saved there",
+            "{'size': 1} of 1.0 arrives without size_bytes",
+            "    -> class Undeclared(MovedFields, ...) with moved_fields = (MovedField(...),)",
+        ]
+
+
+def test_check_of_the_newest_manifest() -> None:
+    """An object that is missing in it, or has another version there."""
+    classes = {name: [one] for name, one in (("Volume", Volume), ("Attachment", Attachment))}
+    assert_manifest_complete(MANIFESTS, classes=classes)
+    with pytest.raises(AssertionError, match=r"manifest 2 lacks \{'Attachment': '1\.1', 'Volume': '1\.1'\}"):
+        assert_manifest_complete(Manifests({"2": {"Volume": "1.0"}}), classes=classes)
