@@ -50,7 +50,7 @@ class PinnedClient:
         """Returns a message with these *options*, which are those of ``RPCClient.prepare``."""
         return PinnedMessage(self._client, self._pins, self._name, options)
 
-    def call(self, ctxt: Any, method: str, version: str | None = None, **arguments: Any) -> Any:
+    def call(self, ctxt: Any, method: str, *, version: str | None = None, **arguments: Any) -> Any:
         """Sends a message and returns the result of *method*.
 
         *version*: of the message; default: that of the client's target. If *method* has an argument
@@ -58,7 +58,7 @@ class PinnedClient:
         """
         return self._versioned(version).call(ctxt, method, **arguments)
 
-    def cast(self, ctxt: Any, method: str, version: str | None = None, **arguments: Any) -> None:
+    def cast(self, ctxt: Any, method: str, *, version: str | None = None, **arguments: Any) -> None:
         """Sends a message without waiting for a result. *version*: as for :meth:`call`."""
         self._versioned(version).cast(ctxt, method, **arguments)
 
