@@ -16,7 +16,7 @@ except ImportError as error:
     raise ExtraMissing(
         module=__name__,
         reason=error,
-        hint="pip install 'online-migrate[openstack]' 'oslo.versionedobjects[fixtures]'",
+        hint="pip install 'online-migrate[openstack]' fixtures",
     ) from error
 
 Classes = Mapping[str, list[type[VersionedObject]]]
