@@ -31,8 +31,8 @@ oldest: $(OLDEST)/.installed
 
 $(OLDEST)/.installed: pyproject.toml setup.py $(DEV)
 	$(PYTHON) -m venv $(OLDEST)
-	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check 'SQLAlchemy<2.1' --editable '.[postgresql,psycopg,mysql,lint]' \
-	    pytest pytest-xdist pytest-timeout hypothesis squawk-cli aiosqlite asyncpg asyncmy aiomysql
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check 'SQLAlchemy<2.1' --editable '.[postgresql,psycopg,mysql,lint,openstack]' \
+	    fixtures pytest pytest-xdist pytest-timeout hypothesis squawk-cli aiosqlite asyncpg asyncmy aiomysql
 	touch $@
 
 lint: $(DEV)

@@ -90,6 +90,12 @@ class DriverMissing(UsageError):
     default_hint = "pip install 'online-migrate[{extra}]'"
 
 
+class ExtraMissing(UsageError):
+    """{module} cannot be imported: {reason}"""
+
+    default_hint = "pip install 'online-migrate[{extra}]'"
+
+
 class UnknownRevision(UsageError):
     """Revision {revision!r} does not exist in this project."""
 

@@ -83,10 +83,14 @@ class Backfill(DataMigration):
         # itself.
         assert bound.pending is not None
         named = bound.chunker.key_in(left)
-        connection.execute(bound.once(self._statements).update.where(named, bound.pending))
+        connection.execute(self.update(bound).where(named, bound.pending))
         failures = bound.pending_failures(connection, chunk, left)
         resolved = len(left) - len(failures)
         return ChunkResult(max(0, written.done - len(failures)) + resolved, failures)
+
+    def update(self, bound: BoundMigration) -> sa.Update:
+        """Returns the UPDATE of rows without a condition. The caller adds the condition of the rows."""
+        return bound.once(self._statements).update
 
     def _statements(self, bound: BoundMigration) -> _Statements:
         return _Statements(bound, self.values_for(bound.subject.table))
