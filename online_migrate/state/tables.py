@@ -132,8 +132,9 @@ contracted = sa.Table(
 )
 
 TABLES = frozenset({*metadata.tables, VERSION_TABLE})
-_OLDEST = (data_migration, failure, journal)
-"""The tables of the engine's first revision: they exist in every state, also in that of an older engine."""
+_LAST_OF_FIRST = journal
+"""The table that the engine's first revision creates last: it exists in every state, also in that of an older
+engine, and the other tables of that revision exist with it."""
 
 
 def now() -> datetime.datetime:
@@ -148,8 +149,7 @@ def this_runner() -> str:
 
 def exists(connection: Connection) -> bool:
     """Returns True if the bookkeeping tables exist."""
-    dialect = dialect_of(connection)
-    return all(dialect.has_table(connection, table.name) for table in _OLDEST)
+    return dialect_of(connection).has_table(connection, _LAST_OF_FIRST.name)
 
 
 def version_rows(connection: Connection, table: str, schema: str | None) -> tuple[str, ...]:
