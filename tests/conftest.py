@@ -79,6 +79,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish(session: pytest.Session) -> None:
     if not session.config.getoption("collectonly"):
         _ensure(session.config, _used_by(session.items))
+    # PyMySQL reads all certificates of the machine for each connection, and uses none of them without an
+    # option. Set when the servers are there: a download needs the certificates.
+    os.environ["SSL_CERT_FILE"] = os.environ["SSL_CERT_DIR"] = os.devnull
     gc.collect()
     gc.freeze()  # thousands of tests live until the end; the garbage collector need not scan them repeatedly
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
@@ -61,12 +62,20 @@ def mark_binary_values(engine: Engine) -> None:
 
 
 def _share_tls_context(engine: Engine) -> None:
-    """Makes all connections of *engine* share one TLS context.
+    """Makes all connections of the process that name no certificate share one TLS context.
 
     PyMySQL creates a context for each connection, whether the server has TLS or not. OpenSSL then reads all
-    certificates of the machine, which takes much longer than the connect itself.
+    certificates of the machine, which takes much longer than the connect itself, and none of them is used.
     """
-    base: Any = engine.dialect.dbapi.connections.Connection  # type: ignore[union-attr]
+    connection_class = _connection_class(engine.dialect.dbapi.connections.Connection)  # type: ignore[union-attr]
+
+    @event.listens_for(engine, "do_connect")
+    def _connect(_dialect: object, _record: object, arguments: Any, options: Any) -> object:
+        return connection_class(*arguments, **options)
+
+
+@functools.cache
+def _connection_class(base: Any) -> Any:
     shared: list[object] = []
 
     class Connection(base):  # type: ignore[misc]
@@ -78,6 +87,4 @@ def _share_tls_context(engine: Engine) -> None:
                 shared.append(super()._create_ssl_ctx(options))
             return shared[0]
 
-    @event.listens_for(engine, "do_connect")
-    def _connect(_dialect: object, _record: object, arguments: Any, options: Any) -> object:
-        return Connection(*arguments, **options)
+    return Connection
