@@ -110,6 +110,25 @@ class Settings:
         None,
         "Contract revisions that were folded into another revision, each as OLD:NEW, separated by commas.",
     )
+    services_from: str | None = option(
+        None,
+        "Where services report beside the registry: cinder or nova (their tables services), or a function.",
+        metavar="MODULE:FUNCTION",
+        unset="only the registry",
+    )
+    survived_by: str | None = option(
+        None,
+        "Least version of a service that survives a contract revision, each as REVISION:SERVICE=VERSION or "
+        "REVISION:SERVICE:NAME=VERSION, separated by commas.",
+    )
+    nova_api_database: str | None = option(
+        None,
+        "URL of Nova's API database, which names the cells, for services_from = nova.",
+        unset="the database of the command",
+    )
+    nova_database: str | None = option(
+        None, "URL that Nova has as [database] connection, for templates in the URLs of cells."
+    )
     lint_ignore: str | None = option(
         None, "Rules that lint ignores, each on a line with its reason: rule-id: reason."
     )

@@ -83,12 +83,14 @@ def gate(report: GateReport, *, as_json: bool) -> None:
     """Prints the blockers of contract, and whether services were checked."""
     if as_json:
         listed = [blocker.as_dict() for blocker in report.blockers]
-        checked = report.services_checked
-        document({"open": not listed, "blockers": listed, "services_checked": checked})
+        services = {"services_checked": report.services_checked, "services_note": report.services_note}
+        document({"open": not listed, "blockers": listed, **services})
         return
     blockers(report.blockers)
     if not report.services_checked:
         click.echo("services: not checked: the project declares none, and none has reported")
+    if report.services_note:
+        click.echo(f"services: {report.services_note}")
 
 
 def blockers(found: Sequence[Blocker]) -> None:

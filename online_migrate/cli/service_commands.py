@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -9,8 +10,12 @@ import click
 from online_migrate.cli.options import Duration, Where, json_option, located, site_of
 
 if TYPE_CHECKING:
-    from online_migrate.command.registry import ServicesReport
+    from online_migrate.command.registry import ReportedBeside, ServicesReport
     from online_migrate.services.service import Service, Unreadable
+
+_KEEPS = "keeps from being contracted"
+_HEADER = ("id", "service", "host", "process", "release", "state", "seen", _KEEPS)
+_REPORTED_HEADER = ("service", "host", "reported in", "versions", "state", "seen", _KEEPS)
 
 
 @click.group(invoke_without_command=True)
@@ -82,10 +87,12 @@ def _line(one: Service | Unreadable) -> str:
 def _print(report: ServicesReport) -> None:
     if not report.checked:
         click.echo("services: not checked: the project declares none, and none has reported")
-    elif not report.services and not report.unreadable:
+    elif not report.services and not report.unreadable and report.reported is None:
         click.echo("services: none has reported")
     if report.services:
-        _table(report)
+        _table(_HEADER, _lines(report))
+    if report.reported is not None:
+        _print_reported(report.reported)
     for row in report.unreadable:
         click.secho(f"unreadable: {row.service} ({row.id}): {row.reason}", fg="red")
     for pin in report.pins:
@@ -99,24 +106,45 @@ def _print(report: ServicesReport) -> None:
         )
 
 
-def _table(report: ServicesReport) -> None:
-    header = ("id", "service", "host", "process", "release", "state", "seen", "keeps from being contracted")
-    lines = [header]
-    for shown in report.services:
-        one = shown.process
-        lines.append(
+def _print_reported(found: ReportedBeside) -> None:
+    """Prints what is reported beside the registry."""
+    if found.services:
+        lines = [
             (
-                one.id[:8],
-                one.service,
-                one.host,
-                one.process,
-                one.release or "-",
-                one.liveness.value,
-                f"{one.silence} s ago",
-                ", ".join(shown.keeps) or "nothing",
+                one.report.service,
+                one.report.host,
+                one.report.place or found.source,
+                ",".join(f"{name}={version}" for name, version in one.report.versions.items()) or "-",
+                str(one.report.state),
+                "never" if one.report.silence is None else f"{one.report.silence:g} s ago",
+                ", ".join(one.keeps) or "nothing",
             )
+            for one in found.services
+        ]
+        _table(_REPORTED_HEADER, lines)
+    for row in found.unreadable:
+        click.secho(f"unreadable: {row.object}: {row.reason}", fg="red")
+    click.echo(f"services: {found.note}")
+
+
+def _lines(report: ServicesReport) -> list[tuple[str, ...]]:
+    return [
+        (
+            shown.process.id[:8],
+            shown.process.service,
+            shown.process.host,
+            shown.process.process,
+            shown.process.release or "-",
+            shown.process.liveness.value,
+            f"{shown.process.silence} s ago",
+            ", ".join(shown.keeps) or "nothing",
         )
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    for line in lines:
+        for shown in report.services
+    ]
+
+
+def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(line[column]) for line in [header, *lines]) for column in range(len(header))]
+    for line in [header, *lines]:
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         click.echo("  ".join(cells).rstrip())

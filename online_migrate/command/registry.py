@@ -9,12 +9,13 @@ from typing import Any
 from online_migrate import exceptions, state
 from online_migrate.context import CommandContext
 from online_migrate.contract.gate import to_contract
+from online_migrate.contract.live_services import LiveServices
 from online_migrate.ddl.session import connect
 from online_migrate.dialects import dialect_of
 from online_migrate.services.errors import PinUnknown, UnknownService
 from online_migrate.services.pin_rule import names_in, pin_in
 from online_migrate.services.registry import Registry, read_registry
-from online_migrate.services.requirement import Requirement
+from online_migrate.services.reported import Reported, ReportedService, UnreadableReport
 from online_migrate.services.service import Liveness, Service, Unreadable
 
 
@@ -43,6 +44,57 @@ class ServiceState:
             "versions": dict(one.versions),
             "forced_by": one.forced_by,
             "keeps": list(self.keeps),
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportedState:
+    """A service that reports beside the registry, and what it keeps from being contracted."""
+
+    report: ReportedService
+    keeps: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the state as a dictionary, for ``--json``."""
+        one = self.report
+        return {
+            "place": one.place,
+            "service": one.service,
+            "host": one.host,
+            "state": str(one.state),
+            "silence": one.silence,
+            "versions": dict(one.versions),
+            "survives": sorted(one.survives),
+            "keeps": list(self.keeps),
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportedBeside:
+    """What is reported beside the registry."""
+
+    source: str
+    note: str
+    """What a check of it does not see."""
+    services: tuple[ReportedState, ...]
+    unreadable: tuple[UnreadableReport, ...]
+
+    @classmethod
+    def of(cls, live: LiveServices, reported: Reported | None, revisions: list[str]) -> ReportedBeside | None:
+        """Returns what is reported, and what it keeps from being contracted; None if nothing is read."""
+        if live.source is None or reported is None:
+            return None
+        kept_by = live.reported_rule.kept_by
+        states = (ReportedState(one, tuple(kept_by(one, reported, revisions))) for one in reported.services)
+        return cls(live.source.name, live.source.note, tuple(states), reported.unreadable)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns it as a dictionary, for ``--json``."""
+        return {
+            "source": self.source,
+            "note": self.note,
+            "services": [one.as_dict() for one in self.services],
+            "unreadable": [dataclasses.asdict(one) for one in self.unreadable],
         }
 
 
@@ -79,6 +131,8 @@ class ServicesReport:
     """The contract revisions for which an operator vouched that no service uses the old shape."""
     pins: tuple[PinState, ...]
     """The pin of each version that is reported."""
+    reported: ReportedBeside | None = None
+    """What is reported beside the registry; None: nothing is read."""
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the report as a dictionary, for ``--json``."""
@@ -98,27 +152,29 @@ class ServicesReport:
                 for one in self.attested
             ],
             "pins": [dataclasses.asdict(one) for one in self.pins],
+            "reported": None if self.reported is None else self.reported.as_dict(),
         }
 
 
 def services(context: CommandContext) -> ServicesReport:
     """Returns the processes that report to the database. Changes nothing."""
     graph, applied = context.project.graph, context.applied()
-    requirement = Requirement.of(context.project.settings)
+    found = LiveServices.of(context.project)
+    requirement = found.requirement
     revisions = to_contract(graph, applied)
     with context.read_connection() as connection:
-        registry = read_registry(connection)
+        registry = found.read(connection)
         announced = [] if registry.missing else state.contracted_revisions(connection)
-    live = {one.service for one in registry.services if one.liveness is Liveness.LIVE}
     return ServicesReport(
         checked=requirement.checks(registry),
-        silent=tuple(name for name in requirement.declared or () if name not in live),
+        silent=tuple(name for name in requirement.declared or () if name not in registry.live),
         services=tuple(
             ServiceState(one, tuple(requirement.kept_by(one, revisions))) for one in registry.services
         ),
         unreadable=registry.unreadable,
         attested=tuple(one for one in announced if one.attestation is not None and one.counts),
         pins=tuple(PinState.of(registry, name) for name in names_in(registry)),
+        reported=ReportedBeside.of(found, registry.reported, revisions),
     )
 
 

@@ -77,6 +77,8 @@ class GateReport:
     blockers: tuple[Blocker, ...]
     services_checked: bool
     """False if the project declares no services, and none has ever reported."""
+    services_note: str | None = None
+    """What the check of the services does not see."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +112,7 @@ class Gate:
             found += self._of_migration(name, revision)
         services = self.services.check(self.connection, revisions)
         self.connection.rollback()
-        return GateReport((*found, *services.blockers), services.checked)
+        return GateReport((*found, *services.blockers), services.checked, self.services.note)
 
     def _of_migration(self, name: str, revision: str) -> list[Blocker]:
         migration = self.migrations.get(name)

@@ -12,9 +12,12 @@ from online_migrate.driver_errors import DATABASE_ERRORS, error_message
 from online_migrate.exceptions import Blocker
 from online_migrate.script.graph import Graph
 from online_migrate.script.project import Project
+from online_migrate.service_sources.source import ServiceSource, source_of
 from online_migrate.services import errors
-from online_migrate.services.registry import read_registry
+from online_migrate.services.registry import Registry, read_registry
+from online_migrate.services.reported_rule import ReportedRule
 from online_migrate.services.requirement import Requirement, service_blockers
+from online_migrate.services.survived_by import SurvivedBy
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -28,43 +31,85 @@ class LiveServices:
     requirement: Requirement
     attestation: str | None = None
     """What the operator vouches for where no service reports."""
+    source: ServiceSource | None = None
+    """Where services report beside the registry."""
+    survived_by: SurvivedBy = dataclasses.field(default_factory=SurvivedBy)
 
     @classmethod
     def of(cls, project: Project, *, attest: str | None = None, unused: bool = False) -> LiveServices:
         """Returns the requirement of *project*.
 
         *attest*: an attestation; silence is accepted then. *unused*: no service uses the database, so silence
-        is accepted as well. Raises :class:`~online_migrate.services.errors.AttestationEmpty`.
+        is accepted as well. Raises :class:`~online_migrate.services.errors.AttestationEmpty` and
+        :class:`~online_migrate.exceptions.ConfigBroken`.
         """
         if attest is not None and not attest.strip():
             raise errors.AttestationEmpty()
         accepted = unused or attest is not None
-        return cls(project.graph, Requirement.of(project.settings, silence_accepted=accepted), attest)
+        settings = project.settings
+        rule = Requirement.of(settings, silence_accepted=accepted, attested=attest is not None)
+        source = source_of(settings, project.config_file.parent)
+        survived_by = SurvivedBy.of(settings, source.version_names if source else ())
+        return cls(project.graph, rule, attest, source, survived_by)
 
-    def check(self, connection: Connection, revisions: Sequence[str]) -> ServiceCheck:
-        """Reads the registry, and checks the contract revisions *revisions*.
+    @property
+    def reported_rule(self) -> ReportedRule:
+        """The rule for services that report beside the registry."""
+        return ReportedRule(self.requirement, self.survived_by)
+
+    @property
+    def note(self) -> str | None:
+        """What the check of the services does not see; None if they report to the registry only."""
+        return None if self.source is None else self.source.note
+
+    @property
+    def tables(self) -> frozenset[str]:
+        """The tables of the database in which services report, except for the registry."""
+        return frozenset() if self.source is None else self.source.tables
+
+    def read(self, connection: Connection, *, holder: Connection | None = None) -> Registry:
+        """Returns the registry, with what is reported beside it.
+
+        *holder*: the connection that has locked a table in which services report; no other one can read it.
+        Raises one of :data:`~online_migrate.driver_errors.DATABASE_ERRORS` if the registry cannot be read.
+        """
+        registry = read_registry(connection)
+        if self.source is None:
+            return registry
+        return dataclasses.replace(registry, reported=self.source.read(holder or connection))
+
+    def check(
+        self, connection: Connection, revisions: Sequence[str], *, holder: Connection | None = None
+    ) -> ServiceCheck:
+        """Reads the registry, and checks the contract revisions *revisions*. *holder*: see :meth:`read`.
 
         A registry that cannot be read is returned as a blocker; only a lost connection is raised.
         """
+        if not revisions and self.source is not None:
+            return ServiceCheck((), True)
         try:
-            registry = read_registry(connection)
+            registry = self.read(connection, holder=holder)
         except DATABASE_ERRORS as error:
             if dialect_of(connection).is_connection_lost(error):
                 raise
             connection.rollback()
             return ServiceCheck((_unreadable(error_message(error)),) if revisions else (), True)
         blockers = service_blockers(registry, self.requirement, self.graph.revisions, revisions)
+        if registry.reported is not None:
+            blockers += self.reported_rule.blockers(registry.reported, revisions)
         return ServiceCheck(tuple(blockers), self.requirement.checks(registry))
 
-    def require(self, connection: Connection, revision: str, *, beside: bool) -> None:
+    def require(
+        self, connection: Connection, revision: str, *, beside: bool, holder: Connection | None = None
+    ) -> None:
         """Refuses *revision* if a service has started since the gate read the registry.
 
         *beside*: *connection* is not the one that holds the lock. Then the registry is read in a transaction
-        that begins now. Raises :class:`~online_migrate.exceptions.GateClosed`.
+        that begins now. *holder*: see :meth:`read`. Raises :class:`~online_migrate.exceptions.GateClosed`.
         """
         if beside:
             connection.rollback()
-        blockers = self.check(connection, [revision]).blockers
+        blockers = self.check(connection, [revision], holder=holder).blockers
         if beside:
             connection.rollback()
         if blockers:

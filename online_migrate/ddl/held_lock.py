@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from online_migrate.ddl.lock_queue import LockQueue
@@ -41,6 +41,10 @@ class HeldLock:
         if ends_with_transaction and self._transaction is not self._connection.get_transaction():
             return False
         return self._dialect.is_locked(self._connection, self._targets, self._proof)
+
+    def covers(self, tables: Collection[str]) -> bool:
+        """Returns True if one of *tables* is locked."""
+        return any(target.table in tables for target in self._targets)
 
     def skip_look(self) -> None:
         """Tells the lock queue that the next statement finds the tables locked, because that was proved."""

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from online_migrate.services.pins import Pins
+    from online_migrate.services.reported import ReportedService
     from online_migrate.services.shipped import contract_revisions
     from online_migrate.services.starting import Heartbeat, async_heartbeat, heartbeat
 
-__all__ = ["Heartbeat", "Pins", "async_heartbeat", "contract_revisions", "heartbeat"]
+__all__ = ["Heartbeat", "Pins", "ReportedService", "async_heartbeat", "contract_revisions", "heartbeat"]
 
 _MODULES = {
     "Heartbeat": "starting",
     "Pins": "pins",
+    "ReportedService": "reported",
     "async_heartbeat": "starting",
     "contract_revisions": "shipped",
     "heartbeat": "starting",

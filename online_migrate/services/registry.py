@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from online_migrate import state
 from online_migrate.dialects import dialect_of
 from online_migrate.driver_errors import DATABASE_ERRORS
-from online_migrate.services.service import Service, Unreadable, read
+from online_migrate.services.reported import Reported
+from online_migrate.services.service import Liveness, Service, Unreadable, read
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -22,6 +23,17 @@ class Registry:
     unreadable: tuple[Unreadable, ...] = ()
     missing: bool = False
     """True if the database has no registry: an older engine made its tables."""
+    reported: Reported | None = None
+    """What another registry reports; None: the project names none."""
+
+    @property
+    def live(self) -> frozenset[str]:
+        """The services of which a live process reports, here or to the other registry."""
+        other = self.reported.services if self.reported else ()
+        return frozenset(
+            [one.service for one in self.services if one.liveness is Liveness.LIVE]
+            + [one.service for one in other if one.state == Liveness.LIVE]
+        )
 
     @property
     def empty(self) -> bool:

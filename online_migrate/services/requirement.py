@@ -17,7 +17,8 @@ from online_migrate.services.registry import Registry
 from online_migrate.services.service import Liveness, Service, Unreadable
 from online_migrate.services.squashed import squashed_of, survives
 
-_ATTEST = 'online-migrate contract --attest "why no process runs with old code"'
+ATTEST = 'online-migrate contract --attest "why no process runs with old code"'
+"""The command that vouches for services that prove nothing."""
 _SHOWN = 5
 """Processes that a blocker names."""
 
@@ -32,19 +33,22 @@ class Requirement:
     ignore_stale_after: float | None = None
     silence_accepted: bool = False
     """True if no process has to report: an operator vouches for them, or no service uses the database."""
+    attested: bool = False
+    """True if an operator vouches for what the services do not prove."""
 
     @classmethod
-    def of(cls, settings: Settings, *, silence_accepted: bool = False) -> Requirement:
+    def of(cls, settings: Settings, *, silence_accepted: bool = False, attested: bool = False) -> Requirement:
         """Returns the rule that the settings of a project declare."""
         declared = None
         if settings.services is not None:
             names = settings.services.replace(",", " ").split()
             declared = tuple(name for name in names if name != "*")
-        return cls(declared, squashed_of(settings), settings.ignore_stale_after, silence_accepted)
+        squashed = squashed_of(settings)
+        return cls(declared, squashed, settings.ignore_stale_after, silence_accepted, attested)
 
     def checks(self, registry: Registry) -> bool:
         """Returns True if services are checked: the project declares them, or a process has reported."""
-        return self.declared is not None or not registry.empty
+        return self.declared is not None or registry.reported is not None or not registry.empty
 
     def counts(self, service: Service) -> bool:
         """Returns True if *service* may still run, and so has to survive what is contracted."""
@@ -101,7 +105,7 @@ def _of_shared_identities(services: Sequence[Service]) -> list[Blocker]:
         Blocker(
             "service-identity-shared",
             _object(service),
-            f"{len(same)} live processes report as {where}: {_some([one.id for one in same])}",
+            f"{len(same)} live processes report as {where}: {some([one.id for one in same])}",
             "give each its own host= or process= in heartbeat(...); if one was killed, it is stale in "
             f"{max(one.dead_after - one.silence for one in same)} s: online-migrate services",
             count=len(same),
@@ -122,7 +126,7 @@ def _of_unknown_revisions(services: Sequence[Service], known: Set[str]) -> list[
         Blocker(
             "service-revision-unknown",
             _object(service),
-            f"{_processes(same)} report contract revisions that this project does not have: {_some(unknown)}",
+            f"{_processes(same)} report contract revisions that this project does not have: {some(unknown)}",
             "run contract from the project of the newest release; or, if their scripts were folded into "
             "another one, add them to squashed in [online_migrate]",
             count=len(same),
@@ -155,7 +159,7 @@ def _old_code(
     same: Sequence[Service],
 ) -> Blocker:
     code = f"of release {release}" if release else "of an unnamed release"
-    reason = f"{_processes(same)} {code}, whose code does not survive {_some(kept)}"
+    reason = f"{_processes(same)} {code}, whose code does not survive {some(kept)}"
     if liveness is Liveness.LIVE:
         hint = "stop them, or restart them with a release that contains the script, then: online-migrate gate"
         if any(one.returned for one in same):
@@ -179,13 +183,13 @@ def _of_silence(registry: Registry, requirement: Requirement) -> list[Blocker]:
         reason = "no process can report, because this database has no registry of services"
         hint = "online-migrate expand   (creates it), then start the services with heartbeat(...)"
         return [Blocker("service-registry-missing", _object(n), reason, hint) for n in requirement.declared]
-    live = {one.service for one in registry.services if one.liveness is Liveness.LIVE}
+    live = registry.live
     return [
         Blocker(
             "service-silent",
             _object(name),
             f"it is declared, but no live process of it reports{_ended(registry, name)}",
-            f"start it with online_migrate.services.heartbeat(...), or: {_ATTEST}",
+            f"start it with online_migrate.services.heartbeat(...), or: {ATTEST}",
         )
         for name in requirement.declared
         if name not in live
@@ -193,7 +197,9 @@ def _of_silence(registry: Registry, requirement: Requirement) -> list[Blocker]:
 
 
 def _ended(registry: Registry, name: str) -> str:
+    other = registry.reported.services if registry.reported else ()
     seen = [one.liveness.value for one in registry.services if one.service == name]
+    seen += [str(one.state) for one in other if one.service == name]
     kinds = [f"{seen.count(kind)} {kind}" for kind in dict.fromkeys(seen)]
     return f" ({', '.join(kinds)})" if kinds else ""
 
@@ -203,8 +209,9 @@ def _object(service: str) -> str:
 
 
 def _processes(same: Sequence[Service]) -> str:
-    return f"{len(same)} process(es) ({_some([one.where for one in same])})"
+    return f"{len(same)} process(es) ({some([one.where for one in same])})"
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """Returns the first of *names*, for a message."""
     return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from online_migrate import exceptions
 from online_migrate.config import Settings
+from online_migrate.function_import import FunctionNotImported, import_function
 from online_migrate.throttle.throttlers import Callback, File, Load, Query, Throttler
 
 
@@ -64,18 +63,7 @@ def parse_load(name: str, text: str) -> Mapping[str, float]:
 
 
 def _import_callable(path: str, folder: Path) -> Callable[[], object]:
-    module, _, name = path.partition(":")
-    sys.path.insert(0, str(folder.absolute()))
     try:
-        found = getattr(importlib.import_module(module), name)
-    except Exception as error:
-        raise exceptions.ThrottlerBroken(
-            name=path,
-            reason=f"cannot be imported: {type(error).__name__}: {error}",
-            hint="write module:function; the module may be in the folder of alembic.ini",
-        ) from error
-    finally:
-        sys.path.pop(0)
-    if not callable(found):
-        raise exceptions.ThrottlerBroken(name=path, reason="is not a function")
-    return found  # type: ignore[no-any-return]
+        return import_function(path, folder)
+    except FunctionNotImported as error:
+        raise exceptions.ThrottlerBroken(name=path, reason=str(error), hint=error.hint) from error
