@@ -82,12 +82,16 @@ class TableReader:
             with private_connection(engine) as connection:
                 dialect_of(connection).read_only(connection)
                 return read_table(connection, query, self.timeout)
-        except TableUnreadable as error:
-            return TableUnreadable(_without_password(str(error), url))
-        except DATABASE_ERRORS as error:
-            return TableUnreadable(_without_password(error_message(error), url))
-        except exceptions.OnlineMigrateError as error:
-            return TableUnreadable(_without_password(str(error), url))
+        except Exception as error:  # noqa: BLE001 - a driver may raise anything for the parameters of a URL
+            return TableUnreadable(_reason(error).replace(url.password or "\0", "***"))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TableUnreadable | exceptions.OnlineMigrateError):
+        return str(error)
+    if isinstance(error, DATABASE_ERRORS):
+        return error_message(error)
+    return f"{type(error).__name__}: {error}"
 
 
 class Cells:
@@ -152,7 +156,3 @@ def _database_of(url: sa.URL) -> object:
     """Returns what two URLs of the same database have in common."""
     selecting = tuple(url.query.get(name) for name in _SELECTING)
     return url.get_backend_name(), url.host, url.port, url.database, selecting
-
-
-def _without_password(text: str, url: sa.URL) -> str:
-    return text.replace(url.password, "***") if url.password else text

@@ -11,6 +11,7 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 
+from online_migrate.config import SECTION
 from online_migrate.exceptions import Blocker
 from online_migrate.services.reported import Reported, ReportedService
 from online_migrate.services.requirement import ATTEST, Requirement, some
@@ -63,7 +64,7 @@ class ReportedRule:
         return [
             *(Blocker("service-unreadable", row.object, row.reason, row.hint) for row in reported.unreadable),
             *self._of_silence(reported, counted),
-            *(_unmapped(revision) for revision in unmapped),
+            *(_unmapped(revision, counted) for revision in unmapped),
             *(_undeclared(service, kept, same) for (service, _, kept), same in undeclared.items()),
             *(
                 self._behind(service, has, kept, same, reported)
@@ -102,13 +103,13 @@ class ReportedRule:
         return Blocker("service-behind", f"service {service}", reason, hint, count=len(same))
 
 
-def _unmapped(revision: str) -> Blocker:
+def _unmapped(revision: str, counted: Sequence[ReportedService]) -> Blocker:
     return Blocker(
         "service-versions-undeclared",
         revision,
         "the services report versions, and it is not declared which version survives this revision",
-        f"declare it: survived_by = {revision}:SERVICE=VERSION in [online_migrate]; or let the services "
-        f"report by heartbeat(...), or: {ATTEST}",
+        f"declare it: {_declaration(revision, 'SERVICE', counted)}; or let the services report by "
+        f"heartbeat(...), or: {ATTEST}",
     )
 
 
@@ -117,9 +118,16 @@ def _undeclared(service: str, kept: Sequence[str], same: Sequence[ReportedServic
         "service-versions-undeclared",
         f"service {service}",
         f"{_reports(same)}, and it is not declared which version of {service} survives {some(kept)}",
-        f"declare it: survived_by = {kept[0]}:{service}=VERSION in [online_migrate]; or: {ATTEST}",
+        f"declare it: {_declaration(kept[0], service, same)}; or: {ATTEST}",
         count=len(same),
     )
+
+
+def _declaration(revision: str, service: str, reports: Sequence[ReportedService]) -> str:
+    """Returns the setting that is missing. A version needs its name where a service reports several."""
+    names = next((list(one.versions) for one in reports if len(one.versions) > 1), [])
+    what = f"{service}:{names[0]}" if names else service
+    return f"survived_by = {revision}:{what}=VERSION in [{SECTION}]"
 
 
 def _reports(same: Sequence[ReportedService]) -> str:
