@@ -227,7 +227,7 @@ class ContractGuard:
 
     def _lock_and_verify(self) -> None:
         if not self._required:
-            self._require_services()
+            self._services.require(self._records, self._revision, beside=self._beside)
             return
         _refuse_server(self._dialect, self._connection)
         if self._dialect.metadata_only_under_lock:
@@ -246,15 +246,12 @@ class ContractGuard:
             blockers = self._blocking_rows(subjects)
         if blockers:
             raise exceptions.GateClosed(blockers)
-        self._require_services()
-        self._verification.record(subjects, reads)
-        self._must_verify = False
-
-    def _require_services(self) -> None:
-        """Refuses the revision if a service has started, or its report has changed, since the gate."""
         locked = self._lock is not None and self._lock.covers(self._services.tables)
+        # No other session can read a table that this one has locked.
         holder = self._connection if locked else None
         self._services.require(self._records, self._revision, beside=self._beside, holder=holder)
+        self._verification.record(subjects, reads)
+        self._must_verify = False
 
     def _blocking_rows(self, subjects: Mapping[str, Subject]) -> list[Blocker]:
         timeout = self._runner.project.settings.look_timeout
