@@ -83,8 +83,9 @@ def gate(report: GateReport, *, as_json: bool) -> None:
     """Prints the blockers of contract, and whether services were checked."""
     if as_json:
         listed = [blocker.as_dict() for blocker in report.blockers]
-        services = {"services_checked": report.services_checked, "services_note": report.services_note}
-        document({"open": not listed, "blockers": listed, **services})
+        note = {"services_note": report.services_note} if report.services_note else {}
+        checked = report.services_checked
+        document({"open": not listed, "blockers": listed, "services_checked": checked} | note)
         return
     blockers(report.blockers)
     if not report.services_checked:

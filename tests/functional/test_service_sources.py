@@ -53,8 +53,8 @@ def checks(project: Project) -> Iterator[Callable[..., list[str]]]:
     with site.read_connection() as connection:
 
         def check(**options: Any) -> list[str]:
-            connection.rollback()
             found = LiveServices.of(site.project, **options).check(connection, ["c1"])
+            connection.rollback()
             return [blocker.id for blocker in found.blockers]
 
         yield check
