@@ -1,4 +1,4 @@
-"""The settings, read once from alembic.ini, pyproject.toml, the environment and oslo.config."""
+"""The settings, read once from alembic.ini, pyproject.toml and the environment."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import configparser
 import dataclasses
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 SECTION = "online_migrate"
+DATABASE_GROUP = "database"
+"""The group of oslo.config that names the database, unless another one is given."""
 URL_VARIABLE = "ONLINE_MIGRATE_URL"
 _PLACEHOLDER = "driver://user:pass@localhost/dbname"
 """The URL in the templates of Alembic."""
@@ -155,6 +157,7 @@ class Settings:
         flag="--replica",
         metavar="URL",
         multiple=True,
+        secret=True,
     )
     max_load: str | None = option(
         None,
@@ -235,11 +238,11 @@ class Settings:
         return cls(**parsed)
 
 
-def read_settings(config_file: Path) -> Settings:
+def read_settings(config_file: Path, overrides: Mapping[str, Any] | None = None) -> Settings:
     """Returns the settings of the project whose alembic.ini or pyproject.toml is *config_file*.
 
     ``[online_migrate]`` of alembic.ini overrides ``[tool.online_migrate]`` of the pyproject.toml in the same
-    folder.
+    folder; *overrides* override both.
     """
     values: dict[str, Any] = {}
     pyproject = config_file.parent / "pyproject.toml"
@@ -261,7 +264,7 @@ def read_settings(config_file: Path) -> Settings:
                 }
             except configparser.InterpolationError as error:
                 raise exceptions.ConfigBroken(path=str(config_file), reason=str(error)) from None
-    return Settings.parse(values, origin=str(config_file))
+    return Settings.parse(values | dict(overrides or {}), origin=str(config_file))
 
 
 def read_ini(path: Path) -> configparser.ConfigParser:
@@ -280,20 +283,15 @@ def read_ini(path: Path) -> configparser.ConfigParser:
     return parser
 
 
-def find_url(*, given: str | None, config_files: Sequence[str], from_ini: str | None) -> str:
-    """Returns the database URL: ``--url``, then ``ONLINE_MIGRATE_URL``, then oslo.config, then alembic.ini.
+def find_url(*, given: str | None, from_ini: str | None) -> str:
+    """Returns the database URL: the one *given*, then ``ONLINE_MIGRATE_URL``, then that of alembic.ini.
 
     Raises :class:`~online_migrate.exceptions.URLMissing` if none of them is set.
     """
-    url = explicit_url(given=given, config_files=config_files) or from_ini
+    url = given or os.environ.get(URL_VARIABLE) or from_ini
     if not url or url == _PLACEHOLDER:
         raise exceptions.URLMissing()
     return url
-
-
-def explicit_url(*, given: str | None, config_files: Sequence[str]) -> str | None:
-    """Returns the URL that is set for the command: ``--url``, ``ONLINE_MIGRATE_URL``, oslo.config."""
-    return given or os.environ.get(URL_VARIABLE) or _oslo_url(config_files)
 
 
 def url_in(config: Config) -> str | None:
@@ -303,37 +301,3 @@ def url_in(config: Config) -> str | None:
     except configparser.InterpolationError:
         return None
     return None if not url or url == _PLACEHOLDER else url
-
-
-def _oslo_url(config_files: Sequence[str]) -> str | None:
-    if not config_files:
-        return None
-    from oslo_config import cfg
-    from oslo_db import options
-
-    conf = cfg.ConfigOpts()
-    conf.register_opts(options.database_opts, "database")
-    try:
-        conf(args=[], project="online-migrate", default_config_files=list(config_files))
-        url: str | None = conf.database.connection
-        parameters: str | None = conf.database.connection_parameters
-    except (cfg.Error, OSError) as error:
-        raise exceptions.ConfigBroken(path=", ".join(config_files), reason=str(error)) from None
-    if not url:
-        raise exceptions.ConfigBroken(
-            path=", ".join(config_files), reason="section [database] has no connection"
-        )
-    return _with_parameters(url, parameters) if parameters else url
-
-
-def _with_parameters(url: str, parameters: str) -> str:
-    """Returns *url* with ``connection_parameters`` appended, as in oslo.db."""
-    import sqlalchemy as sa
-    from sqlalchemy import exc
-
-    try:
-        parsed = sa.make_url(url)
-    except (exc.ArgumentError, ValueError):
-        # The caller that parses the URL refuses it, without printing it.
-        return url
-    return parsed.update_query_string(parameters, append=True).render_as_string(hide_password=False)

@@ -7,13 +7,14 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from online_migrate import config as configuration
 from online_migrate.ddl.session import connect
-from online_migrate.dialects import create_engine, dialect_of
+from online_migrate.dialects import dialect_of
 from online_migrate.expand import bootstrap
 from online_migrate.migrate import progress
+from online_migrate.named_database import Bind, NamedDatabase, named_by
 from online_migrate.runtime.environment import (
     Environment,
     applied_revisions,
@@ -24,7 +25,10 @@ from online_migrate.script.project import Project
 from online_migrate.waiting import Clock, Stop
 
 if TYPE_CHECKING:
+    from oslo_config import cfg
     from sqlalchemy.engine import Connection, Engine
+
+    from online_migrate.engine_options import OsloDatabase
 
 
 def _say_nothing(line: str) -> None:
@@ -33,7 +37,13 @@ def _say_nothing(line: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class CommandContext:
-    """The context of a command: the project, the database, the listener and the stop signal."""
+    """The context of a command: the project, the database, the listener and the stop signal.
+
+    *bind*, *given_url*, *configuration*, *oslo_config_files*: the database, as an engine or a connection of
+    the application, a URL, a configuration of oslo.config that was read, or files of it. Without any of them,
+    env.py decides. *database_group*: the group of oslo.config that names it. *host_logging*: the logging
+    belongs to the program that calls the command, and env.py does not configure it.
+    """
 
     config_file: Path = Path("alembic.ini")
     given_url: str | None = None
@@ -43,11 +53,50 @@ class CommandContext:
     stop: Stop = dataclasses.field(default_factory=Stop)
     echo: Callable[[str], None] = _say_nothing
     listener: progress.Listener = dataclasses.field(default_factory=progress.NullListener)
+    oslo_config_dirs: tuple[str, ...] = ()
+    database_group: str = configuration.DATABASE_GROUP
+    configuration: cfg.ConfigOpts | None = None
+    bind: Bind | None = None
+    host_logging: bool = False
 
     @functools.cached_property
     def project(self) -> Project:
         """The project of ``config_file``."""
-        return Project.load(self.config_file, x_arguments=self.x_arguments)
+        return Project.load(
+            self.config_file,
+            x_arguments=self.x_arguments,
+            overrides=self._oslo_settings(),
+            configure_logger=not self.host_logging,
+        )
+
+    def _oslo_settings(self) -> dict[str, Any]:
+        """Returns the settings in ``[online_migrate]`` of oslo.config."""
+        if self._oslo is None:
+            return {}
+        from online_migrate import oslo_options  # oslo.config is slow, and rarely needed
+
+        return oslo_options.read_settings(self._oslo)
+
+    @functools.cached_property
+    def _oslo(self) -> cfg.ConfigOpts | None:
+        """The configuration of oslo.config."""
+        if self.configuration is None and (self.oslo_config_files or self.oslo_config_dirs):
+            from online_migrate import oslo_options
+
+            return oslo_options.read_files(self.oslo_config_files, self.oslo_config_dirs)
+        return self.configuration
+
+    @functools.cached_property
+    def named_database(self) -> NamedDatabase | None:
+        """The database that the command was given; None: env.py decides which one it is."""
+        read = None if self._oslo is None else self._read_oslo_database
+        return named_by(self.bind, self.given_url, read, in_code=self.configuration is not None)
+
+    def _read_oslo_database(self) -> OsloDatabase:
+        from online_migrate import oslo_options
+
+        assert self._oslo is not None
+        return oslo_options.read_database(self._oslo, self.database_group)
 
     @functools.cached_property
     def url(self) -> str:
@@ -60,11 +109,11 @@ class CommandContext:
         if url is not None:
             return url
         from_ini = self._environment_without_url.url or configuration.url_in(self.project.config)
-        return configuration.find_url(given=None, config_files=(), from_ini=from_ini)
+        return configuration.find_url(given=None, from_ini=from_ini)
 
-    @functools.cached_property
+    @property
     def _explicit_url(self) -> str | None:
-        return configuration.explicit_url(given=self.given_url, config_files=self.oslo_config_files)
+        return None if self.named_database is None else self.named_database.url
 
     @functools.cached_property
     def _environment_without_url(self) -> Environment:
@@ -75,9 +124,9 @@ class CommandContext:
     def engine(self) -> Engine:
         """An engine that has connected once, so that the server version is known."""
         self.project.load_graph()  # its errors are raised before the first connection
-        engine = create_engine(self.url, pooler=self.project.settings.pooler)
-        connect(engine).close()
-        return engine
+        named = self.named_database or NamedDatabase(self.url)
+        pooler = self.project.settings.pooler
+        return named.open(pooler=pooler, clock=self.clock, stop=self.stop, echo=self.echo)
 
     @functools.cached_property
     def environment(self) -> Environment:

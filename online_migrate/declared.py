@@ -37,6 +37,8 @@ class Option:
     it is relative to that file."""
     multiple: bool = False
     """May be given several times on the command line; a settings file separates the values by spaces."""
+    secret: bool = False
+    """The value may hold a password."""
     unset: str = ""
     """The description of what applies while the option is not set."""
     type: Callable[[Any], Any] = str

@@ -14,6 +14,8 @@ from online_migrate.observe.events import ATTRIBUTE
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("text", "json")
 LOGGER = "online_migrate"
+STATEMENTS = "sqlalchemy.engine"
+"""The logger of statements; oslo.config's connection_debug sets its level."""
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -52,14 +54,15 @@ def configure(level: str | None, format: str | None) -> None:
 
     Other loggers, and handlers that env.py adds, are not changed.
     """
-    logger = logging.getLogger(LOGGER)
-    for handler in [one for one in logger.handlers if isinstance(one, StderrHandler)]:
-        logger.removeHandler(handler)
     handler = StderrHandler()
     handler.setFormatter(JSONFormatter() if format == "json" else logging.Formatter(_TEXT))
-    logger.addHandler(handler)
-    logger.setLevel((level or "warning").upper())
-    logger.propagate = False
+    for name, lowest in ((LOGGER, (level or "warning").upper()), (STATEMENTS, "WARNING")):
+        logger = logging.getLogger(name)
+        for old in [one for one in logger.handlers if isinstance(one, StderrHandler)]:
+            logger.removeHandler(old)
+        logger.addHandler(handler)
+        logger.setLevel(lowest)
+        logger.propagate = False
     # oslo.db logs the traceback of each error that it has no class for. The error of online-migrate has the
     # same information.
     logging.getLogger("oslo_db").addHandler(logging.NullHandler())

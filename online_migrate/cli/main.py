@@ -11,6 +11,7 @@ from typing import NoReturn
 import click
 
 from online_migrate import exceptions
+from online_migrate.cli import streams
 from online_migrate.cli.commands import cli
 
 WRONG_ARGUMENTS = 127
@@ -38,7 +39,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         error.show()
         return WRONG_ARGUMENTS
     except exceptions.OnlineMigrateError as error:
-        return _translated(_say(error))
+        return _translated(streams.failure(error))
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped; run the same command again to continue", err=True)
         return INTERRUPTED
@@ -58,23 +59,13 @@ def _wrong_arguments(error: click.UsageError) -> int:
     return WRONG_ARGUMENTS
 
 
-def _say(error: exceptions.OnlineMigrateError) -> int:
-    click.secho(f"Error: {error}", err=True, fg="red")
-    for blocker in getattr(error, "blockers", ()):
-        if not isinstance(blocker, str):
-            click.echo(f"  {blocker.object}: {blocker.reason}\n      -> {blocker.hint}", err=True)
-    if error.hint:
-        click.echo(f"  -> {error.hint}", err=True)
-    return error.exit_code
-
-
 def _unexpected(error: Exception) -> int:
     from online_migrate.driver_errors import CLEANUP_ERRORS, error_message
 
     if os.environ.get("ONLINE_MIGRATE_DEBUG"):
         raise error
     if isinstance(error, CLEANUP_ERRORS):
-        return _say(exceptions.ServerError(reason=error_message(error)))
+        return streams.failure(exceptions.ServerError(reason=error_message(error)))
     click.secho(f"Error: {type(error).__name__}: {error}", err=True, fg="red")
     click.echo("  -> this is a bug in online-migrate; ONLINE_MIGRATE_DEBUG=1 shows the traceback", err=True)
     return UNEXPECTED

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from online_migrate.cli import logs
-from online_migrate.config import Settings
+from online_migrate.config import DATABASE_GROUP, Settings
 from online_migrate.declared import Option, flags_of
 
 if TYPE_CHECKING:
@@ -145,6 +145,8 @@ class Where:
     x: tuple[str, ...] = ()
     log_level: str | None = None
     log_format: str | None = None
+    config_dirs: tuple[str, ...] = ()
+    database_group: str | None = None
 
     def merged(self, outer: Where) -> Where:
         """Returns a copy in which missing values are taken from *outer*."""
@@ -155,11 +157,13 @@ class Where:
             outer.x + self.x,
             self.log_level or outer.log_level,
             self.log_format or outer.log_format,
+            self.config_dirs or outer.config_dirs,
+            self.database_group or outer.database_group,
         )
 
 
 def where_options(function: F) -> F:
-    """Adds -c, --url, --config-file, -x, --log-level and --log-format."""
+    """Adds -c, --url, --config-file, --config-dir, --database-group, -x, --log-level and --log-format."""
     for option in (
         click.option(
             "--log-format",
@@ -175,11 +179,25 @@ def where_options(function: F) -> F:
             "-x", "x", multiple=True, metavar="NAME=VALUE", help="Argument that is passed to env.py."
         ),
         click.option(
+            "--database-group",
+            metavar="GROUP",
+            help="Group of the oslo.config files whose connection is the database URL, such as api_database "
+            f"[default: {DATABASE_GROUP}].",
+        ),
+        click.option(
+            "--config-dir",
+            "config_dirs",
+            multiple=True,
+            metavar="DIR",
+            help="Directory of oslo.config files, *.conf, which override those of --config-file.",
+        ),
+        click.option(
             "--config-file",
             "config_files",
             multiple=True,
             metavar="FILE",
-            help="oslo.config file; [database] connection is the database URL.",
+            help="oslo.config file; [database] connection is the database URL, and [online_migrate] has "
+            "settings.",
         ),
         click.option("--url", metavar="URL", help="Database URL [env: ONLINE_MIGRATE_URL]."),
         click.option("-c", "--config", metavar="FILE", help="Path of alembic.ini [default: ./alembic.ini]."),
@@ -202,10 +220,12 @@ def located(function: F) -> F:
         x: tuple[str, ...],
         log_level: str | None,
         log_format: str | None,
+        config_dirs: tuple[str, ...],
+        database_group: str | None,
         **keywords: Any,
     ) -> Any:
         outer = context.find_object(Where) or Where()
-        where = Where(config, url, config_files, x, log_level, log_format)
+        where = Where(config, url, config_files, x, log_level, log_format, config_dirs, database_group)
         return function(where.merged(outer), **keywords)
 
     wrapper.__name__ = function.__name__
@@ -229,6 +249,8 @@ def site_of(where: Where, *, works: bool = False, **more: Any) -> CommandContext
         config_file=Path(where.config or "alembic.ini"),
         given_url=where.url,
         oslo_config_files=where.config_files,
+        oslo_config_dirs=where.config_dirs,
+        database_group=where.database_group or DATABASE_GROUP,
         x_arguments=where.x,
         stop=stop,
         echo=lambda line: click.echo(line, err=True),

@@ -8,8 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import click
-
+from online_migrate.cli.streams import echo, secho, stdout
 from online_migrate.migrate.status import Outcome, Result
 
 if TYPE_CHECKING:
@@ -29,12 +28,12 @@ def control_result(what: ControlResult, *, as_json: bool) -> None:
         return
     already = "" if what.changed else " already"
     workers = f"{what.workers} active worker(s)" if what.workers else "no active worker"
-    click.echo(f"{what.name}: {what.status.value}{already}, {workers}")
+    echo(f"{what.name}: {what.status.value}{already}, {workers}")
 
 
 def document(content: Any) -> None:
     """Prints the JSON document of a command."""
-    click.echo(json.dumps(content, indent=2, default=str, ensure_ascii=False))
+    echo(json.dumps(content, indent=2, default=str, ensure_ascii=False))
 
 
 def applied(verb: str, revisions: Sequence[str], *, as_json: bool) -> None:
@@ -42,9 +41,9 @@ def applied(verb: str, revisions: Sequence[str], *, as_json: bool) -> None:
     if as_json:
         document({"applied": list(revisions)})
     elif revisions:
-        click.echo(f"{verb}: applied {', '.join(revisions)}")
+        echo(f"{verb}: applied {', '.join(revisions)}")
     else:
-        click.echo(f"{verb}: nothing to do")
+        echo(f"{verb}: nothing to do")
 
 
 def results(found: Sequence[Result], *, as_json: bool) -> None:
@@ -53,30 +52,30 @@ def results(found: Sequence[Result], *, as_json: bool) -> None:
         document([dataclasses.asdict(r) | {"outcome": r.outcome.name.lower()} for r in found])
         return
     if not found:
-        click.echo("migrate: the project has no data migrations")
+        echo("migrate: the project has no data migrations")
     for result in found:
         line = f"{result.name}: {result.done:,} row(s) migrated; {result.outcome.value}"
         if result.outcome is Outcome.CONTRACTED:
             line = f"{result.name}: {result.outcome.value}"
         if result.failed:
             line += f"; {result.failed:,} row(s) failed (online-migrate status lists them)"
-        click.echo(line)
+        echo(line)
         if result.error:
-            click.secho(f"    {result.error}", fg="red" if result.outcome is Outcome.FAILED else None)
+            secho(f"    {result.error}", fg="red" if result.outcome is Outcome.FAILED else None)
 
 
 def cinder_table(found: Sequence[Result]) -> None:
     """Prints the result table of cinder-manage."""
     width = max([len("Migration"), *(len(result.name) for result in found)])
     rule = f"+-{'-' * width}-+--------------+-----------+"
-    click.echo(f"{rule}\n| {'Migration'.center(width)} | Total Needed | Completed |\n{rule}")
+    echo(f"{rule}\n| {'Migration'.center(width)} | Total Needed | Completed |\n{rule}")
     for result in found:
         needed = result.done + result.failed
-        click.echo(f"| {result.name.ljust(width)} | {needed:>12} | {result.done:>9} |")
-    click.echo(rule)
+        echo(f"| {result.name.ljust(width)} | {needed:>12} | {result.done:>9} |")
+    echo(rule)
     for result in found:
         if result.error:
-            click.echo(f"{result.name}: {result.error}", err=True)
+            echo(f"{result.name}: {result.error}", err=True)
 
 
 def gate(report: GateReport, *, as_json: bool) -> None:
@@ -89,23 +88,23 @@ def gate(report: GateReport, *, as_json: bool) -> None:
         return
     blockers(report.blockers)
     if not report.services_checked:
-        click.echo("services: not checked: the project declares none, and none has reported")
+        echo("services: not checked: the project declares none, and none has reported")
     if report.services_note:
-        click.echo(f"services: {report.services_note}")
+        echo(f"services: {report.services_note}")
 
 
 def blockers(found: Sequence[Blocker]) -> None:
     """Prints the blockers of contract."""
     if not found:
-        click.secho("gate: open", fg="green")
+        secho("gate: open", fg="green")
         return
-    click.secho(f"gate: closed, {len(found)} blocker(s)", fg="yellow")
+    secho(f"gate: closed, {len(found)} blocker(s)", fg="yellow")
     _list_blockers(found)
 
 
 def _list_blockers(found: Sequence[Blocker]) -> None:
     for blocker in found:
-        click.echo(f"  {blocker.object}: {blocker.reason}\n      -> {blocker.hint}")
+        echo(f"  {blocker.object}: {blocker.reason}\n      -> {blocker.hint}")
 
 
 def contracted(revisions: Sequence[str], found: Sequence[Blocker], *, as_json: bool) -> None:
@@ -116,7 +115,7 @@ def contracted(revisions: Sequence[str], found: Sequence[Blocker], *, as_json: b
     if revisions or not found:
         applied("contract", revisions, as_json=False)
     if found:
-        click.secho("contract: stopped before the next revision, whose gate is closed", fg="yellow")
+        secho("contract: stopped before the next revision, whose gate is closed", fg="yellow")
         _list_blockers(found)
 
 
@@ -128,18 +127,17 @@ def status(report: Report, *, as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False, soft_wrap=True)
+    stream = stdout()
+    console = Console(file=stream, highlight=False, soft_wrap=True)
     if not console.is_terminal:
-        console = Console(highlight=False, soft_wrap=True, width=160)
+        console = Console(file=stream, highlight=False, soft_wrap=True, width=160)
     console.print(f"database  {report.url}", markup=False)
     for name in ("base", "expand", "contract"):
         _phase_line(name, getattr(report, name))
     for revision in report.half_applied:
-        click.secho(
-            f"half applied: {revision}; to continue, run the command that started it again", fg="yellow"
-        )
+        secho(f"half applied: {revision}; to continue, run the command that started it again", fg="yellow")
     for exception in report.not_additive:
-        click.echo(
+        echo(
             f"not additive, declared in {exception.revision}: {exception.key}: {exception.reason}"
             f"{'' if exception.applied else ' (not applied)'}"
         )
@@ -155,18 +153,18 @@ def status(report: Report, *, as_json: bool) -> None:
         console.print(table)
     for migration in report.migrations:
         _troubles(migration)
-    click.echo("")
+    echo("")
     if report.contract.missing:
         blockers(report.blockers)
     elif report.complete:
-        click.secho("nothing is left to do", fg="green")
+        secho("nothing is left to do", fg="green")
 
 
 def _phase_line(name: str, phase: PhaseState) -> None:
     if phase.head is None:
         return
     missing = "at its head" if not phase.missing else f"{len(phase.missing)} to apply: {_some(phase.missing)}"
-    click.echo(f"{name:<9} {phase.position or 'nothing'} ({missing})")
+    echo(f"{name:<9} {phase.position or 'nothing'} ({missing})")
 
 
 def _some(names: Sequence[str]) -> str:
@@ -200,14 +198,14 @@ def duration(seconds: float) -> str:
 
 def _troubles(migration: MigrationState) -> None:
     if migration.error:
-        click.secho(f"{migration.name}: {migration.error}", fg="red")
+        secho(f"{migration.name}: {migration.error}", fg="red")
     for worker in migration.workers:
         size = "" if worker.chunk_size is None else f", chunk size {worker.chunk_size:,}"
         rate = "" if worker.rate is None else f", {worker.rate:,.0f} rows/s"
         waits = f", waiting: {worker.waits_for}" if worker.waits_for else ""
-        click.echo(f"{migration.name}: worker {worker.runner}{size}{rate}{waits}")
+        echo(f"{migration.name}: worker {worker.runner}{size}{rate}{waits}")
     for failure in migration.failures:
-        click.echo(f"  row {failure['key']}: {failure['error']}")
+        echo(f"  row {failure['key']}: {failure['error']}")
 
 
 def plan(steps: Sequence[Step], *, as_json: bool) -> None:
@@ -216,18 +214,18 @@ def plan(steps: Sequence[Step], *, as_json: bool) -> None:
         document([dataclasses.asdict(step) for step in steps])
         return
     if not steps:
-        click.echo("-- nothing is left to do")
+        echo("-- nothing is left to do")
     for i, step in enumerate(steps):
         if i:
-            click.echo("")
+            echo("")
         title = f"-- {step.phase} {step.name}: {step.doc}"
-        click.echo(f"{title} ({step.note})" if step.note else title)
+        echo(f"{title} ({step.note})" if step.note else title)
         if step.rows is not None:
-            click.echo(f"-- rows to move: {step.rows:,}; {_at_least(step.seconds)}")
+            echo(f"-- rows to move: {step.rows:,}; {_at_least(step.seconds)}")
         for statement, cost in itertools.zip_longest(step.statements, step.costs):
-            click.echo(f"{statement};")
+            echo(f"{statement};")
             if cost is not None:
-                click.echo(f"--   {_cost(cost)}")
+                echo(f"--   {_cost(cost)}")
 
 
 def _cost(cost: Cost) -> str:
@@ -261,7 +259,7 @@ def history(lines: Sequence[HistoryLine], *, as_json: bool) -> None:
         parents = ", ".join(line.parents) or "base"
         release = f" [{line.release}]" if line.release else ""
         head = " (head)" if line.head else ""
-        click.echo(f"{line.phase:<8} {parents} -> {line.revision}{head}{release}, {line.doc or 'no message'}")
+        echo(f"{line.phase:<8} {parents} -> {line.revision}{head}{release}, {line.doc or 'no message'}")
 
 
 def current(states: Mapping[Phase, PhaseState], *, as_json: bool) -> None:
@@ -271,4 +269,4 @@ def current(states: Mapping[Phase, PhaseState], *, as_json: bool) -> None:
         return
     for phase, state in states.items():
         head = "(head)" if not state.missing else f"({len(state.missing)} behind {state.head})"
-        click.echo(f"{phase:<8} {state.position or 'nothing'} {head}")
+        echo(f"{phase:<8} {state.position or 'nothing'} {head}")

@@ -107,7 +107,7 @@ def _default_dialects(context: CommandContext, catalog: Catalog | None) -> Seque
     """Returns the server of the URL that is set, by option, environment or alembic.ini; without one, all."""
     if catalog is not None:
         return (catalog.server.product,)
-    url = configuration.explicit_url(given=context.given_url, config_files=context.oslo_config_files)
+    url = None if context.named_database is None else context.named_database.url
     if url is None and context.config_file.is_file():
         url = configuration.url_in(context.project.config)
     if url is None:

@@ -11,6 +11,7 @@ from online_migrate import exceptions
 from online_migrate.dialects import mariadb, mysql, postgresql, sqlite  # noqa: F401 - registers the dialects
 from online_migrate.dialects.async_drivers import synchronous
 from online_migrate.dialects.base import Dialect, registry
+from online_migrate.engine_options import EngineOptions
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -61,12 +62,13 @@ def safe_url(url: str | sa.URL) -> str:
         return "(a URL that cannot be parsed)"
 
 
-def create_engine(url: str, *, pooler: str | None = None) -> Engine:
+def create_engine(url: str, *, pooler: str | None = None, options: EngineOptions | None = None) -> Engine:
     """Returns an engine for *url*; it is not connected.
 
     *pooler*: ``session`` declares that the pooler in front of the server keeps one session for each client.
     Without it the first connection through a pooler raises
     :class:`~online_migrate.exceptions.SharedSessions`; with it, only if two clients got the same session.
+    *options*: what a configuration says about the connections.
 
     Raises a :class:`~online_migrate.exceptions.UsageError` that names the error in the URL, or the driver to
     install.
@@ -74,7 +76,7 @@ def create_engine(url: str, *, pooler: str | None = None) -> Engine:
     parsed = parse_url(url)
     dialect = registry[parsed.get_backend_name()]()
     try:
-        engine = dialect.create_engine(parsed)
+        engine = dialect.create_engine(parsed, options or EngineOptions())
     except ModuleNotFoundError as error:
         module = error.name or "?"
         raise exceptions.DriverMissing(

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 TRANSACTIONAL = frozenset({"INNODB", "NDBCLUSTER", "ROCKSDB", "TOKUDB"})
 """The storage engines that have transactions."""
 _LOCATION = "SELECT DATABASE() AS `database`, CURRENT_USER() AS user, CURRENT_ROLE() AS role"
+_OF_THE_SERVER = (
+    "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uuid', 'server_uid', 'hostname', 'port', "
+    "'datadir', 'server_id', 'group_replication_group_name')"
+)
+_OF_THE_CLUSTER = "SHOW GLOBAL STATUS LIKE 'wsrep_cluster_state_uuid'"
 _TABLE = """
     SELECT UPPER(table_type) AS kind, UPPER(engine) AS engine FROM information_schema.tables
     WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table
@@ -216,3 +221,13 @@ class MySQLChecks(Checks):
     def location(self, connection: Connection) -> dict[str, str]:
         row = connection.execute(sa.text(_LOCATION)).one()
         return {str(name): str(value) for name, value in row._mapping.items()}
+
+    def identity(self, connection: Connection) -> dict[str, str]:
+        found = {str(name): str(value) for name, value in connection.exec_driver_sql(_OF_THE_SERVER)}
+        clusters = [
+            *(str(value) for _, value in connection.exec_driver_sql(_OF_THE_CLUSTER)),
+            found.pop("group_replication_group_name", ""),
+        ]
+        cluster = next((name for name in clusters if name), None)
+        server = found if cluster is None else {"cluster": cluster}
+        return {"database": str(connection.exec_driver_sql("SELECT DATABASE()").scalar()), **server}

@@ -16,23 +16,25 @@ from online_migrate.values import mysql as mysql_values
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
+    from online_migrate.engine_options import EngineOptions
+
 
 class MySQLEngines(Engines):
     """Creates engines whose sessions read and write values unchanged."""
 
     extra: ClassVar[str] = "mysql"
 
-    def create_engine(self, url: sa.URL) -> Engine:
+    def create_engine(self, url: sa.URL, options: EngineOptions) -> Engine:
         if "connect_timeout" not in url.query:
             url = url.update_query_dict({"connect_timeout": "10"})
-        engine = super().create_engine(sessions.url_of(url))
+        engine = super().create_engine(sessions.url_of(url), options)
         dialect: Any = engine.dialect
         dialect.ischema_names = mysql_values.TypeNames(dialect.ischema_names)
         if engine.dialect.driver == "pymysql":
             _share_tls_context(engine)
         elif engine.dialect.driver == "mysqldb":
             mark_binary_values(engine)
-        sessions.install(engine)
+        sessions.install(engine, options.session)
         self.refuse_large_statements(engine)
         return engine
 

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import math
 import re
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -78,11 +79,15 @@ def url_of(url: sa.URL) -> sa.URL:
     return url.update_query_dict({"charset": _UTF8})
 
 
-def install(engine: Engine) -> None:
-    """Configures each session of *engine* when it is connected, after the options of the URL are applied."""
+def install(engine: Engine, variables: Mapping[str, Any] | None = None) -> None:
+    """Configures each session of *engine* when it is connected, after the options of the URL are applied.
+
+    *variables*: the session variables that the application sets.
+    """
+    connected = functools.partial(_connected, variables=variables or {})
     # The first session is configured before oslo.db checks it: oslo.db would log warnings otherwise.
-    event.listen(engine, "first_connect", _connected, insert=True)
-    event.listen(engine, "connect", _connected)
+    event.listen(engine, "first_connect", connected, insert=True)
+    event.listen(engine, "connect", connected)
 
 
 def exact_mode(sql_mode: str) -> str:
@@ -106,11 +111,15 @@ def _modes(sql_mode: str) -> list[str]:
     return [mode for part in sql_mode.split(",") if (mode := part.strip().upper())]
 
 
-def _connected(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+def _connected(
+    connection: DBAPIConnection, record: ConnectionPoolEntry, *, variables: Mapping[str, Any]
+) -> None:
     if record.info.get(_DONE) is connection:
         return
     cursor = connection.cursor()
     try:
+        for name, value in variables.items():
+            cursor.execute(f"SET SESSION {name} = %s", [value])
         cursor.execute(_FIND)
         row = cursor.fetchone()
         assert row is not None

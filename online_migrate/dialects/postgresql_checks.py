@@ -20,6 +20,11 @@ _LOCATION = """
     SELECT current_database() AS database, current_user AS role,
            replace(replace(current_setting('search_path'), '"', ''), ' ', '') AS search_path
 """
+_IDENTITY = """
+    SELECT current_database() AS database, current_schema() AS schema,
+           (SELECT oid FROM pg_database WHERE datname = current_database()) AS oid,
+           extract(epoch FROM pg_postmaster_start_time())::text AS server
+"""
 _RELATION = """
     SELECT c.oid, c.relkind AS kind, c.relpersistence AS persistence, current_user AS role,
            row_security_active(c.oid) AS restricted, pg_has_role(c.relowner, 'USAGE') AS is_owner
@@ -232,4 +237,9 @@ class PostgreSQLChecks(Checks):
 
     def location(self, connection: Connection) -> dict[str, str]:
         row = connection.execute(sa.text(_LOCATION)).one()
+        return {str(name): str(value) for name, value in row._mapping.items()}
+
+    def identity(self, connection: Connection) -> dict[str, str]:
+        # The start of the server has microseconds. An address differs between a socket and a host name.
+        row = connection.execute(sa.text(_IDENTITY)).one()
         return {str(name): str(value) for name, value in row._mapping.items()}

@@ -13,6 +13,8 @@ from online_migrate.dialects.facets.engines import Engines
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
+    from online_migrate.engine_options import EngineOptions
+
 _LARGEST_MESSAGE = 0x3FFFFFFE
 """The largest message of the protocol, in bytes; the server closes the connection at a larger one."""
 
@@ -22,12 +24,12 @@ class PostgreSQLEngines(Engines):
 
     extra: ClassVar[str] = "postgresql"
 
-    def create_engine(self, url: sa.URL) -> Engine:
+    def create_engine(self, url: sa.URL, options: EngineOptions) -> Engine:
         if "application_name" not in url.query:
             url = url.update_query_dict({"application_name": "online-migrate"})
         if "connect_timeout" not in url.query:
             url = url.update_query_dict({"connect_timeout": "10"})
-        engine = super().create_engine(sessions.url_of(url))
+        engine = super().create_engine(sessions.url_of(url), options)
         sessions.install(engine)
         self.refuse_large_statements(engine)
         return engine

@@ -75,3 +75,6 @@ class SQLiteChecks(Checks):
     def location(self, connection: Connection) -> dict[str, str]:
         rows = connection.exec_driver_sql("PRAGMA database_list").all()
         return {str(name): os.path.realpath(path) if path else "" for _number, name, path in rows if path}
+
+    def identity(self, connection: Connection) -> dict[str, str]:
+        return self.location(connection)

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.pool import ConnectionPoolEntry
 
+    from online_migrate.engine_options import EngineOptions
+
 
 class SQLiteEngines(Engines):
     """Creates engines that begin their transactions themselves."""
 
-    def create_engine(self, url: sa.URL) -> Engine:
+    def create_engine(self, url: sa.URL, options: EngineOptions) -> Engine:
         """Returns a plain SQLAlchemy engine that emits its own BEGIN, with oslo.db's exception filters.
 
         oslo.db's engine emits a BEGIN that can only be deferred, so only its exception filters are used.
@@ -41,6 +43,8 @@ class SQLiteEngines(Engines):
             # By default sqlite3 raises an error for a text that is not UTF-8, and the whole query fails.
             connection.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
             connection.execute("PRAGMA foreign_keys = ON")
+            if not options.sqlite_synchronous:
+                connection.execute("PRAGMA synchronous = OFF")
             connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
 
         @event.listens_for(engine, "begin")

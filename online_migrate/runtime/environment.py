@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from online_migrate.ddl.session import private_connection, server_down
 from online_migrate.dialects import Dialect, create_engine, dialect_of, parse_url
 from online_migrate.driver_errors import DATABASE_ERRORS, error_message
 from online_migrate.runtime.connection_settings import ConnectionWatch
+from online_migrate.runtime.env_logging import loggers_kept
 from online_migrate.runtime.probe import Probe, observed, refuse_what_old_code_notices
 from online_migrate.runtime.veto import StepsFunction, as_command_error, refuse_contract_steps
 from online_migrate.script.project import GUARD_LINES
@@ -100,9 +100,7 @@ def run_environment(target_metadata: Any = None, **options: Any) -> None:
     if _PROBE in environment.config.attributes:
         environment.configure(**options)
         return
-    url = configuration.find_url(
-        given=None, config_files=(), from_ini=configuration.url_in(environment.config)
-    )
+    url = configuration.find_url(given=None, from_ini=configuration.url_in(environment.config))
     if environment.is_offline_mode():
         environment.configure(url=url, literal_binds=True, dialect_opts={"paramstyle": "named"}, **options)
         with environment.begin_transaction():
@@ -177,17 +175,6 @@ def _without_our_tables(users: Callable[..., bool] | None) -> Callable[..., bool
 # --- reading env.py ------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def _loggers_kept() -> Iterator[None]:
-    """Enables the engine's loggers again after env.py: ``fileConfig`` disables every logger that exists."""
-    try:
-        yield
-    finally:
-        for name, logger in list(logging.root.manager.loggerDict.items()):
-            if name.partition(".")[0] == "online_migrate" and isinstance(logger, logging.Logger):
-                logger.disabled = False
-
-
 def read_environment(project: Project, url: str | None) -> Environment:
     """Runs the project's env.py without any effect on the database, and returns what it configures.
 
@@ -256,7 +243,7 @@ def _probe(project: Project, url: str | None, *, may_write: bool) -> Probe:
         with (
             EnvironmentContext(config, project.script, fn=lambda heads, context: []) as environment,
             observed(probe, env_py, given=given, may_write=may_write),
-            _loggers_kept(),
+            loggers_kept(configured_by_env=config.attributes.get("configure_logger") is not False),
         ):
             environment.configure = capture  # type: ignore[method-assign, assignment]
             watch.attach(environment)

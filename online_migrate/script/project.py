@@ -8,6 +8,7 @@ import functools
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from alembic import util
 from alembic.config import Config
@@ -34,16 +35,26 @@ class Project:
     settings: configuration.Settings
 
     @classmethod
-    def load(cls, config_file: str | Path, *, x_arguments: Sequence[str] = ()) -> Project:
+    def load(
+        cls,
+        config_file: str | Path,
+        *,
+        x_arguments: Sequence[str] = (),
+        overrides: Mapping[str, Any] | None = None,
+        configure_logger: bool = True,
+    ) -> Project:
         """Returns the project of an alembic.ini, of a pyproject.toml, or of both.
 
-        *x_arguments*: the values of ``-x``, for env.py. Raises
+        *x_arguments*: the values of ``-x``, for env.py. *overrides*: settings that override those of the
+        files. *configure_logger*: False: env.py must not configure logging. Raises
         :class:`~online_migrate.exceptions.ConfigMissing` or
         :class:`~online_migrate.exceptions.ConfigBroken`.
         """
         config = load_config(Path(config_file))
         config.cmd_opts = _CommandOptions(x=list(x_arguments))  # type: ignore[assignment]
-        return cls(config=config, settings=configuration.read_settings(_file_of(config)))
+        if not configure_logger:
+            config.attributes["configure_logger"] = False
+        return cls(config=config, settings=configuration.read_settings(_file_of(config), overrides))
 
     @property
     def config_file(self) -> Path:

@@ -117,7 +117,7 @@ def test_find_url_precedence(
     monkeypatch.delenv(URL_VARIABLE, raising=False)
     if environment is not None:
         monkeypatch.setenv(URL_VARIABLE, environment)
-    assert find_url(given=given, config_files=(), from_ini=ini) == expected
+    assert find_url(given=given, from_ini=ini) == expected
 
 
 @pytest.mark.parametrize("ini", [None, "", "driver://user:pass@localhost/dbname"])
@@ -125,58 +125,4 @@ def test_find_url_without_url(ini: str | None, monkeypatch: pytest.MonkeyPatch) 
     """Alembic's own placeholder does not count as a URL."""
     monkeypatch.delenv(URL_VARIABLE, raising=False)
     with pytest.raises(exceptions.URLMissing):
-        find_url(given=None, config_files=(), from_ini=ini)
-
-
-def test_find_url_in_oslo_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """[database] connection of a service's own file; a file without it is an error."""
-    monkeypatch.delenv(URL_VARIABLE, raising=False)
-    conf = tmp_path / "cinder.conf"
-    conf.write_text("[database]\nconnection = sqlite:///oslo\n")
-    assert find_url(given=None, config_files=(str(conf),), from_ini="sqlite:///c") == "sqlite:///oslo"
-
-
-def test_find_url_adds_oslo_connection_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(URL_VARIABLE, raising=False)
-    conf = tmp_path / "nova.conf"
-    conf.write_text(
-        "[database]\nconnection = mysql+pymysql://u:p%40ss@h/n?charset=utf8\n"
-        "connection_parameters = ssl_ca=/ca.pem&read_timeout=9\n"
-    )
-    found = find_url(given=None, config_files=(str(conf),), from_ini=None)
-    assert found == "mysql+pymysql://u:p%40ss@h/n?charset=utf8&read_timeout=9&ssl_ca=%2Fca.pem"
-    conf.write_text("[database]\n")
-    with pytest.raises(exceptions.ConfigBroken, match="no connection"):
-        find_url(given=None, config_files=(str(conf),), from_ini=None)
-    with pytest.raises(exceptions.ConfigBroken):
-        find_url(given=None, config_files=(str(tmp_path / "none.conf"),), from_ini=None)
-
-
-OPERATING = Path(__file__).parents[2] / "docs" / "operating.md"
-
-
-def test_documented_settings_match_declared_settings() -> None:
-    """docs/operating.md lists every setting with its default, and no other."""
-    rows = re.findall(r"^\| `(\w+)` \| ([^|]*) \|", OPERATING.read_text(), flags=re.MULTILINE)
-    documented = {name: default.strip() for name, default in rows}
-    declared = {
-        name: str(one.default if one.default is not None else one.unset).removesuffix(".0")
-        for name, one in options_of(Settings).items()
-    }
-    assert documented == declared
-
-
-def test_flag_overrides_setting() -> None:
-    """The Python API takes the settings that have a flag, by name; None leaves the setting unchanged."""
-    settings = Settings(workers=2, pace="full")
-    assert MigrateOptions(workers=3, pace=None, replicas=["a", "b"]).apply_to(settings) == Settings(
-        workers=3, pace="full", replicas="a b"
-    )
-    assert Path(MigrateOptions(throttle_file="stop").apply_to(settings).throttle_file or "").is_absolute()
-
-
-def test_option_without_flag_is_refused() -> None:
-    """Settings without a flag belong in the settings file."""
-    with pytest.raises(TypeError, match="no option 'lease'"):
-        MigrateOptions(lease=3)
-    assert "lease" not in FLAGS
+        find_url(given=None, from_ini=ini)

@@ -50,3 +50,11 @@ class Checks:
         """Returns the settings of the session that decide which table a name refers to, and which rows the
         session may read: setting -> value."""
         raise NotImplementedError
+
+    def identity(self, connection: Connection) -> dict[str, str]:
+        """Returns what identifies the server and the database of *connection*, whatever URL led to it.
+
+        Two connections with the same identity read and write the same tables. The nodes of a cluster that
+        all accept writes have one identity.
+        """
+        raise NotImplementedError

@@ -13,6 +13,8 @@ from online_migrate.dialects.blame import CERTAINLY_SMALL, StatementTooLarge, la
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
+    from online_migrate.engine_options import EngineOptions
+
 _LIMIT = "online_migrate_statement_limit"
 
 
@@ -22,7 +24,7 @@ class Engines:
     extra: ClassVar[str] = ""
     """The extra of this distribution that installs the server's default driver."""
 
-    def create_engine(self, url: sa.URL) -> Engine:
+    def create_engine(self, url: sa.URL, options: EngineOptions) -> Engine:
         """Returns an engine for *url*; it is not connected.
 
         oslo.db creates it, with its exception filters, its guards against forks and its pool settings.
@@ -31,7 +33,8 @@ class Engines:
         defer_import("oslo_db.sqlalchemy.models")
         from oslo_db.sqlalchemy import engines
 
-        engine: Engine = engines.create_engine(url, max_retries=0)
+        # connection_debug: at 0 oslo.db sets the level of a logger of this process.
+        engine: Engine = engines.create_engine(url, max_retries=0, connection_debug=-1, **options.pool)
         return engine
 
     def refuse_shared_sessions(self, engine: Engine, *, sessions_declared: bool) -> None:

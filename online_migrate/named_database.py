@@ -1,0 +1,141 @@
+"""The database that a command was given: its URL, its options, and the application's own bind.
+
+The engine opens its own connections, to the URL. What an application hands over instead of a URL, an engine
+or a connection, may lead elsewhere than its URL says (``creator=``, ``connect_args=``, ``SET search_path``).
+That is compared, and refused if it differs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from oslo_db import exception as oslo
+
+from online_migrate import exceptions
+from online_migrate.config import URL_VARIABLE
+from online_migrate.ddl.session import connect, private_connection
+from online_migrate.dialects import create_engine, dialect_of
+from online_migrate.engine_options import EngineOptions, OsloDatabase
+from online_migrate.runtime.connection_settings import settings_of
+from online_migrate.waiting import Clock, Stop
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection, Engine
+
+Bind = sa.Engine | sa.Connection | sa.URL | str
+"""What an application hands over instead of a URL on the command line."""
+
+
+@dataclasses.dataclass(frozen=True)
+class NamedDatabase:
+    """The database that a command was given."""
+
+    url: str
+    """The URL with the password."""
+    options: EngineOptions = dataclasses.field(default_factory=EngineOptions)
+    bind: Engine | Connection | None = None
+    """The application's engine or connection, if it was given instead of a URL."""
+    unused: tuple[str, ...] = ()
+    """A line for each option of oslo.config that is set and has no effect."""
+
+    def open(self, *, pooler: str | None, clock: Clock, stop: Stop, echo: Callable[[str], None]) -> Engine:
+        """Returns an engine of its own that has connected once.
+
+        Raises :class:`~online_migrate.exceptions.OtherDatabase` if :attr:`bind` leads elsewhere.
+        """
+        for line in self.unused:
+            echo(line)
+        _set_level(self.options)
+        engine = create_engine(self.url, pooler=pooler, options=self.options)
+        self._connect_first(engine, clock, stop, echo)
+        if self.bind is not None:
+            _refuse_other(engine, self.bind)
+        return engine
+
+    def _connect_first(self, engine: Engine, clock: Clock, stop: Stop, echo: Callable[[str], None]) -> None:
+        left, pause = self.options.retries, self.options.retry_interval
+        while True:
+            try:
+                connect(engine).close()
+                return
+            except exceptions.ServerDown as error:
+                lasting = not isinstance(error.__cause__, oslo.DBConnectionError)
+                if lasting or not left:
+                    raise
+                echo(f"{error}; next attempt in {pause:g} s")
+                left -= 1
+                if clock.wait(pause, stop):
+                    raise
+
+
+def named_by(
+    bind: Bind | None, url: str | None, oslo_database: Callable[[], OsloDatabase] | None, *, in_code: bool
+) -> NamedDatabase | None:
+    """Returns the database that was named; None: env.py decides which one it is.
+
+    The first that is set counts: *bind*, *url*, ``ONLINE_MIGRATE_URL``, *oslo_database*. *in_code*: the
+    configuration was given by the program, and comes before ``ONLINE_MIGRATE_URL``.
+    """
+    if bind is not None:
+        return _named_by_bind(bind)
+    from_environment = None if oslo_database is not None and in_code else os.environ.get(URL_VARIABLE)
+    if url or from_environment:
+        return NamedDatabase(str(url or from_environment))
+    if oslo_database is None:
+        return None
+    found = oslo_database()
+    return NamedDatabase(found.url, found.options, unused=found.unused)
+
+
+def _named_by_bind(bind: Bind) -> NamedDatabase:
+    if isinstance(bind, str):
+        return NamedDatabase(bind)
+    if isinstance(bind, sa.URL):
+        return NamedDatabase(_text(bind))
+    if not isinstance(bind, sa.Engine | sa.Connection):
+        raise exceptions.UsageError(
+            message=f"the database is {type(bind).__name__}; it must be a URL, an engine or a connection"
+        )
+    url = bind.engine.url
+    in_memory = url.database in (None, "", ":memory:") or "mode=memory" in str(url.database)
+    if url.get_backend_name() == "sqlite" and in_memory:
+        raise exceptions.OtherDatabase(reason="a database in memory belongs to one connection")
+    return NamedDatabase(_text(url), bind=bind)
+
+
+def _text(url: sa.URL) -> str:
+    return url.render_as_string(hide_password=False)
+
+
+def _set_level(options: EngineOptions) -> None:
+    if options.statements_logged:
+        level = logging.DEBUG if options.results_logged else logging.INFO
+        logging.getLogger("sqlalchemy.engine").setLevel(level)
+
+
+def _refuse_other(engine: Engine, bind: Engine | Connection) -> None:
+    """Refuses a *bind* whose connections lead elsewhere, or have other settings, than those of *engine*."""
+    with private_connection(engine) as connection:
+        ours = _where(connection)
+    if isinstance(bind, sa.Connection):
+        theirs = _where(bind)
+    else:
+        with connect(bind) as connection:
+            theirs = _where(connection)
+    changed = [name for name in sorted({*theirs, *ours}) if theirs.get(name) != ours.get(name)]
+    if changed:
+        said = "; ".join(f"{name} is {theirs.get(name)!r}, not {ours.get(name)!r}" for name in changed)
+        raise exceptions.OtherDatabase(reason=said)
+
+
+def _where(connection: Connection) -> dict[str, object]:
+    in_transaction = connection.in_transaction()
+    found = {**settings_of(connection), **dialect_of(connection).identity(connection)}
+    if not in_transaction:
+        connection.rollback()  # the application may begin its own transaction
+    return found
