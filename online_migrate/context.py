@@ -128,6 +128,11 @@ class CommandContext:
         pooler = self.project.settings.pooler
         return named.open(pooler=pooler, clock=self.clock, stop=self.stop, echo=self.echo)
 
+    def close(self) -> None:
+        """Closes the connections of the command."""
+        if "engine" in vars(self):
+            self.engine.dispose()
+
     @functools.cached_property
     def environment(self) -> Environment:
         """The options that env.py configures."""

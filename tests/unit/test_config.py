@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,6 @@ import pytest
 
 from online_migrate import exceptions
 from online_migrate.config import URL_VARIABLE, Settings, find_url, read_settings
-from online_migrate.declared import options_of
-from online_migrate.migrate.options import FLAGS, MigrateOptions
 
 INI = "[alembic]\nscript_location = %(here)s/migrations\n"
 

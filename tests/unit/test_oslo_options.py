@@ -1,4 +1,4 @@
-"""oslo.config: every option of a database group is used, refused or named; the settings derive from one list."""
+"""oslo.config: every option of a database group is used, refused or named; settings have one declaration."""
 
 from __future__ import annotations
 
@@ -160,8 +160,8 @@ def test_url_comes_before_files(
     assert in_code.url == (given or "sqlite:///oslo")
 
 
-def test_generator_lists_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
-    """``oslo-config-generator --namespace online_migrate`` by the entry point, with help, default and choices."""
+def test_generator_lists_every_setting() -> None:
+    """``oslo-config-generator --namespace online_migrate``, with help, default and choices."""
     entry_points = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
     assert entry_points["oslo.config.opts"] == {"online_migrate": "online_migrate.oslo_options:list_opts"}
     conf = cfg.ConfigOpts()
