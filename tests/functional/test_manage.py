@@ -1,4 +1,4 @@
-"""``DbCommands`` in a ``*-manage`` program: its forms, its exit codes, its database, the program around it."""
+"""``DbCommands`` in a ``*-manage`` program: its forms, its exit codes, its database, the program itself."""
 
 from __future__ import annotations
 

@@ -1,0 +1,49 @@
+"""What belongs to a previous release, while the scripts of the new one are installed. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from online_migrate.script.graph import Graph, Phase
+from online_migrate.script.releases import ReleaseStep, release_steps
+
+if TYPE_CHECKING:
+    from online_migrate.kinds.base import DataMigration
+    from online_migrate.status.report import MigrationState, Report
+
+_ENDED = ("complete", "contracted")
+_NOT_EXPANDED = "waits for expand"
+
+
+def unfinished(report: Report, graph: Graph, migrations: Mapping[str, DataMigration]) -> list[MigrationState]:
+    """Returns the data migrations of previous releases that have pending rows, or are not complete.
+
+    The newest release is the last one that the scripts name. Without releases: all whose expand revision is
+    applied.
+    """
+    named = _releases(graph, migrations)
+    names = {name for step in named[:-1] for name in step.migrations} if named else set(migrations)
+    return [
+        one
+        for one in report.migrations
+        if one.name in names
+        and (one.status not in _ENDED or bool(one.pending))
+        and (named or one.status != _NOT_EXPANDED)
+    ]
+
+
+def contract_target(
+    graph: Graph, applied: frozenset[str], migrations: Mapping[str, DataMigration]
+) -> str | None:
+    """Returns the revision up to which the next contract goes; None if nothing is left to contract.
+
+    It is that of the first release that is not contracted; without releases, the head of the branch.
+    """
+    targets = [step.contract for step in _releases(graph, migrations)]
+    left = [target for target in [*targets, graph.heads.get(Phase.CONTRACT)] if target is not None]
+    return next((target for target in left if target not in applied), None)
+
+
+def _releases(graph: Graph, migrations: Mapping[str, DataMigration]) -> list[ReleaseStep]:
+    return [step for step in release_steps(graph, migrations) if step.release is not None]
