@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from online_migrate import config as configuration
 from online_migrate.ddl.session import connect
 from online_migrate.dialects import dialect_of
+from online_migrate.engine_options import EngineOptions
 from online_migrate.expand import bootstrap
 from online_migrate.migrate import progress
 from online_migrate.named_database import Bind, NamedDatabase, named_by
@@ -127,6 +128,11 @@ class CommandContext:
         named = self.named_database or NamedDatabase(self.url)
         pooler = self.project.settings.pooler
         return named.open(pooler=pooler, clock=self.clock, stop=self.stop, echo=self.echo)
+
+    @property
+    def engine_options(self) -> EngineOptions:
+        """What the configuration says about the connections."""
+        return EngineOptions() if self.named_database is None else self.named_database.options
 
     def close(self) -> None:
         """Closes the connections of the command."""

@@ -98,6 +98,7 @@ def run_context(context: CommandContext, limits: MigrateOptions) -> Iterator[Run
             lease=settings.lease,
             max_failures=settings.max_failures,
             throttling=throttling,
+            engine_options=context.engine_options,
         )
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from online_migrate.kinds.bound import BoundMigration
+    from online_migrate.kinds.command_database import CommandDatabase
     from online_migrate.kinds.prepared import PreparedRows, ReadSession
     from online_migrate.walk.chunk import Chunk
 
@@ -184,11 +185,17 @@ class DataMigration:
 
     # --- execution by calls ----------------------------------------------------------------------
 
-    def open_calls(self) -> Callable[[int], tuple[int, int]]:
+    @property
+    def uses_other_databases(self) -> bool:
+        """True if the function may connect to other databases than that of the command."""
+        return False
+
+    def open_calls(self, database: CommandDatabase) -> Callable[[int], tuple[int, int]]:
         """Returns a function of the maximum number of rows of one call, for the calls of one run.
 
-        It returns how many rows it found and how many of them it migrated, and commits by itself. It, and
-        this method, raise :class:`~online_migrate.kinds.result.UserError` if the user's code raises.
+        *database*: the database of the command, to which the user's function is bound. The result returns how
+        many rows it found and how many of them it migrated, and commits by itself. It, and this method, raise
+        :class:`~online_migrate.kinds.result.UserError` if the user's code raises.
         """
         raise exceptions.DataMigrationBroken(
             name=self.name, reason=f"{type(self).__name__} is not a kind that commits by itself"

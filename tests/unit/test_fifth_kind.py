@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection
 from online_migrate import command, exceptions
 from online_migrate.kinds.base import DataMigration
 from online_migrate.kinds.bound import BoundMigration
+from online_migrate.kinds.command_database import CommandDatabase
 from online_migrate.kinds.prepared import PreparedRows, ReadSession, RowResult, read_rows
 from online_migrate.kinds.result import ChunkResult, UserError
 from online_migrate.migrate.status import Outcome
@@ -77,7 +78,7 @@ class Purge(DataMigration):
     commits_by_itself: ClassVar[bool] = True
     url: str
 
-    def open_calls(self) -> Callable[[int], tuple[int, int]]:
+    def open_calls(self, database: CommandDatabase) -> Callable[[int], tuple[int, int]]:
         engine = sa.create_engine(self.url)
 
         def purge(max_count: int) -> tuple[int, int]:

@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from online_migrate import state
+from online_migrate.engine_options import EngineOptions
 from online_migrate.migrate.budget import Budget
 from online_migrate.migrate.pace import Pace
 from online_migrate.migrate.progress import Listener, RateMeter
@@ -39,6 +40,8 @@ class RunContext:
     max_failures: int = 100
     """The maximum number of failed rows; the run of the data migration ends when it is exceeded."""
     throttling: Throttling = dataclasses.field(default_factory=Throttling)
+    engine_options: EngineOptions = dataclasses.field(default_factory=EngineOptions)
+    """What the configuration says about connections, for functions that connect by themselves."""
 
     @property
     def should_stop(self) -> bool:

@@ -20,6 +20,8 @@ from online_migrate.kinds.result import UserError
 from online_migrate.migrate.pace import MAX_SLEEP
 from online_migrate.migrate.progress import RateMeter
 from online_migrate.migrate.run.context import RunContext
+from online_migrate.migrate.run.counted_calls import Calls, counted_calls
+from online_migrate.migrate.run.database_watch import OtherDatabaseUsed
 from online_migrate.migrate.status import Outcome, Result
 from online_migrate.state import Status
 
@@ -63,7 +65,8 @@ def _run(context: RunContext, migration: DataMigration) -> Result:
     if held is not None:
         return _suspended(name, held, 0)
     try:
-        return _loop(context, migration, worker)
+        with counted_calls(context, migration) as call:
+            return _loop(context, migration, worker, call)
     finally:
         _in_transaction(context, lambda connection: state.delete_worker(connection, worker))
 
@@ -82,11 +85,10 @@ def _start(connection: Connection, name: str, worker: str) -> Status | None:
     return None
 
 
-def _loop(context: RunContext, migration: DataMigration, worker: str) -> Result:
+def _loop(context: RunContext, migration: DataMigration, worker: str, call: Calls) -> Result:
     name = migration.name
     meter = RateMeter(name, total=None, done=_recorded(context, name), clock=context.clock)
     context.listener.started(meter.snapshot())
-    call: Callable[[int], tuple[int, int]] | None = None
     total = 0
     while not context.should_stop:
         reason = context.throttling.throttle.reason()
@@ -100,11 +102,12 @@ def _loop(context: RunContext, migration: DataMigration, worker: str) -> Result:
         size = context.budget.reserve(context.pace.batch_size or _DEFAULT_MAX_COUNT)
         began = context.clock.monotonic()
         try:
-            call = call or migration.open_calls()
-            with context.throttling.activity:
-                found, done = call(size)
+            found, done = call(size)
         except UserError as problem:
             return _end(context, name, Status.FAILED, Outcome.FAILED, total, str(problem))
+        except OtherDatabaseUsed as problem:
+            error = f"{problem}; {problem.hint}"
+            return _end(context, name, Status.FAILED, Outcome.FAILED, total, error)
         _in_transaction(context, functools.partial(state.add_done, name=name, done=done))
         total += done
         context.budget.settle(size, done)
