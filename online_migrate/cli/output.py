@@ -70,7 +70,7 @@ def cinder_table(found: Sequence[Result]) -> None:
     rule = f"+-{'-' * width}-+--------------+-----------+"
     echo(f"{rule}\n| {'Migration'.center(width)} | Total Needed | Completed |\n{rule}")
     for result in found:
-        needed = result.done + result.failed
+        needed = result.done + result.failed if result.needed is None else result.needed
         echo(f"| {result.name.ljust(width)} | {needed:>12} | {result.done:>9} |")
     echo(rule)
     for result in found:

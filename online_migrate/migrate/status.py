@@ -57,6 +57,8 @@ class Result:
     failed: int = 0
     """Rows that are recorded as failed."""
     error: str | None = None
+    needed: int | None = None
+    """The most rows that a call of a function found to be migrated; None: they were not counted."""
 
 
 def exit_code(results: Iterable[Result]) -> int:

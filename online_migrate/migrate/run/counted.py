@@ -6,6 +6,7 @@ a kill, which OpenStack requires to be harmless, and only one runner calls the f
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import secrets
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from online_migrate.kinds.result import UserError
 from online_migrate.migrate.pace import MAX_SLEEP
 from online_migrate.migrate.progress import RateMeter
 from online_migrate.migrate.run.context import RunContext
-from online_migrate.migrate.run.counted_calls import Calls, counted_calls
+from online_migrate.migrate.run.counted_calls import CountedCalls
 from online_migrate.migrate.run.database_watch import OtherDatabaseUsed
 from online_migrate.migrate.status import Outcome, Result
 from online_migrate.state import Status
@@ -65,8 +66,10 @@ def _run(context: RunContext, migration: DataMigration) -> Result:
     if held is not None:
         return _suspended(name, held, 0)
     try:
-        with counted_calls(context, migration) as call:
-            return _loop(context, migration, worker, call)
+        calls = CountedCalls(context, migration)
+        with calls.opened():
+            result = _loop(context, migration, worker, calls)
+        return dataclasses.replace(result, needed=calls.most_found)
     finally:
         _in_transaction(context, lambda connection: state.delete_worker(connection, worker))
 
@@ -85,7 +88,7 @@ def _start(connection: Connection, name: str, worker: str) -> Status | None:
     return None
 
 
-def _loop(context: RunContext, migration: DataMigration, worker: str, call: Calls) -> Result:
+def _loop(context: RunContext, migration: DataMigration, worker: str, call: CountedCalls) -> Result:
     name = migration.name
     meter = RateMeter(name, total=None, done=_recorded(context, name), clock=context.clock)
     context.listener.started(meter.snapshot())

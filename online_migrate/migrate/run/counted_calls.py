@@ -4,39 +4,43 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 from online_migrate.kinds.base import DataMigration
 from online_migrate.kinds.command_database import CommandDatabase
 from online_migrate.migrate.run.context import RunContext
 from online_migrate.migrate.run.database_watch import DatabaseWatch
 
-if TYPE_CHECKING:
-    from sqlalchemy.engine import Engine
 
-Calls = Callable[[int], tuple[int, int]]
+class CountedCalls:
+    """Calls the function with a maximum number of rows, and keeps how many rows it found."""
 
+    def __init__(self, context: RunContext, migration: DataMigration) -> None:
+        self._migration = migration
+        self._activity = context.throttling.activity
+        self._database = CommandDatabase(context.engine.url, context.engine_options)
+        self._watch = DatabaseWatch(context.engine, others_allowed=migration.uses_other_databases)
+        self._function: Callable[[int], tuple[int, int]] | None = None
+        self.most_found: int | None = None
+        """The largest number of rows that a call found; None before the first call."""
 
-@contextlib.contextmanager
-def counted_calls(context: RunContext, migration: DataMigration) -> Iterator[Calls]:
-    """Yields the function to call with a maximum number of rows; it returns the rows found and migrated.
+    def __call__(self, max_count: int) -> tuple[int, int]:
+        """Returns the rows found and the rows migrated.
 
-    It raises :class:`~online_migrate.kinds.result.UserError` if the user's code raises, and
-    :class:`~online_migrate.migrate.run.database_watch.OtherDatabaseUsed`.
-    """
-    engine: Engine = context.engine
-    database = CommandDatabase(engine.url, context.engine_options)
-    watch = DatabaseWatch(engine, others_allowed=migration.uses_other_databases)
-    opened: list[Calls] = []
+        Raises :class:`~online_migrate.kinds.result.UserError` if the user's code raises, and
+        :class:`~online_migrate.migrate.run.database_watch.OtherDatabaseUsed`.
+        """
+        if self._function is None:
+            self._function = self._migration.open_calls(self._database)
+        with self._watch.calling(), self._activity:
+            found, done = self._function(max_count)
+        self.most_found = max(found, self.most_found or 0)
+        return found, done
 
-    def call(max_count: int) -> tuple[int, int]:
-        if not opened:
-            opened.append(migration.open_calls(database))
-        with watch.calling(), context.throttling.activity:
-            return opened[0](max_count)
-
-    try:
-        with watch.listening():
-            yield call
-    finally:
-        database.close()
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[None]:
+        """Watches the connections of the process while the block lasts, and ends the binding after it."""
+        try:
+            with self._watch.listening():
+                yield
+        finally:
+            self._database.close()
