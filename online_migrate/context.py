@@ -7,15 +7,14 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from online_migrate import config as configuration
 from online_migrate.ddl.session import connect
 from online_migrate.dialects import dialect_of
-from online_migrate.engine_options import EngineOptions
 from online_migrate.expand import bootstrap
 from online_migrate.migrate import progress
-from online_migrate.named_database import Bind, NamedDatabase, named_by
+from online_migrate.named_database import Bind, DatabaseSource, NamedDatabase
 from online_migrate.runtime.environment import (
     Environment,
     applied_revisions,
@@ -28,8 +27,6 @@ from online_migrate.waiting import Clock, Stop
 if TYPE_CHECKING:
     from oslo_config import cfg
     from sqlalchemy.engine import Connection, Engine
-
-    from online_migrate.engine_options import OsloDatabase
 
 
 def _say_nothing(line: str) -> None:
@@ -66,38 +63,21 @@ class CommandContext:
         return Project.load(
             self.config_file,
             x_arguments=self.x_arguments,
-            overrides=self._oslo_settings(),
+            overrides=self.database_source.settings,
             configure_logger=not self.host_logging,
         )
 
-    def _oslo_settings(self) -> dict[str, Any]:
-        """Returns the settings in ``[online_migrate]`` of oslo.config."""
-        if self._oslo is None:
-            return {}
-        from online_migrate import oslo_options  # oslo.config is slow, and rarely needed
-
-        return oslo_options.read_settings(self._oslo)
-
     @functools.cached_property
-    def _oslo(self) -> cfg.ConfigOpts | None:
-        """The configuration of oslo.config."""
-        if self.configuration is None and (self.oslo_config_files or self.oslo_config_dirs):
-            from online_migrate import oslo_options
-
-            return oslo_options.read_files(self.oslo_config_files, self.oslo_config_dirs)
-        return self.configuration
-
-    @functools.cached_property
-    def named_database(self) -> NamedDatabase | None:
-        """The database that the command was given; None: env.py decides which one it is."""
-        read = None if self._oslo is None else self._read_oslo_database
-        return named_by(self.bind, self.given_url, read, in_code=self.configuration is not None)
-
-    def _read_oslo_database(self) -> OsloDatabase:
-        from online_migrate import oslo_options
-
-        assert self._oslo is not None
-        return oslo_options.read_database(self._oslo, self.database_group)
+    def database_source(self) -> DatabaseSource:
+        """How the database was given."""
+        return DatabaseSource(
+            bind=self.bind,
+            url=self.given_url,
+            configuration=self.configuration,
+            files=self.oslo_config_files,
+            directories=self.oslo_config_dirs,
+            group=self.database_group,
+        )
 
     @functools.cached_property
     def url(self) -> str:
@@ -114,7 +94,7 @@ class CommandContext:
 
     @property
     def _explicit_url(self) -> str | None:
-        return None if self.named_database is None else self.named_database.url
+        return None if self.database_source.database is None else self.database_source.database.url
 
     @functools.cached_property
     def _environment_without_url(self) -> Environment:
@@ -125,14 +105,9 @@ class CommandContext:
     def engine(self) -> Engine:
         """An engine that has connected once, so that the server version is known."""
         self.project.load_graph()  # its errors are raised before the first connection
-        named = self.named_database or NamedDatabase(self.url)
+        named = self.database_source.database or NamedDatabase(self.url)
         pooler = self.project.settings.pooler
         return named.open(pooler=pooler, clock=self.clock, stop=self.stop, echo=self.echo)
-
-    @property
-    def engine_options(self) -> EngineOptions:
-        """What the configuration says about the connections."""
-        return EngineOptions() if self.named_database is None else self.named_database.options
 
     def close(self) -> None:
         """Closes the connections of the command."""

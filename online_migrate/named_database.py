@@ -8,23 +8,25 @@ That is compared, and refused if it differs.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from oslo_db import exception as oslo
 
 from online_migrate import exceptions
-from online_migrate.config import URL_VARIABLE
+from online_migrate.config import DATABASE_GROUP, URL_VARIABLE
 from online_migrate.ddl.session import connect, private_connection
 from online_migrate.dialects import create_engine, dialect_of
-from online_migrate.engine_options import EngineOptions, OsloDatabase
+from online_migrate.engine_options import EngineOptions
 from online_migrate.runtime.connection_settings import settings_of
 from online_migrate.waiting import Clock, Stop
 
 if TYPE_CHECKING:
+    from oslo_config import cfg
     from sqlalchemy.engine import Connection, Engine
 
 Bind = sa.Engine | sa.Connection | sa.URL | str
@@ -73,23 +75,59 @@ class NamedDatabase:
                     raise
 
 
-def named_by(
-    bind: Bind | None, url: str | None, oslo_database: Callable[[], OsloDatabase] | None, *, in_code: bool
-) -> NamedDatabase | None:
-    """Returns the database that was named; None: env.py decides which one it is.
+@dataclasses.dataclass(frozen=True)
+class DatabaseSource:
+    """How the database of a command was given.
 
-    The first that is set counts: *bind*, *url*, ``ONLINE_MIGRATE_URL``, *oslo_database*. *in_code*: the
-    configuration was given by the program, and comes before ``ONLINE_MIGRATE_URL``.
+    *bind*: by the program that calls the command. *url*: on the command line. *configuration*: a
+    configuration of oslo.config that the program has read; *files*, *directories*: those of the command line.
+    *group*: the group of oslo.config that names the database.
     """
-    if bind is not None:
-        return _named_by_bind(bind)
-    from_environment = None if oslo_database is not None and in_code else os.environ.get(URL_VARIABLE)
-    if url or from_environment:
-        return NamedDatabase(str(url or from_environment))
-    if oslo_database is None:
-        return None
-    found = oslo_database()
-    return NamedDatabase(found.url, found.options, unused=found.unused)
+
+    bind: Bind | None = None
+    url: str | None = None
+    configuration: cfg.ConfigOpts | None = None
+    files: tuple[str, ...] = ()
+    directories: tuple[str, ...] = ()
+    group: str = DATABASE_GROUP
+
+    @functools.cached_property
+    def database(self) -> NamedDatabase | None:
+        """The database; None: env.py decides which one it is.
+
+        The first that is set counts: the bind, the URL, a configuration of the program,
+        ``ONLINE_MIGRATE_URL``, the files.
+        """
+        if self.bind is not None:
+            return _named_by_bind(self.bind)
+        url = self.url
+        if not url and self.configuration is None:
+            url = os.environ.get(URL_VARIABLE)
+        if url:
+            return NamedDatabase(url)
+        if self._oslo is None:
+            return None
+        from online_migrate import oslo_options  # oslo.config is slow, and rarely needed
+
+        found = oslo_options.read_database(self._oslo, self.group)
+        return NamedDatabase(found.url, found.options, unused=found.unused)
+
+    @functools.cached_property
+    def settings(self) -> dict[str, Any]:
+        """The settings in ``[online_migrate]`` of oslo.config."""
+        if self._oslo is None:
+            return {}
+        from online_migrate import oslo_options
+
+        return oslo_options.read_settings(self._oslo)
+
+    @functools.cached_property
+    def _oslo(self) -> cfg.ConfigOpts | None:
+        if self.configuration is not None or not (self.files or self.directories):
+            return self.configuration
+        from online_migrate import oslo_options
+
+        return oslo_options.read_files(self.files, self.directories)
 
 
 def _named_by_bind(bind: Bind) -> NamedDatabase:

@@ -107,7 +107,8 @@ def _default_dialects(context: CommandContext, catalog: Catalog | None) -> Seque
     """Returns the server of the URL that is set, by option, environment or alembic.ini; without one, all."""
     if catalog is not None:
         return (catalog.server.product,)
-    url = None if context.named_database is None else context.named_database.url
+    named = context.database_source.database
+    url = None if named is None else named.url
     if url is None and context.config_file.is_file():
         url = configuration.url_in(context.project.config)
     if url is None:

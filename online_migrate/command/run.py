@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from online_migrate import exceptions, state
 from online_migrate.context import CommandContext
 from online_migrate.ddl.session import connect
+from online_migrate.engine_options import EngineOptions
 from online_migrate.kinds.base import DataMigration
 from online_migrate.migrate.budget import Budget
 from online_migrate.migrate.options import MigrateOptions, pace_of
@@ -76,7 +77,7 @@ def run_context(context: CommandContext, limits: MigrateOptions) -> Iterator[Run
             context.echo(f"stopping after the current chunk: {reason}")
             context.stop.request(reason)
 
-    pace = pace_of(settings)
+    pace, named = pace_of(settings), context.database_source.database
     with open_throttling(
         context.engine,
         settings,
@@ -98,7 +99,7 @@ def run_context(context: CommandContext, limits: MigrateOptions) -> Iterator[Run
             lease=settings.lease,
             max_failures=settings.max_failures,
             throttling=throttling,
-            engine_options=context.engine_options,
+            engine_options=EngineOptions() if named is None else named.options,
         )
 
 

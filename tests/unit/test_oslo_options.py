@@ -148,14 +148,16 @@ def test_url_comes_before_files(
 ) -> None:
     """--url, then the environment, then oslo.config; a configuration in code comes before the environment."""
     file = _conf(tmp_path, PLAIN)
-    without = CommandContext(oslo_config_files=(file,)).named_database
+    without = CommandContext(oslo_config_files=(file,)).database_source.database
     assert without is not None
     assert without.url == "sqlite:///oslo"
     monkeypatch.setenv(URL_VARIABLE, environment)
-    named = CommandContext(given_url=given, oslo_config_files=(file,)).named_database
+    named = CommandContext(given_url=given, oslo_config_files=(file,)).database_source.database
     assert named is not None
     assert named.url == expected
-    in_code = CommandContext(given_url=given, configuration=oslo_options.read_files([file])).named_database
+    in_code = CommandContext(
+        given_url=given, configuration=oslo_options.read_files([file])
+    ).database_source.database
     assert in_code is not None
     assert in_code.url == (given or "sqlite:///oslo")
 
