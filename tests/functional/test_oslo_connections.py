@@ -1,0 +1,95 @@
+"""The connections of a command have what a database group of oslo.config says about them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from online_migrate import exceptions
+from online_migrate.named_database import DatabaseSource, NamedDatabase
+from online_migrate.waiting import Clock, Stop
+from tests.servers import Database
+
+pytestmark = pytest.mark.each_product
+NOBODY = "mysql+pymysql://u:secret@127.0.0.1:1/nothing"
+
+
+class RecordingClock(Clock):
+    """Does not wait; the last pause is ended by a stop."""
+
+    def __init__(self, stops_after: int | None = None) -> None:
+        self.pauses: list[float] = []
+        self._stops_after = stops_after
+
+    def wait(self, seconds: float, stop: Stop) -> bool:
+        self.pauses.append(seconds)
+        return len(self.pauses) == self._stops_after
+
+
+def _named(folder: Path, url: str, *lines: str) -> NamedDatabase:
+    file = folder / "volume.conf"
+    file.write_text("\n".join(["[api_database]", f"connection = {url}", *lines, ""]))
+    named = DatabaseSource(files=(str(file),), group="api_database").database
+    assert named is not None
+    return named
+
+
+def _open(named: NamedDatabase, clock: Clock | None = None, echoed: list[str] | None = None) -> sa.Engine:
+    echo = (echoed if echoed is not None else []).append
+    return named.open(pooler=None, clock=clock or Clock(), stop=Stop(), echo=echo)
+
+
+def test_pool_has_the_configured_size(database: Database, tmp_path: Path) -> None:
+    """SQLite has no pool, as in oslo.db."""
+    named = _named(tmp_path, database.url, "max_pool_size = 3", "max_overflow = 0", "pool_timeout = 1")
+    engine = _open(named)
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT 1")) == 1
+        if isinstance(engine.pool, sa.QueuePool):
+            with engine.connect(), engine.connect(), pytest.raises(sa.exc.TimeoutError):
+                engine.connect()
+    engine.dispose()
+
+
+@pytest.mark.needs("lock_tables")
+def test_sessions_have_the_configured_variables(database: Database, tmp_path: Path) -> None:
+    """The first session and the next ones; the engine adds what keeps values exact."""
+    with database.engine.connect() as connection:
+        galera = connection.execute(sa.text("SHOW VARIABLES LIKE 'wsrep_sync_wait'")).all()
+    lines, variables = ([], []) if not galera else (["mysql_wsrep_sync_wait = 3"], ["wsrep_sync_wait"])
+    names = ["sql_mode", "time_zone", *variables]
+    query = sa.text("SELECT " + ", ".join(f"@@SESSION.{name}" for name in names))
+    for configured, expected in (("", []), ("ANSI_QUOTES", ["ANSI_QUOTES"])):
+        engine = _open(_named(tmp_path, database.url, f"mysql_sql_mode = {configured}", *lines))
+        with engine.connect() as first, engine.connect() as second:
+            for connection in (first, second):
+                mode, *others = connection.execute(query).one()
+                assert set(mode.split(",")) == {"STRICT_ALL_TABLES", *expected}
+                assert others == ["+00:00", 3][: len(others)]
+        engine.dispose()
+    engine = _open(_named(tmp_path, database.url))
+    with engine.connect() as connection:
+        assert "TRADITIONAL" in str(connection.scalar(sa.text("SELECT @@SESSION.sql_mode")))
+    engine.dispose()
+
+
+def test_first_connection_is_repeated_as_configured(tmp_path: Path) -> None:
+    """As often as ``max_retries`` says if it is set; a stop ends the attempts."""
+    said: list[str] = []
+    clock = RecordingClock()
+    with pytest.raises(exceptions.ServerDown):
+        _open(_named(tmp_path, NOBODY, "max_retries = 2", "retry_interval = 3"), clock, said)
+    assert clock.pauses == [3, 3]
+    assert len(said) == 2
+    assert said[0].endswith("next attempt in 3 s")
+    assert "secret" not in said[0]
+    clock = RecordingClock(stops_after=4)
+    with pytest.raises(exceptions.ServerDown):
+        _open(_named(tmp_path, NOBODY, "max_retries = -1"), clock)
+    assert clock.pauses == [10] * 4
+    clock = RecordingClock()
+    with pytest.raises(exceptions.ServerDown):
+        _open(_named(tmp_path, NOBODY), clock)
+    assert clock.pauses == []
