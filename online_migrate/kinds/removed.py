@@ -12,6 +12,8 @@ from online_migrate.kinds.base import DataMigration
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
+    from online_migrate.kinds.command_database import CommandDatabase
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Removed(DataMigration):
@@ -44,7 +46,7 @@ class Removed(DataMigration):
     def plan_sql(self, connection: Connection) -> str:
         return f"-- no row is changed: the code was removed in release {self.removed_in}"
 
-    def open_calls(self) -> Callable[[int], tuple[int, int]]:
+    def open_calls(self, database: CommandDatabase) -> Callable[[int], tuple[int, int]]:
         return lambda _max_count: (0, 0)
 
     def left_pending(self, pending: int) -> str:

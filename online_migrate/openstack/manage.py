@@ -25,6 +25,7 @@ __all__ = ["DbCommands", "add_parsers", "click_group", "run_parsed"]
 
 _log = logging.getLogger(__name__)
 _REVISION = {"metavar": "<revision>", "help": "The last revision to apply [default: the head of the branch]."}
+_RELEASE = {"metavar": "<release>", "help": "The last release to apply, instead of a revision."}
 _ATTEST = {"metavar": "<text>", "help": "How it was checked that no process of a silent service runs."}
 _DONE = {"action": "store_true", "help": "The statement that an earlier run reported was executed."}
 _NOT_DONE = {"action": "store_true", "help": "The statement that an earlier run reported was not executed."}
@@ -68,11 +69,13 @@ class DbCommands:
     # --- the phases ------------------------------------------------------------------------------
 
     @args("--revision", dest="revision", **_REVISION)
+    @args("--release", dest="release", **_RELEASE)
     @args("--statement-done", dest="statement_done", **_DONE)
     @args("--statement-not-done", dest="statement_not_done", **_NOT_DONE)
     def expand(
         self,
         revision: str | None = None,
+        release: str | None = None,
         statement_done: bool | None = None,
         statement_not_done: bool | None = None,
     ) -> int:
@@ -80,7 +83,8 @@ class DbCommands:
 
         def work(context: CommandContext) -> int:
             answer = _answer(statement_done, statement_not_done)
-            output.applied("expand", command.expand(context, revision, statement_done=answer), as_json=False)
+            applied = command.expand(context, revision, release=release, statement_done=answer)
+            output.applied("expand", applied, as_json=False)
             return 0
 
         return self._run(work)
@@ -115,18 +119,20 @@ class DbCommands:
         return self._run(work, translate=lambda code: 2 if code == 3 else code)
 
     @args("--revision", dest="revision", **_REVISION)
+    @args("--release", dest="release", **_RELEASE)
     @args("--attest", dest="attest", **_ATTEST)
-    def gate(self, revision: str | None = None, attest: str | None = None) -> int:
+    def gate(self, revision: str | None = None, release: str | None = None, attest: str | None = None) -> int:
         """List the blockers of contract. Exit code 3 if there is one."""
 
         def work(context: CommandContext) -> int:
-            report = command.gate_report(context, revision, attest=attest)
+            report = command.gate_report(context, revision, release=release, attest=attest)
             output.gate(report, as_json=False)
             return 3 if report.blockers else 0
 
         return self._run(work)
 
     @args("--revision", dest="revision", **_REVISION)
+    @args("--release", dest="release", **_RELEASE)
     @args("--available", dest="available", action="store_true", help="Stop before the first closed gate.")
     @args("--attest", dest="attest", **_ATTEST)
     @args("--statement-done", dest="statement_done", **_DONE)
@@ -134,6 +140,7 @@ class DbCommands:
     def contract(
         self,
         revision: str | None = None,
+        release: str | None = None,
         available: bool | None = None,
         attest: str | None = None,
         statement_done: bool | None = None,
@@ -145,6 +152,7 @@ class DbCommands:
             done = command.contract(
                 context,
                 revision,
+                release=release,
                 available=bool(available),
                 statement_done=_answer(statement_done, statement_not_done),
                 attest=attest,
@@ -154,11 +162,12 @@ class DbCommands:
 
         return self._run(work)
 
-    def sync(self) -> int:
+    @args("--release", dest="release", **_RELEASE)
+    def sync(self, release: str | None = None) -> int:
         """Apply all phases to a new database, or to one that no service uses."""
 
         def work(context: CommandContext) -> int:
-            results = command.upgrade(context)
+            results = command.upgrade(context, release=release)
             output.results(results, as_json=False)
             return command.exit_code(results)
 

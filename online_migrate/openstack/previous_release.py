@@ -28,7 +28,7 @@ def unfinished(report: Report, graph: Graph, migrations: Mapping[str, DataMigrat
         one
         for one in report.migrations
         if one.name in names
-        and (one.status not in _ENDED or bool(one.pending))
+        and (bool(one.pending) or (one.status not in _ENDED and migrations[one.name].needs_record))
         and (named or one.status != _NOT_EXPANDED)
     ]
 

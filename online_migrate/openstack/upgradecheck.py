@@ -11,13 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from oslo_upgradecheck.upgradecheck import Code, Result
-
 from online_migrate import command, exceptions
 from online_migrate.command import CommandContext
 from online_migrate.driver_errors import CLEANUP_ERRORS, error_message
 from online_migrate.openstack.host import Database, command_context
 from online_migrate.openstack.previous_release import contract_target, unfinished
+
+try:
+    from oslo_upgradecheck.upgradecheck import Code, Result
+except ImportError as error:
+    raise exceptions.ExtraMissing(module=__name__, reason=error, extra="openstack") from error
 
 Check = Callable[[Any], Result]
 _MIGRATE = "; run: db online_data_migrations, with the code of the previous release"

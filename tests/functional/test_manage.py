@@ -142,6 +142,7 @@ def test_reports_name_the_next_command(database: Database, project: Project) -> 
     assert host.run("status", "--json") == 0
     assert json.loads(host.out.getvalue())["complete"]
     assert host.run("expand", "--revision", "c1") == 127
+    assert host.run("expand", "--release", "2030") == 127
     assert host.run("expand", "--statement-done") == 3
     assert host.run("expand", "--statement-done", "--statement-not-done") == 127
 
