@@ -127,9 +127,12 @@ class Settings:
         None,
         "URL of Nova's API database, which names the cells, for services_from = nova.",
         unset="the database of the command",
+        secret=True,
     )
     nova_database: str | None = option(
-        None, "URL that Nova has as [database] connection, for templates in the URLs of cells."
+        None,
+        "URL that Nova has as [database] connection, for templates in the URLs of cells.",
+        secret=True,
     )
     lint_ignore: str | None = option(
         None, "Rules that lint ignores, each on a line with its reason: rule-id: reason."

@@ -12,6 +12,8 @@ from typing import Any
 _CONFIGURE = ("fileConfig", "dictConfig")
 _STATEMENTS = "sqlalchemy.engine"
 """The logger of statements; its level is an option of the command."""
+_KEPT = ("online_migrate.", f"{_STATEMENTS}.")
+"""The beginnings of the names of loggers that env.py does not disable."""
 
 
 @contextlib.contextmanager
@@ -28,10 +30,9 @@ def loggers_kept(*, configured_by_env: bool) -> Iterator[None]:
             yield
         finally:
             statements.setLevel(level)
-            statements.disabled = False
             statements.handlers[:] = handlers
             for name, logger in list(logging.root.manager.loggerDict.items()):
-                if name.partition(".")[0] == "online_migrate" and isinstance(logger, logging.Logger):
+                if f"{name}.".startswith(_KEPT) and isinstance(logger, logging.Logger):
                     logger.disabled = False
 
 

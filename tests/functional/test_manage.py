@@ -231,6 +231,21 @@ def test_engine_that_leads_elsewhere_is_refused(database: Database, project: Pro
     assert "a database in memory" in memory.err.getvalue()
 
 
+@pytest.fixture
+def own_loggers() -> Iterator[None]:
+    """The loggers as a program has them; the command line of online-migrate may have configured them."""
+    loggers = [logging.getLogger(name) for name in ("online_migrate", "sqlalchemy.engine")]
+    before = [(one.level, one.handlers[:], one.propagate) for one in loggers]
+    for one in loggers:
+        one.setLevel(logging.NOTSET)
+        one.handlers[:], one.propagate = [], True
+    yield
+    for one, (level, handlers, propagate) in zip(loggers, before, strict=True):
+        one.handlers[:], one.propagate = handlers, propagate
+        one.setLevel(level)
+
+
+@pytest.mark.usefixtures("own_loggers")
 def test_state_of_the_program_is_not_changed(database: Database, project: Project, tmp_path: Path) -> None:
     """Its handlers and levels stay, although env.py calls fileConfig; messages go to its log."""
     (tmp_path / "log.ini").write_text(
@@ -246,8 +261,6 @@ def test_state_of_the_program_is_not_changed(database: Database, project: Projec
     )
     root, other = logging.getLogger(), logging.getLogger("volume")
     before = root.handlers[:], root.level
-    engine_logger = logging.getLogger("online_migrate")
-    propagate, engine_logger.propagate = engine_logger.propagate, True
     try:
         conf.register_opts(oslo_db.database_opts, "database")
         oslo_log.log.setup(conf, "volume")
@@ -261,7 +274,6 @@ def test_state_of_the_program_is_not_changed(database: Database, project: Projec
         assert set(conf) == options
     finally:
         root.handlers[:], root.level = before
-        engine_logger.propagate = propagate
     written = (tmp_path / "volume.log").read_text()
     assert "expand e1: no message" in written
     assert "[database] slave_connection has no effect" in written

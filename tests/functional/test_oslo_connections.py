@@ -11,6 +11,7 @@ from online_migrate import exceptions
 from online_migrate.named_database import DatabaseSource, NamedDatabase
 from online_migrate.waiting import Clock, Stop
 from tests.servers import Database
+from tests.support.project import Project
 
 pytestmark = pytest.mark.each_product
 NOBODY = "mysql+pymysql://u:secret@127.0.0.1:1/nothing"
@@ -73,6 +74,30 @@ def test_sessions_have_the_configured_variables(database: Database, tmp_path: Pa
     with engine.connect() as connection:
         assert "TRADITIONAL" in str(connection.scalar(sa.text("SELECT @@SESSION.sql_mode")))
     engine.dispose()
+
+
+def test_command_line_shows_statements(database: Database, tmp_path: Path) -> None:
+    """``connection_debug`` of the named group, on stderr, also after env.py has called fileConfig."""
+    file = tmp_path / "volume.conf"
+    lines = f"connection = {database.url}\nconnection_debug = 50\n"
+    file.write_text(f"[database]\n[api_database]\n{lines}")
+    (tmp_path / "log.ini").write_text(
+        "[loggers]\nkeys = root\n[handlers]\nkeys =\n[formatters]\nkeys =\n[logger_root]\nhandlers =\n"
+    )
+    with Project.create(tmp_path / "project", database.url) as project:
+        env_py = project.scripts / "env.py"
+        call = f"import logging.config\nlogging.config.fileConfig({str(tmp_path / 'log.ini')!r})\n"
+        env_py.write_text(call + env_py.read_text())
+        project.expand('op.create_table("t", sa.Column("id", sa.Integer, primary_key=True))')
+        named = ("--config-file", str(file), "--database-group", "api_database")
+        ran = project.run("expand", *named, environment={"ONLINE_MIGRATE_URL": ""})
+        assert ran.code == 0, ran
+        assert any("INFO sqlalchemy.engine" in line for line in ran.err.splitlines())
+        assert "CREATE TABLE t" in ran.err
+        assert ran.out == "expand: applied e1\n"
+        without = project.run("expand", *named[:2], environment={"ONLINE_MIGRATE_URL": ""})
+        assert without.code == 127
+        assert "section [database] has no connection" in without.err
 
 
 def test_first_connection_is_repeated_as_configured(tmp_path: Path) -> None:

@@ -194,3 +194,11 @@ def test_registered_settings_have_the_values_of_the_declaration() -> None:
         name: one.default for name, one in options_of(Settings).items()
     }
     assert oslo_options.read_settings(conf) == {}
+
+
+def test_settings_with_a_url_are_secret() -> None:
+    """oslo.config logs the values of all other options."""
+    urls = {name for name, one in options_of(Settings).items() if one.help.startswith("URL")}
+    assert urls == {name for name, one in options_of(Settings).items() if one.secret}
+    [(_, opts)] = oslo_options.list_opts()
+    assert {opt.dest for opt in opts if opt.secret} == urls
