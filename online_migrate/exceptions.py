@@ -264,15 +264,6 @@ class SeveralDatabases(Refused):
     )
 
 
-class OtherDatabase(Refused):
-    """The engine or connection that was given does not lead where its URL leads: {reason}"""
-
-    default_hint = (
-        "online-migrate opens its own connections by the URL: give a URL, or a configuration, that holds "
-        "every setting of the connection"
-    )
-
-
 class TooFewConnections(Refused):
     """{command} needs {needed} connections at the same time, but only {given} could be opened: {reason}"""
 

@@ -33,6 +33,15 @@ Bind = sa.Engine | sa.Connection | sa.URL | str
 """What an application hands over instead of a URL on the command line."""
 
 
+class OtherDatabase(exceptions.Refused):
+    """The engine or connection that was given does not lead where its URL leads: {reason}"""
+
+    default_hint = (
+        "online-migrate opens its own connections by the URL: give a URL, or a configuration, that holds "
+        "every setting of the connection"
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class NamedDatabase:
     """The database that a command was given."""
@@ -48,7 +57,7 @@ class NamedDatabase:
     def open(self, *, pooler: str | None, clock: Clock, stop: Stop, echo: Callable[[str], None]) -> Engine:
         """Returns an engine of its own that has connected once.
 
-        Raises :class:`~online_migrate.exceptions.OtherDatabase` if :attr:`bind` leads elsewhere.
+        Raises :class:`OtherDatabase` if :attr:`bind` leads elsewhere.
         """
         for line in self.unused:
             echo(line)
@@ -142,7 +151,7 @@ def _named_by_bind(bind: Bind) -> NamedDatabase:
     url = bind.engine.url
     in_memory = url.database in (None, "", ":memory:") or "mode=memory" in str(url.database)
     if url.get_backend_name() == "sqlite" and in_memory:
-        raise exceptions.OtherDatabase(reason="a database in memory belongs to one connection")
+        raise OtherDatabase(reason="a database in memory belongs to one connection")
     return NamedDatabase(_text(url), bind=bind)
 
 
@@ -168,7 +177,7 @@ def _refuse_other(engine: Engine, bind: Engine | Connection) -> None:
     changed = [name for name in sorted({*theirs, *ours}) if theirs.get(name) != ours.get(name)]
     if changed:
         said = "; ".join(f"{name} is {theirs.get(name)!r}, not {ours.get(name)!r}" for name in changed)
-        raise exceptions.OtherDatabase(reason=said)
+        raise OtherDatabase(reason=said)
 
 
 def _where(connection: Connection) -> dict[str, object]:

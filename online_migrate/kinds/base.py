@@ -185,11 +185,6 @@ class DataMigration:
 
     # --- execution by calls ----------------------------------------------------------------------
 
-    @property
-    def uses_other_databases(self) -> bool:
-        """True if the function may connect to other databases than that of the command."""
-        return False
-
     def open_calls(self, database: CommandDatabase) -> Callable[[int], tuple[int, int]]:
         """Returns a function of the maximum number of rows of one call, for the calls of one run.
 

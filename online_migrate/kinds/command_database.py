@@ -25,6 +25,8 @@ class CommandDatabase:
         self._url = url
         self._options = options or EngineOptions()
         self._stack = contextlib.ExitStack()
+        self.others_allowed = False
+        """True: the function may connect to other databases as well."""
 
     @property
     def url(self) -> str:

@@ -24,11 +24,8 @@ class CountedMigration(DataMigration):
     bind: Any = None
     other_databases: bool = False
 
-    @property
-    def uses_other_databases(self) -> bool:
-        return self.other_databases
-
     def open_calls(self, database: CommandDatabase) -> Callable[[int], tuple[int, int]]:
+        database.others_allowed = self.other_databases
         if self.bind is not None:
             with self._errors_of("bind"):
                 self._bind(database)

@@ -18,7 +18,7 @@ class CountedCalls:
         self._migration = migration
         self._activity = context.throttling.activity
         self._database = CommandDatabase(context.engine.url, context.engine_options)
-        self._watch = DatabaseWatch(context.engine, others_allowed=migration.uses_other_databases)
+        self._watch = DatabaseWatch(context.engine)
         self._function: Callable[[int], tuple[int, int]] | None = None
         self.most_found: int | None = None
         """The largest number of rows that a call found; None before the first call."""
@@ -31,6 +31,7 @@ class CountedCalls:
         """
         if self._function is None:
             self._function = self._migration.open_calls(self._database)
+            self._watch.others_allowed = self._database.others_allowed
         with self._watch.calling(), self._activity:
             found, done = self._function(max_count)
         self.most_found = max(found, self.most_found or 0)

@@ -43,10 +43,10 @@ class OtherDatabaseUsed(exceptions.Failed):
 class DatabaseWatch:
     """Refuses connections to other databases than that of *engine*, while :meth:`calling` lasts."""
 
-    def __init__(self, engine: Engine, *, others_allowed: bool = False) -> None:
-        """*others_allowed*: only a call that uses other databases, and not this one, is refused."""
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._others_allowed = others_allowed
+        self.others_allowed = False
+        """True: only a call that uses other databases, and not this one, is refused."""
         self._own: Mapping[str, str] | None = None
         self._ignored: frozenset[int | None] = frozenset()
         self._calling = self._comparing = self._own_used = False
@@ -71,12 +71,12 @@ class DatabaseWatch:
         try:
             yield
         except Exception as error:
-            if self._refusal is None or self._others_allowed:
+            if self._refusal is None or self.others_allowed:
                 raise
             raise self._refusal from error
         finally:
             self._calling = False
-        if self._refusal is not None and not (self._others_allowed and self._own_used):
+        if self._refusal is not None and not (self.others_allowed and self._own_used):
             raise self._refusal
 
     def _connected(self, connection: Connection) -> None:
@@ -103,7 +103,7 @@ class DatabaseWatch:
         if self._refusal is None:
             theirs, ours = safe_url(connection.engine.url), safe_url(self._engine.url)
             self._refusal = OtherDatabaseUsed(theirs=theirs, ours=ours)
-        if not self._others_allowed:
+        if not self.others_allowed:
             raise self._refusal
 
     def _is_own(self, connection: Connection) -> bool:
