@@ -35,7 +35,7 @@ move = counted(move{options})
 """
 PLAIN = """
 engine = sa.create_engine({elsewhere!r}, poolclass=sa.NullPool)
-early = engine.connect()
+early = []
 held = {{}}
 
 def _moved(connection, max_count):
@@ -50,7 +50,8 @@ def direct(context, max_count):
         return _moved(connection, max_count)
 
 def opened_before(context, max_count):
-    return _moved(early, max_count)
+    with early[0]:
+        return _moved(early[0], max_count)
 
 def caught(context, max_count):
     try:
@@ -126,7 +127,8 @@ def test_every_visible_way_to_another_database_is_refused(
 ) -> None:
     """A connection from before, an exception that the function catches, a thread; an error in bind."""
     names = ("direct", "opened_before", "caught", "in_a_thread")
-    added = "".join(f"{name}_ = counted({name}, name={name!r})\n" for name in names)
+    added = "early.append(engine.connect())\n"
+    added += "".join(f"{name}_ = counted({name}, name={name!r})\n" for name in names)
     added += "lost = counted(lambda c, m: (0, 0), name='lost', bind=lambda database: 1 / 0)\n"
     project.data("all", PLAIN.format(elsewhere=other.url) + added)
     results = project.migrate()

@@ -80,7 +80,11 @@ class DatabaseWatch:
             raise self._refusal
 
     def _connected(self, connection: Connection) -> None:
-        self._compare(connection)
+        try:
+            self._compare(connection)
+        except OtherDatabaseUsed:
+            connection.close()  # the function does not get it
+            raise
 
     def _executing(self, connection: Connection, *_statement: Any) -> None:
         # A connection may have been opened before the call.
