@@ -108,7 +108,9 @@ def gate_report(
     applied = context.applied()
     with context.read_connection() as connection:
         found = _gate(context, connection, applied, services)
-        return found.report([] if up_to.nothing else graph_blockers.to_contract(graph, applied, up_to.revision))
+        return found.report(
+            [] if up_to.nothing else graph_blockers.to_contract(graph, applied, up_to.revision)
+        )
 
 
 def _gate(

@@ -73,7 +73,8 @@ class Graph:
         self._ancestors: dict[str, frozenset[str]] = {}
         self._branches: dict[str, Phase] = {}
         """The branch of each revision by its labels; that of a revision of the history included."""
-        self._past = frozenset(old for head in self.history for old in self.ancestors(head))
+        self.past = frozenset(old for head in self.history for old in self.ancestors(head))
+        """The revisions of the declared history."""
         for revision in self.revisions.values():
             self._place(revision)
         self.crossings = _crossings(self)
@@ -107,7 +108,7 @@ class Graph:
 
     def phase(self, revision: str) -> Phase:
         """Returns the phase of a revision."""
-        return Phase.BASE if revision in self._past else self._branches[revision]
+        return Phase.BASE if revision in self.past else self._branches[revision]
 
     def tip(self, phase: Phase) -> str | None:
         """Returns the revision after which the next one of a branch is written; None: there is no revision.
@@ -195,7 +196,7 @@ class Graph:
         These are its ancestors, and those that each contract revision among them needs without depending on
         them; see :meth:`expand_of`.
         """
-        found = set(self.ancestors(contract)) | self._past
+        found = set(self.ancestors(contract)) | self.past
         for revision in self.ancestors(contract):
             expand = self.expand_of(revision) if self.phase(revision) is Phase.CONTRACT else None
             if expand is not None:
@@ -205,7 +206,7 @@ class Graph:
     def missing(self, applied: Iterable[str], target: str) -> list[str]:
         """Returns the revisions to apply to reach *target*, in order; those of the history first."""
         done = set(applied)
-        return [*self.order(self._past - done), *self.order(self.ancestors(target) - self._past - done)]
+        return [*self.order(self.past - done), *self.order(self.ancestors(target) - self.past - done)]
 
     def base_missing(self, applied: Iterable[str]) -> list[str]:
         """Returns the revisions of the base that are not among *applied*, in order."""
