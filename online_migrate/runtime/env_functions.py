@@ -59,8 +59,9 @@ def _graph_for_alembic(environment: EnvironmentContext) -> Graph:
 
 
 def _settings_of(config: Config) -> configuration.Settings:
-    path = config.config_file_name or config.toml_file_name
-    return configuration.Settings() if path is None else configuration.read_settings(Path(str(path)))
+    names = (config.config_file_name, config.toml_file_name)
+    path = next((Path(str(name)) for name in names if name and Path(str(name)).is_file()), None)
+    return configuration.Settings() if path is None else configuration.read_settings(path)
 
 
 def run_environment(target_metadata: Any = None, **options: Any) -> None:
