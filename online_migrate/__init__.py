@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from online_migrate.kinds.counted import counted
     from online_migrate.kinds.removed import Removed
     from online_migrate.kinds.row import row_migration
-    from online_migrate.runtime.environment import guard, run_environment
+    from online_migrate.runtime.env_functions import guard, run_environment
     from online_migrate.walk.chunk import Chunk
 
 __version__ = "0.1.0"
@@ -51,9 +51,9 @@ _MODULES = {
     "Removed": "kinds.removed",
     "batch_migration": "kinds.batch",
     "counted": "kinds.counted",
-    "guard": "runtime.environment",
+    "guard": "runtime.env_functions",
     "row_migration": "kinds.row",
-    "run_environment": "runtime.environment",
+    "run_environment": "runtime.env_functions",
 }
 
 

@@ -6,7 +6,7 @@ import configparser
 import dataclasses
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +81,42 @@ class Settings:
         choices=("session",),
     )
     data_location: str | None = option(None, "Folder of the data migrations.", unset="data, next to env.py")
+    env_unguarded: str = option(
+        "no",
+        "yes: env.py must not be changed, so it need not call guard().",
+        choices=("yes", "no"),
+    )
+    env_setup: str | None = option(
+        None,
+        "Functions that are called once before scripts are read, each as MODULE:FUNCTION, separated by "
+        "commas: what the application does before it runs Alembic.",
+    )
+    env_attributes: str | None = option(
+        None,
+        "Attributes of Alembic's configuration that env.py reads, separated by commas: NAME=MODULE:OBJECT; "
+        "connection: a connection to the database.",
+    )
+    oslo_option: str | None = option(
+        None,
+        "Option of oslo.config, as GROUP.OPTION, that has the database URL while env.py and scripts run.",
+    )
+    history: str | None = option(
+        None,
+        "Last revisions of the history, separated by commas. They and their ancestors are the base, on both "
+        "branches.",
+    )
+    requires: tuple[tuple[str, str], ...] | None = option(
+        None,
+        "requires.REVISION: data migrations that this contract script requires, separated by commas, or "
+        "none. requires.*: those of every other contract script without requires.",
+        unset="written in the script",
+    )
+    additive: tuple[tuple[str, str], ...] | None = option(
+        None,
+        "additive.REVISION: what this expand script may execute although it is not additive, each on a line "
+        "with its reason: operation: reason.",
+        unset="written in the script",
+    )
     lag_ignore: str | None = option(
         None, "Application names of streaming replicas whose lag is ignored, separated by commas."
     )
@@ -227,7 +263,11 @@ class Settings:
         declared = options_of(cls)
         parsed: dict[str, Any] = {}
         for name, value in values.items():
-            if name not in declared:
+            family, dot, key = name.partition(".")
+            if dot and family in declared and declared[family].type is tuple:
+                parsed[family] = (*(parsed.get(family) or ()), (key, str(value)))
+                continue
+            if name not in declared or declared[name].type is tuple:
                 known = ", ".join(sorted(declared))
                 raise exceptions.ConfigBroken(
                     path=origin, reason=f"[{SECTION}] has no setting {name!r}; its settings are {known}"
@@ -254,7 +294,7 @@ def read_settings(config_file: Path, overrides: Mapping[str, Any] | None = None)
             tool = tomllib.loads(pyproject.read_text(encoding="utf-8")).get("tool", {})
         except tomllib.TOMLDecodeError as error:
             raise exceptions.ConfigBroken(path=str(pyproject), reason=str(error)) from None
-        values |= {name.replace("-", "_"): value for name, value in tool.get(SECTION, {}).items()}
+        values |= dict(_flat(tool.get(SECTION, {})))
     if config_file.suffix != ".toml":
         parser = read_ini(config_file)
         if parser.has_section(SECTION):
@@ -268,6 +308,16 @@ def read_settings(config_file: Path, overrides: Mapping[str, Any] | None = None)
             except configparser.InterpolationError as error:
                 raise exceptions.ConfigBroken(path=str(config_file), reason=str(error)) from None
     return Settings.parse(values | dict(overrides or {}), origin=str(config_file))
+
+
+def _flat(section: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yields the settings of a TOML section; a table ``[requires]`` has a setting for each of its keys."""
+    for name, value in section.items():
+        family = name.partition(".")[0].replace("-", "_")
+        if isinstance(value, Mapping):
+            yield from ((f"{family}.{key}", one) for key, one in value.items())
+        else:
+            yield f"{family}{name[len(family) :]}", value
 
 
 def read_ini(path: Path) -> configparser.ConfigParser:

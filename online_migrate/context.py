@@ -19,6 +19,7 @@ from online_migrate.runtime.environment import (
     Environment,
     applied_revisions,
     read_environment,
+    refuse_unguarded,
     run_writes,
 )
 from online_migrate.script.project import Project
@@ -121,18 +122,31 @@ class CommandContext:
             return self._environment_without_url
         return read_environment(self.project, self._url_for_environment)
 
-    def load_environment(self) -> None:
-        """Runs env.py now, if it was not run yet. Raises its errors."""
-        _ = self.environment
+    def require_guard(self) -> None:
+        """Runs env.py now, if it was not run yet. Is called before a command that writes.
+
+        Raises the errors of env.py, and :class:`~online_migrate.exceptions.GuardMissing`.
+        """
+        refuse_unguarded(self.project, self.environment)
 
     def ensure_state_tables(self) -> None:
         """Creates or upgrades the bookkeeping tables. Is called before a command that writes."""
         self.project.load_data_migrations()  # its errors are raised before anything is written
         self.run_environment_writes()
-        bootstrap.ensure(self.engine, self.project.settings, clock=self.clock, stop=self.stop)
+        if bootstrap.ensure(self.engine, self.project.settings, clock=self.clock, stop=self.stop):
+            self._say_unguarded()
+
+    def _say_unguarded(self) -> None:
+        """Says, once for each database, what an env.py that must not be changed does not hold."""
+        if not self.environment.guarded:
+            self.echo(
+                f"{self.project.migrations_dir / 'env.py'} does not call guard(): plain Alembic, and a "
+                "command that is built on it, bypass the gate; only online-migrate's own commands hold it"
+            )
 
     def run_environment_writes(self) -> None:
         """Lets env.py create what it needs, such as the schema of the version table."""
+        self.require_guard()
         run_writes(self.project, self._url_for_environment, self.environment)
 
     @property

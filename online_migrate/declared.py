@@ -12,7 +12,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 _KEY = "online_migrate_option"
-_TYPES: Mapping[str, Callable[[Any], Any]] = {"int": int, "float": float, "str": str}
+_KEYED = "tuple[tuple[str, str], ...]"
+"""The type of a setting that is written once for each key, as ``NAME.KEY = value``: its keys and values."""
+_TYPES: Mapping[str, Callable[[Any], Any]] = {"int": int, "float": float, "str": str, _KEYED: tuple}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Option:
     unset: str = ""
     """The description of what applies while the option is not set."""
     type: Callable[[Any], Any] = str
-    """int, float or str; :func:`options_of` derives it from the annotation of the field."""
+    """int, float, str or tuple; :func:`options_of` derives it from the annotation of the field."""
     default: Any = None
 
     def problem_with(self, value: Any) -> str | None:

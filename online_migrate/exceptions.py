@@ -182,7 +182,7 @@ class BaseBehind(Refused):
     """The database is behind the last base revision, from which the expand and contract branches start:
     {missing} not applied."""
 
-    default_hint = "alembic upgrade {tip}"
+    default_hint = "alembic upgrade {tip}   (or, while no service uses the database: online-migrate upgrade)"
 
 
 class NewerState(Refused):

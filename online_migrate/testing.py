@@ -24,7 +24,8 @@ from online_migrate.phases.script import Judged
 from online_migrate.phases.verdict import Verdict
 from online_migrate.runtime.history import JudgedRevision, judge_history, not_rendered
 from online_migrate.script.configuration import load_config
-from online_migrate.script.graph import Phase, from_scripts, reasons_in
+from online_migrate.script.graph import Phase
+from online_migrate.script.reading import from_scripts, reasons_in
 from online_migrate.sql.statement import shorten
 
 if TYPE_CHECKING:

@@ -44,6 +44,7 @@ def upgrade(
     steps = releases.release_steps(graph, migrations)
     if release is not None:
         steps = releases.steps_up_to(graph, migrations, release)
+    context.require_guard()
     applied = context.applied()
     fresh = not applied
     left = [revision for revision in graph.revisions if revision not in applied]

@@ -35,6 +35,7 @@ def migrate(
     them requires is not applied.
     """
     chosen = _chosen(context, names, release)
+    context.require_guard()
     applied = context.applied()
     run.refuse_unexpanded(chosen, applied, context.project.graph)
     with connect(context.engine) as connection:

@@ -8,7 +8,7 @@ from typing import Any
 
 from online_migrate import exceptions, state
 from online_migrate.context import CommandContext
-from online_migrate.contract.gate import to_contract
+from online_migrate.contract.graph_blockers import to_contract
 from online_migrate.contract.live_services import LiveServices
 from online_migrate.ddl.session import connect
 from online_migrate.dialects import dialect_of

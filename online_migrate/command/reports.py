@@ -47,7 +47,7 @@ class HistoryLine:
 def history(context: CommandContext) -> list[HistoryLine]:
     """Returns all revisions, the oldest first. Does not connect to the database."""
     graph = context.project.graph
-    heads = set(graph.heads.values()) - _branch_point(graph)
+    heads = set(graph.tips) - _branch_point(graph)
     return [
         HistoryLine(r.id, graph.phase(r.id), r.doc, r.release, r.id in heads, r.down)
         for r in graph.revisions.values()
@@ -55,20 +55,14 @@ def history(context: CommandContext) -> list[HistoryLine]:
 
 
 def _branch_point(graph: Graph) -> set[str]:
-    """The head of the base, if the expand and contract branches start there."""
-    grown = Phase.EXPAND in graph.heads or Phase.CONTRACT in graph.heads
-    return {graph.heads[Phase.BASE]} if grown and Phase.BASE in graph.heads else set()
+    """The heads of the base from which the expand and contract branches start."""
+    grown = [phase for phase in (Phase.EXPAND, Phase.CONTRACT) if phase in graph.heads]
+    if len(graph.history) < 2:
+        return {graph.heads[Phase.BASE]} if grown and Phase.BASE in graph.heads else set()
+    return {old for phase in grown for old in graph.history if old in graph.ancestors(graph.heads[phase])}
 
 
 def current(context: CommandContext) -> dict[Phase, reports.PhaseState]:
     """Returns the effective position on each branch, by ancestry."""
     graph, applied = context.project.graph, context.applied()
-    return {
-        phase: reports.PhaseState(
-            graph.position(applied, phase),
-            graph.heads.get(phase),
-            tuple(revision for revision in graph.of(phase) if revision not in applied),
-        )
-        for phase in Phase
-        if phase in graph.heads
-    }
+    return {phase: reports.phase_state(graph, applied, phase) for phase in Phase if phase in graph.heads}

@@ -19,6 +19,7 @@ from online_migrate.command.revisions import (
 )
 from online_migrate.context import CommandContext
 from online_migrate.contract import gate as gates
+from online_migrate.contract import graph_blockers
 from online_migrate.contract import runner as contracts
 from online_migrate.contract.live_services import LiveServices
 from online_migrate.contract.locked_verification import missing_in
@@ -57,7 +58,7 @@ def expand(
     """
     graph = context.project.graph
     up_to = target_of(context, target, release, Phase.EXPAND)
-    context.load_environment()  # before the lock is acquired
+    context.require_guard()  # before the lock is acquired
     if up_to.nothing:
         return []
     wanted = up_to.revision
@@ -107,7 +108,9 @@ def gate_report(
     applied = context.applied()
     with context.read_connection() as connection:
         found = _gate(context, connection, applied, services)
-        return found.report([] if up_to.nothing else gates.to_contract(graph, applied, up_to.revision))
+        return found.report(
+            [] if up_to.nothing else graph_blockers.to_contract(graph, applied, up_to.revision)
+        )
 
 
 def _gate(
@@ -174,7 +177,8 @@ def contract_with(
     *services*: what is required of the services.
     """
     graph = context.project.graph
-    revisions = gates.to_contract(graph, context.applied(), wanted)
+    context.require_guard()
+    revisions = graph_blockers.to_contract(graph, context.applied(), wanted)
     _withdraw_left_behind(context)
     if not available:
         _refuse_closed(context, revisions, services, unfinished=_unfinished(context))
@@ -187,7 +191,7 @@ def contract_with(
             runner.answer(revisions, done=statement_done, command="contract")
     _resume(context, revisions, _unfinished(context))
     with revision_runner(context, kill_blockers=kill_blockers, ddl_tool=ddl_tool) as runner:
-        revisions = gates.to_contract(graph, runner.applied(), wanted)
+        revisions = graph_blockers.to_contract(graph, runner.applied(), wanted)
         if not available:
             _refuse_closed(context, revisions, services)
         return _contract_each(context, runner, revisions, services, available=available)
@@ -300,7 +304,7 @@ def stamp(context: CommandContext, targets: Sequence[str]) -> tuple[str, ...]:
     """
     graph = context.project.graph
     environment = context.environment
-    context.run_environment_writes()
+    context.run_environment_writes()  # refuses an env.py without guard()
     with ddl_session(
         context.engine, context.project.settings, clock=context.clock, stop=context.stop
     ) as session:

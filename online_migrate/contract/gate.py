@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from online_migrate import exceptions, state
+from online_migrate.contract.graph_blockers import schema_blockers
 from online_migrate.contract.live_services import LiveServices
 from online_migrate.contract.locked_verification import counts, missing_in, verified_facts
 from online_migrate.counting import Remaining, any_row, find, still_failing
@@ -22,52 +23,11 @@ from online_migrate.kinds.base import DataMigration
 from online_migrate.kinds.pending import fails_verify, is_pending
 from online_migrate.kinds.subject import Subject
 from online_migrate.kinds.visibility import reads_of, visibility_problem
-from online_migrate.script.graph import UNDECLARED, Graph, Phase, expand_hint
+from online_migrate.script.graph import UNDECLARED, Graph
 from online_migrate.sql.table_lock import TableLock
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
-
-
-def to_contract(graph: Graph, applied: frozenset[str], target: str | None = None) -> list[str]:
-    """Returns the contract revisions to apply, in order, up to *target* or the end of the branch. Pure.
-
-    Raises :class:`~online_migrate.exceptions.UnknownRevision` if *target* is not a contract revision.
-    """
-    head = target if target is not None else graph.heads.get(Phase.CONTRACT)
-    if head is None:
-        return []
-    if graph.phase(head) is not Phase.CONTRACT:
-        raise exceptions.UnknownRevision(
-            revision=head, hint=f"it is on the {graph.phase(head)} branch; contract needs a contract revision"
-        )
-    return [r for r in graph.missing(applied, head) if graph.phase(r) is Phase.CONTRACT]
-
-
-def schema_blockers(graph: Graph, applied: frozenset[str], revisions: Sequence[str]) -> list[Blocker]:
-    """Returns the blockers of *revisions* that the revision graph shows, without the database. Pure."""
-    found: list[Blocker] = []
-    for revision in revisions:
-        if graph.revisions[revision].requires is UNDECLARED:
-            found.append(
-                Blocker(
-                    "requires-undeclared",
-                    revision,
-                    "the script does not declare which data migrations it requires",
-                    f"write requires = ('name', ...) into {graph.revisions[revision].path}, "
-                    "or requires = () if it requires none",
-                )
-            )
-        depends = graph.ancestors(revision)
-        for needed in graph.order(graph.needed(revision) - applied):
-            if graph.phase(needed) is not Phase.CONTRACT and not any(b.object == needed for b in found):
-                phase = graph.phase(needed)
-                hint = expand_hint(graph, needed) if phase is Phase.EXPAND else f"alembic upgrade {needed}"
-                reason = f"{phase} revision {needed} is not applied"
-                if needed not in depends:
-                    reason += f", and {revision} has no depends_on that names the expand revision it requires"
-                found.append(Blocker("expand-not-applied", needed, reason, hint))
-    return found
 
 
 @dataclasses.dataclass(frozen=True)

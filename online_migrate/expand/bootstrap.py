@@ -22,7 +22,8 @@ from online_migrate import exceptions, state
 from online_migrate.config import Settings
 from online_migrate.ddl.session import Session, connect, ddl_session
 from online_migrate.driver_errors import DATABASE_ERRORS
-from online_migrate.script.graph import Graph, from_scripts
+from online_migrate.script.graph import Graph
+from online_migrate.script.reading import from_scripts
 from online_migrate.waiting import Clock, Stop, backoff
 
 if TYPE_CHECKING:
@@ -69,22 +70,24 @@ def _missing(rows: tuple[str, ...]) -> list[str]:
     return [revision for revision in graph().revisions if revision not in applied]
 
 
-def ensure(engine: Engine, settings: Settings, *, clock: Clock, stop: Stop) -> None:
+def ensure(engine: Engine, settings: Settings, *, clock: Clock, stop: Stop) -> bool:
     """Creates or changes the bookkeeping tables, if they are not as this engine needs them.
 
-    Raises :class:`~online_migrate.exceptions.NewerState` and
+    Returns True if the database had none. Raises :class:`~online_migrate.exceptions.NewerState` and
     :class:`~online_migrate.exceptions.OtherMigrator`.
     """
     with connect(engine) as connection:
         if is_current(connection):
-            return
+            return False
     with ddl_session(engine, settings, clock=clock, stop=stop) as session:
         connection = session.connection
-        missing = _missing(state.version_rows(connection, state.VERSION_TABLE, None))
+        rows = state.version_rows(connection, state.VERSION_TABLE, None)
+        missing = _missing(rows)
         connection.rollback()
         with session.dialect.write_transaction(connection):
             for revision in missing:
                 _apply_patiently(session, revision, settings, clock=clock, stop=stop)
+    return not rows
 
 
 def _apply_patiently(

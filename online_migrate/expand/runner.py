@@ -15,18 +15,32 @@ def plan(
 ) -> list[str]:
     """Returns the expand revisions to apply, in order, up to *target* or the end of the branch. Pure.
 
-    *with_base*: missing revisions of the linear base are applied too; without it they raise
-    :class:`~online_migrate.exceptions.BaseBehind`.
+    *with_base*: missing revisions of the base are applied too; without it they raise
+    :class:`~online_migrate.exceptions.BaseBehind`. Raises :class:`~online_migrate.exceptions.Refused` if an
+    expand revision depends on a contract revision that is not applied.
     """
     head = target if target is not None else graph.heads.get(Phase.EXPAND)
-    if head is None:
-        base = graph.heads.get(Phase.BASE)
-        return graph.missing(applied, base) if with_base and base else []
-    missing = graph.missing(applied, head)
+    missing = graph.base_missing(applied) if head is None else graph.missing(applied, head)
     base_missing = [revision for revision in missing if graph.phase(revision) is Phase.BASE]
     if base_missing and not with_base:
         raise exceptions.BaseBehind(missing=_some(base_missing), tip=base_missing[-1])
+    _refuse_contracts(graph, missing)
     return missing
+
+
+def _refuse_contracts(graph: Graph, missing: Sequence[str]) -> None:
+    contracts = [revision for revision in missing if graph.phase(revision) is Phase.CONTRACT]
+    if not contracts:
+        return
+    crossing = [e for e in missing if set(contracts) & set(graph.crossings.get(e, ()))]
+    expands = [revision for revision in missing if graph.phase(revision) is Phase.EXPAND]
+    before = [e for e in expands if graph.ancestors(e).isdisjoint(contracts)]
+    first = f"online-migrate expand {before[-1]}, online-migrate migrate, " if before else ""
+    raise exceptions.Refused(
+        reason=f"expand revision(s) {', '.join(crossing)} depend on contract revision(s) "
+        f"{', '.join(contracts)}, so expand would apply a contract revision",
+        hint=f"{first}online-migrate contract {contracts[-1]}   (then: online-migrate expand)",
+    )
 
 
 def _some(revisions: Sequence[str]) -> str:

@@ -27,7 +27,9 @@ from online_migrate.driver_errors import (
     find_cause,
 )
 from online_migrate.runtime.catalog_schema import CatalogSchema
+from online_migrate.runtime.env_needs import provided
 from online_migrate.runtime.environment import Environment, applied_revisions
+from online_migrate.runtime.hidden_tables import engine_tables_hidden
 from online_migrate.runtime.lock_wait import LockWait, is_lock_timeout
 from online_migrate.runtime.recording import rehearse
 from online_migrate.runtime.veto import refuse_contract_steps
@@ -224,14 +226,19 @@ class RevisionRunner:
     @contextlib.contextmanager
     def _context(self, steps: Callable[[Any, Any], Any]) -> Iterator[EnvironmentContext]:
         project, dialect = self.project, self.session.dialect
-        function = refuse_contract_steps(steps, project.config, project.script)
+        function = refuse_contract_steps(steps, project.config, lambda: project.graph)
         with EnvironmentContext(project.config, project.script, fn=function) as context:
             options = self.environment.options | {
                 "transaction_per_migration": True,
                 "transactional_ddl": dialect.transactional_ddl,
             }
             context.configure(connection=self.session.connection, **options)
-            yield context
+            url = self.session.connection.engine.url.render_as_string(hide_password=False)
+            with (
+                provided(project.config, project.settings, url),
+                engine_tables_hidden(self.session.connection),
+            ):
+                yield context
 
     def _forget_intent(self, revision: str) -> None:
         """Deletes an intent without a begun statement: the revision must not count as half applied."""

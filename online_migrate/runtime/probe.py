@@ -30,6 +30,8 @@ from online_migrate.sql.lexer import readings, split
 from online_migrate.sql.parse import Unreadable
 from online_migrate.sql.statement import shorten, statements
 
+PROBE = "online_migrate_probe"
+"""The attribute of Alembic's configuration that has the probe while env.py is run to be read."""
 _MAKES = frozenset({"SCHEMA", "DATABASE", "EXTENSION", "TABLE", "TYPE", "DOMAIN", "SEQUENCE", "COLLATION"})
 """The objects that env.py may create, by the second word of the statement: they do not affect old code."""
 _QUERIES = frozenset({"TABLE", "VALUES", "WITH", "EXECUTE"})

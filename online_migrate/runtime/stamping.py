@@ -29,10 +29,10 @@ def rows_after(graph: Graph, applied: frozenset[str], targets: Sequence[str]) ->
     if list(targets) == ["base"]:
         return ()
     positions = {phase: graph.position(applied, phase) for phase in Phase}
-    names = list(graph.heads.values()) if list(targets) == ["heads"] else [graph.resolve(t) for t in targets]
-    for name in names:
-        positions[graph.phase(name)] = name
-    wanted = {name for name in positions.values() if name is not None}
+    names = list(graph.tips) if list(targets) == ["heads"] else [graph.resolve(t) for t in targets]
+    moved = {graph.phase(name): name for name in names}
+    positions |= moved
+    wanted = {*names, *(revision for revision in applied if graph.phase(revision) not in moved)}
     contract, expand = positions[Phase.CONTRACT], positions[Phase.EXPAND]
     if contract is not None and expand is not None:
         needed = graph.position(graph.ancestors(contract), Phase.EXPAND)
@@ -45,7 +45,8 @@ def rows_after(graph: Graph, applied: frozenset[str], targets: Sequence[str]) ->
     rows = tuple(graph.order(wanted - covered))
     reached = graph.applied(rows)
     for name in names:
-        if graph.position(reached, graph.phase(name)) != name:
+        is_last = graph.position(reached, graph.phase(name)) == name
+        if not is_last and not (name in graph.history and name in reached):
             raise exceptions.UsageError(
                 message=f"{name} is an ancestor of {', '.join(rows)}, so the position would not change",
                 hint=f"online-migrate stamp base   (then: online-migrate stamp {name})",

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 from alembic import util
 
 from online_migrate import exceptions
-from online_migrate.script.graph import Graph, Phase, from_scripts
+from online_migrate.script.graph import Graph, Phase
 
 if TYPE_CHECKING:
     from alembic.config import Config
-    from alembic.script import ScriptDirectory
 
 _PERMIT = "online_migrate_permit"
 
@@ -30,26 +29,22 @@ def as_command_error(error: exceptions.OnlineMigrateError) -> util.CommandError:
     return util.CommandError(f"{error} {error.hint}".rstrip())
 
 
-def refuse_contract_steps(function: StepsFunction, config: Config, script: ScriptDirectory) -> StepsFunction:
+def refuse_contract_steps(
+    function: StepsFunction, config: Config, graph: Callable[[], Graph]
+) -> StepsFunction:
     """Returns *function* with a check of every step before the first one is run.
 
-    The returned function raises :class:`VetoError` for a contract step without a permit.
+    *graph*: returns the graph of the scripts. The returned function raises :class:`VetoError` for a contract
+    step without a permit.
     """
 
     def checked(heads: Any, context: Any) -> Sequence[Any]:
         steps = list(function(heads, context))
         if steps:
-            _refuse(steps, _graph_of(script), permitted(config), fresh=not heads and not context.as_sql)
+            _refuse(steps, graph(), permitted(config), fresh=not heads and not context.as_sql)
         return steps
 
     return checked
-
-
-def _graph_of(script: ScriptDirectory) -> Graph:
-    try:
-        return from_scripts(list(script.walk_revisions()))
-    except exceptions.UsageError as error:
-        raise as_command_error(error) from error
 
 
 def _refuse(steps: Sequence[Any], graph: Graph, permit: frozenset[str], *, fresh: bool) -> None:

@@ -40,12 +40,13 @@ def write_pair(
 def _write(
     project: Project, phase: Phase, revision: str, message: str, depends_on: str | None, release: str | None
 ) -> Path:
-    graph, folder = project.graph, project.migrations_dir / phase.value
-    first = phase not in graph.heads
-    head = graph.heads.get(phase) or graph.heads.get(Phase.BASE)
+    graph, folder = project.graph, folder_of(project, phase, release)
     _check_location(project, folder)
     generator = copy.copy(project.script)
     generator.messaging_opts = {"quiet": True}
+    # Alembic accepts only the folders that are named, not the folders in them.
+    generator.version_locations = [str(folder)]
+    generator.__dict__["_version_locations"] = [folder.absolute()]
     if "phase" not in _own_template(project):
         # The template of an adopted project does not write ``requires`` into a contract script.
         generator.dir = str(TEMPLATES)
@@ -53,9 +54,9 @@ def _write(
         script = generator.generate_revision(
             revision,
             message,
-            head=head or "base",
+            head=graph.tip(phase) or "base",
             splice=True,
-            branch_labels=phase.value if first else None,
+            branch_labels=None if graph.has_branch(phase) else phase.value,
             version_path=str(folder),
             depends_on=depends_on,
             phase=phase.value,
@@ -68,16 +69,37 @@ def _write(
     return Path(script.path)
 
 
+def folder_of(project: Project, phase: Phase, release: str | None) -> Path:
+    """Returns the folder of a new script of a branch: where its last script is, or in that of its release.
+
+    In a tree with a folder for each release, ``<release>/expand`` and ``<release>/contract``, it is that of
+    *release*, or without one that of the last script.
+    """
+    tip = project.graph.tip(phase)
+    if tip is None or not project.graph.has_branch(phase):
+        return project.migrations_dir / phase.value
+    last = Path(project.graph.revisions[tip].path).parent
+    root = last.parent.parent
+    if last.name == phase.value and root in _locations(project) and release is not None:
+        return root / release / phase.value
+    return last
+
+
 def _own_template(project: Project) -> str:
     template = project.migrations_dir / "script.py.mako"
     return template.read_text(encoding="utf-8") if template.is_file() else ""
 
 
 def _check_location(project: Project, folder: Path) -> None:
-    known: Sequence[Path] = [Path(location) for location in project.script._version_locations]
-    if folder.absolute() not in known:
+    known = _locations(project)
+    below = project.script.recursive_version_locations
+    if folder.absolute() not in known and not (below and known & set(folder.absolute().parents)):
         raise exceptions.ConfigBroken(
             path=str(project.config_file),
             reason=f"{folder} is not in its version_locations",
             hint="online-migrate init --adopt",
         )
+
+
+def _locations(project: Project) -> set[Path]:
+    return {Path(location) for location in project.script._version_locations}

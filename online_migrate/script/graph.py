@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 from online_migrate import exceptions
 
@@ -19,7 +18,7 @@ class Phase(enum.StrEnum):
     """The phase of a migration that a revision belongs to."""
 
     BASE = "base"
-    """The linear history of an adopted project, from before the two branches."""
+    """The history of an adopted project: from before the two branches, or declared as history."""
     EXPAND = "expand"
     CONTRACT = "contract"
 
@@ -63,26 +62,32 @@ class Revision:
 class Graph:
     """All revisions of a project. *revisions*: with parents before children.
 
-    Raises :class:`~online_migrate.exceptions.GraphBroken` if the two branches are not separate: for a
-    revision on both, an expand revision that depends on a contract revision, or a branch with two heads.
+    *history*: revisions that are, with their ancestors, the base, whatever their branch is. Raises
+    :class:`~online_migrate.exceptions.GraphBroken` for a revision on both branches, or a branch with two
+    heads.
     """
 
-    def __init__(self, revisions: Iterable[Revision]) -> None:
+    def __init__(self, revisions: Iterable[Revision], history: Sequence[str] = ()) -> None:
         self.revisions: dict[str, Revision] = {revision.id: revision for revision in revisions}
+        self.history = tuple(history)
         self._ancestors: dict[str, frozenset[str]] = {}
-        self._phases: dict[str, Phase] = {}
-        self._after_contract: set[str] = set()
-        self.heads: dict[Phase, str] = {}
+        self._branches: dict[str, Phase] = {}
+        """The branch of each revision by its labels; that of a revision of the history included."""
+        self.past = frozenset(old for head in self.history for old in self.ancestors(head))
+        """The revisions of the declared history."""
         for revision in self.revisions.values():
             self._place(revision)
-        _refuse_mixed_branches(self, self._after_contract)
+        self.crossings = _crossings(self)
+        """The expand revisions that themselves depend on contract revisions, with those, parents first."""
+        self.heads: dict[Phase, str] = {}
+        """The last revision of each branch; of the base the last one, also if the history has several."""
         for phase in Phase:
             head = _head_of(self, phase)
             if head is not None:
                 self.heads[phase] = head
 
     def _place(self, revision: Revision) -> None:
-        inherited = {self._phases[parent] for parent in revision.down} - {Phase.BASE}
+        inherited = {self._branches[parent] for parent in revision.down} - {Phase.BASE}
         declared = {Phase(label) for label in revision.labels & {Phase.EXPAND.value, Phase.CONTRACT.value}}
         phases = inherited | declared
         if len(phases) > 1:
@@ -91,26 +96,44 @@ class Graph:
                 hint="a revision has one phase: remove the other branch from its down_revision",
                 path=revision.path,
             )
-        self._phases[revision.id] = phases.pop() if phases else Phase.BASE
-        if revision.additive and self._phases[revision.id] is Phase.CONTRACT:
+        self._branches[revision.id] = phases.pop() if phases else Phase.BASE
+        if revision.additive and self.phase(revision.id) is Phase.CONTRACT:
             raise exceptions.GraphBroken(
                 reason=f"contract revision {revision.id} declares additive ({revision.path})",
                 hint="remove it: only expand is limited to additive statements",
             )
-        behind = any(parent in self._after_contract for parent in revision.parents)
-        if behind or self._phases[revision.id] is Phase.CONTRACT:
-            self._after_contract.add(revision.id)
 
     def __contains__(self, revision: str) -> bool:
         return revision in self.revisions
 
     def phase(self, revision: str) -> Phase:
         """Returns the phase of a revision."""
-        return self._phases[revision]
+        return Phase.BASE if revision in self.past else self._branches[revision]
+
+    def tip(self, phase: Phase) -> str | None:
+        """Returns the revision after which the next one of a branch is written; None: there is no revision.
+
+        The branch may be part of the history, or may not have begun.
+        """
+        if phase in self.heads:
+            return self.heads[phase]
+        past = [head for head in self.history if self._branches[head] is phase]
+        return past[-1] if past else self.heads.get(Phase.BASE)
+
+    def has_branch(self, phase: Phase) -> bool:
+        """Returns True if a revision, of the history too, is on the branch."""
+        return phase in self._branches.values()
+
+    @property
+    def tips(self) -> tuple[str, ...]:
+        """The heads of all branches; those of the history, if it has several, each."""
+        base = self.history or tuple(head for head in (self.heads.get(Phase.BASE),) if head is not None)
+        others = tuple(head for phase, head in self.heads.items() if phase is not Phase.BASE)
+        return tuple(self.order({*base, *others}))
 
     def of(self, phase: Phase) -> list[str]:
         """Returns the revisions of a phase, parents before children."""
-        return [revision for revision in self.revisions if self._phases[revision] is phase]
+        return [revision for revision in self.revisions if self.phase(revision) is phase]
 
     def ancestors(self, revision: str) -> frozenset[str]:
         """Returns the revision and all its ancestors, through ``down_revision`` and ``depends_on``."""
@@ -146,7 +169,7 @@ class Graph:
 
     def position(self, applied: Iterable[str], phase: Phase) -> str | None:
         """Returns the last revision of a phase among *applied*; None: there is none."""
-        members = [revision for revision in self.order(applied) if self._phases[revision] is phase]
+        members = [revision for revision in self.order(applied) if self.phase(revision) is phase]
         return members[-1] if members else None
 
     def expand_of(self, contract: str) -> str | None:
@@ -158,11 +181,14 @@ class Graph:
         """
         revision = self.revisions[contract]
         stated = {found for parent in revision.depends_on for found in self.ancestors(parent)}
-        if any(self._phases[found] is Phase.EXPAND for found in stated):
+        if any(self._branches[found] is Phase.EXPAND for found in stated):
             return None
+        # An expand revision that depends on this contract revision cannot be applied before it.
+        before = [e for e in self.of(Phase.EXPAND) if contract not in self.ancestors(e)]
         release = revision.release
-        same = [e for e in self.of(Phase.EXPAND) if self.revisions[e].release == release]
-        return same[-1] if release is not None and same else self.heads.get(Phase.EXPAND)
+        same = [e for e in before if release is not None and self.revisions[e].release == release]
+        found = same or before
+        return found[-1] if found else None
 
     def needed(self, contract: str) -> frozenset[str]:
         """Returns a contract revision and all revisions that must be applied before it.
@@ -170,16 +196,21 @@ class Graph:
         These are its ancestors, and those that each contract revision among them needs without depending on
         them; see :meth:`expand_of`.
         """
-        found = set(self.ancestors(contract))
+        found = set(self.ancestors(contract)) | self.past
         for revision in self.ancestors(contract):
-            expand = self.expand_of(revision) if self._phases[revision] is Phase.CONTRACT else None
+            expand = self.expand_of(revision) if self.phase(revision) is Phase.CONTRACT else None
             if expand is not None:
                 found |= self.ancestors(expand)
         return frozenset(found)
 
     def missing(self, applied: Iterable[str], target: str) -> list[str]:
-        """Returns the revisions to apply to reach *target*, in order."""
-        return self.order(self.ancestors(target) - set(applied))
+        """Returns the revisions to apply to reach *target*, in order; those of the history first."""
+        done = set(applied)
+        return [*self.order(self.past - done), *self.order(self.ancestors(target) - self.past - done)]
+
+    def base_missing(self, applied: Iterable[str]) -> list[str]:
+        """Returns the revisions of the base that are not among *applied*, in order."""
+        return self.order(set(self.of(Phase.BASE)) - set(applied))
 
     def resolve(self, text: str) -> str:
         """Returns the revision that *text* names.
@@ -206,26 +237,23 @@ class Graph:
         found: dict[str, str] = {}
         for revision in self.order(applied):
             required = self.revisions[revision].requires
-            if self._phases[revision] is Phase.CONTRACT and required is not UNDECLARED:
+            if self.phase(revision) is Phase.CONTRACT and required is not UNDECLARED:
                 for name in required:
                     found.setdefault(name, revision)
         return found
 
 
-def _refuse_mixed_branches(graph: Graph, after_contract: Collection[str]) -> None:
-    """Refuses an expand revision among *after_contract*, which depend on a contract revision."""
+def _crossings(graph: Graph) -> Mapping[str, Sequence[str]]:
+    """Returns the expand revisions that name a parent which is, or depends on, a contract revision."""
+    found: dict[str, Sequence[str]] = {}
     for revision in graph.of(Phase.EXPAND):
-        if revision in after_contract:
-            contracts = [
-                a for a in graph.order(graph.ancestors(revision)) if graph.phase(a) is Phase.CONTRACT
-            ]
-            raise exceptions.GraphBroken(
-                reason=f"expand revision {revision} depends on contract revision(s) "
-                f"{', '.join(contracts)}, so expand would apply a contract revision",
-                hint=f"remove them from depends_on / down_revision of {revision}",
-                rule="expand-depends-on-contract",
-                path=graph.revisions[revision].path,
-            )
+        parents = [p for p in graph.revisions[revision].parents if graph.phase(p) is not Phase.EXPAND]
+        parents += graph.revisions[revision].depends_on
+        behind = {ancestor for parent in parents for ancestor in graph.ancestors(parent)}
+        contracts = [old for old in graph.order(behind) if graph.phase(old) is Phase.CONTRACT]
+        if contracts:
+            found[revision] = contracts
+    return found
 
 
 def _head_of(graph: Graph, phase: Phase) -> str | None:
@@ -233,12 +261,12 @@ def _head_of(graph: Graph, phase: Phase) -> str | None:
     members = graph.of(phase)
     parents = {parent for member in members for parent in graph.revisions[member].down}
     heads = [member for member in members if member not in parents]
-    if len(heads) > 1:
+    if len(heads) > 1 and not set(heads) <= set(graph.history):
         raise exceptions.GraphBroken(
             reason=f"the {phase} branch has {len(heads)} heads: {', '.join(heads)}",
             hint=f"alembic merge -m 'merge {phase}' {' '.join(heads)}",
         )
-    return heads[0] if heads else None
+    return heads[-1] if heads else None
 
 
 def expand_hint(graph: Graph, revision: str) -> str:
@@ -246,70 +274,3 @@ def expand_hint(graph: Graph, revision: str) -> str:
     if graph.heads.get(Phase.EXPAND) == revision:
         return "online-migrate expand"
     return f"online-migrate expand {revision}"
-
-
-def from_scripts(scripts: Sequence[Any]) -> Graph:
-    """Returns the graph of Alembic scripts, given with children before parents (``walk_revisions``)."""
-    by_label = {
-        label: script.revision for script in scripts for label in _labels(script) if label not in ("", None)
-    }
-    ids = {script.revision for script in scripts}
-    return Graph(_revision(script, ids, by_label) for script in reversed(scripts))
-
-
-def _labels(script: Any) -> tuple[str, ...]:
-    return _names(getattr(script.module, "branch_labels", None))
-
-
-def _names(value: Any) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    return (value,) if isinstance(value, str) else tuple(value)
-
-
-def _names_in(script: Any, variable: str) -> tuple[str, ...]:
-    """Returns the names that a script declares in *variable*."""
-    value = getattr(script.module, variable, None)
-    if not isinstance(value, str | tuple | list | set | frozenset | None) or not all(
-        isinstance(name, str) for name in value or ()
-    ):
-        raise exceptions.GraphBroken(
-            reason=f"{variable} of {script.revision} is not a tuple of names: {value!r} ({script.path})",
-            hint=f'write {variable} = ("name", ...)',
-        )
-    return _names(value)
-
-
-def reasons_in(script: Any, variable: str) -> tuple[tuple[str, str], ...]:
-    """Returns the pairs of a key and a reason that a script declares in *variable*."""
-    value = getattr(script.module, variable, None)
-    pairs = [] if value is None else list(value.items()) if isinstance(value, Mapping) else [(value, None)]
-    for key, reason in pairs:
-        if not isinstance(key, str) or not isinstance(reason, str) or not key.strip() or not reason.strip():
-            raise exceptions.GraphBroken(
-                reason=f"{variable} of {script.revision} is not a dict of operations and reasons: {value!r} "
-                f"({script.path})",
-                hint=f'write {variable} = {{"drop-column table.column": "why no code uses it"}}',
-            )
-    return tuple(pairs)
-
-
-def _revision(script: Any, ids: set[str], by_label: Mapping[str, str]) -> Revision:
-    declared = getattr(script.module, "requires", None) is not None
-    depends = tuple(
-        name if name in ids else by_label.get(name, name) for name in script._resolved_dependencies
-    )
-    return Revision(
-        id=script.revision,
-        down=tuple(script._versioned_down_revisions),
-        depends_on=depends,
-        labels=frozenset(_labels(script)),
-        requires=_names_in(script, "requires") if declared else UNDECLARED,
-        locks=_names_in(script, "locks"),
-        batch_losses=_names_in(script, "batch_losses"),
-        rebuilds=_names_in(script, "rebuilds"),
-        additive=reasons_in(script, "additive"),
-        release=getattr(script.module, "release", None),
-        doc=(script.doc or "").strip(),
-        path=script.path,
-    )

@@ -86,6 +86,7 @@ def adopt(config_file: Path) -> Written:
             reason="the project already has expand or contract revisions",
             hint='online-migrate revision -m "what changes"',
         )
+    _refuse_other_layouts(project)
     config_file = _add_locations(project)
     paths = [config_file]
     for name in FOLDERS:
@@ -99,6 +100,24 @@ def adopt(config_file: Path) -> Written:
         to_do.append(f"a database must be at {heads[0]} before expand: alembic upgrade {heads[0]}")
     to_do.append('online-migrate revision -m "what changes"')
     return Written(paths=tuple(paths), to_do=tuple(to_do))
+
+
+def _refuse_other_layouts(project: Project) -> None:
+    """Refuses a tree to which no folders can be added: in a package, or with folders inside of folders."""
+    location = str(project.config.get_alembic_option("script_location"))
+    reason = None
+    if not Path(location).is_absolute() and ":" in location:
+        reason = f"its scripts are in a package, {location}, which init would have to change"
+    elif "site-packages" in project.migrations_dir.absolute().parts:
+        reason = f"its scripts are in an installed package, {project.migrations_dir}"
+    elif project.script.recursive_version_locations:
+        reason = "its scripts are in folders below version_locations (recursive_version_locations)"
+    if reason is not None:
+        raise exceptions.ConfigBroken(
+            path=str(project.config_file),
+            reason=reason,
+            hint="adopt it by settings in [online_migrate]: env_unguarded, history, requires.REVISION",
+        )
 
 
 def _add_locations(project: Project) -> Path:

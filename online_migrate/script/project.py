@@ -18,8 +18,11 @@ from online_migrate import config as configuration
 from online_migrate import exceptions
 from online_migrate.kinds.base import DataMigration
 from online_migrate.script.configuration import load_config
+from online_migrate.script.declarations import ScriptDeclarations
 from online_migrate.script.discovery import discover
-from online_migrate.script.graph import Graph, from_scripts
+from online_migrate.script.graph import Graph
+from online_migrate.script.named_objects import set_up
+from online_migrate.script.reading import from_scripts
 
 GUARD_LINES = """\
     import online_migrate
@@ -69,8 +72,11 @@ class Project:
         :class:`~online_migrate.exceptions.ScriptBroken`.
         """
         try:
+            set_up(self.settings)
             script = ScriptDirectory.from_config(self.config)
             script.get_heads()
+        except exceptions.ConfigBroken:
+            raise
         except (util.CommandError, configparser.Error) as error:
             raise exceptions.ConfigBroken(path=str(self.config_file), reason=_on_one_line(error)) from None
         except (Exception, SystemExit) as error:
@@ -80,11 +86,7 @@ class Project:
     @functools.cached_property
     def graph(self) -> Graph:
         """The revision graph. Raises :class:`~online_migrate.exceptions.GraphBroken`."""
-        try:
-            scripts = list(self.script.walk_revisions())
-        except util.CommandError as error:
-            raise exceptions.GraphBroken(reason=str(error)) from None
-        return from_scripts(scripts)
+        return graph_of(self.script, self.settings)
 
     @functools.cached_property
     def migrations_dir(self) -> Path:
@@ -120,6 +122,19 @@ class Project:
         except KeyError:
             known = ", ".join(self.data_migrations) or f"none; there is no data migration in {self.data_dir}"
             raise exceptions.UnknownDataMigration(name=name, known=known) from None
+
+
+def graph_of(script: ScriptDirectory, settings: configuration.Settings) -> Graph:
+    """Returns the graph of the scripts, with what the settings declare about them.
+
+    Raises :class:`~online_migrate.exceptions.GraphBroken` and
+    :class:`~online_migrate.exceptions.ConfigBroken`.
+    """
+    try:
+        scripts = list(script.walk_revisions())
+    except util.CommandError as error:
+        raise exceptions.GraphBroken(reason=str(error)) from None
+    return from_scripts(scripts, ScriptDeclarations.of(settings), script._version_locations)
 
 
 @dataclasses.dataclass

@@ -61,10 +61,10 @@ def last_revision(steps: Sequence[ReleaseStep], phase: Phase) -> str | None:
 
 
 def in_order(graph: Graph) -> list[str]:
-    """Returns the releases that the scripts name, the oldest first."""
+    """Returns the releases that the scripts name, the oldest first; none that is history."""
     found: dict[str, None] = {}
     for revision in graph.revisions.values():
-        if revision.release is not None:
+        if revision.release is not None and revision.id not in graph.past:
             found.setdefault(str(revision.release))
     return list(found)
 

@@ -132,9 +132,8 @@ contracted = sa.Table(
 )
 
 TABLES = frozenset({*metadata.tables, VERSION_TABLE})
-_LAST_OF_FIRST = journal
-"""The table that the engine's first revision creates last: it exists in every state, also in that of an older
-engine, and the other tables of that revision exist with it."""
+_OLDEST = (data_migration, failure, journal)
+"""The tables of the engine's first revision: they exist in every state, also in that of an older engine."""
 
 
 def now() -> datetime.datetime:
@@ -149,7 +148,8 @@ def this_runner() -> str:
 
 def exists(connection: Connection) -> bool:
     """Returns True if the bookkeeping tables exist."""
-    return dialect_of(connection).has_table(connection, _LAST_OF_FIRST.name)
+    dialect = dialect_of(connection)
+    return all(dialect.has_table(connection, table.name) for table in _OLDEST)
 
 
 def version_rows(connection: Connection, table: str, schema: str | None) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from online_migrate import exceptions, state
-from online_migrate.contract.gate import to_contract
+from online_migrate.contract.graph_blockers import to_contract
 from online_migrate.counting import any_row, count_pending
 from online_migrate.ddl.forms import SafeForms
 from online_migrate.ddl.tools.tool import Tool
@@ -72,15 +72,9 @@ def make_plan(
     *tool*: the tool that would execute statements that block writers.
     """
     graph = project.graph
-    expands = (
-        [
-            revision
-            for revision in graph.missing(applied, graph.heads[Phase.EXPAND])
-            if graph.phase(revision) is not Phase.CONTRACT
-        ]
-        if Phase.EXPAND in graph.heads
-        else []
-    )
+    head = graph.heads.get(Phase.EXPAND)
+    missing = graph.base_missing(applied) if head is None else graph.missing(applied, head)
+    expands = [revision for revision in missing if graph.phase(revision) is not Phase.CONTRACT]
     over = graph.requirements(applied)
     planner = _Planner(connection, project, environment, tool)
     planner.judge(expands)

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from online_migrate import exceptions, state
-from online_migrate.contract.gate import Gate, to_contract
+from online_migrate.contract.gate import Gate
+from online_migrate.contract.graph_blockers import to_contract
 from online_migrate.contract.live_services import LiveServices
 from online_migrate.counting import RowCounts, count_rows, still_failing
 from online_migrate.dialects import dialect_of
@@ -137,9 +138,9 @@ def make_report(connection: Connection, project: Project, applied: frozenset[str
     )
     return Report(
         url=url,
-        base=_phase(graph, applied, Phase.BASE),
-        expand=_phase(graph, applied, Phase.EXPAND),
-        contract=_phase(graph, applied, Phase.CONTRACT),
+        base=phase_state(graph, applied, Phase.BASE),
+        expand=phase_state(graph, applied, Phase.EXPAND),
+        contract=phase_state(graph, applied, Phase.CONTRACT),
         half_applied=tuple(state.open_revisions(connection)) if recorded else (),
         migrations=migrations,
         blockers=tuple(blockers),
@@ -151,9 +152,14 @@ def make_report(connection: Connection, project: Project, applied: frozenset[str
     )
 
 
-def _phase(graph: Graph, applied: frozenset[str], phase: Phase) -> PhaseState:
+def phase_state(graph: Graph, applied: frozenset[str], phase: Phase) -> PhaseState:
+    """Returns the position of a database on a branch; of a history with several heads, each of them."""
     missing: Sequence[str] = [revision for revision in graph.of(phase) if revision not in applied]
-    return PhaseState(graph.position(applied, phase), graph.heads.get(phase), tuple(missing))
+    position, head = graph.position(applied, phase), graph.heads.get(phase)
+    if phase is Phase.BASE and len(graph.history) > 1:
+        reached = [old for old in graph.history if old in applied]
+        position, head = ", ".join(reached) or position, ", ".join(graph.history)
+    return PhaseState(position, head, tuple(missing))
 
 
 def _migration(

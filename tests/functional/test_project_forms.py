@@ -355,7 +355,8 @@ def test_project_of_flask_migrate(database: Database, tmp_path: Path) -> None:
     project.flask("db", "upgrade")
     schema.run_all(database, *ROWS)
     project.flask("online-migrate", "init", "--adopt")
-    assert "online_migrate.guard()" in project.flask("online-migrate", "status", code=3).err
+    project.flask("online-migrate", "status")
+    assert "online_migrate.guard()" in project.flask("online-migrate", "expand", code=3).err
     project.guard()
     made = project.flask("online-migrate", "revision", "-m", "a change", "--rev-id", "e1", "c1").out.split()
     expand, contract = (folder / line for line in made)

@@ -24,6 +24,7 @@ Capability = Literal[
     "virtual_tables",  # tables whose rows are stored by an extension, and tables WITHOUT ROWID
     "system_versioning",  # tables that keep the history of their rows
     "xml",  # a column type for XML: PostgreSQL can be built without it
+    "openstack",  # the two servers on which OpenStack's trees are tested
     "temporal_keys",  # a primary key can end with a period: WITHOUT OVERLAPS
 ]
 
@@ -78,9 +79,9 @@ CATALOG: dict[str, Kind] = {
     kind.name: kind
     for kind in (
         _kind("sqlite", "sqlite", (3, 35), "transactional_ddl", "virtual_tables"),
-        _kind("postgresql", "postgresql", (15,), "xml", *_POSTGRESQL),
+        _kind("postgresql", "postgresql", (15,), "xml", "openstack", *_POSTGRESQL),
         _kind("postgresql18", "postgresql", (18,), "temporal_keys", *_POSTGRESQL),
-        _kind("mariadb", "mariadb", (10, 11), "system_versioning", *_MYSQL),
+        _kind("mariadb", "mariadb", (10, 11), "system_versioning", "openstack", *_MYSQL),
         _kind("mysql", "mysql", (8, 4), *_MYSQL),
         _kind("galera", "mariadb", (10, 11), "cluster", *_SHARED),
     )

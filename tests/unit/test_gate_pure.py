@@ -6,7 +6,8 @@ import datetime
 
 import pytest
 
-from online_migrate.contract.gate import counts_as_verified, schema_blockers, to_contract
+from online_migrate.contract.gate import counts_as_verified
+from online_migrate.contract.graph_blockers import schema_blockers, to_contract
 from online_migrate.exceptions import Blocker, UnknownRevision
 from online_migrate.script.graph import Graph, Revision
 from online_migrate.state import Record, Status

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from online_migrate.exceptions import GraphBroken, UnknownRevision
+from online_migrate.contract.graph_blockers import schema_blockers
+from online_migrate.exceptions import BaseBehind, GraphBroken, Refused, UnknownRevision
+from online_migrate.expand import runner as expands
 from online_migrate.script.graph import UNDECLARED, Graph, Phase, Revision
 
 EXPAND, CONTRACT = frozenset({"expand"}), frozenset({"contract"})
@@ -77,14 +79,6 @@ def test_unknown_version_row_is_refused() -> None:
 
 
 BROKEN = {
-    "an expand that depends on a contract": (
-        [*pairs(1), Revision("e2", down=("e1",), depends_on=("c1",))],
-        ("e2", "c1"),
-    ),
-    "an expand that depends on a contract indirectly": (
-        [*pairs(1), Revision("x", depends_on=("c1",)), Revision("e2", down=("e1",), depends_on=("x",))],
-        ("e2", "c1"),
-    ),
     "a revision on both branches": ([*pairs(1), Revision("x", down=("e1", "c1"))], ("x",)),
     "a label that contradicts": ([*pairs(1), Revision("x", down=("e1",), labels=CONTRACT)], ("x",)),
     "both labels": ([Revision("x", labels=EXPAND | CONTRACT)], ("x",)),
@@ -103,6 +97,49 @@ def test_invalid_graph_names_its_revisions(name: str) -> None:
     assert all(revision in str(error.value) for revision in named)
     assert error.value.hint
     assert error.value.exit_code == 127
+
+
+@pytest.mark.parametrize("contract", ["c1", "c2"])
+def test_expand_that_depends_on_contract_is_refused_by_name(contract: str) -> None:
+    """Only if the contract revision is not applied; the graph itself can be read."""
+    more = Revision("c2", down=("c1",), requires=())
+    e2 = Revision("e2", down=("e1",), depends_on=(contract,))
+    revisions = [*pairs(1), more, e2, Revision("e3", down=("e2",))]
+    graph = Graph(revisions)
+    assert list(graph.crossings) == ["e2"]
+    with pytest.raises(Refused) as error:
+        expands.plan(graph, frozenset())
+    assert "e2" in str(error.value)
+    assert "c1" in str(error.value)
+    assert error.value.hint.startswith("online-migrate expand e1, ")
+    assert expands.plan(graph, frozenset(), "e1") == ["e1"]
+    assert expands.plan(graph, graph.applied([contract])) == ["e2", "e3"]
+
+
+def test_history_is_the_base_on_both_branches() -> None:
+    """Several heads of the history; what comes after each is on its branch."""
+    graph = Graph(pairs(3, base=("r1",)), history=("e2", "c1"))
+    assert graph.of(Phase.BASE) == ["r1", "e1", "c1", "e2"]
+    assert graph.heads == {Phase.BASE: "e2", Phase.EXPAND: "e3", Phase.CONTRACT: "c3"}
+    assert set(graph.tips) == {"e2", "c1", "e3", "c3"}
+    assert graph.missing({"r1"}, "e3") == ["e1", "c1", "e2", "e3"]
+    assert graph.needed("c2") == {"r1", "e1", "c1", "e2", "c2"}
+    everything = Graph(pairs(2), history=("e2", "c2"))
+    assert (everything.tip(Phase.EXPAND), everything.tip(Phase.CONTRACT)) == ("e2", "c2")
+    assert everything.base_missing({"e1"}) == ["c1", "e2", "c2"]
+    with pytest.raises(BaseBehind):
+        expands.plan(everything, frozenset({"e1"}))
+    assert expands.plan(everything, frozenset({"e1"}), with_base=True) == ["c1", "e2", "c2"]
+
+
+def test_linear_tree_that_is_behind_is_refused() -> None:
+    """Not "nothing to do", and not an open gate."""
+    graph = Graph([Revision("r1"), Revision("r2", down=("r1",))])
+    with pytest.raises(BaseBehind, match="r2 is not applied"):
+        expands.plan(graph, frozenset({"r1"}))
+    [blocker] = schema_blockers(graph, frozenset(), [])
+    assert (blocker.id, blocker.object) == ("base-not-applied", "r2")
+    assert schema_blockers(graph, frozenset({"r1", "r2"}), []) == []
 
 
 RESOLVED = {

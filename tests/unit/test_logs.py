@@ -72,6 +72,6 @@ def test_file_config_in_env_py_does_not_disable_the_engine_loggers(tmp_path: Pat
         env_py = project.scripts / "env.py"
         call = f"import logging.config\nlogging.config.fileConfig({str(tmp_path / 'log.ini')!r})\n"
         env_py.write_text(call + env_py.read_text())
-        project.site().load_environment()
+        project.site().require_guard()
     assert other.disabled
     assert not logger.disabled

@@ -31,26 +31,37 @@ def contract_without_requires(tree: Tree) -> Iterator[Finding]:
             )
 
 
-def _of_graph(id: str, reason: str) -> Rule:
-    """Returns the rule for one reason why a graph is not valid: *id* is the ``rule`` of the error."""
-
-    def check(tree: Tree) -> Iterator[Finding]:
-        error = tree.project.graph if tree.project is not None else None
-        if isinstance(error, GraphBroken) and error.facts.get("rule", BROKEN) == id:
-            path = str(error.facts.get("path") or "") or None
-            line = line_of_assignment(path, "depends_on", "down_revision") if path else 1
-            yield Finding(path=path, line=line, reason=str(error), replacement=error.hint)
-
-    return Rule(id=id, reason=reason, replacement="correct down_revision and depends_on", check_tree=check)
-
-
-BROKEN = "graph-not-valid"
-
-EXPAND_DEPENDS_ON_CONTRACT = _of_graph(
+@tree_rule(
     "expand-depends-on-contract",
-    "An expand revision depends on a contract revision: expand would apply destructive changes before the "
-    "gate, while the old code runs.",
+    reason="An expand revision depends on a contract revision: expand would apply destructive changes before "
+    "the gate, while the old code runs.",
+    replacement="correct down_revision and depends_on",
 )
-GRAPH_NOT_VALID = _of_graph(
-    BROKEN, "The expand and the contract branch are not two separate branches with one head each."
+def expand_depends_on_contract(tree: Tree) -> Iterator[Finding]:
+    for script in tree.of_phase(Phase.EXPAND):
+        assert tree.graph is not None
+        contracts = tree.graph.crossings.get(str(script.revision), ())
+        if contracts:
+            yield Finding(
+                path=script.path,
+                line=line_of_assignment(script.path, "depends_on", "down_revision"),
+                reason=f"expand revision {script.revision} depends on contract revision(s) "
+                f"{', '.join(contracts)}, so expand would apply a contract revision",
+                replacement=f"remove them from depends_on / down_revision of {script.revision}",
+            )
+
+
+def _check_graph(tree: Tree) -> Iterator[Finding]:
+    error = tree.project.graph if tree.project is not None else None
+    if isinstance(error, GraphBroken):
+        path = str(error.facts.get("path") or "") or None
+        line = line_of_assignment(path, "depends_on", "down_revision") if path else 1
+        yield Finding(path=path, line=line, reason=str(error), replacement=error.hint)
+
+
+GRAPH_NOT_VALID = Rule(
+    id="graph-not-valid",
+    reason="The expand and the contract branch are not two separate branches with one head each.",
+    replacement="correct down_revision and depends_on",
+    check_tree=_check_graph,
 )
