@@ -15,6 +15,7 @@ OLDEST := .venv-oldest
 OPENSTACK := .venv-openstack
 OPENSTACK_PACKAGES := keystone==30.0.0 glance==33.0.0 neutron==29.0.0 cinder==29.0.0 nova==34.0.0 \
     openstack-placement==16.0.0 ironic==39.0.0 octavia==19.0.0 manila==23.0.1
+OPENSTACK_NEEDS := $(OPENSTACK_PACKAGES) --editable '.[postgresql,mysql]'
 PYTEST_OPTIONS ?= -n 4 --dist worksteal
 CHECKED := $(addprefix tests/functional/test_,gate.py contract.py expand.py migrate.py kinds.py status.py errors.py)
 
@@ -42,8 +43,8 @@ $(OLDEST)/.installed: pyproject.toml setup.py $(DEV)
 $(OPENSTACK)/.installed: Makefile pyproject.toml setup.py $(DEV)
 	$(PYTHON) -m venv $(OPENSTACK)
 	$(OPENSTACK)/bin/python -m pip install --quiet --disable-pip-version-check uv
-	$(OPENSTACK)/bin/python -m uv pip install --quiet --python $(OPENSTACK)/bin/python \
-	    $(OPENSTACK_PACKAGES) --editable '.[postgresql,mysql]'
+	$(OPENSTACK)/bin/python -m uv pip install --quiet --python $(OPENSTACK)/bin/python $(OPENSTACK_NEEDS) || \
+	    $(OPENSTACK)/bin/python -m pip install --quiet --disable-pip-version-check $(OPENSTACK_NEEDS)
 	touch $@
 
 lint: $(DEV)
