@@ -132,8 +132,8 @@ def _probe(project: Project, url: str | None, *, may_write: bool) -> Probe:
         with (
             EnvironmentContext(config, project.script, fn=lambda heads, context: []) as environment,
             observed(probe, env_py, given=given, may_write=may_write),
-            provided(config, project.settings, _url_of(given)),
             loggers_kept(configured_by_env=config.attributes.get("configure_logger") is not False),
+            provided(config, project.settings, _url_of(given)),
         ):
             environment.configure = capture  # type: ignore[method-assign, assignment]
             watch.attach(environment)
