@@ -1,0 +1,3 @@
+from online_migrate import run_environment
+
+run_environment()
