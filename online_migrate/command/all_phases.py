@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from online_migrate import state
+from online_migrate import exceptions, state
 from online_migrate.command import run
 from online_migrate.command.revisions import (
     installed_tool,
@@ -45,11 +45,14 @@ def upgrade(
     if release is not None:
         steps = releases.steps_up_to(graph, migrations, release)
     context.require_guard()
+    # No declared service has to report: none uses the database. One that does report is checked.
+    services = LiveServices.of(context.project, unused=True)
     applied = context.applied()
     fresh = not applied
     left = [revision for revision in graph.revisions if revision not in applied]
     refuse_long_ids(context, left)
     installed_tool(context, ddl_tool)  # its errors are raised before anything is changed
+    _refuse_live(context, services, graph.contracts_in_history(left))
     context.ensure_state_tables()
     if statement_done is not None:
         with revision_runner(context) as runner:
@@ -66,16 +69,28 @@ def upgrade(
         if exit_code(results):
             return results
         if step.contract is not None:
-            # No declared service has to report: none uses the database. One that does report is checked.
-            services = LiveServices.of(context.project, unused=True)
             contract_with(context, step.contract, services, kill_blockers=kill_blockers, ddl_tool=ddl_tool)
     return results
+
+
+def _refuse_live(context: CommandContext, services: LiveServices, revisions: Sequence[str]) -> None:
+    """Refuses destructive scripts that are declared as history while a service runs that uses the old shape.
+
+    Raises :class:`~online_migrate.exceptions.GateClosed`.
+    """
+    with connect(context.engine) as connection:
+        blockers = services.check(connection, revisions).blockers
+    if blockers:
+        raise exceptions.GateClosed(blockers)
 
 
 def _upgrade_data(context: CommandContext, chosen: Sequence[DataMigration], *, fresh: bool) -> list[Result]:
     applied = context.applied()
     run.refuse_unexpanded(chosen, applied, context.project.graph)
-    empty = [m for m in chosen if m.commits_by_itself and _is_empty(context, m, fresh=fresh)]
+    with connect(context.engine) as connection:
+        over = run.contracted(context, connection, applied)
+    calls = [m for m in chosen if m.commits_by_itself and m.name not in over]
+    empty = [m for m in calls if _is_empty(context, m, fresh=fresh)]
     for migration in empty:
         with connect(context.engine) as connection, connection.begin():
             state.start_record(connection, migration.name)

@@ -208,6 +208,11 @@ class Graph:
         done = set(applied)
         return [*self.order(self.past - done), *self.order(self.ancestors(target) - self.past - done)]
 
+    def contracts_in_history(self, revisions: Iterable[str]) -> list[str]:
+        """Returns those of *revisions* that are on the contract branch, and declared as history, in order."""
+        past = self.past & set(revisions)
+        return [revision for revision in self.order(past) if self._branches[revision] is Phase.CONTRACT]
+
     def base_missing(self, applied: Iterable[str]) -> list[str]:
         """Returns the revisions of the base that are not among *applied*, in order."""
         return self.order(set(self.of(Phase.BASE)) - set(applied))
@@ -237,7 +242,7 @@ class Graph:
         found: dict[str, str] = {}
         for revision in self.order(applied):
             required = self.revisions[revision].requires
-            if self.phase(revision) is Phase.CONTRACT and required is not UNDECLARED:
+            if self._branches[revision] is Phase.CONTRACT and required is not UNDECLARED:
                 for name in required:
                     found.setdefault(name, revision)
         return found

@@ -28,14 +28,16 @@ def release_steps(graph: Graph, migrations: Mapping[str, DataMigration]) -> list
     """Returns a step for each release, in the order in which the scripts name them, and one for the rest.
 
     A data migration belongs to the step of its release, or else to the first step that has applied the
-    revision that the data migration needs.
+    revision that the data migration needs; and at the latest to the first step whose contract requires it.
     """
     found: list[ReleaseStep] = []
     placed: set[str] = set()
     for release in in_order(graph):
         own = _last(graph, Phase.EXPAND, release)
         expand = _later(graph, own, _needed_by(graph, _last(graph, Phase.CONTRACT, release)))
-        names = [n for n, m in migrations.items() if n not in placed and _belongs(graph, m, release, expand)]
+        needed = _required_by(graph, migrations, _last(graph, Phase.CONTRACT, release))
+        own_names = {name for name, m in migrations.items() if _belongs(graph, m, release, expand)}
+        names = [name for name in migrations if name in needed | own_names and name not in placed]
         placed |= set(names)
         found.append(ReleaseStep(release, expand, tuple(names), _last(graph, Phase.CONTRACT, release)))
     rest = tuple(name for name in migrations if name not in placed)
@@ -76,6 +78,20 @@ def _last(graph: Graph, phase: Phase, release: str) -> str | None:
 
 def _needed_by(graph: Graph, contract: str | None) -> str | None:
     return None if contract is None else graph.position(graph.needed(contract), Phase.EXPAND)
+
+
+def _required_by(graph: Graph, migrations: Mapping[str, DataMigration], contract: str | None) -> set[str]:
+    """Returns the data migrations that the branch up to *contract* requires, with those before them."""
+    if contract is None:
+        return set()
+    found: set[str] = set()
+    to_visit = list(graph.requirements(graph.ancestors(contract)))
+    while to_visit:
+        name = to_visit.pop()
+        if name in migrations and name not in found:
+            found.add(name)
+            to_visit.extend(migrations[name].after)
+    return found
 
 
 def _later(graph: Graph, *revisions: str | None) -> str | None:

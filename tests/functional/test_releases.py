@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from online_migrate import command, exceptions
+from online_migrate import command, exceptions, services
 from online_migrate.migrate.status import Outcome
 from tests.servers import Database
 from tests.support.project import Project, execute, rows
@@ -50,6 +50,12 @@ def project(database: Database, tmp_path: Path) -> Iterator[Project]:
 def columns(database: Database) -> list[str]:
     """Returns the columns of the table."""
     return [column["name"] for column in sa.inspect(database.engine).get_columns("items")]
+
+
+def setting(project: Project, line: str) -> None:
+    """Adds a setting to the project."""
+    with project.config_file.open("a", encoding="utf-8") as ini:
+        ini.write(f"{line}\n")
 
 
 def insert_rows(database: Database) -> None:
@@ -131,6 +137,75 @@ def test_new_database_needs_no_code_of_removed_data_migration(project: Project, 
     project.data("fill_b", REMOVED)
     command.expand(project.site(), release="2")
     assert command.gate(project.site(), release="2") == []
+    command.upgrade(project.site())
+    assert columns(database) == ["id", "c"]
+    assert project.report().complete
+
+
+TWO_CONTRACTS = """
+from online_migrate import Removed
+fill_b = Removed(table="items", pending=lambda t: t.c.b.is_(None) & t.c.a.is_not(None), removed_in="3")
+"""
+
+
+@pytest.fixture
+def twice_required(database: Database, tmp_path: Path) -> Iterator[Project]:
+    """Two contract revisions require a removed data migration; the first one drops a column that it reads."""
+    with Project.create(tmp_path / "twice", database.url) as project:
+        project.expand(CREATE)
+        project.expand('op.add_column("items", sa.Column("b", sa.Integer))')
+        project.data("fill_b", TWO_CONTRACTS)
+        project.contract('op.drop_column("items", "a")', "c1", requires=("fill_b",))
+        project.contract("pass", "c2", requires=("fill_b",))
+        yield project
+
+
+def test_removed_data_migration_is_not_counted_after_its_column_is_dropped(
+    twice_required: Project, database: Database
+) -> None:
+    """The verification under the lock of the first contract counts for the second one, without a run."""
+    command.expand(twice_required.site())
+    assert command.contract(twice_required.site()).revisions == ("c1", "c2")
+    assert columns(database) == ["id", "b"]
+
+
+def test_second_upgrade_does_nothing(twice_required: Project) -> None:
+    """A data migration whose column is gone is neither counted nor run; a function is not called either."""
+    counts = (
+        'counted(lambda context, n: 1 / 0, name="calls", table="items", pending=lambda t: t.c.b.is_(None))'
+    )
+    twice_required.data("calls", f"calls = {counts}")
+    twice_required.contract('op.drop_column("items", "b")', "c3", requires=("calls",))
+    for _ in range(2):
+        command.upgrade(twice_required.site())
+    assert twice_required.report().complete
+    assert {r.outcome for r in command.upgrade(twice_required.site())} == {Outcome.CONTRACTED}
+
+
+def test_upgrade_reads_the_settings_of_services_before_it_changes_anything(
+    project: Project, database: Database
+) -> None:
+    """An unknown source of services is refused first."""
+    setting(project, "services_from = cindr")
+    with pytest.raises(exceptions.ConfigBroken):
+        command.upgrade(project.site())
+    assert not sa.inspect(database.engine).has_table("items")
+
+
+def test_upgrade_asks_the_services_before_it_runs_a_contract_that_is_history(
+    project: Project, database: Database
+) -> None:
+    """A process with old code runs: the column that it uses is not dropped."""
+    command.expand(project.site(), release="2")
+    command.migrate(project.site(), release="2")
+    setting(project, "history = e2, c2")
+    with (
+        services.heartbeat(database.engine, "worker", survives=()),
+        pytest.raises(exceptions.GateClosed) as closed,
+    ):
+        command.upgrade(project.site())
+    assert [blocker.id for blocker in closed.value.blockers] == ["service-behind"]
+    assert "a" in columns(database)
     command.upgrade(project.site())
     assert columns(database) == ["id", "c"]
     assert project.report().complete

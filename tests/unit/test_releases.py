@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import sqlalchemy as sa
 
 from online_migrate.kinds.backfill import Backfill
@@ -93,4 +95,20 @@ def test_release_steps_expand_for_a_contract_without_depends_on() -> None:
     assert release_steps(Graph(revisions), {}) == [
         ReleaseStep("1.0", "e2", (), "c2"),
         ReleaseStep(None, "e2", (), "c2"),
+    ]
+
+
+def test_release_step_has_the_data_migrations_that_its_contract_requires() -> None:
+    """Without a revision and a release of their own; those that they come after, too."""
+    first = dataclasses.replace(migration("first", None), after=())
+    then = dataclasses.replace(migration("then", None), after=("first",))
+    other = migration("other", None)
+    revisions = [
+        dataclasses.replace(revision, requires=("then",)) if revision.id == "c1" else revision
+        for revision in graph("1.0", "2.0").revisions.values()
+    ]
+    assert [step.migrations for step in release_steps(Graph(revisions), named(first, then, other))] == [
+        ("first", "then"),
+        (),
+        ("other",),
     ]
