@@ -36,6 +36,7 @@ move = counted(move{options})
 PLAIN = """
 engine = sa.create_engine({elsewhere!r}, poolclass=sa.NullPool)
 early = []
+aborted = []
 held = {{}}
 
 def _moved(connection, max_count):
@@ -52,6 +53,15 @@ def direct(context, max_count):
 def opened_before(context, max_count):
     with early[0]:
         return _moved(early[0], max_count)
+
+def aborted_before(context, max_count):
+    connection = aborted[0]
+    try:
+        connection.execute(sa.text("SELECT 1"))
+    except Exception:
+        connection.rollback()
+    with connection:
+        return _moved(connection, max_count)
 
 def caught(context, max_count):
     try:
@@ -125,9 +135,11 @@ def test_function_of_another_configuration_is_refused_or_bound(
 def test_every_visible_way_to_another_database_is_refused(
     database: Database, other: Database, project: Project
 ) -> None:
-    """A connection from before, an exception that the function catches, a thread; an error in bind."""
-    names = ("direct", "opened_before", "caught", "in_a_thread")
+    """A connection from before, an aborted transaction, a caught exception, a thread; an error in bind."""
+    names = ("direct", "opened_before", "aborted_before", "caught", "in_a_thread")
     added = "early.append(engine.connect())\n"
+    added += "aborted.append(engine.connect())\n"
+    added += "try: aborted[0].execute(sa.text('SELECT missing FROM volumes'))\nexcept Exception: pass\n"
     added += "".join(f"{name}_ = counted({name}, name={name!r})\n" for name in names)
     added += "lost = counted(lambda c, m: (0, 0), name='lost', bind=lambda database: 1 / 0)\n"
     project.data("all", PLAIN.format(elsewhere=other.url) + added)

@@ -48,8 +48,10 @@ class DatabaseWatch:
         self.others_allowed = False
         """True: only a call that uses other databases, and not this one, is refused."""
         self._own: Mapping[str, str] | None = None
-        self._ignored: frozenset[int | None] = frozenset()
-        self._calling = self._comparing = self._own_used = False
+        self._ignored: frozenset[threading.Thread] = frozenset()
+        self._calling = self._own_used = False
+        self._thread = threading.local()
+        """``comparing``: the statements of this thread are those of the comparison."""
         self._refusal: OtherDatabaseUsed | None = None
         """The first refusal of a run; the function may have caught the exception."""
 
@@ -65,8 +67,8 @@ class DatabaseWatch:
     @contextlib.contextmanager
     def calling(self) -> Iterator[None]:
         """The block calls the function. Raises :class:`OtherDatabaseUsed`, also if the function caught it."""
-        current = threading.get_ident()
-        self._ignored = frozenset(one.ident for one in threading.enumerate() if one.ident != current)
+        # Not by their numbers: the number of a thread that has ended is given to a new one.
+        self._ignored = frozenset(threading.enumerate()) - {threading.current_thread()}
         self._calling = True
         try:
             yield
@@ -85,21 +87,28 @@ class DatabaseWatch:
         except OtherDatabaseUsed:
             connection.close()  # the function does not get it
             raise
+        except DATABASE_ERRORS:
+            pass  # compared before its first statement, on the session that replaces a lost one
 
     def _executing(self, connection: Connection, *_statement: Any) -> None:
         # A connection may have been opened before the call.
         self._compare(connection)
 
     def _compare(self, connection: Connection) -> None:
-        if not self._calling or self._comparing or threading.get_ident() in self._ignored:
+        """Raises :class:`OtherDatabaseUsed`, or the error of the comparison; the statement is not sent."""
+        if not self._calling or self._comparing or threading.current_thread() in self._ignored:
             return
         if connection.info.get(_SEEN) is self:
             return
-        self._comparing = True
+        self._thread.comparing = True
         try:
             same = self._is_own(connection)
+        except DATABASE_ERRORS:
+            if self.others_allowed:
+                return
+            raise
         finally:
-            self._comparing = False
+            self._thread.comparing = False
         if same:
             self._own_used = True
             connection.info[_SEEN] = self
@@ -110,8 +119,16 @@ class DatabaseWatch:
         if not self.others_allowed:
             raise self._refusal
 
+    @property
+    def _comparing(self) -> bool:
+        return getattr(self._thread, "comparing", False)
+
     def _is_own(self, connection: Connection) -> bool:
-        """True if *connection* leads to the command's database, and if that cannot be found out."""
+        """True if *connection* is one to the command's database.
+
+        Raises one of :data:`~online_migrate.driver_errors.DATABASE_ERRORS`, such as that of an aborted
+        transaction.
+        """
         if connection.dialect.name not in registry:
             return False
         if self._own is None:
@@ -120,8 +137,6 @@ class DatabaseWatch:
         in_transaction = connection.in_transaction()
         try:
             return dialect_of(connection).identity(connection) == self._own
-        except DATABASE_ERRORS:
-            return True
         finally:
             if not in_transaction:
                 connection.rollback()  # the function may begin its own transaction
