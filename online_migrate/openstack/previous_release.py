@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from online_migrate.script.graph import Graph, Phase
@@ -19,16 +19,17 @@ _NOT_EXPANDED = "waits for expand"
 def unfinished(report: Report, graph: Graph, migrations: Mapping[str, DataMigration]) -> list[MigrationState]:
     """Returns the data migrations of previous releases that have pending rows, or are not complete.
 
-    The newest release is the last one that the scripts name. Without releases: all whose expand revision is
-    applied.
+    The newest release is the last one that the scripts name. To a previous one belongs also what its contract
+    revisions require. Without releases: all whose expand revision is applied. Pending rows that cannot be
+    counted count as pending.
     """
     named = _releases(graph, migrations)
-    names = {name for step in named[:-1] for name in step.migrations} if named else set(migrations)
+    names = _of_steps(graph, named[:-1]) if named else set(migrations)
     return [
         one
         for one in report.migrations
         if one.name in names
-        and (bool(one.pending) or (one.status not in _ENDED and migrations[one.name].needs_record))
+        and _is_unfinished(one, migrations[one.name])
         and (named or one.status != _NOT_EXPANDED)
     ]
 
@@ -43,6 +44,22 @@ def contract_target(
     targets = [step.contract for step in _releases(graph, migrations)]
     left = [target for target in [*targets, graph.heads.get(Phase.CONTRACT)] if target is not None]
     return next((target for target in left if target not in applied), None)
+
+
+def _of_steps(graph: Graph, steps: Sequence[ReleaseStep]) -> set[str]:
+    """Returns the data migrations of *steps*, and those that the contract revisions up to there require."""
+    contracts = [step.contract for step in steps if step.contract is not None]
+    required = graph.requirements(revision for last in contracts for revision in graph.ancestors(last))
+    return {name for step in steps for name in step.migrations} | set(required)
+
+
+def _is_unfinished(one: MigrationState, migration: DataMigration) -> bool:
+    if one.status not in _ENDED and migration.needs_record:
+        return True
+    if one.pending is None and migration.has_pending:
+        # They are not counted before expand and after contract, and cannot be counted otherwise.
+        return one.status not in (_NOT_EXPANDED, "contracted")
+    return bool(one.pending)
 
 
 def _releases(graph: Graph, migrations: Mapping[str, DataMigration]) -> list[ReleaseStep]:

@@ -16,6 +16,7 @@ from online_migrate.command import CommandContext
 from online_migrate.driver_errors import CLEANUP_ERRORS, error_message
 from online_migrate.openstack.host import Database, command_context
 from online_migrate.openstack.previous_release import contract_target, unfinished
+from online_migrate.status.report import MigrationState
 
 try:
     from oslo_upgradecheck.upgradecheck import Code, Result
@@ -66,7 +67,7 @@ def previous_data_migrations(context: CommandContext) -> Result:
     left = unfinished(report, graph, context.project.data_migrations)
     if not left:
         return Result(Code.SUCCESS)
-    details = ", ".join(f"{one.name} ({_pending(one.pending, one.status)})" for one in left)
+    details = ", ".join(f"{one.name} ({_pending(one)})" for one in left)
     released = any(revision.release is not None for revision in graph.revisions.values())
     code = Code.FAILURE if released else Code.WARNING
     return Result(code, f"not complete: {details}{_MIGRATE}")
@@ -85,5 +86,7 @@ def next_contract(context: CommandContext) -> Result:
     return Result(Code.WARNING, f"contract {target}: {said}")
 
 
-def _pending(rows: int | None, status: str) -> str:
-    return status if rows is None else f"{status}, {rows:,} row(s) pending"
+def _pending(one: MigrationState) -> str:
+    if one.pending is None:
+        return f"{one.status}: {one.error}" if one.error else one.status
+    return f"{one.status}, {one.pending:,} row(s) pending"

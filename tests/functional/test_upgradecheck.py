@@ -98,3 +98,36 @@ def test_project_without_releases_and_server_that_is_down(database: Database, pr
     code, found = _checked(project, "postgresql+psycopg2://u:secret@127.0.0.1:1/nothing")
     assert code is Code.FAILURE
     assert all(said.startswith("Cannot connect to") and "secret" not in said for _, said in found)
+
+
+def test_rows_that_cannot_be_placed_or_counted(database: Database, project: Project) -> None:
+    """What a contract revision of a previous release requires is checked; an unknown count is not zero."""
+    expand = project.expand('op.add_column("volumes", sa.Column("a", sa.Integer))', release="2026.1")
+    counted = "counted(lambda context, count: (0, 0), table='volumes', pending=lambda t: t.c.a.is_(None), "
+    project.data(
+        "old",
+        "from online_migrate import Removed\n"
+        f"loose = {counted}name='loose')\n"
+        "gone = Removed(table='volumes', pending=lambda t: t.c.missing.is_(None), removed_in='2026.1')\n"
+        f"dropped = Backfill(table='volumes', values=lambda t: {{'a': t.c.gb}}, revision='{expand}', "
+        "pending=lambda t: t.c.a.is_(None))\n"
+        f"newest = {counted}name='newest')\n",
+    )
+    project.contract(
+        'op.execute("UPDATE volumes SET gb = gb")', requires=("loose", "gone", "dropped"), release="2026.1"
+    )
+    project.apply_expand()
+    project.migrate("dropped")
+    project.expand('op.add_column("volumes", sa.Column("b", sa.Integer))', release="2026.2")
+    project.contract('op.execute("UPDATE volumes SET gb = gb")', requires=("newest",), release="2026.2")
+    execute(database.engine, "UPDATE volumes SET a = NULL WHERE id = 1")
+    _, [rows, _] = _checked(project, database.url)
+    assert rows[0] is Code.FAILURE
+    assert "loose (not started, 1 row(s) pending)" in rows[1]
+    assert "gone (not started: The pending expression of 'gone' cannot be evaluated" in rows[1]
+    assert "dropped (complete, 1 row(s) pending)" in rows[1]
+    assert "newest" not in rows[1]
+    execute(database.engine, "UPDATE volumes SET a = 1", "ALTER TABLE volumes RENAME COLUMN a TO c")
+    _, [rows, _] = _checked(project, database.url)
+    assert rows[0] is Code.FAILURE
+    assert "dropped (complete: The pending expression of 'dropped' cannot be evaluated" in rows[1]
