@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic.config import Config
 
+from online_migrate.config import Settings
 from online_migrate.ddl.tools import errors, process, registry
 from online_migrate.ddl.tools.gh_ost import GhOst
 from online_migrate.ddl.tools.objections import objections_to_change, objections_to_table
@@ -20,6 +23,7 @@ from online_migrate.dialects.mariadb import MariaDB
 from online_migrate.dialects.mysql import MySQL
 from online_migrate.dialects.postgresql import PostgreSQL
 from online_migrate.phases.known import NothingKnown
+from online_migrate.runtime.env_needs import provided
 from online_migrate.sql.forms.form import OnlineCopy
 from online_migrate.sql.operations.operation import CreateTable
 from online_migrate.sql.operations.parts import Column, Name
@@ -181,6 +185,25 @@ def test_output_is_kept_and_the_file_is_removed(tmp_path: Path) -> None:
     assert ended.code == 3
     assert ended.last_lines == (*(f"line {i}" for i in range(4, 10)), "600", "end")
     assert not paths[0].parent.exists()
+
+
+def test_url_with_a_password_is_not_in_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither that of the user, nor the one that env.py and the scripts read while they run."""
+    url = "mysql+pymysql://u:top%2Fsecret@h/d"
+    monkeypatch.setenv("ONLINE_MIGRATE_URL", url)
+    monkeypatch.setenv("CELLS", "mysql://h/a mysql+pymysql://h/d?user=u&password=secret")
+    monkeypatch.setenv("KEPT", "mysql://u@h/d")
+    output = tmp_path / "output"
+    settings = Settings(oslo_option="database.connection")
+    with provided(Config(), settings, url):
+        assert os.environ["OS_DATABASE__CONNECTION"] == url
+        process.run(
+            "tool", lambda _: ["sh", "-c", f"env > {output}"], "", keep_alive=lambda: None, clock=Clock()
+        )
+    assert "secret" not in output.read_text()
+    assert "KEPT=mysql://u@h/d\n" in output.read_text()
 
 
 def test_exception_ends_the_tool() -> None:

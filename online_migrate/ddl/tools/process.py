@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +31,8 @@ _UNTIL_KILLED = 30.0
 """Seconds that an interrupted tool gets to end."""
 _NOT_INHERITED = frozenset({"PTDEBUG", "MYSQL_PWD", "DBI_TRACE"})
 """Variables that would write credentials to the output, or replace those of the URL."""
+_SECRET_URL = re.compile(r"://(?:[^:/\s]*:[^@]+@|\S*[?&](?:password|passwd)=)", re.IGNORECASE)
+"""A URL with a password: a variable with one is not inherited either."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +83,7 @@ def _started(command: Sequence[str], output: int) -> Iterator[subprocess.Popen[b
         stdout=output,
         stderr=subprocess.STDOUT,
         start_new_session=True,
-        env={name: value for name, value in os.environ.items() if name not in _NOT_INHERITED},
+        env=_environment(),
     )
     try:
         yield process
@@ -92,6 +95,14 @@ def _started(command: Sequence[str], output: int) -> Iterator[subprocess.Popen[b
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _environment() -> dict[str, str]:
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _NOT_INHERITED and not _SECRET_URL.search(value)
+    }
 
 
 class _Said:
