@@ -169,3 +169,30 @@ def test_engine_is_handed_over_and_other_databases_can_be_allowed(
     result = project.migrate("both_bound")["both_bound"]
     assert (result.outcome, result.done) == (Outcome.COMPLETE, ROWS - 5)
     assert _left(database) == 0
+
+
+def test_error_at_the_end_of_a_binding_is_one_of_the_function(
+    database: Database, other: Database, project: Project
+) -> None:
+    """The data migration fails with it, after the error of a call; the engine is closed, others still run."""
+    added = (
+        "def badly(database):\n"
+        "    bound(database)\n"
+        "    sa.event.listen(database.engine, 'engine_disposed', lambda engine: print('disposed'))\n"
+        "    return lambda: 1 / 0\n"
+        "counted_rows = {'table': 'volumes', 'pending': lambda t: t.c.size.is_(None)}\n"
+        "moved = counted(direct, name='moved', bind=badly, **counted_rows)\n"
+        "odd = counted(lambda c, m: 7, name='odd', bind=badly)\n"
+        "later = counted(lambda c, m: (0, 0), name='later')\n"
+    )
+    project.data("all", PLAIN.format(elsewhere=other.url) + added)
+    ran = project.run("migrate")
+    assert ran.code == 2, ran
+    assert "this is a bug" not in ran.err
+    assert ran.out.count("disposed") == 2
+    ended = "end of the binding of moved: ZeroDivisionError: division by zero"
+    assert (project.status("moved").status, project.status("moved").error) == ("failed", ended)
+    odd = "odd (max_count 1000): returned 7, not (found, done); end of the binding of odd: ZeroDivisionError"
+    assert (project.status("odd").error or "").startswith(odd)
+    assert project.status("later").status == "complete"
+    assert _left(database) == 0

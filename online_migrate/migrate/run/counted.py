@@ -69,6 +69,10 @@ def _run(context: RunContext, migration: DataMigration) -> Result:
         calls = CountedCalls(context, migration)
         with calls.opened():
             result = _loop(context, migration, worker, calls)
+        if calls.end_error is not None:
+            error = "; ".join(str(one) for one in (result.error, calls.end_error) if one is not None)
+            ended = _end(context, name, Status.FAILED, Outcome.FAILED, result.done, error)
+            result = dataclasses.replace(ended, error=error)
         return dataclasses.replace(result, needed=calls.most_found)
     finally:
         _in_transaction(context, lambda connection: state.delete_worker(connection, worker))

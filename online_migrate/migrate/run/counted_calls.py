@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 from online_migrate.kinds.base import DataMigration
 from online_migrate.kinds.command_database import CommandDatabase
+from online_migrate.kinds.result import UserError
 from online_migrate.migrate.run.context import RunContext
 from online_migrate.migrate.run.database_watch import DatabaseWatch
 
@@ -22,6 +23,8 @@ class CountedCalls:
         self._function: Callable[[int], tuple[int, int]] | None = None
         self.most_found: int | None = None
         """The largest number of rows that a call found; None before the first call."""
+        self.end_error: UserError | None = None
+        """The error of the user's code that ends the binding."""
 
     def __call__(self, max_count: int) -> tuple[int, int]:
         """Returns the rows found and the rows migrated.
@@ -39,9 +42,19 @@ class CountedCalls:
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[None]:
-        """Watches the connections of the process while the block lasts, and ends the binding after it."""
+        """Watches the connections of the process while the block lasts, and ends the binding after it.
+
+        An error at the end does not replace that of the block: it is in :attr:`end_error`.
+        """
         try:
             with self._watch.listening():
                 yield
         finally:
+            self._end_binding()
+
+    def _end_binding(self) -> None:
+        try:
             self._database.close()
+        except Exception as error:  # noqa: BLE001 - the user's code may raise anything
+            where = f"end of the binding of {self._migration.name}"
+            self.end_error = UserError(where=where, error=f"{type(error).__name__}: {error}")
