@@ -6,7 +6,7 @@ import contextlib
 import logging
 import logging.config
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from typing import Any
 
 _CONFIGURE = ("fileConfig", "dictConfig")
@@ -41,21 +41,24 @@ def _nothing_configured() -> Iterator[None]:
     """Makes ``fileConfig`` and ``dictConfig`` do nothing in this thread, and keeps the root logger."""
     root, originals = logging.getLogger(), {name: getattr(logging.config, name) for name in _CONFIGURE}
     level, handlers = root.level, root.handlers[:]
+    # A module that is imported meanwhile may keep one of the functions: afterwards it works again.
+    silent = {threading.get_ident()}
     for name, original in originals.items():
-        setattr(logging.config, name, _elsewhere(original, threading.get_ident()))
+        setattr(logging.config, name, _elsewhere(original, silent))
     try:
         yield
     finally:
+        silent.clear()
         for name, original in originals.items():
             setattr(logging.config, name, original)
         root.setLevel(level)
         root.handlers[:] = handlers
 
 
-def _elsewhere(original: Callable[..., Any], thread: int) -> Callable[..., Any]:
-    """Returns *original* for other threads."""
+def _elsewhere(original: Callable[..., Any], silent: Set[int]) -> Callable[..., Any]:
+    """Returns *original*, which does nothing in the threads *silent*."""
 
     def configure(*arguments: Any, **keywords: Any) -> Any:
-        return None if threading.get_ident() == thread else original(*arguments, **keywords)
+        return None if threading.get_ident() in silent else original(*arguments, **keywords)
 
     return configure

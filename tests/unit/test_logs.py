@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import logging.config
 from pathlib import Path
 
 import pytest
 
 from online_migrate.cli import logs
+from online_migrate.runtime.env_logging import loggers_kept
 from tests.support.project import Project
 
 pytestmark = pytest.mark.usefixtures("restore_logger")
@@ -75,3 +77,17 @@ def test_file_config_in_env_py_does_not_disable_the_engine_loggers(tmp_path: Pat
         project.site().require_guard()
     assert other.disabled
     assert not logger.disabled
+
+
+def test_functions_that_a_module_took_while_env_py_ran_work_afterwards() -> None:
+    """A module of the program that env.py imports first keeps what it finds in logging.config."""
+    logger = logging.getLogger("program.that.is.hosted")
+    configuration = {"version": 1, "incremental": True, "loggers": {logger.name: {"level": "ERROR"}}}
+    with loggers_kept(configured_by_env=False):
+        with loggers_kept(configured_by_env=False):
+            taken = logging.config.dictConfig
+            taken(configuration)
+        taken(configuration)
+        assert logger.level == logging.NOTSET
+    taken(configuration)
+    assert logger.level == logging.ERROR
