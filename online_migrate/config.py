@@ -264,10 +264,10 @@ class Settings:
         parsed: dict[str, Any] = {}
         for name, value in values.items():
             family, dot, key = name.partition(".")
-            if dot and family in declared and declared[family].type is tuple:
+            if dot and family in declared and declared[family].keyed:
                 parsed[family] = (*(parsed.get(family) or ()), (key, str(value)))
                 continue
-            if name not in declared or declared[name].type is tuple:
+            if name not in declared or declared[name].keyed:
                 known = ", ".join(sorted(declared))
                 raise exceptions.ConfigBroken(
                     path=origin, reason=f"[{SECTION}] has no setting {name!r}; its settings are {known}"

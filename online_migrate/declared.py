@@ -47,6 +47,11 @@ class Option:
     """int, float, str or tuple; :func:`options_of` derives it from the annotation of the field."""
     default: Any = None
 
+    @property
+    def keyed(self) -> bool:
+        """True if it is written once for each key, as ``NAME.KEY = value``."""
+        return self.type is tuple
+
     def problem_with(self, value: Any) -> str | None:
         """Returns why *value* is not allowed, or None if it is allowed.
 

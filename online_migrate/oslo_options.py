@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -136,7 +137,7 @@ def _with_parameters(url: str, parameters: str) -> str:
 def list_opts() -> list[tuple[cfg.OptGroup, list[cfg.Opt]]]:
     """Returns the engine's settings for ``oslo-config-generator`` (entry point ``oslo.config.opts``)."""
     group = cfg.OptGroup(SECTION, title="online-migrate", help="Online schema migrations.")
-    return [(group, [_opt(name, one) for name, one in options_of(Settings).items()])]
+    return [(group, [_opt(name, one) for name, one in _declared().items()])]
 
 
 def register_opts(conf: cfg.ConfigOpts) -> None:
@@ -149,11 +150,43 @@ def register_opts(conf: cfg.ConfigOpts) -> None:
 def read_settings(conf: cfg.ConfigOpts) -> dict[str, Any]:
     """Returns the settings in ``[online_migrate]`` of *conf*, without those that are not set.
 
-    Raises :class:`~online_migrate.exceptions.ConfigBroken`.
+    Raises :class:`~online_migrate.exceptions.ConfigBroken`, also for a name in its files that is no setting.
     """
+    for file in _files(conf):
+        _check_names(file)
     [(_, opts)] = list_opts()
     values = _GroupValues.of(conf, SECTION, opts, key=opts[0].dest)
     return {opt.dest: values[opt.dest] for opt in opts if values.is_set(opt.dest)}
+
+
+def _declared() -> Mapping[str, Option]:
+    """Returns the settings that oslo.config can have: each has one name."""
+    return {name: one for name, one in options_of(Settings).items() if not one.keyed}
+
+
+def _check_names(file: str) -> None:
+    """Refuses a name under ``[online_migrate]`` that is no option: oslo.config ignores it."""
+    sections: dict[str, dict[str, Any]] = {}
+    try:
+        cfg.ConfigParser(file, sections).parse()
+    except OSError:
+        return  # the program has read it, and it may be gone since
+    except cfg.ParseError as error:
+        raise exceptions.ConfigBroken(path=file, reason=str(error)) from None
+    names = [name for group, values in sections.items() if group.lower() == SECTION for name in values]
+    declared = options_of(Settings)
+    for name in names:
+        family = declared.get(name.partition(".")[0])
+        if family is not None and family.keyed:
+            reason = (
+                f"[{SECTION}] {name}: it is written once for each revision, which oslo.config cannot read"
+            )
+            hint = "write it into alembic.ini or pyproject.toml"
+            raise exceptions.ConfigBroken(path=file, reason=reason, hint=hint)
+        if name not in declared:
+            known = ", ".join(sorted(_declared()))
+            reason = f"[{SECTION}] has no setting {name!r}; its settings are {known}"
+            raise exceptions.ConfigBroken(path=file, reason=reason)
 
 
 def _opt(name: str, declared: Option) -> cfg.Opt:
@@ -221,3 +254,12 @@ class _GroupValues:
 def _sources(conf: cfg.ConfigOpts) -> tuple[list[str], list[str]]:
     """Returns the files and the directories that *conf* has read; both are empty before it is called."""
     return list(getattr(conf, "config_file", None) or ()), list(getattr(conf, "config_dir", None) or ())
+
+
+def _files(conf: cfg.ConfigOpts) -> list[str]:
+    """Returns every file that *conf* has read."""
+    files, directories = _sources(conf)
+    found = [Path(file).expanduser() for file in files]
+    for directory in directories:
+        found += sorted(Path(directory).expanduser().glob("*.conf"))
+    return [str(path) for path in found]

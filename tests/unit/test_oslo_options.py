@@ -16,6 +16,8 @@ from online_migrate.config import URL_VARIABLE, Settings
 from online_migrate.declared import options_of
 
 ROOT = Path(__file__).parents[2]
+KEYED = {"requires", "additive"}
+"""The settings that are written once for each revision; oslo.config has no such options."""
 PLAIN = "[database]\nconnection = sqlite:///oslo\n"
 
 
@@ -139,6 +141,35 @@ def test_settings_in_oslo_config_override_alembic_ini(tmp_path: Path) -> None:
             _ = context.project
 
 
+@pytest.mark.parametrize("registered", [False, True])
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("requires = none", "requires: it is written once for each revision"),
+        ("requires.c1 = none", "requires.c1: it is written once for each revision"),
+        ("additive.* = drop_table: it is new", r"additive.\*: it is written once for each revision"),
+        ("look_timout = 3", r"\[online_migrate\] has no setting 'look_timout'; its settings are batch_size"),
+        ("look-timeout = 3", "has no setting 'look-timeout'"),
+    ],
+)
+def test_name_that_oslo_config_would_ignore_is_refused(
+    line: str, words: str, registered: bool, tmp_path: Path
+) -> None:
+    """In a file and in a directory, with the name of the file; that of another group is not read."""
+    file = _conf(tmp_path, f"{PLAIN}[other]\n{line}\n[online_migrate]\nworkers = 2\n")
+    _conf(tmp_path / "conf.d", f"[online_migrate]\n{line}\n", "01-more.conf")
+    for files, directories in ([file], []), ([file], [str(tmp_path / "conf.d")]):
+        conf = oslo_options.read_files(files, directories)
+        if registered:
+            oslo_options.register_opts(conf)
+        if not directories:
+            assert oslo_options.read_settings(conf) == {"workers": 2}
+            continue
+        with pytest.raises(exceptions.ConfigBroken, match=words) as caught:
+            oslo_options.read_settings(conf)
+        assert "01-more.conf" in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("given", "environment", "expected"),
     [("sqlite:///a", "sqlite:///b", "sqlite:///a"), (None, "sqlite:///b", "sqlite:///b")],
@@ -180,7 +211,7 @@ def test_generator_lists_every_setting() -> None:
     text = written.getvalue()
     assert "[online_migrate]" in text
     for name in options_of(Settings):
-        assert f"\n#{name} = " in text, name
+        assert (f"\n#{name} = " in text) != (name in KEYED), name
     assert "#lock_timeout = 0.5" in text
     assert "# Possible values:\n# gentle" in text
 
@@ -190,8 +221,8 @@ def test_registered_settings_have_the_values_of_the_declaration() -> None:
     conf = cfg.ConfigOpts()
     oslo_options.register_opts(conf)
     conf(args=[])
-    assert {name: conf.online_migrate[name] for name in options_of(Settings)} == {
-        name: one.default for name, one in options_of(Settings).items()
+    assert dict(conf.online_migrate) == {
+        name: one.default for name, one in options_of(Settings).items() if name not in KEYED
     }
     assert oslo_options.read_settings(conf) == {}
 
