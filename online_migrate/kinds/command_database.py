@@ -39,7 +39,7 @@ class CommandDatabase:
         from oslo_db.sqlalchemy import engines
 
         engine: Engine = engines.create_engine(
-            self._url, max_retries=0, connection_debug=-1, **self._arguments(), **self._options.pool
+            self._url, max_retries=0, connection_debug=-1, **self._arguments()
         )
         self.at_end(engine.dispose)
         return engine
@@ -52,7 +52,7 @@ class CommandDatabase:
         conf = cfg.ConfigOpts()
         conf(args=[], default_config_files=[])
         conf.register_opts(options.database_opts, group)
-        for name, value in {"connection": self.url, **self._arguments(), **self._options.pool}.items():
+        for name, value in {"connection": self.url, **self._arguments()}.items():
             conf.set_override(name, value, group)
         return conf
 
@@ -74,8 +74,10 @@ class CommandDatabase:
         self._stack.close()
 
     def _arguments(self) -> dict[str, Any]:
-        """Returns the options of the sessions, under the names that oslo.db has for them."""
+        """Returns the options of the sessions and of the pool, under the names that oslo.db has for them."""
         given = {
+            **self._options.pool,
+            "sqlite_synchronous": self._options.sqlite_synchronous,
             "mysql_sql_mode": self._options.mysql_sql_mode,
             "mysql_wsrep_sync_wait": self._options.mysql_wsrep_sync_wait,
         }

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from oslo_db.sqlalchemy import enginefacade
 
 from online_migrate import exceptions
+from online_migrate.kinds.command_database import CommandDatabase
 from online_migrate.named_database import DatabaseSource, NamedDatabase
 from online_migrate.waiting import Clock, Stop
 from tests.servers import Database
@@ -52,6 +54,33 @@ def test_pool_has_the_configured_size(database: Database, tmp_path: Path) -> Non
             with engine.connect(), engine.connect(), pytest.raises(sa.exc.TimeoutError):
                 engine.connect()
     engine.dispose()
+
+
+def test_functions_get_the_options_of_the_group(database: Database, tmp_path: Path) -> None:
+    """By each of the three ways in which ``bind=`` gives them the database."""
+    lines = (
+        "max_pool_size = 3",
+        "max_overflow = 2",
+        "connection_recycle_time = 77",
+        "sqlite_synchronous = false",
+    )
+    named = _named(tmp_path, database.url, *lines)
+    manager = enginefacade.transaction_context()
+    given = CommandDatabase(sa.make_url(named.url), named.options)
+    given.patch(manager)
+    configured = given.configuration("api").api
+    found = enginefacade.transaction_context()
+    found.configure(**{name: configured[name] for name in (line.split()[0] for line in lines)})
+    found.configure(connection=configured.connection)
+    for engine in (given.engine, manager.writer.get_engine(), found.writer.get_engine()):
+        with engine.connect() as connection:
+            if engine.dialect.name == "sqlite":
+                assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 0
+        if isinstance(engine.pool, sa.QueuePool) and engine.dialect.name != "sqlite":
+            assert (engine.pool.size(), engine.pool._max_overflow) == (3, 2)
+        assert engine.pool._recycle == 77
+    given.close()
+    found.dispose_pool()
 
 
 @pytest.mark.needs("lock_tables")
