@@ -80,8 +80,9 @@ def counted(
     that returns, if it is callable, is called at the end. A function that connects to another database is
     refused, unless *other_databases* is true.
 
-    The function commits by itself, so a call may be repeated after a kill: the function must be idempotent,
-    as OpenStack requires. Without *table* and *pending* it can be run but opens no gate.
+    A call that raises is repeated with fewer rows, and one that migrates none of the rows found with more,
+    up to 100,000. The function commits by itself, so a call may be repeated after a kill: the function must
+    be idempotent, as OpenStack requires. Without *table* and *pending* it can be run but opens no gate.
     *options*: further arguments of :class:`~online_migrate.kinds.base.DataMigration`.
     """
     return CountedMigration(

@@ -279,13 +279,13 @@ def test_rows_that_cannot_be_migrated_do_not_hide_others(database: Database, pro
     """60 such rows before 40 others: at any batch size the 40 are done and the exit code is 2."""
     _volumes(database.engine, 100)
     stuck = "UPDATE volumes SET size = NULL, gb = CASE WHEN id <= 60 THEN NULL ELSE id END"
-    for options in (PENDING.format(more=""), ""):
+    pending = PENDING.format(more="")
+    for size, options in ((7, ""), (7, pending), (50, pending), (1000, pending)):
         project.data("by_limit", BY_LIMIT.format(url=database.url, poison=0, options=options))
-        for size in (7, 50, 1000):
-            execute(database.engine, stuck)
-            result = project.migrate(batch_size=size)["by_limit"]
-            assert (result.outcome, result.done) == (Outcome.FAILED, 40), (size, options)
-            assert result.error == "the function found 60 row(s) and migrated none of them"
+        execute(database.engine, stuck)
+        result = project.migrate(batch_size=size)["by_limit"]
+        assert (result.outcome, result.done) == (Outcome.FAILED, 40), (size, options)
+        assert result.error == "the function found 60 row(s) and migrated none of them"
     execute(database.engine, stuck)
     (project.folder / "asked").unlink()
     ran = project.run("online_data_migrations", "--max_count", "7")
@@ -334,11 +334,49 @@ def test_call_that_fails_as_a_whole_is_repeated_with_fewer_rows(database: Databa
 def test_exception_in_any_pass_shows_in_the_exit_code(database: Database, project: Project) -> None:
     """The second pass raises, the third one finds no more rows: exit code 2 until a run has no exception."""
     project.data("b_other", SCRIPTED.format(answers="[(2, 2), (0, 0)]").replace("scripted", "other"))
-    for answers in ("[(9, 5), ValueError('odd'), (4, 4), (0, 0)]", "[(9, 9), ValueError('odd'), (3, 0)]"):
+    runs = {"[(9, 5), ValueError('odd'), (4, 4), (0, 0)]": 9, "[(9, 9), ValueError('odd'), (3, 0)]": 12}
+    for answers, needed in runs.items():
         project.data("a_scripted", SCRIPTED.format(answers=answers))
         ran = project.run("online_data_migrations", "--max_count", "20")
         assert ran.code == 2, ran
         assert "ValueError: odd" in ran.err
-        assert "| scripted  |            9 |         9 |" in ran.out
+        assert f"| scripted  | {needed:12} |         9 |" in ran.out
     project.data("a_scripted", SCRIPTED.format(answers="[(0, 0)]"))
     assert project.run("online_data_migrations").code == 0
+
+
+PAIR = """
+from functools import partial
+from online_migrate.openstack.pairs import counted_pair
+
+class Pair:
+    __name__ = "package.pair"
+    def has_migrations(self, engine):
+        with engine.connect() as connection:
+            return connection.scalar(sa.text("SELECT count(*) FROM volumes WHERE size IS NULL")) > 0
+    def migrate(self, engine):
+        with engine.begin() as connection:
+            query = "UPDATE volumes SET size = gb WHERE size IS NULL AND gb IS NOT NULL"
+            return connection.execute(sa.text(query)).rowcount
+
+pair = counted_pair(Pair(), table="volumes", pending=lambda t: t.c.size.is_(None))
+
+def optional(context, max_count, force="no"):
+    assert force == "yes"
+    return 0, 0
+
+optional = counted(partial(optional, force="yes"))
+"""
+
+
+def test_pair_of_functions_of_an_engine(database: Database, project: Project) -> None:
+    """Glance's form, which knows no maximum; and an option of a function, as ironic's command gives it."""
+    _volumes(database.engine, 30)
+    project.data("pair", PAIR)
+    limited = project.migrate("pair", max_count=7)["pair"]
+    assert (limited.outcome, limited.done) == (Outcome.COMPLETE, 30)
+    assert {result.outcome for result in project.migrate().values()} == {Outcome.COMPLETE}
+    execute(database.engine, "INSERT INTO volumes (id) VALUES (31)")
+    result = project.migrate("pair")["pair"]
+    assert result.outcome is Outcome.FAILED
+    assert result.error == "the function found 1 row(s) and migrated none of them"

@@ -72,7 +72,7 @@ def _run(context: RunContext, migration: DataMigration) -> Result:
         calls = CountedCalls(context, migration)
         with calls.opened():
             result = _Loop(context, migration, worker, calls).run()
-        return dataclasses.replace(result, needed=calls.most_found)
+        return dataclasses.replace(result, needed=calls.needed)
     finally:
         _in_transaction(context, lambda connection: state.delete_worker(connection, worker))
 
