@@ -56,10 +56,14 @@ class CommandDatabase:
             conf.set_override(name, value, group)
         return conf
 
-    def patch(self, manager: Any) -> None:
-        """Makes *manager*, a transaction context of enginefacade, use the database until the end."""
+    def patch(self, manager: Any = None) -> None:
+        """Makes *manager*, a transaction context of enginefacade, use the database until the end.
+
+        By default the global one, which a project uses that has no transaction context of its own.
+        """
         from oslo_db.sqlalchemy import enginefacade
 
+        manager = manager or enginefacade._context_manager  # oslo.db has no public name for it
         own = enginefacade.transaction_context()
         own.configure(connection=self.url, max_retries=0, connection_debug=-1, **self._arguments())
         self.at_end(own.dispose_pool)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from online_migrate.kinds.base import DataMigration, named_after
 from online_migrate.kinds.command_database import CommandDatabase
-from online_migrate.kinds.result import UserError
+from online_migrate.kinds.result import MigrationMisuse, UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class CountedMigration(DataMigration):
             yield
         except Exception as error:
             where = f"{what} of {self.name}"
-            raise UserError(where=where, error=f"{type(error).__name__}: {error}") from error
+            raise MigrationMisuse(where=where, error=f"{type(error).__name__}: {error}") from error
 
     def _call(self, context: Any, max_count: int) -> tuple[int, int]:
         where = f"{self.name} (max_count {max_count})"
@@ -61,7 +61,7 @@ class CountedMigration(DataMigration):
                 raise ValueError
             return found, done
         except (TypeError, ValueError):
-            raise UserError(where=where, error=f"returned {answer!r}, not (found, done)") from None
+            raise MigrationMisuse(where=where, error=f"returned {answer!r}, not (found, done)") from None
 
 
 def counted(
@@ -80,8 +80,9 @@ def counted(
     that returns, if it is callable, is called at the end. A function that connects to another database is
     refused, unless *other_databases* is true.
 
-    The function commits by itself, so a call may be repeated after a kill: the function must be idempotent,
-    as OpenStack requires. Without *table* and *pending* it can be run but opens no gate.
+    A call that raises is repeated with fewer rows, and one that migrates none of the rows found with more,
+    up to 100,000. The function commits by itself, so a call may be repeated after a kill: the function must
+    be idempotent, as OpenStack requires. Without *table* and *pending* it can be run but opens no gate.
     *options*: further arguments of :class:`~online_migrate.kinds.base.DataMigration`.
     """
     return CountedMigration(

@@ -252,3 +252,131 @@ def test_function_is_called_by_one_runner_at_a_time(database: Database, project:
     assert first[0].outcome is Outcome.COMPLETE
     assert (project.folder / "calls").read_text() == "call\n"
     assert project.status("slow").status == "complete"
+
+
+BY_LIMIT = """
+engine = sa.create_engine({url!r}, poolclass=sa.NullPool)
+
+def by_limit(context, max_count):
+    (FOLDER / "asked").open("a").write(f"{{max_count}} ")
+    query = f"SELECT id, gb FROM volumes WHERE size IS NULL ORDER BY id LIMIT {{max_count}}"
+    with engine.begin() as connection:
+        found = connection.execute(sa.text(query)).all()
+        good = [row.id for row in found if row.gb is not None]
+        for number in good:
+            if number == {poison}:
+                raise ValueError(f"row {{number}} is odd")
+            connection.execute(sa.text("UPDATE volumes SET size = gb WHERE id = :id"), {{"id": number}})
+        return len(found), len(good)
+
+by_limit = counted(by_limit{options})
+"""
+"""A function that reads rows by a limit, as those of nova do: rows that it skips are found by every call."""
+PENDING = ', table="volumes", pending=lambda t: t.c.size.is_(None){more}'
+
+
+def test_rows_that_cannot_be_migrated_do_not_hide_others(database: Database, project: Project) -> None:
+    """60 such rows before 40 others: at any batch size the 40 are done and the exit code is 2."""
+    _volumes(database.engine, 100)
+    stuck = "UPDATE volumes SET size = NULL, gb = CASE WHEN id <= 60 THEN NULL ELSE id END"
+    pending = PENDING.format(more="")
+    for size, options in ((7, ""), (7, pending), (50, pending), (1000, pending)):
+        project.data("by_limit", BY_LIMIT.format(url=database.url, poison=0, options=options))
+        execute(database.engine, stuck)
+        result = project.migrate(batch_size=size)["by_limit"]
+        assert (result.outcome, result.done) == (Outcome.FAILED, 40), (size, options)
+        assert result.error == "the function found 60 row(s) and migrated none of them"
+    execute(database.engine, stuck)
+    (project.folder / "asked").unlink()
+    ran = project.run("online_data_migrations", "--max_count", "7")
+    assert ran.code == 2, ran
+    assert (project.folder / "asked").read_text().split() == ["7"]
+    assert scalar(database.engine, "SELECT count(*) FROM volumes WHERE size IS NOT NULL") == 0
+
+
+def test_doubling_ends_at_a_limit(database: Database, project: Project) -> None:
+    """A function that finds as many rows as it is asked for, and migrates none, is not called forever."""
+    project.data("greedy", "greedy = counted(lambda context, max_count: (max_count, 0), name='greedy')")
+    result = project.migrate(batch_size=60_000)["greedy"]
+    assert result.outcome is Outcome.FAILED
+    assert "found 100000 row(s)" in (result.error or "")
+
+
+def test_found_rows_that_are_not_pending_are_no_failure(database: Database, project: Project) -> None:
+    """Nova's marker row is found by every call: `pending` says whether anything is left to migrate."""
+    _volumes(database.engine, 9)
+    execute(database.engine, "INSERT INTO volumes (id) VALUES (0)")
+    options = PENDING.format(more=" & (t.c.id > 0)")
+    project.data("by_limit", BY_LIMIT.format(url=database.url, poison=0, options=options))
+    for _ in range(2):
+        assert exit_code(project.migrate(batch_size=4).values()) == 0
+    assert project.status("by_limit").status == "complete"
+    assert project.counts("by_limit") == (10, 0, 0)
+    execute(database.engine, "INSERT INTO volumes (id) VALUES (10)")
+    ran = project.run("online_data_migrations")
+    assert ran.code == 2, ran
+    assert "found 2 row(s) and migrated none of them" in ran.err
+
+
+def test_call_that_fails_as_a_whole_is_repeated_with_fewer_rows(database: Database, project: Project) -> None:
+    """The rows before the one that raises are migrated; the exit code is 2, and the rows are recorded."""
+    _volumes(database.engine, 60)
+    project.data("by_limit", BY_LIMIT.format(url=database.url, poison=43, options=PENDING.format(more="")))
+    assert exit_code(project.migrate(batch_size=30).values()) == 2
+    asked = [int(number) for number in (project.folder / "asked").read_text().split()]
+    assert asked == [30, 30, 15, 7, 7, 3, 3, 1, 1, 1]
+    found = project.status("by_limit")
+    assert (found.status, found.done) == ("failed", 42)
+    assert "(max_count 30): ValueError: row 43 is odd; then" in (found.error or "")
+    assert scalar(database.engine, "SELECT min(id) FROM volumes WHERE size IS NULL") == 43
+
+
+def test_exception_in_any_pass_shows_in_the_exit_code(database: Database, project: Project) -> None:
+    """The second pass raises, the third one finds no more rows: exit code 2 until a run has no exception."""
+    project.data("b_other", SCRIPTED.format(answers="[(2, 2), (0, 0)]").replace("scripted", "other"))
+    runs = {"[(9, 5), ValueError('odd'), (4, 4), (0, 0)]": 9, "[(9, 9), ValueError('odd'), (3, 0)]": 12}
+    for answers, needed in runs.items():
+        project.data("a_scripted", SCRIPTED.format(answers=answers))
+        ran = project.run("online_data_migrations", "--max_count", "20")
+        assert ran.code == 2, ran
+        assert "ValueError: odd" in ran.err
+        assert f"| scripted  | {needed:12} |         9 |" in ran.out
+    project.data("a_scripted", SCRIPTED.format(answers="[(0, 0)]"))
+    assert project.run("online_data_migrations").code == 0
+
+
+PAIR = """
+from functools import partial
+from online_migrate.openstack.pairs import counted_pair
+
+class Pair:
+    __name__ = "package.pair"
+    def has_migrations(self, engine):
+        with engine.connect() as connection:
+            return connection.scalar(sa.text("SELECT count(*) FROM volumes WHERE size IS NULL")) > 0
+    def migrate(self, engine):
+        with engine.begin() as connection:
+            query = "UPDATE volumes SET size = gb WHERE size IS NULL AND gb IS NOT NULL"
+            return connection.execute(sa.text(query)).rowcount
+
+pair = counted_pair(Pair(), table="volumes", pending=lambda t: t.c.size.is_(None))
+
+def optional(context, max_count, force="no"):
+    assert force == "yes"
+    return 0, 0
+
+optional = counted(partial(optional, force="yes"))
+"""
+
+
+def test_pair_of_functions_of_an_engine(database: Database, project: Project) -> None:
+    """Glance's form, which knows no maximum; and an option of a function, as ironic's command gives it."""
+    _volumes(database.engine, 30)
+    project.data("pair", PAIR)
+    limited = project.migrate("pair", max_count=7)["pair"]
+    assert (limited.outcome, limited.done) == (Outcome.COMPLETE, 30)
+    assert {result.outcome for result in project.migrate().values()} == {Outcome.COMPLETE}
+    execute(database.engine, "INSERT INTO volumes (id) VALUES (31)")
+    result = project.migrate("pair")["pair"]
+    assert result.outcome is Outcome.FAILED
+    assert result.error == "the function found 1 row(s) and migrated none of them"

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import sqlalchemy as sa
@@ -48,15 +48,27 @@ FAILS_ON_POSTGRESQL = {
 pytestmark = [pytest.mark.needs("openstack"), pytest.mark.timeout(600)]
 
 
-def start(verb: str, config: Path, url: str, *revisions: str) -> subprocess.Popen[str]:
-    """Starts a process of tests/support/openstack_tree.py in the environment with the real packages."""
+def environment(
+    module: str,
+    *arguments: str,
+    stdin: int | None = None,
+    stderr: int | IO[str] = subprocess.PIPE,
+    **more: str,
+) -> subprocess.Popen[str]:
+    """Starts a module of the tests in the environment with the real packages."""
     if not PYTHON.is_file():
         raise pytest.UsageError(f"{PYTHON} is missing, so no tree is tested; make .venv-openstack/.installed")
-    line = [str(PYTHON), "-W", "ignore", "-m", "tests.support.openstack_tree", verb, str(config), url]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("OS_EXTRA", "")])}
+    path = os.pathsep.join([str(ROOT), os.environ.get("OS_EXTRA", "")])
+    variables = {**os.environ, "PYTHONPATH": path, **more}
+    line = [str(PYTHON), "-W", "ignore", "-m", module, *arguments]
     return subprocess.Popen(
-        [*line, *revisions], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+        line, text=True, stdin=stdin, stdout=subprocess.PIPE, stderr=stderr, env=variables
     )
+
+
+def start(verb: str, config: Path, url: str, *revisions: str) -> subprocess.Popen[str]:
+    """Starts a process of tests/support/openstack_tree.py in the environment with the real packages."""
+    return environment("tests.support.openstack_tree", verb, str(config), url, *revisions)
 
 
 def result(process: subprocess.Popen[str]) -> dict[str, Any]:

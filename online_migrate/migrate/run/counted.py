@@ -20,6 +20,7 @@ from online_migrate.kinds.base import DataMigration
 from online_migrate.kinds.result import UserError
 from online_migrate.migrate.pace import MAX_SLEEP
 from online_migrate.migrate.progress import RateMeter
+from online_migrate.migrate.run.call_size import CallSize
 from online_migrate.migrate.run.context import RunContext
 from online_migrate.migrate.run.counted_calls import CountedCalls
 from online_migrate.migrate.run.database_watch import OtherDatabaseUsed
@@ -38,6 +39,8 @@ _PAUSE = 0.5
 
 def run_counted(context: RunContext, migration: DataMigration) -> Result:
     """Calls the function until it finds no rows, migrates none of those found, or a limit is reached.
+
+    A call that raises is repeated with fewer rows; one that migrates none of the rows found, with more.
 
     Returns Outcome.REMAINING if another runner holds the lock of this data migration for 2 s.
     """
@@ -68,12 +71,12 @@ def _run(context: RunContext, migration: DataMigration) -> Result:
     try:
         calls = CountedCalls(context, migration)
         with calls.opened():
-            result = _loop(context, migration, worker, calls)
+            result = _Loop(context, migration, worker, calls).run()
         if calls.end_error is not None:
             error = "; ".join(str(one) for one in (result.error, calls.end_error) if one is not None)
             ended = _end(context, name, Status.FAILED, Outcome.FAILED, result.done, error)
             result = dataclasses.replace(ended, error=error)
-        return dataclasses.replace(result, needed=calls.most_found)
+        return dataclasses.replace(result, needed=calls.needed)
     finally:
         _in_transaction(context, lambda connection: state.delete_worker(connection, worker))
 
@@ -92,44 +95,98 @@ def _start(connection: Connection, name: str, worker: str) -> Status | None:
     return None
 
 
-def _loop(context: RunContext, migration: DataMigration, worker: str, call: CountedCalls) -> Result:
-    name = migration.name
-    meter = RateMeter(name, total=None, done=_recorded(context, name), clock=context.clock)
-    context.listener.started(meter.snapshot())
-    total = 0
-    while not context.should_stop:
-        reason = context.throttling.throttle.reason()
-        read = functools.partial(_heartbeat, name=name, worker=worker, reason=reason)
-        status = _in_transaction(context, read)
-        if status is Status.PAUSED or (reason is not None and status is Status.RUNNING):
-            context.clock.wait(_PAUSE, context.stop)
-            continue
-        if status is not Status.RUNNING:
-            break
-        size = context.budget.reserve(context.pace.batch_size or _DEFAULT_MAX_COUNT)
-        began = context.clock.monotonic()
+class _Loop:
+    """The calls of one run: until the function finds no rows, migrates none, or a limit is reached."""
+
+    def __init__(
+        self, context: RunContext, migration: DataMigration, worker: str, calls: CountedCalls
+    ) -> None:
+        self._context, self._migration, self._worker, self._calls = context, migration, worker, calls
+        self._size = CallSize(context.pace.batch_size or _DEFAULT_MAX_COUNT, migration.max_chunk_rows)
+        self._total = 0
+        self._raised: str | None = None
+        """The first exception of a call. The run fails with it, whatever later calls return."""
+
+    def run(self) -> Result:
+        """Calls the function repeatedly. Returns the result of the run."""
+        context, name = self._context, self._migration.name
+        meter = RateMeter(name, total=None, done=_recorded(context, name), clock=context.clock)
+        context.listener.started(meter.snapshot())
+        while not context.should_stop:
+            reason = context.throttling.throttle.reason()
+            read = functools.partial(_heartbeat, name=name, worker=self._worker, reason=reason)
+            status = _in_transaction(context, read)
+            if status is Status.PAUSED or (reason is not None and status is Status.RUNNING):
+                context.clock.wait(_PAUSE, context.stop)
+                continue
+            if status is not Status.RUNNING:
+                break
+            began = context.clock.monotonic()
+            result = self._call(meter)
+            if result is not None:
+                return result
+            rest = (context.clock.monotonic() - began) * context.throttling.duty_cycle.sleep_ratio
+            context.clock.wait(min(rest, MAX_SLEEP), context.stop)
+        if self._raised is None and not self._none_pending():
+            return self._end(Status.STOPPED, Outcome.REMAINING, None)
+        return self._complete()
+
+    def _call(self, meter: RateMeter) -> Result | None:
+        """Calls the function once. Returns the result of the run if it is the last call."""
+        size = self._context.budget.reserve(self._size.rows)
         try:
-            found, done = call(size)
+            found, done = self._calls(size)
         except UserError as problem:
-            return _end(context, name, Status.FAILED, Outcome.FAILED, total, str(problem))
+            self._context.budget.settle(size, 0)
+            return self._after_exception(size, problem)
         except OtherDatabaseUsed as problem:
-            error = f"{problem}; {problem.hint}"
-            return _end(context, name, Status.FAILED, Outcome.FAILED, total, error)
-        _in_transaction(context, functools.partial(state.add_done, name=name, done=done))
-        total += done
-        context.budget.settle(size, done)
+            return self._fail(f"{problem}; {problem.hint}")
+        add = functools.partial(state.add_done, name=self._migration.name, done=done)
+        _in_transaction(self._context, add)
+        self._total += done
+        self._context.budget.settle(size, done)
         meter.add(done)
-        context.listener.advanced(meter.snapshot(f"found {found}, done {done}"))
-        rest = (context.clock.monotonic() - began) * context.throttling.duty_cycle.sleep_ratio
+        self._context.listener.advanced(meter.snapshot(f"found {found}, done {done}"))
         if found == 0:
-            return _finish(context, migration, total)
-        if done == 0:
-            error = f"the function found {found} row(s) and migrated none of them"
-            return _end(context, name, Status.FAILED, Outcome.FAILED, total, error)
-        context.clock.wait(min(rest, MAX_SLEEP), context.stop)
-    if migration.has_pending and not _pending_rows(context, migration):
-        return _end(context, name, Status.COMPLETE, Outcome.COMPLETE, total, None)
-    return _end(context, name, Status.STOPPED, Outcome.REMAINING, total, None)
+            return self._after_last_row()
+        return self._after_no_progress(size, found) if done == 0 else None
+
+    def _after_exception(self, size: int, problem: UserError) -> Result | None:
+        first = self._raised
+        self._raised = first or str(problem)
+        if problem.of_rows and self._size.halve(size):
+            return None
+        return self._fail(str(problem) if first is None else f"{first}; then {problem}")
+
+    def _after_no_progress(self, size: int, found: int) -> Result | None:
+        if self._none_pending():
+            return self._complete()
+        if self._size.double(size, found):
+            return None
+        error = f"the function found {found} row(s) and migrated none of them"
+        return self._fail(error if self._raised is None else f"{self._raised}; then {error}")
+
+    def _after_last_row(self) -> Result:
+        """Ends the run; with a ``pending`` expression the count of pending rows decides how."""
+        pending = _pending_rows(self._context, self._migration) if self._migration.has_pending else 0
+        if pending and self._raised is None:
+            return self._fail(self._migration.left_pending(pending))
+        return self._complete()
+
+    def _none_pending(self) -> bool:
+        """Returns True if it is known that no row is pending."""
+        return self._migration.has_pending and not _pending_rows(self._context, self._migration)
+
+    def _complete(self) -> Result:
+        if self._raised is not None:
+            return self._fail(self._raised)
+        return self._end(Status.COMPLETE, Outcome.COMPLETE, None)
+
+    def _fail(self, error: str) -> Result:
+        return self._end(Status.FAILED, Outcome.FAILED, error)
+
+    def _end(self, status: Status, outcome: Outcome, error: str | None) -> Result:
+        return _end(self._context, self._migration.name, status, outcome, self._total, error)
 
 
 def _heartbeat(connection: Connection, name: str, worker: str, reason: str | None) -> Status | None:
@@ -147,20 +204,6 @@ def _suspended(name: str, status: Status, done: int) -> Result:
 def _pending_rows(context: RunContext, migration: DataMigration) -> int:
     counts: RowCounts = _in_transaction(context, lambda c: count_rows(c, migration, recorded_done=0))
     return counts.pending
-
-
-def _finish(context: RunContext, migration: DataMigration, total: int) -> Result:
-    """Ends the run after the function found no more rows.
-
-    With a ``pending`` expression the count of pending rows decides whether it is complete.
-    """
-    name = migration.name
-    if migration.has_pending:
-        pending = _pending_rows(context, migration)
-        if pending:
-            error = migration.left_pending(pending)
-            return _end(context, name, Status.FAILED, Outcome.FAILED, total, error)
-    return _end(context, name, Status.COMPLETE, Outcome.COMPLETE, total, None)
 
 
 def _end(

@@ -13,7 +13,7 @@ from online_migrate.migrate.run.database_watch import DatabaseWatch
 
 
 class CountedCalls:
-    """Calls the function with a maximum number of rows, and keeps how many rows it found."""
+    """Calls the function with a maximum number of rows, and keeps how many rows it needed to migrate."""
 
     def __init__(self, context: RunContext, migration: DataMigration) -> None:
         self._migration = migration
@@ -21,8 +21,10 @@ class CountedCalls:
         self._database = CommandDatabase(context.engine.url, context.engine_options)
         self._watch = DatabaseWatch(context.engine)
         self._function: Callable[[int], tuple[int, int]] | None = None
-        self.most_found: int | None = None
-        """The largest number of rows that a call found; None before the first call."""
+        self._done = 0
+        self.needed: int | None = None
+        """The largest number of rows that a call found together with those migrated before it: a function may
+        find no more rows than it is asked for. None before the first call."""
         self.end_error: UserError | None = None
         """The error of the user's code that ends the binding."""
 
@@ -37,7 +39,8 @@ class CountedCalls:
             self._watch.others_allowed = self._database.others_allowed
         with self._watch.calling(), self._activity:
             found, done = self._function(max_count)
-        self.most_found = max(found, self.most_found or 0)
+        self.needed = max(self._done + found, self.needed or 0)
+        self._done += done
         return found, done
 
     @contextlib.contextmanager
