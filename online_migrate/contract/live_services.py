@@ -15,6 +15,7 @@ from online_migrate.script.project import Project
 from online_migrate.service_sources.source import ServiceSource, source_of
 from online_migrate.services import errors
 from online_migrate.services.registry import Registry, read_registry
+from online_migrate.services.reported import Reported
 from online_migrate.services.reported_rule import ReportedRule
 from online_migrate.services.requirement import Requirement, service_blockers
 from online_migrate.services.survived_by import SurvivedBy
@@ -34,6 +35,8 @@ class LiveServices:
     source: ServiceSource | None = None
     """Where services report beside the registry."""
     survived_by: SurvivedBy = dataclasses.field(default_factory=SurvivedBy)
+    reported: Reported | None = None
+    """What was read before the tables were locked; None: it is read together with the registry."""
 
     @classmethod
     def of(cls, project: Project, *, attest: str | None = None, unused: bool = False) -> LiveServices:
@@ -67,6 +70,12 @@ class LiveServices:
         """The tables of the database in which services report, except for the registry."""
         return frozenset() if self.source is None else self.source.tables
 
+    def before_lock(self, connection: Connection) -> LiveServices:
+        """Returns the same, after reading what must not be read under the lock of a contract revision."""
+        if self.source is None or not self.source.before_lock:
+            return self
+        return dataclasses.replace(self, reported=self.source.read(connection))
+
     def read(self, connection: Connection, *, holder: Connection | None = None) -> Registry:
         """Returns the registry, with what is reported beside it.
 
@@ -76,7 +85,8 @@ class LiveServices:
         registry = read_registry(connection)
         if self.source is None:
             return registry
-        return dataclasses.replace(registry, reported=self.source.read(holder or connection))
+        reported = self.reported or self.source.read(holder or connection)
+        return dataclasses.replace(registry, reported=reported)
 
     def check(
         self, connection: Connection, revisions: Sequence[str], *, holder: Connection | None = None

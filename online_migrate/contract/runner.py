@@ -65,6 +65,10 @@ def run(runner: RevisionRunner, revision: str, services: LiveServices) -> None:
     announcement = Announcement(runner, revision, attestation=services.attestation)
     proofs = NotNullProofs(runner, revision, required, applied, targets.proofs)
 
+    def before() -> None:
+        nonlocal services
+        services = services.before_lock(runner.session.connection)
+
     def watch(journal: Journal) -> ContractGuard:
         announcement.begin()
         return ContractGuard(runner, required, journal, targets.named, applied, proofs, services)
@@ -75,7 +79,9 @@ def run(runner: RevisionRunner, revision: str, services: LiveServices) -> None:
                 # The CHECKs refuse values of old code before the lock is taken.
                 services.require(runner.session.connection, revision, beside=True)
             with proofs.prepared():
-                runner.apply(revision, watch=watch, finish=announcement.finish, tables=targets.names)
+                runner.apply(
+                    revision, before=before, watch=watch, finish=announcement.finish, tables=targets.names
+                )
         except exceptions.GateClosed as closed:
             hint = _what_is_done(runner, revision, closed.blockers)
             raise exceptions.GateClosed(closed.blockers, hint=hint) from closed

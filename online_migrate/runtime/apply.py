@@ -114,15 +114,17 @@ class RevisionRunner:
         self,
         revision: str,
         *,
+        before: Callable[[], None] | None = None,
         watch: Callable[[Journal], GuardFactory] | None = None,
         finish: Callable[[], None] | None = None,
         tables: Sequence[str] = (),
     ) -> None:
         """Applies *revision*; waits while its tables are not free, see :class:`LockWait`.
 
-        *watch*: makes the guard of its statements; None: every statement is authorized. *finish*: called in
-        the transaction that writes the version row. *tables*: the tables whose blocking sessions are listed
-        after a lock timeout; without it, the names in the statement that failed. Raises
+        *before*: called before each attempt, outside of its transaction. *watch*: makes the guard of its
+        statements; None: every statement is authorized. *finish*: called in the transaction that writes the
+        version row. *tables*: the tables whose blocking sessions are listed after a lock timeout; without it,
+        the names in the statement that failed. Raises
         :class:`~online_migrate.exceptions.LockGivenUp`, :class:`~online_migrate.exceptions.RevisionFailed`,
         :class:`~online_migrate.exceptions.ServerDown`, :class:`~online_migrate.exceptions.Stopped` if a stop
         was requested before the start, or what the guard raises.
@@ -132,6 +134,8 @@ class RevisionRunner:
         waiting = self.lock_wait(revision, self.session, tables)
         self.session.queue.tell = waiting.tell_awaited
         while True:
+            if before is not None:
+                before()
             try:
                 self._attempt(revision, watch, finish, queue_limit=waiting.queue_limit)
             except Exception as error:

@@ -55,6 +55,7 @@ class CinderServices:
     )
     version_names: tuple[str, ...] = tuple(_COLUMNS)
     tables = frozenset({_TABLE})
+    before_lock = False
 
     def __init__(self, timeout: float) -> None:
         """*timeout*: the statement timeout in seconds."""

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from online_migrate import exceptions
 from online_migrate.ddl.session import private_connection
 from online_migrate.dialects import dialect_of
+from online_migrate.service_sources.time_limit import answers_within, no_answer
 from online_migrate.services.reported import Reported, ReportedService, UnreadableReport
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import Connection
+    from sqlalchemy.engine import Connection, Engine
 
 Function = Callable[["Connection"], Iterable[ReportedService]]
 
@@ -19,14 +20,16 @@ Function = Callable[["Connection"], Iterable[ReportedService]]
 class FunctionServices:
     """Calls ``function(connection)``, with a read-only connection of its own to the command's database.
 
-    With the connection that holds a table lock, a COMMIT of the function would release the lock.
+    With the connection that holds a table lock, a COMMIT of the function would release the lock. On any other
+    one it would wait for the lock, if it reads such a table; so it is called before the tables are locked.
     """
 
     version_names: tuple[str, ...] = ()
     tables: frozenset[str] = frozenset()
+    before_lock = True
 
     def __init__(self, name: str, function: Function, timeout: float) -> None:
-        """*timeout*: the statement timeout of the connection in seconds."""
+        """*timeout*: the seconds within which the function has to return."""
         self.name = name
         self.note = f"read by {name}, beside what reports by heartbeat"
         self._function = function
@@ -34,13 +37,20 @@ class FunctionServices:
 
     def read(self, connection: Connection) -> Reported:
         """Returns what the function returns. Any error of it is in the result."""
+        engine = connection.engine
+        found = answers_within(self._timeout, {self.name: lambda: self._call(engine)})
+        return found.get(self.name) or self._unreadable(no_answer(self._timeout))
+
+    def _call(self, engine: Engine) -> Reported:
         try:
-            with private_connection(connection.engine) as own:
+            with private_connection(engine) as own:
                 dialect_of(own).read_only(own)
                 with dialect_of(own).statement_timeout(own, self._timeout):
                     return Reported(tuple(self._checked(self._function(own))))
-        except Exception as error:  # noqa: BLE001 - a function of a user may raise anything
-            return Reported(unreadable=(self._unreadable(error),))
+        except exceptions.OnlineMigrateError as error:
+            return self._unreadable(str(error))
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a function of a user may raise anything
+            return self._unreadable(f"{type(error).__name__}: {error}")
 
     def _checked(self, answer: object) -> list[ReportedService]:
         if not isinstance(answer, Iterable):
@@ -51,9 +61,7 @@ class FunctionServices:
                 raise TypeError(f"it returned an item of {type(one).__name__}, not a ReportedService")
         return found
 
-    def _unreadable(self, error: Exception) -> UnreadableReport:
-        text = " ".join(str(error).split())
-        if not isinstance(error, exceptions.OnlineMigrateError):
-            text = f"{type(error).__name__}: {text}"
-        reason = f"it is unknown which services run, because {self.name} failed: {text}"
-        return UnreadableReport("services", reason, "correct the function, then: online-migrate gate")
+    def _unreadable(self, text: str) -> Reported:
+        reason = f"it is unknown which services run, because {self.name} failed: {' '.join(text.split())}"
+        hint = "correct the function, then: online-migrate gate"
+        return Reported(unreadable=(UnreadableReport("services", reason, hint),))

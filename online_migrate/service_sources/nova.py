@@ -50,6 +50,7 @@ class NovaServices:
     )
     version_names: tuple[str, ...] = ("version",)
     tables = frozenset({_TABLE, "cell_mappings"})
+    before_lock = False
 
     def __init__(
         self, timeout: float, *, api_database: str | None, database: str | None, pooler: str | None

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
-import time
+import functools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from online_migrate.dialects import create_engine, dialect_of, parse_url
 from online_migrate.driver_errors import DATABASE_ERRORS, error_message
 from online_migrate.service_sources.cell_url import CellUrlBroken, cell_url
 from online_migrate.service_sources.table import Row, TableUnreadable, read_table
+from online_migrate.service_sources.time_limit import answers_within, no_answer
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -57,24 +57,10 @@ class TableReader:
         All are read at the same time, each in a thread: a driver may wait for ever for a server that has
         accepted the connection and does not answer.
         """
-        answers: dict[str, Answer] = {}
-        threads = [self._start(answers, name, url, query) for name, url in urls.items()]
-        end = time.monotonic() + self.timeout
-        for thread in threads:
-            thread.join(max(0.0, end - time.monotonic()))
-        silent = TableUnreadable(f"no answer within {self.timeout:g} s (look_timeout)")
-        found = dict(answers)
+        reads = {name: functools.partial(self._read, url, query) for name, url in urls.items()}
+        found = answers_within(self.timeout, reads)
+        silent = TableUnreadable(no_answer(self.timeout))
         return {name: found.get(name, silent) for name in urls}
-
-    def _start(
-        self, answers: dict[str, Answer], name: str, url: sa.URL, query: sa.Select[Any]
-    ) -> threading.Thread:
-        def run() -> None:
-            answers[name] = self._read(url, query)
-
-        thread = threading.Thread(target=run, name=f"online-migrate cell {name}", daemon=True)
-        thread.start()
-        return thread
 
     def _read(self, url: sa.URL, query: sa.Select[Any]) -> Answer:
         try:

@@ -28,6 +28,8 @@ class ServiceSource(Protocol):
     """The names of the versions that it reports; empty if they are not known."""
     tables: frozenset[str]
     """The tables of the command's own database that it reads."""
+    before_lock: bool
+    """True if it is read before the tables of a contract revision are locked, and not under the lock."""
 
     def read(self, connection: Connection) -> Reported:
         """Returns what is reported now.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -426,6 +427,103 @@ def test_function_of_the_project(database: Database, tmp_path: Path) -> None:
                 command.contract(use(name).site())
         assert gate(use("agent_registry:rows")) == []
         assert command.contract(sample.site()).revisions == ("c1",)
+
+
+LOCKED = """
+import threading
+import sqlalchemy as sa
+from online_migrate.services import ReportedService
+
+calls = []
+version = None
+
+
+def rows(connection):
+    calls.append(1)
+    if version is not None:
+        engine = sa.create_engine(connection.engine.url)
+        with engine.begin() as application:
+            application.execute(sa.text(f"UPDATE agents SET version = '{version}'"))
+        engine.dispose()
+    found = connection.execute(sa.text("SELECT id, version FROM agents")).all()
+    return [ReportedService("agent", str(id), versions={"api": version}) for id, version in found]
+
+
+def hangs(connection):
+    threading.Event().wait(60)
+    return [ReportedService("agent", "one", survives=("c1",))]
+
+
+def exits(connection):
+    raise SystemExit("no registry")
+"""
+
+
+def test_function_is_called_before_the_tables_are_locked(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The application writes meanwhile; the tables that the function reads may be those of the revision."""
+    schema.run_all(
+        database,
+        "CREATE TABLE agents"
+        " (id INTEGER PRIMARY KEY, version VARCHAR(9), host VARCHAR(9), a INT, b INT, d INT)",
+        "INSERT INTO agents VALUES (1, '1.10', 'one', 1, 1, NULL)",
+    )
+    settings = {"services_from": "locked_agents:rows", "survived_by": "c1:agent=1.10"}
+    with Project.create(tmp_path / "project", database.url, **settings) as sample:
+        (sample.config_file.parent / "locked_agents.py").write_text(LOCKED)
+        monkeypatch.delitem(sys.modules, "locked_agents", raising=False)
+        sample.expand('op.create_table("other", sa.Column("id", sa.Integer))', "e1")
+        # Rows that the script writes are counted again, while the first statement holds its lock.
+        writes = 'op.execute("UPDATE agents SET d = 2")\n' if database.server.has("transactional_ddl") else ""
+        script = f'op.drop_column("agents", "a")\n{writes}op.drop_column("agents", "b")'
+        sample.contract(script, "c1", requires=("numbers",))
+        sample.data(
+            "numbers",
+            """
+            numbers = Backfill(
+                table="agents",
+                values={"d": 1},
+                pending=lambda t: t.c.d.is_(None),
+                revision="e1",
+            )
+            """,
+        )
+        sample.apply_expand()
+        sample.migrate()
+        before, text = Snapshot.of(database, "agents"), sample.config_file.read_text()
+        for name, said in {
+            "hangs": "no answer within 1 s (look_timeout)",
+            "exits": "SystemExit: no registry",
+        }.items():
+            changed = f"locked_agents:{name}\nlook_timeout = 1"
+            sample.config_file.write_text(text.replace("locked_agents:rows", changed))
+            [blocker] = command.gate(sample.site())
+            assert (blocker.id, blocker.object) == ("service-unreadable", "services")
+            assert f"because locked_agents:{name} failed: {said}" in blocker.reason
+        sample.config_file.write_text(text)
+        assert gate(sample) == []
+        module, apply = sys.modules["locked_agents"], contracts.run
+        versions, attempts = iter(["1.9", "1.10"]), []
+
+        def write_and_apply(runner: Any, revision: str, required: Any) -> None:
+            module.calls.clear()
+            module.version = next(versions)
+            try:
+                apply(runner, revision, required)
+            finally:
+                module.version = None
+                attempts.append(len(module.calls))
+
+        monkeypatch.setattr(contracts, "run", write_and_apply)
+        with pytest.raises(GateClosed) as refusal:
+            command.contract(sample.site())
+        assert [blocker.id for blocker in refusal.value.blockers] == ["service-behind"]
+        schema.run_all(database, "UPDATE agents SET version = '1.10'")
+        assert Snapshot.of(database, "agents") == before
+        assert command.contract(sample.site()).revisions == ("c1",)
+        # Once in each attempt, also if the script writes rows, so that they are verified again.
+        assert attempts == [1, 1]
 
 
 # --- the command line -----------------------------------------------------------------------------
