@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from online_migrate.cli.streams import echo, secho, stdout
 from online_migrate.migrate.status import Outcome, Result
+from online_migrate.script.declarations import by_default_note
 
 if TYPE_CHECKING:
     from online_migrate.command import GateReport, HistoryLine
@@ -141,6 +142,8 @@ def status(report: Report, *, as_json: bool) -> None:
             f"not additive, declared in {exception.revision}: {exception.key}: {exception.reason}"
             f"{'' if exception.applied else ' (not applied)'}"
         )
+    for revision, requires in report.requires_by_default.items():
+        echo(f"{revision}: {by_default_note(requires)}")
     if report.migrations:
         table = Table(box=None, pad_edge=False)
         for column in ("data migration", "kind", "status"):

@@ -32,6 +32,7 @@ from online_migrate.migrate.options import MigrateOptions
 from online_migrate.migrate.status import Outcome
 from online_migrate.runtime import stamping
 from online_migrate.runtime.apply import RevisionRunner
+from online_migrate.script.declarations import by_default_note
 from online_migrate.script.graph import Phase
 from online_migrate.services.squashed import folded_into, squashed_of
 
@@ -106,11 +107,12 @@ def gate_report(
     up_to = target_of(context, target, release, Phase.CONTRACT)
     services = LiveServices.of(context.project, attest=attest)
     applied = context.applied()
+    revisions = [] if up_to.nothing else graph_blockers.to_contract(graph, applied, up_to.revision)
+    for revision, requires in context.project.requires_by_default.items():
+        if revision in revisions:
+            context.echo(f"gate {revision}: {by_default_note(requires)}")
     with context.read_connection() as connection:
-        found = _gate(context, connection, applied, services)
-        return found.report(
-            [] if up_to.nothing else graph_blockers.to_contract(graph, applied, up_to.revision)
-        )
+        return _gate(context, connection, applied, services).report(revisions)
 
 
 def _gate(

@@ -36,6 +36,7 @@ from online_migrate.phases.script import only_adds
 from online_migrate.runtime.apply import RevisionRunner
 from online_migrate.runtime.catalog_schema import server_of
 from online_migrate.runtime.veto import permit
+from online_migrate.script.declarations import by_default_note
 from online_migrate.script.graph import UNDECLARED
 from online_migrate.sql.classification.verdict import Impact
 from online_migrate.sql.statement import Kind, altered_table, shorten
@@ -62,6 +63,8 @@ def run(runner: RevisionRunner, revision: str, services: LiveServices) -> None:
     targets = Targets(runner, revision, required)
     applied = runner.applied()
     runner.echo(f"contract {revision}: {graph.revisions[revision].doc or 'no message'}")
+    if revision in runner.project.requires_by_default:
+        runner.echo(f"contract {revision}: {by_default_note(required)}")
     announcement = Announcement(runner, revision, attestation=services.attestation)
     proofs = NotNullProofs(runner, revision, required, applied, targets.proofs)
 

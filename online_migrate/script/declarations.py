@@ -7,7 +7,7 @@ a contract script that has no ``requires``. ``additive.REVISION``: the exception
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from online_migrate import exceptions
@@ -62,6 +62,22 @@ class ScriptDeclarations:
             changes[revision.id] = {"additive": tuple(_reasons(name, value))}
         for revision in graph.revisions.values():
             yield dataclasses.replace(revision, **changes.get(revision.id, {}))
+
+    def by_default(self, graph: Graph, undeclared: Collection[str]) -> dict[str, tuple[str, ...]]:
+        """Returns the data migrations that ``requires.*`` makes a revision require, by its id.
+
+        *undeclared*: the contract revisions whose script has no ``requires``.
+        """
+        requires = dict(self.requires)
+        if ANY not in requires:
+            return {}
+        named = {_id_of(name, graph.revisions, "requires") for name in requires if name != ANY}
+        return {id: _required(ANY, requires[ANY]) for id in undeclared if id not in named}
+
+
+def by_default_note(requires: Sequence[str]) -> str:
+    """Returns the line for a revision that requires *requires* by ``requires.*``."""
+    return f"requires {', '.join(requires) or NONE}, by requires.{ANY} in [{SECTION}]"
 
 
 NOTHING_DECLARED = ScriptDeclarations()

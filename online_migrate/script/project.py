@@ -20,9 +20,9 @@ from online_migrate.kinds.base import DataMigration
 from online_migrate.script.configuration import load_config
 from online_migrate.script.declarations import ScriptDeclarations
 from online_migrate.script.discovery import discover
-from online_migrate.script.graph import Graph
+from online_migrate.script.graph import Graph, Phase
 from online_migrate.script.named_objects import set_up
-from online_migrate.script.reading import from_scripts
+from online_migrate.script.reading import declares_requires, from_scripts
 
 GUARD_LINES = """\
     import online_migrate
@@ -87,6 +87,13 @@ class Project:
     def graph(self) -> Graph:
         """The revision graph. Raises :class:`~online_migrate.exceptions.GraphBroken`."""
         return graph_of(self.script, self.settings)
+
+    @functools.cached_property
+    def requires_by_default(self) -> Mapping[str, tuple[str, ...]]:
+        """What contract revisions require by ``requires.*``, which also holds for scripts written later."""
+        scripts = {id: self.script.get_revision(id) for id in self.graph.of(Phase.CONTRACT)}
+        undeclared = [id for id, script in scripts.items() if not declares_requires(script)]
+        return ScriptDeclarations.of(self.settings).by_default(self.graph, undeclared)
 
     @functools.cached_property
     def migrations_dir(self) -> Path:

@@ -33,6 +33,11 @@ def from_scripts(
     return Graph(declared.complete(Graph(revisions, history)), history)
 
 
+def declares_requires(script: Any) -> bool:
+    """Returns True if a script says itself what it requires."""
+    return getattr(script.module, "requires", None) is not None
+
+
 def _labels(script: Any) -> tuple[str, ...]:
     return _names(getattr(script.module, "branch_labels", None))
 
@@ -84,7 +89,6 @@ def _release_of(script: Any, folders: Sequence[Path]) -> str | None:
 
 
 def _revision(script: Any, ids: set[str], by_label: Mapping[str, str], folders: Sequence[Path]) -> Revision:
-    declared = getattr(script.module, "requires", None) is not None
     depends = tuple(
         name if name in ids else by_label.get(name, name) for name in script._resolved_dependencies
     )
@@ -93,7 +97,7 @@ def _revision(script: Any, ids: set[str], by_label: Mapping[str, str], folders: 
         down=tuple(script._versioned_down_revisions),
         depends_on=depends,
         labels=frozenset(_labels(script)),
-        requires=_names_in(script, "requires") if declared else UNDECLARED,
+        requires=_names_in(script, "requires") if declares_requires(script) else UNDECLARED,
         locks=_names_in(script, "locks"),
         batch_losses=_names_in(script, "batch_losses"),
         rebuilds=_names_in(script, "rebuilds"),

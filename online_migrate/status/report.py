@@ -98,6 +98,8 @@ class Report:
     migrations: tuple[MigrationState, ...]
     blockers: tuple[Blocker, ...]
     not_additive: tuple[DeclaredException, ...] = ()
+    requires_by_default: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    """What the missing contract revisions require by ``requires.*``."""
 
     @property
     def complete(self) -> bool:
@@ -149,6 +151,11 @@ def make_report(connection: Connection, project: Project, applied: frozenset[str
             for revision in graph.of(Phase.EXPAND)
             for key, reason in graph.revisions[revision].additive
         ),
+        requires_by_default={
+            revision: requires
+            for revision, requires in project.requires_by_default.items()
+            if revision not in applied
+        },
     )
 
 

@@ -20,6 +20,7 @@ from online_migrate.runtime.hidden_tables import engine_tables_hidden
 from online_migrate.script.declarations import ScriptDeclarations
 from online_migrate.script.graph import UNDECLARED, Graph, Revision
 from online_migrate.script.project import Project
+from tests.support import project as trees
 
 CALLED: list[str] = []
 EXPAND, CONTRACT = frozenset({"expand"}), frozenset({"contract"})
@@ -48,6 +49,37 @@ def test_requires_of_scripts_without_requires() -> None:
         "c3": (),
     }
     assert completed(requires__c1="none").revisions["c3"].requires is UNDECLARED
+
+
+def test_requires_by_default_is_said(tmp_path: Path) -> None:
+    """A contract script that is written later gets the requires of * as well: each command says so."""
+    settings = {"requires.C1": "none", "requires.*": "none"}
+    with trees.Project.create(tmp_path, f"sqlite:///{tmp_path}/a.db", **settings) as sample:
+        sample.expand('op.create_table("t", sa.Column("a", sa.Integer))', "e1")
+        for revision, requires in {"C1": None, "c2": (), "c3": None}.items():
+            sample.contract("pass", revision, requires=requires)
+        said: list[str] = []
+        sample.apply_expand()
+        assert command.gate(sample.site(echo=said.append)) == []
+        assert said == ["gate c3: requires none, by requires.* in [online_migrate]"]
+        said.clear()
+        assert command.gate(sample.site(echo=said.append), "c2") == []
+        assert said == []
+        assert command.status(sample.site()).as_dict()["requires_by_default"] == {"c3": ()}
+        shown = sample.run("status").out
+        assert "c3: requires none, by requires.* in [online_migrate]" in shown
+        command.contract(sample.site(echo=said.append))
+        assert [line for line in said if "requires" in line] == [
+            "contract c3: requires none, by requires.* in [online_migrate]"
+        ]
+        assert command.status(sample.site()).requires_by_default == {}
+        text = sample.config_file.read_text().replace("requires.* = none", "requires.* = a, b")
+        sample.config_file.write_text(text)
+        sample.contract("pass", "c4", requires=None)
+        assert command.status(sample.site()).requires_by_default == {"c4": ("a", "b")}
+        said.clear()
+        assert command.gate(sample.site(echo=said.append))
+        assert said == ["gate c4: requires a, b, by requires.* in [online_migrate]"]
 
 
 @pytest.mark.parametrize(
