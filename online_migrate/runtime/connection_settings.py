@@ -28,10 +28,14 @@ _EVERY_CONNECTION = "set it for every connection: in the URL, or as a setting of
 class ConnectionWatch:
     """Compares the connection of a probed env.py with a new one, each time env.py passes it to Alembic."""
 
-    def __init__(self, path: str, url: str | None) -> None:
-        """*path*: the path of env.py. *url*: the requested database; None: env.py decides which one it is."""
+    def __init__(self, path: str, url: str | None, *, pooler: str | None) -> None:
+        """*path*: the path of env.py. *url*: the requested database; None: env.py decides which one it is.
+
+        *pooler*: see :func:`~online_migrate.dialects.create_engine`.
+        """
         self._path = path
         self._url = url
+        self._pooler = pooler
         self._connection: Any = None
         self._configured = 0
 
@@ -86,7 +90,8 @@ class ConnectionWatch:
             raise self._changed("; ".join(said), _way_out(self._connection, changed))
 
     def _ours(self, theirs: sa.Connection) -> Mapping[str, object]:
-        engine = create_engine(self._url or theirs.engine.url.render_as_string(hide_password=False))
+        url = self._url or theirs.engine.url.render_as_string(hide_password=False)
+        engine = create_engine(url, pooler=self._pooler)
         try:
             with private_connection(engine) as connection:
                 return settings_of(connection)

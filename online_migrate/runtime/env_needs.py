@@ -41,7 +41,7 @@ def provided(config: Config, settings: Settings, url: str | None) -> Iterator[No
         # The logging of the program that calls the engine is not env.py's to configure.
         stack.enter_context(_attribute(config, "configure_logger", False))
         for name, where in _attributes(settings):
-            value = _value(name, where, url, stack)
+            value = _value(name, where, url, settings, stack)
             if option is not None and url is not None:
                 stack.enter_context(_overridden(value, option, url))
             stack.enter_context(_attribute(config, name, value))
@@ -133,11 +133,11 @@ def _attributes(settings: Settings) -> Iterator[tuple[str, str]]:
         yield name, where
 
 
-def _value(name: str, where: str, url: str | None, stack: contextlib.ExitStack) -> Any:
+def _value(name: str, where: str, url: str | None, settings: Settings, stack: contextlib.ExitStack) -> Any:
     if name == _CONNECTION:
         if url is None:
             raise exceptions.URLMissing()
-        engine = create_engine(url)
+        engine = create_engine(url, pooler=settings.pooler)
         stack.callback(engine.dispose)
         return stack.enter_context(private_connection(engine))
     found = load(where, "env_attributes")

@@ -121,7 +121,7 @@ def _probe(project: Project, url: str | None, *, may_write: bool) -> Probe:
     config, probe, env_py = project.config, Probe(), _env_py(project)
     given = _handed_out(config, url)
 
-    watch = ConnectionWatch(str(env_py), url)
+    watch = ConnectionWatch(str(env_py), url, pooler=project.settings.pooler)
 
     def capture(**keywords: Any) -> None:
         probe.options |= keywords

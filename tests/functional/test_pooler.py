@@ -88,6 +88,28 @@ def test_declared_session_pooler_is_used(database: Database, project: Project, t
         assert _application_settings(url) == [("0", "0", "off")] * 5
 
 
+ENV_PY = """
+from alembic import context
+import online_migrate
+online_migrate.guard()
+context.configure(connection=context.config.attributes["connection"])
+with context.begin_transaction():
+    context.run_migrations()
+"""
+
+
+def test_declared_session_pooler_is_used_for_env_py(database: Database, tmp_path: Path) -> None:
+    """For the connection of env_attributes, and for the one with which its settings are compared."""
+    settings = {"pooler": "session", "env_attributes": "connection"}
+    with (
+        pooled(database.url, tmp_path, "session") as url,
+        Project.create(tmp_path / "project", url, **settings) as sample,
+    ):
+        (sample.site().project.migrations_dir / "env.py").write_text(ENV_PY)
+        sample.expand('op.create_table("t", sa.Column("id", sa.Integer))', "e1")
+        assert sample.apply_expand() == ["e1"]
+
+
 @pytest.mark.parametrize("driver", ["psycopg2", "psycopg"])
 def test_undeclared_session_pooler_is_refused(driver: str, database: Database, tmp_path: Path) -> None:
     """A client cannot prove that the pooler keeps one session per client; both drivers detect the pooler."""
