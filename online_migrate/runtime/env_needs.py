@@ -11,6 +11,7 @@ import contextlib
 import inspect
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from online_migrate import exceptions
@@ -21,6 +22,7 @@ from online_migrate.script.named_objects import load
 
 if TYPE_CHECKING:
     from alembic.config import Config
+    from sqlalchemy.engine import Connection
 
 _CONNECTION = "connection"
 _MISSING = object()
@@ -41,7 +43,7 @@ def provided(config: Config, settings: Settings, url: str | None) -> Iterator[No
         # The logging of the program that calls the engine is not env.py's to configure.
         stack.enter_context(_attribute(config, "configure_logger", False))
         for name, where in _attributes(settings):
-            value = _value(name, where, url, settings, stack)
+            value = _connection(url, settings, stack) if name == _CONNECTION else _object(config, where, url)
             if option is not None and url is not None:
                 stack.enter_context(_overridden(value, option, url))
             stack.enter_context(_attribute(config, name, value))
@@ -133,14 +135,17 @@ def _attributes(settings: Settings) -> Iterator[tuple[str, str]]:
         yield name, where
 
 
-def _value(name: str, where: str, url: str | None, settings: Settings, stack: contextlib.ExitStack) -> Any:
-    if name == _CONNECTION:
-        if url is None:
-            raise exceptions.URLMissing()
-        engine = create_engine(url, pooler=settings.pooler)
-        stack.callback(engine.dispose)
-        return stack.enter_context(private_connection(engine))
-    found = load(where, "env_attributes")
+def _connection(url: str | None, settings: Settings, stack: contextlib.ExitStack) -> Connection:
+    if url is None:
+        raise exceptions.URLMissing()
+    engine = create_engine(url, pooler=settings.pooler)
+    stack.callback(engine.dispose)
+    return stack.enter_context(private_connection(engine))
+
+
+def _object(config: Config, where: str, url: str | None) -> Any:
+    folder = Path(config.config_file_name or config.toml_file_name or "").parent
+    found = load(where, "env_attributes", folder)
     return found(url) if inspect.isroutine(found) else found
 
 

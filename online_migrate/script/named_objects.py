@@ -3,45 +3,45 @@
 from __future__ import annotations
 
 import functools
-import importlib
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from online_migrate import exceptions
 from online_migrate.config import SECTION, Settings
+from online_migrate.function_import import FunctionNotImported, import_function, import_object
 
 
-def load(where: str, setting: str) -> Any:
-    """Returns the object; *setting*: for the error.
+def load(where: str, setting: str, folder: Path) -> Any:
+    """Returns the object; *setting*: for the error. *folder*: a folder that may contain its module.
 
     Raises :class:`~online_migrate.exceptions.ConfigBroken` if there is none.
     """
-    module, _, path = where.partition(":")
     try:
-        found: Any = importlib.import_module(module)
-        for part in path.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise _broken(setting, f"{where}: {error}") from error
-    return found
+        return import_object(where, folder)
+    except FunctionNotImported as error:
+        raise _broken(setting, f"{where} {error}") from error
 
 
-def set_up(settings: Settings) -> None:
-    """Calls the functions of ``env_setup``, each once in a process.
+def set_up(settings: Settings, folder: Path) -> None:
+    """Calls the functions of ``env_setup``, each once in a process; *folder*: see :func:`load`.
 
     Raises :class:`~online_migrate.exceptions.ConfigBroken` for one that does not exist or fails.
     """
-    for where in (settings.env_setup or "").split(","):
-        if where.strip():
-            _call_once(where.strip())
+    for where in (one.strip() for one in (settings.env_setup or "").split(",")):
+        if not where:
+            continue
+        try:
+            _call_once(import_function(where, folder))
+        except FunctionNotImported as error:
+            raise _broken("env_setup", f"{where} {error}") from error
+        except (Exception, SystemExit) as error:
+            raise _broken("env_setup", f"{where} failed: {type(error).__name__}: {error}") from error
 
 
 @functools.cache
-def _call_once(where: str) -> None:
-    function = load(where, "env_setup")
-    try:
-        function()
-    except (Exception, SystemExit) as error:
-        raise _broken("env_setup", f"{where} failed: {type(error).__name__}: {error}") from error
+def _call_once(function: Callable[[], object]) -> None:
+    function()
 
 
 def _broken(setting: str, reason: str) -> exceptions.ConfigBroken:

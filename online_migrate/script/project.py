@@ -72,8 +72,8 @@ class Project:
         :class:`~online_migrate.exceptions.ScriptBroken`.
         """
         try:
-            set_up(self.settings)
-            script = ScriptDirectory.from_config(self.config)
+            script = ScriptDirectory.from_config(self.config)  # it applies prepend_sys_path
+            set_up(self.settings, self.config_file.parent)
             script.get_heads()
         except exceptions.ConfigBroken:
             raise

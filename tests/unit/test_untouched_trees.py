@@ -263,6 +263,61 @@ def test_releases_and_new_scripts_of_a_tree_with_folders(tree: Path, tmp_path: P
     assert Project.load(tree).graph.heads["expand"] == "e4"  # type: ignore[index]
 
 
+OWN_MODULE = """
+import types
+
+called = []
+holder = types.SimpleNamespace(conf="the configuration")
+
+
+def set_up():
+    called.append(1)
+
+
+def fails():
+    raise ValueError("not today")
+"""
+
+
+def test_modules_of_settings_are_found_beside_alembic_ini_and_on_its_path(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For env_setup and env_attributes; with prepend_sys_path as well, which Alembic applies by itself."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "own_module_beside.py").write_text(OWN_MODULE)
+    (tmp_path / "own_module_broken.py").write_text("raise ValueError('broken')\n")
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "own_module_on_path.py").write_text(OWN_MODULE)
+    before = tree.read_text().replace("path_separator", "prepend_sys_path = %(here)s/src\npath_separator")
+
+    def project(**settings: str) -> Project:
+        text = before.replace("env_setup = tests.unit.test_untouched_trees:set_up", "")
+        tree.write_text(text + "".join(f"{name} = {value}\n" for name, value in settings.items()))
+        return Project.load(tree)
+
+    for module in ("own_module_beside", "own_module_on_path"):
+        for _ in range(2):
+            found = project(env_setup=f"{module}:set_up", env_attributes=f"conf={module}:holder.conf")
+            found.load_graph()
+            with provided(found.config, found.settings, None):
+                assert found.config.attributes["conf"] == "the configuration"
+        assert sys.modules[module].called == [1]
+    for value, said in {
+        "own_module_none:f": "own_module_none:f cannot be imported: ModuleNotFoundError",
+        "own_module_broken:f": "own_module_broken:f cannot be imported: ValueError: broken",
+        "own_module_beside:holder": "own_module_beside:holder is not a function",
+        "own_module_beside:none": "own_module_beside:none cannot be imported: AttributeError",
+        "own_module_beside:fails": "own_module_beside:fails failed: ValueError: not today",
+    }.items():
+        with pytest.raises(exceptions.ConfigBroken) as error:
+            project(env_setup=value).load_graph()
+        assert f"env_setup: {said}" in str(error.value)
+    broken = project(env_attributes="conf=own_module_broken:f")
+    with pytest.raises(exceptions.ConfigBroken) as error, provided(broken.config, broken.settings, None):
+        pass
+    assert "env_attributes: own_module_broken:f cannot be imported: ValueError: broken" in str(error.value)
+
+
 def test_adopt_refuses_a_layout_to_which_it_cannot_add(tree: Path, tmp_path: Path) -> None:
     """Folders in folders, and a package; nothing is written."""
     for name in ("one", "two"):
