@@ -137,11 +137,11 @@ class CommandContext:
             self._say_unguarded()
 
     def _say_unguarded(self) -> None:
-        """Says, once for each database, what an env.py that must not be changed does not hold."""
+        """Says, once for each database, that an env.py that must not be changed does not check the gate."""
         if not self.environment.guarded:
             self.echo(
                 f"{self.project.migrations_dir / 'env.py'} does not call guard(): plain Alembic, and a "
-                "command that is built on it, bypass the gate; only online-migrate's own commands hold it"
+                "command that is built on it, bypass the gate; only online-migrate's own commands check it"
             )
 
     def run_environment_writes(self) -> None:

@@ -1,8 +1,8 @@
 """The database that a command was given: its URL, its options, and the application's own bind.
 
 The engine opens its own connections, to the URL. What an application hands over instead of a URL, an engine
-or a connection, may lead elsewhere than its URL says (``creator=``, ``connect_args=``, ``SET search_path``).
-That is compared, and refused if it differs.
+or a connection, may be one to another database than its URL says, or have other settings (``creator=``,
+``connect_args=``, ``SET search_path``). That is compared, and refused if it differs.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Bind = sa.Engine | sa.Connection | sa.URL | str
 
 
 class OtherDatabase(exceptions.Refused):
-    """The engine or connection that was given does not lead where its URL leads: {reason}"""
+    """The given engine or connection has another database, or other settings, than its URL: {reason}"""
 
     default_hint = (
         "online-migrate opens its own connections by the URL: give a URL, or a configuration, that holds "
@@ -57,7 +57,8 @@ class NamedDatabase:
     def open(self, *, pooler: str | None, clock: Clock, stop: Stop, echo: Callable[[str], None]) -> Engine:
         """Returns an engine of its own that has connected once.
 
-        Raises :class:`OtherDatabase` if :attr:`bind` leads elsewhere.
+        Raises :class:`OtherDatabase` if :attr:`bind` is a connection to another database, or has other
+        settings.
         """
         for line in self.unused:
             echo(line)
@@ -166,7 +167,7 @@ def _set_level(options: EngineOptions) -> None:
 
 
 def _refuse_other(engine: Engine, bind: Engine | Connection) -> None:
-    """Refuses a *bind* whose connections lead elsewhere, or have other settings, than those of *engine*."""
+    """Refuses a *bind* with another database, or with other settings, than those of *engine*."""
     with private_connection(engine) as connection:
         ours = _where(connection)
     if isinstance(bind, sa.Connection):

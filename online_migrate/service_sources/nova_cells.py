@@ -123,7 +123,7 @@ class Cells:
         for names in same.values():
             if len(names) > 1:
                 # Then a database that the templates stand for is not read.
-                reason = f"the URLs of {' and '.join(names)} lead to one database; is nova_database right?"
+                reason = f"the URLs of {' and '.join(names)} name the same database; is nova_database right?"
                 broken |= {name: TableUnreadable(reason) for name in names}
         return {name: url for name, url in urls.items() if name not in broken}, broken
 

@@ -214,7 +214,7 @@ def test_database_is_what_the_program_hands_over(
     assert "it must be a URL, an engine or a connection" in wrong.err.getvalue()
 
 
-def test_engine_that_leads_elsewhere_is_refused(database: Database, project: Project, tmp_path: Path) -> None:
+def test_engine_of_another_database_is_refused(database: Database, project: Project, tmp_path: Path) -> None:
     """The engine's own connections are opened by the URL, so the URL has to say everything."""
     (tmp_path / "other").mkdir()
     with database.server.fresh_database(tmp_path / "other", "elsewhere") as other:
@@ -223,7 +223,7 @@ def test_engine_that_leads_elsewhere_is_refused(database: Database, project: Pro
         )
         host = Host(project, engine)
         assert host.run("expand") == 3
-        assert "does not lead where its URL leads" in host.err.getvalue()
+        assert "has another database, or other settings, than its URL" in host.err.getvalue()
         assert "online_migrate_migration" not in sa.inspect(other.engine).get_table_names()
         engine.dispose()
     memory = Host(project, sa.create_engine("sqlite://"))

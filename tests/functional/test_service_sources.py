@@ -288,7 +288,7 @@ def test_cells_are_found(database: Database, cells: tuple[Database, Database], t
         (tmp_path / "filled").mkdir()
     with project(database, tmp_path / "filled", **settings) as sample:
         assert gate(sample) == []
-        # The template in a second cell leads to the database of the first one: one database is not read.
+        # The template in a second cell names the database of the first one: one database is not read.
         tables.write(database, tables.cell_mappings, *mappings, cell(2, template_of(cell1)))
         assert sorted(gate(sample)) == ["service-unreadable"] * 2
         tables.write(database, tables.cell_mappings, *mappings)
