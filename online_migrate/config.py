@@ -251,7 +251,7 @@ class Settings:
         for name, declared in options_of(Settings).items():
             problem = declared.problem_with(getattr(self, name))
             if problem is not None:
-                raise exceptions.ConfigBroken(path=f"[{SECTION}]", reason=f"{name} {problem}")
+                raise settings_broken(f"{name} {problem}")
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], *, origin: str) -> Settings:
@@ -279,6 +279,11 @@ class Settings:
                     path=origin, reason=f"[{SECTION}] {name} = {value!r} is not a number"
                 ) from None
         return cls(**parsed)
+
+
+def settings_broken(reason: str, hint: str | None = None) -> exceptions.ConfigBroken:
+    """Returns the error for a setting with a value that cannot be used, whichever file it is from."""
+    return exceptions.ConfigBroken(path=f"[{SECTION}]", reason=reason, hint=hint)
 
 
 def read_settings(config_file: Path, overrides: Mapping[str, Any] | None = None) -> Settings:

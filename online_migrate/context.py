@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from online_migrate import config as configuration
 from online_migrate.ddl.session import connect
-from online_migrate.dialects import dialect_of
+from online_migrate.dialects import dialect_of, full_url
 from online_migrate.expand import bootstrap
 from online_migrate.migrate import progress
 from online_migrate.named_database import Bind, DatabaseSource, NamedDatabase
@@ -152,7 +152,7 @@ class CommandContext:
     @property
     def _url_for_environment(self) -> str | None:
         """The URL that is passed to env.py. None: env.py selects the database."""
-        return None if self._explicit_url is None else self.engine.url.render_as_string(hide_password=False)
+        return None if self._explicit_url is None else full_url(self.engine.url)
 
     def applied(self) -> frozenset[str]:
         """Returns the applied revisions.

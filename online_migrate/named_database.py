@@ -20,7 +20,7 @@ from oslo_db import exception as oslo
 from online_migrate import exceptions
 from online_migrate.config import DATABASE_GROUP, URL_VARIABLE
 from online_migrate.ddl.session import connect, private_connection
-from online_migrate.dialects import create_engine, dialect_of
+from online_migrate.dialects import create_engine, dialect_of, full_url
 from online_migrate.engine_options import EngineOptions
 from online_migrate.runtime.connection_settings import settings_of
 from online_migrate.waiting import Clock, Stop
@@ -144,7 +144,7 @@ def _named_by_bind(bind: Bind) -> NamedDatabase:
     if isinstance(bind, str):
         return NamedDatabase(bind)
     if isinstance(bind, sa.URL):
-        return NamedDatabase(_text(bind))
+        return NamedDatabase(full_url(bind))
     if not isinstance(bind, sa.Engine | sa.Connection):
         raise exceptions.UsageError(
             message=f"the database is {type(bind).__name__}; it must be a URL, an engine or a connection"
@@ -153,11 +153,7 @@ def _named_by_bind(bind: Bind) -> NamedDatabase:
     in_memory = url.database in (None, "", ":memory:") or "mode=memory" in str(url.database)
     if url.get_backend_name() == "sqlite" and in_memory:
         raise OtherDatabase(reason="a database in memory belongs to one connection")
-    return NamedDatabase(_text(url), bind=bind)
-
-
-def _text(url: sa.URL) -> str:
-    return url.render_as_string(hide_password=False)
+    return NamedDatabase(full_url(url), bind=bind)
 
 
 def _set_level(options: EngineOptions) -> None:

@@ -62,6 +62,11 @@ def safe_url(url: str | sa.URL) -> str:
         return "(a URL that cannot be parsed)"
 
 
+def full_url(url: str | sa.URL) -> str:
+    """Returns the URL as text, with its password."""
+    return url if isinstance(url, str) else url.render_as_string(hide_password=False)
+
+
 def create_engine(url: str, *, pooler: str | None = None, options: EngineOptions | None = None) -> Engine:
     """Returns an engine for *url*; it is not connected.
 

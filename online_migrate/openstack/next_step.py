@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from online_migrate.status.report import Report
 
-_ENDED = ("complete", "contracted")
-
 
 def next_step(report: Report) -> str:
     """Returns one line about the first thing that is left."""
@@ -19,7 +17,7 @@ def next_step(report: Report) -> str:
         return f"next: apply the base revisions: {_some(report.base.missing)}"
     if report.expand.missing:
         return f"next: db expand   (to apply: {_some(report.expand.missing)})"
-    pending = [migration.name for migration in report.migrations if migration.status not in _ENDED]
+    pending = [migration.name for migration in report.migrations if not migration.has_ended]
     if pending:
         return f"next: db migrate   (not complete: {_some(pending)})"
     if report.blockers:

@@ -8,6 +8,7 @@ from typing import Any
 
 from online_migrate.exceptions import ExtraMissing
 from online_migrate.openstack.recorded import Problem
+from online_migrate.services.pin_rule import as_numbers
 
 try:
     from oslo_versionedobjects.base import VersionedObject
@@ -70,10 +71,10 @@ def _compare(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> It
     what = (
         "; ".join(_changes(before, now)) or "its fields and methods are as recorded, their fingerprint is not"
     )
-    if _numbers(new) > _numbers(old):
+    if as_numbers(new) > as_numbers(old):
         yield Problem(f"{name}: VERSION is {new}, recorded is {old}: {what}")
     elif new == old:
-        major, minor, *_ = (*_numbers(old), 0)
+        major, minor, *_ = (*as_numbers(old), 0)
         yield Problem(
             f"{name} {old}: {what}; VERSION is not raised",
             f"set VERSION = '{major}.{minor + 1}', and convert to {old} in obj_make_compatible "
@@ -98,7 +99,3 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]
 def _version(one: Mapping[str, Any]) -> str:
     version: str = one["fingerprint"].partition("-")[0]
     return version
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))

@@ -13,6 +13,7 @@ from typing import Any
 
 from online_migrate.exceptions import UsageError
 from online_migrate.openstack.recorded import Problem
+from online_migrate.services.pin_rule import as_numbers
 
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
@@ -124,8 +125,8 @@ def _compare(key: str, before: Endpoint, now: Endpoint) -> Iterator[Problem]:
         )
         yield Problem(f"{key}: {what}", hint)
     added = [] if broken else list(_added(before, now))
-    raised = _numbers(now.version) > _numbers(before.version)
-    if _numbers(now.version) < _numbers(before.version):
+    raised = as_numbers(now.version) > as_numbers(before.version)
+    if as_numbers(now.version) < as_numbers(before.version):
         yield Problem(
             f"{key}: the version {now.version} is older than the recorded one, {before.version}",
             "restore the version of the target",
@@ -175,7 +176,3 @@ def _added(before: Endpoint, now: Endpoint) -> Iterator[str]:
                 yield f"argument {argument!r} of {name}() is optional now"
         if new.any and not old.any:
             yield f"{name}() accepts arguments of any name (**)"
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))

@@ -20,6 +20,7 @@ from online_migrate.ddl.session import Session, server_down
 from online_migrate.ddl.tools.handover import Handover
 from online_migrate.ddl.tools.registry import InstalledTool
 from online_migrate.ddl.tools.tool import Limits
+from online_migrate.dialects import full_url
 from online_migrate.driver_errors import (
     CLEANUP_ERRORS,
     DATABASE_ERRORS,
@@ -237,7 +238,7 @@ class RevisionRunner:
                 "transactional_ddl": dialect.transactional_ddl,
             }
             context.configure(connection=self.session.connection, **options)
-            url = self.session.connection.engine.url.render_as_string(hide_password=False)
+            url = full_url(self.session.connection.engine.url)
             with (
                 provided(project.config, project.settings, url),
                 engine_tables_hidden(self.session.connection),

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from online_migrate import exceptions
 from online_migrate.ddl.session import private_connection
-from online_migrate.dialects import create_engine, dialect_of
+from online_migrate.dialects import create_engine, dialect_of, full_url
 
 if TYPE_CHECKING:
     from alembic.runtime.environment import EnvironmentContext
@@ -90,7 +90,7 @@ class ConnectionWatch:
             raise self._changed("; ".join(said), _way_out(self._connection, changed))
 
     def _ours(self, theirs: sa.Connection) -> Mapping[str, object]:
-        url = self._url or theirs.engine.url.render_as_string(hide_password=False)
+        url = self._url or full_url(theirs.engine.url)
         engine = create_engine(url, pooler=self._pooler)
         try:
             with private_connection(engine) as connection:

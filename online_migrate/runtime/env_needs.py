@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from online_migrate import exceptions
-from online_migrate.config import SECTION, Settings
+from online_migrate.config import SECTION, Settings, settings_broken
 from online_migrate.ddl.session import private_connection
 from online_migrate.dialects import create_engine
 from online_migrate.script.named_objects import load
@@ -56,7 +56,7 @@ def _option(settings: Settings) -> tuple[str, str] | None:
         return None
     group, dot, name = settings.oslo_option.strip().partition(".")
     if not (group and dot and name):
-        raise _broken("oslo_option", f"{settings.oslo_option!r} is not GROUP.OPTION")
+        raise settings_broken(f"oslo_option: {settings.oslo_option!r} is not GROUP.OPTION")
     return group, name
 
 
@@ -131,7 +131,8 @@ def _attributes(settings: Settings) -> Iterator[tuple[str, str]]:
         if not name:
             continue
         if (name == _CONNECTION) == bool(where):
-            raise _broken("env_attributes", f"{one.strip()!r} is neither NAME=MODULE:OBJECT nor connection")
+            reason = f"{one.strip()!r} is neither NAME=MODULE:OBJECT nor connection"
+            raise settings_broken(f"env_attributes: {reason}")
         yield name, where
 
 
@@ -147,10 +148,6 @@ def _object(config: Config, where: str, url: str | None) -> Any:
     folder = Path(config.config_file_name or config.toml_file_name or "").parent
     found = load(where, "env_attributes", folder)
     return found(url) if inspect.isroutine(found) else found
-
-
-def _broken(setting: str, reason: str) -> exceptions.ConfigBroken:
-    return exceptions.ConfigBroken(path=f"[{SECTION}]", reason=f"{setting}: {reason}")
 
 
 def missing_need(error: BaseException, config_file: str) -> str | None:

@@ -13,7 +13,7 @@ from alembic.runtime.environment import EnvironmentContext
 from online_migrate import config as configuration
 from online_migrate import exceptions, state
 from online_migrate.ddl.session import server_down
-from online_migrate.dialects import parse_url
+from online_migrate.dialects import full_url, parse_url
 from online_migrate.driver_errors import DATABASE_ERRORS, error_message
 from online_migrate.runtime.connection_settings import ConnectionWatch
 from online_migrate.runtime.env_logging import loggers_kept
@@ -167,12 +167,12 @@ def _handed_out(config: Config, url: str | None) -> sa.URL | None:
 
 
 def _url_of(given: sa.URL | None) -> str | None:
-    return None if given is None else _plain_url(given.render_as_string(hide_password=False))
+    return None if given is None else _plain_url(full_url(given))
 
 
 def _plain_url(url: str) -> str:
     """Returns the URL with a synchronous driver, which every env.py can use; see :mod:`~.probe`."""
-    return parse_url(url).render_as_string(hide_password=False)
+    return full_url(parse_url(url))
 
 
 def _env_py_broken(

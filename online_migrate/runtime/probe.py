@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from sqlalchemy import event, pool
 
 from online_migrate import exceptions
-from online_migrate.dialects import Dialect, dialect_of
+from online_migrate.dialects import Dialect, dialect_of, full_url
 from online_migrate.dialects.async_drivers import asynchronous
 from online_migrate.dialects.base import registry
 from online_migrate.sql.classification.verdict import Impact
@@ -59,7 +59,7 @@ class Probe:
         if engine is not None:
             url = engine.url
         if isinstance(url, sa.URL):
-            return url.render_as_string(hide_password=False)
+            return full_url(url)
         return url
 
 

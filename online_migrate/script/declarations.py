@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from online_migrate import exceptions
-from online_migrate.config import SECTION, Settings
+from online_migrate.config import SECTION, Settings, settings_broken
 from online_migrate.script.graph import UNDECLARED, Graph, Phase, Revision
 
 ANY = "*"
@@ -91,15 +91,15 @@ def _revision_of(graph: Graph, setting: str, name: str, phase: Phase) -> Revisio
     revision = _id_of(name, graph.revisions, f"{setting}.{name}")
     if graph.phase(revision) is not phase:
         found = graph.phase(revision)
-        raise _broken(f"{setting}.{name}", f"{revision} is on the {found} branch, not on {phase}")
+        raise settings_broken(f"{setting}.{name}: {revision} is on the {found} branch, not on {phase}")
     return graph.revisions[revision]
 
 
 def _required(name: str, value: str) -> tuple[str, ...]:
     names = tuple(_names(value))
     if not names or (NONE in names and len(names) > 1):
-        raise _broken(
-            f"requires.{name}", "it names no data migration; write none if the script requires none"
+        raise settings_broken(
+            f"requires.{name}: it names no data migration; write none if the script requires none"
         )
     return () if names == (NONE,) else names
 
@@ -108,7 +108,7 @@ def _reasons(name: str, value: str) -> Iterator[tuple[str, str]]:
     for line in value.splitlines():
         operation, _, reason = (part.strip() for part in line.partition(": "))
         if line.strip() and not (operation and reason):
-            raise _broken(f"additive.{name}", f"{line.strip()!r} is not an operation: and its reason")
+            raise settings_broken(f"additive.{name}: {line.strip()!r} is not an operation: and its reason")
         if line.strip():
             yield operation, reason
 
@@ -121,13 +121,9 @@ def _id_of(name: str, ids: Collection[str] | Mapping[str, Any], setting: str) ->
     """Returns the id of a revision; the names of settings in alembic.ini are read in lower case."""
     found = [id for id in ids if id == name] or [id for id in ids if id.lower() == name.lower()]
     if len(found) != 1:
-        raise _broken(setting, f"no script has the revision id {name}")
+        raise settings_broken(f"{setting}: no script has the revision id {name}")
     return found[0]
 
 
 def _declares(revision: Revision, setting: str) -> exceptions.ConfigBroken:
-    return _broken(f"{setting}.{revision.id}", f"the script declares {setting} itself ({revision.path})")
-
-
-def _broken(setting: str, reason: str) -> exceptions.ConfigBroken:
-    return exceptions.ConfigBroken(path=f"[{SECTION}]", reason=f"{setting}: {reason}")
+    return settings_broken(f"{setting}.{revision.id}: the script declares {setting} itself ({revision.path})")

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from online_migrate import exceptions
-from online_migrate.config import SECTION, Settings
+from online_migrate.config import Settings, settings_broken
 from online_migrate.function_import import FunctionNotImported, import_function, import_object
 
 
@@ -20,7 +19,7 @@ def load(where: str, setting: str, folder: Path) -> Any:
     try:
         return import_object(where, folder)
     except FunctionNotImported as error:
-        raise _broken(setting, f"{where} {error}") from error
+        raise settings_broken(f"{setting}: {where} {error}") from error
 
 
 def set_up(settings: Settings, folder: Path) -> None:
@@ -34,15 +33,11 @@ def set_up(settings: Settings, folder: Path) -> None:
         try:
             _call_once(import_function(where, folder))
         except FunctionNotImported as error:
-            raise _broken("env_setup", f"{where} {error}") from error
+            raise settings_broken(f"env_setup: {where} {error}") from error
         except (Exception, SystemExit) as error:
-            raise _broken("env_setup", f"{where} failed: {type(error).__name__}: {error}") from error
+            raise settings_broken(f"env_setup: {where} failed: {type(error).__name__}: {error}") from error
 
 
 @functools.cache
 def _call_once(function: Callable[[], object]) -> None:
     function()
-
-
-def _broken(setting: str, reason: str) -> exceptions.ConfigBroken:
-    return exceptions.ConfigBroken(path=f"[{SECTION}]", reason=f"{setting}: {reason}")

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from online_migrate import exceptions
 from online_migrate.ddl.session import private_connection
-from online_migrate.dialects import create_engine, dialect_of, parse_url
+from online_migrate.dialects import create_engine, dialect_of, full_url, parse_url
 from online_migrate.driver_errors import DATABASE_ERRORS, error_message
 from online_migrate.service_sources.cell_url import CellUrlBroken, cell_url
 from online_migrate.service_sources.table import Row, TableUnreadable, read_table
@@ -64,7 +64,7 @@ class TableReader:
 
     def _read(self, url: sa.URL, query: sa.Select[Any]) -> Answer:
         try:
-            engine = create_engine(url.render_as_string(hide_password=False), pooler=self.pooler)
+            engine = create_engine(full_url(url), pooler=self.pooler)
             with private_connection(engine) as connection:
                 dialect_of(connection).read_only(connection)
                 return read_table(connection, query, self.timeout)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from online_migrate import exceptions
-from online_migrate.config import SECTION, Settings
+from online_migrate.config import Settings, settings_broken
 from online_migrate.function_import import FunctionNotImported, import_function
 from online_migrate.service_sources.cinder import CinderServices
 from online_migrate.service_sources.function import FunctionServices
@@ -55,11 +55,11 @@ def source_of(settings: Settings, folder: Path) -> ServiceSource | None:
     if name == "nova":
         return _nova(settings)
     if ":" not in name:
-        raise _broken(f"services_from = {name}: it is not cinder, nova, or MODULE:FUNCTION")
+        raise settings_broken(f"services_from = {name}: it is not cinder, nova, or MODULE:FUNCTION")
     try:
         return FunctionServices(name, import_function(name, folder), settings.look_timeout)
     except FunctionNotImported as error:
-        raise _broken(f"services_from = {name}: it {error}", hint=error.hint) from error
+        raise settings_broken(f"services_from = {name}: it {error}", hint=error.hint) from error
 
 
 def _nova(settings: Settings) -> NovaServices:
@@ -71,17 +71,13 @@ def _nova(settings: Settings) -> NovaServices:
             pooler=settings.pooler,
         )
     except exceptions.UsageError as error:
-        raise _broken(f"nova_api_database: {error}") from error
+        raise settings_broken(f"nova_api_database: {error}") from error
 
 
 def _refuse_unused(settings: Settings) -> None:
     """Refuses a setting that has no effect: a misspelt services_from would not check anything."""
     if settings.survived_by is not None and settings.services_from is None:
-        raise _broken("survived_by has no effect without services_from")
+        raise settings_broken("survived_by has no effect without services_from")
     for name in ("nova_api_database", "nova_database"):
         if getattr(settings, name) is not None and settings.services_from != "nova":
-            raise _broken(f"{name} has no effect without services_from = nova")
-
-
-def _broken(reason: str, hint: str | None = None) -> exceptions.ConfigBroken:
-    return exceptions.ConfigBroken(path=f"[{SECTION}]", reason=reason, hint=hint)
+            raise settings_broken(f"{name} has no effect without services_from = nova")

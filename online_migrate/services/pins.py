@@ -19,7 +19,7 @@ from sqlalchemy.engine import Engine
 
 from online_migrate import exceptions
 from online_migrate.ddl.session import connect
-from online_migrate.dialects import create_engine
+from online_migrate.dialects import create_engine, full_url
 from online_migrate.driver_errors import DATABASE_ERRORS, error_message
 from online_migrate.observe import events
 from online_migrate.services import errors
@@ -47,7 +47,7 @@ class Pins:
         expires: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._engine = bind if isinstance(bind, Engine) else create_engine(_text(bind))
+        self._engine = bind if isinstance(bind, Engine) else create_engine(full_url(bind))
         self._minimum = dict(minimum or {})
         for name, version in self._minimum.items():
             if not is_version(version):
@@ -114,7 +114,3 @@ class Pins:
         if name not in self._minimum:
             raise errors.PinUnknown(name=name, reason="no process that may still run reports it")
         return self._minimum[name]
-
-
-def _text(bind: URL | str) -> str:
-    return bind if isinstance(bind, str) else bind.render_as_string(hide_password=False)

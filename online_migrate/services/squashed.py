@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from online_migrate import exceptions
-from online_migrate.config import SECTION, Settings
+from online_migrate.config import Settings, settings_broken
 
 
 def squashed_of(settings: Settings) -> Mapping[str, str]:
@@ -17,9 +16,7 @@ def squashed_of(settings: Settings) -> Mapping[str, str]:
     for part in (settings.squashed or "").replace(",", " ").split():
         old, colon, new = part.partition(":")
         if not old or not colon or not new or old in found:
-            raise exceptions.ConfigBroken(
-                path=f"[{SECTION}]", reason=f"squashed: {part!r} is not OLD:NEW, or names OLD again"
-            )
+            raise settings_broken(f"squashed: {part!r} is not OLD:NEW, or names OLD again")
         found[old] = new
     return found
 

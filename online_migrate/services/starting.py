@@ -16,7 +16,7 @@ from sqlalchemy import URL
 from sqlalchemy.engine import Engine
 
 from online_migrate import exceptions
-from online_migrate.dialects import create_engine
+from online_migrate.dialects import create_engine, full_url
 from online_migrate.services import errors
 from online_migrate.services.reporting import Heartbeat, OnRefused
 from online_migrate.services.service import report
@@ -58,7 +58,7 @@ def heartbeat(
     new, interval = _report(
         service, survives, release, versions or {}, dead_after, interval, host=host, process=process
     )
-    engine = bind if isinstance(bind, Engine) else create_engine(_text(bind))
+    engine = bind if isinstance(bind, Engine) else create_engine(full_url(bind))
     beat = Heartbeat(engine, new, interval=interval, on_refused=on_refused)
     beat.start()
     return beat
@@ -138,7 +138,3 @@ def _report(
         dead_after=math.ceil(dead_after),
     )
     return new, interval
-
-
-def _text(bind: URL | str) -> str:
-    return bind if isinstance(bind, str) else bind.render_as_string(hide_password=False)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from online_migrate import exceptions
-from online_migrate.config import SECTION, Settings
+from online_migrate.config import Settings, settings_broken
 from online_migrate.services.pin_rule import as_numbers
 from online_migrate.services.reported import ReportedService
 from online_migrate.services.service import is_version
@@ -54,7 +53,7 @@ class SurvivedBy:
             one = _parse(part, names)
             same = found.get((one.revision, one.service), ())
             if any(one.name == other.name for other in same):
-                raise _broken(f"{part!r} names the version of a service again")
+                raise settings_broken(f"survived_by: {part!r} names the version of a service again")
             found[one.revision, one.service] = (*same, one)
         return cls(found)
 
@@ -80,13 +79,11 @@ def _parse(part: str, names: Sequence[str]) -> Least:
     revision, colon, rest = left.partition(":")
     service, named, name = rest.partition(":")
     if not (equals and colon and revision and service) or (named and not name) or not is_version(version):
-        raise _broken(f"{part!r} is not {_FORM}")
+        raise settings_broken(f"survived_by: {part!r} is not {_FORM}")
     if names and not name and len(names) > 1:
-        raise _broken(f"{part!r} does not say which version: {' or '.join(names)}; write {_FORM}")
+        which = " or ".join(names)
+        raise settings_broken(f"survived_by: {part!r} does not say which version: {which}; write {_FORM}")
     if names and name and name not in names:
-        raise _broken(f"{part!r}: no version has the name {name!r}; names are {', '.join(names)}")
+        known = ", ".join(names)
+        raise settings_broken(f"survived_by: {part!r}: no version has the name {name!r}; names are {known}")
     return Least(revision, service, name or None, version)
-
-
-def _broken(reason: str) -> exceptions.ConfigBroken:
-    return exceptions.ConfigBroken(path=f"[{SECTION}]", reason=f"survived_by: {reason}")

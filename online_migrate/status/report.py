@@ -23,8 +23,12 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 SHOWN_FAILURES = 10
-_CONTRACTED = "contracted"
-_WAITS_FOR_EXPAND = "waits for expand"
+CONTRACTED = "contracted"
+"""The status of a data migration that an applied contract revision requires."""
+WAITS_FOR_EXPAND = "waits for expand"
+"""The status of a data migration whose expand revision is not applied."""
+ENDED = (state.Status.COMPLETE.value, CONTRACTED)
+"""The statuses of a data migration of which nothing is left."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +79,11 @@ class MigrationState:
     workers: tuple[WorkerState, ...] = ()
     """The active workers."""
 
+    @property
+    def has_ended(self) -> bool:
+        """True if nothing is left to migrate, by the record or because its rows were contracted."""
+        return self.status in ENDED
+
 
 @dataclasses.dataclass(frozen=True)
 class DeclaredException:
@@ -106,7 +115,7 @@ class Report:
         """True if all revisions are applied and all data migrations are complete."""
         return not (
             self.expand.missing or self.contract.missing or self.base.missing or self.half_applied
-        ) and all(m.status in ("complete", _CONTRACTED) for m in self.migrations)
+        ) and all(m.has_ended for m in self.migrations)
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the report as a dictionary, for ``--json``."""
@@ -180,7 +189,7 @@ def _migration(
     recorded = 0 if record is None else record.done + state.unrecorded_done(connection, migration.name)
     status = _status(migration, record, contracted, applied)
     rows = _Rows()
-    if status not in (_CONTRACTED, _WAITS_FOR_EXPAND):
+    if status not in (CONTRACTED, WAITS_FOR_EXPAND):
         rows = _count(connection, migration, recorded)
     workers: tuple[WorkerState, ...] = ()
     if status in (state.Status.RUNNING, state.Status.PAUSED):
@@ -216,9 +225,9 @@ def _status(
 ) -> str:
     """Returns the status by the applied revisions and the record."""
     if contracted is not None:
-        return _CONTRACTED
+        return CONTRACTED
     if migration.revision is not None and migration.revision not in applied:
-        return _WAITS_FOR_EXPAND
+        return WAITS_FOR_EXPAND
     return "not started" if record is None else record.status.value
 
 
