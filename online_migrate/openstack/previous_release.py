@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 
 from online_migrate.script.graph import Graph, Phase
 from online_migrate.script.releases import ReleaseStep, release_steps
+from online_migrate.status.report import CONTRACTED, WAITS_FOR_EXPAND
 
 if TYPE_CHECKING:
     from online_migrate.kinds.base import DataMigration
     from online_migrate.status.report import MigrationState, Report
-
-_ENDED = ("complete", "contracted")
-_NOT_EXPANDED = "waits for expand"
 
 
 def unfinished(report: Report, graph: Graph, migrations: Mapping[str, DataMigration]) -> list[MigrationState]:
@@ -30,7 +28,7 @@ def unfinished(report: Report, graph: Graph, migrations: Mapping[str, DataMigrat
         for one in report.migrations
         if one.name in names
         and _is_unfinished(one, migrations[one.name])
-        and (named or one.status != _NOT_EXPANDED)
+        and (named or one.status != WAITS_FOR_EXPAND)
     ]
 
 
@@ -54,11 +52,11 @@ def _of_steps(graph: Graph, steps: Sequence[ReleaseStep]) -> set[str]:
 
 
 def _is_unfinished(one: MigrationState, migration: DataMigration) -> bool:
-    if one.status not in _ENDED and migration.needs_record:
+    if not one.has_ended and migration.needs_record:
         return True
     if one.pending is None and migration.has_pending:
         # They are not counted before expand and after contract, and cannot be counted otherwise.
-        return one.status not in (_NOT_EXPANDED, "contracted")
+        return one.status not in (WAITS_FOR_EXPAND, CONTRACTED)
     return bool(one.pending)
 
 
