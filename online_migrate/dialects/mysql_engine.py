@@ -69,15 +69,16 @@ def _share_tls_context(engine: Engine) -> None:
     PyMySQL creates a context for each connection, whether the server has TLS or not. OpenSSL then reads all
     certificates of the machine, which takes much longer than the connect itself, and none of them is used.
     """
-    connection_class = _connection_class(engine.dialect.dbapi.connections.Connection)  # type: ignore[union-attr]
+    shared_class = connection_class(engine.dialect.dbapi.connections.Connection)  # type: ignore[union-attr]
 
     @event.listens_for(engine, "do_connect")
     def _connect(_dialect: object, _record: object, arguments: Any, options: Any) -> object:
-        return connection_class(*arguments, **options)
+        return shared_class(*arguments, **options)
 
 
 @functools.cache
-def _connection_class(base: Any) -> Any:
+def connection_class(base: Any) -> Any:
+    """Returns the class of connections, derived from PyMySQL's, whose objects share a context."""
     shared: list[object] = []
 
     class Connection(base):  # type: ignore[misc]

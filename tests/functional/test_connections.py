@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from oslo_db.exception import DBError
 
-from online_migrate.dialects import create_engine, dialect_of
+from online_migrate.dialects import create_engine, dialect_of, mysql_engine
 from online_migrate.driver_errors import DATABASE_ERRORS, set_isolation
 from tests.servers import Database, tls
 from tests.support.project import execute
@@ -20,6 +20,8 @@ pytestmark = pytest.mark.needs("lock_tables")  # the servers of the MySQL family
 
 
 def test_system_certificates_are_read_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once in the process, by all connections of all engines."""
+    mysql_engine.connection_class.cache_clear()
     read: list[object] = []
     original = ssl.SSLContext.set_default_verify_paths
 
@@ -29,15 +31,16 @@ def test_system_certificates_are_read_once(database: Database, monkeypatch: pyte
 
     monkeypatch.setattr(ssl.SSLContext, "set_default_verify_paths", counted)
     monkeypatch.setattr("pymysql.connections.Connection._create_ssl_ctx", tls.of_pymysql)
-    engine = create_engine(database.url)
-    connections = [engine.connect() for _ in range(4)]
+    engines = [create_engine(database.url) for _ in range(2)]
+    connections = [engine.connect() for engine in engines for _ in range(2)]
     ciphers = [
         connection.execute(sa.text("SHOW SESSION STATUS LIKE 'Ssl_cipher'")).one()[1]
         for connection in connections
     ]
     for connection in connections:
         connection.close()
-    engine.dispose()
+    for engine in engines:
+        engine.dispose()
     assert len(read) == 1
     # MySQL creates a certificate for itself; this MariaDB has none.
     assert [bool(cipher) for cipher in ciphers] == [database.server.product == "mysql"] * 4

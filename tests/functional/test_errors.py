@@ -288,11 +288,6 @@ _GRAPHS = {
         "revision = 'x'\ndown_revision = 'c2'\nbranch_labels = ('expand',)\n",
         ("x",),
     ),
-    "an expand that needs a contract": (
-        "expand",
-        "revision = 'x'\ndown_revision = 'e2'\ndepends_on = 'c2'\n",
-        ("x", "c2"),
-    ),
     "the same name twice": ("expand", "revision = 'e2'\ndown_revision = 'e1'\n", ("e2",)),
 }
 
