@@ -12,12 +12,9 @@ import sqlalchemy as sa
 
 from online_migrate import command, exceptions
 from tests.servers import Database
-from tests.support.project import Project, execute
+from tests.support.lock_project import ready_to_contract
+from tests.support.project import Project
 from tests.support.throwaway import Throwaway
-
-FILL = """
-fill = Backfill(table="items", values={"size": 1}, pending=lambda t: t.c.size.is_(None))
-"""
 
 
 @pytest.fixture(scope="module", params=["mariadb", "mysql"])
@@ -38,18 +35,7 @@ def database(private: Throwaway) -> Database:
 @pytest.fixture
 def project(tmp_path: Path, database: Database) -> Iterator[Project]:
     """A project whose contract drops a column; everything before it is done."""
-    with Project.create(tmp_path / "project", database.url, lock_timeout=0.5, lock_attempts=2) as project:
-        execute(
-            database.engine,
-            "CREATE TABLE items (id INTEGER PRIMARY KEY, gb INTEGER, size INTEGER)",
-            "INSERT INTO items (id, gb) VALUES (1, 1), (2, 2)",
-        )
-        project.expand("pass")
-        project.data("fill", FILL)
-        project.contract('op.drop_column("items", "gb")', requires=("fill",))
-        project.apply_expand()
-        project.migrate()
-        yield project
+    yield from ready_to_contract(tmp_path / "project", database)
 
 
 def columns(database: Database) -> set[str]:

@@ -16,7 +16,7 @@ from tests.servers import Database
 from tests.support.project import Project
 
 pytestmark = pytest.mark.each_product
-NOBODY = "mysql+pymysql://u:secret@127.0.0.1:1/nothing"
+UNREACHABLE = "mysql+pymysql://u:secret@127.0.0.1:1/nothing"
 
 
 class RecordingClock(Clock):
@@ -134,16 +134,16 @@ def test_first_connection_is_repeated_as_configured(tmp_path: Path) -> None:
     said: list[str] = []
     clock = RecordingClock()
     with pytest.raises(exceptions.ServerDown):
-        _open(_named(tmp_path, NOBODY, "max_retries = 2", "retry_interval = 3"), clock, said)
+        _open(_named(tmp_path, UNREACHABLE, "max_retries = 2", "retry_interval = 3"), clock, said)
     assert clock.pauses == [3, 3]
     assert len(said) == 2
     assert said[0].endswith("next attempt in 3 s")
     assert "secret" not in said[0]
     clock = RecordingClock(stops_after=4)
     with pytest.raises(exceptions.ServerDown):
-        _open(_named(tmp_path, NOBODY, "max_retries = -1"), clock)
+        _open(_named(tmp_path, UNREACHABLE, "max_retries = -1"), clock)
     assert clock.pauses == [10] * 4
     clock = RecordingClock()
     with pytest.raises(exceptions.ServerDown):
-        _open(_named(tmp_path, NOBODY), clock)
+        _open(_named(tmp_path, UNREACHABLE), clock)
     assert clock.pauses == []

@@ -459,10 +459,9 @@ def exits(connection):
 """
 
 
-def test_function_is_called_before_the_tables_are_locked(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The application writes meanwhile; the tables that the function reads may be those of the revision."""
+@pytest.fixture
+def agents(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    """A function reads the table that the contract locks; the rows are migrated."""
     schema.run_all(
         database,
         "CREATE TABLE agents"
@@ -478,52 +477,56 @@ def test_function_is_called_before_the_tables_are_locked(
         writes = 'op.execute("UPDATE agents SET d = 2")\n' if database.server.has("transactional_ddl") else ""
         script = f'op.drop_column("agents", "a")\n{writes}op.drop_column("agents", "b")'
         sample.contract(script, "c1", requires=("numbers",))
+        pending = "pending=lambda t: t.c.d.is_(None)"
         sample.data(
-            "numbers",
-            """
-            numbers = Backfill(
-                table="agents",
-                values={"d": 1},
-                pending=lambda t: t.c.d.is_(None),
-                revision="e1",
-            )
-            """,
+            "numbers", f'numbers = Backfill(table="agents", values={{"d": 1}}, {pending}, revision="e1")'
         )
         sample.apply_expand()
         sample.migrate()
-        before, text = Snapshot.of(database, "agents"), sample.config_file.read_text()
-        for name, said in {
-            "hangs": "no answer within 1 s (look_timeout)",
-            "exits": "SystemExit: no registry",
-        }.items():
-            changed = f"locked_agents:{name}\nlook_timeout = 1"
-            sample.config_file.write_text(text.replace("locked_agents:rows", changed))
-            [blocker] = command.gate(sample.site())
-            assert (blocker.id, blocker.object) == ("service-unreadable", "services")
-            assert f"because locked_agents:{name} failed: {said}" in blocker.reason
-        sample.config_file.write_text(text)
-        assert gate(sample) == []
-        module, apply = sys.modules["locked_agents"], contracts.run
-        versions, attempts = iter(["1.9", "1.10"]), []
+        yield sample
 
-        def write_and_apply(runner: Any, revision: str, required: Any) -> None:
-            module.calls.clear()
-            module.version = next(versions)
-            try:
-                apply(runner, revision, required)
-            finally:
-                module.version = None
-                attempts.append(len(module.calls))
 
-        monkeypatch.setattr(contracts, "run", write_and_apply)
-        with pytest.raises(GateClosed) as refusal:
-            command.contract(sample.site())
-        assert [blocker.id for blocker in refusal.value.blockers] == ["service-behind"]
-        schema.run_all(database, "UPDATE agents SET version = '1.10'")
-        assert Snapshot.of(database, "agents") == before
-        assert command.contract(sample.site()).revisions == ("c1",)
-        # Once in each attempt, also if the script writes rows, so that they are verified again.
-        assert attempts == [1, 1]
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("hangs", "no answer within 1 s (look_timeout)"), ("exits", "SystemExit: no registry")],
+)
+def test_function_that_gives_no_answer_closes_the_gate(agents: Project, name: str, said: str) -> None:
+    """It is called within look_timeout, and may not end the command."""
+    text = agents.config_file.read_text()
+    changed = f"locked_agents:{name}\nlook_timeout = 1"
+    agents.config_file.write_text(text.replace("locked_agents:rows", changed))
+    [blocker] = command.gate(agents.site())
+    assert (blocker.id, blocker.object) == ("service-unreadable", "services")
+    assert f"because locked_agents:{name} failed: {said}" in blocker.reason
+
+
+def test_function_is_called_before_the_tables_are_locked(
+    agents: Project, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The application writes meanwhile; the tables that the function reads may be those of the revision."""
+    before = Snapshot.of(database, "agents")
+    assert gate(agents) == []
+    module, apply = sys.modules["locked_agents"], contracts.run
+    versions, attempts = iter(["1.9", "1.10"]), []
+
+    def write_and_apply(runner: Any, revision: str, required: Any) -> None:
+        module.calls.clear()
+        module.version = next(versions)
+        try:
+            apply(runner, revision, required)
+        finally:
+            module.version = None
+            attempts.append(len(module.calls))
+
+    monkeypatch.setattr(contracts, "run", write_and_apply)
+    with pytest.raises(GateClosed) as refusal:
+        command.contract(agents.site())
+    assert [blocker.id for blocker in refusal.value.blockers] == ["service-behind"]
+    schema.run_all(database, "UPDATE agents SET version = '1.10'")
+    assert Snapshot.of(database, "agents") == before
+    assert command.contract(agents.site()).revisions == ("c1",)
+    # Once in each attempt, also if the script writes rows, so that they are verified again.
+    assert attempts == [1, 1]
 
 
 # --- the command line -----------------------------------------------------------------------------

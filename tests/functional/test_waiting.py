@@ -12,29 +12,15 @@ import sqlalchemy as sa
 
 from online_migrate import command, exceptions
 from tests.servers import Database
-from tests.support.project import Project, execute
+from tests.support.lock_project import ready_to_contract
+from tests.support.project import Project
 
 pytestmark = pytest.mark.each_product
-
-FILL = """
-fill = Backfill(table="items", values={"size": 1}, pending=lambda t: t.c.size.is_(None))
-"""
 
 
 @pytest.fixture
 def project(tmp_path: Path, database: Database) -> Iterator[Project]:
-    with Project.create(tmp_path / "project", database.url, lock_timeout=0.5, lock_attempts=2) as project:
-        execute(
-            database.engine,
-            "CREATE TABLE items (id INTEGER PRIMARY KEY, gb INTEGER, size INTEGER)",
-            "INSERT INTO items (id, gb) VALUES (1, 1), (2, 2)",
-        )
-        project.expand("pass")
-        project.data("fill", FILL)
-        project.contract('op.drop_column("items", "gb")', requires=("fill",))
-        project.apply_expand()
-        project.migrate()
-        yield project
+    yield from ready_to_contract(tmp_path / "project", database)
 
 
 @contextlib.contextmanager
