@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -178,6 +179,33 @@ def test_script_cannot_remove_the_limit_of_the_queue(database: Database, tmp_pat
         project.expand(f'op.execute("SET {setting}")\nop.add_column("items", sa.Column("more", sa.Integer))')
         with held(database.url), pytest.raises(LockGivenUp):
             command.expand(project.site())
+
+
+@pytest.mark.needs("transactional_ddl")
+def test_server_limits_each_attempt_and_the_limit_grows(
+    database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From 30 ms, half as long again each time, to lock_timeout; the looks outside are switched off."""
+    limits: list[str] = []
+
+    @sa.event.listens_for(sa.Engine, "before_cursor_execute")
+    def on_alter(_connection: object, cursor: Any, statement: str, *_: object) -> None:
+        if statement.startswith("ALTER TABLE items"):
+            real = cursor.__dict__[
+                "_real"
+            ]  # the driver's own cursor: the test is not confined like the script
+            real.execute("SHOW lock_timeout")
+            limits.append(real.fetchone()[0])
+
+    configure(project, lock_timeout=0.05, lock_attempts=3)
+    monkeypatch.setattr(LockQueue, "holders", lambda *_arguments, **_options: [])
+    monkeypatch.setattr(LockQueue, "old_holders", lambda *_arguments, **_options: [])
+    try:
+        with held(database.url), pytest.raises(LockGivenUp):
+            command.expand(project.site())
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", on_alter)
+    assert limits == ["30ms", "45ms", "50ms"]
 
 
 def test_stop_ends_the_wait_at_once(database: Database, project: Project) -> None:
