@@ -12,6 +12,7 @@ from oslo_config import cfg
 from online_migrate.cli import streams
 from online_migrate.command import CommandContext
 from online_migrate.named_database import Bind
+from online_migrate.openstack.command_names import as_db_commands
 
 Database = Bind | cfg.ConfigOpts
 _log = logging.getLogger(__name__)
@@ -53,6 +54,6 @@ def command_context(
 def _message(line: str) -> None:
     """Logs a message; a program without any logging gets it on stderr."""
     if _log.hasHandlers():
-        _log.info("%s", line)
+        _log.info("%s", as_db_commands(line))
     else:
         streams.echo(line, err=True)

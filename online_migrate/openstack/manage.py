@@ -17,6 +17,7 @@ from online_migrate.cli import output, streams
 from online_migrate.command import CommandContext, MigrateOptions
 from online_migrate.driver_errors import CLEANUP_ERRORS, error_message
 from online_migrate.openstack.arguments import args
+from online_migrate.openstack.command_names import as_db_commands
 from online_migrate.openstack.host import Database, command_context
 from online_migrate.openstack.mounting import add_parsers, click_group, run_parsed
 from online_migrate.openstack.next_step import next_step
@@ -210,7 +211,7 @@ class DbCommands:
         self, work: Callable[[CommandContext], int], *, translate: Callable[[int], int] = lambda code: code
     ) -> int:
         """Runs *work*, prints its error, and returns its exit code, translated."""
-        with streams.written_to(self._out, self._err):
+        with streams.written_to(self._out, self._err, wording=as_db_commands):
             code = translate(self._guarded(work))
         if self._at_exit is not None:
             self._at_exit(code)

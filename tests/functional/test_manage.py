@@ -117,6 +117,9 @@ def test_online_data_migrations_is_that_of_cinder_manage(database: Database, pro
         "| fill | 4 | 4 |",
     ]
     assert host.run("gate") == 3
+    assert "-> db migrate --name fill" in host.out.getvalue()
+    assert host.run("contract") == 3
+    assert "-> db migrate --name fill" in host.err.getvalue()
     assert host.run("migrate", "--max-count", "6", "--name", "fill") == 0
     assert host.run("gate") == 0
     assert host.run("contract", "--available") == 0
