@@ -2,12 +2,15 @@
 
 Each function takes a :class:`~online_migrate.context.CommandContext` with the project and the database. The
 functions raise the errors of :mod:`online_migrate.exceptions`; their ``exit_code`` is the exit code of the
-command line.
+command line. An error of the server, of its driver or of the network, for which no command has an error of
+its own, is raised as :class:`~online_migrate.exceptions.ServerError`; its ``__cause__`` is the original error.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from online_migrate.deferred_import import defer_import
@@ -98,4 +101,22 @@ def __getattr__(name: str) -> Any:
         module = _MODULE_OF[name]
     except KeyError:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
-    return getattr(importlib.import_module(f"online_migrate.{module}"), name)
+    value = getattr(importlib.import_module(f"online_migrate.{module}"), name)
+    return _translating(value) if module.startswith("command.") and not isinstance(value, type) else value
+
+
+@functools.cache
+def _translating(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns *command*, which raises every error of the server as an error of online-migrate."""
+
+    @functools.wraps(command)
+    def translating(*arguments: Any, **options: Any) -> Any:
+        from online_migrate.driver_errors import CLEANUP_ERRORS, error_message
+        from online_migrate.exceptions import ServerError
+
+        try:
+            return command(*arguments, **options)
+        except CLEANUP_ERRORS as error:
+            raise ServerError(reason=error_message(error)) from error
+
+    return translating

@@ -70,6 +70,7 @@ class Gate:
             found.append(Blocker("server", dialect_of(self.connection).name, problem.reason, problem.hint))
         for name, revision in names.items():
             found += self._of_migration(name, revision)
+        self.connection.rollback()
         services = self.services.check(self.connection, revisions)
         self.connection.rollback()
         return GateReport((*found, *services.blockers), services.checked, self.services.note)

@@ -72,7 +72,7 @@ class LiveServices:
 
     def before_lock(self, connection: Connection) -> LiveServices:
         """Returns the same, after reading what must not be read under the lock of a contract revision."""
-        if self.source is None or not self.source.before_lock:
+        if self.source is None or not self.source.before_lock or self.reported is not None:
             return self
         return dataclasses.replace(self, reported=self.source.read(connection))
 
@@ -82,10 +82,12 @@ class LiveServices:
         *holder*: the connection that has locked a table in which services report; no other one can read it.
         Raises one of :data:`~online_migrate.driver_errors.DATABASE_ERRORS` if the registry cannot be read.
         """
+        # A function may write to this database: on SQLite it would wait for the transaction of *connection*.
+        reported = self.before_lock(connection).reported
         registry = read_registry(connection)
         if self.source is None:
             return registry
-        reported = self.reported or self.source.read(holder or connection)
+        reported = reported or self.source.read(holder or connection)
         return dataclasses.replace(registry, reported=reported)
 
     def check(

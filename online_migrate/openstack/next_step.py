@@ -17,6 +17,9 @@ def next_step(report: Report) -> str:
         return f"next: apply the base revisions: {_some(report.base.missing)}"
     if report.expand.missing:
         return f"next: db expand   (to apply: {_some(report.expand.missing)})"
+    for migration in report.migrations:
+        if migration.has_unknown_rows:
+            return f"next: db status   (the rows of {migration.name} cannot be read: {migration.error})"
     pending = [migration.name for migration in report.migrations if not migration.has_ended]
     if pending:
         return f"next: db migrate   (not complete: {_some(pending)})"

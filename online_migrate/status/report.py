@@ -81,8 +81,13 @@ class MigrationState:
 
     @property
     def has_ended(self) -> bool:
-        """True if nothing is left to migrate, by the record or because its rows were contracted."""
-        return self.status in ENDED
+        """True if nothing is left to migrate: no row is pending, or its rows were contracted."""
+        return self.status in ENDED and not self.pending and not self.has_unknown_rows
+
+    @property
+    def has_unknown_rows(self) -> bool:
+        """True if its record says that it is complete, and its rows cannot be read, for the reason *error*."""
+        return self.status == state.Status.COMPLETE and self.pending is None and self.error is not None
 
 
 @dataclasses.dataclass(frozen=True)

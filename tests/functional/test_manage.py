@@ -139,6 +139,8 @@ def test_reports_name_the_next_command(database: Database, project: Project) -> 
         assert host.run("contract") == (3 if command != ("contract",) else 0)
         if command != ("contract",):
             assert host.run(*command) == 0
+        if command == ("migrate",):
+            assert_complete_record_is_no_proof(host, database)
     assert host.run("check") == 0
     assert host.run("version") == 0
     assert host.out.getvalue().splitlines() == ["expand   e1 (head)", "contract c1 (head)"]
@@ -148,6 +150,22 @@ def test_reports_name_the_next_command(database: Database, project: Project) -> 
     assert host.run("expand", "--release", "2030") == 127
     assert host.run("expand", "--statement-done") == 3
     assert host.run("expand", "--statement-done", "--statement-not-done") == 127
+
+
+def assert_complete_record_is_no_proof(host: Host, database: Database) -> None:
+    """Rows that cannot be read, and rows that are pending again, are left to do whatever the record says."""
+    database.engine.dispose()  # SQLite renames a column by the schema that the connection has read
+    execute(database.engine, "ALTER TABLE volumes RENAME COLUMN size TO other")
+    assert host.run("check") == 1
+    assert host.out.getvalue().startswith("next: db status   (the rows of fill cannot be read: ")
+    execute(
+        database.engine,
+        "ALTER TABLE volumes RENAME COLUMN other TO size",
+        "INSERT INTO volumes (id, gb) VALUES (11, 11)",
+    )
+    assert host.run("check") == 1
+    assert host.out.getvalue().strip() == "next: db migrate   (not complete: fill)"
+    execute(database.engine, "DELETE FROM volumes WHERE id = 11")
 
 
 def test_sync_and_errors_of_functions_and_drivers(database: Database, project: Project) -> None:

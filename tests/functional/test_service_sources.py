@@ -383,6 +383,15 @@ def texts(connection):
     return ["agent"]
 
 
+def registers(connection):
+    # Writes by a connection of its own, as the registry of a project may.
+    import sqlalchemy as sa
+    engine = sa.create_engine(connection.engine.url, poolclass=sa.NullPool)
+    with engine.begin() as own:
+        own.execute(sa.text("UPDATE agents SET version = '1.11'"))
+    return [ReportedService("agent", "one", versions={"agent": "1.11"})]
+
+
 def wrong(connection):
     return [ReportedService("agent", "one", versions={"api": "new"})]
 
@@ -425,6 +434,8 @@ def test_function_of_the_project(database: Database, tmp_path: Path) -> None:
         for name in ("glance", "agent_registry:number", "agent_registry:nothing", "no_such_module:rows"):
             with pytest.raises(ConfigBroken, match="services_from"):
                 command.contract(use(name).site())
+        assert gate(use("agent_registry:registers")) == []
+        assert schema.query_all(database, "SELECT version FROM agents") == [("1.11",)]
         assert gate(use("agent_registry:rows")) == []
         assert command.contract(sample.site()).revisions == ("c1",)
 
