@@ -22,6 +22,8 @@ DATABASE_GROUP = "database"
 URL_VARIABLE = "ONLINE_MIGRATE_URL"
 _PLACEHOLDER = "driver://user:pass@localhost/dbname"
 """The URL in the templates of Alembic."""
+POOLERS = ("session",)
+"""The pool modes of a pooler that can be declared."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Settings:
     pooler: str | None = option(
         None,
         "Pool mode of a pooler in front of PostgreSQL. session: one server session for each client.",
-        choices=("session",),
+        choices=POOLERS,
     )
     data_location: str | None = option(None, "Folder of the data migrations.", unset="data, next to env.py")
     env_unguarded: str = option(

@@ -3,7 +3,7 @@
 Each function takes a :class:`~online_migrate.context.CommandContext` with the project and the database. The
 functions raise the errors of :mod:`online_migrate.exceptions`; their ``exit_code`` is the exit code of the
 command line. An error of the server, of its driver or of the network, for which no command has an error of
-its own, is raised as :class:`~online_migrate.exceptions.ServerError`; its ``__cause__`` is the original error.
+its own, is raised as :class:`~online_migrate.exceptions.ServerError` from the original error.
 """
 
 from __future__ import annotations

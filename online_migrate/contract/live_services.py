@@ -52,7 +52,7 @@ class LiveServices:
         settings = project.settings
         rule = Requirement.of(settings, silence_accepted=accepted, attested=attest is not None)
         source = source_of(settings, project.config_file.parent)
-        survived_by = SurvivedBy.of(settings, source.version_names if source else ())
+        survived_by = SurvivedBy.of(settings, source.version_names if source else (), project.graph)
         return cls(project.graph, rule, attest, source, survived_by)
 
     @property

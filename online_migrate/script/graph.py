@@ -50,6 +50,8 @@ class Revision:
     """Tables that the revision may rebuild while their readers, or their writers, wait."""
     additive: tuple[tuple[str, str], ...] = ()
     """Operations or statements that expand may execute although they are not additive, each with a reason."""
+    survived_by: tuple[tuple[str, str], ...] = ()
+    """Services and their least versions that survive this contract revision, as the script declares them."""
     release: str | None = None
     doc: str = ""
     path: str = ""

@@ -75,6 +75,21 @@ def reasons_in(script: Any, variable: str) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
+def versions_in(script: Any) -> tuple[tuple[str, str], ...]:
+    """Returns the pairs of a service and a version that a script declares in ``survived_by``."""
+    value = getattr(script.module, "survived_by", None)
+    pairs = tuple(value.items()) if isinstance(value, Mapping) else ()
+    if not isinstance(value, Mapping | None) or not all(
+        isinstance(text, str) and not set(text) & set(" \t\n,=") and text for pair in pairs for text in pair
+    ):
+        raise exceptions.GraphBroken(
+            reason=f"survived_by of {script.revision} is not a dict of services and versions: {value!r} "
+            f"({script.path})",
+            hint='write survived_by = {"SERVICE": "VERSION"}, or {"SERVICE:NAME": "VERSION"}',
+        )
+    return pairs
+
+
 def _release_of(script: Any, folders: Sequence[Path]) -> str | None:
     """Returns the release that a script names, or else the folder of its release."""
     release: str | None = getattr(script.module, "release", None)
@@ -102,6 +117,7 @@ def _revision(script: Any, ids: set[str], by_label: Mapping[str, str], folders: 
         batch_losses=_names_in(script, "batch_losses"),
         rebuilds=_names_in(script, "rebuilds"),
         additive=reasons_in(script, "additive"),
+        survived_by=versions_in(script),
         release=_release_of(script, folders),
         doc=(script.doc or "").strip(),
         path=script.path,

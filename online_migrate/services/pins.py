@@ -19,10 +19,10 @@ from sqlalchemy.engine import Engine
 
 from online_migrate import exceptions
 from online_migrate.ddl.session import connect
-from online_migrate.dialects import create_engine, full_url
 from online_migrate.driver_errors import DATABASE_ERRORS, error_message
 from online_migrate.observe import events
 from online_migrate.services import errors
+from online_migrate.services.bind import engine_of
 from online_migrate.services.pin_rule import pin_in
 from online_migrate.services.registry import read_registry
 from online_migrate.services.service import is_version
@@ -34,9 +34,11 @@ class Pins:
     """The pins of a database. One object serves all threads of a process.
 
     *bind*: the application's engine, or the URL of the database. *minimum*: the pin of a name that no process
-    reports. *expires*: seconds after which a pin is read again.
+    reports. *expires*: seconds after which a pin is read again. *pooler*: ``session`` for a URL of a pooler
+    that keeps one session of PostgreSQL for each client.
 
-    Raises :class:`~online_migrate.exceptions.UsageError` for a minimum that is no version.
+    Raises :class:`~online_migrate.exceptions.UsageError` for a minimum that is no version, and for an unknown
+    *pooler*.
     """
 
     def __init__(
@@ -45,9 +47,10 @@ class Pins:
         *,
         minimum: Mapping[str, str] | None = None,
         expires: float = 60.0,
+        pooler: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._engine = bind if isinstance(bind, Engine) else create_engine(full_url(bind))
+        self._engine = engine_of(bind, pooler)
         self._minimum = dict(minimum or {})
         for name, version in self._minimum.items():
             if not is_version(version):

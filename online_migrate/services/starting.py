@@ -16,8 +16,8 @@ from sqlalchemy import URL
 from sqlalchemy.engine import Engine
 
 from online_migrate import exceptions
-from online_migrate.dialects import create_engine, full_url
 from online_migrate.services import errors
+from online_migrate.services.bind import engine_of
 from online_migrate.services.reporting import Heartbeat, OnRefused
 from online_migrate.services.service import report
 
@@ -39,6 +39,7 @@ def heartbeat(
     host: str | None = None,
     process: str | None = None,
     on_refused: OnRefused | None = None,
+    pooler: str | None = None,
 ) -> Heartbeat:
     """Registers this process as one of *service*, and reports that it lives until it is stopped.
 
@@ -48,7 +49,8 @@ def heartbeat(
     *interval*: seconds between two heartbeats; default: a sixth of *dead_after*. *host*, *process*: the name
     of this host and of this process; two live processes must not have the same. *on_refused*: called in the
     thread of the heartbeat, with the error, once the database has been contracted beyond what the code
-    survives. Without it the error is only logged.
+    survives. Without it the error is only logged. *pooler*: ``session`` for a URL of a connection pooler that
+    keeps one session of PostgreSQL for each client.
 
     Raises :class:`~online_migrate.services.errors.ServiceRefused` if it was contracted, or is being
     contracted, beyond that already, and :class:`~online_migrate.services.errors.VersionTooOld` if it reports
@@ -58,7 +60,7 @@ def heartbeat(
     new, interval = _report(
         service, survives, release, versions or {}, dead_after, interval, host=host, process=process
     )
-    engine = bind if isinstance(bind, Engine) else create_engine(full_url(bind))
+    engine = engine_of(bind, pooler)
     beat = Heartbeat(engine, new, interval=interval, on_refused=on_refused)
     beat.start()
     return beat

@@ -1,4 +1,4 @@
-"""The least versions that survive each contract revision: the setting ``survived_by``. Pure."""
+"""The least versions that survive each contract revision, as settings and scripts declare them. Pure."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from online_migrate.config import Settings, settings_broken
+from online_migrate.script.graph import Graph, Phase, Revision
 from online_migrate.services.pin_rule import as_numbers
 from online_migrate.services.reported import ReportedService
 from online_migrate.services.service import is_version
 
+_EMPTY, _NONE = Graph(()), Revision("")
 _FORM = "REVISION:SERVICE=VERSION or REVISION:SERVICE:NAME=VERSION"
 
 
@@ -42,15 +44,21 @@ class SurvivedBy:
     least: Mapping[tuple[str, str], tuple[Least, ...]] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def of(cls, settings: Settings, names: Sequence[str] = ()) -> SurvivedBy:
-        """Returns the least versions that the settings declare.
+    def of(cls, settings: Settings, names: Sequence[str] = (), graph: Graph = _EMPTY) -> SurvivedBy:
+        """Returns the least versions that the settings and the contract scripts of *graph* declare.
 
         *names*: the names of all versions that the source of services reports; empty if they are not known.
-        Raises :class:`~online_migrate.exceptions.ConfigBroken`.
+        Raises :class:`~online_migrate.exceptions.ConfigBroken`, also for a revision that both declare.
         """
         found: dict[tuple[str, str], tuple[Least, ...]] = {}
-        for part in (settings.survived_by or "").replace(",", " ").split():
+        in_scripts = _of_scripts(graph)
+        in_settings = (settings.survived_by or "").replace(",", " ").split()
+        for part in (*in_scripts, *in_settings):
             one = _parse(part, names)
+            if part not in in_scripts and graph.revisions.get(one.revision, _NONE).survived_by:
+                raise settings_broken(
+                    f"survived_by: {part!r}: the script of {one.revision} declares it itself"
+                )
             same = found.get((one.revision, one.service), ())
             if any(one.name == other.name for other in same):
                 raise settings_broken(f"survived_by: {part!r} names the version of a service again")
@@ -72,6 +80,18 @@ class SurvivedBy:
             for (revision, service), least in self.least.items()
             if service == one.service and all(needed.is_reached_by(one) for needed in least)
         )
+
+
+def _of_scripts(graph: Graph) -> list[str]:
+    """Returns what the scripts declare, in the form of the setting."""
+    for revision in graph.revisions.values():
+        if revision.survived_by and graph.phase(revision.id) is not Phase.CONTRACT:
+            raise settings_broken(f"survived_by in {revision.path}: {revision.id} is no contract revision")
+    return [
+        f"{revision.id}:{service}={version}"
+        for revision in graph.revisions.values()
+        for service, version in revision.survived_by
+    ]
 
 
 def _parse(part: str, names: Sequence[str]) -> Least:

@@ -86,7 +86,7 @@ class MigrationState:
 
     @property
     def has_unknown_rows(self) -> bool:
-        """True if its record says that it is complete, and its rows cannot be read, for the reason *error*."""
+        """True if its record is complete, but its rows cannot be read, for the reason *error*."""
         return self.status == state.Status.COMPLETE and self.pending is None and self.error is not None
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from online_migrate import exceptions
+from online_migrate import exceptions, services
 from online_migrate.dialects import create_engine
 from tests.servers import Database
 from tests.servers.pgbouncer import pooled
@@ -96,6 +96,27 @@ context.configure(connection=context.config.attributes["connection"])
 with context.begin_transaction():
     context.run_migrations()
 """
+
+
+def test_session_pooler_is_declared_for_heartbeats_and_pins(
+    database: Database, project: Project, tmp_path: Path
+) -> None:
+    """Undeclared it is refused; declared it is used; one that shares sessions is refused all the same."""
+    project.apply_expand()
+    with pooled(database.url, tmp_path, "session") as url:
+        pins = services.Pins(url, pooler="session")
+        with services.heartbeat(url, "worker", survives=[], versions={"rpc": "1.2"}, pooler="session"):
+            assert pins.pin("rpc") == "1.2"
+        for refused in (
+            lambda: services.heartbeat(url, "worker", survives=[]),
+            lambda: services.Pins(url).pin("rpc"),
+        ):
+            with pytest.raises(exceptions.SharedSessions):
+                refused()
+        with pytest.raises(exceptions.UsageError, match="pooler is session, not 'transaction'"):
+            services.Pins(url, pooler="transaction")
+    with pooled(database.url, tmp_path, "transaction") as url, pytest.raises(exceptions.SharedSessions):
+        services.Pins(url, pooler="session").pin("rpc")
 
 
 def test_declared_session_pooler_is_used_for_env_py(database: Database, tmp_path: Path) -> None:

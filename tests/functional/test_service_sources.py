@@ -125,6 +125,12 @@ def test_what_the_table_does_not_prove(database: Database, tmp_path: Path) -> No
         assert (undeclared.id, undeclared.object) == ("service-versions-undeclared", "c1")
         assert (silent.id, silent.object) == ("service-silent", "service cinder-api")
         assert gate(sample, attest="no cinder-api runs; all volume services are 2026.1") == []
+        [script] = (sample.scripts / "contract").glob("*.py")
+        written = script.read_text()
+        for version, expected in {"3.10": SILENT, "3.11": [*BEHIND, *SILENT]}.items():
+            least = {"cinder-volume:rpc": version, "cinder-volume:object": "1.38"}
+            script.write_text(f"{written}\nsurvived_by = {least}\n")
+            assert sorted(gate(sample)) == expected
         with pytest.raises(GateClosed):
             command.upgrade(sample.site())
         tables.write(database, tables.cinder_services)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from online_migrate.config import Settings
-from online_migrate.exceptions import ConfigBroken
+from online_migrate.exceptions import ConfigBroken, GraphBroken
+from online_migrate.script.graph import Graph, Revision
+from online_migrate.script.reading import versions_in
 from online_migrate.service_sources.source import source_of
 from online_migrate.services import ReportedService
 from online_migrate.services.registry import Registry
@@ -95,6 +99,51 @@ def test_live_services_of_both_registries() -> None:
     reported = Reported((ReportedService("a", "one"), ReportedService("b", "one", state="stale")))
     assert Registry(reported=reported).live == {"a"}
     assert Requirement().checks(Registry(reported=Reported()))
+
+
+def graph_of(**declared: tuple[tuple[str, str], ...]) -> Graph:
+    """One revision on each branch; *declared*: what the script of a revision survives by."""
+    branches = {"e1": "expand", "c1": "contract"}
+    return Graph(
+        Revision(id, labels=frozenset({branch}), survived_by=declared.get(id, ()), path=f"{id}.py")
+        for id, branch in branches.items()
+    )
+
+
+def test_a_script_declares_its_least_versions() -> None:
+    """Together with the settings; neither overrides the other."""
+    scripts = graph_of(c1=(("a:rpc", "3.10"), ("b", "1")))
+    both = SurvivedBy.of(Settings(survived_by="c0:a=2"), (), scripts)
+    assert both.revisions() == {"c0", "c1"}
+    assert both.survived(ReportedService("a", "one", versions={"rpc": "3.10"})) == {"c0", "c1"}
+    assert both.survived(ReportedService("a", "one", versions={"rpc": "3.9"})) == {"c0"}
+    assert both.survived(ReportedService("b", "one", versions={"rpc": "0.9"})) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("declared", "setting", "said"),
+    [
+        ({"c1": (("a", "3"),)}, "c1:b=4", "'c1:b=4': the script of c1 declares it itself"),
+        ({"e1": (("a", "3"),)}, "", "survived_by in e1.py: e1 is no contract revision"),
+        ({"c1": (("a", "three"),)}, "", "'c1:a=three' is not"),
+        ({"c1": (("a:", "3"),)}, "", "'c1:a:=3' is not"),
+    ],
+)
+def test_bad_least_version_of_a_script(
+    declared: dict[str, tuple[tuple[str, str], ...]], setting: str, said: str
+) -> None:
+    with pytest.raises(ConfigBroken, match=re.escape(said)):
+        SurvivedBy.of(Settings(survived_by=setting), (), graph_of(**declared))
+
+
+@pytest.mark.parametrize(
+    "value", [["a"], "a=3", {"a": 3}, {1: "3"}, {"a": "3 , c9:b=1"}], ids=lambda value: str(value)
+)
+def test_survived_by_of_a_script_is_a_dict_of_texts(value: Any) -> None:
+    """A text with a space or a comma could declare another revision."""
+    script = SimpleNamespace(revision="c1", path="c1.py", module=SimpleNamespace(survived_by=value))
+    with pytest.raises(GraphBroken, match="survived_by of c1 is not a dict of services and versions"):
+        versions_in(script)
 
 
 @pytest.mark.parametrize(
