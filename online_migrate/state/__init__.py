@@ -53,6 +53,13 @@ from online_migrate.state.services import (
     service_row,
     service_rows,
 )
+from online_migrate.state.syncs import (
+    RecordedSync,
+    has_sync_table,
+    put_sync,
+    recorded_syncs,
+    remove_sync,
+)
 from online_migrate.state.tables import (
     PREFIX,
     TABLES,
@@ -95,6 +102,7 @@ __all__ = [
     "Entry",
     "NewService",
     "Record",
+    "RecordedSync",
     "Status",
     "Walk",
     "Worker",
@@ -112,6 +120,7 @@ __all__ = [
     "forget_failures",
     "get_record",
     "get_walk",
+    "has_sync_table",
     "has_workers",
     "insert_service",
     "journal_entries",
@@ -124,10 +133,13 @@ __all__ = [
     "open_revisions",
     "partition_known",
     "put_entry",
+    "put_sync",
     "put_walk",
     "record_failures",
+    "recorded_syncs",
     "register",
     "remove_entry",
+    "remove_sync",
     "reset_failures",
     "service_row",
     "service_rows",

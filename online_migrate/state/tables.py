@@ -131,6 +131,21 @@ contracted = sa.Table(
     sa.Column("folded", sa.Text, nullable=False),
 )
 
+sync = sa.Table(
+    "online_migrate_sync",
+    metadata,
+    sa.Column("name", sa.String(255), primary_key=True),
+    sa.Column("revision", sa.String(255)),
+    sa.Column("table_name", sa.String(255), nullable=False),
+    sa.Column("table_schema", sa.String(255)),
+    sa.Column("target", sa.Text),
+    sa.Column("forward", sa.Text, nullable=False),
+    sa.Column("backward", sa.Text, nullable=False),
+    sa.Column("columns_used", sa.Text, nullable=False),
+    sa.Column("triggers", sa.Text, nullable=False),
+    sa.Column("changed_at", sa.DateTime, nullable=False),
+)
+
 TABLES = frozenset({*metadata.tables, VERSION_TABLE})
 _OLDEST = (data_migration, failure, journal)
 """The tables of the engine's first revision: they exist in every state, also in that of an older engine."""
