@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from online_migrate.script.graph import Phase
     from online_migrate.status.cost import Cost
     from online_migrate.status.plan import Step
-    from online_migrate.status.report import MigrationState, PhaseState, Report
+    from online_migrate.status.report import MigrationState, PhaseState, Report, SyncLine
 
 
 def control_result(what: ControlResult, *, as_json: bool) -> None:
@@ -142,6 +142,11 @@ def status(report: Report, *, as_json: bool) -> None:
             f"not additive, declared in {exception.revision}: {exception.key}: {exception.reason}"
             f"{'' if exception.applied else ' (not applied)'}"
         )
+    for sync in report.syncs:
+        secho(
+            f"sync {sync.name} on {sync.table}: {_sync_triggers(sync)}",
+            fg=None if sync.state == "there" else "yellow",
+        )
     for revision, requires in report.requires_by_default.items():
         echo(f"{revision}: {by_default_note(requires)}")
     if report.migrations:
@@ -161,6 +166,13 @@ def status(report: Report, *, as_json: bool) -> None:
         blockers(report.blockers)
     elif report.complete:
         secho("nothing is left to do", fg="green")
+
+
+def _sync_triggers(sync: SyncLine) -> str:
+    """Returns the triggers of a sync, each with its state, unless all of them are there."""
+    if sync.state == "there":
+        return f"{', '.join(sync.triggers)}: there"
+    return ", ".join(f"{name}: {state}" for name, state in sync.triggers.items())
 
 
 def _phase_line(name: str, phase: PhaseState) -> None:

@@ -32,6 +32,7 @@ from online_migrate.migrate.options import MigrateOptions
 from online_migrate.migrate.status import Outcome
 from online_migrate.runtime import stamping
 from online_migrate.runtime.apply import RevisionRunner
+from online_migrate.runtime.rendering import renderer
 from online_migrate.script.declarations import by_default_note
 from online_migrate.script.graph import Phase
 from online_migrate.services.squashed import folded_into, squashed_of
@@ -120,7 +121,15 @@ def _gate(
 ) -> gates.Gate:
     project = context.project
     timeout = project.settings.gate_timeout
-    return gates.Gate(project.graph, project.data_migrations, connection, applied, timeout, services)
+    return gates.Gate(
+        project.graph,
+        project.data_migrations,
+        connection,
+        applied,
+        timeout,
+        services,
+        renderer(project, connection),
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,6 +18,7 @@ from online_migrate.phases.script import only_adds
 from online_migrate.runtime.apply import RevisionRunner
 from online_migrate.runtime.catalog_schema import server_of
 from online_migrate.runtime.rendering import NotRendered, render
+from online_migrate.runtime.sync_operations import SyncScope
 from online_migrate.sql.classification.verdict import Classification, Impact
 from online_migrate.sql.forms.not_null_proof import NotNullProof
 from online_migrate.sql.statement import (
@@ -80,8 +81,9 @@ class Targets:
 
 def _rendered(runner: RevisionRunner, revision: str) -> list[str]:
     try:
-        engine = runner.session.connection.engine
-        return render(runner.project, runner.environment, engine, revision)
+        connection = runner.session.connection
+        scope = SyncScope.of(connection)
+        return render(runner.project, runner.environment, connection.engine, revision, scope)
     except NotRendered as error:
         # The script reads the database to decide what to do; its ``locks = (...)`` names the tables.
         statements: list[str] = error.statements

@@ -8,13 +8,14 @@ what the data does not show.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from online_migrate import exceptions, state
 from online_migrate.contract.graph_blockers import schema_blockers
 from online_migrate.contract.live_services import LiveServices
 from online_migrate.contract.locked_verification import counts, missing_in, verified_facts
+from online_migrate.contract.sync_blockers import SyncCheck
 from online_migrate.counting import Remaining, any_row, find, still_failing
 from online_migrate.dialects import Dialect, dialect_of
 from online_migrate.driver_errors import DATABASE_ERRORS, error_message
@@ -23,8 +24,11 @@ from online_migrate.kinds.base import DataMigration
 from online_migrate.kinds.pending import fails_verify, is_pending
 from online_migrate.kinds.subject import Subject
 from online_migrate.kinds.visibility import reads_of, visibility_problem
+from online_migrate.runtime.catalog_schema import server_of
+from online_migrate.runtime.rendering import Rendered
 from online_migrate.script.graph import UNDECLARED, Graph
 from online_migrate.sql.table_lock import TableLock
+from online_migrate.sync.recorded import sync_states
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -52,6 +56,8 @@ class Gate:
     timeout: float
     """Seconds that a count may take for each data migration; set as the statement timeout."""
     services: LiveServices
+    render: Callable[[str], Rendered]
+    """Renders the script of a contract revision; called if there are recorded syncs."""
 
     def blockers(self, revisions: Sequence[str]) -> list[Blocker]:
         """Returns every blocker of *revisions*."""
@@ -70,10 +76,35 @@ class Gate:
             found.append(Blocker("server", dialect_of(self.connection).name, problem.reason, problem.hint))
         for name, revision in names.items():
             found += self._of_migration(name, revision)
+        found += self._of_syncs(revisions)
         self.connection.rollback()
         services = self.services.check(self.connection, revisions)
         self.connection.rollback()
         return GateReport((*found, *services.blockers), services.checked, self.services.note)
+
+    def _of_syncs(self, revisions: Sequence[str]) -> list[Blocker]:
+        states = sync_states(self.connection)
+        if not states:
+            return []
+        half_applied = state.open_revisions(self.connection)
+        found: dict[tuple[str, str], Blocker] = {}
+        for revision in revisions:
+            check = SyncCheck(
+                revision,
+                self.render(revision),
+                server_of(self.connection),
+                required=self._required_tables(revision),
+                half_applied=revision in half_applied,
+            )
+            for blocker in check.blockers(states):
+                found.setdefault((blocker.id, blocker.object), blocker)
+        return list(found.values())
+
+    def _required_tables(self, revision: str) -> set[str]:
+        required = self.graph.revisions[revision].requires
+        names = required if isinstance(required, tuple) else ()
+        tables = (self.migrations[name].table for name in names if name in self.migrations)
+        return {str(getattr(table, "name", table)).rpartition(".")[-1] for table in tables}
 
     def _of_migration(self, name: str, revision: str) -> list[Blocker]:
         migration = self.migrations.get(name)

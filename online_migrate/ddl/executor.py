@@ -89,7 +89,7 @@ def _do_execute(cursor: Any, statement: str, parameters: Any, context: Any) -> b
 
 
 def _do_execute_no_params(cursor: Any, statement: str, context: Any) -> bool | None:
-    return _through_executor(context, statement, (), cursor.execute)
+    return _through_executor(context, statement, (), lambda text: cursor.execute(text))
 
 
 def _do_executemany(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:

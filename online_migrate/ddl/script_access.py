@@ -132,6 +132,14 @@ def without_connection() -> contextlib.AbstractContextManager[None]:
 
 
 @contextlib.contextmanager
+def own_access() -> Iterator[None]:
+    """Admits the engine's own queries while the block, which a script has called, lasts."""
+    access = _current.get()
+    with contextlib.nullcontext() if access is None else access.admitted():
+        yield
+
+
+@contextlib.contextmanager
 def _guarded_driver_connection(connection: Connection, access: ScriptAccess) -> Iterator[None]:
     # SQLAlchemy and the script get the driver's connection from these two objects.
     fairy: Any = connection.connection

@@ -17,6 +17,7 @@ from online_migrate.dialects.mysql_locks import MySQLLocks
 from online_migrate.dialects.mysql_row_access import MySQLRowAccess
 from online_migrate.dialects.mysql_sessions import MySQLSessions
 from online_migrate.dialects.mysql_statements import MySQLStatements
+from online_migrate.dialects.mysql_sync import MySQLSyncTriggers
 from online_migrate.dialects.mysql_table_facts import MySQLTableFacts
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class MySQL(
     MySQLCatalogObjects,
     MySQLCopiedTables,
     MySQLStatements,
+    MySQLSyncTriggers,
     MySQLTableFacts,
     Dialect,
 ):

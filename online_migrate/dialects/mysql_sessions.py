@@ -24,6 +24,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from online_migrate.dialects.facets.sessions import Sessions
+from online_migrate.dialects.facets.sync_triggers import DATA_MIGRATION
 from online_migrate.sql.lexer import successful_readings
 from online_migrate.sql.statement import statements
 
@@ -267,7 +268,7 @@ class MySQLSessions(Sessions):
         connection.execute(
             sa.text(
                 "SET SESSION lock_wait_timeout = 10, innodb_lock_wait_timeout = 10, "
-                f"wait_timeout = {max(1, math.ceil(idle_timeout))}"
+                f"wait_timeout = {max(1, math.ceil(idle_timeout))}, @{DATA_MIGRATION} = 1"
             )
         )
         connection.commit()

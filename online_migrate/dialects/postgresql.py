@@ -16,6 +16,7 @@ from online_migrate.dialects.postgresql_revisions import PostgreSQLRevisions
 from online_migrate.dialects.postgresql_row_access import PostgreSQLRowAccess
 from online_migrate.dialects.postgresql_sessions import PostgreSQLSessions
 from online_migrate.dialects.postgresql_statements import PostgreSQLStatements
+from online_migrate.dialects.postgresql_sync import PostgreSQLSyncTriggers
 from online_migrate.dialects.postgresql_table_facts import PostgreSQLTableFacts
 
 
@@ -30,6 +31,7 @@ class PostgreSQL(
     PostgreSQLChecks,
     PostgreSQLCatalogObjects,
     PostgreSQLStatements,
+    PostgreSQLSyncTriggers,
     PostgreSQLTableFacts,
     PostgreSQLRevisions,
     Dialect,

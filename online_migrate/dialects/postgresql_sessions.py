@@ -19,6 +19,7 @@ from sqlalchemy import event
 from sqlalchemy.engine.interfaces import IsolationLevel
 
 from online_migrate.dialects.facets.sessions import Sessions
+from online_migrate.dialects.facets.sync_triggers import DATA_MIGRATION_SETTING
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -141,6 +142,7 @@ class PostgreSQLSessions(Sessions):
     ) -> None:
         super().prepare_data_session(connection, idle_timeout=idle_timeout, durable=durable)
         connection.execute(sa.text("SET lock_timeout = '10s'"))
+        connection.execute(sa.text(f"SET {DATA_MIGRATION_SETTING} = 'on'"))
         if not durable:
             connection.execute(sa.text("SET synchronous_commit = off"))
         connection.execute(sa.text(f"SET idle_in_transaction_session_timeout = {milliseconds(idle_timeout)}"))

@@ -16,12 +16,14 @@ from online_migrate.dialects.sqlite_locks import SQLiteLocks
 from online_migrate.dialects.sqlite_revisions import SQLiteRevisions
 from online_migrate.dialects.sqlite_row_access import SQLiteRowAccess
 from online_migrate.dialects.sqlite_sessions import SQLiteSessions
+from online_migrate.dialects.sqlite_sync import SQLiteSyncTriggers
 from online_migrate.dialects.sqlite_table_facts import SQLiteTableFacts
 
 
 class SQLite(
     SQLiteEngines,
     SQLiteSessions,
+    SQLiteSyncTriggers,
     SQLiteTableFacts,
     SQLiteLocks,
     SQLiteLockQueues,

@@ -24,6 +24,7 @@ from online_migrate.phases.verdict import Verdict
 from online_migrate.runtime.catalog_schema import server_of
 from online_migrate.runtime.history import replay
 from online_migrate.runtime.rendering import Rendered, render_offline
+from online_migrate.runtime.sync_operations import SyncScope
 from online_migrate.script.graph import Phase
 from online_migrate.sql.operations.operation import ChangeRows, DropTable
 from online_migrate.sql.operations.parts import Name
@@ -53,6 +54,7 @@ class AdditiveCheck:
         self._dialect = dialect
         self._schema = SchemaBefore(connection, dialect)
         self._judge = ScriptJudge(server_of(connection), self._schema)
+        self._syncs = SyncScope.of(connection)
         self._origins = Origins(project.graph, self._judge.server, self._render)
 
     def refuse(self, revisions: Sequence[str]) -> None:
@@ -122,6 +124,7 @@ class AdditiveCheck:
             revision,
             server=self._connection.engine.dialect.name,
             options=self._environment.options,
+            scope=self._syncs,
         )
 
     def _refused(self, rendered: Rendered, declared: DeclaredExceptions, judge: ScriptJudge) -> list[Judged]:

@@ -27,6 +27,7 @@ _EXPAND = {
     "new-table": "A change of a table that the same revisions create.",
     "create-table": "A new table, with everything inside.",
     "create-partition": "A new, empty partition or child table.",
+    "create-sync": "A trigger of op.create_sync: it only assigns the shape that a statement did not write.",
     "add-column": "A new column for which an INSERT of old code gets a value or NULL.",
     "change-new-column": "A change of a column that the same revisions add.",
     "widen-type": "A wider type, where the server changes only the definition.",

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 
 from online_migrate.phases.judge import judge, judge_text
 from online_migrate.phases.known import KnownSchema, NothingKnown, Server
+from online_migrate.phases.rules import apply_rule
 from online_migrate.phases.schema import VirtualSchema
+from online_migrate.phases.sync_statements import creates_sync, sync_object
 from online_migrate.phases.verdict import Place, Verdict
 from online_migrate.sql.operations.both_readers import read_by_both
 from online_migrate.sql.operations.operation import Operation, Unrecognized
@@ -40,9 +42,17 @@ class ScriptJudge:
     def statement(self, text: str) -> list[Judged]:
         """Returns the verdict on each operation of *text*, which is taken as executed."""
         operations = read(text, self.server)
+        if creates_sync(text):
+            return self._sync(text, operations)
         if operations is None:
             return [Judged(text, verdict) for verdict in judge_text(text, self.server, self._schema)]
         return self.operations(text, operations)
+
+    def _sync(self, text: str, operations: Sequence[Operation] | None) -> list[Judged]:
+        """Returns the verdict on a statement of ``op.create_sync``."""
+        for operation in operations or (Unrecognized(what=text),):
+            self._schema.apply(operation)
+        return [Judged(text, apply_rule("create-sync", sync_object(text)))]
 
     def operations(self, statement: str, operations: Iterable[Operation]) -> list[Judged]:
         """Returns the verdict on each of *operations*, which are taken as executed."""

@@ -33,6 +33,7 @@ from online_migrate.runtime.environment import Environment, applied_revisions
 from online_migrate.runtime.hidden_tables import engine_tables_hidden
 from online_migrate.runtime.lock_wait import LockWait, is_lock_timeout
 from online_migrate.runtime.recording import rehearse
+from online_migrate.runtime.sync_operations import SyncScope, sync_scope
 from online_migrate.runtime.veto import refuse_contract_steps
 from online_migrate.script.graph import Phase
 from online_migrate.script.project import Project
@@ -165,6 +166,8 @@ class RevisionRunner:
         def run(**keywords: Any) -> None:
             rehearse(self.session, self.environment, step, revision)
             journal.open()
+            # Before the guard locks tables: then no other table can be read.
+            syncs = SyncScope.of(connection)
             guarded = contextlib.nullcontext(AllowAll()) if watch is None else watch(journal)
             self.session.queue.limit(queue_limit)
             accepted = self.project.graph.revisions[revision].batch_losses
@@ -173,10 +176,11 @@ class RevisionRunner:
                     journal.record_intent()
                 forms, handover = self._forms(revision), self._handover(revision)
                 executor = Executor(dialect, connection, self.session.queue, journal, guard, forms, handover)
-                with executor.active():
+                with executor.active(), sync_scope(syncs):
                     upgrade(**keywords)
                     journal.edits.end()
             self.session.queue.limit(self.project.settings.lock_timeout)
+            syncs.record(connection, revision)
             if finish is not None:
                 finish()
             journal.close(connection)

@@ -16,6 +16,7 @@ from online_migrate import config as configuration
 from online_migrate import exceptions, state
 from online_migrate.ddl.session import private_connection
 from online_migrate.dialects import Dialect, create_engine, dialect_of
+from online_migrate.runtime import sync_operations  # noqa: F401 - registers the operations of Alembic
 from online_migrate.runtime.probe import PROBE, Probe
 from online_migrate.runtime.veto import StepsFunction, as_command_error, refuse_contract_steps
 from online_migrate.script.graph import Graph

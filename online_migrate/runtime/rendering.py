@@ -18,12 +18,13 @@ from sqlalchemy import exc
 from online_migrate import exceptions
 from online_migrate.ddl.script_access import without_connection
 from online_migrate.runtime.environment import Environment
+from online_migrate.runtime.sync_operations import SyncScope, sync_scope
 from online_migrate.script.project import Project
 
 if TYPE_CHECKING:
     from alembic.config import Config
     from alembic.script import ScriptDirectory
-    from sqlalchemy.engine import Engine
+    from sqlalchemy.engine import Connection, Engine
 
 
 class NotRendered(exceptions.Failed):
@@ -55,14 +56,27 @@ class Rendered:
     line: int | None = None
 
 
-def render(project: Project, environment: Environment, engine: Engine, revision: str) -> list[str]:
+def render(
+    project: Project,
+    environment: Environment,
+    engine: Engine,
+    revision: str,
+    scope: SyncScope | None = None,
+) -> list[str]:
     """Returns the SQL of a revision, as Alembic's offline mode renders it; nothing is executed.
+
+    *scope*: see :func:`render_offline`.
 
     Raises :class:`NotRendered` for a script that reads the database to decide what to do; ``statements`` of
     the exception are those that were rendered before.
     """
     rendered = render_offline(
-        project.config, project.script, revision, server=engine.dialect.name, options=environment.options
+        project.config,
+        project.script,
+        revision,
+        server=engine.dialect.name,
+        options=environment.options,
+        scope=scope,
     )
     statements = [statement.text for statement in rendered.statements]
     if rendered.reason is not None:
@@ -70,16 +84,43 @@ def render(project: Project, environment: Environment, engine: Engine, revision:
     return statements
 
 
+def renderer(project: Project, connection: Connection) -> Callable[[str], Rendered]:
+    """Returns a function that renders a revision for the database of *connection*."""
+
+    def rendered(revision: str) -> Rendered:
+        return render_offline(
+            project.config,
+            project.script,
+            revision,
+            server=connection.engine.dialect.name,
+            options={},
+            scope=SyncScope.of(connection),
+        )
+
+    return rendered
+
+
 def render_offline(
-    config: Config, script: ScriptDirectory, revision: str, *, server: str, options: Mapping[str, Any]
+    config: Config,
+    script: ScriptDirectory,
+    revision: str,
+    *,
+    server: str,
+    options: Mapping[str, Any],
+    scope: SyncScope | None = None,
 ) -> Rendered:
     """Returns the statements of a revision, with the lines of its script.
 
     *server*: postgresql, mysql, mariadb or sqlite. *options*: the arguments of ``context.configure``.
+    *scope*: what is known of the database before the revision.
     """
     written: list[RenderedStatement] = []
+    scope = dataclasses.replace(
+        scope or SyncScope(), rendered=lambda: [one.text for one in _statements(written)], changes={}
+    )
     try:
-        _render_into(written, config, script, revision, server, options)
+        with sync_scope(scope):
+            _render_into(written, config, script, revision, server, options)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a script may raise anything
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         return Rendered(_statements(written), reason, _failing_line(error, _path_of(script, revision)))

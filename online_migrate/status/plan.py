@@ -18,6 +18,7 @@ from online_migrate.kinds.base import DataMigration
 from online_migrate.kinds.pending import is_pending
 from online_migrate.runtime.environment import Environment
 from online_migrate.runtime.rendering import NotRendered, render
+from online_migrate.runtime.sync_operations import SyncScope
 from online_migrate.script.graph import Phase
 from online_migrate.script.project import Project
 from online_migrate.sql.forms.form import Form
@@ -125,6 +126,7 @@ class _Planner:
         self._dialect = dialect_of(connection)
         self._estimator = CostEstimator(connection)
         self._tool = None if tool is None else PlannedTool(tool, connection)
+        self._syncs = SyncScope.of(connection)
         self._refused: dict[str, list[str]] = {}
         """The operations that expand refuses, by revision."""
 
@@ -142,7 +144,9 @@ class _Planner:
         """Returns the step of an expand or contract revision."""
         phase, doc = self._project.graph.phase(revision), self._project.graph.revisions[revision].doc
         try:
-            rendered = render(self._project, self._environment, self._connection.engine, revision)
+            rendered = render(
+                self._project, self._environment, self._connection.engine, revision, self._syncs
+            )
         except NotRendered as error:
             return Step(phase, revision, doc, (), str(error))
         statements, costs = self._with_costs(revision, rendered)

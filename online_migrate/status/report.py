@@ -15,8 +15,10 @@ from online_migrate.counting import RowCounts, count_rows, still_failing
 from online_migrate.dialects import dialect_of
 from online_migrate.exceptions import Blocker
 from online_migrate.kinds.base import DataMigration
+from online_migrate.runtime.rendering import renderer
 from online_migrate.script.graph import Graph, Phase
 from online_migrate.script.project import Project
+from online_migrate.sync.recorded import SyncState, sync_states
 from online_migrate.walk.checkpoint import decode_key, show_key
 
 if TYPE_CHECKING:
@@ -101,6 +103,24 @@ class DeclaredException:
 
 
 @dataclasses.dataclass(frozen=True)
+class SyncLine:
+    """A recorded sync. *state*: there, disabled, changed or missing, the worst of its *triggers*."""
+
+    name: str
+    table: str
+    revision: str | None
+    state: str
+    triggers: Mapping[str, str]
+
+    @classmethod
+    def of(cls, found: SyncState) -> SyncLine:
+        """Returns the line of a sync."""
+        sync = found.sync
+        triggers = {name: one.value for name, one in found.triggers.items()}
+        return cls(sync.name, sync.table_name, sync.revision, found.state.value, triggers)
+
+
+@dataclasses.dataclass(frozen=True)
 class Report:
     """The content of ``online-migrate status``."""
 
@@ -114,6 +134,8 @@ class Report:
     not_additive: tuple[DeclaredException, ...] = ()
     requires_by_default: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     """What the missing contract revisions require by ``requires.*``."""
+    syncs: tuple[SyncLine, ...] = ()
+    """The recorded syncs."""
 
     @property
     def complete(self) -> bool:
@@ -144,6 +166,7 @@ def make_report(connection: Connection, project: Project, applied: frozenset[str
         applied,
         project.settings.gate_timeout,
         LiveServices.of(project),
+        renderer(project, connection),
     )
     blockers = gate.blockers(to_contract(graph, applied))
     records = state.all_records(connection) if recorded else {}
@@ -165,6 +188,7 @@ def make_report(connection: Connection, project: Project, applied: frozenset[str
             for revision in graph.of(Phase.EXPAND)
             for key, reason in graph.revisions[revision].additive
         ),
+        syncs=tuple(SyncLine.of(one) for one in sync_states(connection)),
         requires_by_default={
             revision: requires
             for revision, requires in project.requires_by_default.items()

@@ -1,0 +1,151 @@
+"""The blockers of recorded syncs: their triggers must be intact until the contract revision drops them.
+
+While a sync is intact, a write of either version leaves both shapes in step. A column that a trigger uses may
+only go after the trigger: on MySQL and MariaDB each later write of the table would fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from online_migrate.dialects.facets.revisions import TEMPORARY_PREFIX
+from online_migrate.exceptions import Blocker
+from online_migrate.phases.known import Server
+from online_migrate.phases.script import read
+from online_migrate.runtime.rendering import Rendered
+from online_migrate.sql.operations.operation import (
+    CreateTable,
+    DropColumn,
+    DropObject,
+    DropTable,
+    Operation,
+    RedefineColumn,
+    RenameColumn,
+    RenameTable,
+    SetColumnType,
+)
+from online_migrate.sync.recorded import SyncState, TriggerState
+
+if TYPE_CHECKING:
+    from online_migrate.state import RecordedSync
+
+_IDS = {
+    TriggerState.MISSING: "sync-missing",
+    TriggerState.DISABLED: "sync-disabled",
+    TriggerState.CHANGED: "sync-changed",
+}
+_WHY = "writes of one version may not have reached the columns of the other"
+
+
+class SyncCheck:
+    """Compares one contract revision with the recorded syncs.
+
+    *rendered*: the statements of the revision. *required*: the tables of its data migrations. *half_applied*: an
+    earlier run has executed a part of it.
+    """
+
+    def __init__(
+        self,
+        revision: str,
+        rendered: Rendered,
+        server: Server,
+        *,
+        required: Collection[str],
+        half_applied: bool,
+    ) -> None:
+        self._revision = revision
+        self._operations = [
+            operation for one in rendered.statements for operation in read(one.text, server) or ()
+        ]
+        self._incomplete = rendered.reason is not None
+        self._required = required
+        self._half_applied = half_applied
+
+    def blockers(self, states: Iterable[SyncState]) -> list[Blocker]:
+        """Returns the blockers of the syncs that concern the revision."""
+        found = []
+        for one in states:
+            if not self._concerns(one.sync):
+                continue
+            if not one.intact and not (self._half_applied and self._dropped_before(one.sync, None)):
+                found.append(_not_intact(one))
+            found += self._in_use(one.sync)
+        return found
+
+    def _concerns(self, sync: RecordedSync) -> bool:
+        if self._incomplete or set(sync.columns_used) & set(self._required):
+            return True
+        return self._dropped_before(sync, None) or any(
+            getattr(operation, "table", None) is not None and operation.table.name in sync.columns_used
+            for operation in self._operations
+            if hasattr(operation, "table")
+        )
+
+    def _dropped_before(self, sync: RecordedSync, operation: Operation | None) -> bool:
+        """Returns True if all triggers of the sync are dropped before *operation*; None: at the end."""
+        dropped = set()
+        for one in self._operations:
+            if one is operation:
+                break
+            if isinstance(one, DropObject) and one.kind == "trigger":
+                dropped.add(one.object.name)
+        return dropped >= set(sync.triggers)
+
+    def _in_use(self, sync: RecordedSync) -> list[Blocker]:
+        copied = {
+            operation.table.name.removeprefix(TEMPORARY_PREFIX)
+            for operation in self._operations
+            if isinstance(operation, CreateTable) and operation.table.name.startswith(TEMPORARY_PREFIX)
+        }
+        for operation in self._operations:
+            taken = _taken(operation, sync, copied)
+            if taken and not self._dropped_before(sync, operation):
+                return [
+                    Blocker(
+                        "sync-in-use",
+                        sync.name,
+                        f"contract revision {self._revision} removes or changes {taken}, which the sync uses",
+                        f'write op.drop_sync("{sync.name}") into the script, before that operation',
+                    )
+                ]
+        return []
+
+
+def _taken(operation: Operation, sync: RecordedSync, copied: Collection[str]) -> str | None:
+    """Returns the column or table that the operation takes away from the triggers; None: nothing."""
+    match operation:
+        case DropColumn(table=table, column=column) | SetColumnType(table=table, column=column):
+            found: Sequence[str] = (column,)
+        case RenameColumn(table=table, column=column) | RedefineColumn(table=table, old=column):
+            found = (column,)
+        case CreateTable(table=table) if table.name.startswith(TEMPORARY_PREFIX):
+            name = table.name.removeprefix(TEMPORARY_PREFIX)
+            kept = {column.name for column in operation.columns}
+            lost = [column for column in sync.columns_used.get(name, ()) if column not in kept]
+            return f"column {name}.{lost[0]}" if lost else None
+        case DropTable(table=table) | RenameTable(table=table):
+            is_used = table.name in sync.columns_used and table.name not in copied
+            return f"table {table}" if is_used else None
+        case _:
+            return None
+    used = sync.columns_used.get(table.name, ())
+    return next((f"column {table.name}.{column}" for column in found if column in used), None)
+
+
+def _not_intact(found: SyncState) -> Blocker:
+    sync, state = found.sync, found.state
+    names = ", ".join(name for name, one in found.triggers.items() if one is state)
+    hints = {
+        TriggerState.DISABLED: f"ALTER TABLE {sync.table_name} ENABLE TRIGGER {names}",
+        TriggerState.CHANGED: "restore its text, or create the sync again in a new expand revision",
+        TriggerState.MISSING: "create the sync again in a new expand revision",
+    }
+    reasons = {
+        TriggerState.DISABLED: "is disabled",
+        TriggerState.CHANGED: "is not as it was created",
+        TriggerState.MISSING: "is missing",
+    }
+    reason = f"trigger {names} of table {sync.table_name} {reasons[state]}: {_WHY}"
+    hint = f'{hints[state]}; if the sync is no longer needed: op.drop_sync("{sync.name}")'
+    return Blocker(_IDS[state], sync.name, reason, hint)

@@ -1,0 +1,198 @@
+"""Sync triggers on MySQL and MariaDB: one BEFORE INSERT, one BEFORE UPDATE.
+
+Triggers of one event fire in the order of their creation, so a sync fires after those that exist. A NOT NULL
+column without a default that an INSERT leaves out is NULL in a BEFORE INSERT trigger, which may fill it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+import sqlalchemy as sa
+
+from online_migrate.dialects.facets.sync_triggers import (
+    DATA_MIGRATION,
+    FoundTrigger,
+    SyncedColumn,
+    SyncShape,
+    SyncTriggers,
+    joined,
+)
+from online_migrate.dialects.mysql_errors import error_code
+from online_migrate.dialects.query import rows
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+_TRIGGERS = """
+    SELECT trigger_name AS name, action_statement AS body, event_manipulation AS event,
+        action_timing AS timing, sql_mode AS mode
+    FROM information_schema.triggers
+    WHERE event_object_schema = COALESCE(:schema, DATABASE()) AND event_object_table = :name
+    ORDER BY trigger_name
+"""
+_KIND = """
+    SELECT table_type FROM information_schema.tables
+    WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :name
+"""
+_TEXTS = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set"})
+_BYTES = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"})
+_VARIABLES = frozenset(
+    {"tinyint", "smallint", "mediumint", "integer", "bigint", "numeric", "real", "double", "boolean"}
+    | {"date", "time", "datetime", "timestamp", "year", "bit", "json"}
+)
+_INSERT = """\
+CREATE TRIGGER {trigger} BEFORE INSERT ON {table} FOR EACH ROW
+BEGIN
+    DECLARE old_written BOOLEAN;
+    DECLARE new_written BOOLEAN;
+    DECLARE in_step BOOLEAN DEFAULT FALSE;
+    {variables}
+    SET new_written = {new_inserted};
+    SET old_written = {old_inserted} OR NOT new_written;
+    {body}
+END"""
+_UPDATE = """\
+CREATE TRIGGER {trigger} BEFORE UPDATE ON {table} FOR EACH ROW
+BEGIN
+    DECLARE old_written BOOLEAN;
+    DECLARE new_written BOOLEAN;
+    DECLARE in_step BOOLEAN DEFAULT FALSE;
+    {variables}
+    SET old_written = {old_updated};
+    SET new_written = {new_updated};
+    {body}
+END"""
+_BODY = """\
+IF old_written AND NOT new_written THEN
+        IF {new_present} THEN
+            {other_old}
+            SET in_step = NOT ({old_differs});
+        END IF;
+        IF NOT in_step THEN
+            {set_new}
+        END IF;
+    ELSEIF new_written AND NOT old_written THEN
+        {other_new}
+        IF ({new_differs}) THEN
+            {set_old}
+        END IF;
+    END IF;"""
+
+
+class MySQLSyncTriggers(SyncTriggers):
+    """Reads information_schema. A trigger cannot be disabled."""
+
+    name_limit: ClassVar[int] = 64
+
+    def _suffixes(self) -> tuple[str, ...]:
+        return ("_insert", "_update")
+
+    def sync_statements(self, shape: SyncShape) -> Sequence[str]:
+        parts = _parts(shape)
+        found = []
+        for name, text in zip(self.sync_trigger_names(shape.name), (_INSERT, _UPDATE), strict=True):
+            body = _BODY
+            if text is _UPDATE:
+                not_migrating = f"COALESCE(@{DATA_MIGRATION}, 0) = 0"
+                body = body.replace("({new_differs})", f"({{new_differs}}) AND {not_migrating}")
+            trigger, table = _path(name, shape.schema), _path(shape.table, shape.schema)
+            found.append(text.replace("{body}", body).format(trigger=trigger, table=table, **parts))
+        return found
+
+    def drop_sync_statements(self, name: str, table: str, schema: str | None) -> Sequence[str]:
+        return [
+            f"DROP TRIGGER IF EXISTS {_path(trigger, schema)}" for trigger in self.sync_trigger_names(name)
+        ]
+
+    def sync_triggers(
+        self, connection: Connection, table: str, schema: str | None
+    ) -> Mapping[str, FoundTrigger]:
+        found = rows(connection, _TRIGGERS, name=table, schema=schema)
+        return {
+            str(row.name): FoundTrigger(f"{row.timing} {row.event} [{row.mode}] {row.body}") for row in found
+        }
+
+    def sync_table_problem(self, connection: Connection, table: str, schema: str | None) -> str | None:
+        found = [str(row[0]) for row in rows(connection, _KIND, name=table, schema=schema)]
+        if not found:
+            return "it does not exist"
+        return None if found[0] == "BASE TABLE" else f"it is a {found[0].lower()}"
+
+    def sync_privilege(self, connection: Connection, error: Exception, table: str) -> str | None:
+        code = error_code(error)
+        if code == 1419:
+            return "SET GLOBAL log_bin_trust_function_creators = 1   (by an administrator)"
+        if code != 1142:
+            return None
+        user = str(connection.scalar(sa.text("SELECT CURRENT_USER()")))
+        name, _, host = user.rpartition("@")
+        return f"GRANT TRIGGER ON {table} TO '{name}'@'{host}'"
+
+
+def _quoted(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
+
+
+def _path(name: str, schema: str | None) -> str:
+    return ".".join(_quoted(part) for part in (schema, name) if part)
+
+
+def _new(column: str) -> str:
+    return f"NEW.{_quoted(column)}"
+
+
+def _differ(column: SyncedColumn, first: str, second: str) -> str:
+    """Returns the condition that two values of a column are not the same, to the character."""
+    if column.type in _TEXTS:
+        # A collation calls different texts equal.
+        first, second = (f"CAST(CONVERT({one} USING utf8mb4) AS BINARY)" for one in (first, second))
+    return f"NOT ({first} <=> {second})"
+
+
+def _default(column: SyncedColumn) -> str:
+    definition = column.definition
+    type = None if definition is None or definition.nullable else definition.type
+    if column.default is None and type is not None and type.name == "enum":
+        return type.parameters[0]  # the implicit default of an ENUM
+    return column.default or "NULL"
+
+
+def _variable(column: SyncedColumn) -> str | None:
+    """Returns the type of a variable that converts a value as the column does; None: it is not known."""
+    type = None if column.definition is None else column.definition.type
+    if type is None:
+        return None
+    if type.name in _TEXTS:
+        return "LONGTEXT CHARACTER SET utf8mb4"
+    if type.name in _BYTES:
+        return "LONGBLOB"
+    return str(type) if type.name in _VARIABLES else None
+
+
+def _parts(shape: SyncShape) -> dict[str, str]:
+    """Returns the variables, the conditions and the assignments of the triggers."""
+    found: dict[str, str] = {}
+    variables: list[str] = []
+    for side, columns in (("old", shape.old), ("new", shape.new)):
+        inserted = [_differ(column, _new(column.name), _default(column)) for column in columns]
+        updated = [_differ(column, _new(column.name), f"OLD.{_quoted(column.name)}") for column in columns]
+        assigned = [(column, column.value(_new)) for column in columns if column.value is not None]
+        set_other, differs = [], []
+        for number, (column, value) in enumerate(assigned, start=1):
+            type, other = _variable(column), value
+            if type is not None:
+                other = f"{side}_{number}"
+                variables.append(f"DECLARE {other} {type};")
+                set_other.append(f"SET {other} = {value};")
+            differs.append(_differ(column, other, _new(column.name)))
+        found |= {
+            f"{side}_inserted": f"({joined(inserted, 'OR')})",
+            f"{side}_updated": f"({joined(updated, 'OR')})",
+            f"{side}_present": joined([f"{_new(column.name)} IS NOT NULL" for column, _ in assigned], "OR"),
+            f"{side}_differs": joined(differs, "OR"),
+            f"other_{side}": " ".join(set_other),
+            f"set_{side}": " ".join(f"SET {_new(column.name)} = {value};" for column, value in assigned),
+        }
+    return found | {"variables": " ".join(variables)}

@@ -1,0 +1,171 @@
+"""Sync triggers on PostgreSQL: one function, and one trigger BEFORE INSERT OR UPDATE.
+
+Triggers of a table fire in the order of their names, in the C collation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from online_migrate.dialects.facets.sync_triggers import (
+    DATA_MIGRATION_SETTING,
+    FoundTrigger,
+    SyncedColumn,
+    SyncShape,
+    SyncTriggers,
+    joined,
+)
+from online_migrate.dialects.query import rows
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+_COMPARABLE = frozenset(
+    {"smallint", "integer", "bigint", "numeric", "real", "double", "boolean", "date", "time", "timetz"}
+    | {"timestamp", "timestamptz", "interval", "uuid"}
+)
+"""The types whose values are equal if and only if they are the same value."""
+_TRIGGERS = """
+    SELECT t.tgname AS name, t.tgenabled::text AS state,
+        pg_get_triggerdef(t.oid) || ' ' || p.prosrc || ' ' || coalesce(array_to_string(p.proconfig, ' '), '')
+        AS body, (t.tgtype & 3) = 3 AS before_row
+    FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
+    WHERE t.tgrelid = to_regclass(:name) AND NOT t.tgisinternal ORDER BY t.tgname
+"""
+_KIND = """
+    SELECT c.relkind::text AS kind, c.relispartition AS is_part, c.relpersistence::text AS persistence
+    FROM pg_class c WHERE c.oid = to_regclass(:name)
+"""
+_KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
+_FUNCTION = """\
+CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $online_migrate$
+DECLARE
+    other record;
+    old_written boolean;
+    new_written boolean;
+    in_step boolean := FALSE;
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        new_written := {new_inserted};
+        old_written := {old_inserted} OR NOT new_written;
+    ELSE
+        old_written := {old_updated};
+        new_written := {new_updated};
+    END IF;
+    IF old_written AND NOT new_written THEN
+        IF {new_present} THEN
+            other := NEW;
+            {other_old}
+            in_step := NOT ({old_differs});
+        END IF;
+        IF NOT in_step THEN
+            {set_new}
+        END IF;
+    ELSIF new_written AND NOT old_written THEN
+        other := NEW;
+        {other_new}
+        IF ({new_differs})
+            AND (TG_OP = 'INSERT' OR coalesce(current_setting('{setting}', TRUE), '') <> 'on') THEN
+            {set_old}
+        END IF;
+    END IF;
+    RETURN NEW;
+END
+$online_migrate$"""
+
+
+class PostgreSQLSyncTriggers(SyncTriggers):
+    """Reads pg_trigger; a trigger that fires for no ordinary session counts as disabled."""
+
+    name_limit: ClassVar[int] = 63
+
+    def _suffixes(self) -> tuple[str, ...]:
+        return ("",)
+
+    def sync_statements(self, shape: SyncShape) -> Sequence[str]:
+        [name] = self.sync_trigger_names(shape.name)
+        function, table = _path(name, shape.schema), _path(shape.table, shape.schema)
+        trigger = (
+            f"CREATE TRIGGER {_quoted(name)} BEFORE INSERT OR UPDATE ON {table} "
+            f"FOR EACH ROW EXECUTE FUNCTION {function}()"
+        )
+        return (_FUNCTION.format(function=function, **_parts(shape)), trigger)
+
+    def drop_sync_statements(self, name: str, table: str, schema: str | None) -> Sequence[str]:
+        [trigger] = self.sync_trigger_names(name)
+        return (
+            f"DROP TRIGGER IF EXISTS {_quoted(trigger)} ON {_path(table, schema)}",
+            f"DROP FUNCTION IF EXISTS {_path(trigger, schema)}()",
+        )
+
+    def sync_triggers(
+        self, connection: Connection, table: str, schema: str | None
+    ) -> Mapping[str, FoundTrigger]:
+        found = rows(connection, _TRIGGERS, name=_path(table, schema))
+        return {str(row.name): FoundTrigger(str(row.body), row.state in ("O", "A")) for row in found}
+
+    def sync_order_problem(self, trigger: str, others: Mapping[str, FoundTrigger]) -> Sequence[str]:
+        later = (name for name in others if name.encode() > trigger.encode())
+        return [name for name in later if " BEFORE " in others[name].text.partition(" ON ")[0]]
+
+    def sync_table_problem(self, connection: Connection, table: str, schema: str | None) -> str | None:
+        relations = rows(connection, _KIND, name=_path(table, schema))
+        if not relations:
+            return "it does not exist"
+        [found] = relations
+        if found.is_part:
+            return "it is a partition; create the sync on the partitioned table"
+        if found.kind not in ("r", "p"):
+            return f"it is {_KINDS.get(found.kind, 'not a table')}"
+        return None
+
+    def sync_privilege(self, connection: Connection, error: Exception, table: str) -> str | None:
+        text = str(error)
+        if "permission denied for schema" in text:
+            schema = text.partition("permission denied for schema ")[2].split()[0]
+            return f"GRANT CREATE ON SCHEMA {schema} TO CURRENT_USER   (by the owner of the schema)"
+        if "permission denied for" in text:
+            return f"GRANT TRIGGER ON {table} TO CURRENT_USER   (by the owner of the table)"
+        return None
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _path(name: str, schema: str | None) -> str:
+    return ".".join(_quoted(part) for part in (schema, name) if part)
+
+
+def _new(column: str) -> str:
+    return f"NEW.{_quoted(column)}"
+
+
+def _differ(column: SyncedColumn, first: str, second: str) -> str:
+    """Returns the condition that two values of a column are not the same, to the character."""
+    if column.type in _COMPARABLE:
+        return f"{first} IS DISTINCT FROM {second}"
+    # json has no operator of equality; citext and some collations call different texts equal.
+    return f'{first}::text COLLATE "C" IS DISTINCT FROM {second}::text COLLATE "C"'
+
+
+def _parts(shape: SyncShape) -> dict[str, str]:
+    """Returns the conditions and the assignments of the function."""
+    found = {"setting": DATA_MIGRATION_SETTING}
+    for side, columns in (("old", shape.old), ("new", shape.new)):
+        assigned = [(column, column.value) for column in columns if column.value is not None]
+        named = [(column, _quoted(column.name)) for column in columns]
+        inserted = [_differ(c, f"NEW.{name}", f"({c.default or 'NULL'})") for c, name in named]
+        updated = [_differ(c, f"NEW.{name}", f"OLD.{name}") for c, name in named]
+        differs = [_differ(c, f"other.{_quoted(c.name)}", f"NEW.{_quoted(c.name)}") for c, _ in assigned]
+        found |= {
+            f"{side}_inserted": f"({joined(inserted, 'OR')})",
+            f"{side}_updated": joined(updated, "OR"),
+            f"{side}_present": joined([f"NEW.{_quoted(c.name)} IS NOT NULL" for c, _ in assigned], "OR"),
+            f"{side}_differs": joined(differs, "OR"),
+            f"other_{side}": " ".join(f"other.{_quoted(c.name)} := {value(_new)};" for c, value in assigned),
+            f"set_{side}": " ".join(f"NEW.{_quoted(c.name)} := {value(_new)};" for c, value in assigned),
+        }
+    return found

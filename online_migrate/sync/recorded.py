@@ -1,0 +1,97 @@
+"""The recorded syncs of a database, and whether their triggers are still as they were created."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from online_migrate import state
+from online_migrate.dialects import dialect_of
+from online_migrate.dialects.facets.sync_triggers import FoundTrigger, SyncShape
+from online_migrate.state import RecordedSync
+from online_migrate.sync.definition import columns_used
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+
+class TriggerState(enum.StrEnum):
+    """What the catalog shows of a trigger that was created."""
+
+    THERE = "there"
+    DISABLED = "disabled"
+    CHANGED = "changed"
+    MISSING = "missing"
+
+
+@dataclasses.dataclass(frozen=True)
+class SyncState:
+    """A recorded sync, and the state of each of its triggers by name."""
+
+    sync: RecordedSync
+    triggers: Mapping[str, TriggerState]
+
+    @property
+    def state(self) -> TriggerState:
+        """The worst state of its triggers."""
+        found = [self.triggers[name] for name in sorted(self.triggers, key=lambda n: _RANK[self.triggers[n]])]
+        return found[0] if found else TriggerState.MISSING
+
+    @property
+    def intact(self) -> bool:
+        """True if every trigger is there, enabled and unchanged."""
+        return self.state is TriggerState.THERE
+
+
+_RANK = {
+    state: rank
+    for rank, state in enumerate(
+        (TriggerState.MISSING, TriggerState.DISABLED, TriggerState.CHANGED, TriggerState.THERE)
+    )
+}
+
+
+def sync_states(connection: Connection) -> list[SyncState]:
+    """Returns the recorded syncs of the database with the state of their triggers, by name."""
+    return [_state_of(connection, sync) for sync in state.recorded_syncs(connection)]
+
+
+def _state_of(connection: Connection, sync: RecordedSync) -> SyncState:
+    found: dict[str, FoundTrigger] = {}
+    dialect = dialect_of(connection)
+    for table in sync.columns_used:
+        found |= dialect.sync_triggers(connection, table, sync.table_schema)
+    return SyncState(sync, {name: _compare(text, found.get(name)) for name, text in sync.triggers.items()})
+
+
+def _compare(recorded: str, found: FoundTrigger | None) -> TriggerState:
+    if found is None:
+        return TriggerState.MISSING
+    if not found.enabled:
+        return TriggerState.DISABLED
+    return TriggerState.THERE if found.text == recorded else TriggerState.CHANGED
+
+
+def record(connection: Connection, shape: SyncShape, revision: str | None) -> None:
+    """Records a sync whose triggers exist, with their texts in the catalog."""
+    dialect = dialect_of(connection)
+    found = dialect.sync_triggers(connection, shape.table, shape.schema)
+    state.put_sync(
+        connection,
+        RecordedSync(
+            name=shape.name,
+            revision=revision,
+            table_name=shape.table,
+            table_schema=shape.schema,
+            target=None,
+            forward={column.name: column.value(str) for column in shape.new if column.value is not None},
+            backward={column.name: column.value(str) for column in shape.old if column.value is not None},
+            columns_used={shape.table: columns_used(shape)},
+            triggers={
+                name: found[name].text if name in found else ""
+                for name in dialect.sync_trigger_names(shape.name)
+            },
+        ),
+    )
