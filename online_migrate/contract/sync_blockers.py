@@ -41,8 +41,8 @@ _WHY = "writes of one version may not have reached the columns of the other"
 class SyncCheck:
     """Compares one contract revision with the recorded syncs.
 
-    *rendered*: the statements of the revision. *required*: the tables of its data migrations. *half_applied*: an
-    earlier run has executed a part of it.
+    *rendered*: the statements of the revision. *required*: the tables of its data migrations.
+    *half_applied*: an earlier run has executed a part of it.
     """
 
     def __init__(

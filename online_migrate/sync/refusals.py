@@ -30,11 +30,16 @@ def refuse_unsuitable(
     problem = dialect.sync_table_problem(connection, shape.table, shape.schema)
     if problem is not None:
         raise definition.refused(problem)
-    names = {column["name"] for column in sa.inspect(connection).get_columns(shape.table, shape.schema)}
+    reflected = sa.inspect(connection).get_columns(shape.table, shape.schema)
+    found = {dialect.comparable(column["name"]): column for column in reflected}
     for column in columns_of(shape):
-        if column.name not in names:
+        name = dialect.comparable(column.name)
+        if name not in found:
+            names = ", ".join(sorted(one["name"] for one in reflected))
+            raise definition.refused(f"column {column.name} does not exist", f"the columns are {names}")
+        if found[name].get("computed"):
             raise definition.refused(
-                f"column {column.name} does not exist", f"the columns are {', '.join(sorted(names))}"
+                f"column {column.name} is generated: it has no value before the row is written"
             )
         reason = _column_problem(column, needs_defaults=dialect.sync_needs_defaults)
         if reason is not None:
@@ -48,8 +53,6 @@ def _column_problem(column: SyncedColumn, *, needs_defaults: bool) -> tuple[str,
     known, name = column.definition, column.name
     if known is None:
         return f"the definition of column {name} cannot be read", ""
-    if known.generated is not None:
-        return f"column {name} is generated: it has no value before the row is written", ""
     if known.identity:
         return f"column {name} is numbered by the server, so it is not known if an INSERT wrote it", ""
     if known.on_update:

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from online_migrate import command
+from online_migrate.exceptions import GateClosed
 from tests.servers import Database
 from tests.support import schema
 from tests.support.project import Project
@@ -99,7 +100,7 @@ def test_both_versions_write(project: Project, database: Database) -> None:
 
 
 def test_life(project: Project, database: Database) -> None:
-    """status shows the triggers; contract needs them until it drops them, and refuses to drop their column."""
+    """status shows the triggers; contract needs them until it drops them, which precedes their column."""
     project.data(
         "fill",
         """
@@ -133,3 +134,103 @@ def rewritten(project: Project, body: str) -> None:
     path.write_text(
         f"{head}def upgrade():\n    {body}\n\ndef downgrade():{rest.partition('def downgrade():')[2]}"
     )
+
+
+FILL = """
+    @row_migration(table="volumes", revision="e2", pending=lambda t: t.c.size_bytes.is_(None))
+    def fill(row):
+        return {"size_bytes": (row.size_gb + 1) * 1024**3}
+"""
+_LAST = {
+    "postgresql": "CREATE TRIGGER",
+    "mysql": "CREATE TRIGGER `online_migrate_sync_volume_size_update`",
+    "mariadb": "CREATE TRIGGER `online_migrate_sync_volume_size_update`",
+    "sqlite": 'CREATE TRIGGER "online_migrate_sync_volume_size_update_new"',
+}
+
+
+def test_killed_between_triggers(database: Database, tmp_path: Path) -> None:
+    """expand is killed before the last trigger, contract between two of them: the next run completes both."""
+    with Project.create(tmp_path / "project", database.url) as project:
+        project.expand(TABLE)
+        project.expand(BYTES)
+        killed = schema.run(project, "expand", die_at=_LAST[database.server.product])
+        assert killed.code == -9, killed.output
+        resumed = schema.run(project, "expand")
+        assert resumed.code == 0, resumed.output
+        assert [sync.state for sync in project.report().syncs] == ["there"]
+        project.data("fill", FILL)
+        project.contract(
+            'op.drop_sync("volume_size")\nop.drop_column("volumes", "size_gb")', requires=("fill",)
+        )
+        schema.run_all(database, "INSERT INTO volumes (id, size_gb) VALUES (1, 1)")
+        project.migrate()
+        killed = schema.run(project, "contract", die_at="ALTER TABLE volumes DROP")
+        assert killed.code == -9, killed.output
+        schema.run_all(database, "INSERT INTO volumes (id, size_gb) VALUES (2, 1)")
+        resumed = schema.run(project, "contract")
+        assert resumed.code == 0, resumed.output
+        assert project.report().syncs == ()
+        assert schema.query_all(database, "SELECT count(*) FROM volumes WHERE size_bytes IS NULL") == [(0,)]
+
+
+_CHANGES = {
+    "sqlite": "DROP TRIGGER online_migrate_sync_volume_size_update_new",
+    "mysql": "DROP TRIGGER online_migrate_sync_volume_size_update",
+    "mariadb": "DROP TRIGGER online_migrate_sync_volume_size_update",
+    "postgresql": "DROP TRIGGER online_migrate_sync_volume_size ON volumes",
+}
+_NAME = "CREATE TRIGGER online_migrate_sync_volume_size"
+_OTHER = {
+    "sqlite": f"{_NAME}_update_new AFTER UPDATE ON volumes BEGIN SELECT 1; END",
+    "mysql": f"{_NAME}_update BEFORE UPDATE ON volumes FOR EACH ROW SET @x = 1",
+    "postgresql": f"{_NAME} BEFORE INSERT ON volumes FOR EACH ROW "
+    "EXECUTE FUNCTION online_migrate_sync_volume_size()",
+}
+_OTHER["mariadb"] = _OTHER["mysql"]
+_DISABLED = {"postgresql": "ALTER TABLE volumes DISABLE TRIGGER online_migrate_sync_volume_size"}
+
+
+def test_sync_that_is_not_intact(project: Project, database: Database) -> None:
+    """A trigger that is missing, changed or disabled closes the gate; status says which; JSON has it."""
+    product = database.server.product
+    project.contract('op.drop_sync("volume_size")\nop.drop_column("volumes", "size_gb")')
+
+    def found() -> tuple[str, list[str]]:
+        [sync] = project.report().syncs
+        return sync.state, [blocker.id for blocker in command.gate(project.site())]
+
+    assert found() == ("there", [])
+    if product in _DISABLED:
+        schema.run_all(database, _DISABLED[product])
+        assert found() == ("disabled", ["sync-disabled"])
+    schema.run_all(database, _CHANGES[product])
+    assert found() == ("missing", ["sync-missing"])
+    schema.run_all(database, _OTHER[product])
+    assert found() == ("changed", ["sync-changed"])
+    with pytest.raises(GateClosed):
+        command.contract(project.site())
+    assert "changed" in project.run("status").out
+    assert project.run("status", "--json").json["syncs"][0]["state"] == "changed"
+
+
+@pytest.mark.needs("row_locks")
+def test_data_migration_does_not_echo(project: Project, database: Database) -> None:
+    """What a data migration writes to the new shape does not come back into the old one."""
+    schema.run_all(
+        database, "INSERT INTO volumes (id, size_gb) VALUES (1, 1)", "UPDATE volumes SET note = 'x'"
+    )
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql(_UNSYNCED[database.server.product])
+        connection.exec_driver_sql("UPDATE volumes SET size_bytes = NULL")
+    project.data("fill", FILL)
+    project.migrate()
+    assert project.status("fill").failures == ()
+    assert sizes(database) == [(1, 1, 2 * GIB)]
+
+
+_UNSYNCED = {
+    "postgresql": "SET LOCAL online_migrate.data_migration = 'on'",
+    "mysql": "SET @online_migrate_data_migration = 1",
+    "mariadb": "SET @online_migrate_data_migration = 1",
+}

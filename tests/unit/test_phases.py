@@ -12,6 +12,8 @@ from online_migrate.phases.judge import judge, judge_text
 from online_migrate.phases.known import KnownSchema, NothingKnown, Server
 from online_migrate.phases.rules import RULES
 from online_migrate.phases.schema import VirtualSchema
+from online_migrate.phases.script import ScriptJudge
+from online_migrate.phases.sync_statements import remember
 from online_migrate.phases.types import TypeChange, compare_types
 from online_migrate.phases.verdict import Place
 from online_migrate.sql.operations import operation as op
@@ -545,7 +547,7 @@ def test_without_knowledge_nothing_that_depends_on_it_is_additive(server: Server
 
 
 # Views and tables that do not exist are new only if the schema is known.
-NOT_IN_CASES = {"unknown-operation", "unreadable", "hide-table"}
+NOT_IN_CASES = {"create-sync", "unknown-operation", "unreadable", "hide-table"}
 
 
 class _Hiding(NothingKnown):
@@ -558,6 +560,16 @@ def test_table_that_hides_one_of_old_code(guarded: bool, temporary: bool) -> Non
     create = op.CreateTable(table=OLD, guarded=guarded, temporary=temporary)
     assert judge(create, POSTGRESQL, _Hiding()).rule == "hide-table"
     assert judge(op.CreateTable(table=NEW), POSTGRESQL, _Hiding()).rule == "create-table"
+
+
+def test_statement_of_create_sync() -> None:
+    """Only the very text that the operation has rendered is accepted."""
+    text = "CREATE TRIGGER online_migrate_sync_x BEFORE INSERT ON old FOR EACH ROW SET NEW.a = 1"
+    judge = ScriptJudge(Server("mysql"))
+    assert [one.verdict.rule for one in judge.statement(text)] == ["create-trigger"]
+    remember([text])
+    assert [str(one.verdict) for one in judge.statement(text)] == ["create-sync online_migrate_sync_x"]
+    assert [one.verdict.rule for one in judge.statement(f"{text}0")] == ["create-trigger"]
 
 
 def test_each_rule_is_reached() -> None:

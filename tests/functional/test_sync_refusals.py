@@ -1,0 +1,146 @@
+"""A sync that would not be correct is refused before anything is created, with the reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from online_migrate.dialects import dialect_of
+from online_migrate.sync.definition import SyncRefused
+from tests.functional.test_sync_writes import DIVIDED, VOLUMES, connection, create_sync, run
+from tests.servers import Database
+
+__all__ = ["connection"]
+
+TABLES = (
+    VOLUMES,
+    "CREATE VIEW seen AS SELECT * FROM volumes",
+    """CREATE TABLE odd (id INTEGER PRIMARY KEY, a INTEGER,
+       g INTEGER GENERATED ALWAYS AS (a + 1) STORED)""",
+)
+FORWARD = {"size_bytes": "size_gb * 1024"}
+BACKWARD = {"size_gb": "size_bytes"}
+REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
+    "column sizes does not exist": (
+        "volumes",
+        {"forward": {"sizes": "size_gb"}, "backward": {"size_gb": "sizes"}},
+    ),
+    "column missing does not exist": (
+        "volumes",
+        {"forward": {"size_bytes": "missing"}, "backward": BACKWARD},
+    ),
+    "it is a view": ("seen", {"forward": FORWARD, "backward": BACKWARD}),
+    "it does not exist": ("nothing", {"forward": FORWARD, "backward": BACKWARD}),
+    "column g is generated": ("odd", {"forward": {"g": "a"}, "backward": {"a": "g"}}),
+    "backward is empty": ("volumes", {"forward": FORWARD, "backward": {}}),
+    "belongs to both shapes": (
+        "volumes",
+        {"forward": {"size_bytes": "size_gb + size_bytes"}, "backward": BACKWARD},
+    ),
+    "uses random": ("volumes", {"forward": {"size_bytes": "random()"}, "backward": BACKWARD}),
+    "is an aggregate": (
+        "volumes",
+        {"forward": {"size_bytes": sa.func.sum(sa.column("size_gb"))}, "backward": BACKWARD},
+    ),
+    "uses current_timestamp": ("volumes", {"forward": {"note": "current_timestamp"}, "backward": BACKWARD}),
+    "reads another table": ("volumes", {"forward": {"size_bytes": "(SELECT 1)"}, "backward": BACKWARD}),
+    "there is no expression for": (
+        "volumes",
+        {"forward": {"size_bytes": {"oracle": "1"}}, "backward": BACKWARD},
+    ),
+    "without its table": ("volumes", {"forward": {"size_bytes": "volumes.size_gb"}, "backward": BACKWARD}),
+}
+
+
+def test_refused(connection: Connection) -> None:
+    """Wrong tables, columns and expressions; nothing is created."""
+    run(connection, *TABLES)
+    for reason, (table, definition) in REFUSED.items():
+        with pytest.raises(SyncRefused, match=reason):
+            create_sync(connection, "refused", table, **definition)
+    with pytest.raises(SyncRefused, match="longer than"):
+        create_sync(connection, "x" * 300, forward=FORWARD, backward=BACKWARD)
+    with pytest.raises(SyncRefused, match="letters, digits"):
+        create_sync(connection, "a b", forward=FORWARD, backward=BACKWARD)
+    for table in ("volumes", "odd"):
+        assert not dialect_of(connection).sync_triggers(connection, table, None)
+
+
+def test_long_name(connection: Connection) -> None:
+    """A name that exceeds the limit of the server is shortened, and stays unique."""
+    run(connection, VOLUMES)
+    names = ["x" * 80 + "1", "x" * 80 + "2"]
+    create_sync(connection, names[0], forward={"size_bytes": "size_gb"}, backward=BACKWARD)
+    create_sync(connection, names[1], forward={"title": "name"}, backward={"name": "title"})
+    found = dialect_of(connection).sync_triggers(connection, "volumes", None)
+    assert set(found) == {
+        trigger for name in names for trigger in dialect_of(connection).sync_trigger_names(name)
+    }
+
+
+@pytest.mark.needs("transactional_ddl", "row_locks")
+def test_postgresql_order_and_partitions(connection: Connection) -> None:
+    """A trigger that fires later and names a column is refused, and so is a partition."""
+    run(
+        connection,
+        VOLUMES,
+        "CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS "
+        "'BEGIN NEW.size_gb := coalesce(NEW.size_gb, 3); RETURN NEW; END'",
+        "CREATE TRIGGER zz BEFORE INSERT ON volumes FOR EACH ROW EXECUTE FUNCTION touch()",
+    )
+    with pytest.raises(SyncRefused, match="trigger zz fires after it"):
+        create_sync(connection, "size", forward=FORWARD, backward=BACKWARD)
+    connection.rollback()
+    run(connection, "ALTER TRIGGER zz ON volumes RENAME TO aa")
+    create_sync(connection, "size", forward=FORWARD, backward=BACKWARD)
+    run(connection, "INSERT INTO volumes (id) VALUES (1)")
+    assert connection.execute(sa.text("SELECT size_gb, size_bytes FROM volumes")).all() == [(3, 3072)]
+    run(
+        connection,
+        "CREATE TABLE parted (id INTEGER, a INTEGER, b INTEGER) PARTITION BY RANGE (id)",
+        "CREATE TABLE part PARTITION OF parted DEFAULT",
+    )
+    with pytest.raises(SyncRefused, match="create the sync on the partitioned table"):
+        create_sync(connection, "part", "part", forward={"b": "a"}, backward={"a": "b"})
+    create_sync(connection, "parted", "parted", forward={"b": "a"}, backward={"a": "b"})
+    run(connection, "INSERT INTO part (id, a) VALUES (1, 2)", "INSERT INTO parted (id, b) VALUES (2, 5)")
+    assert connection.execute(sa.text("SELECT id, a, b FROM parted ORDER BY 1")).all() == [
+        (1, 2, 2),
+        (2, 5, 5),
+    ]
+
+
+@pytest.mark.needs("lock_tables")
+def test_existing_triggers_fire_first(connection: Connection) -> None:
+    """MySQL and MariaDB fire triggers in the order of their creation."""
+    run(
+        connection,
+        VOLUMES,
+        "CREATE TRIGGER zz BEFORE INSERT ON volumes FOR EACH ROW SET NEW.size_gb = COALESCE(NEW.size_gb, 3)",
+    )
+    create_sync(connection, "size", forward=FORWARD, backward={"size_gb": DIVIDED})
+    run(connection, "INSERT INTO volumes (id) VALUES (1)")
+    assert connection.execute(sa.text("SELECT size_gb, size_bytes FROM volumes")).all() == [(3, 3072)]
+
+
+@pytest.mark.needs("lock_tables")
+def test_missing_privilege(connection: Connection, database: Database) -> None:
+    """The statement that gives the privilege is named."""
+    run(
+        connection,
+        VOLUMES,
+        "CREATE USER om_sync_user IDENTIFIED BY 'Pw_12345678'",
+        f"GRANT SELECT, INSERT ON {database.name}.* TO om_sync_user",
+    )
+    url = sa.make_url(database.url).set(username="om_sync_user", password="Pw_12345678")
+    engine = sa.create_engine(url)
+    try:
+        with engine.connect() as poor, pytest.raises(SyncRefused) as refused:
+            create_sync(poor, "size", forward=FORWARD, backward=BACKWARD)
+        assert refused.value.hint == "GRANT TRIGGER ON volumes TO 'om_sync_user'@'%'"
+    finally:
+        engine.dispose()
+        run(connection, "DROP USER om_sync_user")
