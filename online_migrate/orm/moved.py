@@ -1,0 +1,223 @@
+"""The attribute of a mapped class that stands for an old column and for the new one that replaces it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.ext.hybrid import hybrid_property
+from sqlalchemy.orm import MappedColumn
+
+from online_migrate.orm.conversion import Conversion, Conversions
+from online_migrate.orm.errors import MovedBroken, MovedExpression
+from online_migrate.orm.phase import Phase
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class MovedPair:
+    """What a class declares of an old and a new column, and the phase of this process."""
+
+    name: str
+    phase: Phase
+    conversions: Conversions
+    attribute: str
+    """The attribute that stands for both columns. Its values are those of the new column."""
+    old: str
+    """The attribute of the old column."""
+    new: str
+    """The attribute of the new column."""
+    old_column: str
+    """The name of the old column in the database."""
+    new_column: str
+    """The name of the new column in the database."""
+    old_type: sa.types.TypeEngine[Any]
+    new_type: sa.types.TypeEngine[Any]
+
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """The three attributes."""
+        return self.attribute, self.old, self.new
+
+    def mapped(self, old: Any, new: Any) -> Iterator[tuple[str, Any]]:
+        """Yields the attributes of the columns that are mapped, with their values."""
+        if self.phase.maps_old:
+            yield self.old, old
+        if self.phase.maps_new:
+            yield self.new, new
+
+    # --- a row in Python -------------------------------------------------------------------------
+
+    def read(self, instance: Any) -> Any:
+        """Returns the value of a row, as the new column has it."""
+        match self.phase:
+            case Phase.OLD:
+                return self.conversions.to_new.value(getattr(instance, self.old))
+            case Phase.NEW:
+                return getattr(instance, self.new)
+        old, new = getattr(instance, self.old), getattr(instance, self.new)
+        if isinstance(new, sa.ClauseElement):  # computed by the server at the flush, from this old value
+            return self.conversions.to_new.value(old)
+        if isinstance(old, sa.ClauseElement):
+            return new
+        if self.phase is Phase.WRITE_BOTH:
+            return self.conversions.value_old_first(old, new)
+        return self.conversions.to_new.value(old) if new is None else new
+
+    def write(self, instance: Any, value: Any) -> None:
+        """Writes the value of a row; where both columns are mapped, an event writes the old one."""
+        self.refuse_expression(instance, self.attribute, value)
+        if self.phase.maps_new:
+            setattr(instance, self.new, value)
+        else:
+            setattr(instance, self.old, self.conversions.to_old.value(value))
+
+    def refuse_expression(self, instance: object, attribute: str, value: object) -> None:
+        """Raises :class:`~online_migrate.orm.errors.MovedExpression` if *value* is a SQL expression."""
+        if isinstance(value, sa.ClauseElement) or hasattr(value, "__clause_element__"):
+            raise MovedExpression(model=type(instance).__name__, attribute=attribute)
+
+    def read_old(self, instance: Any) -> Any:
+        """Returns the value of a row as the old column had it, where that is not mapped."""
+        return self.conversions.to_old.value(getattr(instance, self.new))
+
+    def write_old(self, instance: Any, value: Any) -> None:
+        """Writes the value of the old column, where that is not mapped. More detail is kept."""
+        self.refuse_expression(instance, self.old, value)
+        if not self.conversions.agree(value, getattr(instance, self.new)):
+            setattr(instance, self.new, self.conversions.to_new.value(value))
+
+    # --- expressions -----------------------------------------------------------------------------
+
+    def expression(self, owner: Any) -> Any:
+        """Returns what :meth:`read` returns, as an expression of *owner*: the class, or an alias of it."""
+        match self.phase:
+            case Phase.OLD:
+                return self.conversions.to_new.expression(column_of(owner, self.old), self.new_type)
+            case Phase.NEW:
+                return getattr(owner, self.new)
+        old, new = column_of(owner, self.old), column_of(owner, self.new)
+        if self.phase is Phase.WRITE_BOTH:
+            return self.conversions.read_old_first(old, new)
+        return self.conversions.read_new_first(old, new)
+
+    def update(self, owner: Any, value: Any) -> list[tuple[Any, Any]]:
+        """Returns what ``update().values()`` sets when *value* is written; see :mod:`.statements`."""
+        if self.phase.maps_new:
+            return [(getattr(owner, self.new), value)]
+        return [(getattr(owner, self.old), self._converted(self.conversions.to_old, value, self.old_type))]
+
+    def update_old(self, owner: Any, value: Any) -> list[tuple[Any, Any]]:
+        """Returns what ``update().values()`` sets when *value* is written to the old column, not mapped."""
+        return [(getattr(owner, self.new), self._converted(self.conversions.to_new, value, self.new_type))]
+
+    @staticmethod
+    def _converted(conversion: Conversion, value: Any, target: sa.types.TypeEngine[Any]) -> Any:
+        if isinstance(value, sa.ClauseElement) or hasattr(value, "__clause_element__"):
+            return conversion.expression(value, target)
+        return conversion.value(value)
+
+    def old_expression(self, owner: Any) -> Any:
+        """Returns what :meth:`read_old` returns, as an expression of *owner*."""
+        return self.conversions.to_old.expression(column_of(owner, self.new), self.old_type)
+
+
+def column_of(owner: Any, attribute: str) -> Any:
+    """Returns the column behind a mapped *attribute* of a class or of an alias."""
+    return getattr(owner, attribute).__clause_element__()
+
+
+class Moved(hybrid_property[T]):
+    """The value of an old and of a new column, in Python and in SQL; see :func:`~.declaration.moved`."""
+
+    pair: MovedPair
+
+    def __init__(
+        self,
+        name: str,
+        phase: Phase,
+        conversions: Conversions,
+        *,
+        old: MappedColumn[Any],
+        new: MappedColumn[Any],
+    ) -> None:
+        super().__init__(
+            lambda instance: self.pair.read(instance),
+            lambda instance, value: self.pair.write(instance, value),
+            expr=lambda owner: self.pair.expression(owner),
+            update_expr=lambda owner, value: self.pair.update(owner, value),
+        )
+        self._declared = name, phase, conversions
+        self._old, self._new = old, new
+
+    def __set_name__(self, owner: type[Any], attribute: str) -> None:
+        # Called before the class is mapped: a column that this phase does not use is not mapped at all.
+        name, phase, conversions = self._declared
+        old, new = self._attribute(owner, self._old, "old"), self._attribute(owner, self._new, "new")
+        self.__name__ = attribute
+        self.pair = MovedPair(
+            name,
+            phase,
+            conversions,
+            attribute,
+            old=old,
+            new=new,
+            old_column=self._old.column.name or old,
+            new_column=self._new.column.name or new,
+            old_type=self._old.column.type,
+            new_type=self._new.column.type,
+        )
+        pair = self.pair
+        if not phase.maps_old:
+            unmapped = UnmappedColumn(pair.read_old, pair.write_old, pair.old_expression, pair.update_old)
+            _replace(owner, old, unmapped)
+        if not phase.maps_new:
+            unmapped = UnmappedColumn(pair.read, pair.write, pair.expression, pair.update)
+            _replace(owner, new, unmapped)
+
+    def _attribute(self, owner: type[Any], column: MappedColumn[Any], argument: str) -> str:
+        for attribute, value in vars(owner).items():
+            if value is column:
+                return str(attribute)
+        raise MovedBroken(
+            name=self._declared[0],
+            reason=f"{argument} is not a mapped_column of class {owner.__name__}",
+            hint="declare the moved column in the class, or the mixin, that declares its two columns",
+        )
+
+
+class UnmappedColumn(hybrid_property[Any]):
+    """The attribute of a column that this phase does not map; its value is derived from the other column."""
+
+    def __init__(
+        self,
+        read: Callable[[Any], Any],
+        write: Callable[[Any, Any], None],
+        expression: Callable[[Any], Any],
+        update: Callable[[Any, Any], list[tuple[Any, Any]]],
+    ) -> None:
+        super().__init__(
+            lambda instance: read(instance),
+            lambda instance, value: write(instance, value),
+            expr=lambda owner: expression(owner),
+            update_expr=lambda owner, value: update(owner, value),
+        )
+
+
+def _replace(owner: type[Any], attribute: str, derived: UnmappedColumn) -> None:
+    derived.__name__ = attribute
+    setattr(owner, attribute, derived)
+    vars(owner).get("__annotations__", {}).pop(attribute, None)
+
+
+def pairs_of(model: type[Any]) -> Iterator[MovedPair]:
+    """Yields the moved columns of a mapped class, also those of its base classes."""
+    seen: set[str] = set()
+    for base in model.__mro__:
+        for attribute, value in vars(base).items():
+            if isinstance(value, Moved) and attribute not in seen:
+                seen.add(attribute)
+                yield value.pair
