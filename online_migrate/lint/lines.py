@@ -1,4 +1,4 @@
-"""Lines of Python source: of an assignment, of a data migration, and of the statement around a line. Pure."""
+"""Lines and texts of Python source: of an assignment, a data migration, the statement around a line. Pure."""
 
 from __future__ import annotations
 
@@ -50,13 +50,29 @@ def line_of_text(path: str, text: str, variable: str) -> int:
 
 def line_of_data_migration(path: str, name: str) -> int:
     """Returns the line that defines a data migration: its variable, its function, or its ``name=``."""
+    node = _data_migration(path, name)
+    return line_of_assignment(path, name) if node is None else node.lineno
+
+
+def argument_of_data_migration(path: str, name: str, argument: str) -> str | None:
+    """Returns the text of an argument of the data migration's definition, on one line; None without it."""
+    node = _data_migration(path, name)
+    for each in ast.walk(node) if node is not None else ():
+        if isinstance(each, ast.keyword) and each.arg == argument:
+            return ast.unparse(each.value)
+    return None
+
+
+def _data_migration(path: str, name: str) -> ast.stmt | None:
     tree = _tree(path)
-    for node in tree.body if tree is not None else ():
+    body = tree.body if tree is not None else []
+    for node in body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name:
-            return node.lineno
+            return node
         if _names(node, name):
-            return node.lineno
-    return line_of_assignment(path, name)
+            return node
+    line = line_of_assignment(path, name)
+    return next((n for n in body if n.lineno == line and isinstance(n, ast.Assign | ast.AnnAssign)), None)
 
 
 def _names(node: ast.stmt, name: str) -> bool:

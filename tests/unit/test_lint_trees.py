@@ -385,6 +385,28 @@ def test_id_of_an_entry_point_is_taken(
         lint()
 
 
+def test_backfill_to_write_beside_a_function(project: Project) -> None:
+    """With its table and its pending, until a data migration of single rows has the same table."""
+    function = (
+        "from online_migrate import counted\n"
+        "def fill(context, max_count):\n    return 0, 0\n"
+        "sizes = counted(fill, name='sizes', table=sa.table('volumes', sa.column('gb')),\n"
+        "                pending=lambda t: t.c.gb.is_(None))\n"
+        "other = counted(fill, name='other')\n"
+    )
+    project.data("functions", function)
+    first, second = lint("function-without-backfill").violations
+    assert (first.object, first.severity, second.object) == ("sizes", "notice", "other")
+    assert first.replacement.startswith(
+        'sizes_rows = Backfill(table="volumes", values={...}, pending=lambda t: t.c.gb.is_(None))   beside it'
+    )
+    assert "Backfill(table=..., values={...}, pending=...)" in second.replacement
+    project.data(
+        "rows", 'rows = Backfill(table="volumes", values={"gb": 1}, pending=lambda t: t.c.gb.is_(None))'
+    )
+    assert [one.object for one in lint("function-without-backfill").violations] == ["other"]
+
+
 def test_code_of_a_data_migration_that_may_be_removed(project: Project) -> None:
     """Once a script names the release of removable_in; not before, and not for one that was removed."""
     backfill = (
