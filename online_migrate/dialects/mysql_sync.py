@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import sqlalchemy as sa
 
+from online_migrate.dialects.facets.sync_between_tables import Statements, Words
 from online_migrate.dialects.facets.sync_triggers import (
     DATA_MIGRATION,
     FoundTrigger,
@@ -81,15 +82,31 @@ IF old_written AND NOT new_written THEN
     END IF;"""
 
 
+_BETWEEN = """\
+CREATE TRIGGER {trigger} {event} ON {table} FOR EACH ROW
+BEGIN
+    DECLARE within VARCHAR(255) DEFAULT COALESCE(@online_migrate_sync, '');
+    DECLARE EXIT HANDLER FOR SQLEXCEPTION
+    BEGIN
+        SET @online_migrate_sync = within;
+        RESIGNAL;
+    END;
+    IF within <> '{sync}' AND NOT ({skipped}) THEN
+        SET @online_migrate_sync = '{sync}';{statements}
+        SET @online_migrate_sync = within;
+    END IF;
+END"""
+
+
 class MySQLSyncTriggers(SyncTriggers):
     """Reads information_schema. A trigger cannot be disabled."""
 
+    suffixes: ClassVar[tuple[str, ...]] = ("_insert", "_update")
     name_limit: ClassVar[int] = 64
 
-    def _suffixes(self) -> tuple[str, ...]:
-        return ("_insert", "_update")
-
     def sync_statements(self, shape: SyncShape) -> Sequence[str]:
+        if shape.target is not None:
+            return self._between(shape)
         parts = _parts(shape)
         found = []
         for name, text in zip(self.sync_trigger_names(shape.name), (_INSERT, _UPDATE), strict=True):
@@ -101,10 +118,30 @@ class MySQLSyncTriggers(SyncTriggers):
             found.append(text.replace("{body}", body).format(trigger=trigger, table=table, **parts))
         return found
 
-    def drop_sync_statements(self, name: str, table: str, schema: str | None) -> Sequence[str]:
-        return [
-            f"DROP TRIGGER IF EXISTS {_path(trigger, schema)}" for trigger in self.sync_trigger_names(name)
-        ]
+    def _between(self, shape: SyncShape) -> Sequence[str]:
+        statements = Statements(shape, _WORDS)
+        sides = zip(shape.tables, (statements.of_source(), statements.of_target()), strict=True)
+        names = iter(self.sync_trigger_names(shape.name, between=True))
+        found = []
+        for table, of_event in sides:
+            for event, texts in of_event.items():
+                # The row of a child goes before that of its parent: a foreign key may refer to it.
+                before = event == "delete" and table == shape.table
+                skipped = table == shape.target and event != "delete"
+                found.append(
+                    _BETWEEN.format(
+                        trigger=_path(next(names), shape.schema),
+                        event=f"{'BEFORE' if before else 'AFTER'} {event.upper()}",
+                        table=_path(table, shape.schema),
+                        sync=shape.name,
+                        skipped=f"COALESCE(@{DATA_MIGRATION}, 0) = 1" if skipped else "FALSE",
+                        statements="".join(f"\n        {text};" for text in texts),
+                    )
+                )
+        return found
+
+    def _sync_path(self, name: str, schema: str | None) -> str:
+        return _path(name, schema)
 
     def sync_triggers(
         self, connection: Connection, table: str, schema: str | None
@@ -196,3 +233,12 @@ def _parts(shape: SyncShape) -> dict[str, str]:
             f"set_{side}": " ".join(f"SET {_new(column.name)} = {value};" for column, value in assigned),
         }
     return found | {"variables": " ".join(variables)}
+
+
+_WORDS = Words(
+    _quoted,
+    _differ,
+    # Not ON DUPLICATE KEY, which would hide the violation of another unique key.
+    "INSERT INTO {table} ({columns}) SELECT {values} FROM DUAL WHERE {condition} "
+    "AND NOT EXISTS (SELECT 1 FROM {table} WHERE {row})",
+)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from online_migrate.dialects.facets.sync_between_tables import Statements, Words
 from online_migrate.dialects.facets.sync_triggers import (
     DATA_MIGRATION_SETTING,
     FoundTrigger,
@@ -76,15 +77,40 @@ END
 $online_migrate$"""
 
 
+_IN_MIGRATION = (
+    f"TG_OP <> 'DELETE' AND coalesce(current_setting('{DATA_MIGRATION_SETTING}', TRUE), '') = 'on'"
+)
+_FUNCTION_BETWEEN = """\
+CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SET search_path = {path}
+AS $online_migrate$
+#variable_conflict use_column
+DECLARE
+    within text := coalesce(current_setting('online_migrate.sync', TRUE), '');
+BEGIN
+    IF within = '{sync}' OR ({skipped}) THEN
+        RETURN OLD;
+    END IF;
+    PERFORM set_config('online_migrate.sync', '{sync}', TRUE);
+    IF TG_OP = 'INSERT' THEN{insert}
+    ELSIF TG_OP = 'UPDATE' THEN{update}
+    ELSE{delete}
+    END IF;
+    PERFORM set_config('online_migrate.sync', within, TRUE);
+    RETURN OLD;
+END
+$online_migrate$"""
+
+
 class PostgreSQLSyncTriggers(SyncTriggers):
     """Reads pg_trigger; a trigger that fires for no ordinary session counts as disabled."""
 
+    suffixes: ClassVar[tuple[str, ...]] = ("",)
+    suffixes_between: ClassVar[tuple[str, ...]] = ("_old", "_new", "_old_delete")
     name_limit: ClassVar[int] = 63
 
-    def _suffixes(self) -> tuple[str, ...]:
-        return ("",)
-
     def sync_statements(self, shape: SyncShape) -> Sequence[str]:
+        if shape.target is not None:
+            return self._between(shape)
         [name] = self.sync_trigger_names(shape.name)
         function, table = _path(name, shape.schema), _path(shape.table, shape.schema)
         trigger = (
@@ -93,12 +119,42 @@ class PostgreSQLSyncTriggers(SyncTriggers):
         )
         return (_FUNCTION.format(function=function, **_parts(shape)), trigger)
 
-    def drop_sync_statements(self, name: str, table: str, schema: str | None) -> Sequence[str]:
-        [trigger] = self.sync_trigger_names(name)
-        return (
-            f"DROP TRIGGER IF EXISTS {_quoted(trigger)} ON {_path(table, schema)}",
-            f"DROP FUNCTION IF EXISTS {_path(trigger, schema)}()",
-        )
+    def _between(self, shape: SyncShape) -> Sequence[str]:
+        statements = Statements(shape, _WORDS)
+        sides = (statements.of_source(), statements.of_target())
+        *names, delete = self.sync_trigger_names(shape.name, between=True)
+        found = []
+        for name, table, of_event in zip(names, shape.tables, sides, strict=True):
+            function = _path(name, shape.schema)
+            body = {
+                event: "".join(f"\n        {one};" for one in of_event[event])
+                for event in ("insert", "update", "delete")
+            }
+            found.append(
+                _FUNCTION_BETWEEN.format(
+                    function=function,
+                    sync=shape.name,
+                    skipped=_IN_MIGRATION if table == shape.target else "FALSE",
+                    path="pg_catalog, pg_temp" if shape.schema else None,
+                    **body,
+                ).replace("SET search_path = None", "SET search_path FROM CURRENT")
+            )
+            events = "INSERT OR UPDATE" if table == shape.table else "INSERT OR UPDATE OR DELETE"
+            of_trigger = f"ON {_path(table, shape.schema)} FOR EACH ROW EXECUTE FUNCTION {function}()"
+            found.append(f"CREATE TRIGGER {_quoted(name)} AFTER {events} {of_trigger}")
+            if table == shape.table:
+                # The row of a child goes before that of its parent: a foreign key may refer to it.
+                found.append(f"CREATE TRIGGER {_quoted(delete)} BEFORE DELETE {of_trigger}")
+        return found
+
+    def drop_sync_statements(
+        self, name: str, table: str, schema: str | None, target: str | None = None
+    ) -> Sequence[str]:
+        found = []
+        names = self.sync_trigger_names(name, between=target is not None)
+        for trigger, on in zip(names, (table, target, table), strict=False):
+            found.append(f"DROP TRIGGER IF EXISTS {_quoted(trigger)} ON {_path(str(on), schema)}")
+        return [*found, *(f"DROP FUNCTION IF EXISTS {_path(trigger, schema)}()" for trigger in names[:2])]
 
     def sync_triggers(
         self, connection: Connection, table: str, schema: str | None
@@ -169,3 +225,10 @@ def _parts(shape: SyncShape) -> dict[str, str]:
             f"set_{side}": " ".join(f"NEW.{_quoted(c.name)} := {value(_new)};" for c, value in assigned),
         }
     return found
+
+
+_WORDS = Words(
+    _quoted,
+    _differ,
+    "INSERT INTO {table} ({columns}) SELECT {values} WHERE {condition} ON CONFLICT ({key}) DO NOTHING",
+)

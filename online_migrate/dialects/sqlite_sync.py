@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import sqlalchemy as sa
 
+from online_migrate.dialects.facets.sync_between_tables import Statements, Words
 from online_migrate.dialects.facets.sync_triggers import (
     FoundTrigger,
     SyncedColumn,
@@ -40,17 +41,17 @@ END"""
 class SQLiteSyncTriggers(SyncTriggers):
     """Reads sqlite_master. A trigger cannot be disabled."""
 
+    suffixes: ClassVar[tuple[str, ...]] = ("_insert_old", "_insert_new", "_update_old", "_update_new")
     name_limit: ClassVar[int] = 200
     sync_needs_defaults: ClassVar[bool] = True
 
-    def _suffixes(self) -> tuple[str, ...]:
-        return ("_insert_old", "_insert_new", "_update_old", "_update_new")
-
     def sync_statements(self, shape: SyncShape) -> Sequence[str]:
+        if shape.target is not None:
+            return self._between(shape)
         conditions = _conditions(shape)
         assigned = {"old": _assignments(shape.new), "new": _assignments(shape.old)}
         found = []
-        for name, suffix in zip(self.sync_trigger_names(shape.name), self._suffixes(), strict=True):
+        for name, suffix in zip(self.sync_trigger_names(shape.name), self.suffixes, strict=True):
             event, written = suffix[1:].split("_")
             found.append(
                 _TRIGGER.format(
@@ -64,10 +65,19 @@ class SQLiteSyncTriggers(SyncTriggers):
             )
         return found
 
-    def drop_sync_statements(self, name: str, table: str, schema: str | None) -> Sequence[str]:
+    def _between(self, shape: SyncShape) -> Sequence[str]:
+        statements = Statements(shape, _WORDS)
+        sides = zip(shape.tables, (statements.of_source(), statements.of_target()), strict=True)
+        names = iter(self.sync_trigger_names(shape.name, between=True))
         return [
-            f"DROP TRIGGER IF EXISTS {_path(trigger, schema)}" for trigger in self.sync_trigger_names(name)
+            f"CREATE TRIGGER {_path(next(names), shape.schema)} AFTER {event.upper()} ON {_quoted(table)} "
+            f"FOR EACH ROW\nBEGIN{''.join(f'{chr(10)}    {text};' for text in texts)}\nEND"
+            for table, of_event in sides
+            for event, texts in of_event.items()
         ]
+
+    def _sync_path(self, name: str, schema: str | None) -> str:
+        return _path(name, schema)
 
     def sync_triggers(
         self, connection: Connection, table: str, schema: str | None
@@ -144,3 +154,11 @@ def _conditions(shape: SyncShape) -> Mapping[str, str]:
 
 def _any(conditions: Iterable[str]) -> str:
     return f"({joined(list(conditions), 'OR')})"
+
+
+_WORDS = Words(
+    _quoted,
+    lambda _column, first, second: _differ(first, second),
+    # Not OR IGNORE, which would hide the violation of another constraint.
+    "INSERT INTO {table} ({columns}) SELECT {values} WHERE {condition} ON CONFLICT ({key}) DO NOTHING",
+)

@@ -77,8 +77,8 @@ class SyncScope:
 
 
 _scope: contextvars.ContextVar[SyncScope | None] = contextvars.ContextVar("sync_scope", default=None)
-_tables: dict[str, tuple[str, str | None]] = {}
-"""The table of each sync that was created or rendered in this process."""
+_tables: dict[str, tuple[str, str | None, str | None]] = {}
+"""The table, the schema and the other table of each sync that was created or rendered in this process."""
 
 
 @contextlib.contextmanager
@@ -107,32 +107,43 @@ class CreateSync(MigrateOperation):
         *,
         forward: Mapping[str, Expression],
         backward: Mapping[str, Expression],
+        to: str | None = None,
+        key: Mapping[str, str] | None = None,
         schema: str | None = None,
     ) -> None:
         """Creates sync *name* on *table*.
 
         *forward*: by column of the new shape, its value from columns of the old shape. *backward*: by column
         of the old shape, its value from columns of the new one. A value is an expression of SQLAlchemy, a
-        text, or a dictionary of texts by server (postgresql, mysql, mariadb, sqlite).
+        text, or a dictionary of texts by server (postgresql, mysql, mariadb, sqlite). *to*: the table of the
+        new shape, if it is another one. *key*: by column of its key, the column of *table*.
         """
-        operations.invoke(cls(SyncDefinition(name, Name(table, schema), forward, backward)))
+        definition = SyncDefinition(name, Name(table, schema), forward, backward, to, key or {})
+        operations.invoke(cls(definition))
 
 
 @Operations.register_operation("drop_sync")
 class DropSync(MigrateOperation):
     """Drops the triggers of a sync."""
 
-    def __init__(self, name: str, table: str | None, schema: str | None) -> None:
+    def __init__(self, name: str, table: str | None, to: str | None, schema: str | None) -> None:
         self.name = name
         self.table = table
+        self.to = to
         self.schema = schema
 
     @classmethod
     def drop_sync(
-        cls, operations: Operations, name: str, table: str | None = None, *, schema: str | None = None
+        cls,
+        operations: Operations,
+        name: str,
+        table: str | None = None,
+        *,
+        to: str | None = None,
+        schema: str | None = None,
     ) -> None:
-        """Drops sync *name*. *table*: needed only if the sync is not recorded."""
-        operations.invoke(cls(name, table, schema))
+        """Drops sync *name*. *table*, *to*, *schema*: needed only if the sync is not recorded."""
+        operations.invoke(cls(name, table, to, schema))
 
 
 @Operations.implementation_for(CreateSync)
@@ -144,13 +155,13 @@ def _create(operations: Operations, operation: CreateSync) -> None:
     if connection is None:
         with own_access():
             schema = scope.schema(Server(dialect.name))
-            shape = definition.shape(dialect.name, lambda name: schema.column(definition.table, name))
+            shape = definition.shape(dialect.name, schema.column)
     else:
         with _own_statements(connection):
             shape = _checked(definition, dialect, connection, scope)
     statements = dialect.sync_statements(shape)
     remember(statements)
-    _tables[shape.name] = (shape.table, shape.schema)
+    _tables[shape.name] = (shape.table, shape.schema, shape.target)
     _send(operations, connection, statements, definition)
     scope.changes[shape.name] = shape
     if connection is not None and _scope.get() is None and state.has_sync_table(connection):
@@ -162,8 +173,7 @@ def _checked(
 ) -> SyncShape:
     """Returns the sync for the database. Raises :class:`~online_migrate.sync.definition.SyncRefused`."""
     catalog = CatalogSchema(connection)
-    table = definition.table
-    shape = definition.shape(dialect.name, lambda name: catalog.column(table, name))
+    shape = definition.shape(dialect.name, catalog.column)
     dropped = {name for name, change in scope.changes.items() if change is None}
     refuse_unsuitable(
         definition, shape, connection, [sync for name, sync in scope.recorded.items() if name not in dropped]
@@ -175,20 +185,23 @@ def _checked(
 def _drop(operations: Operations, operation: DropSync) -> None:
     connection = operations.get_bind() if not operations.get_context().as_sql else None
     scope = _scope.get() or SyncScope()
-    table, schema = _table_of(operation, scope)
-    for statement in _dialect(operations, scope).drop_sync_statements(operation.name, table, schema):
+    dialect = _dialect(operations, scope)
+    table, schema, target = _table_of(operation, scope)
+    for statement in dialect.drop_sync_statements(operation.name, table, schema, target):
         _execute(operations, connection, statement)
     scope.changes[operation.name] = None
     if connection is not None and _scope.get() is None and state.has_sync_table(connection):
         state.remove_sync(connection, operation.name)
 
 
-def _table_of(operation: DropSync, scope: SyncScope) -> tuple[str, str | None]:
+def _table_of(operation: DropSync, scope: SyncScope) -> tuple[str, str | None, str | None]:
+    """Returns the table, the schema and the other table of a sync."""
     if operation.table is not None:
-        return operation.table, operation.schema
+        return operation.table, operation.schema, operation.to
     sync = scope.recorded.get(operation.name)
     if sync is not None:
-        return sync.table_name, sync.table_schema
+        other = None if sync.target is None else str(sync.target["table"])
+        return sync.table_name, sync.table_schema, other
     if operation.name in _tables:
         return _tables[operation.name]
     raise exceptions.Refused(

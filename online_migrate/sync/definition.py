@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 from online_migrate import exceptions
 from online_migrate.dialects.facets.sync_triggers import SyncedColumn, SyncShape, Template
@@ -31,32 +31,48 @@ class SyncDefinition:
     table: Name
     forward: Mapping[str, Expression]
     backward: Mapping[str, Expression]
+    target: str | None = None
+    """The table of the new shape; None: it is the same one."""
+    key: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """By column of the key of that table, the column of the first table."""
 
     def refused(self, reason: str, hint: str = "") -> SyncRefused:
         """Returns the error of this sync."""
         return SyncRefused(name=self.name, table=str(self.table), reason=reason, hint=hint)
 
-    def shape(self, server: str, definition: Callable[[str], Column | None]) -> SyncShape:
+    def shape(self, server: str, definition: Callable[[Name, str], Column | None]) -> SyncShape:
         """Returns the sync for a server.
 
-        *definition*: returns what is known of a column of the table. Raises :class:`SyncRefused`.
+        *definition*: returns what is known of a column of a table. Raises :class:`SyncRefused`.
         """
         self._refuse_name()
         new, old = self._values("forward", server), self._values("backward", server)
         read_old = {column for value in new.values() for column in value.columns} | set(old)
         read_new = {column for value in old.values() for column in value.columns} | set(new)
-        shared = sorted(read_old & read_new)
+        if bool(self.target) is not bool(self.key):
+            raise self.refused("to=TABLE and key={column of TABLE: column of this table} belong together")
+        shared = sorted(read_old & read_new) if self.target is None else []
         if shared:
             raise self.refused(
                 f"column {shared[0]} belongs to both shapes: it is not known which of them a write changes",
                 "forward reads columns of the old shape only, and backward columns of the new one",
             )
 
-        def synced(names: set[str], values: Mapping[str, Template]) -> tuple[SyncedColumn, ...]:
-            return tuple(SyncedColumn(one, values.get(one), definition(one)) for one in sorted(names))
-
         table = self.table
-        return SyncShape(self.name, table.name, table.schema, synced(read_old, old), synced(read_new, new))
+        other = table if self.target is None else Name(self.target, table.schema)
+
+        def synced(of: Name, names: set[str], values: Mapping[str, Template]) -> tuple[SyncedColumn, ...]:
+            return tuple(SyncedColumn(one, values.get(one), definition(of, one)) for one in sorted(names))
+
+        return SyncShape(
+            self.name,
+            table.name,
+            table.schema,
+            synced(table, read_old, old),
+            synced(other, read_new, new),
+            target=self.target,
+            key=tuple(self.key.items()),
+        )
 
     def _refuse_name(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -72,13 +88,3 @@ class SyncDefinition:
             return {column: template(value, server) for column, value in given.items()}
         except BadExpression as error:
             raise self.refused(f"{side}: {error}") from error
-
-
-def columns_of(shape: SyncShape) -> Iterator[SyncedColumn]:
-    """Yields the columns of both shapes."""
-    yield from (*shape.old, *shape.new)
-
-
-def columns_used(shape: SyncShape) -> tuple[str, ...]:
-    """Returns the columns that the triggers read or assign, sorted."""
-    return tuple(sorted(column.name for column in columns_of(shape)))

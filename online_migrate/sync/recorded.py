@@ -11,7 +11,6 @@ from online_migrate import state
 from online_migrate.dialects import dialect_of
 from online_migrate.dialects.facets.sync_triggers import FoundTrigger, SyncShape
 from online_migrate.state import RecordedSync
-from online_migrate.sync.definition import columns_used
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -77,7 +76,10 @@ def _compare(recorded: str, found: FoundTrigger | None) -> TriggerState:
 def record(connection: Connection, shape: SyncShape, revision: str | None) -> None:
     """Records a sync whose triggers exist, with their texts in the catalog."""
     dialect = dialect_of(connection)
-    found = dialect.sync_triggers(connection, shape.table, shape.schema)
+    found: dict[str, FoundTrigger] = {}
+    for table in shape.tables:
+        found |= dialect.sync_triggers(connection, table, shape.schema)
+    between = shape.target is not None
     state.put_sync(
         connection,
         RecordedSync(
@@ -85,13 +87,13 @@ def record(connection: Connection, shape: SyncShape, revision: str | None) -> No
             revision=revision,
             table_name=shape.table,
             table_schema=shape.schema,
-            target=None,
+            target={"table": shape.target, "key": dict(shape.key)} if between else None,
             forward={column.name: column.value(str) for column in shape.new if column.value is not None},
             backward={column.name: column.value(str) for column in shape.old if column.value is not None},
-            columns_used={shape.table: columns_used(shape)},
+            columns_used=shape.columns_used,
             triggers={
                 name: found[name].text if name in found else ""
-                for name in dialect.sync_trigger_names(shape.name)
+                for name in dialect.sync_trigger_names(shape.name, between=between)
             },
         ),
     )

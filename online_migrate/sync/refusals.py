@@ -11,7 +11,8 @@ from online_migrate.dialects import dialect_of
 from online_migrate.dialects.facets.sync_triggers import SyncedColumn, SyncShape
 from online_migrate.sql.operations.parts import Value
 from online_migrate.state import RecordedSync
-from online_migrate.sync.definition import SyncDefinition, columns_of
+from online_migrate.sync.between_tables import refuse_between
+from online_migrate.sync.definition import SyncDefinition
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -27,25 +28,36 @@ def refuse_unsuitable(
 ) -> None:
     """Raises :class:`~online_migrate.sync.definition.SyncRefused` if the sync would not be correct."""
     dialect = dialect_of(connection)
-    problem = dialect.sync_table_problem(connection, shape.table, shape.schema)
-    if problem is not None:
-        raise definition.refused(problem)
-    reflected = sa.inspect(connection).get_columns(shape.table, shape.schema)
-    found = {dialect.comparable(column["name"]): column for column in reflected}
-    for column in columns_of(shape):
-        name = dialect.comparable(column.name)
-        if name not in found:
-            names = ", ".join(sorted(one["name"] for one in reflected))
-            raise definition.refused(f"column {column.name} does not exist", f"the columns are {names}")
-        if found[name].get("computed"):
-            raise definition.refused(
-                f"column {column.name} is generated: it has no value before the row is written"
-            )
+    for table, names in shape.columns_used.items():
+        problem = dialect.sync_table_problem(connection, table, shape.schema)
+        if problem is not None:
+            raise definition.refused(problem if table == shape.table else f"table {table}: {problem}")
+        _refuse_columns(definition, shape, connection, table, names)
+    _refuse_shared(definition, shape, recorded)
+    if shape.target is not None:
+        refuse_between(definition, shape, connection)
+        return
+    for column in (*shape.old, *shape.new):
         reason = _column_problem(column, needs_defaults=dialect.sync_needs_defaults)
         if reason is not None:
             raise definition.refused(*reason)
-    _refuse_shared(definition, shape, recorded)
     _refuse_later_triggers(definition, shape, connection)
+
+
+def _refuse_columns(
+    definition: SyncDefinition, shape: SyncShape, connection: Connection, table: str, names: Iterable[str]
+) -> None:
+    comparable = dialect_of(connection).comparable
+    reflected = sa.inspect(connection).get_columns(table, shape.schema)
+    found = {comparable(column["name"]): column for column in reflected}
+    for name in names:
+        column = found.get(comparable(name))
+        if column is None:
+            known = ", ".join(sorted(one["name"] for one in reflected))
+            where = "" if table == shape.table else f" in table {table}"
+            raise definition.refused(f"column {name} does not exist{where}", f"the columns are {known}")
+        if column.get("computed"):
+            raise definition.refused(f"column {name} is generated: it has no value before the row is written")
 
 
 def _column_problem(column: SyncedColumn, *, needs_defaults: bool) -> tuple[str, str] | None:
@@ -72,19 +84,26 @@ def _column_problem(column: SyncedColumn, *, needs_defaults: bool) -> tuple[str,
 
 
 def _refuse_shared(definition: SyncDefinition, shape: SyncShape, recorded: Iterable[RecordedSync]) -> None:
-    written = {column.name for column in columns_of(shape) if column.value is not None}
-    used = {column.name for column in columns_of(shape)}
+    used = {(table, name) for table, names in shape.columns_used.items() for name in names}
+    written = _written(shape.table, shape.target, definition.forward, definition.backward)
     for other in recorded:
-        same_table = (other.table_name, other.table_schema) == (shape.table, shape.schema)
-        if other.name == shape.name or not same_table:
+        if other.name == shape.name or other.table_schema != shape.schema:
             continue
-        others = {*other.forward, *other.backward}
-        shared = sorted((written & set(other.columns_used.get(shape.table, ()))) | (used & others))
+        target = None if other.target is None else str(other.target["table"])
+        of_other = {(table, name) for table, names in other.columns_used.items() for name in names}
+        by_other = _written(other.table_name, target, other.forward, other.backward)
+        shared = sorted((written & of_other) | (used & by_other))
         if shared:
             raise definition.refused(
-                f"sync {other.name} uses column {shared[0]} too, and the result would depend on their order",
+                f"sync {other.name} uses column {shared[0][1]} too: the result would depend on their order",
                 "join both to one sync",
             )
+
+
+def _written(
+    table: str, target: str | None, forward: Iterable[str], backward: Iterable[str]
+) -> set[tuple[str, str]]:
+    return {(target or table, name) for name in forward} | {(table, name) for name in backward}
 
 
 def _refuse_later_triggers(definition: SyncDefinition, shape: SyncShape, connection: Connection) -> None:
@@ -95,7 +114,7 @@ def _refuse_later_triggers(definition: SyncDefinition, shape: SyncShape, connect
     for name in own:
         for later in dialect.sync_order_problem(name, others):
             text = others[later].text
-            named = [column.name for column in columns_of(shape) if column.name in text]
+            named = [name for name in shape.columns_used[shape.table] if name in text]
             if named:
                 raise definition.refused(
                     f"trigger {later} fires after it, and names column {named[0]}: what it assigns to the "

@@ -73,7 +73,8 @@ class SyncShape:
     """A sync for one server.
 
     *old*, *new*: the columns of the two shapes. *row_key*: the columns by which a trigger finds the row that
-    was written, where it cannot assign to the row; empty: the row has an identity of its own.
+    was written, where it cannot assign to the row; empty: the row has an identity of its own. *target*: the
+    table of the new shape, None if it is the same one. *key*: its columns, each with that of the first table.
     """
 
     name: str
@@ -82,6 +83,24 @@ class SyncShape:
     old: tuple[SyncedColumn, ...]
     new: tuple[SyncedColumn, ...]
     row_key: tuple[str, ...] = ()
+    target: str | None = None
+    key: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The tables that have triggers."""
+        return (self.table,) if self.target is None else (self.table, self.target)
+
+    @property
+    def columns_used(self) -> Mapping[str, tuple[str, ...]]:
+        """By table, the columns that the triggers read or assign, sorted."""
+        old, new = ({column.name for column in columns} for columns in (self.old, self.new))
+        if self.target is None:
+            return {self.table: tuple(sorted(old | new))}
+        return {
+            self.table: tuple(sorted(old | {source for _, source in self.key})),
+            self.target: tuple(sorted(new | {target for target, _ in self.key})),
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,15 +116,19 @@ class SyncTriggers:
 
     name_limit: ClassVar[int] = 63
     """The longest name of a trigger, in bytes."""
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    """The ends of the names of the triggers of a sync of one table."""
+    suffixes_between: ClassVar[tuple[str, ...]] = tuple(
+        f"_{side}_{event}" for side in ("old", "new") for event in ("insert", "update", "delete")
+    )
+    """The ends of the names of the triggers of a sync between two tables: those of the first one at first."""
     sync_needs_defaults: ClassVar[bool] = False
     """A trigger cannot fill a NOT NULL column that an INSERT leaves out."""
 
-    def sync_trigger_names(self, name: str) -> tuple[str, ...]:
-        """Returns the names of the triggers of the sync *name*."""
-        return tuple(self._short(f"{PREFIX}{name}{suffix}") for suffix in self._suffixes())
-
-    def _suffixes(self) -> tuple[str, ...]:
-        raise NotImplementedError
+    def sync_trigger_names(self, name: str, *, between: bool = False) -> tuple[str, ...]:
+        """Returns the names of the triggers of the sync *name*; *between*: two tables."""
+        suffixes = self.suffixes_between if between else self.suffixes
+        return tuple(self._short(f"{PREFIX}{name}{suffix}") for suffix in suffixes)
 
     def _short(self, name: str) -> str:
         if len(name.encode()) <= self.name_limit:
@@ -118,8 +141,14 @@ class SyncTriggers:
         """Returns the statements that create the triggers, in order."""
         raise NotImplementedError
 
-    def drop_sync_statements(self, name: str, table: str, schema: str | None) -> Sequence[str]:
-        """Returns the statements that drop the triggers, in order."""
+    def drop_sync_statements(
+        self, name: str, table: str, schema: str | None, target: str | None = None
+    ) -> Sequence[str]:
+        """Returns the statements that drop the triggers, in order; *target*: see :class:`SyncShape`."""
+        triggers = self.sync_trigger_names(name, between=target is not None)
+        return [f"DROP TRIGGER IF EXISTS {self._sync_path(trigger, schema)}" for trigger in triggers]
+
+    def _sync_path(self, name: str, schema: str | None) -> str:
         raise NotImplementedError
 
     def sync_triggers(
