@@ -100,10 +100,11 @@ def _migrations(tree: Tree) -> Iterator[tuple[str, Table, sa.Table]]:
         schema, table_name = name_of(given)
         table = tree.schema.table(Name(table_name, schema))
         if table is not None and table.columns:
-            yield name, table, given if isinstance(given, sa.Table) else _live(table)
+            yield name, table, given if isinstance(given, sa.Table) else live_table(table)
 
 
-def _live(table: Table) -> sa.Table:
+def live_table(table: Table) -> sa.Table:
+    """Returns a table of SQLAlchemy with the columns of a table of the schema."""
     columns = [sa.Column(column.name, _type(column.type)) for column in table.columns.values()]
     return sa.Table(table.name.name, sa.MetaData(), *columns, schema=table.name.schema)
 

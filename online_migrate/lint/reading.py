@@ -11,7 +11,9 @@ from online_migrate.lint.script import Script, Statement, Step
 from online_migrate.lint.source import RawScript, Text
 from online_migrate.phases.judge import judge
 from online_migrate.phases.known import Server
+from online_migrate.phases.rules import apply_rule
 from online_migrate.phases.schema import VirtualSchema
+from online_migrate.phases.sync_statements import creates_sync, sync_object
 from online_migrate.sql.lexer import Sort, Token, readings, split
 from online_migrate.sql.operations.both_readers import read_by_both
 from online_migrate.sql.operations.operation import Operation, Unrecognized
@@ -35,6 +37,8 @@ def read_script(
     for statement in _statements(raw, server.product):
         for operation in _operations(statement.text, server):
             verdict = judge(operation, server, judged)
+            if creates_sync(statement.text):
+                verdict = apply_rule("create-sync", sync_object(statement.text))
             steps.append(Step(operation, statement, schema, verdict))
             schema = schema.after(operation, statement.text)
             judged.apply(operation)

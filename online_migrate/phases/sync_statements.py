@@ -9,13 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-_texts: set[str] = set()
+_texts: dict[str, object] = {}
+"""Each statement with the definition of its sync."""
 _OBJECT = re.compile(r"online_migrate_sync_\w+")
 
 
-def remember(texts: Iterable[str]) -> None:
-    """Stores statements that create a sync."""
-    _texts.update(text.strip() for text in texts)
+def remember(texts: Iterable[str], definition: object = None) -> None:
+    """Stores statements that create a sync, with its definition."""
+    _texts.update((text.strip(), definition) for text in texts)
+
+
+def definition_of(text: str) -> object:
+    """Returns the definition of the sync that a statement creates; None if it creates none."""
+    return _texts.get(text.strip())
 
 
 def creates_sync(text: str) -> bool:

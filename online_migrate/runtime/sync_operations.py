@@ -160,7 +160,7 @@ def _create(operations: Operations, operation: CreateSync) -> None:
         with _own_statements(connection):
             shape = _checked(definition, dialect, connection, scope)
     statements = dialect.sync_statements(shape)
-    remember(statements)
+    remember(statements, definition)
     _tables[shape.name] = (shape.table, shape.schema, shape.target)
     _send(operations, connection, statements, definition)
     scope.changes[shape.name] = shape

@@ -211,6 +211,59 @@ def test_values_that_fit(project: Project, type: str, value: str, dialect: str) 
     assert found(lint("values-do-not-fit", dialects=(dialect,))) == []
 
 
+# --- syncs ----------------------------------------------------------------------------------------
+
+SYNC = """
+op.add_column("volumes", sa.Column("size", {type}))
+op.create_sync("size", "volumes", forward={{"size": {forward}}}, backward={{"gb": {backward}}})
+"""
+GB, SIZE = 'sa.column("gb")', 'sa.column("size")'
+
+
+@pytest.mark.parametrize(
+    ("type", "forward", "backward", "dialect", "rule", "words"),
+    [
+        (
+            "sa.BigInteger",
+            f"{GB} * 1024**3",
+            "'size / 1073741824'",
+            "postgresql",
+            "sync-values-do-not-fit",
+            "integer",
+        ),
+        ("sa.SmallInteger", GB, SIZE, "mariadb", "sync-values-do-not-fit", "volumes.size is smallint"),
+        ("sa.BigInteger", GB, SIZE, "mysql", "sync-values-do-not-fit", "volumes.gb is integer"),
+        ("sa.BigInteger", "'gb * 1024'", "'size / 1024'", "mysql", "sync-rounds", "rounds 1.5 to 2"),
+        ("sa.BigInteger", "'gb * 1024'", "'size / 1024.0'", "postgresql", "sync-rounds", "rounds 1.5 to 2"),
+        ("sa.BigInteger", f"{GB} * 1", f"{SIZE} / 1024", "postgresql", "sync-rounds", "rounds 1.5 to 2"),
+    ],
+)
+def test_sync_whose_values_do_not_fit(
+    project: Project, type: str, forward: str, backward: str, dialect: str, rule: str, words: str
+) -> None:
+    project.expand(SYNC.format(type=type, forward=forward, backward=backward))
+    [violation] = lint(rule, dialects=(dialect,)).violations
+    assert words in violation.reason
+    source = Path(violation.path).read_text(encoding="utf-8").splitlines()
+    assert "create_sync" in source[violation.line - 1]
+
+
+@pytest.mark.parametrize("dialect", ALL)
+def test_sync_without_a_violation(project: Project, dialect: str) -> None:
+    """No rule finds anything in a sync, nor in the text of its triggers."""
+    divided = {"mysql": "size DIV 1024", "postgresql": "size / 1024", "sqlite": "size / 1024"}
+    project.expand(SYNC.format(type="sa.BigInteger", forward="'gb * 1024'", backward=repr(divided)))
+    project.expand(
+        """
+        op.create_table("names", sa.Column("id", sa.BigInteger, primary_key=True),
+                        sa.Column("name", sa.String(100)))
+        op.create_sync("name", "volumes", to="names", key={"id": "id"},
+                       forward={"name": sa.column("name")}, backward={"name": sa.column("name")})
+        """
+    )
+    assert [one for one in found(lint(dialects=(dialect,))) if "sync" in f"{one}"] == []
+
+
 def test_pending_without_an_index(project: Project) -> None:
     """An index that starts with a column of ``pending`` serves it."""
     project.expand('op.add_column("volumes", sa.Column("size", sa.BigInteger))')
