@@ -147,6 +147,8 @@ def status(report: Report, *, as_json: bool) -> None:
             f"sync {sync.name} on {sync.table}: {_sync_triggers(sync)}",
             fg=None if sync.state == "there" else "yellow",
         )
+        for gap in sync.gaps:
+            echo(f"    {gap}")
     for revision, requires in report.requires_by_default.items():
         echo(f"{revision}: {by_default_note(requires)}")
     if report.migrations:
@@ -171,7 +173,7 @@ def status(report: Report, *, as_json: bool) -> None:
 def _sync_triggers(sync: SyncLine) -> str:
     """Returns the triggers of a sync, each with its state, unless all of them are there."""
     if sync.state == "there":
-        return f"{', '.join(sync.triggers)}: there"
+        return f"{len(sync.triggers)} trigger(s) there"
     return ", ".join(f"{name}: {state}" for name, state in sync.triggers.items())
 
 

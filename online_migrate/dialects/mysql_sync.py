@@ -37,6 +37,16 @@ _KIND = """
     SELECT table_type FROM information_schema.tables
     WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :name
 """
+_CASCADES = """
+    SELECT k.constraint_name AS name, k.column_name AS column_name
+    FROM information_schema.referential_constraints r JOIN information_schema.key_column_usage k
+        ON k.constraint_schema = r.constraint_schema AND k.constraint_name = r.constraint_name
+        AND k.table_name = r.table_name
+    WHERE r.constraint_schema = COALESCE(:schema, DATABASE()) AND r.table_name = :name
+        AND (r.delete_rule IN ('SET NULL', 'SET DEFAULT')
+            OR r.update_rule IN ('CASCADE', 'SET NULL', 'SET DEFAULT'))
+    ORDER BY 1, 2
+"""
 _TEXTS = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set"})
 _BYTES = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"})
 _VARIABLES = frozenset(
@@ -156,6 +166,15 @@ class MySQLSyncTriggers(SyncTriggers):
         if not found:
             return "it does not exist"
         return None if found[0] == "BASE TABLE" else f"it is a {found[0].lower()}"
+
+    def sync_gaps(
+        self, connection: Connection, table: str, schema: str | None, columns: Sequence[str]
+    ) -> Sequence[str]:
+        return [
+            f"foreign key {row.name} of {table}.{row.column_name} changes it without a trigger"
+            for row in rows(connection, _CASCADES, name=table, schema=schema)
+            if str(row.column_name) in columns
+        ]
 
     def sync_privilege(self, connection: Connection, error: Exception, table: str) -> str | None:
         code = error_code(error)

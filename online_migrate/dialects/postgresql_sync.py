@@ -38,6 +38,10 @@ _KIND = """
     SELECT c.relkind::text AS kind, c.relispartition AS is_part, c.relpersistence::text AS persistence
     FROM pg_class c WHERE c.oid = to_regclass(:name)
 """
+_SUBSCRIPTIONS = """
+    SELECT s.subname AS name FROM pg_subscription_rel r JOIN pg_subscription s ON s.oid = r.srsubid
+    WHERE r.srrelid = to_regclass(:name) ORDER BY 1
+"""
 _KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
 _FUNCTION = """\
 CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -176,6 +180,14 @@ class PostgreSQLSyncTriggers(SyncTriggers):
         if found.kind not in ("r", "p"):
             return f"it is {_KINDS.get(found.kind, 'not a table')}"
         return None
+
+    def sync_gaps(
+        self, connection: Connection, table: str, schema: str | None, columns: Sequence[str]
+    ) -> Sequence[str]:
+        return [
+            f"subscription {row.name} writes {table} without its triggers"
+            for row in rows(connection, _SUBSCRIPTIONS, name=_path(table, schema))
+        ]
 
     def sync_privilege(self, connection: Connection, error: Exception, table: str) -> str | None:
         text = str(error)

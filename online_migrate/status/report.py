@@ -111,13 +111,15 @@ class SyncLine:
     revision: str | None
     state: str
     triggers: Mapping[str, str]
+    gaps: tuple[str, ...] = ()
+    """What writes its columns without firing its triggers."""
 
     @classmethod
     def of(cls, found: SyncState) -> SyncLine:
         """Returns the line of a sync."""
         sync = found.sync
         triggers = {name: one.value for name, one in found.triggers.items()}
-        return cls(sync.name, sync.table_name, sync.revision, found.state.value, triggers)
+        return cls(sync.name, sync.table_name, sync.revision, found.state.value, triggers, found.gaps)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,6 +31,8 @@ class SyncState:
 
     sync: RecordedSync
     triggers: Mapping[str, TriggerState]
+    gaps: tuple[str, ...] = ()
+    """What writes the columns without firing the triggers."""
 
     @property
     def state(self) -> TriggerState:
@@ -59,10 +61,13 @@ def sync_states(connection: Connection) -> list[SyncState]:
 
 def _state_of(connection: Connection, sync: RecordedSync) -> SyncState:
     found: dict[str, FoundTrigger] = {}
+    gaps: list[str] = []
     dialect = dialect_of(connection)
-    for table in sync.columns_used:
+    for table, columns in sync.columns_used.items():
         found |= dialect.sync_triggers(connection, table, sync.table_schema)
-    return SyncState(sync, {name: _compare(text, found.get(name)) for name, text in sync.triggers.items()})
+        gaps += dialect.sync_gaps(connection, table, sync.table_schema, columns)
+    states = {name: _compare(text, found.get(name)) for name, text in sync.triggers.items()}
+    return SyncState(sync, states, tuple(gaps))
 
 
 def _compare(recorded: str, found: FoundTrigger | None) -> TriggerState:

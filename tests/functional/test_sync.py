@@ -234,3 +234,17 @@ _UNSYNCED = {
     "mysql": "SET @online_migrate_data_migration = 1",
     "mariadb": "SET @online_migrate_data_migration = 1",
 }
+
+
+@pytest.mark.needs("lock_tables")
+def test_cascade_that_fires_no_trigger(project: Project, database: Database) -> None:
+    """status names the foreign key that changes a column of the sync past its triggers."""
+    schema.run_all(
+        database,
+        "CREATE TABLE sizes (gb INTEGER PRIMARY KEY)",
+        "ALTER TABLE volumes ADD CONSTRAINT fk_size FOREIGN KEY (size_gb) REFERENCES sizes (gb) "
+        "ON DELETE SET NULL",
+    )
+    [sync] = project.report().syncs
+    assert sync.gaps == ("foreign key fk_size of volumes.size_gb changes it without a trigger",)
+    assert sync.gaps[0] in project.run("status").out

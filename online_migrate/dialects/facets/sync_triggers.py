@@ -165,6 +165,12 @@ class SyncTriggers:
         """Returns why the relation cannot have a sync; None: it is a table."""
         raise NotImplementedError
 
+    def sync_gaps(
+        self, connection: Connection, table: str, schema: str | None, columns: Sequence[str]
+    ) -> Sequence[str]:
+        """Returns what writes *columns* of a table without firing its triggers, a sentence each."""
+        return ()
+
     def sync_row_key(self, connection: Connection, table: str, schema: str | None) -> tuple[str, ...]:
         """Returns the columns of :attr:`SyncShape.row_key`."""
         return ()
