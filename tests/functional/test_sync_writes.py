@@ -163,6 +163,32 @@ def test_texts_and_several_syncs(connection: Connection) -> None:
     ]
 
 
+def test_lossy_in_either_direction(connection: Connection) -> None:
+    """A shape that says the same already is kept, although the values are not the inverse of each other."""
+    run(connection, VOLUMES)
+    size_sync(connection)
+    create_sync(
+        connection,
+        "title",
+        forward={"title": sa.func.lower(sa.column("name"))},
+        backward={"name": sa.column("title")},
+    )
+    half = 5 * GIB + GIB // 2
+    run(
+        connection,
+        f"INSERT INTO volumes (id, size_gb, size_bytes) VALUES (1, 4, {half})",
+        "UPDATE volumes SET size_gb = 5",
+        "INSERT INTO volumes (id, name, title) VALUES (2, 'ABC', 'else'), (3, 'DEF', 'else')",
+        "UPDATE volumes SET title = 'abc' WHERE id = 2",
+        "UPDATE volumes SET title = 'ghi' WHERE id = 3",
+    )
+    assert rows(connection, "id, size_gb, size_bytes, name, title") == [
+        (1, 5, half, None, None),
+        (2, None, None, "ABC", "abc"),
+        (3, None, None, "ghi", "ghi"),
+    ]
+
+
 # --- random writes against a model ---------------------------------------------------------------
 
 
