@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from online_migrate.demo.narrator import Narrator
 from online_migrate.demo.operator import Operator
 from online_migrate.demo.traffic import Traffic, sample_rows
 from online_migrate.dialects import safe_url
+from online_migrate.driver_errors import errors_not_logged
 
 PROJECT = resources.files("online_migrate.demo") / "project"
 """The scripts of the five changes."""
@@ -52,7 +52,7 @@ def run(
     begun = time.monotonic()
     narrator = Narrator(echo)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_without_log_of_errors())
+        stack.enter_context(errors_not_logged())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="online-migrate-demo-")))
         location = database.Database(url) if url else database.temporary(folder)
         where = location.url
@@ -68,17 +68,6 @@ def run(
     narrator.line(f"total time: {time.monotonic() - begun:.1f} s")
     narrator.ending(f"scripts of the five changes: {PROJECT}", "create a project: online-migrate init")
     return code
-
-
-@contextlib.contextmanager
-def _without_log_of_errors() -> Iterator[None]:
-    """Silences oslo.db, which logs each error that it has no class for; some errors are expected here."""
-    logger, handler = logging.getLogger("oslo_db"), logging.NullHandler()
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
 
 
 @contextlib.contextmanager

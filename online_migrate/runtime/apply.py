@@ -193,6 +193,32 @@ class RevisionRunner:
             # Alembic commits its own transaction; this ends the one in which the version table was read.
             connection.commit()
 
+    def revert(self, revision: str) -> None:
+        """Runs ``downgrade`` of a revision, for a database that no service uses: no lock is waited for.
+
+        Raises :class:`~online_migrate.exceptions.RevisionFailed`.
+        """
+        connection, dialect = self.session.connection, self.session.dialect
+        script = self.project.script
+        step: Any = MigrationStep.downgrade_from_script(script.revision_map, script.get_revision(revision))
+        downgrade = step.migration_fn
+
+        def run(**keywords: Any) -> None:
+            syncs = SyncScope.of(connection)
+            with dialect.around_revision(connection), sync_scope(syncs):
+                downgrade(**keywords)
+            syncs.record(connection, revision)
+
+        step.migration_fn = run
+        try:
+            with dialect.write_transaction(connection):
+                with self._context(lambda heads, context: [step]) as context:
+                    context.run_migrations()
+                connection.commit()
+        except Exception as error:
+            self._reset()
+            raise self.explained(revision, error) from error
+
     def _forms(self, revision: str) -> SafeForms | None:
         """Returns the forms of the statements; None for the base, whose scripts were written for Alembic."""
         if self.project.graph.phase(revision) is Phase.BASE:
