@@ -138,6 +138,16 @@ class CyclicOrder(UsageError):
     default_hint = "remove one of these names from after=(...) of its data migration"
 
 
+class ModelsBroken(UsageError):
+    """The models {name} cannot be used: {reason}"""
+
+
+class NoValue(UsageError):
+    """No value can be generated for column {column} of type {type}."""
+
+    default_hint = "give a function that sets it: --rows MODULE:FUNCTION"
+
+
 class GraphBroken(UsageError):
     """The revision graph is not valid: {reason}"""
 

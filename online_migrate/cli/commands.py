@@ -24,6 +24,7 @@ from online_migrate.cli.options import (
     tool_option,
     where_options,
 )
+from online_migrate.cli.prove_command import prove
 from online_migrate.cli.service_commands import services
 
 # Each command imports what it needs when it runs: ``--help`` does not import Alembic and SQLAlchemy.
@@ -321,6 +322,7 @@ def plan(where: Where, as_json: bool, exit_code: bool, ddl_tool: str | None) -> 
 
 cli.add_command(services)
 cli.add_command(lint)
+cli.add_command(prove)
 
 
 @cli.command()

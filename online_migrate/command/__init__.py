@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from online_migrate.command.all_phases import upgrade
     from online_migrate.command.data import cancel, migrate, pause, resume, retry
     from online_migrate.command.linting import lint, lint_rules
+    from online_migrate.command.proving import prove
     from online_migrate.command.registry import (
         ServicesReport,
         force_down_service,
@@ -65,6 +66,7 @@ __all__ = [
     "migrate",
     "pause",
     "plan",
+    "prove",
     "prune_services",
     "resume",
     "retry",
@@ -87,6 +89,7 @@ _MODULES = {
     "command.data": ("cancel", "migrate", "pause", "resume", "retry"),
     "command.all_phases": ("upgrade",),
     "command.linting": ("lint", "lint_rules"),
+    "command.proving": ("prove",),
     "command.reports": ("HistoryLine", "current", "history", "plan", "status"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
