@@ -1,7 +1,9 @@
-"""Checks for the test suite of a project: one line each, without a database.
+"""Checks for the test suite of a project: one line each.
 
-``assert_additive`` is for a linear history too, without the branches of online-migrate. The marker
-``online_migrate_additive`` of pytest calls it; see :mod:`online_migrate.pytest_plugin`.
+``assert_additive`` needs no database, and is for a linear history too, without the branches of
+online-migrate. ``assert_proved`` does what the command ``prove`` does. The markers
+``online_migrate_additive`` and ``online_migrate_prove`` of pytest call them; see
+:mod:`online_migrate.pytest_plugin`.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
+from online_migrate.command.proving import prove
 from online_migrate.config import url_in
+from online_migrate.context import CommandContext
 from online_migrate.exceptions import GraphBroken, UnknownRevision
 from online_migrate.phases.declared import DeclaredExceptions
 from online_migrate.phases.known import Server
@@ -30,6 +34,8 @@ from online_migrate.sql.statement import shorten
 
 if TYPE_CHECKING:
     from alembic.script import Script
+
+    from online_migrate.prove.finding import Finding
 
 _DEFAULT_DIALECTS = ("postgresql", "mysql")
 _SERVERS = ("postgresql", "mysql", "mariadb", "sqlite")
@@ -65,6 +71,33 @@ def assert_additive(
     lines = problems.lines(declared) + [f"allowed names {name}, which is not judged" for name in unknown]
     if lines:
         raise AssertionError("\n".join([f"{len(lines)} problem(s) in the revisions after {since}:", *lines]))
+
+
+def assert_proved(
+    config: str | Path = "alembic.ini",
+    *,
+    old: str,
+    new: str,
+    url: str | None = None,
+    **options: str | None,
+) -> None:
+    """Asserts that the old and the new version of the application survive every phase.
+
+    *old*, *new*: their models, ``[PATH:]MODULE[:OBJECT]``, relative to the folder of *config*. *url*: an
+    empty database; None: a temporary file of SQLite. *options*: ``final``, ``since``, ``release`` and
+    ``rows``, as for :func:`online_migrate.command.prove`.
+
+    Raises :class:`AssertionError` with every incompatibility, and the revision to blame.
+    """
+    __tracebackhide__ = True
+    report = prove(CommandContext(config_file=Path(config), given_url=url), old=old, new=new, **options)
+    if report.findings:
+        found = [_shown_finding(finding) for finding in report.findings]
+        raise AssertionError("\n".join([f"{len(found)} finding(s):", *found]))
+
+
+def _shown_finding(finding: Finding) -> str:
+    return "\n    ".join([finding.title, *finding.details])
 
 
 def _dialects_of(config: Config) -> Sequence[str]:
