@@ -66,6 +66,11 @@ class Settings:
     look_timeout: float = option(
         10.0, "Seconds that the verification under the lock may take before contract is refused.", above=0
     )
+    soak_time: float = option(
+        86400.0,
+        "Seconds that columns and tables stay, renamed, after contract --soak, before contract drops them.",
+        least=0,
+    )
     session_timeout: float = option(
         60.0, "Seconds after which the server releases the locks of an unreachable client.", above=0
     )

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 import online_migrate
+from online_migrate.cli.contract_command import contract
 from online_migrate.cli.lint_command import lint
 from online_migrate.cli.options import (
     POSITIVE,
@@ -243,30 +244,7 @@ def gate(where: Where, target: str | None, release: str | None, attest: str | No
     return 3 if report.blockers else 0
 
 
-@cli.command()
-@click.argument("target", required=False, metavar="[REVISION]")
-@release_option("Apply the branch")
-@click.option(
-    "--available", is_flag=True, help="Apply the revisions before the first one whose gate is closed."
-)
-@attest_option
-@schema_options
-@json_option
-@located
-def contract(where: Where, target: str | None, available: bool, as_json: bool, **options: Any) -> int:
-    """Apply the contract branch, if the gate is open."""
-    from online_migrate import command
-    from online_migrate.cli import output
-    from online_migrate.exceptions import GateClosed
-
-    try:
-        done = command.contract(site_of(where, works=True), target, available=available, **options)
-    except GateClosed as closed:
-        if as_json:
-            output.contracted((), closed.blockers, as_json=True)
-        raise
-    output.contracted(done.revisions, done.blockers, as_json=as_json)
-    return 1 if done.blockers else 0
+cli.add_command(contract)
 
 
 @cli.command()

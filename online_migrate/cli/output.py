@@ -14,6 +14,7 @@ from online_migrate.script.declarations import by_default_note
 
 if TYPE_CHECKING:
     from online_migrate.command import GateReport, HistoryLine
+    from online_migrate.contract.unsoak import NotNullOwed
     from online_migrate.exceptions import Blocker
     from online_migrate.migrate.control import ControlResult
     from online_migrate.script.graph import Phase
@@ -120,6 +121,31 @@ def contracted(revisions: Sequence[str], found: Sequence[Blocker], *, as_json: b
         _list_blockers(found)
 
 
+def soaked(revisions: Sequence[str], *, as_json: bool) -> None:
+    """Prints the revisions whose columns and tables soak."""
+    if as_json:
+        document({"soaking": list(revisions)})
+    elif revisions:
+        echo(f"contract: {', '.join(revisions)} soaks; to bring it back: online-migrate contract --unsoak")
+    else:
+        echo("contract: nothing to soak")
+
+
+def unsoaked(revisions: Sequence[str], owed: Sequence[NotNullOwed], *, as_json: bool) -> None:
+    """Prints the revisions that were brought back, and the columns that are not NOT NULL again."""
+    if as_json:
+        left = [{"object": str(one.subject), "rows": one.rows} for one in owed]
+        document({"returned": list(revisions), "not_null_owed": left})
+        return
+    echo(f"contract: brought back {', '.join(revisions)}")
+    for one in owed:
+        secho(
+            f"  {one.subject} is not NOT NULL again: {one.rows:,} row(s) that were written meanwhile have no "
+            "value; give them one, then: online-migrate contract --unsoak",
+            fg="yellow",
+        )
+
+
 def status(report: Report, *, as_json: bool) -> None:
     """Prints the status report of a database."""
     if as_json:
@@ -137,6 +163,8 @@ def status(report: Report, *, as_json: bool) -> None:
         _phase_line(name, getattr(report, name))
     for revision in report.half_applied:
         secho(f"half applied: {revision}; to continue, run the command that started it again", fg="yellow")
+    for soak in report.soaks:
+        echo(f"{soak.revision}: {soak.describe}")
     for exception in report.not_additive:
         echo(
             f"not additive, declared in {exception.revision}: {exception.key}: {exception.reason}"

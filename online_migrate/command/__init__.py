@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         stamp,
     )
     from online_migrate.command.scripts import adopt, init, revision
+    from online_migrate.command.soaking import Soaked, Unsoaked, soak, unsoak
     from online_migrate.context import CommandContext
     from online_migrate.contract.gate import GateReport
     from online_migrate.migrate.options import MigrateOptions
@@ -50,6 +51,8 @@ __all__ = [
     "Outcome",
     "Result",
     "ServicesReport",
+    "Soaked",
+    "Unsoaked",
     "adopt",
     "cancel",
     "contract",
@@ -72,8 +75,10 @@ __all__ = [
     "retry",
     "revision",
     "services",
+    "soak",
     "stamp",
     "status",
+    "unsoak",
     "upgrade",
 ]
 
@@ -84,6 +89,7 @@ _MODULES = {
     "migrate.status": ("Outcome", "Result", "exit_code"),
     "command.scripts": ("init", "adopt", "revision"),
     "command.schema": ("Contracted", "contract", "expand", "gate", "gate_report", "stamp"),
+    "command.soaking": ("Soaked", "Unsoaked", "soak", "unsoak"),
     # Not "command.services": a module would replace the function of its name.
     "command.registry": ("ServicesReport", "force_down_service", "prune_services", "services"),
     "command.data": ("cancel", "migrate", "pause", "resume", "retry"),

@@ -41,10 +41,11 @@ def refuse_unexpanded(migrations: Sequence[DataMigration], applied: frozenset[st
 def contracted(context: CommandContext, connection: Connection, applied: frozenset[str]) -> dict[str, str]:
     """Returns the data migrations whose source columns are dropped, with the contract revision.
 
-    The contract revision may be half applied.
+    The contract revision may be half applied, or the columns may soak.
     """
     found = dict(context.project.graph.requirements(applied))
-    for revision in state.open_revisions(connection) if state.exists(connection) else ():
+    begun = state.open_revisions(connection) if state.exists(connection) else []
+    for revision in [*begun, *state.soaks(connection)]:
         # Imported here: no other part of a run needs it, and a half-applied revision is rare.
         from online_migrate.contract.locked_verification import is_removed, verified_facts
 

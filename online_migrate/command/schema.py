@@ -117,7 +117,11 @@ def gate_report(
 
 
 def _gate(
-    context: CommandContext, connection: Connection, applied: frozenset[str], services: LiveServices
+    context: CommandContext,
+    connection: Connection,
+    applied: frozenset[str],
+    services: LiveServices,
+    **soaks: bool,
 ) -> gates.Gate:
     project = context.project
     timeout = project.settings.gate_timeout
@@ -129,6 +133,7 @@ def _gate(
         timeout,
         services,
         renderer(project, connection),
+        **soaks,
     )
 
 
@@ -150,13 +155,15 @@ def contract(
     kill_blockers: float | None = None,
     ddl_tool: str | None = None,
     attest: str | None = None,
+    end_soak: bool = False,
 ) -> Contracted:
     """Applies the contract branch up to *target*, or to its head, if the gate is open for all its revisions.
 
     *available*: applies the revisions before the first one whose gate is closed. Without it, raises
     :class:`~online_migrate.exceptions.GateClosed` before anything is changed. *release*, *statement_done*,
     *kill_blockers*, *ddl_tool*: see :func:`expand`. *attest*: what the operator vouches for where a declared
-    service does not report; it is recorded with each revision.
+    service does not report; it is recorded with each revision. *end_soak*: drops what soaks, before its time
+    is over; see :func:`~online_migrate.command.soaking.soak`.
     """
     services = LiveServices.of(context.project, attest=attest)
     up_to = target_of(context, target, release, Phase.CONTRACT)
@@ -170,6 +177,7 @@ def contract(
         statement_done=statement_done,
         kill_blockers=kill_blockers,
         ddl_tool=ddl_tool,
+        end_soak=end_soak,
     )
 
 
@@ -182,6 +190,7 @@ def contract_with(
     statement_done: bool | None = None,
     kill_blockers: float | None = None,
     ddl_tool: str | None = None,
+    end_soak: bool = False,
 ) -> Contracted:
     """Does the same as :func:`contract`, up to the contract revision *wanted*, or to the head.
 
@@ -192,7 +201,7 @@ def contract_with(
     revisions = graph_blockers.to_contract(graph, context.applied(), wanted)
     _withdraw_left_behind(context)
     if not available:
-        _refuse_closed(context, revisions, services, unfinished=_unfinished(context))
+        refuse_closed(context, revisions, services, unfinished=_unfinished(context), end_soak=end_soak)
     refuse_long_ids(context, revisions)
     installed_tool(context, ddl_tool)  # its errors are raised before anything is changed
     require_ddl_connections(context, "contract")
@@ -204,8 +213,8 @@ def contract_with(
     with revision_runner(context, kill_blockers=kill_blockers, ddl_tool=ddl_tool) as runner:
         revisions = graph_blockers.to_contract(graph, runner.applied(), wanted)
         if not available:
-            _refuse_closed(context, revisions, services)
-        return _contract_each(context, runner, revisions, services, available=available)
+            refuse_closed(context, revisions, services, end_soak=end_soak)
+        return _contract_each(context, runner, revisions, services, available=available, end_soak=end_soak)
 
 
 def _withdraw_left_behind(context: CommandContext) -> None:
@@ -224,12 +233,13 @@ def _contract_each(
     services: LiveServices,
     *,
     available: bool,
+    end_soak: bool,
 ) -> Contracted:
     done: list[str] = []
     for revision in revisions:
         try:
             if available:
-                _refuse_closed(context, [revision], services)
+                refuse_closed(context, [revision], services, end_soak=end_soak)
             contracts.run(runner, revision, services)
         except exceptions.GateClosed as closed:
             if not available:
@@ -255,15 +265,20 @@ def _unfinished(context: CommandContext) -> frozenset[str]:
         return frozenset(names)
 
 
-def _refuse_closed(
+def refuse_closed(
     context: CommandContext,
     revisions: Sequence[str],
     services: LiveServices,
     unfinished: frozenset[str] = frozenset(),
+    **soaks: bool,
 ) -> None:
+    """Raises :class:`~online_migrate.exceptions.GateClosed` if the gate of one of *revisions* is closed.
+
+    *unfinished*: data migrations whose rows are no reason. *soaks*: fields of the gate.
+    """
     applied = context.applied()
     with connect(context.engine) as connection:
-        found = _gate(context, connection, applied, services).blockers(revisions)
+        found = _gate(context, connection, applied, services, **soaks).blockers(revisions)
     blockers = [blocker for blocker in found if blocker.object not in unfinished]
     if blockers:
         half = (

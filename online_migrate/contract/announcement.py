@@ -9,6 +9,7 @@ of the script ends that transaction early, the announcement is committed with it
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from types import TracebackType
 
 from online_migrate import state
@@ -26,16 +27,25 @@ class Announcement:
 
     It is withdrawn if the block raises an error and no statement of the revision was executed. An
     announcement that a killed process leaves behind refuses old code until :func:`reconcile` corrects it.
-    *attestation*: what an operator vouches for, recorded with the revision.
+    *attestation*: what an operator vouches for, recorded with the revision. *begun*: returns True if a
+    statement was executed; None: the journal of the revision tells it.
     """
 
-    def __init__(self, runner: RevisionRunner, revision: str, *, attestation: str | None) -> None:
+    def __init__(
+        self,
+        runner: RevisionRunner,
+        revision: str,
+        *,
+        attestation: str | None,
+        begun: Callable[[], bool] | None = None,
+    ) -> None:
         self._runner = runner
         self._revision = revision
         self._attestation = attestation
         self._folded = folded_into(squashed_of(runner.project.settings)).get(revision, ())
         self._connection = runner.session.journal_connection or runner.session.connection
         self._number = 0
+        self._begun = begun or (lambda: runner.journal(revision).begun)
 
     def __enter__(self) -> Announcement:
         if not self._runner.session.dialect.single_writer:
@@ -72,10 +82,7 @@ class Announcement:
             return
         with contextlib.suppress(*CLEANUP_ERRORS):
             # After a lost connection the announcement stays, until the next command corrects it.
-            if (
-                self._revision not in self._runner.applied()
-                and not self._runner.journal(self._revision).begun
-            ):
+            if self._revision not in self._runner.applied() and not self._begun():
                 self._record(ContractState.WITHDRAWN)
 
     def _record(self, new: ContractState) -> None:
@@ -106,11 +113,14 @@ def reconcile(runner: RevisionRunner) -> None:
     applied = runner.applied() & set(contracts)
     opened = set(state.open_revisions(connection))
     known = state.contracted_revisions(connection)
+    soaks = state.soaks(connection).values()
+    soaking = {one.revision for one in soaks if one.state is not state.SoakState.RETURNED} & set(contracts)
     connection.rollback()
     for one in known:
         if one.state == ContractState.CONTRACTING:
             remove_left_behind(runner, one.revision)
     half = {revision for revision in contracts if revision in opened and runner.journal(revision).begun}
+    half |= soaking
     changes = state.contracted_changes(known, applied, half, scripts=scripts, folded=folded)
     if not changes:
         return

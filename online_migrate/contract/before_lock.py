@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from online_migrate import exceptions, state
+from online_migrate.ddl.executor import Translate
 from online_migrate.dialects import LockTarget
 from online_migrate.kinds.visibility import reads_of
 from online_migrate.phases.script import only_adds
@@ -38,7 +39,13 @@ _ANY = "ALTER TABLE t DROP COLUMN c"
 class Targets:
     """The tables that a contract revision concerns, determined before anything is locked."""
 
-    def __init__(self, runner: RevisionRunner, revision: str, required: Sequence[str]) -> None:
+    def __init__(
+        self,
+        runner: RevisionRunner,
+        revision: str,
+        required: Sequence[str],
+        translate: Translate | None = None,
+    ) -> None:
         self.named: tuple[LockTarget, ...] = ()
         self.names: tuple[str, ...] = ()
         self.proofs: Sequence[NotNullProof] = ()
@@ -46,6 +53,9 @@ class Targets:
             return
         connection, dialect = runner.session.connection, runner.session.dialect
         statements = _rendered(runner, revision)
+        if translate is not None:
+            sent = (translate(statement) for statement in statements)
+            statements = [statement for statement in sent if statement is not None]
         refuse_unknown(runner, statements)
         read_in_advance(runner, statements)
         if dialect.metadata_only_under_lock:

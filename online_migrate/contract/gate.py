@@ -15,6 +15,7 @@ from online_migrate import exceptions, state
 from online_migrate.contract.graph_blockers import schema_blockers
 from online_migrate.contract.live_services import LiveServices
 from online_migrate.contract.locked_verification import counts, missing_in, verified_facts
+from online_migrate.contract.soak_gate import soak_blockers
 from online_migrate.contract.sync_blockers import SyncCheck
 from online_migrate.counting import Remaining, any_row, find, still_failing
 from online_migrate.dialects import Dialect, dialect_of
@@ -58,6 +59,10 @@ class Gate:
     services: LiveServices
     render: Callable[[str], Rendered]
     """Renders the script of a contract revision; called if there are recorded syncs."""
+    end_soak: bool = False
+    """What soaks may be dropped before its time is over."""
+    for_soak: bool = False
+    """The check is for a soak, which may have begun."""
 
     def blockers(self, revisions: Sequence[str]) -> list[Blocker]:
         """Returns every blocker of *revisions*."""
@@ -77,6 +82,8 @@ class Gate:
         for name, revision in names.items():
             found += self._of_migration(name, revision)
         found += self._of_syncs(revisions)
+        if not self.for_soak:
+            found += soak_blockers(self.connection, revisions, end_soak=self.end_soak)
         self.connection.rollback()
         services = self.services.check(self.connection, revisions)
         self.connection.rollback()
@@ -171,6 +178,7 @@ class Gate:
 
     def _counts(self, record: state.Record | None) -> bool:
         half_applied = state.open_revisions(self.connection) if record is not None else []
+        half_applied += state.soaks(self.connection) if record is not None else []
         if record is None or not counts_as_verified(record, self.applied, half_applied):
             return False
         if record.verified_by in self.applied:

@@ -57,9 +57,19 @@ class Verified:
 
 def verified_facts(connection: Connection, revision: str) -> dict[str, Verified]:
     """Returns what the journal of a half-applied revision records as verified, by name of data migration."""
-    entries = state.journal_entries(connection, revision)
-    facts = next((entry.facts for entry in entries if entry.digest == state.INTENT), {})
-    return {name: Verified.of_fact(fact) for name, fact in facts.get("verified", {}).items()}
+    facts = dict(soaked_facts(connection, revision))
+    for name in (state.soak_name_of(revision), revision):
+        entries = state.journal_entries(connection, name)
+        intent = next((entry.facts for entry in entries if entry.digest == state.INTENT), {})
+        facts |= {name: Verified.of_fact(fact) for name, fact in intent.get("verified", {}).items()}
+    return facts
+
+
+def soaked_facts(connection: Connection, revision: str) -> dict[str, Verified]:
+    """Returns what was verified when the objects of a revision were renamed; empty if they do not soak."""
+    soak = state.soaks(connection).get(revision)
+    verified = {} if soak is None else soak.verified
+    return {name: Verified.of_fact(fact) for name, fact in verified.items()}
 
 
 # --- what an expression reads ---------------------------------------------------------------------
@@ -138,19 +148,21 @@ def is_removed(connection: Connection, migration: DataMigration, verified: Verif
 class LockedVerification:
     """The verification, in one run of a contract revision, of the data migrations that it requires.
 
-    *records*: the connection that the journal is written on. *required*: names of data migrations.
-    *applied*: the revisions that the database has; a verification by an earlier contract revision, which then
-    removed the columns, counts as well.
+    *journal*: of *revision*, or of its soak. *records*: the connection that the journal is written on.
+    *required*: names of data migrations. *applied*: the revisions that the database has; a verification by an
+    earlier contract revision, which then removed the columns, counts as well.
     """
 
     def __init__(
         self,
+        revision: str,
         journal: Journal,
         connection: Connection,
         records: Connection,
         required: Sequence[str],
         applied: frozenset[str],
     ) -> None:
+        self._revision = revision
         self._journal = journal
         self._connection = connection
         self._records = records
@@ -161,9 +173,9 @@ class LockedVerification:
 
     def open(self) -> None:
         """Reads what an earlier run recorded; records the intent if no earlier run has begun a statement."""
-        self._verified = verified_facts(self._records, self._journal.revision)
+        self._verified = verified_facts(self._records, self._revision)
         if not self._journal.begun:
-            self._verified = {}
+            self._verified = soaked_facts(self._records, self._revision)
             self._record()
         self._commit()
 
@@ -200,7 +212,7 @@ class LockedVerification:
         self._subjects = dict(subjects)
         self._verified |= {name: Verified(reads[name]) for name in subjects}
         self._record()
-        state.set_verified(self._records, list(subjects), self._journal.revision)
+        state.set_verified(self._records, list(subjects), self._revision)
         self._commit()
 
     def after_statement(self) -> None:

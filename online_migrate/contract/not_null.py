@@ -114,7 +114,7 @@ class NotNullProofs:
         """Returns the rows to verify, without those whose earlier verification counts."""
         journal, migrations = self._runner.journal(self._revision), self._runner.project.data_migrations
         verification = LockedVerification(
-            journal, self._connection, self._connection, self._required, self._applied
+            self._revision, journal, self._connection, self._connection, self._required, self._applied
         )
         found = {name: verification.subject(migrations[name]) for name in self._required}
         return {name: subject for name, subject in found.items() if subject is not None}

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from online_migrate import exceptions
+from online_migrate import exceptions, state
 from online_migrate.contract.announcement import Announcement
 from online_migrate.contract.before_lock import ROWS, ROWS_HINT, Targets, refusal
 from online_migrate.contract.gate import find_blocking_rows
 from online_migrate.contract.live_services import LiveServices
 from online_migrate.contract.locked_verification import LockedVerification
 from online_migrate.contract.not_null import NotNullProofs
+from online_migrate.ddl.executor import Translate
 from online_migrate.ddl.held_lock import HeldLock
 from online_migrate.ddl.journal import Journal
 from online_migrate.dialects import Dialect, LockTarget
@@ -37,7 +38,7 @@ from online_migrate.runtime.apply import RevisionRunner
 from online_migrate.runtime.catalog_schema import server_of
 from online_migrate.runtime.veto import permit
 from online_migrate.script.declarations import by_default_note
-from online_migrate.script.graph import UNDECLARED
+from online_migrate.script.graph import UNDECLARED, Graph
 from online_migrate.sql.classification.verdict import Impact
 from online_migrate.sql.statement import Kind, altered_table, shorten
 
@@ -54,13 +55,11 @@ def run(runner: RevisionRunner, revision: str, services: LiveServices) -> None:
     :meth:`~online_migrate.runtime.apply.RevisionRunner.apply` raises.
     """
     graph = runner.project.graph
-    required = graph.revisions[revision].requires
-    if required is UNDECLARED:
-        raise exceptions.Refused(
-            reason=f"contract revision {revision} does not declare what it requires",
-            hint=f"write requires = ('name', ...) into {graph.revisions[revision].path}",
-        )
-    targets = Targets(runner, revision, required)
+    required = required_by(graph, revision)
+    soak = state.soaks(runner.session.connection).get(revision)
+    runner.session.connection.rollback()
+    translate = None if soak is None else translation(soak, runner.session.dialect.name)
+    targets = Targets(runner, revision, required, translate)
     applied = runner.applied()
     runner.echo(f"contract {revision}: {graph.revisions[revision].doc or 'no message'}")
     if revision in runner.project.requires_by_default:
@@ -74,7 +73,11 @@ def run(runner: RevisionRunner, revision: str, services: LiveServices) -> None:
 
     def watch(journal: Journal) -> ContractGuard:
         announcement.begin()
-        return ContractGuard(runner, required, journal, targets.named, applied, proofs, services)
+        return ContractGuard(runner, revision, required, journal, targets.named, applied, proofs, services)
+
+    def finish() -> None:
+        announcement.finish()
+        state.end_soak(runner.session.connection, revision)
 
     with permit(runner.project.config, [revision]), announcement:
         try:
@@ -83,11 +86,35 @@ def run(runner: RevisionRunner, revision: str, services: LiveServices) -> None:
                 services.require(runner.session.connection, revision, beside=True)
             with proofs.prepared():
                 runner.apply(
-                    revision, before=before, watch=watch, finish=announcement.finish, tables=targets.names
+                    revision,
+                    before=before,
+                    watch=watch,
+                    finish=finish,
+                    tables=targets.names,
+                    translate=translate,
                 )
         except exceptions.GateClosed as closed:
             hint = _what_is_done(runner, revision, closed.blockers)
             raise exceptions.GateClosed(closed.blockers, hint=hint) from closed
+
+
+def required_by(graph: Graph, revision: str) -> tuple[str, ...]:
+    """Returns the data migrations that a contract revision requires.
+
+    Raises :class:`~online_migrate.exceptions.Refused` if it does not declare them.
+    """
+    required = graph.revisions[revision].requires
+    if required is UNDECLARED:
+        raise exceptions.Refused(
+            reason=f"contract revision {revision} does not declare what it requires",
+            hint=f"write requires = ('name', ...) into {graph.revisions[revision].path}",
+        )
+    return tuple(required)
+
+
+def translation(soak: state.Soak, server: str) -> Translate:
+    """Returns the function that gives a statement of the script the names that its objects have now."""
+    return lambda statement: soak.plan.translated(statement, server)
 
 
 def _what_is_done(runner: RevisionRunner, revision: str, blockers: Sequence[Blocker]) -> str:
@@ -110,6 +137,7 @@ class ContractGuard:
     def __init__(
         self,
         runner: RevisionRunner,
+        revision: str,
         required: Sequence[str],
         journal: Journal,
         named: Sequence[LockTarget],
@@ -119,7 +147,7 @@ class ContractGuard:
     ) -> None:
         self._runner = runner
         self._services = services
-        self._revision = journal.revision
+        self._revision = revision
         self._required = required
         self._named = named
         self._proofs = proofs
@@ -127,7 +155,9 @@ class ContractGuard:
         self._connection: Connection = runner.session.connection
         self._records = runner.session.journal_connection or self._connection
         self._beside = self._records is not self._connection
-        self._verification = LockedVerification(journal, self._connection, self._records, required, applied)
+        self._verification = LockedVerification(
+            revision, journal, self._connection, self._records, required, applied
+        )
         self._lock: HeldLock | None = None
         self._must_verify = False
         self._server = server_of(self._connection)

@@ -15,6 +15,7 @@ from online_migrate.dialects.facets.locks import Locks
 from online_migrate.dialects.facets.revisions import Revisions
 from online_migrate.dialects.facets.row_access import RowAccess
 from online_migrate.dialects.facets.sessions import Sessions
+from online_migrate.dialects.facets.soaks import Soaks
 from online_migrate.dialects.facets.statements import Statements
 from online_migrate.dialects.facets.sync_triggers import SyncTriggers
 from online_migrate.dialects.facets.table_facts import TableFacts
@@ -38,6 +39,7 @@ class Dialect(
     Checks,
     CatalogObjects,
     CopiedTables,
+    Soaks,
     Statements,
     SyncTriggers,
     TableFacts,

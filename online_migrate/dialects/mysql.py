@@ -16,6 +16,7 @@ from online_migrate.dialects.mysql_lock_queue import MySQLLockQueues
 from online_migrate.dialects.mysql_locks import MySQLLocks
 from online_migrate.dialects.mysql_row_access import MySQLRowAccess
 from online_migrate.dialects.mysql_sessions import MySQLSessions
+from online_migrate.dialects.mysql_soaks import MySQLSoaks
 from online_migrate.dialects.mysql_statements import MySQLStatements
 from online_migrate.dialects.mysql_sync import MySQLSyncTriggers
 from online_migrate.dialects.mysql_table_facts import MySQLTableFacts
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 class MySQL(
     MySQLEngines,
     MySQLSessions,
+    MySQLSoaks,
     MySQLLocks,
     MySQLLockQueues,
     MySQLErrors,

@@ -15,6 +15,7 @@ from online_migrate.dialects.postgresql_locks import PostgreSQLLocks
 from online_migrate.dialects.postgresql_revisions import PostgreSQLRevisions
 from online_migrate.dialects.postgresql_row_access import PostgreSQLRowAccess
 from online_migrate.dialects.postgresql_sessions import PostgreSQLSessions
+from online_migrate.dialects.postgresql_soaks import PostgreSQLSoaks
 from online_migrate.dialects.postgresql_statements import PostgreSQLStatements
 from online_migrate.dialects.postgresql_sync import PostgreSQLSyncTriggers
 from online_migrate.dialects.postgresql_table_facts import PostgreSQLTableFacts
@@ -23,6 +24,7 @@ from online_migrate.dialects.postgresql_table_facts import PostgreSQLTableFacts
 class PostgreSQL(
     PostgreSQLEngines,
     PostgreSQLSessions,
+    PostgreSQLSoaks,
     PostgreSQLLocks,
     PostgreSQLLockQueues,
     PostgreSQLErrors,

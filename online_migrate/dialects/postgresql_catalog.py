@@ -79,6 +79,13 @@ _TRIGGER_DEFINITION = """
     SELECT pg_get_triggerdef(t.oid) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
     WHERE t.tgname = :name AND c.relname = ANY(:names) AND NOT t.tgisinternal
 """
+_TRIGGER_STATE = """
+    SELECT format('ALTER TABLE %s %s TRIGGER %I', c.oid::regclass,
+                  CASE t.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'A' THEN 'ENABLE ALWAYS'
+                  ELSE 'ENABLE REPLICA' END, t.tgname) AS statement
+    FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+    WHERE t.tgname = :name AND c.relname = ANY(:names) AND NOT t.tgisinternal AND t.tgenabled <> 'O'
+"""
 _FUNCTION_DEFINITION = """
     SELECT pg_get_functiondef(oid) FROM pg_proc
     WHERE proname = :name AND prokind = 'f' AND pg_function_is_visible(oid)
@@ -198,3 +205,11 @@ class PostgreSQLCatalogObjects(CatalogObjects):
         else:
             return None
         return [str(row[0]) for row in found] or None
+
+    def recreated(self, connection: Connection, drop: str) -> list[str]:
+        created = self.undo_of_drop(connection, drop) or []
+        trigger = dropped(drop, "TRIGGER", self.name)
+        if trigger is None:
+            return created
+        states = rows(connection, _TRIGGER_STATE, name=trigger, names=identifiers(drop, self.name))
+        return [*created, *(str(row.statement) for row in states)]

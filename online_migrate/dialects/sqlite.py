@@ -16,6 +16,7 @@ from online_migrate.dialects.sqlite_locks import SQLiteLocks
 from online_migrate.dialects.sqlite_revisions import SQLiteRevisions
 from online_migrate.dialects.sqlite_row_access import SQLiteRowAccess
 from online_migrate.dialects.sqlite_sessions import SQLiteSessions
+from online_migrate.dialects.sqlite_soaks import SQLiteSoaks
 from online_migrate.dialects.sqlite_sync import SQLiteSyncTriggers
 from online_migrate.dialects.sqlite_table_facts import SQLiteTableFacts
 
@@ -24,6 +25,7 @@ class SQLite(
     SQLiteEngines,
     SQLiteSessions,
     SQLiteSyncTriggers,
+    SQLiteSoaks,
     SQLiteTableFacts,
     SQLiteLocks,
     SQLiteLockQueues,

@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from online_migrate import command, exceptions
 from online_migrate.cli import output, streams
+from online_migrate.cli.contract_command import run_contract
 from online_migrate.command import CommandContext, MigrateOptions
 from online_migrate.driver_errors import CLEANUP_ERRORS, error_message
 from online_migrate.openstack.arguments import args
@@ -138,6 +139,9 @@ class DbCommands:
     @args("--attest", dest="attest", **_ATTEST)
     @args("--statement-done", dest="statement_done", **_DONE)
     @args("--statement-not-done", dest="statement_not_done", **_NOT_DONE)
+    @args("--soak", dest="soak", action="store_true", help="Rename what would be dropped, reversibly.")
+    @args("--unsoak", dest="unsoak", action="store_true", help="Bring back what --soak renamed.")
+    @args("--end-soak", dest="end_soak", action="store_true", help="Drop before the soak time is over.")
     def contract(
         self,
         revision: str | None = None,
@@ -146,20 +150,24 @@ class DbCommands:
         attest: str | None = None,
         statement_done: bool | None = None,
         statement_not_done: bool | None = None,
+        soak: bool | None = None,
+        unsoak: bool | None = None,
+        end_soak: bool | None = None,
     ) -> int:
         """Apply the contract branch, if the gate is open: destructive schema changes."""
 
         def work(context: CommandContext) -> int:
-            done = command.contract(
+            return run_contract(
                 context,
                 revision,
                 release=release,
                 available=bool(available),
+                soak=bool(soak),
+                unsoak=bool(unsoak),
+                end_soak=bool(end_soak),
                 statement_done=_answer(statement_done, statement_not_done),
                 attest=attest,
             )
-            output.contracted(done.revisions, done.blockers, as_json=False)
-            return 1 if done.blockers else 0
 
         return self._run(work)
 

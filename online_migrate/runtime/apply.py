@@ -13,7 +13,7 @@ from alembic.runtime.migration import MigrationStep
 
 from online_migrate import exceptions
 from online_migrate.ddl.edited_script import source_digest
-from online_migrate.ddl.executor import AllowAll, Executor, Guard
+from online_migrate.ddl.executor import AllowAll, Executor, Guard, Translate
 from online_migrate.ddl.forms import SafeForms
 from online_migrate.ddl.journal import Journal
 from online_migrate.ddl.session import Session, server_down
@@ -120,26 +120,45 @@ class RevisionRunner:
         watch: Callable[[Journal], GuardFactory] | None = None,
         finish: Callable[[], None] | None = None,
         tables: Sequence[str] = (),
+        translate: Translate | None = None,
     ) -> None:
         """Applies *revision*; waits while its tables are not free, see :class:`LockWait`.
 
         *before*: called before each attempt, outside of its transaction. *watch*: makes the guard of its
         statements; None: every statement is authorized. *finish*: called in the transaction that writes the
         version row. *tables*: the tables whose blocking sessions are listed after a lock timeout; without it,
-        the names in the statement that failed. Raises
+        the names in the statement that failed. *translate*: see the executor. Raises
         :class:`~online_migrate.exceptions.LockGivenUp`, :class:`~online_migrate.exceptions.RevisionFailed`,
         :class:`~online_migrate.exceptions.ServerDown`, :class:`~online_migrate.exceptions.Stopped` if a stop
         was requested before the start, or what the guard raises.
         """
         if self.stop.requested:
             raise exceptions.Stopped(reason=self.stop.reason, revision=revision)
+
+        def attempt(queue_limit: float) -> None:
+            self._attempt(revision, watch, finish, translate, queue_limit=queue_limit)
+
+        self.repeat(revision, attempt, before=before, tables=tables)
+
+    def repeat(
+        self,
+        revision: str,
+        attempt: Callable[[float], None],
+        *,
+        before: Callable[[], None] | None = None,
+        tables: Sequence[str] = (),
+    ) -> None:
+        """Calls *attempt*, with the longest wait in a lock queue, until its tables are free.
+
+        See :meth:`apply` for the other arguments and the errors.
+        """
         waiting = self.lock_wait(revision, self.session, tables)
         self.session.queue.tell = waiting.tell_awaited
         while True:
             if before is not None:
                 before()
             try:
-                self._attempt(revision, watch, finish, queue_limit=waiting.queue_limit)
+                attempt(waiting.queue_limit)
             except Exception as error:
                 self._reset()
                 self._forget_intent(revision)
@@ -154,6 +173,7 @@ class RevisionRunner:
         revision: str,
         watch: Callable[[Journal], GuardFactory] | None,
         finish: Callable[[], None] | None,
+        translate: Translate | None,
         *,
         queue_limit: float,
     ) -> None:
@@ -175,7 +195,9 @@ class RevisionRunner:
                 if watch is None and not journal.begun:
                     journal.record_intent()
                 forms, handover = self._forms(revision), self._handover(revision)
-                executor = Executor(dialect, connection, self.session.queue, journal, guard, forms, handover)
+                executor = Executor(
+                    dialect, connection, self.session.queue, journal, guard, forms, handover, translate
+                )
                 with executor.active(), sync_scope(syncs):
                     upgrade(**keywords)
                     journal.edits.end()

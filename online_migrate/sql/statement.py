@@ -69,7 +69,7 @@ def identifiers(text: str, server: str) -> list[str]:
     found = successful_readings(text, server)
     if not found:
         return sorted(set(_NAME.findall(text)))
-    names = {_stored(token, server) for tokens in found for token in tokens if token.names}
+    names = {stored(token, server) for tokens in found for token in tokens if token.names}
     return sorted(names - {""})
 
 
@@ -80,7 +80,7 @@ def qualified_names(text: str, server: str) -> list[tuple[str, str]]:
     """
     return sorted(
         {
-            (_stored(before, server), _stored(after, server))
+            (stored(before, server), stored(after, server))
             for tokens in successful_readings(text, server)
             for before, dot, after in zip(tokens, tokens[1:], tokens[2:], strict=False)
             if dot.word == "." and before.names and after.names
@@ -96,7 +96,7 @@ def altered_table(text: str, server: str) -> str | None:
 def altered_schema(text: str, server: str) -> str | None:
     """Returns the schema that an ``ALTER TABLE`` names before its table; None if it names none."""
     paths = (altered.path for altered in _altered(text, server))
-    return next((_stored(path[-2], server) for path in paths if len(path) > 1), None)
+    return next((stored(path[-2], server) for path in paths if len(path) > 1), None)
 
 
 # --- names that a statement removes ----------------------------------------------------------------
@@ -153,13 +153,13 @@ def _altered(text: str, server: str) -> Iterator[AlterTable]:
 def _columns_dropped_by(altered: AlterTable, server: str) -> Iterator[str]:
     for action in altered.actions:
         words = Words(action)
-        if words.take("DROP") and not _drops_another(words):
+        if words.take("DROP") and not drops_another(words):
             words.take("COLUMN")
             words.take("IF", "EXISTS")
             yield _last(words.path(), server)
 
 
-def _drops_another(words: Words) -> bool:
+def drops_another(words: Words) -> bool:
     """Returns True if the rest of a DROP names an index, a key or another object.
 
     Outside of MySQL and MariaDB ``key`` and others may be the name of a column: then no name follows.
@@ -215,10 +215,11 @@ def _indexes_of(tokens: Sequence[Token], server: str) -> Iterator[str]:
 
 
 def _last(path: Sequence[Token], server: str) -> str:
-    return _stored(path[-1], server) if path else ""
+    return stored(path[-1], server) if path else ""
 
 
-def _stored(token: Token, server: str) -> str:
+def stored(token: Token, server: str) -> str:
+    """Returns the name that the catalog stores for a token."""
     return folded(token.text, token.sort is Sort.NAME, server)
 
 

@@ -146,6 +146,20 @@ sync = sa.Table(
     sa.Column("changed_at", sa.DateTime, nullable=False),
 )
 
+soak = sa.Table(
+    "online_migrate_soak",
+    metadata,
+    sa.Column("revision", sa.String(255), primary_key=True),
+    sa.Column("state", sa.String(32), nullable=False),
+    sa.Column("plan", sa.Text, nullable=False),
+    sa.Column("steps", sa.Text, nullable=False),
+    sa.Column("verified", sa.Text, nullable=False),
+    sa.Column("soaked_at", sa.BigInteger),
+    sa.Column("soak_time", sa.BigInteger, nullable=False),
+    sa.Column("runner", sa.String(255), nullable=False),
+    sa.Column("operator", sa.String(255), nullable=False),
+)
+
 TABLES = frozenset({*metadata.tables, VERSION_TABLE})
 _OLDEST = (data_migration, failure, journal)
 """The tables of the engine's first revision: they exist in every state, also in that of an older engine."""

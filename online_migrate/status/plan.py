@@ -127,6 +127,7 @@ class _Planner:
         self._estimator = CostEstimator(connection)
         self._tool = None if tool is None else PlannedTool(tool, connection)
         self._syncs = SyncScope.of(connection)
+        self._soaks = state.soaks(connection)
         self._refused: dict[str, list[str]] = {}
         """The operations that expand refuses, by revision."""
 
@@ -149,9 +150,13 @@ class _Planner:
             )
         except NotRendered as error:
             return Step(phase, revision, doc, (), str(error))
-        statements, costs = self._with_costs(revision, rendered)
         refused = self._refused.get(revision)
         note = f"expand refuses {', '.join(refused)}" if refused else None
+        soak = self._soaks.get(revision)
+        if soak is not None:
+            sent = [soak.plan.translated(statement, self._dialect.name) for statement in rendered]
+            rendered, note = [text for text in sent if text is not None], "what it drops soaks"
+        statements, costs = self._with_costs(revision, rendered)
         return Step(phase, revision, doc, statements, note, costs)
 
     def _with_costs(

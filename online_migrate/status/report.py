@@ -11,6 +11,7 @@ from online_migrate import exceptions, state
 from online_migrate.contract.gate import Gate
 from online_migrate.contract.graph_blockers import to_contract
 from online_migrate.contract.live_services import LiveServices
+from online_migrate.contract.soak_gate import as_duration
 from online_migrate.counting import RowCounts, count_rows, still_failing
 from online_migrate.dialects import dialect_of
 from online_migrate.exceptions import Blocker
@@ -123,6 +124,25 @@ class SyncLine:
 
 
 @dataclasses.dataclass(frozen=True)
+class SoakStatus:
+    """What soaks of a contract revision; *seconds_left*: before contract may drop it."""
+
+    revision: str
+    state: str
+    objects: tuple[str, ...]
+    seconds_left: int
+
+    @property
+    def describe(self) -> str:
+        """One line for display."""
+        names = ", ".join(self.objects)
+        if self.state != state.SoakState.SOAKING:
+            return f"its soak is {self.state}: {names}"
+        left = f"for another {as_duration(self.seconds_left)}" if self.seconds_left else "its time is over"
+        return f"soaks, {left}: {names}"
+
+
+@dataclasses.dataclass(frozen=True)
 class Report:
     """The content of ``online-migrate status``."""
 
@@ -134,6 +154,8 @@ class Report:
     migrations: tuple[MigrationState, ...]
     blockers: tuple[Blocker, ...]
     not_additive: tuple[DeclaredException, ...] = ()
+    soaks: tuple[SoakStatus, ...] = ()
+    """The contract revisions whose columns and tables soak."""
     requires_by_default: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     """What the missing contract revisions require by ``requires.*``."""
     syncs: tuple[SyncLine, ...] = ()
@@ -191,11 +213,26 @@ def make_report(connection: Connection, project: Project, applied: frozenset[str
             for key, reason in graph.revisions[revision].additive
         ),
         syncs=tuple(SyncLine.of(one) for one in sync_states(connection)),
+        soaks=soak_statuses(connection),
         requires_by_default={
             revision: requires
             for revision, requires in project.requires_by_default.items()
             if revision not in applied
         },
+    )
+
+
+def soak_statuses(connection: Connection) -> tuple[SoakStatus, ...]:
+    """Returns what soaks."""
+    epoch = state.server_epoch(connection)
+    return tuple(
+        SoakStatus(
+            one.revision,
+            one.state.value,
+            tuple(f"{subject} as {subject.soaked}" for subject in one.plan.objects),
+            one.left(epoch),
+        )
+        for one in state.soaks(connection).values()
     )
 
 

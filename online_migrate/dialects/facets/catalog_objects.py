@@ -48,6 +48,13 @@ class CatalogObjects:
         """
         return None
 
+    def recreated(self, connection: Connection, drop: str) -> list[str]:
+        """Returns the statements that create again the trigger, or the function, that *drop* drops.
+
+        Unlike :meth:`undo_of_drop` on every server, with the state of the trigger. Empty: it does not exist.
+        """
+        return self.undo_of_drop(connection, drop) or []
+
     def indexes_of_column(
         self, connection: Connection, table: str, column: str, schema: str | None = None
     ) -> list[str]:

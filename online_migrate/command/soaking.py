@@ -1,0 +1,102 @@
+"""``contract --soak`` and ``contract --unsoak``."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from online_migrate import exceptions, state
+from online_migrate.command.revisions import (
+    require_ddl_connections,
+    revision_runner,
+    target_of,
+    target_revision,
+)
+from online_migrate.command.schema import refuse_closed
+from online_migrate.context import CommandContext
+from online_migrate.contract import graph_blockers
+from online_migrate.contract import soak as soaks
+from online_migrate.contract.live_services import LiveServices
+from online_migrate.contract.unsoak import NotNullOwed
+from online_migrate.contract.unsoak import unsoak as bring_back
+from online_migrate.ddl.session import connect
+from online_migrate.expand import bootstrap
+from online_migrate.script.graph import Phase
+
+
+@dataclasses.dataclass(frozen=True)
+class Soaked:
+    """The result of a soak: the revisions of which columns or tables soak now."""
+
+    revisions: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Unsoaked:
+    """The result of an unsoak: the revisions, and the columns that cannot be NOT NULL again yet."""
+
+    revisions: tuple[str, ...]
+    owed: tuple[NotNullOwed, ...] = ()
+
+
+def soak(
+    context: CommandContext,
+    target: str | None = None,
+    *,
+    release: str | None = None,
+    soak_time: float | None = None,
+    attest: str | None = None,
+    kill_blockers: float | None = None,
+) -> Soaked:
+    """Renames the columns and tables that contract would drop, up to *target* or to the head of the branch.
+
+    The gate must be open, as for contract: code that uses them fails from now on. *soak_time*: seconds before
+    contract may drop them; None: the setting. For the other arguments see
+    :func:`~online_migrate.command.contract`. Raises :class:`~online_migrate.exceptions.GateClosed`.
+    """
+    services = LiveServices.of(context.project, attest=attest)
+    up_to = target_of(context, target, release, Phase.CONTRACT)
+    if up_to.nothing:
+        return Soaked(())
+    graph = context.project.graph
+    context.require_guard()
+    revisions = graph_blockers.to_contract(graph, context.applied(), up_to.revision)
+    refuse_closed(context, revisions, services, for_soak=True)
+    require_ddl_connections(context, "contract")
+    context.ensure_state_tables()
+    seconds = context.project.settings.soak_time if soak_time is None else soak_time
+    with revision_runner(context, kill_blockers=kill_blockers) as runner:
+        revisions = graph_blockers.to_contract(graph, runner.applied(), up_to.revision)
+        refuse_closed(context, revisions, services, for_soak=True)
+        done = [
+            revision for revision in revisions if soaks.begin(runner, revision, services, soak_time=seconds)
+        ]
+    return Soaked(tuple(done))
+
+
+def unsoak(context: CommandContext, target: str | None = None) -> Unsoaked:
+    """Brings back what soaks: the revision *target* and those after it, or all.
+
+    Raises :class:`~online_migrate.exceptions.GateClosed` if a name is taken, and
+    :class:`~online_migrate.exceptions.Refused` if nothing soaks, or contract has begun to drop it.
+    """
+    graph = context.project.graph
+    named = target_revision(graph, target, Phase.CONTRACT)
+    context.require_guard()
+    with connect(context.engine) as connection:
+        known = state.soaks(connection) if bootstrap.is_current(connection) else {}
+    order = [revision for revision in graph.of(Phase.CONTRACT) if revision in known]
+    if named is not None and named not in order:
+        raise exceptions.Refused(reason=f"nothing of {named} soaks", hint="online-migrate status")
+    chosen = order if named is None else order[order.index(named) :]
+    done: list[str] = []
+    owed: list[NotNullOwed] = []
+    with revision_runner(context) as runner:
+        for revision in reversed(chosen):
+            soak = state.soaks(runner.session.connection).get(revision)
+            runner.session.connection.rollback()
+            if soak is not None:
+                owed += bring_back(runner, soak)
+                done.append(revision)
+    if not done:
+        raise exceptions.Refused(reason="nothing soaks", hint="online-migrate status")
+    return Unsoaked(tuple(done), tuple(owed))

@@ -1,0 +1,162 @@
+"""What of a contract revision can soak: the columns and tables that its script drops, and what forbids it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import sqlalchemy as sa
+
+from online_migrate.dialects.facets.soaks import RequiredColumn, Use
+from online_migrate.dialects.problem import Problem
+from online_migrate.exceptions import Blocker, GateClosed
+from online_migrate.runtime.apply import RevisionRunner
+from online_migrate.runtime.rendering import NotRendered, render
+from online_migrate.sql.soaked import (
+    DroppedObject,
+    NamedObject,
+    SoakedObject,
+    Soaking,
+    SoakStep,
+    dropped_names,
+)
+from online_migrate.sql.statement import dropped, shorten
+
+_WITHOUT = "drop it by contract without --soak"
+
+
+@dataclasses.dataclass(frozen=True)
+class SoakPlan:
+    """What soaks, and the statements that begin it."""
+
+    soaking: Soaking
+    steps: tuple[SoakStep, ...]
+
+
+def soak_plan(runner: RevisionRunner, revision: str) -> SoakPlan:
+    """Returns the plan of a revision; without objects if its script drops no column and no table.
+
+    Raises :class:`~online_migrate.exceptions.GateClosed` with a blocker for each reason against it.
+    """
+    return _Planner(runner, revision).plan()
+
+
+class _Planner:
+    def __init__(self, runner: RevisionRunner, revision: str) -> None:
+        self._runner = runner
+        self._revision = revision
+        self._connection = runner.session.connection
+        self._dialect = runner.session.dialect
+        self._server = runner.session.dialect.name
+        self._blockers: list[Blocker] = []
+
+    def plan(self) -> SoakPlan:
+        statements = self._statements()
+        objects = self._objects(statements)
+        if not objects and not self._blockers:
+            return SoakPlan(Soaking(), ())
+        uses = {one: self._uses(one, objects) for one in objects}
+        triggers = {use.name.casefold() for found in uses.values() for use in found if use.kind == "trigger"}
+        drops = tuple(self._drops(statements, triggers))
+        gone = {str(dropped(one.statement, "TRIGGER", self._server)).casefold() for one in drops}
+        for one, found in uses.items():
+            self._refuse_uses(one, [use for use in found if use.name.casefold() not in gone])
+        required = {one: self._required(one) for one in objects}
+        soaking = Soaking(tuple(_restored(one, required[one]) for one in objects), drops)
+        for statement in statements:
+            self._refuse_statement(soaking, statement)
+        self._connection.rollback()
+        if self._blockers:
+            raise GateClosed(self._blockers, hint="nothing was changed")
+        return SoakPlan(soaking, tuple(self._steps(soaking, [r for r in required.values() if r])))
+
+    def _refuse(self, subject: object, reason: str, hint: str) -> None:
+        self._blockers.append(Blocker("cannot-soak", self._revision, f"{subject}: {reason}", hint))
+
+    def _statements(self) -> list[str]:
+        project, environment = self._runner.project, self._runner.environment
+        try:
+            return render(project, environment, self._connection.engine, self._revision)
+        except NotRendered as error:
+            reason = f"its SQL depends on a live connection, so it is not known what it drops: {error.reason}"
+            self._refuse("the script", reason, "drop columns by op.drop_column outside of batch_alter_table")
+            return []
+
+    def _objects(self, statements: Sequence[str]) -> list[SoakedObject]:
+        named = [one for statement in statements for one in dropped_names(statement, self._server)]
+        tables = [one for one in named if one.column is None]
+        whole = [found for one in tables if (found := self._found(one)) is not None]
+        columns = [one for one in named if one.column is not None]
+        parts = [
+            found
+            for one in columns
+            if not any(table.is_named(one.table, one.schema, None) for table in whole)
+            and (found := self._found(one)) is not None
+        ]
+        return list(dict.fromkeys([*parts, *whole]))
+
+    def _found(self, named: NamedObject) -> SoakedObject | None:
+        """Returns the object as the catalog names it; None, and a blocker, if it does not exist."""
+        inspector = sa.inspect(self._connection)
+        wanted = SoakedObject(named.table, named.schema, named.column)
+        if not inspector.has_table(named.table, schema=named.schema):
+            self._refuse(wanted, "it does not exist", "correct the script")
+            return None
+        if named.column is not None:
+            columns = [one["name"] for one in inspector.get_columns(named.table, schema=named.schema)]
+            same = [name for name in columns if name == named.column]
+            same += [name for name in columns if name.casefold() == named.column.casefold()]
+            if not same:
+                self._refuse(wanted, "it does not exist", "correct the script")
+                return None
+            wanted = dataclasses.replace(wanted, column=same[0])
+        if self._dialect.has_object(self._connection, wanted, wanted.soaked):
+            self._refuse(wanted, f"the name {wanted.soaked} is taken", f"rename {wanted.soaked}")
+        return wanted
+
+    def _uses(self, subject: SoakedObject, objects: Sequence[SoakedObject]) -> list[Use]:
+        tables = {one.table.casefold() for one in objects if one.column is None}
+        return [
+            use
+            for use in self._dialect.uses_of(self._connection, subject)
+            if use.table is None or use.table.casefold() not in tables
+        ]
+
+    def _drops(self, statements: Sequence[str], triggers: set[str]) -> Iterator[DroppedObject]:
+        """Yields the triggers that the script drops and that use what soaks."""
+        for statement in statements:
+            name = dropped(statement, "TRIGGER", self._server)
+            if name is not None and name.casefold() in triggers:
+                yield DroppedObject(statement, tuple(self._dialect.recreated(self._connection, statement)))
+
+    def _refuse_uses(self, subject: SoakedObject, uses: Sequence[Use]) -> None:
+        for use in uses:
+            hint = f"drop the {use.kind} in a contract revision before this one, or {_WITHOUT}"
+            self._refuse(subject, f"{use.kind} {use.name} {use.reason}", hint)
+
+    def _required(self, subject: SoakedObject) -> RequiredColumn | None:
+        if subject.column is None:
+            return None
+        found = self._dialect.required_column(self._connection, subject)
+        if isinstance(found, Problem):
+            self._refuse(subject, found.reason, found.hint)
+            return None
+        return found
+
+    def _refuse_statement(self, soaking: Soaking, statement: str) -> None:
+        translated = soaking.translated(statement, self._server)
+        used = None if translated is None else soaking.uses(translated, self._server)
+        if used is not None:
+            reason = f"the script uses it in another statement than its drop: {shorten(statement)}"
+            self._refuse(used, reason, f"move that statement into another contract revision, or {_WITHOUT}")
+
+    def _steps(self, soaking: Soaking, required: Sequence[RequiredColumn]) -> Iterator[SoakStep]:
+        yield from (SoakStep(one.relax, locked=False) for one in required if one.before_lock)
+        yield from (SoakStep(one.statement) for one in soaking.dropped)
+        yield from (SoakStep(one.relax) for one in required if not one.before_lock)
+        for one in soaking.objects:
+            yield SoakStep(self._dialect.rename(self._connection, one, back=False))
+
+
+def _restored(subject: SoakedObject, required: RequiredColumn | None) -> SoakedObject:
+    return subject if required is None else dataclasses.replace(subject, restore=required.restore)
