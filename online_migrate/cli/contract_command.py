@@ -21,6 +21,16 @@ if TYPE_CHECKING:
     from online_migrate.command import CommandContext
 
 
+class SoakTime(Duration):
+    """A duration that may also be in days: ``7d``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        days = str(value).strip().lower()
+        if not days.endswith("d"):
+            return super().convert(value, param, ctx)
+        return 24 * super().convert(f"{days[:-1]}h", param, ctx)
+
+
 @click.command()
 @click.argument("target", required=False, metavar="[REVISION]")
 @release_option("Apply the branch")
@@ -35,7 +45,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--soak-time",
-    type=Duration(),
+    type=SoakTime(),
     metavar="DURATION",
     help="With --soak: time before contract may drop them: 90s, 15m, 24h, 7d [default: soak_time].",
 )

@@ -31,7 +31,7 @@ POSITIVE = click.IntRange(min=1)
 
 
 class Duration(FloatType):
-    """Seconds: ``90``, ``90s``, ``15m``, ``2h``, ``7d``."""
+    """Seconds: ``90``, ``90s``, ``15m``, ``2h``."""
 
     name = "duration"
 
@@ -39,7 +39,7 @@ class Duration(FloatType):
         if isinstance(value, float):
             return value
         text = str(value).strip().lower()
-        unit = {"s": 1, "m": 60, "h": 3600, "d": 86_400}.get(text[-1:])
+        unit = {"s": 1, "m": 60, "h": 3600}.get(text[-1:])
         try:
             seconds = float(text if unit is None else text[:-1]) * (unit or 1)
         except ValueError:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from online_migrate.dialects.base import Dialect
-from online_migrate.dialects.catalog import Catalog
-from online_migrate.dialects.sqlite_catalog import SQLiteCatalog
+from online_migrate.dialects.sqlite_catalog import SQLiteCatalogObjects
 from online_migrate.dialects.sqlite_checks import SQLiteChecks
 from online_migrate.dialects.sqlite_engine import SQLiteEngines
 from online_migrate.dialects.sqlite_errors import SQLiteErrors
@@ -22,6 +21,7 @@ from online_migrate.dialects.sqlite_table_facts import SQLiteTableFacts
 
 
 class SQLite(
+    SQLiteCatalogObjects,
     SQLiteEngines,
     SQLiteSessions,
     SQLiteSyncTriggers,
@@ -43,4 +43,3 @@ class SQLite(
     """
 
     name: ClassVar[str] = "sqlite"
-    catalog: ClassVar[type[Catalog]] = SQLiteCatalog

@@ -8,11 +8,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from online_migrate.dialects.catalog import Catalog, Facts
+from online_migrate.dialects.facets.catalog_objects import CatalogObjects
+from online_migrate.dialects.query import rows
+from online_migrate.sql.statement import dropped
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
     from online_migrate.sql.catalog_effects.effect import Effect
 
 _OBJECT = "SELECT 1 FROM sqlite_master WHERE type = :kind AND name = :name COLLATE NOCASE"
+_TRIGGER = "SELECT sql AS body FROM sqlite_master WHERE type = 'trigger' AND name = :name COLLATE NOCASE"
 _COLUMNS = "SELECT name FROM pragma_table_info(:table)"
 
 
@@ -39,3 +45,13 @@ class SQLiteCatalog(Catalog):
     def column(self, effect: Effect) -> Facts | None:
         names = {row.name.lower() for row in self.rows(_COLUMNS, table=effect.table)}
         return {} if effect.name.lower() in names else None
+
+
+class SQLiteCatalogObjects(CatalogObjects):
+    """Reads sqlite_master."""
+
+    catalog: ClassVar[type[Catalog]] = SQLiteCatalog
+
+    def recreated(self, connection: Connection, drop: str) -> list[str]:
+        name = dropped(drop, "TRIGGER", self.name)
+        return [str(row.body) for row in rows(connection, _TRIGGER, name=name or "")]

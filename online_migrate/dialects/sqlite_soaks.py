@@ -10,7 +10,7 @@ from online_migrate.dialects.facets.soaks import RequiredColumn, Soaks, Use
 from online_migrate.dialects.problem import Problem
 from online_migrate.dialects.query import rows
 from online_migrate.sql.soaked import SoakedObject
-from online_migrate.sql.statement import dropped, identifiers
+from online_migrate.sql.statement import identifiers
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -19,7 +19,6 @@ _OBJECTS = """
     SELECT type AS kind, name, sql AS body, tbl_name = :table COLLATE NOCASE AS own FROM sqlite_master
     WHERE type IN ('view', 'trigger')
 """
-_TRIGGER = "SELECT sql AS body FROM sqlite_master WHERE type = 'trigger' AND name = :name COLLATE NOCASE"
 
 
 _FOLLOWS = "follows the rename, so code that uses it still reaches the object"
@@ -57,10 +56,6 @@ class SQLiteSoaks(Soaks):
             if key["referred_table"].casefold() == subject.table.casefold()
             and (subject.column is None or subject.column in key["referred_columns"])
         ]
-
-    def recreated(self, connection: Connection, drop: str) -> list[str]:
-        name = dropped(drop, "TRIGGER", "sqlite")
-        return [str(row.body) for row in rows(connection, _TRIGGER, name=name or "")]
 
     def relaxed(self, connection: Connection, subject: SoakedObject) -> RequiredColumn | Problem:
         return Problem(

@@ -269,7 +269,7 @@ def test_rows_of_old_code_close_the_gate_under_the_lock(
 
 
 def test_no_acknowledged_write_of_old_code_is_lost(project: Project, database: Database) -> None:
-    """While old code writes: all it was acknowledged is migrated, and after the drop nothing can be written."""
+    """While old code writes: all that was acknowledged is migrated, and nothing is written after the soak."""
     with schema.OldVersion(database) as old:
         while not old.acknowledged:
             pass
@@ -288,7 +288,7 @@ def test_services_are_asked(project: Project, database: Database) -> None:
     before = schema.catalog(database)
     with live(database), pytest.raises(GateClosed) as closed:
         command.soak(project.site())
-    assert [blocker.object for blocker in closed.value.blockers] == ["api"]
+    assert [blocker.object for blocker in closed.value.blockers] == ["service api"]
     assert schema.catalog(database) == before
     command.soak(project.site())
     with pytest.raises(OnlineMigrateError), live(database):
@@ -313,7 +313,7 @@ def before_the_kill(
     ):
         schema.ready(project, database)
         before = schema.catalog(database)
-        if form == "unsoak":
+        if form != "soak":
             command.soak(project.site())
         yield project, database, before
 
@@ -336,3 +336,55 @@ def test_killed_between_statements(server: Server, tmp_path: Path, form: str) ->
             assert schema.catalog(database) == before, where
             assert (states(database), schema.journal(database)) == ([], []), where
             assert command.contract(project.site()).revisions == ("c2",), where
+
+
+def test_killed_contract_of_what_soaks_is_continued(server: Server, tmp_path: Path) -> None:
+    """It goes on with the soaked names; what it has begun to drop cannot be brought back."""
+    drop = ("contract", "--end-soak")
+    with before_the_kill(server, tmp_path, 0, "contract") as (project, _database, _before):
+        reference = schema.run(project, *drop)
+        assert reference.code == 0, reference.output
+    assert not any("DROP COLUMN size_gb" in text for text in reference.statements)
+    for at in moments(reference.statements, every=False, transactional=server.has("transactional_ddl")):
+        where = f"killed before statement {at}: {reference.statements[at - 1]}"
+        with before_the_kill(server, tmp_path, at, "contract") as (project, database, _before):
+            assert schema.run(project, *drop, die_at=at).code == -9, where
+            assert refused(database, "SELECT size_gb FROM volumes"), where
+            if any(not text.startswith("revision ") for _, _, text in schema.journal(database)):
+                with pytest.raises(Refused, match="has begun"):
+                    command.unsoak(project.site())
+            if schema.version_rows(database) != ["c2"]:
+                assert command.contract(project.site(), end_soak=True).revisions == ("c2",), where
+            assert set(schema.shape(database)["volumes"]["columns"]) == {"id", "note", "size_bytes"}, where
+            assert (states(database), schema.journal(database)) == ([], []), where
+
+
+# --- the command line, status, plan ------------------------------------------------------------------
+
+
+def test_command_line(tmp_path: Path) -> None:
+    """The options, what they exclude, and what status and plan show."""
+    with before_the_kill(schema.embedded(), tmp_path, 0, "soak") as (project, _database, _before):
+        assert_command_line(project)
+
+
+def assert_command_line(project: Project) -> None:
+    def run(*arguments: str) -> schema.Run:
+        return schema.run(project, *arguments)
+
+    assert run("contract", "--soak", "--unsoak").code == 127
+    assert run("contract", "--soak-time", "1h").code == 127
+    ran = run("contract", "--soak", "--soak-time", "7d")
+    assert (ran.code, "c2 soaks; to bring it back: online-migrate contract --unsoak" in ran.out) == (0, True)
+    shown = run("status").out
+    line = r"c2: soaks, for another 16[78] h \d\d min: column volumes.size_gb as online_migrate_soak_size_gb"
+    assert re.search(line, shown), shown
+    planned = run("plan").out
+    assert "(what it drops soaks)" in planned
+    assert 'DROP COLUMN "online_migrate_soak_size_gb"' in planned
+    assert "DROP TRIGGER" not in planned
+    gate = run("gate")
+    assert (gate.code, "it soaks for another" in gate.out) == (3, True)
+    assert run("contract").code == 3
+    assert run("contract", "--unsoak").code == 0
+    assert run("contract", "--unsoak").code == 3
