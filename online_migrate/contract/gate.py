@@ -93,7 +93,7 @@ class Gate:
         states = sync_states(self.connection)
         if not states:
             return []
-        half_applied = state.open_revisions(self.connection)
+        half_applied = [*state.open_revisions(self.connection), *state.soaks(self.connection)]
         found: dict[tuple[str, str], Blocker] = {}
         for revision in revisions:
             check = SyncCheck(

@@ -12,6 +12,7 @@ from online_migrate.dialects.problem import Problem
 from online_migrate.exceptions import Blocker, GateClosed
 from online_migrate.runtime.apply import RevisionRunner
 from online_migrate.runtime.rendering import NotRendered, render
+from online_migrate.runtime.sync_operations import SyncScope
 from online_migrate.sql.soaked import (
     DroppedObject,
     NamedObject,
@@ -76,7 +77,8 @@ class _Planner:
     def _statements(self) -> list[str]:
         project, environment = self._runner.project, self._runner.environment
         try:
-            return render(project, environment, self._connection.engine, self._revision)
+            scope = SyncScope.of(self._connection)
+            return render(project, environment, self._connection.engine, self._revision, scope)
         except NotRendered as error:
             reason = f"its SQL depends on a live connection, so it is not known what it drops: {error.reason}"
             self._refuse("the script", reason, "drop columns by op.drop_column outside of batch_alter_table")

@@ -14,7 +14,7 @@ from tests.servers import Database
 from tests.support import schema
 from tests.support.project import Project, execute
 
-ENGINE = ["contract_0001", "expand_0005"]
+ENGINE = ["contract_0001", "expand_0007"]
 """The version rows of the engine's own tables."""
 
 

@@ -115,10 +115,12 @@ REQUIRED = """
 """
 
 
-def boxes(folder: Path, database: Database, contract: str) -> Project:
-    """A project whose contract revision requires nothing; *contract*: its body."""
+def boxes(folder: Path, database: Database, contract: str, *, then: str | None = None) -> Project:
+    """A project without data migrations. *contract*: the body of its script; *then*: of a second expand."""
     project = Project.create(folder, database.url, lock_attempts=20)
     project.expand(REQUIRED, "e1")
+    if then is not None:
+        project.expand(then, "e2")
     project.contract(contract, "c1", requires=())
     project.apply_expand()
     schema.run_all(
@@ -165,6 +167,28 @@ def test_dropped_table_is_renamed(database: Database, tmp_path: Path) -> None:
         assert command.contract(project.site()).revisions == ("c1",)
         assert "online_migrate_soak_lids" not in schema.tables(database)
         assert set(schema.shape(database)["boxes"]["columns"]) == {"id", "label"}
+
+
+def test_sync_stops_while_its_columns_soak(database: Database, tmp_path: Path) -> None:
+    """Its triggers go with the soak, come back intact with the column, and its record goes by contract."""
+    sync = (
+        'op.add_column("boxes", sa.Column("name", sa.String(20)))\n'
+        'op.create_sync("boxes_name", "boxes", forward={"name": "old_name"}, backward={"old_name": "name"})\n'
+    )
+    drops = 'op.drop_sync("boxes_name")\nop.drop_column("boxes", "old_name")\n'
+    with boxes(tmp_path / "project", database, drops, then=sync) as project:
+        before = schema.catalog(database)
+        command.soak(project.site())
+        schema.run_all(database, "INSERT INTO boxes (id, label, name) VALUES (2, 'b', 'new')")
+        assert [blocker.id for blocker in command.gate(project.site())] == ["soaking"]
+        command.unsoak(project.site())
+        assert schema.catalog(database) == before
+        assert [one.state for one in command.status(project.site()).syncs] == ["there"]
+        schema.run_all(database, "INSERT INTO boxes (id, label, name) VALUES (3, 'c', 'newer')")
+        assert schema.query_all(database, "SELECT old_name FROM boxes WHERE id = 3") == [("newer",)]
+        command.soak(project.site(), soak_time=0)
+        assert command.contract(project.site()).revisions == ("c1",)
+        assert command.status(project.site()).syncs == ()
 
 
 # --- what forbids a soak ---------------------------------------------------------------------------
