@@ -374,6 +374,16 @@ class NotAdditive(Refused):
         self.blockers = tuple(blockers)
 
 
+class RollbackRefused(Refused):
+    """Rollback is refused for {count} reason(s)."""
+
+    default_hint = "nothing was changed"
+
+    def __init__(self, blockers: Sequence[Blocker], *, hint: str | None = None) -> None:
+        super().__init__(count=len(blockers), hint=hint)
+        self.blockers = tuple(blockers)
+
+
 class AdditiveUnmatched(Refused):
     """Expand revision {revision} declares exceptions that match no operation and no statement of it:
     {keys}."""

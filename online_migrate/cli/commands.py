@@ -26,6 +26,7 @@ from online_migrate.cli.options import (
     where_options,
 )
 from online_migrate.cli.prove_command import prove
+from online_migrate.cli.rollback_command import rollback
 from online_migrate.cli.service_commands import services
 
 # Each command imports what it needs when it runs: ``--help`` does not import Alembic and SQLAlchemy.
@@ -245,6 +246,7 @@ def gate(where: Where, target: str | None, release: str | None, attest: str | No
 
 
 cli.add_command(contract)
+cli.add_command(rollback)
 
 
 @cli.command()

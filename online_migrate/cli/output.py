@@ -13,7 +13,7 @@ from online_migrate.migrate.status import Outcome, Result
 from online_migrate.script.declarations import by_default_note
 
 if TYPE_CHECKING:
-    from online_migrate.command import GateReport, HistoryLine
+    from online_migrate.command import GateReport, HistoryLine, PlannedUndo
     from online_migrate.contract.unsoak import NotNullOwed
     from online_migrate.exceptions import Blocker
     from online_migrate.migrate.control import ControlResult
@@ -144,6 +144,40 @@ def unsoaked(revisions: Sequence[str], owed: Sequence[NotNullOwed], *, as_json: 
             "value; give them one, then: online-migrate contract --unsoak",
             fg="yellow",
         )
+
+
+def rolled_back(revisions: Sequence[str], *, as_json: bool) -> None:
+    """Prints the expand revisions that were undone."""
+    if as_json:
+        document({"undone": list(revisions)})
+    else:
+        echo(f"rollback: undone {', '.join(revisions)}")
+
+
+def rollback_plan(steps: Sequence[PlannedUndo], *, as_json: bool) -> None:
+    """Prints the SQL of a rollback, and the rows that would lose something."""
+    losses = {
+        step.revision: [loss.blocker(step.revision, loss.rows.count) for loss in step.losses]
+        for step in steps
+    }
+    if as_json:
+        document(
+            [
+                {
+                    "revision": step.revision,
+                    "statements": step.statements,
+                    "losses": [loss.as_dict() for loss in losses[step.revision]],
+                }
+                for step in steps
+            ]
+        )
+        return
+    for step in steps:
+        echo(f"-- rollback {step.revision}: {step.doc}")
+        for loss in losses[step.revision]:
+            echo(f"-- {loss.reason}")
+        for statement in step.statements:
+            echo(f"{statement};")
 
 
 def status(report: Report, *, as_json: bool) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         services,
     )
     from online_migrate.command.reports import HistoryLine, current, history, plan, status
+    from online_migrate.command.rolling_back import PlannedUndo, RolledBack, rollback, rollback_plan
     from online_migrate.command.schema import (
         Contracted,
         contract,
@@ -49,7 +50,9 @@ __all__ = [
     "HistoryLine",
     "MigrateOptions",
     "Outcome",
+    "PlannedUndo",
     "Result",
+    "RolledBack",
     "ServicesReport",
     "Soaked",
     "Unsoaked",
@@ -74,6 +77,8 @@ __all__ = [
     "resume",
     "retry",
     "revision",
+    "rollback",
+    "rollback_plan",
     "services",
     "soak",
     "stamp",
@@ -89,6 +94,8 @@ _MODULES = {
     "migrate.status": ("Outcome", "Result", "exit_code"),
     "command.scripts": ("init", "adopt", "revision"),
     "command.schema": ("Contracted", "contract", "expand", "gate", "gate_report", "stamp"),
+    # Not "command.rollback": a module would replace the function of its name.
+    "command.rolling_back": ("PlannedUndo", "RolledBack", "rollback", "rollback_plan"),
     "command.soaking": ("Soaked", "Unsoaked", "soak", "unsoak"),
     # Not "command.services": a module would replace the function of its name.
     "command.registry": ("ServicesReport", "force_down_service", "prune_services", "services"),

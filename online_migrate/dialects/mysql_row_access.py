@@ -138,3 +138,6 @@ class MySQLRowAccess(RowAccess):
         found = rows(connection, _COLLATIONS, table=table.name, schema=table.schema)
         collations = {row.name: (row.charset, row.collation) for row in found}
         return self.writer(table, key, constant, collations, hint or "")
+
+    def exact_text(self, value: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        return sa.func.hex(value)

@@ -39,3 +39,6 @@ class SQLiteRowAccess(RowAccess):
     def value_codecs(self, connection: Connection, table: sa.Table) -> Mapping[str, Codec]:
         found = {key: sqlite_values.codec_of(column.type) for key, column in table.c.items()}
         return {key: codec for key, codec in found.items() if codec is not None}
+
+    def exact_text(self, value: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        return sa.func.hex(value)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationStep
 
-from online_migrate import exceptions
+from online_migrate import exceptions, state
 from online_migrate.ddl.edited_script import source_digest
 from online_migrate.ddl.executor import AllowAll, Executor, Guard, Translate
 from online_migrate.ddl.forms import SafeForms
@@ -77,12 +77,14 @@ class RevisionRunner:
             self.session.connection.rollback()
         return journal
 
-    def _journal(self, revision: str, side: sa.Connection | None) -> Journal:
+    def _journal(self, revision: str, side: sa.Connection | None, *, undo: bool = False) -> Journal:
         phase = self.project.graph.phase(revision)
         command = "upgrade" if phase is Phase.BASE else str(phase)
         source = source_digest(self.project.graph.revisions[revision].path)
+        name = state.rollback_name_of(revision) if undo else revision
+        command = "rollback" if undo else command
         return Journal(
-            revision, self.session.dialect, self.session.connection, side, command=command, source=source
+            name, self.session.dialect, self.session.connection, side, command=command, source=source
         )
 
     def lock_wait(self, revision: str, session: Session, tables: Sequence[str] = ()) -> LockWait:
@@ -121,24 +123,26 @@ class RevisionRunner:
         finish: Callable[[], None] | None = None,
         tables: Sequence[str] = (),
         translate: Translate | None = None,
+        undo: bool = False,
     ) -> None:
         """Applies *revision*; waits while its tables are not free, see :class:`LockWait`.
 
         *before*: called before each attempt, outside of its transaction. *watch*: makes the guard of its
         statements; None: every statement is authorized. *finish*: called in the transaction that writes the
         version row. *tables*: the tables whose blocking sessions are listed after a lock timeout; without it,
-        the names in the statement that failed. *translate*: see the executor. Raises
-        :class:`~online_migrate.exceptions.LockGivenUp`, :class:`~online_migrate.exceptions.RevisionFailed`,
-        :class:`~online_migrate.exceptions.ServerDown`, :class:`~online_migrate.exceptions.Stopped` if a stop
-        was requested before the start, or what the guard raises.
+        the names in the statement that failed. *translate*: see the executor. *undo*: runs its
+        ``downgrade``. Raises :class:`~online_migrate.exceptions.LockGivenUp`,
+        :class:`~online_migrate.exceptions.RevisionFailed`, :class:`~online_migrate.exceptions.ServerDown`,
+        :class:`~online_migrate.exceptions.Stopped` if a stop was requested before the start, or what the
+        guard raises.
         """
         if self.stop.requested:
             raise exceptions.Stopped(reason=self.stop.reason, revision=revision)
 
         def attempt(queue_limit: float) -> None:
-            self._attempt(revision, watch, finish, translate, queue_limit=queue_limit)
+            self._attempt(revision, watch, finish, translate, queue_limit=queue_limit, undo=undo)
 
-        self.repeat(revision, attempt, before=before, tables=tables)
+        self.repeat(revision, attempt, before=before, tables=tables, undo=undo)
 
     def repeat(
         self,
@@ -147,6 +151,7 @@ class RevisionRunner:
         *,
         before: Callable[[], None] | None = None,
         tables: Sequence[str] = (),
+        undo: bool = False,
     ) -> None:
         """Calls *attempt*, with the longest wait in a lock queue, until its tables are free.
 
@@ -161,7 +166,7 @@ class RevisionRunner:
                 attempt(waiting.queue_limit)
             except Exception as error:
                 self._reset()
-                self._forget_intent(revision)
+                self._forget_intent(revision, undo=undo)
                 if not is_lock_timeout(self.session.dialect, error):
                     raise self.explained(revision, error) from error
                 waiting.after(error)
@@ -176,11 +181,13 @@ class RevisionRunner:
         translate: Translate | None,
         *,
         queue_limit: float,
+        undo: bool,
     ) -> None:
         connection, dialect = self.session.connection, self.session.dialect
-        journal = self._journal(revision, self.session.journal_connection)
+        journal = self._journal(revision, self.session.journal_connection, undo=undo)
         script = self.project.script
-        step: Any = MigrationStep.upgrade_from_script(script.revision_map, script.get_revision(revision))
+        direction = MigrationStep.downgrade_from_script if undo else MigrationStep.upgrade_from_script
+        step: Any = direction(script.revision_map, script.get_revision(revision))
         upgrade = step.migration_fn
 
         def run(**keywords: Any) -> None:
@@ -194,7 +201,8 @@ class RevisionRunner:
             with dialect.around_revision(connection, accepted_losses=accepted), guarded as guard:
                 if watch is None and not journal.begun:
                     journal.record_intent()
-                forms, handover = self._forms(revision), self._handover(revision)
+                forms = self._forms(revision, undo=undo)
+                handover = None if undo else self._handover(revision)
                 executor = Executor(
                     dialect, connection, self.session.queue, journal, guard, forms, handover, translate
                 )
@@ -241,7 +249,7 @@ class RevisionRunner:
             self._reset()
             raise self.explained(revision, error) from error
 
-    def _forms(self, revision: str) -> SafeForms | None:
+    def _forms(self, revision: str, *, undo: bool) -> SafeForms | None:
         """Returns the forms of the statements; None for the base, whose scripts were written for Alembic."""
         if self.project.graph.phase(revision) is Phase.BASE:
             return None
@@ -252,7 +260,7 @@ class RevisionRunner:
             self.session.connection if side is None else side,
             commit=side is not None,
             rebuilds=script.rebuilds,
-            under_lock=isinstance(script.requires, tuple) and bool(script.requires),
+            under_lock=undo or (isinstance(script.requires, tuple) and bool(script.requires)),
         )
 
     def _handover(self, revision: str) -> Handover | None:
@@ -297,13 +305,13 @@ class RevisionRunner:
             ):
                 yield context
 
-    def _forget_intent(self, revision: str) -> None:
+    def _forget_intent(self, revision: str, *, undo: bool) -> None:
         """Deletes an intent without a begun statement: the revision must not count as half applied."""
         side = self.session.journal_connection
         if side is None:
             return
         with contextlib.suppress(*CLEANUP_ERRORS):
-            journal = self._journal(revision, side)
+            journal = self._journal(revision, side, undo=undo)
             journal.open()
             if not journal.begun:
                 journal.close(side)

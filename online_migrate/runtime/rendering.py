@@ -108,8 +108,9 @@ def render_offline(
     server: str,
     options: Mapping[str, Any],
     scope: SyncScope | None = None,
+    undo: bool = False,
 ) -> Rendered:
-    """Returns the statements of a revision, with the lines of its script.
+    """Returns the statements of a revision, with the lines of its script; *undo*: of its ``downgrade``.
 
     *server*: postgresql, mysql, mariadb or sqlite. *options*: the arguments of ``context.configure``.
     *scope*: what is known of the database before the revision.
@@ -120,7 +121,7 @@ def render_offline(
     )
     try:
         with sync_scope(scope):
-            _render_into(written, config, script, revision, server, options)
+            _render_into(written, config, script, revision, server, options, undo=undo)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a script may raise anything
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         return Rendered(_statements(written), reason, _failing_line(error, _path_of(script, revision)))
@@ -134,9 +135,12 @@ def _render_into(
     revision: str,
     server: str,
     options: Mapping[str, Any],
+    *,
+    undo: bool,
 ) -> None:
     buffer = io.StringIO()
-    step: Any = MigrationStep.upgrade_from_script(script.revision_map, script.get_revision(revision))
+    direction = MigrationStep.downgrade_from_script if undo else MigrationStep.upgrade_from_script
+    step: Any = direction(script.revision_map, script.get_revision(revision))
     with EnvironmentContext(
         config, script, fn=lambda heads, context: [], as_sql=True, output_buffer=buffer
     ) as context:

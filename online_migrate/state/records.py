@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from online_migrate.state.tables import data_migration, now, this_runner
+from online_migrate.state.tables import data_migration, failure, now, this_runner, walk, worker
 from online_migrate.state.told import storable
 
 
@@ -115,6 +115,13 @@ def set_status(connection: Connection, name: str, status: Status, *, error: str 
             finished_at=now() if status is Status.COMPLETE else None,
         )
     )
+
+
+def forget_migration(connection: Connection, name: str) -> None:
+    """Deletes everything that is recorded of data migration *name*."""
+    connection.execute(sa.delete(data_migration).where(data_migration.c.name == name))
+    for table in (walk, worker, failure):
+        connection.execute(sa.delete(table).where(table.c.name == name))
 
 
 def set_verified(connection: Connection, names: Iterable[str], revision: str) -> None:

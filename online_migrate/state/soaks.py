@@ -56,6 +56,11 @@ def soak_name_of(revision: str) -> str:
     return f"soak of {revision}"
 
 
+def rollback_name_of(revision: str) -> str:
+    """Returns the name under which the journal has the statements of a rollback."""
+    return f"rollback of {revision}"
+
+
 def soaks(connection: Connection) -> dict[str, Soak]:
     """Returns the soaks by revision; empty if an older engine made the bookkeeping tables."""
     if not dialect_of(connection).has_table(connection, soak.name):

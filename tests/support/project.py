@@ -117,12 +117,15 @@ class Project:
         """The folder of env.py, expand, contract and data."""
         return self.folder / "migrations"
 
-    def expand(self, upgrade: str, revision: str | None = None, **heading: Any) -> str:
+    def expand(
+        self, upgrade: str, revision: str | None = None, *, downgrade: str = "", **heading: Any
+    ) -> str:
         """Adds an expand script after the last one, and returns its revision: e1, e2, ...
 
-        *upgrade*: the body of its function, with ``op`` and ``sa``. *heading*: further assignments.
+        *upgrade*, *downgrade*: the bodies of its functions, with ``op`` and ``sa``. *heading*: further
+        assignments.
         """
-        return self._script("expand", upgrade, revision, heading)
+        return self._script("expand", upgrade, revision, heading, downgrade)
 
     def expand_declared(self, upgrade: str, revision: str | None = None, **heading: Any) -> str:
         """Adds an expand script that declares each of its operations that is not additive.
@@ -158,7 +161,14 @@ class Project:
             heading["requires"] = tuple(requires)
         return self._script("contract", upgrade, revision, heading)
 
-    def _script(self, phase: str, upgrade: str, revision: str | None, heading: Mapping[str, Any]) -> str:
+    def _script(
+        self,
+        phase: str,
+        upgrade: str,
+        revision: str | None,
+        heading: Mapping[str, Any],
+        downgrade: str = "",
+    ) -> str:
         folder = self.scripts / phase
         count = len(list(folder.glob("*.py")))
         revision = revision or f"{phase[0]}{count + 1}"
@@ -174,7 +184,8 @@ class Project:
         body = textwrap.indent(textwrap.dedent(upgrade).strip() or "pass", "    ")
         text = "\n".join(["import sqlalchemy as sa", "from alembic import op", *lines, "", "def upgrade():"])
         path = folder / f"{count + 1:03}_{revision}.py"
-        path.write_text(f"{text}\n{body}\n\ndef downgrade():\n    pass\n", encoding="utf-8")
+        undo = textwrap.indent(textwrap.dedent(downgrade).strip() or "pass", "    ")
+        path.write_text(f"{text}\n{body}\n\ndef downgrade():\n{undo}\n", encoding="utf-8")
         self._last[phase] = revision
         return revision
 

@@ -32,6 +32,10 @@ class RowAccess:
         """
         return exact_key(column, codec)
 
+    def exact_text(self, value: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """Returns an expression that is equal for equal texts only: a collation may ignore letter case."""
+        return sa.cast(value, sa.Text()).collate("C")
+
     def index_hint(self, connection: Connection, table: sa.Table, index: str | None) -> str | None:
         """Returns the SQL hint that makes a statement on a key range use the index of its keys.
 

@@ -1,0 +1,1 @@
+"""Undoes expand revisions that are not contracted."""
