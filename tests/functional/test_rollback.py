@@ -10,9 +10,10 @@ import pytest
 
 from online_migrate import command
 from online_migrate.command.revisions import revision_runner
-from online_migrate.exceptions import Refused, RollbackRefused
+from online_migrate.exceptions import OtherMigrator, Refused, RollbackRefused, Stopped
 from online_migrate.migrate.status import Outcome
-from tests.servers import Database
+from tests.functional.test_chaos_contract import moments
+from tests.servers import Database, Server
 from tests.support import schema
 from tests.support.project import Project
 
@@ -199,11 +200,9 @@ def test_active_workers_and_other_migrators(project: Project, database: Database
     project.apply_expand()
     project.migrate()
     command.rollback(project.site())
-    epoch = "CAST(strftime('%s', 'now') AS INTEGER)"
-    if database.server.product != "sqlite":
-        epoch = {"postgresql": "extract(epoch FROM now())::bigint"}.get(
-            database.server.product, "UNIX_TIMESTAMP()"
-        )
+    epoch = {"sqlite": "unixepoch()", "postgresql": "extract(epoch FROM now())::bigint"}.get(
+        database.server.product, "UNIX_TIMESTAMP()"
+    )
     schema.run_all(
         database,
         "INSERT INTO online_migrate_worker (id, name, runner, extent, done, heartbeat, started_at) VALUES "
@@ -214,8 +213,8 @@ def test_active_workers_and_other_migrators(project: Project, database: Database
     assert [(b.id, b.object) for b in refused.value.blockers] == [("workers-active", "volume_bytes")]
     schema.run_all(database, "DELETE FROM online_migrate_worker")
     stopped = project.site()
+    stopped.stop.request("the test")
     with revision_runner(project.site()), pytest.raises((OtherMigrator, Stopped)):
-        stopped.stop.request("the test")
         command.rollback(stopped)
     assert command.status(project.site()).expand.position == "e2"
     assert command.rollback(project.site()).revisions == ("e2",)
