@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
 
-from online_migrate import exceptions
+from online_migrate import exceptions, state
 from online_migrate.context import CommandContext
 from online_migrate.contract.announcement import reconcile
 from online_migrate.ddl.session import connect, ddl_session, require_connections
@@ -60,6 +60,17 @@ def refuse_long_ids(context: CommandContext, revisions: Sequence[str]) -> None:
     """Refuses, before anything is changed, revision ids that are too long for the version table."""
     with connect(context.engine) as connection:
         recording.refuse_long_ids(connection, context.environment, revisions)
+
+
+def refuse_half_rolled_back(context: CommandContext) -> None:
+    """Raises :class:`~online_migrate.exceptions.Refused` if a rollback was begun and not finished."""
+    with connect(context.engine) as connection:
+        undone = state.half_rolled_back(connection) if state.exists(connection) else []
+    if undone:
+        raise exceptions.Refused(
+            reason=f"the rollback of expand revision {undone[0]} is not finished",
+            hint=f"online-migrate rollback {undone[0]}   (then: online-migrate expand)",
+        )
 
 
 def refuse_not_additive(context: CommandContext, revisions: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from online_migrate import exceptions, state
 from online_migrate.command import run
 from online_migrate.command.revisions import (
     installed_tool,
+    refuse_half_rolled_back,
     refuse_long_ids,
     refuse_not_additive,
     require_ddl_connections,
@@ -65,6 +66,7 @@ def expand(
         return []
     wanted = up_to.revision
     installed_tool(context, ddl_tool)  # its errors are raised before anything is changed
+    refuse_half_rolled_back(context)
     refuse_long_ids(context, expands.plan(graph, context.applied(), wanted))
     try:
         refuse_not_additive(context, expands.plan(graph, context.applied(), wanted))

@@ -82,12 +82,26 @@ class Gate:
         for name, revision in names.items():
             found += self._of_migration(name, revision)
         found += self._of_syncs(revisions)
+        found += self._of_rollbacks(revisions)
         if not self.for_soak:
             found += soak_blockers(self.connection, revisions, end_soak=self.end_soak)
         self.connection.rollback()
         services = self.services.check(self.connection, revisions)
         self.connection.rollback()
         return GateReport((*found, *services.blockers), services.checked, self.services.note)
+
+    def _of_rollbacks(self, revisions: Sequence[str]) -> list[Blocker]:
+        undone = set(state.half_rolled_back(self.connection)) if state.exists(self.connection) else set()
+        return [
+            Blocker(
+                "rollback-unfinished",
+                revision,
+                f"the rollback of expand revision {expand}, which it needs, is not finished",
+                f"online-migrate rollback {expand}",
+            )
+            for revision in revisions
+            for expand in sorted(undone & self.graph.needed(revision))
+        ]
 
     def _of_syncs(self, revisions: Sequence[str]) -> list[Blocker]:
         states = sync_states(self.connection)

@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection
 from online_migrate.dialects import dialect_of
 from online_migrate.sql.soaked import Soaking, SoakStep
 from online_migrate.state.contracted import this_operator
+from online_migrate.state.journal import open_revisions
 from online_migrate.state.tables import soak, this_runner
 
 
@@ -59,6 +60,12 @@ def soak_name_of(revision: str) -> str:
 def rollback_name_of(revision: str) -> str:
     """Returns the name under which the journal has the statements of a rollback."""
     return f"rollback of {revision}"
+
+
+def half_rolled_back(connection: Connection) -> list[str]:
+    """Returns the expand revisions whose rollback was begun and not finished, sorted."""
+    prefix = rollback_name_of("")
+    return [name.removeprefix(prefix) for name in open_revisions(connection) if name.startswith(prefix)]
 
 
 def soaks(connection: Connection) -> dict[str, Soak]:

@@ -342,13 +342,19 @@ def before_the_kill(
         yield project, database, before
 
 
+_EACH = pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.long)], ids=["short", "every"])
+"""Every how many moments the process is killed."""
+
+
+@_EACH
 @pytest.mark.parametrize("form", FORMS)
-def test_killed_between_statements(server: Server, tmp_path: Path, form: str) -> None:
+def test_killed_between_statements(server: Server, tmp_path: Path, form: str, step: int) -> None:
     """Killed at each statement, a soak is continued or brought back, and an unsoak is continued."""
     with before_the_kill(server, tmp_path, 0, form) as (project, _database, _before):
         reference = schema.run(project, *FORMS[form])
         assert reference.code == 0, reference.output
-    for at in moments(reference.statements, every=False, transactional=server.has("transactional_ddl")):
+    kills = moments(reference.statements, every=False, transactional=server.has("transactional_ddl"))
+    for at in kills[step // 2 :: step]:
         where = f"killed before statement {at}: {reference.statements[at - 1]}"
         with before_the_kill(server, tmp_path, at, form) as (project, database, before):
             assert schema.run(project, *FORMS[form], die_at=at).code == -9, where
@@ -362,14 +368,16 @@ def test_killed_between_statements(server: Server, tmp_path: Path, form: str) ->
             assert command.contract(project.site()).revisions == ("c2",), where
 
 
-def test_killed_contract_of_what_soaks_is_continued(server: Server, tmp_path: Path) -> None:
+@_EACH
+def test_killed_contract_of_what_soaks_is_continued(server: Server, tmp_path: Path, step: int) -> None:
     """It goes on with the soaked names; what it has begun to drop cannot be brought back."""
     drop = ("contract", "--end-soak")
     with before_the_kill(server, tmp_path, 0, "contract") as (project, _database, _before):
         reference = schema.run(project, *drop)
         assert reference.code == 0, reference.output
     assert not any("DROP COLUMN size_gb" in text for text in reference.statements)
-    for at in moments(reference.statements, every=False, transactional=server.has("transactional_ddl")):
+    kills = moments(reference.statements, every=False, transactional=server.has("transactional_ddl"))
+    for at in kills[step // 2 :: step]:
         where = f"killed before statement {at}: {reference.statements[at - 1]}"
         with before_the_kill(server, tmp_path, at, "contract") as (project, database, _before):
             assert schema.run(project, *drop, die_at=at).code == -9, where
