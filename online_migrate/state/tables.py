@@ -160,6 +160,29 @@ soak = sa.Table(
     sa.Column("operator", sa.String(255), nullable=False),
 )
 
+verification = sa.Table(
+    "online_migrate_verification",
+    metadata,
+    sa.Column("name", sa.String(255), primary_key=True),
+    sa.Column("barrier", sa.String(64)),
+    sa.Column("barrier_state", sa.String(32), nullable=False),
+    sa.Column("table_name", sa.String(255), nullable=False),
+    sa.Column("schema_name", sa.String(255)),
+    sa.Column("definition", sa.Text),
+    sa.Column("expressions", sa.Text, nullable=False),
+    sa.Column("run", sa.String(64), nullable=False),
+    sa.Column("status", sa.String(32), nullable=False),
+    sa.Column("checkpoint", sa.Text),
+    sa.Column("checked", sa.BigInteger, nullable=False),
+    sa.Column("failing", sa.BigInteger, nullable=False),
+    sa.Column("failing_keys", sa.Text, nullable=False),
+    sa.Column("runner", sa.String(255), nullable=False),
+    sa.Column("barrier_at", sa.DateTime),
+    sa.Column("started_at", sa.DateTime),
+    sa.Column("updated_at", sa.DateTime),
+    sa.Column("finished_at", sa.DateTime),
+)
+
 TABLES = frozenset({*metadata.tables, VERSION_TABLE})
 _OLDEST = (data_migration, failure, journal)
 """The tables of the engine's first revision: they exist in every state, also in that of an older engine."""
