@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from online_migrate.dialects.facets.barriers import Barriers
 from online_migrate.dialects.facets.catalog_objects import CatalogObjects
 from online_migrate.dialects.facets.checks import Checks
 from online_migrate.dialects.facets.copied_tables import CopiedTables
@@ -37,6 +38,7 @@ class Dialect(
     Load,
     RowAccess,
     Checks,
+    Barriers,
     CatalogObjects,
     CopiedTables,
     Soaks,

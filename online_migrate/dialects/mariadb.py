@@ -13,6 +13,7 @@ from online_migrate.dialects.mariadb_lock_queue import MariaDBLockQueues
 from online_migrate.dialects.mariadb_locks import MariaDBLocks
 from online_migrate.dialects.mariadb_soaks import MariaDBSoaks
 from online_migrate.dialects.mysql import MySQL
+from online_migrate.dialects.mysql_barriers import MariaDBBarriers
 from online_migrate.dialects.mysql_catalog import MariaDBCatalog
 from online_migrate.dialects.mysql_copied_table import MariaDBCopiedTables
 from online_migrate.writers.bulk import UnionWriter, ValuesWriter
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 
-class MariaDB(MariaDBCopiedTables, MariaDBLocks, MariaDBLockQueues, MariaDBSoaks, MySQL):
+class MariaDB(
+    MariaDBBarriers, MariaDBCopiedTables, MariaDBLocks, MariaDBLockQueues, MariaDBSoaks, MySQL
+):
     """The dialect of MariaDB.
 
     Its statement timeout is max_statement_time, in seconds, and applies to every kind of statement.

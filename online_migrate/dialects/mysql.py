@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from online_migrate.dialects import mysql_sessions as sessions
 from online_migrate.dialects.base import Dialect
+from online_migrate.dialects.mysql_barriers import MySQLBarriers
 from online_migrate.dialects.mysql_catalog import MySQLCatalogObjects
 from online_migrate.dialects.mysql_checks import MySQLChecks
 from online_migrate.dialects.mysql_copied_table import MySQLCopiedTables
@@ -35,6 +36,7 @@ class MySQL(
     MySQLLoad,
     MySQLRowAccess,
     MySQLChecks,
+    MySQLBarriers,
     MySQLCatalogObjects,
     MySQLCopiedTables,
     MySQLStatements,

@@ -208,15 +208,18 @@ class MySQLChecks(Checks):
     ) -> Problem | None:
         return functions_problem(connection, called)
 
-    def check_contract_server(self, connection: Connection) -> Problem | None:
-        if is_galera(connection):
+    def check_contract_server(self, connection: Connection, *, barriers: bool = False) -> Problem | None:
+        if is_galera(connection) and not barriers:
             return Problem(
                 reason="this is a Galera node: a table lock holds on this node only, "
                 "so the verification under it does not cover writers on the other nodes",
-                hint="stop the writers of the old schema, check with online-migrate gate, "
-                "and run contract while the other nodes are not in the cluster",
+                hint="online-migrate verify   (creates a barrier on every node, and verifies every row), "
+                "then run contract again",
             )
         return mysql_privileges.lock_problem(connection) or group_problem(connection)
+
+    def lock_stops_all_writers(self, connection: Connection) -> bool:
+        return not is_galera(connection)
 
     def location(self, connection: Connection) -> dict[str, str]:
         row = connection.execute(sa.text(_LOCATION)).one()

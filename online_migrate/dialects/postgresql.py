@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from online_migrate.dialects.base import Dialect
+from online_migrate.dialects.postgresql_barriers import PostgreSQLBarriers
 from online_migrate.dialects.postgresql_catalog import PostgreSQLCatalogObjects
 from online_migrate.dialects.postgresql_checks import PostgreSQLChecks
 from online_migrate.dialects.postgresql_engine import PostgreSQLEngines
@@ -31,6 +32,7 @@ class PostgreSQL(
     PostgreSQLLoad,
     PostgreSQLRowAccess,
     PostgreSQLChecks,
+    PostgreSQLBarriers,
     PostgreSQLCatalogObjects,
     PostgreSQLStatements,
     PostgreSQLSyncTriggers,

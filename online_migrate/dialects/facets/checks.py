@@ -41,10 +41,17 @@ class Checks:
         """
         raise NotImplementedError
 
-    def check_contract_server(self, connection: Connection) -> Problem | None:
-        """Returns why the verification under a table lock would prove nothing on this server; None if it
-        does prove that no row is pending."""
+    def check_contract_server(self, connection: Connection, *, barriers: bool = False) -> Problem | None:
+        """Returns why the verification under a table lock would prove nothing on this server.
+
+        None: it proves that no row is pending. *barriers*: barriers refuse pending rows on each server of the
+        cluster, and the lock need not reach the others.
+        """
         return None
+
+    def lock_stops_all_writers(self, connection: Connection) -> bool:
+        """Returns False if a table lock holds on one node of a cluster only."""
+        return True
 
     def location(self, connection: Connection) -> dict[str, str]:
         """Returns the settings of the session that decide which table a name refers to, and which rows the
