@@ -17,10 +17,17 @@ if TYPE_CHECKING:
     from online_migrate.contract.unsoak import NotNullOwed
     from online_migrate.exceptions import Blocker
     from online_migrate.migrate.control import ControlResult
+    from online_migrate.migrate.verification import VerifyResult
     from online_migrate.script.graph import Phase
     from online_migrate.status.cost import Cost
     from online_migrate.status.plan import Step
-    from online_migrate.status.report import MigrationState, PhaseState, Report, SyncLine
+    from online_migrate.status.report import (
+        MigrationState,
+        PhaseState,
+        Report,
+        SyncLine,
+        VerificationState,
+    )
 
 
 def control_result(what: ControlResult, *, as_json: bool) -> None:
@@ -80,15 +87,45 @@ def cinder_table(found: Sequence[Result]) -> None:
             echo(f"{result.name}: {result.error}", err=True)
 
 
+def verified(found: Sequence[VerifyResult], *, as_json: bool) -> None:
+    """Prints the result of the verification of each data migration."""
+    if as_json:
+        document([dataclasses.asdict(r) | {"outcome": r.outcome.name.lower()} for r in found])
+        return
+    if not found:
+        echo("verify: no contract revision that is not applied requires a data migration")
+    for result in found:
+        failing = f", {result.failing:,} failing" if result.failing else ""
+        echo(f"{result.name}: {result.checked:,} row(s) checked{failing}; {result.outcome.value}")
+        for key in result.keys:
+            echo(f"    row {key}")
+        if result.barrier is not None:
+            echo(f"    barrier {result.barrier}: the server refuses new pending rows")
+        else:
+            echo(f"    no barrier, so contract counts the rows under its lock: {result.note}")
+
+
+def dropped_barriers(found: Mapping[str, bool], *, as_json: bool) -> None:
+    """Prints which barriers were dropped, by the name of their data migration."""
+    if as_json:
+        document({"dropped": [name for name, dropped in found.items() if dropped]})
+        return
+    for name, dropped in found.items():
+        echo(f"{name}: {'the barrier was dropped' if dropped else 'it has no barrier'}")
+
+
 def gate(report: GateReport, *, as_json: bool) -> None:
     """Prints the blockers of contract, and whether services were checked."""
     if as_json:
         listed = [blocker.as_dict() for blocker in report.blockers]
         note = {"services_note": report.services_note} if report.services_note else {}
         checked = report.services_checked
-        document({"open": not listed, "blockers": listed, "services_checked": checked} | note)
+        found = {"open": not listed, "blockers": listed, "services_checked": checked}
+        document(found | {"verified": list(report.verified)} | note)
         return
     blockers(report.blockers)
+    for name in report.verified:
+        echo(f"{name}: no row was counted: every row is verified, and its barrier is in place")
     if not report.services_checked:
         echo("services: not checked: the project declares none, and none has reported")
     if report.services_note:
@@ -276,6 +313,8 @@ def duration(seconds: float) -> str:
 
 
 def _troubles(migration: MigrationState) -> None:
+    if migration.verification is not None:
+        _verification(migration.name, migration.verification)
     if migration.error:
         secho(f"{migration.name}: {migration.error}", fg="red")
     for worker in migration.workers:
@@ -285,6 +324,12 @@ def _troubles(migration: MigrationState) -> None:
         echo(f"{migration.name}: worker {worker.runner}{size}{rate}{waits}")
     for failure in migration.failures:
         echo(f"  row {failure['key']}: {failure['error']}")
+
+
+def _verification(name: str, found: VerificationState) -> None:
+    failing = f", {found.failing:,} failing ({_some(found.failing_keys)})" if found.failing else ""
+    barrier = "no barrier" if found.barrier is None else f"barrier {found.barrier_state}"
+    echo(f"{name}: verification {found.status}, {found.checked:,} row(s) checked{failing}; {barrier}")
 
 
 def plan(steps: Sequence[Step], *, as_json: bool) -> None:

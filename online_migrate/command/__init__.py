@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     )
     from online_migrate.command.scripts import adopt, init, revision
     from online_migrate.command.soaking import Soaked, Unsoaked, soak, unsoak
+    from online_migrate.command.verification import drop_barrier, verify
     from online_migrate.context import CommandContext
     from online_migrate.contract.gate import GateReport
     from online_migrate.migrate.options import MigrateOptions
@@ -60,6 +61,7 @@ __all__ = [
     "cancel",
     "contract",
     "current",
+    "drop_barrier",
     "exit_code",
     "expand",
     "force_down_service",
@@ -85,6 +87,7 @@ __all__ = [
     "status",
     "unsoak",
     "upgrade",
+    "verify",
 ]
 
 _MODULES = {
@@ -101,6 +104,7 @@ _MODULES = {
     "command.registry": ("ServicesReport", "force_down_service", "prune_services", "services"),
     "command.data": ("cancel", "migrate", "pause", "resume", "retry"),
     "command.all_phases": ("upgrade",),
+    "command.verification": ("drop_barrier", "verify"),
     "command.linting": ("lint", "lint_rules"),
     "command.proving": ("prove",),
     "command.reports": ("HistoryLine", "current", "history", "plan", "status"),

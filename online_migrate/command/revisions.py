@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from online_migrate import exceptions, state
 from online_migrate.context import CommandContext
 from online_migrate.contract.announcement import reconcile
+from online_migrate.contract.barrier_ddl import remove_left_behind
 from online_migrate.ddl.session import connect, ddl_session, require_connections
 from online_migrate.ddl.tools import registry
 from online_migrate.ddl.tools.registry import InstalledTool
@@ -42,6 +43,7 @@ def revision_runner(
             ddl_tool=tool,
         )
         reconcile(runner)
+        remove_left_behind(runner)
         yield runner
 
 

@@ -12,23 +12,28 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from online_migrate import exceptions, state
+from online_migrate.contract.barrier import BARRIER_GONE
+from online_migrate.contract.blocking_rows import (
+    NO_PROOF,
+    blocking_sessions,
+    check_rows,
+    find_blocking_rows,
+    not_counted,
+    unreadable,
+)
 from online_migrate.contract.graph_blockers import schema_blockers
 from online_migrate.contract.live_services import LiveServices
 from online_migrate.contract.locked_verification import counts, missing_in, verified_facts
 from online_migrate.contract.soak_gate import soak_blockers
 from online_migrate.contract.sync_blockers import SyncCheck
-from online_migrate.counting import Remaining, any_row, find, still_failing
-from online_migrate.dialects import Dialect, dialect_of
+from online_migrate.counting import still_failing
+from online_migrate.dialects import dialect_of
 from online_migrate.driver_errors import DATABASE_ERRORS, error_message
 from online_migrate.exceptions import Blocker
 from online_migrate.kinds.base import DataMigration
-from online_migrate.kinds.pending import fails_verify, is_pending
-from online_migrate.kinds.subject import Subject
-from online_migrate.kinds.visibility import reads_of, visibility_problem
 from online_migrate.runtime.catalog_schema import server_of
 from online_migrate.runtime.rendering import Rendered
 from online_migrate.script.graph import UNDECLARED, Graph
-from online_migrate.sql.table_lock import TableLock
 from online_migrate.sync.recorded import sync_states
 
 if TYPE_CHECKING:
@@ -44,6 +49,22 @@ class GateReport:
     """False if the project declares no services, and none has ever reported."""
     services_note: str | None = None
     """What the check of the services does not see."""
+    verified: tuple[str, ...] = ()
+    """The data migrations whose rows were not counted: a barrier is in place, and each row was verified."""
+
+
+@dataclasses.dataclass
+class _Proofs:
+    """The data migrations whose rows need no count."""
+
+    verified: list[str] = dataclasses.field(default_factory=list)
+    """A barrier is in place, and each row was verified."""
+    earlier: list[str] = dataclasses.field(default_factory=list)
+    """The rows cannot be read any more, and were verified by an earlier contract revision."""
+
+    @property
+    def names(self) -> set[str]:
+        return {*self.verified, *self.earlier}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,19 +97,19 @@ class Gate:
             required = self.graph.revisions[revision].requires
             if required is not UNDECLARED:
                 names |= {name: revision for name in required if name not in names}
-        problem = dialect_of(self.connection).check_contract_server(self.connection) if names else None
-        if problem is not None:
-            found.append(Blocker("server", dialect_of(self.connection).name, problem.reason, problem.hint))
-        for name, revision in names.items():
-            found += self._of_migration(name, revision)
-        found += self._of_syncs(revisions)
-        found += self._of_rollbacks(revisions)
+        proofs = _Proofs()
+        rows = [blocker for name in names for blocker in self._of_migration(name, names[name], proofs)]
+        rows += self._of_syncs(revisions)
+        rows += self._of_rollbacks(revisions)
         if not self.for_soak:
-            found += soak_blockers(self.connection, revisions, end_soak=self.end_soak)
+            rows += soak_blockers(self.connection, revisions, end_soak=self.end_soak)
+        if names:
+            found += self._of_server(barriers=proofs.names >= set(names))
         self.connection.rollback()
         services = self.services.check(self.connection, revisions)
         self.connection.rollback()
-        return GateReport((*found, *services.blockers), services.checked, self.services.note)
+        blockers = (*found, *rows, *services.blockers)
+        return GateReport(blockers, services.checked, self.services.note, tuple(proofs.verified))
 
     def _of_rollbacks(self, revisions: Sequence[str]) -> list[Blocker]:
         undone = set(state.half_rolled_back(self.connection)) if state.exists(self.connection) else set()
@@ -127,7 +148,17 @@ class Gate:
         tables = (self.migrations[name].table for name in names if name in self.migrations)
         return {str(getattr(table, "name", table)).rpartition(".")[-1] for table in tables}
 
-    def _of_migration(self, name: str, revision: str) -> list[Blocker]:
+    def _of_server(self, *, barriers: bool) -> list[Blocker]:
+        """Returns why a verification under the lock proves nothing here; *barriers*: none is needed."""
+        dialect = dialect_of(self.connection)
+        problem = dialect.check_contract_server(self.connection, barriers=barriers)
+        return [] if problem is None else [Blocker("server", dialect.name, problem.reason, problem.hint)]
+
+    def of_migration(self, name: str, revision: str) -> list[Blocker]:
+        """Returns the blockers of data migration *name*, which contract revision *revision* requires."""
+        return self._of_migration(name, revision, _Proofs())
+
+    def _of_migration(self, name: str, revision: str, proofs: _Proofs) -> list[Blocker]:
         migration = self.migrations.get(name)
         if migration is None:
             known = ", ".join(self.migrations) or "none"
@@ -144,7 +175,7 @@ class Gate:
             return [Blocker("registry-unreadable", name, reason, "online-migrate status")]
         if record is None and migration.needs_record:
             return self._without_record(migration)
-        rows = self._of_rows(migration, record)
+        rows = self._of_rows(migration, record, proofs)
         if rows is None or record is None or not migration.needs_record:
             return rows or []
         if record.status is not state.Status.COMPLETE and not rows:
@@ -164,13 +195,15 @@ class Gate:
         except DATABASE_ERRORS as error:
             return [self._not_reflected(migration, error)]
         for rows in find_blocking_rows(self.connection, migration, subject, timeout=self.timeout):
-            if rows.id in _NO_PROOF:
+            if rows.id in NO_PROOF:
                 return [blocker, rows]
             reason = f"{blocker.reason}; {rows.reason}"
             return [dataclasses.replace(rows, id=blocker.id, reason=reason, hint=blocker.hint)]
         return [blocker]
 
-    def _of_rows(self, migration: DataMigration, record: state.Record | None) -> list[Blocker] | None:
+    def _of_rows(
+        self, migration: DataMigration, record: state.Record | None, proofs: _Proofs
+    ) -> list[Blocker] | None:
         """Returns the blockers found in the rows.
 
         None: the rows can no longer be read, and an earlier verification under a lock counts instead.
@@ -181,14 +214,20 @@ class Gate:
             if reason is not None:
                 raise exceptions.PendingUnreadable(name=migration.name, reason=reason)
         except exceptions.PendingUnreadable as error:
-            return None if self._counts(record) else [_unreadable(migration.name, str(error))]
+            if not self._counts(record):
+                return [unreadable(migration.name, str(error))]
+            proofs.earlier.append(migration.name)
+            return None
         except DATABASE_ERRORS as error:
             return [self._not_reflected(migration, error)]
-        blockers = find_blocking_rows(self.connection, migration, subject, timeout=self.timeout)
+        rows = check_rows(self.connection, migration, subject, timeout=self.timeout)
+        if rows.verified:
+            proofs.verified.append(migration.name)
+            return []
         failing = {}
-        if not any(blocker.id in _UNCOUNTED for blocker in blockers):
+        if not any(blocker.id in _UNCOUNTED for blocker in rows.blockers):
             failing = still_failing(self.connection, migration, subject)
-        return [_with_failures(blocker, len(failing)) for blocker in blockers]
+        return [_with_failures(blocker, len(failing)) for blocker in rows.blockers]
 
     def _counts(self, record: state.Record | None) -> bool:
         half_applied = state.open_revisions(self.connection) if record is not None else []
@@ -205,14 +244,12 @@ class Gate:
         dialect = dialect_of(self.connection)
         tables = [str(getattr(migration.table, "name", migration.table)).rpartition(".")[-1]]
         held_by = (
-            _blocking_sessions(dialect, self.connection, tables) if dialect.is_lock_timeout(error) else []
+            blocking_sessions(dialect, self.connection, tables) if dialect.is_lock_timeout(error) else []
         )
-        return _not_counted(dialect, migration.name, error, self.timeout, held_by)
+        return not_counted(dialect, migration.name, error, self.timeout, held_by)
 
 
-_NO_PROOF = ("rows-hidden", "reads-unknown")
-"""Blockers which mean that a count would prove nothing."""
-_UNCOUNTED = ("pending-unreadable", "not-counted", *_NO_PROOF)
+_UNCOUNTED = ("pending-unreadable", "not-counted", *BARRIER_GONE, *NO_PROOF)
 
 
 def _with_failures(blocker: Blocker, failed: int) -> Blocker:
@@ -235,111 +272,3 @@ def counts_as_verified(
     if record is None or record.verified_by is None:
         return False
     return record.verified_by in applied or record.verified_by in half_applied
-
-
-def find_blocking_rows(
-    connection: Connection, migration: DataMigration, subject: Subject, *, timeout: float, brief: bool = False
-) -> list[Blocker]:
-    """Returns the blockers found in the rows: pending rows, and rows that fail ``verify``.
-
-    *timeout*: the statement timeout in seconds. *brief*: for a check under a lock: first reads a single row,
-    and counts only if it exists. Database errors are returned as blockers; only a lost connection is raised.
-    """
-    dialect = dialect_of(connection)
-    if subject.pending is None:
-        return [_unreadable(migration.name, "it has no pending expression")]
-    conditions = {"pending-rows": is_pending(subject.pending)}
-    wrong = fails_verify(subject)
-    if wrong is not None:
-        conditions["unverified-rows"] = wrong
-    found: list[Blocker] = []
-    try:
-        with dialect.statement_timeout(connection, timeout):
-            found += _no_proof(connection, migration, subject)
-            if found:
-                return found
-            for id_, condition in conditions.items():
-                if brief and not any_row(connection, subject, condition):
-                    continue
-                remaining = find(connection, subject, condition)
-                if remaining.count:
-                    found.append(_rows_blocker(id_, migration, subject, remaining))
-    except DATABASE_ERRORS as error:
-        connection.rollback()
-        tables = [target.table for target in subject.lock_targets]
-        held_by = _blocking_sessions(dialect, connection, tables) if dialect.is_lock_timeout(error) else []
-        return [_not_counted(dialect, migration.name, error, timeout, held_by)]
-    return found
-
-
-def _no_proof(connection: Connection, migration: DataMigration, subject: Subject) -> list[Blocker]:
-    """Returns the blocker that explains why a count of the rows would prove nothing, if there is one."""
-    reads = reads_of(connection, subject)
-    hidden = visibility_problem(connection, migration, subject, reads.targets)
-    if hidden is not None:
-        return [Blocker("rows-hidden", migration.name, hidden.reason, hidden.hint)]
-    if reads.problem is not None:
-        return [Blocker("reads-unknown", migration.name, reads.problem.reason, reads.problem.hint)]
-    return []
-
-
-def _blocking_sessions(dialect: Dialect, connection: Connection, tables: Sequence[str]) -> list[str]:
-    try:
-        locks = [TableLock(table) for table in tables]
-        return [f"{holder}" for holder in dialect.lock_holders(connection, locks, blocked=True)]
-    except DATABASE_ERRORS:
-        # The list is additional information; the user may lack the privilege to read other sessions.
-        return []
-    finally:
-        connection.rollback()
-
-
-def _rows_blocker(id_: str, migration: DataMigration, subject: Subject, remaining: Remaining) -> Blocker:
-    name = migration.name
-    what = "pending" if id_ == "pending-rows" else "migrated, but verify fails"
-    hint = migration.next_command
-    if id_ != "pending-rows":
-        hint = f"correct these rows, or the verify expression of {name}"
-    more = ", ..." if remaining.count > len(remaining.keys) else ""
-    return Blocker(
-        id_,
-        name,
-        f"{remaining} row(s) of {subject.table.name} are {what}: {', '.join(remaining.keys)}{more}",
-        hint,
-        count=remaining.count,
-        at_least=remaining.at_least,
-        keys=remaining.keys,
-    )
-
-
-def _not_counted(
-    dialect: Dialect, name: str, error: Exception, timeout: float, held_by: Sequence[str]
-) -> Blocker:
-    if dialect.is_connection_lost(error):
-        raise error
-    if dialect.is_lock_timeout(error):
-        holders = "".join(f"; {line}" for line in held_by)
-        return Blocker(
-            "not-counted",
-            name,
-            f"its rows cannot be counted: another session holds a lock on the table{holders}",
-            "end that session, or wait until it ends, then: online-migrate gate",
-        )
-    if dialect.is_statement_timeout(error):
-        return Blocker(
-            "not-counted",
-            name,
-            f"its rows could not be counted within {timeout:g} s",
-            "raise look_timeout or gate_timeout in [online_migrate], "
-            "or add an index for the pending expression",
-        )
-    return _unreadable(name, error_message(error))
-
-
-def _unreadable(name: str, reason: str) -> Blocker:
-    return Blocker(
-        "pending-unreadable",
-        name,
-        f"its pending rows cannot be counted: {reason}",
-        f"correct the pending expression of {name}",
-    )

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from online_migrate import exceptions
-from online_migrate.contract.gate import find_blocking_rows
+from online_migrate.contract.blocking_rows import check_rows
 from online_migrate.contract.locked_verification import LockedVerification
 from online_migrate.contract.until_free import until_free
 from online_migrate.ddl.held_lock import HeldLock
@@ -103,9 +103,9 @@ class NotNullProofs:
                 HeldLock(session.dialect, self._connection, session.queue, sorted(targets, key=str))
             for name, subject in subjects.items():
                 migration = self._runner.project.data_migrations[name]
-                blockers += find_blocking_rows(
+                blockers += check_rows(
                     self._connection, migration, subject, timeout=timeout, brief=True
-                )
+                ).blockers
         if blockers:
             raise exceptions.GateClosed(blockers)
         _send(self._runner, [proof.add for proof in proofs])

@@ -21,9 +21,10 @@ import sqlalchemy as sa
 from online_migrate import exceptions, state
 from online_migrate.contract.announcement import Announcement
 from online_migrate.contract.before_lock import ROWS, ROWS_HINT, Targets, refusal
-from online_migrate.contract.gate import find_blocking_rows
+from online_migrate.contract.blocking_rows import check_rows
 from online_migrate.contract.live_services import LiveServices
-from online_migrate.contract.locked_verification import LockedVerification
+from online_migrate.contract.locked_barriers import LockedBarriers
+from online_migrate.contract.locked_verification import LockedVerification, missing_in
 from online_migrate.contract.not_null import NotNullProofs
 from online_migrate.ddl.executor import Translate
 from online_migrate.ddl.held_lock import HeldLock
@@ -158,6 +159,8 @@ class ContractGuard:
         self._verification = LockedVerification(
             revision, journal, self._connection, self._records, required, applied
         )
+        self._barriers = LockedBarriers(self._dialect, self._connection, self._records, required)
+        self._subjects_checked: Mapping[str, Subject] = {}
         self._lock: HeldLock | None = None
         self._must_verify = False
         self._server = server_of(self._connection)
@@ -165,6 +168,7 @@ class ContractGuard:
 
     def __enter__(self) -> ContractGuard:
         self._verification.open()
+        self._barriers.read()
         try:
             self._lock_and_verify()
         except BaseException:
@@ -176,6 +180,8 @@ class ContractGuard:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._release()
+        if error is None:
+            self._barriers.drop(self._required)
 
     def _release(self) -> None:
         if self._lock is not None:
@@ -221,6 +227,7 @@ class ContractGuard:
             )
         if self._must_verify or self._lock is None or not self._lock.is_held():
             self._lock_and_verify()
+        self._barriers.drop_before()
         if self._lock is not None:
             self._lock.skip_look()
         return self._forms(statement)
@@ -258,6 +265,15 @@ class ContractGuard:
             self._verification.after_statement()
         elif self._lock is not None and kind is Kind.LOCKED:
             self._lock.forget_missing(self._exists)
+            self._drop_unreadable_barriers()
+
+    def _drop_unreadable_barriers(self) -> None:
+        """Drops, where the lock did not permit it earlier, the barriers that read a column that is gone."""
+        if not self._barriers.lock_stops_all_writers:
+            gone = [
+                n for n, s in self._subjects_checked.items() if missing_in(self._connection, s) is not None
+            ]
+            self._barriers.drop(gone)
 
     def _is_autocommit(self) -> bool:
         return self._connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
@@ -268,7 +284,7 @@ class ContractGuard:
         if not self._required:
             self._services.require(self._records, self._revision, beside=self._beside)
             return
-        _refuse_server(self._dialect, self._connection)
+        _refuse_server(self._dialect, self._connection, barriers=True)
         if self._dialect.metadata_only_under_lock:
             # Under the old lock, a table that is not among the locked ones could not be read.
             self._release()
@@ -276,6 +292,9 @@ class ContractGuard:
         targets = {t for subject in subjects.values() for t in reads_of(self._connection, subject).targets}
         targets |= set(self._existing_targets())
         reads = self._verification.reads(subjects)
+        # The columns that these read are gone: a killed run did not drop the barriers.
+        self._barriers.drop([name for name in self._required if name not in subjects])
+        self._subjects_checked = subjects
         self._lock = None
         # The settings of the session are changed before the lock is taken: each statement under it is a wait.
         with self._dialect.exact(self._connection):
@@ -297,7 +316,14 @@ class ContractGuard:
         blockers: list[Blocker] = []
         for name, subject in subjects.items():
             migration = self._runner.project.data_migrations[name]
-            blockers += find_blocking_rows(self._connection, migration, subject, timeout=timeout, brief=True)
+            rows = check_rows(
+                self._connection, migration, subject, timeout=timeout, brief=True, records=self._records
+            )
+            blockers += rows.blockers
+            if not rows.verified and not self._barriers.lock_stops_all_writers:
+                _refuse_server(self._dialect, self._connection, barriers=False)
+        if self._beside:
+            self._records.commit()
         return blockers
 
     def _subjects(self) -> Mapping[str, Subject]:
@@ -336,8 +362,11 @@ def half_applied(runner: RevisionRunner, revisions: Sequence[str]) -> list[str]:
     return [revision for revision in revisions if runner.journal(revision).begun]
 
 
-def _refuse_server(dialect: Dialect, connection: Connection) -> None:
-    """Refuses a server that has become a member of a cluster since the gate counted the rows."""
-    problem = dialect.check_contract_server(connection)
+def _refuse_server(dialect: Dialect, connection: Connection, *, barriers: bool) -> None:
+    """Refuses a server that has become a member of a cluster since the gate counted the rows.
+
+    *barriers*: the rows are verified behind barriers, so no lock has to stop the writers.
+    """
+    problem = dialect.check_contract_server(connection, barriers=barriers)
     if problem is not None:
         raise exceptions.GateClosed([Blocker("server", dialect.name, problem.reason, problem.hint)])

@@ -140,7 +140,7 @@ def _tables_in(
         comments = executable_comments(text, server)
         trees = parse(text, server)
     except Unreadable as error:
-        if _holds_text(condition):
+        if holds_text(condition):
             raise _UnknownRead(str(error)) from error
         return None
     if comments:
@@ -161,7 +161,7 @@ def _locked_once_problem(connection: Connection, named: Sequence[LockTarget]) ->
     )
 
 
-def _holds_text(condition: sa.ColumnElement[bool]) -> bool:
+def holds_text(condition: sa.ColumnElement[bool]) -> bool:
     """Returns True if a part of *condition* does not come from SQLAlchemy's own constructs."""
     for part in visitors.iterate(condition):
         literal = isinstance(part, sa.ColumnClause) and part.is_literal and part.name not in _CONSTANTS

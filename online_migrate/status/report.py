@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from online_migrate import exceptions, state
+from online_migrate.contract.barrier import barrier_blocker, live_barrier
 from online_migrate.contract.gate import Gate
 from online_migrate.contract.graph_blockers import to_contract
 from online_migrate.contract.live_services import LiveServices
@@ -59,6 +60,22 @@ class WorkerState:
 
 
 @dataclasses.dataclass(frozen=True)
+class VerificationState:
+    """How far the rows of a data migration are verified, and its barrier."""
+
+    status: str
+    checked: int
+    failing: int
+    failing_keys: tuple[str, ...]
+    barrier: str | None
+    """The name of the barrier in the database; None: there is none."""
+    barrier_state: str
+    """``created``, or how far a killed command came; or the id of the blocker if it is not in place."""
+    started_at: datetime.datetime | None
+    finished_at: datetime.datetime | None
+
+
+@dataclasses.dataclass(frozen=True)
 class MigrationState:
     """The progress of a data migration."""
 
@@ -81,6 +98,8 @@ class MigrationState:
     """Some of the failed rows: key and error."""
     workers: tuple[WorkerState, ...] = ()
     """The active workers."""
+    verification: VerificationState | None = None
+    """None: ``verify`` has not begun."""
 
     @property
     def has_ended(self) -> bool:
@@ -176,6 +195,9 @@ class Report:
         for migration in found["migrations"]:
             when = migration["updated_at"]
             migration["updated_at"] = None if when is None else f"{when.isoformat()}Z"
+            for name in ("started_at", "finished_at") if migration["verification"] else ():
+                when = migration["verification"][name]
+                migration["verification"][name] = None if when is None else f"{when.isoformat()}Z"
         return found
 
 
@@ -285,6 +307,27 @@ def _migration(
         updated_at=record.updated_at if record else None,
         failures=_shown(rows.failing),
         workers=alive,
+        verification=_verification(connection, migration.name),
+    )
+
+
+def _verification(connection: Connection, name: str) -> VerificationState | None:
+    found = state.get_verification(connection, name)
+    if found is None:
+        return None
+    barrier_state = found.barrier_state.value
+    if found.barrier_state is state.BarrierState.CREATED:
+        blocker = barrier_blocker(found, live_barrier(connection, found))
+        barrier_state = barrier_state if blocker is None else blocker.id
+    return VerificationState(
+        status=found.status.value,
+        checked=found.checked,
+        failing=found.failing,
+        failing_keys=found.failing_keys,
+        barrier=found.barrier,
+        barrier_state=barrier_state,
+        started_at=found.started_at,
+        finished_at=found.finished_at,
     )
 
 
