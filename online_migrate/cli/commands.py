@@ -28,6 +28,7 @@ from online_migrate.cli.options import (
 from online_migrate.cli.prove_command import prove
 from online_migrate.cli.rollback_command import rollback
 from online_migrate.cli.service_commands import services
+from online_migrate.cli.verify_command import verify
 
 # Each command imports what it needs when it runs: ``--help`` does not import Alembic and SQLAlchemy.
 
@@ -226,43 +227,7 @@ def retry(where: Where, name: str, as_json: bool, **limits: Any) -> int:
     return command.exit_code(results)
 
 
-@cli.command()
-@click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option(
-    "--barrier",
-    is_flag=True,
-    help="In a project that declares no services: no code of the old version runs, so create the barrier.",
-)
-@click.option("--drop-barrier", is_flag=True, help="Drop the barriers, and check nothing.")
-@attest_option
-@migrate_options
-@json_option
-@located
-def verify(
-    where: Where,
-    names: tuple[str, ...],
-    barrier: bool,
-    drop_barrier: bool,
-    attest: str | None,
-    as_json: bool,
-    **limits: Any,
-) -> int:
-    """Create barriers, and check every row of data migrations.
-
-    A barrier makes the server refuse new pending rows, so that contract need not count under its lock.
-    """
-    from online_migrate import command
-    from online_migrate.cli import output
-
-    context = site_of(where, works=True)
-    if drop_barrier:
-        output.dropped_barriers(
-            {name: command.drop_barrier(context, name) for name in names}, as_json=as_json
-        )
-        return 0
-    found = command.verify(context, names, limits_of(**limits), barrier=barrier, attest=attest)
-    output.verified(found, as_json=as_json)
-    return max((result.exit_code for result in found), default=0)
+cli.add_command(verify)
 
 
 @cli.command()

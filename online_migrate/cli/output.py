@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from online_migrate.contract.unsoak import NotNullOwed
     from online_migrate.exceptions import Blocker
     from online_migrate.migrate.control import ControlResult
-    from online_migrate.migrate.verification import VerifyResult
     from online_migrate.script.graph import Phase
     from online_migrate.status.cost import Cost
     from online_migrate.status.plan import Step
@@ -87,33 +86,6 @@ def cinder_table(found: Sequence[Result]) -> None:
             echo(f"{result.name}: {result.error}", err=True)
 
 
-def verified(found: Sequence[VerifyResult], *, as_json: bool) -> None:
-    """Prints the result of the verification of each data migration."""
-    if as_json:
-        document([dataclasses.asdict(r) | {"outcome": r.outcome.name.lower()} for r in found])
-        return
-    if not found:
-        echo("verify: no contract revision that is not applied requires a data migration")
-    for result in found:
-        failing = f", {result.failing:,} failing" if result.failing else ""
-        echo(f"{result.name}: {result.checked:,} row(s) checked{failing}; {result.outcome.value}")
-        for key in result.keys:
-            echo(f"    row {key}")
-        if result.barrier is not None:
-            echo(f"    barrier {result.barrier}: the server refuses new pending rows")
-        else:
-            echo(f"    no barrier, so contract counts the rows under its lock: {result.note}")
-
-
-def dropped_barriers(found: Mapping[str, bool], *, as_json: bool) -> None:
-    """Prints which barriers were dropped, by the name of their data migration."""
-    if as_json:
-        document({"dropped": [name for name, dropped in found.items() if dropped]})
-        return
-    for name, dropped in found.items():
-        echo(f"{name}: {'the barrier was dropped' if dropped else 'it has no barrier'}")
-
-
 def gate(report: GateReport, *, as_json: bool) -> None:
     """Prints the blockers of contract, and whether services were checked."""
     if as_json:
@@ -121,7 +93,8 @@ def gate(report: GateReport, *, as_json: bool) -> None:
         note = {"services_note": report.services_note} if report.services_note else {}
         checked = report.services_checked
         found = {"open": not listed, "blockers": listed, "services_checked": checked}
-        document(found | {"verified": list(report.verified)} | note)
+        proved = {"verified": list(report.verified)} if report.verified else {}
+        document(found | proved | note)
         return
     blockers(report.blockers)
     for name in report.verified:

@@ -181,7 +181,7 @@ class _Verifying:
         return exceptions.Refused(
             reason=f"barrier {recorded.barrier} is not in place for the conditions of {name}, and no new one "
             f"is created: {note}",
-            hint=f"online-migrate verify --drop-barrier {name}",
+            hint=f"online-migrate verify {name} --drop-barrier",
         )
 
     def _recorded(self) -> tuple[Verification | None, bool]:

@@ -182,7 +182,7 @@ def barrier_blocker(recorded: Verification, live: LiveBarrier | None) -> Blocker
     """Returns why a barrier that was recorded is not in place; None if it is. Pure."""
     hint = (
         f"online-migrate verify {recorded.name}   (creates it again and verifies every row; or, to let "
-        f"contract count the rows: online-migrate verify --drop-barrier {recorded.name})"
+        f"contract count the rows: online-migrate verify {recorded.name} --drop-barrier)"
     )
     where = f"the barrier {recorded.barrier} of {recorded.table_name}"
     if live is None:

@@ -7,10 +7,16 @@ import re
 PROSE = frozenset({"again", "has", "lists"})
 """Words that follow a command in messages, and are no revision."""
 _COMMAND = re.compile(
-    r"online-migrate (expand|contract|gate|migrate|status|upgrade)\b(?: ([A-Za-z0-9_@.-]+))?"
+    r"online-migrate (expand|contract|gate|migrate|status|upgrade|verify)\b(?: ([A-Za-z0-9_@.-]+))?"
 )
 _RENAMED = {"upgrade": "sync"}
-_ARGUMENTS = {"expand": "--revision", "contract": "--revision", "gate": "--revision", "migrate": "--name"}
+_ARGUMENTS = {
+    "expand": "--revision",
+    "contract": "--revision",
+    "gate": "--revision",
+    "migrate": "--name",
+    "verify": "--name",
+}
 
 
 def as_db_commands(text: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from online_migrate import command, exceptions
-from online_migrate.cli import output, streams
+from online_migrate.cli import output, streams, verifying
 from online_migrate.cli.contract_command import run_contract
 from online_migrate.command import CommandContext, MigrateOptions
 from online_migrate.driver_errors import CLEANUP_ERRORS, error_message
@@ -119,6 +119,35 @@ class DbCommands:
             return command.exit_code(results)
 
         return self._run(work, translate=lambda code: 2 if code == 3 else code)
+
+    @args("--name", dest="names", nargs="+", action="extend", metavar="<name>", help="Only these.")
+    @args("--barrier", dest="barrier", action="store_true", help="No code of the old version runs.")
+    @args("--drop-barrier", dest="drop_barrier", action="store_true", help="Only drop the barriers.")
+    @args("--attest", dest="attest", **_ATTEST)
+    @args("--max_count", "--max-count", dest="max_count", **_MAX_COUNT)
+    @args("--max_time", "--max-time", dest="max_time", metavar="<seconds>", help="Stop after this time.")
+    def verify(
+        self,
+        names: Sequence[str] | None = None,
+        barrier: bool | None = None,
+        drop_barrier: bool | None = None,
+        attest: str | None = None,
+        max_count: str | int | None = None,
+        max_time: str | float | None = None,
+    ) -> int:
+        """Create barriers, and check every row of data migrations, so that contract need not count."""
+
+        def work(context: CommandContext) -> int:
+            if drop_barrier:
+                dropped = {name: command.drop_barrier(context, name) for name in names or ()}
+                verifying.dropped_barriers(dropped, as_json=False)
+                return 0
+            limits = _limits(max_count, max_time)
+            found = command.verify(context, names or (), limits, barrier=bool(barrier), attest=attest)
+            verifying.verified(found, as_json=False)
+            return max((result.exit_code for result in found), default=0)
+
+        return self._run(work)
 
     @args("--revision", dest="revision", **_REVISION)
     @args("--release", dest="release", **_RELEASE)

@@ -376,3 +376,69 @@ def test_contract_with_requirements_is_refused_on_both_nodes(
                 command.contract(project.site())
             assert [blocker.id for blocker in refusal.value.blockers] == ["server"]
         assert schema.Snapshot.of(database) == before
+
+
+# --- contract ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sample(tmp_path: Path, database: Database) -> Iterator[Project]:
+    """The sample project, whose rows are migrated; its contract drops the trigger and the old column."""
+    lines = 'op.drop_index("ix_volumes_size_gb", "volumes")\nop.drop_column("volumes", "size_gb")\n'
+    contract = schema.drop_in_step("mariadb") + lines
+    with schema.volumes(tmp_path / "sample", database, contract=contract, pace="full") as project:
+        schema.ready(project, database)
+        yield project
+
+
+OLD_WRITE = "INSERT INTO volumes (id, size_gb) VALUES (500, 5)"
+
+
+def test_contract_with_old_client_on_other_node(
+    cluster: Cluster, database: Database, sample: Project
+) -> None:
+    """Refused without a barrier. With one, a row that the old client is writing is not lost.
+
+    Its transaction is open when the barrier is created, and the cluster ends it: the row was not
+    acknowledged. Afterwards the node refuses the row.
+    """
+    with pytest.raises(GateClosed) as closed:
+        command.contract(sample.site())
+    assert "verify" in closed.value.blockers[0].hint
+    execute(database.engine, *schema.out_of_step("mariadb"))
+    with engine_on(cluster.second, database) as engine, engine.connect() as old:
+        old.exec_driver_sql(OLD_WRITE)
+        [result] = command.verify(sample.site(), ["volume_bytes"], barrier=True)
+        with pytest.raises(sa.exc.DBAPIError):
+            old.commit()
+        old.rollback()
+        assert result.barrier is not None
+        with pytest.raises(sa.exc.DBAPIError, match=result.barrier):
+            old.exec_driver_sql(OLD_WRITE)
+        old.rollback()
+        assert command.gate_report(sample.site()).verified == ("volume_bytes",)
+        execute(database.engine, *schema.in_step("mariadb"))
+        assert command.contract(sample.site()).revisions == ("c2",)
+        count = "SELECT count(*), count(size_bytes) FROM volumes"
+        assert old.exec_driver_sql(count).all() == [(20, 20)]
+        old.exec_driver_sql("INSERT INTO volumes (id, size_bytes) VALUES (501, 7)")
+        old.commit()
+        left = "SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = DATABASE()"
+        assert old.exec_driver_sql(left).all() == []
+
+
+def test_killed_contract_on_cluster_is_completed(
+    cluster: Cluster, database: Database, sample: Project
+) -> None:
+    """Between the drop of the column and that of the barrier: the other node refuses writes until then."""
+    command.verify(sample.site(), ["volume_bytes"], barrier=True)
+    killed = schema.run(sample, "contract", die_at="DROP TRIGGER IF EXISTS")
+    assert killed.code == -9, killed.output
+    assert "size_gb" not in schema.shape(database)["volumes"]["columns"]
+    with engine_on(cluster.second, database) as engine, engine.connect() as other:
+        with pytest.raises(sa.exc.DBAPIError):
+            other.exec_driver_sql("INSERT INTO volumes (id, size_bytes) VALUES (501, 7)")
+        other.rollback()
+        assert schema.run(sample, "contract").code == 0
+        other.exec_driver_sql("INSERT INTO volumes (id, size_bytes) VALUES (501, 7)")
+        other.commit()

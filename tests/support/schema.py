@@ -135,6 +135,11 @@ def drop_in_step(product: str) -> str:
     return executed(_OUT_OF_STEP[product]) + "\n"
 
 
+def in_step(product: str) -> Sequence[str]:
+    """Returns the statements that create the sample's trigger."""
+    return _IN_STEP[product]
+
+
 def out_of_step(product: str) -> Sequence[str]:
     """Returns the statements that drop the sample's trigger."""
     return _OUT_OF_STEP[product]
