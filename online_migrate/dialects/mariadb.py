@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 
-class MariaDB(
-    MariaDBBarriers, MariaDBCopiedTables, MariaDBLocks, MariaDBLockQueues, MariaDBSoaks, MySQL
-):
+class MariaDB(MariaDBBarriers, MariaDBCopiedTables, MariaDBLocks, MariaDBLockQueues, MariaDBSoaks, MySQL):
     """The dialect of MariaDB.
 
     Its statement timeout is max_statement_time, in seconds, and applies to every kind of statement.

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "expand_0007"
-down_revision = "expand_0005"
+down_revision = "expand_0006"
 branch_labels = None
 depends_on = None
 
