@@ -97,6 +97,14 @@ class Database:
             else:
                 _drop_by_force(connection, self.name)
 
+    def clear(self) -> None:
+        """Drops it, and creates it again, empty."""
+        self.drop()
+        if self.server.product == "sqlite":
+            for file in self.folder.glob(f"{self.name}.sqlite*"):
+                file.unlink()
+        self.create()
+
 
 @contextlib.contextmanager
 def administration(url: str) -> Iterator[Connection]:

@@ -12,6 +12,7 @@ import functools
 import importlib
 import itertools
 import json
+import multiprocessing
 import os
 import re
 import signal
@@ -535,13 +536,15 @@ def start(
     program: str = "online-migrate",
     die_at: int | str | None = None,
     environment: Mapping[str, str] | None = None,
+    inherit: bool = False,
 ) -> tuple[Any, Death]:
     """Starts the real command line in a separate process; see :func:`run`."""
     scratch = project.folder / "runs"
     scratch.mkdir(exist_ok=True)
     death = Death(die_at, scratch / f"{next(_RUNS)}.statements")
     variables = {"ONLINE_MIGRATE_URL": project.url, **(environment or {})}
-    process = forks.processes().Process(
+    processes = multiprocessing.get_context("fork") if inherit else forks.processes()
+    process = processes.Process(
         target=_child, args=((program, *arguments), str(project.folder), death, variables), daemon=True
     )
     process.start()
@@ -556,12 +559,14 @@ def run(
     *arguments: str,
     die_at: int | str | None = None,
     environment: Mapping[str, str] | None = None,
+    inherit: bool = False,
 ) -> Run:
     """Runs the real command line in a separate process, which kills itself before statement *die_at*.
 
-    Statements are counted as they reach the driver; a COMMIT counts, reads do not.
+    Statements are counted as they reach the driver; a COMMIT counts, reads do not. *inherit*: the process is
+    a copy of this one, with the changes that a test made to the engine.
     """
-    return finished(*start(project, *arguments, die_at=die_at, environment=environment))
+    return finished(*start(project, *arguments, die_at=die_at, environment=environment, inherit=inherit))
 
 
 def alembic(project: Project, *arguments: str, die_at: int | str | None = None) -> Run:

@@ -1,0 +1,142 @@
+"""Each rule that keeps rows from being lost, taken out of the engine: the checks of the histories find it.
+
+The table at the end lists the rules. Each scenario holds with the rule, and fails without it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from online_migrate.contract.live_services import LiveServices, ServiceCheck
+from online_migrate.contract.runner import ContractGuard
+from online_migrate.kinds.prepared import PreparedRows
+from online_migrate.migrate.executor.serial import SerialExecutor
+from online_migrate.migrate.worker.lease import KeyRange
+from online_migrate.migrate.worker.planner import ChunkPlan
+from tests.servers import Database
+from tests.support import schema, services
+from tests.support.history import NEVER, History, between_gate_and_removal
+from tests.support.history_changes import TYPE, Change
+from tests.support.project import rows
+
+Scenario = Callable[[Database, Path], None]
+
+
+# --- scenarios -----------------------------------------------------------------------------------
+
+
+def a_row_is_inserted_before_the_lock(database: Database, folder: Path) -> None:
+    """An old client inserts at moments between the count of the gate and the removal of the column."""
+    with History.ready_to_contract(database, folder / "undisturbed", TYPE) as history:
+        first, last = between_gate_and_removal(history.contract_beside_an_insert(3, NEVER)[1])
+    for at in range(first + 1, last + 1, max(1, (last - first) // 4)):
+        with History.ready_to_contract(database, folder / f"project{at}", TYPE) as history:
+            history.contract_beside_an_insert(3, at)
+
+
+COUNTED_ONCE = Change(
+    "once",
+    columns="size_gb INTEGER",
+    expand='op.add_column("items", sa.Column("hits", sa.Integer, server_default="0", nullable=False))',
+    data="""
+@batch_migration(table="items")
+def moved(connection, chunk):
+    t = chunk.table
+    return connection.execute(sa.update(t).where(chunk.where).values(hits=t.c.hits + 1)).rowcount
+""",
+    contract="",
+    old=lambda value: {"size_gb": value},
+    new=lambda value: {"hits": 0},
+)
+
+
+def a_worker_is_killed(database: Database, folder: Path) -> None:
+    """kill -9 before statements of a run that counts each row once."""
+    for at in itertools.count(1, 7):
+        database.clear()
+        with History(database, folder / f"project{at}", COUNTED_ONCE) as history:
+            for key in range(1, 7):
+                history.write("old", "insert", key)
+            history.expand()
+            killed = history.killed("migrate", "--batch-size", "2", at=at, inherit=True)
+            history.migrate(batch_size=2)
+            found = rows(history.engine, "SELECT id, hits FROM items ORDER BY id")
+            assert found == [(key, 1) for key in range(1, 7)], at
+            if not killed:
+                return
+
+
+def an_old_process_runs(database: Database, folder: Path) -> None:
+    """Every row is migrated, but a process of the old version reports."""
+    with History.ready_to_contract(database, folder / "project", TYPE) as history:
+        with services.live(database, process="old"):
+            assert not history.contract(), "the old version lost its column"
+        history.finish()
+        history.check()
+
+
+# --- rules ---------------------------------------------------------------------------------------
+
+
+def no_recheck(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ContractGuard, "_blocking_rows", lambda self, subjects: [])
+
+
+def checkpoint_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows are committed, and the lease is advanced in the next transaction."""
+
+    def apply(
+        self: SerialExecutor, key_range: KeyRange, plan: ChunkPlan, prepared: PreparedRows | None
+    ) -> tuple[int, Mapping[str, str]]:
+        connection, tools = self._connection, self._tools
+        tools.timer.begin()
+        done = 0
+        if plan.chunk is not None:
+            done = self._migration.apply(connection, plan.chunk, prepared).done
+            tools.timer.rows_written()
+            connection.commit()
+        tools.leases.advance(connection, key_range, plan.upper, done)
+        if plan.chunk is not None:
+            tools.timer.lease_advanced()
+        return done, {}
+
+    monkeypatch.setattr(SerialExecutor, "_apply", apply)
+
+
+def no_service_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LiveServices, "check", lambda self, *_, **__: ServiceCheck((), True))
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """A rule, the scenario that needs it, and what takes it out."""
+
+    name: str
+    scenario: Scenario
+    break_it: Callable[[pytest.MonkeyPatch], None]
+
+
+RULES = (
+    Rule("rows are counted again under the lock", a_row_is_inserted_before_the_lock, no_recheck),
+    Rule("a chunk and its checkpoint commit together", a_worker_is_killed, checkpoint_outside),
+    Rule("live services are asked before contract", an_old_process_runs, no_service_check),
+)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name.replace(" ", "-"))
+@pytest.mark.parametrize("kept", [True, False], ids=["kept", "broken"])
+def test_rule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: Rule, kept: bool) -> None:
+    """The scenario holds if the rule is kept, and finds that it is broken. All servers have these rules."""
+    with schema.embedded().fresh_database(tmp_path, "rules") as database:
+        if kept:
+            rule.scenario(database, tmp_path)
+            return
+        rule.break_it(monkeypatch)
+        with pytest.raises(AssertionError) as found:
+            rule.scenario(database, tmp_path)
+        print(found.value)

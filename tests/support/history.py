@@ -1,0 +1,285 @@
+"""The history of one change: clients of both versions, commands of operators, and a ledger of all writes."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from online_migrate import command
+from online_migrate.exceptions import GateClosed, OnlineMigrateError
+from tests.servers import Database
+from tests.support import schema
+from tests.support.history_changes import Change, Values
+from tests.support.project import Project
+
+Version = Literal["old", "new"]
+Way = Literal["insert", "update", "upsert", "delete"]
+PATIENCE = 20.0
+"""Seconds after which a client gives up a lock."""
+_HEAD_START = 0.05
+"""Seconds that the engine waits for a client that writes during a command."""
+
+
+@dataclasses.dataclass
+class Moment:
+    """The moment before a statement of the engine, by its number."""
+
+    at: int
+    sent: list[str] = dataclasses.field(default_factory=list)
+    """The statements so far."""
+
+    def is_now(self, statement: str) -> bool:
+        """Counts a statement, and returns whether it is this one."""
+        self.sent.append(statement)
+        return len(self.sent) == self.at
+
+
+class History:
+    """A database from before expand to after contract, and what its clients were told is written.
+
+    Before contract the old version inserts rows without the new columns, and writes both shapes when it
+    updates a row, like a release that is prepared for the change. The new version writes both shapes until
+    contract, and after it only the new one.
+    """
+
+    def __init__(self, database: Database, folder: Path, change: Change) -> None:
+        self.database = database
+        self.change = change
+        self.project = Project.create(folder, database.url)
+        self.project.expand(change.expand, "e1")
+        self.project.data("moved", change.data)
+        self.project.contract(change.contract, "c1", requires=("moved",))
+        self.engine = _client_engine(database)
+        self.ledger: dict[int, int] = {}
+        """The value of each row, by its key."""
+        self.expanded = self.contracted = False
+        self._values = itertools.count(1)
+        with self.engine.begin() as connection:
+            connection.exec_driver_sql(f"CREATE TABLE items (id INTEGER PRIMARY KEY, {change.columns})")
+
+    @classmethod
+    def ready_to_contract(cls, database: Database, folder: Path, change: Change) -> Self:
+        """Returns the history of an emptied database, up to the end of the data migration."""
+        database.clear()
+        history = cls(database, folder, change)
+        for key in (1, 2):
+            history.write("old", "insert", key)
+        history.expand()
+        history.migrate()
+        return history
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes all connections."""
+        self.engine.dispose()
+        self.project.__exit__(None, None, None)
+
+    # --- the operator ----------------------------------------------------------------------------
+
+    def expand(self) -> None:
+        """Applies the expand revision."""
+        self.project.apply_expand()
+        self.expanded = True
+
+    def migrate(self, **limits: Any) -> Any:
+        """Runs the data migration, all of it or a part."""
+        [result] = self.project.migrate("moved", **limits).values()
+        return result
+
+    def contract(self) -> bool:
+        """Tries to contract, and returns whether that was done; False if the gate is closed."""
+        try:
+            done = command.contract(self.project.site()).revisions
+        except GateClosed:
+            return False
+        self.contracted = True
+        assert done == ("c1",)
+        return True
+
+    def killed(self, *arguments: str, at: int, inherit: bool = False) -> bool:
+        """Runs a command in a process that kills itself before statement *at*, if it sends so many.
+
+        Returns whether it was killed. *inherit*: the process has the changes that a test made to the engine.
+        """
+        ran = schema.run(self.project, *arguments, die_at=at, inherit=inherit)
+        assert ran.code in (-9, 0, 1, 3), ran.output
+        names = {column["name"] for column in sa.inspect(self.engine).get_columns("items")}
+        self.contracted = names.isdisjoint(self._columns("old"))
+        return ran.code == -9
+
+    @contextlib.contextmanager
+    def writes_during(self, version: Version, way: Way, key: int, at: int) -> Iterator[Moment]:
+        """Inside the block, a client begins to write before statement number *at* of the engine.
+
+        It may have to wait for a lock until the engine's transaction ends.
+        """
+        moment = Moment(at)
+        with concurrent.futures.ThreadPoolExecutor(1) as client:
+            writes = []
+
+            def before(connection: Connection, _: object, statement: str, *__: object) -> None:
+                if connection.engine is not self.engine and moment.is_now(statement):
+                    writes.append(client.submit(self._write_if_possible, version, way, key))
+                    concurrent.futures.wait(writes, timeout=_HEAD_START)
+
+            event.listen(Engine, "before_cursor_execute", before)
+            try:
+                yield moment
+            finally:
+                event.remove(Engine, "before_cursor_execute", before)
+                for write in writes:
+                    write.result(PATIENCE * 2)
+
+    def contract_beside_an_insert(self, key: int, at: int) -> tuple[bool, list[str]]:
+        """Contracts while an old client inserts at that moment.
+
+        Returns whether it was done, and the statements of the engine. A refused contract is completed.
+        """
+        with self.writes_during("old", "insert", key, at) as moment:
+            done = self.contract()
+        self.check()
+        if not done:
+            assert self.pending() == [key]
+            self.finish()
+            self.check()
+        return done, moment.sent
+
+    def finish(self) -> None:
+        """Migrates and contracts."""
+        with contextlib.suppress(OnlineMigrateError):
+            command.resume(self.project.site(), "moved")
+        self.migrate()
+        assert self.contract(), command.gate(self.project.site())
+
+    # --- the clients -----------------------------------------------------------------------------
+
+    def write(self, version: Version, way: Way, key: int) -> bool:
+        """Writes a new value in a transaction, and records it if it was acknowledged.
+
+        Returns False if the row does not exist or, for an insert, exists already.
+        """
+        value = None if way == "delete" else next(self._values)
+        with self.engine.begin() as connection:
+            if not self._send(connection, version, way, key, value):
+                return False
+        self.record(key, value)
+        return True
+
+    def _write_if_possible(self, version: Version, way: Way, key: int) -> None:
+        """Writes as :meth:`write`; an error of the server means that nothing is acknowledged."""
+        with contextlib.suppress(DBAPIError):
+            self.write(version, way, key)
+
+    def record(self, key: int, value: int | None) -> None:
+        """Enters an acknowledged write into the ledger."""
+        if value is None:
+            self.ledger.pop(key, None)
+        else:
+            self.ledger[key] = value
+
+    def _send(self, connection: Connection, version: Version, way: Way, key: int, value: int | None) -> bool:
+        exists = connection.scalar(sa.text("SELECT id FROM items WHERE id = :id"), {"id": key}) is not None
+        if (way == "insert" and exists) or (way in ("update", "delete") and not exists):
+            return False
+        insert = not exists
+        if value is None:
+            for table in ["items", self.change.new_table] if self.expanded else ["items"]:
+                connection.execute(sa.text(f"DELETE FROM {table} WHERE id = :id"), {"id": key})
+            return True
+        old = {} if self.contracted else self.change.old(value)
+        both = self.expanded and (version == "new" or not insert)
+        new = self.change.new(value) if both else {}
+        if self.change.moves:
+            _put(connection, "items", key, old, insert=insert)
+            if both:
+                row = sa.text(f"SELECT id FROM {self.change.new_table} WHERE id = :id")
+                there = connection.scalar(row, {"id": key}) is not None
+                _put(connection, self.change.new_table, key, new, insert=not there)
+        else:
+            _put(connection, "items", key, {**old, **new}, insert=insert)
+        return True
+
+    # --- the check -------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Asserts that each acknowledged write is in both shapes, or only in the old one if it is pending.
+
+        After contract, it is in the new shape.
+        """
+        found = self.rows()
+        assert found.keys() == self.ledger.keys(), "rows are lost, or deleted rows are back"
+        for key, (old, new) in found.items():
+            value = self.ledger[key]
+            if not self.contracted:
+                assert old == self.change.old(value), (key, "old", old)
+            if self.contracted or (self.expanded and set((new or {None: None}).values()) != {None}):
+                assert new == self.change.new(value), (key, "new", new)
+
+    def rows(self) -> dict[int, tuple[Values | None, Values | None]]:
+        """Returns the old and the new columns of each row."""
+        old, new = (None if self.contracted else self._columns("old")), self._columns("new")
+        with self.engine.connect() as connection:
+            keys = connection.scalars(sa.text("SELECT id FROM items")).all()
+            olds = {} if old is None else _read(connection, "items", old)
+            news = _read(connection, self.change.new_table, new) if self.expanded else {}
+        return {key: (olds.get(key), news.get(key)) for key in keys}
+
+    def _columns(self, version: Version) -> tuple[str, ...]:
+        return tuple((self.change.old if version == "old" else self.change.new)(0))
+
+    def pending(self) -> list[int]:
+        """Returns the keys of the rows that have no value in the new shape."""
+        return [key for key, (_, new) in self.rows().items() if set((new or {None: None}).values()) == {None}]
+
+
+def _client_engine(database: Database) -> Engine:
+    if database.server.product == "sqlite":
+        return sa.create_engine(database.url, connect_args={"timeout": PATIENCE})
+    return sa.create_engine(database.url)
+
+
+def _put(connection: Connection, table: str, key: int, values: Values, *, insert: bool) -> None:
+    if insert:
+        names = ["id", *values]
+        statement = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join(f':{n}' for n in names)})"
+    elif values:
+        statement = f"UPDATE {table} SET {', '.join(f'{n} = :{n}' for n in values)} WHERE id = :id"
+    else:
+        return
+    connection.execute(sa.text(statement), {"id": key, **values})
+
+
+def _read(connection: Connection, table: str, columns: tuple[str, ...]) -> dict[int, Values]:
+    rows = connection.execute(sa.text(f"SELECT id, {', '.join(columns)} FROM {table}"))
+    return {row[0]: dict(zip(columns, row[1:], strict=True)) for row in rows}
+
+
+def between_gate_and_removal(statements: Sequence[str]) -> tuple[int, int]:
+    """Returns the numbers of the first count of pending rows, and of the statement that drops the column."""
+    flat = [" ".join(statement.split()) for statement in statements]
+    first = next(number for number, text in enumerate(flat, start=1) if _COUNT.search(text))
+    last = next(
+        number for number, text in enumerate(flat, start=1) if text.startswith("ALTER TABLE items DROP")
+    )
+    return first, last
+
+
+_COUNT = re.compile(r"FROM items WHERE .* (IS NOT FALSE|IS NOT TRUE|IS NULL)")
+NEVER = 1_000_000
+"""No command sends so many statements."""
