@@ -1,7 +1,7 @@
 """Random interleavings of clients, workers and operators during the whole life of a change.
 
 Hypothesis chooses the steps. A short run has the same few histories each time; ``--long`` has 1,000 for
-each server, and ONLINE_MIGRATE_TEST_SEED chooses others.
+each server. ONLINE_MIGRATE_TEST_HISTORIES gives another number, and ONLINE_MIGRATE_TEST_SEED chooses others.
 """
 
 from __future__ import annotations
@@ -40,16 +40,26 @@ WAYS = strategies.sampled_from(("insert", "insert", "update", "upsert", "delete"
 AT = strategies.integers(1, 40)
 
 
+NUMBER_VARIABLE = "ONLINE_MIGRATE_TEST_HISTORIES"
+
+
+def histories(long: bool) -> int:
+    """Returns the number of histories for each server."""
+    return int(os.environ.get(NUMBER_VARIABLE) or (LONG if long else SHORT))
+
+
 class Histories(RuleBasedStateMachine):
     """Every step that a client, a worker or an operator can take."""
 
-    start: Callable[[Change], History]
+    start: Callable[[Change, bool], History]
     """Returns a history in an empty database."""
 
-    @initialize(change=strategies.sampled_from(CHANGES), rows=strategies.integers(0, 4))
-    def begin(self, change: Change, rows: int) -> None:
-        """Rows of the old version, then expand."""
-        self.history = self.start(change)
+    @initialize(
+        change=strategies.sampled_from(CHANGES), synced=strategies.booleans(), rows=strategies.integers(0, 4)
+    )
+    def begin(self, change: Change, synced: bool, rows: int) -> None:
+        """Rows of the old version, then expand, with a sync or without."""
+        self.history = self.start(change, synced and bool(change.sync))
         self.stack = contextlib.ExitStack()
         self.running: dict[str, Heartbeat] = {}
         for key in range(1, rows + 1):
@@ -164,21 +174,22 @@ class Histories(RuleBasedStateMachine):
             self.history.close()
 
 
+@pytest.mark.timeout(36_000)
 def test_interleavings(database: Database, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """No row is lost and none diverges."""
-    long = request.config.getoption("long")
+    long: bool = request.config.getoption("long")
     folders = (tmp_path / f"project{number}" for number in itertools.count())
 
-    def start(self: Histories, change: Change) -> History:
+    def start(self: Histories, change: Change, synced: bool) -> History:
         database.clear()
-        return History(database, next(folders), change)
+        return History(database, next(folders), change, synced=synced)
 
     machine = type("HistoriesHere", (Histories,), {"start": start})
     seed = os.environ.get(SEED_VARIABLE)
     if seed is not None:
         machine = hypothesis.seed(int(seed))(machine)
     settings = hypothesis.settings(
-        max_examples=LONG if long else SHORT,
+        max_examples=histories(long),
         stateful_step_count=25 if long else 12,
         derandomize=seed is None,
         database=None,

@@ -50,29 +50,35 @@ class History:
 
     Before contract the old version inserts rows without the new columns, and writes both shapes when it
     updates a row, like a release that is prepared for the change. The new version writes both shapes until
-    contract, and after it only the new one.
+    contract, and after it only the new one. With a sync, each version writes its own shape only.
     """
 
-    def __init__(self, database: Database, folder: Path, change: Change) -> None:
+    def __init__(self, database: Database, folder: Path, change: Change, *, synced: bool = False) -> None:
         self.database = database
         self.change = change
         self.project = Project.create(folder, database.url)
-        self.project.expand(change.expand, "e1")
+        self.synced = synced
+        self.project.expand(f"{change.expand}\n{change.sync if synced else ''}", "e1")
         self.project.data("moved", change.data)
-        self.project.contract(change.contract, "c1", requires=("moved",))
+        drop_sync = 'op.drop_sync("both")\n' if synced else ""
+        self.project.contract(drop_sync + change.contract, "c1", requires=("moved",))
         self.engine = _client_engine(database)
         self.ledger: dict[int, int] = {}
         """The value of each row, by its key."""
         self.expanded = self.contracted = False
+        self._not_synced: set[int] = set()
+        """The rows that have not been written since expand."""
         self._values = itertools.count(1)
         with self.engine.begin() as connection:
             connection.exec_driver_sql(f"CREATE TABLE items (id INTEGER PRIMARY KEY, {change.columns})")
 
     @classmethod
-    def ready_to_contract(cls, database: Database, folder: Path, change: Change) -> Self:
+    def ready_to_contract(
+        cls, database: Database, folder: Path, change: Change, *, synced: bool = False
+    ) -> Self:
         """Returns the history of an emptied database, up to the end of the data migration."""
         database.clear()
-        history = cls(database, folder, change)
+        history = cls(database, folder, change, synced=synced)
         for key in (1, 2):
             history.write("old", "insert", key)
         history.expand()
@@ -96,6 +102,7 @@ class History:
         """Applies the expand revision."""
         self.project.apply_expand()
         self.expanded = True
+        self._not_synced = {*self.ledger}
 
     def migrate(self, **limits: Any) -> Any:
         """Runs the data migration, all of it or a part."""
@@ -188,6 +195,7 @@ class History:
 
     def record(self, key: int, value: int | None) -> None:
         """Enters an acknowledged write into the ledger."""
+        self._not_synced.discard(key)
         if value is None:
             self.ledger.pop(key, None)
         else:
@@ -202,25 +210,36 @@ class History:
             for table in ["items", self.change.new_table] if self.expanded else ["items"]:
                 connection.execute(sa.text(f"DELETE FROM {table} WHERE id = :id"), {"id": key})
             return True
-        old = {} if self.contracted else self.change.old(value)
-        both = self.expanded and (version == "new" or not insert)
-        new = self.change.new(value) if both else {}
+        old, new = self._written(version, value, insert=insert)
         if self.change.moves:
-            _put(connection, "items", key, old, insert=insert)
-            if both:
+            _put(connection, "items", key, old, exists=exists)
+            if new:
                 row = sa.text(f"SELECT id FROM {self.change.new_table} WHERE id = :id")
                 there = connection.scalar(row, {"id": key}) is not None
-                _put(connection, self.change.new_table, key, new, insert=not there)
+                _put(connection, self.change.new_table, key, new, exists=there)
+        elif way == "upsert":
+            _upsert(connection, key, {**old, **new})
         else:
-            _put(connection, "items", key, {**old, **new}, insert=insert)
+            _put(connection, "items", key, {**old, **new}, exists=exists)
         return True
+
+    def _written(self, version: Version, value: int, *, insert: bool) -> tuple[Values, Values]:
+        """Returns the values of the old and of the new columns that a version writes."""
+        old, new = self.change.old(value), self.change.new(value)
+        if not self.expanded:
+            return old, {}
+        if self.contracted:
+            return {}, new
+        if self.synced:
+            return (old, {}) if version == "old" else ({}, new)
+        return old, {} if version == "old" and insert else new
 
     # --- the check -------------------------------------------------------------------------------
 
     def check(self) -> None:
         """Asserts that each acknowledged write is in both shapes, or only in the old one if it is pending.
 
-        After contract, it is in the new shape.
+        With a sync, a row is not pending after a write. After contract, each write is in the new shape.
         """
         found = self.rows()
         assert found.keys() == self.ledger.keys(), "rows are lost, or deleted rows are back"
@@ -228,7 +247,8 @@ class History:
             value = self.ledger[key]
             if not self.contracted:
                 assert old == self.change.old(value), (key, "old", old)
-            if self.contracted or (self.expanded and set((new or {None: None}).values()) != {None}):
+            must_be_new = self.contracted or (self.synced and self.expanded and key not in self._not_synced)
+            if must_be_new or (self.expanded and not _is_empty(new)):
                 assert new == self.change.new(value), (key, "new", new)
 
     def rows(self) -> dict[int, tuple[Values | None, Values | None]]:
@@ -245,7 +265,7 @@ class History:
 
     def pending(self) -> list[int]:
         """Returns the keys of the rows that have no value in the new shape."""
-        return [key for key, (_, new) in self.rows().items() if set((new or {None: None}).values()) == {None}]
+        return [key for key, (_, new) in self.rows().items() if _is_empty(new)]
 
 
 def _client_engine(database: Database) -> Engine:
@@ -254,15 +274,39 @@ def _client_engine(database: Database) -> Engine:
     return sa.create_engine(database.url)
 
 
-def _put(connection: Connection, table: str, key: int, values: Values, *, insert: bool) -> None:
-    if insert:
-        names = ["id", *values]
-        statement = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join(f':{n}' for n in names)})"
+def _is_empty(values: Values | None) -> bool:
+    return values is None or all(value is None for value in values.values())
+
+
+def _put(connection: Connection, table: str, key: int, values: Values, *, exists: bool) -> None:
+    if not exists:
+        statement = _insert(table, values)
     elif values:
         statement = f"UPDATE {table} SET {', '.join(f'{n} = :{n}' for n in values)} WHERE id = :id"
     else:
         return
     connection.execute(sa.text(statement), {"id": key, **values})
+
+
+def _upsert(connection: Connection, key: int, values: Values) -> None:
+    start, value = _UPSERT[connection.dialect.name]
+    changed = ", ".join(f"{name} = {value.format(name)}" for name in values)
+    connection.execute(sa.text(f"{_insert('items', values)} {start} {changed}"), {"id": key, **values})
+
+
+def _insert(table: str, values: Values) -> str:
+    names = ["id", *values]
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join(f':{name}' for name in names)})"
+
+
+_ON_CONFLICT = ("ON CONFLICT (id) DO UPDATE SET", "excluded.{}")
+_ON_DUPLICATE = ("ON DUPLICATE KEY UPDATE", "VALUES({})")
+_UPSERT = {
+    "sqlite": _ON_CONFLICT,
+    "postgresql": _ON_CONFLICT,
+    "mysql": _ON_DUPLICATE,
+    "mariadb": _ON_DUPLICATE,
+}
 
 
 def _read(connection: Connection, table: str, columns: tuple[str, ...]) -> dict[int, Values]:

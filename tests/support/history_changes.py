@@ -27,11 +27,18 @@ class Change:
     """What the new version writes for a value, by column."""
     new_table: str = "items"
     """The table of the new columns; its key is ``id``."""
+    sync: str = ""
+    """The call that creates sync ``both``; empty: the new columns are in another table."""
 
     @property
     def moves(self) -> bool:
         """Whether the new columns are in another table."""
         return self.new_table != "items"
+
+
+def _name(value: int) -> str:
+    """Returns a text; that of the next value may differ in its case only."""
+    return f"{'Name' if value % 2 else 'name'} {value // 2}"
 
 
 RENAME = Change(
@@ -43,8 +50,9 @@ moved = Backfill(table="items", values=lambda t: {"name": t.c.nick},
                  pending=lambda t: sa.and_(t.c.name.is_(None), t.c.nick.is_not(None)))
 """,
     contract='op.drop_column("items", "nick")',
-    old=lambda value: {"nick": f"name {value}"},
-    new=lambda value: {"name": f"name {value}"},
+    old=lambda value: {"nick": _name(value)},
+    new=lambda value: {"name": _name(value)},
+    sync='op.create_sync("both", "items", forward={"name": "nick"}, backward={"nick": "name"})',
 )
 TYPE = Change(
     "type",
@@ -58,6 +66,14 @@ moved = Backfill(table="items", values=lambda t: {"size": sa.cast(t.c.size_gb, s
     contract='op.drop_column("items", "size_gb")',
     old=lambda value: {"size_gb": value},
     new=lambda value: {"size": value * GIB},
+    sync="""
+op.create_sync(
+    "both", "items",
+    forward={"size": sa.cast(sa.column("size_gb"), sa.BigInteger) * 1024**3},
+    backward={"size_gb": {"postgresql": "size / 1073741824", "sqlite": "size / 1073741824",
+                          "mysql": "size DIV 1073741824"}},
+)
+""",
 )
 SPLIT = Change(
     "split",
@@ -75,6 +91,21 @@ def moved(row):
     contract='op.drop_column("items", "full_name")',
     old=lambda value: {"full_name": f"Ada{value} Byron{value}"},
     new=lambda value: {"first": f"Ada{value}", "last": f"Byron{value}"},
+    sync="""
+op.create_sync(
+    "both", "items",
+    forward={
+        "first": {"postgresql": "split_part(full_name, ' ', 1)",
+                  "mysql": "substring_index(full_name, ' ', 1)",
+                  "sqlite": "substr(full_name, 1, instr(full_name, ' ') - 1)"},
+        "last": {"postgresql": "split_part(full_name, ' ', 2)",
+                 "mysql": "substring_index(full_name, ' ', -1)",
+                 "sqlite": "substr(full_name, instr(full_name, ' ') + 1)"},
+    },
+    backward={"full_name": {"postgresql": "first || ' ' || last", "sqlite": "first || ' ' || last",
+                            "mysql": "concat(first, ' ', last)"}},
+)
+""",
 )
 MOVE = Change(
     "move",
