@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from online_migrate.contract.live_services import LiveServices, ServiceCheck
 from online_migrate.contract.runner import ContractGuard
+from online_migrate.dialects.facets.sync_triggers import SyncShape
+from online_migrate.dialects.sqlite_sync import SQLiteSyncTriggers
 from online_migrate.kinds.prepared import PreparedRows
 from online_migrate.migrate.executor.serial import SerialExecutor
 from online_migrate.migrate.worker.lease import KeyRange
 from online_migrate.migrate.worker.planner import ChunkPlan
+from online_migrate.sync.recorded import SyncState, TriggerState
 from tests.servers import Database
 from tests.support import schema, services
 from tests.support.history import NEVER, History, between_gate_and_removal
-from tests.support.history_changes import TYPE, Change
+from tests.support.history_changes import SPLIT, TYPE, Change
 from tests.support.project import rows
 
 Scenario = Callable[[Database, Path], None]
@@ -80,6 +83,24 @@ def an_old_process_runs(database: Database, folder: Path) -> None:
         history.check()
 
 
+def rows_are_upserted(database: Database, folder: Path) -> None:
+    """Each version writes a row that is there already, by an upsert."""
+    with History.ready_to_contract(database, folder / "project", SPLIT, synced=True) as history:
+        for version in ("new", "old", "new"):
+            history.write(version, "upsert", 1)
+            history.check()
+        history.finish()
+        history.check()
+
+
+def a_sync_is_dropped(database: Database, folder: Path) -> None:
+    """A trigger is dropped, and an old client writes a row that has been migrated."""
+    with History.ready_to_contract(database, folder / "project", SPLIT, synced=True) as history:
+        schema.run_all(database, "DROP TRIGGER online_migrate_sync_both_update_old")
+        history.write("old", "update", 1)
+        assert not history.contract(), "the value of the old version was dropped"
+
+
 # --- rules ---------------------------------------------------------------------------------------
 
 
@@ -112,6 +133,23 @@ def no_service_check(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LiveServices, "check", lambda self, *_, **__: ServiceCheck((), True))
 
 
+def no_sync_on_upsert(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The triggers of UPDATE, which an upsert of a row that is there fires, do nothing."""
+    create = SQLiteSyncTriggers.sync_statements
+
+    def without_updates(self: SQLiteSyncTriggers, shape: SyncShape) -> Sequence[str]:
+        statements = create(self, shape)
+        return [
+            text.replace("WHEN ", "WHEN 0 AND ", 1) if "AFTER UPDATE" in text else text for text in statements
+        ]
+
+    monkeypatch.setattr(SQLiteSyncTriggers, "sync_statements", without_updates)
+
+
+def no_sync_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SyncState, "state", TriggerState.THERE)
+
+
 @dataclasses.dataclass(frozen=True)
 class Rule:
     """A rule, the scenario that needs it, and what takes it out."""
@@ -125,6 +163,8 @@ RULES = (
     Rule("rows are counted again under the lock", a_row_is_inserted_before_the_lock, no_recheck),
     Rule("a chunk and its checkpoint commit together", a_worker_is_killed, checkpoint_outside),
     Rule("live services are asked before contract", an_old_process_runs, no_service_check),
+    Rule("an upsert is synced", rows_are_upserted, no_sync_on_upsert),
+    Rule("a dropped sync closes the gate", a_sync_is_dropped, no_sync_check),
 )
 
 

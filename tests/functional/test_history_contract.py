@@ -7,12 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import Database
+from tests.servers import Database, Server
+from tests.support import schema
 from tests.support.chaos import new_seed
 from tests.support.history import NEVER, History, between_gate_and_removal
-from tests.support.history_changes import CHANGES
+from tests.support.history_changes import CHANGES, SPLIT
 
 SHORT, LONG = 2, 1_000
+_KNOWN = (
+    "the next run creates the triggers again, and counts rows that are pending, not rows whose shapes differ"
+)
 
 
 def test_a_value_is_never_dropped(database: Database, tmp_path: Path, request: pytest.FixtureRequest) -> None:
@@ -32,3 +36,21 @@ def test_a_value_is_never_dropped(database: Database, tmp_path: Path, request: p
 def _moments(database: Database, folder: Path) -> tuple[int, int]:
     with History.ready_to_contract(database, folder / "undisturbed", CHANGES[0]) as history:
         return between_gate_and_removal(history.contract_beside_an_insert(3, NEVER)[1])
+
+
+@pytest.mark.each_product
+def test_a_killed_contract_does_not_drop_a_value(
+    server: Server, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """kill -9 after the sync is dropped, and before its column is: the old version changes a row then."""
+    if not server.has("transactional_ddl"):
+        request.applymarker(pytest.mark.xfail(reason=_KNOWN, raises=AssertionError))
+    with (
+        server.fresh_database(tmp_path, "killed") as database,
+        History.ready_to_contract(database, tmp_path / "project", SPLIT, synced=True) as history,
+    ):
+        schema.run(history.project, "contract", die_at="ALTER TABLE items DROP")
+        assert not history.contracted
+        history.write("old", "update", 1)
+        history.contract()
+        history.check()
