@@ -21,6 +21,7 @@ from online_migrate.exceptions import GateClosed, OnlineMigrateError
 from tests.servers import Database
 from tests.support import schema
 from tests.support.history_changes import Change, Values
+from tests.support.history_sql import is_empty, put, read, upsert
 from tests.support.project import Project
 
 Version = Literal["old", "new"]
@@ -227,15 +228,15 @@ class History:
             return True
         old, new = self._written(version, value, insert=insert)
         if self.change.moves:
-            _put(connection, "items", key, old, exists=exists)
+            put(connection, "items", key, old, exists=exists)
             if new:
                 row = sa.text(f"SELECT id FROM {self.change.new_table} WHERE id = :id")
                 there = connection.scalar(row, {"id": key}) is not None
-                _put(connection, self.change.new_table, key, new, exists=there)
+                put(connection, self.change.new_table, key, new, exists=there)
         elif way == "upsert":
-            _upsert(connection, key, {**old, **new})
+            upsert(connection, key, {**old, **new})
         else:
-            _put(connection, "items", key, {**old, **new}, exists=exists)
+            put(connection, "items", key, {**old, **new}, exists=exists)
         return True
 
     def _written(self, version: Version, value: int, *, insert: bool) -> tuple[Values, Values]:
@@ -265,7 +266,7 @@ class History:
             if not self.contracted and not self.old_is_stopped:
                 assert old == self.change.old(value), (key, value, "old", old, new)
             must_be_new = self.contracted or (self.synced and self.expanded and key not in self._not_synced)
-            if must_be_new or (self.expanded and not _is_empty(new)):
+            if must_be_new or (self.expanded and not is_empty(new)):
                 assert new == self.change.new(value), (key, value, "new", old, new)
 
     def _settle(self, key: int, values: Sequence[int | None], old: Values | None, new: Values | None) -> None:
@@ -282,8 +283,8 @@ class History:
         old, new = (None if self.contracted else self._columns("old")), self._columns("new")
         with self.engine.connect() as connection:
             keys = connection.scalars(sa.text("SELECT id FROM items")).all()
-            olds = {} if old is None else _read(connection, "items", old)
-            news = _read(connection, self.change.new_table, new) if self.expanded else {}
+            olds = {} if old is None else read(connection, "items", old)
+            news = read(connection, self.change.new_table, new) if self.expanded else {}
         return {key: (olds.get(key), news.get(key)) for key in keys}
 
     def _columns(self, version: Version) -> tuple[str, ...]:
@@ -291,53 +292,13 @@ class History:
 
     def pending(self) -> list[int]:
         """Returns the keys of the rows that have no value in the new shape."""
-        return [key for key, (_, new) in self.rows().items() if _is_empty(new)]
+        return [key for key, (_, new) in self.rows().items() if is_empty(new)]
 
 
 def _client_engine(database: Database) -> Engine:
     if database.server.product == "sqlite":
         return sa.create_engine(database.url, connect_args={"timeout": PATIENCE})
     return sa.create_engine(database.url)
-
-
-def _is_empty(values: Values | None) -> bool:
-    return values is None or all(value is None for value in values.values())
-
-
-def _put(connection: Connection, table: str, key: int, values: Values, *, exists: bool) -> None:
-    if not exists:
-        statement = _insert(table, values)
-    elif values:
-        statement = f"UPDATE {table} SET {', '.join(f'{n} = :{n}' for n in values)} WHERE id = :id"
-    else:
-        return
-    connection.execute(sa.text(statement), {"id": key, **values})
-
-
-def _upsert(connection: Connection, key: int, values: Values) -> None:
-    start, value = _UPSERT[connection.dialect.name]
-    changed = ", ".join(f"{name} = {value.format(name)}" for name in values)
-    connection.execute(sa.text(f"{_insert('items', values)} {start} {changed}"), {"id": key, **values})
-
-
-def _insert(table: str, values: Values) -> str:
-    names = ["id", *values]
-    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join(f':{name}' for name in names)})"
-
-
-_ON_CONFLICT = ("ON CONFLICT (id) DO UPDATE SET", "excluded.{}")
-_ON_DUPLICATE = ("ON DUPLICATE KEY UPDATE", "VALUES({})")
-_UPSERT = {
-    "sqlite": _ON_CONFLICT,
-    "postgresql": _ON_CONFLICT,
-    "mysql": _ON_DUPLICATE,
-    "mariadb": _ON_DUPLICATE,
-}
-
-
-def _read(connection: Connection, table: str, columns: tuple[str, ...]) -> dict[int, Values]:
-    rows = connection.execute(sa.text(f"SELECT id, {', '.join(columns)} FROM {table}"))
-    return {row[0]: dict(zip(columns, row[1:], strict=True)) for row in rows}
 
 
 def between_gate_and_removal(statements: Sequence[str]) -> tuple[int, int]:
