@@ -271,7 +271,7 @@ def test_engine_tables_created_on_both_nodes_at_once(
     sa.event.listen(first.engine, "before_cursor_execute", intercept)
     first.ensure_state_tables()
     assert intercepted
-    assert schema.version_rows(database, state.VERSION_TABLE) == ["contract_0001", "expand_0006"]
+    assert schema.version_rows(database, state.VERSION_TABLE) == ["contract_0001", "expand_0007"]
     assert set(schema.tables(database)) == state.TABLES | {"letters"}
     for site in (first, other):
         site.engine.dispose()
