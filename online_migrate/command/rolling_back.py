@@ -13,7 +13,15 @@ from online_migrate.dialects import dialect_of
 from online_migrate.expand import bootstrap
 from online_migrate.rollback.choice import to_undo
 from online_migrate.rollback.losses import Loss
-from online_migrate.rollback.undo import Undo, Undoing, refuse_losses, refuse_workers, rows_of, undo
+from online_migrate.rollback.undo import (
+    Undo,
+    Undoing,
+    refuse_barriers,
+    refuse_losses,
+    refuse_workers,
+    rows_of,
+    undo,
+)
 from online_migrate.script.graph import Phase
 
 NOT_CHECKED = "it is not checked whether a running service still uses what is removed"
@@ -100,6 +108,7 @@ def _check(context: CommandContext, chosen: Sequence[str], accept_loss: int) -> 
         lost = {one.revision: undoing.losses(one) for one in found}
         refuse_losses(lost, accept_loss)
         for one in found:
+            refuse_barriers(connection, one.migrations)
             if state.exists(connection) and state.has_workers(connection):
                 lease = context.project.settings.lease
                 refuse_workers(connection, dialect_of(connection), one.migrations, lease)

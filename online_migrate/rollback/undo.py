@@ -128,6 +128,27 @@ def refuse_losses(lost: Mapping[str, Sequence[Loss]], accepted: int) -> None:
         raise exceptions.RollbackRefused([loss.blocker(revision, total) for revision, loss in every])
 
 
+def refuse_barriers(connection: Connection, names: Sequence[str]) -> None:
+    """Raises :class:`~online_migrate.exceptions.RollbackRefused` if a data migration has a barrier.
+
+    It refuses what the old version writes; its triggers break every write once a column that they read is
+    gone.
+    """
+    recorded = state.all_verifications(connection)
+    blockers = [
+        Blocker(
+            "barrier",
+            name,
+            f"its barrier {recorded[name].barrier} refuses what the old version writes",
+            f"online-migrate verify {name} --drop-barrier",
+        )
+        for name in names
+        if name in recorded and recorded[name].barrier is not None
+    ]
+    if blockers:
+        raise exceptions.RollbackRefused(blockers)
+
+
 def refuse_workers(connection: Connection, dialect: Dialect, names: Sequence[str], lease: float) -> None:
     """Raises :class:`~online_migrate.exceptions.RollbackRefused` if a data migration has a live worker."""
     found = {

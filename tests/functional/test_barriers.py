@@ -14,8 +14,9 @@ import sqlalchemy as sa
 
 from online_migrate import command
 from online_migrate.command import CommandContext, MigrateOptions
-from online_migrate.exceptions import GateClosed, Refused
+from online_migrate.exceptions import GateClosed, Refused, RollbackRefused
 from online_migrate.migrate.verification import VerifyOutcome, VerifyResult
+from online_migrate.rollback.undo import refuse_barriers
 from tests.servers import Database
 from tests.support import schema
 from tests.support.chaos import wait_until
@@ -285,6 +286,15 @@ def test_dropped_by_command(project: Project, database: Database) -> None:
     with pytest.raises(GateClosed) as closed:
         command.contract(project.site())
     assert [blocker.id for blocker in closed.value.blockers] == ["pending-rows"]
+
+
+def test_rollback_is_refused_while_there_is_a_barrier(project: Project, database: Database) -> None:
+    verify(project)
+    with database.engine.connect() as connection, pytest.raises(RollbackRefused) as refusal:
+        refuse_barriers(connection, [NAME])
+    [blocker] = refusal.value.blockers
+    assert (blocker.id, blocker.object) == ("barrier", NAME)
+    assert "--drop-barrier" in blocker.hint
 
 
 # --- what a verification is worth ----------------------------------------------------------------
