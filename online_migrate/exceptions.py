@@ -379,8 +379,8 @@ class RollbackRefused(Refused):
 
     default_hint = "nothing was changed"
 
-    def __init__(self, blockers: Sequence[Blocker], *, hint: str | None = None) -> None:
-        super().__init__(count=len(blockers), hint=hint)
+    def __init__(self, blockers: Sequence[Blocker] = (), *, hint: str | None = None, **facts: Any) -> None:
+        super().__init__(hint=hint, **{"count": len(blockers), **facts})
         self.blockers = tuple(blockers)
 
 

@@ -116,6 +116,11 @@ class RollbackGuard:
         if self._dialect.metadata_only_under_lock:
             self._release()
         found = self._found()
+        problem = self._dialect.check_contract_server(self._connection) if found else None
+        if problem is not None:
+            raise exceptions.RollbackRefused(
+                [Blocker("server", self._dialect.name, problem.reason, problem.hint)]
+            )
         inspector = sa.inspect(self._connection)
         targets = {one for one in self._tables if inspector.has_table(one.table, schema=one.schema)}
         targets |= {target for candidate in found for target in candidate.subject.lock_targets}

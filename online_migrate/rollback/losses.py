@@ -83,6 +83,7 @@ def losses(connection: Connection, found: list[Candidate], timeout: float) -> li
         assert condition is not None
         try:
             with dialect_of(connection).statement_timeout(connection, timeout):
+                _refuse_hidden(connection, candidate)
                 rows = find(connection, candidate.subject, condition)
         except DATABASE_ERRORS as error:
             if dialect_of(connection).is_connection_lost(error):
@@ -98,6 +99,17 @@ def losses(connection: Connection, found: list[Candidate], timeout: float) -> li
         if rows.count:
             lost.append(Loss(candidate, rows))
     return lost
+
+
+def _refuse_hidden(connection: Connection, candidate: Candidate) -> None:
+    """Refuses a count that proves nothing, because rows may be hidden from the session."""
+    dialect = dialect_of(connection)
+    for target in candidate.subject.lock_targets:
+        problem = dialect.check_visibility(connection, target.table, target.schema)
+        if problem is not None:
+            raise exceptions.RollbackRefused(
+                [Blocker("rows-hidden", candidate.object, problem.reason, problem.hint)]
+            )
 
 
 def _tables(connection: Connection, removals: Removals) -> Iterator[Candidate]:
