@@ -141,21 +141,6 @@ def test_row_written_after_the_check_is_found_under_the_lock(
     assert command.status(project.site()).expand.position == "e3"
 
 
-@pytest.mark.needs("row_security")
-def test_hidden_rows_are_no_proof(project: Project, database: Database) -> None:
-    """Rows that a policy may hide from the session: refused, because a count proves nothing."""
-    project.apply_expand()
-    schema.run_all(
-        database,
-        "ALTER TABLE volumes ENABLE ROW LEVEL SECURITY",
-        "ALTER TABLE volumes FORCE ROW LEVEL SECURITY",
-        "CREATE POLICY low ON volumes USING (id < 10)",
-    )
-    with pytest.raises(RollbackRefused) as refused:
-        command.rollback(project.site())
-    assert [blocker.id for blocker in refused.value.blockers] == ["rows-hidden"]
-
-
 def test_only_removals_of_what_upgrade_created(database: Database, tmp_path: Path) -> None:
     """A downgrade that drops more, drops less, changes rows, or cannot be rendered is refused."""
     downs = {

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from online_migrate import command
-from online_migrate.exceptions import Blocker, GateClosed, RowsHidden
+from online_migrate.exceptions import Blocker, GateClosed, RollbackRefused, RowsHidden
 from tests.servers import Database
 from tests.servers.access import administration
 from tests.support import schema
@@ -91,6 +91,20 @@ RESTRICT = (
     "ALTER TABLE v FORCE ROW LEVEL SECURITY",
     "CREATE POLICY p ON v USING (tenant = current_setting('app.t', true))",
 )
+
+
+@pytest.mark.needs("row_security")
+def test_policy_that_hides_rows_refuses_a_rollback(database: Database, owner: Owner, tmp_path: Path) -> None:
+    """The rows that would lose something cannot be counted: refused, and the column stays."""
+    with Project.create(tmp_path / "project", owner.url) as project:
+        project.expand('op.create_table("v", sa.Column("id", sa.Integer, primary_key=True))\n', "e1")
+        added = 'op.add_column("v", sa.Column("b", sa.Integer()))\n'
+        project.expand(added, "e2", downgrade='op.drop_column("v", "b")\n')
+        project.apply_expand()
+        execute(database.engine, *RESTRICT[:2], "CREATE POLICY p ON v USING (id < 2)")
+        with pytest.raises(RollbackRefused) as refused:
+            command.rollback(project.site())
+        assert [blocker.id for blocker in refused.value.blockers] == ["rows-hidden"]
 
 
 @pytest.mark.needs("row_security")
