@@ -39,16 +39,16 @@ def modules() -> Mapping[str, str]:
 class Manage:
     """Commands of online-migrate on a tree of OpenStack, in the environment that has its packages."""
 
-    def __init__(self, tree: str, database: Database, folder: Path) -> None:
+    def __init__(self, tree: str, database: Database, folder: Path, **variables: str) -> None:
         self._data = folder / "data"
-        self._data.mkdir()
+        self._data.mkdir(parents=True)
         self._config = settings(tree, folder)
         self._plain = self._config.read_text(encoding="utf-8")
         self.set(batch_size=1000)
         self._url = database.url
         self._schema = start("own", self._config, self._url, "heads")
         # The configuration of ironic; oslo.config reads it from the environment.
-        variables = {"OS_DEFAULT__ENABLED_INSPECT_INTERFACES": "agent"}
+        variables = {"OS_DEFAULT__ENABLED_INSPECT_INTERFACES": "agent", **variables}
         self._errors = (folder / "stderr").open("w+", encoding="utf-8")
         module, pipe = "tests.support.openstack_data", subprocess.PIPE
         self._process = environment(module, stdin=pipe, stderr=self._errors, **variables)
@@ -107,6 +107,18 @@ def manage(request: pytest.FixtureRequest, database: Database, tmp_path: Path) -
 def uuid(number: int) -> str:
     return f"00000000-0000-4000-8000-{number:012}"
 
+
+NETWORK = json.dumps(
+    [
+        {
+            "id": uuid(500),
+            "address": "fa:16:3e:00:00:01",
+            "type": "ovs",
+            "network": {"id": uuid(600), "subnets": []},
+        }
+    ]
+)
+"""The network of an instance in nova's cache: one interface, which has no row."""
 
 TRIGGERS = {
     "mariadb": (
@@ -188,6 +200,60 @@ def test_nova(manage: Manage, database: Database) -> None:
     assert "|           61 |        60 |" in ran.out
     assert scalar(database.engine, "SELECT count(*) FROM instances WHERE compute_id IS NULL") == 1
     assert manage("online_data_migrations").code == 0
+
+
+@pytest.mark.timeout(600)
+def test_nova_with_two_databases(database: Database, server: Server, tmp_path: Path) -> None:
+    """The six functions that use the API database: two on it, four on the database of the cell."""
+    with server.fresh_database(tmp_path, "api") as api:
+        variables = {"OS_DATABASE__CONNECTION": database.url, "OS_API_DATABASE__CONNECTION": api.url}
+        variables["OS_DEFAULT__TRANSPORT_URL"] = "fake://"  # nova sends a notification of each change
+        with (
+            Manage("nova", database, tmp_path / "cell", **variables) as cell,
+            Manage("nova_api", api, tmp_path / "api", **variables) as of_api,
+        ):
+            address = {"transport_url": "none:///", "database_connection": database.url}
+            insert(
+                api,
+                "cell_mappings",
+                [{"id": 1, "uuid": uuid(1), "name": "one", "disabled": False, **address}],
+            )
+            mapped = [
+                {"id": i, "instance_uuid": uuid(i), "cell_id": 1, "project_id": "p"} for i in range(1, 13)
+            ]
+            insert(api, "instance_mappings", mapped)
+            instances = [
+                {"uuid": uuid(i), "host": "a", "user_id": f"user {i}", "deleted": i if i > 10 else 0}
+                for i in range(1, 13)
+            ]
+            insert(database, "instances", instances)
+            insert(database, "instance_info_caches", [{"instance_uuid": uuid(1), "network_info": NETWORK}])
+            limits = [{"project_id": f"p{i}", "resource": "cores", "hard_limit": i} for i in range(1, 6)]
+            insert(database, "quotas", limits)
+            insert(database, "quota_classes", [{"class_name": "default", "resource": "ram", "hard_limit": 9}])
+
+            cell.data("nova/cell_and_api.py")
+            ran = cell("online_data_migrations", "--max_count", "3")
+            assert ran.code == 1, ran
+            ran = cell("online_data_migrations")
+            assert ran.code == 0, ran
+            assert cell("online_data_migrations").code == 0
+            assert scalar(api.engine, "SELECT count(*) FROM quotas WHERE resource = 'cores'") == 5
+            assert scalar(database.engine, "SELECT count(*) FROM quotas WHERE deleted = 0") == 0
+            assert scalar(api.engine, "SELECT hard_limit FROM quota_classes WHERE resource = 'ram'") == 9
+            zoned = "SELECT count(*) FROM instances WHERE availability_zone = 'nova' AND deleted = 0"
+            assert scalar(database.engine, zoned) == 10
+            interfaces = f"SELECT count(*) FROM virtual_interfaces WHERE deleted = 0 AND uuid = '{uuid(500)}'"
+            assert scalar(database.engine, interfaces) == 1
+
+            of_api.data("nova/api.py")
+            ran = of_api("online_data_migrations", "--max_count", "5")
+            assert ran.code == 1, ran
+            ran = of_api("online_data_migrations")
+            assert ran.code == 0, ran
+            queued = "SELECT count(*) FROM instance_mappings WHERE queued_for_delete = true"
+            assert scalar(api.engine, queued) == 2
+            assert scalar(api.engine, "SELECT count(DISTINCT user_id) FROM instance_mappings") == 12
 
 
 @pytest.mark.parametrize("manage", ["glance"], indirect=True)
