@@ -101,7 +101,10 @@ def measure(url: str, rows: int, *, barrier: bool) -> Measured:
     fill(engine, rows)
     with tempfile.TemporaryDirectory() as folder:
         ini = _project(Path(folder))
-        site = lambda: CommandContext(config_file=ini, given_url=url, echo=_echo)  # noqa: E731 - short
+
+        def site() -> CommandContext:
+            return CommandContext(config_file=ini, given_url=url, echo=_echo)
+
         command.expand(site())
         command.migrate(site(), limits=MigrateOptions(pace="full"))
         verify = None
