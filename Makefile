@@ -19,6 +19,13 @@ OPENSTACK_NEEDS := $(OPENSTACK_PACKAGES) --editable '.[postgresql,mysql]'
 PYTEST_OPTIONS ?= -n 4 --dist worksteal
 CHECKED := $(addprefix tests/functional/test_,gate.py contract.py expand.py migrate.py kinds.py status.py errors.py)
 
+# 1: a virtual environment, 2: what is installed there: by uv in seconds, or, where uv cannot be installed, by pip.
+define install
+{ $(1)/bin/python -m pip install --quiet --disable-pip-version-check uv && \
+	    $(1)/bin/python -m uv pip install --quiet --python $(1)/bin/python $(2); } || \
+	    $(1)/bin/python -m pip install --quiet --disable-pip-version-check $(2)
+endef
+
 .DEFAULT_GOAL := test
 .PHONY: test check oldest demo lint servers clean
 
@@ -33,18 +40,15 @@ oldest: $(OLDEST)/.installed
 	    tests/functional/test_kinds.py tests/functional/test_gate.py tests/functional/test_contract.py \
 	    tests/functional/test_veto.py
 
-$(OLDEST)/.installed: pyproject.toml setup.py $(DEV)
+$(OLDEST)/.installed: Makefile pyproject.toml setup.py $(DEV)
 	$(PYTHON) -m venv $(OLDEST)
-	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check 'SQLAlchemy<2.1' --editable '.[postgresql,psycopg,mysql,lint,openstack]' \
-	    fixtures pytest pytest-xdist pytest-timeout hypothesis squawk-cli aiosqlite asyncpg asyncmy aiomysql
+	$(call install,$(OLDEST),'SQLAlchemy<2.1' --editable '.[dev]')
 	touch $@
 
-# OpenStack's own packages, whose trees the functional tests drive; uv installs them in seconds, pip in minutes.
+# OpenStack's own packages, whose trees the functional tests drive.
 $(OPENSTACK)/.installed: Makefile pyproject.toml setup.py $(DEV)
 	$(PYTHON) -m venv $(OPENSTACK)
-	$(OPENSTACK)/bin/python -m pip install --quiet --disable-pip-version-check uv
-	$(OPENSTACK)/bin/python -m uv pip install --quiet --python $(OPENSTACK)/bin/python $(OPENSTACK_NEEDS) || \
-	    $(OPENSTACK)/bin/python -m pip install --quiet --disable-pip-version-check $(OPENSTACK_NEEDS)
+	$(call install,$(OPENSTACK),$(OPENSTACK_NEEDS))
 	touch $@
 
 lint: $(DEV)
@@ -61,7 +65,7 @@ demo: $(PLAIN)
 	$(BIN)/online-migrate demo
 
 $(DEV): pyproject.toml setup.py | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(call install,$(VENV),--editable '.[dev]')
 	touch $(PLAIN) $@
 
 $(PLAIN): pyproject.toml setup.py | $(BIN)/python

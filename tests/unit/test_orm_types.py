@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import sqlalchemy
 from mypy import api
 
 ROOT = Path(__file__).parents[2]
@@ -55,7 +56,7 @@ def test_example_of_the_documentation(tmp_path: Path) -> None:
     for name, text in (("volumes", example), ("use", USE), ("wrong", WRONG)):
         (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
     files = [str(tmp_path / f"{name}.py") for name in ("volumes", "use", "wrong")]
-    cache = str(ROOT / ".mypy_cache")
+    cache = str(ROOT / ".mypy_cache" / f"sqlalchemy-{sqlalchemy.__version__}")
     output, errors, _ = api.run(["--strict", "--no-error-summary", "--cache-dir", cache, *files])
     lines = [re.sub(r"^.*/(\w+)\.py:\d+: ", r"\1 ", line) for line in (output + errors).splitlines()]
     assert sorted(lines) == sorted(EXPECTED)
