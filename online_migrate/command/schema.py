@@ -25,6 +25,8 @@ from online_migrate.contract import runner as contracts
 from online_migrate.contract.live_services import LiveServices
 from online_migrate.contract.locked_verification import missing_in
 from online_migrate.contract.restore import restore_dropped
+from online_migrate.contract.sync_blockers import DROPPED
+from online_migrate.contract.sync_rows import OUT_OF_STEP
 from online_migrate.ddl.session import connect, ddl_session
 from online_migrate.expand import bootstrap
 from online_migrate.expand import runner as expands
@@ -40,6 +42,10 @@ from online_migrate.services.squashed import folded_into, squashed_of
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
+
+
+_RESUMED = (DROPPED, OUT_OF_STEP)
+"""Blockers of a sync that a half-applied revision has dropped: contract first creates it again."""
 
 
 def expand(
@@ -203,7 +209,7 @@ def contract_with(
     revisions = graph_blockers.to_contract(graph, context.applied(), wanted)
     _withdraw_left_behind(context)
     if not available:
-        refuse_closed(context, revisions, services, unfinished=_unfinished(context), end_soak=end_soak)
+        refuse_closed(context, revisions, services, before_resume=True, end_soak=end_soak)
     refuse_long_ids(context, revisions)
     installed_tool(context, ddl_tool)  # its errors are raised before anything is changed
     require_ddl_connections(context, "contract")
@@ -271,17 +277,22 @@ def refuse_closed(
     context: CommandContext,
     revisions: Sequence[str],
     services: LiveServices,
-    unfinished: frozenset[str] = frozenset(),
+    *,
+    before_resume: bool = False,
     **soaks: bool,
 ) -> None:
     """Raises :class:`~online_migrate.exceptions.GateClosed` if the gate of one of *revisions* is closed.
 
-    *unfinished*: data migrations whose rows are no reason. *soaks*: fields of the gate.
+    *before_resume*: the rows that :func:`_resume` migrates, and the syncs that it creates again, are no
+    reason. *soaks*: fields of the gate.
     """
     applied = context.applied()
     with connect(context.engine) as connection:
         found = _gate(context, connection, applied, services, **soaks).blockers(revisions)
-    blockers = [blocker for blocker in found if blocker.object not in unfinished]
+    blockers = found
+    if before_resume:
+        unfinished = _unfinished(context)
+        blockers = [one for one in found if one.object not in unfinished and one.id not in _RESUMED]
     if blockers:
         half = (
             "a contract revision is half applied (online-migrate status); resolve the blockers, "

@@ -22,6 +22,7 @@ from online_migrate import exceptions, state
 from online_migrate.dialects import dialect_of
 from online_migrate.dialects.facets.barriers import BarrierText, LiveBarrier
 from online_migrate.dialects.problem import Problem
+from online_migrate.dialects.query import sql_text
 from online_migrate.exceptions import Blocker
 from online_migrate.kinds.base import DataMigration
 from online_migrate.kinds.pending import fails_verify, is_pending
@@ -125,12 +126,9 @@ def _condition(connection: Connection, subject: Subject) -> str | Problem:
 
     replaced = visitors.replacement_traverse(bad, {}, cast(Any, named))
     try:
-        compiled = replaced.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True})
+        return sql_text(connection, replaced)
     except (sa.exc.CompileError, NotImplementedError) as error:
         return Problem(reason=f"a value of its expressions has no SQL text: {error}", hint=_COUNTED)
-    text = str(compiled)
-    doubled = connection.dialect.paramstyle in ("format", "pyformat")
-    return text.replace("%%", "%") if doubled else text
 
 
 # --- whether they hold ----------------------------------------------------------------------------

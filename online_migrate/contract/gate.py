@@ -25,7 +25,8 @@ from online_migrate.contract.graph_blockers import schema_blockers
 from online_migrate.contract.live_services import LiveServices
 from online_migrate.contract.locked_verification import counts, missing_in, verified_facts
 from online_migrate.contract.soak_gate import soak_blockers
-from online_migrate.contract.sync_blockers import SyncCheck
+from online_migrate.contract.sync_blockers import Standing, SyncCheck
+from online_migrate.contract.sync_rows import compare_rows
 from online_migrate.counting import still_failing
 from online_migrate.dialects import dialect_of
 from online_migrate.driver_errors import DATABASE_ERRORS, error_message
@@ -128,18 +129,24 @@ class Gate:
         states = sync_states(self.connection)
         if not states:
             return []
-        half_applied = [*state.open_revisions(self.connection), *state.soaks(self.connection)]
-        found: dict[tuple[str, str], Blocker] = {}
+        standings = dict.fromkeys(state.open_revisions(self.connection), Standing.HALF_APPLIED)
+        standings |= dict.fromkeys(state.soaks(self.connection), Standing.SOAKS)
+        found: dict[tuple[object, ...], Blocker] = {}
         for revision in revisions:
+            standing = standings.get(revision, Standing.NOT_BEGUN)
             check = SyncCheck(
                 revision,
                 self.render(revision),
                 server_of(self.connection),
                 required=self._required_tables(revision),
-                half_applied=revision in half_applied,
+                standing=standing,
             )
-            for blocker in check.blockers(states):
-                found.setdefault((blocker.id, blocker.object), blocker)
+            half_applied = standing is Standing.HALF_APPLIED
+            dropped = [one.sync for one in states if half_applied and check.drops(one.sync)]
+            compared = compare_rows(self.connection, dropped, self.timeout)
+            blockers = [*compared.blockers, *check.blockers(states, compared.gone)]
+            for blocker in blockers:
+                found.setdefault((blocker.id, blocker.object, blocker.keys), blocker)
         return list(found.values())
 
     def _required_tables(self, revision: str) -> set[str]:

@@ -6,6 +6,7 @@ only go after the trigger: on MySQL and MariaDB each later write of the table wo
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -35,14 +36,24 @@ _IDS = {
     TriggerState.DISABLED: "sync-disabled",
     TriggerState.CHANGED: "sync-changed",
 }
+DROPPED = "sync-dropped"
+"""The blocker of a sync whose triggers the next run of contract creates again."""
 _WHY = "writes of one version may not have reached the columns of the other"
+
+
+class Standing(enum.Enum):
+    """What earlier runs have executed of a contract revision."""
+
+    NOT_BEGUN = enum.auto()
+    HALF_APPLIED = enum.auto()
+    SOAKS = enum.auto()
 
 
 class SyncCheck:
     """Compares one contract revision with the recorded syncs.
 
     *rendered*: the statements of the revision. *required*: the tables of its data migrations.
-    *half_applied*: an earlier run has executed a part of it.
+    *standing*: whether it was begun.
     """
 
     def __init__(
@@ -52,7 +63,7 @@ class SyncCheck:
         server: Server,
         *,
         required: Collection[str],
-        half_applied: bool,
+        standing: Standing = Standing.NOT_BEGUN,
     ) -> None:
         self._revision = revision
         self._operations = [
@@ -60,23 +71,45 @@ class SyncCheck:
         ]
         self._incomplete = rendered.reason is not None
         self._required = required
-        self._half_applied = half_applied
+        self._standing = standing
 
-    def blockers(self, states: Iterable[SyncState]) -> list[Blocker]:
-        """Returns the blockers of the syncs that concern the revision."""
+    def blockers(self, states: Iterable[SyncState], gone: Collection[str]) -> list[Blocker]:
+        """Returns the blockers of the syncs that concern the revision.
+
+        *gone*: the names of the syncs of which a column or a table does not exist any more.
+        """
         found = []
         for one in states:
             if not self._concerns(one.sync):
                 continue
-            if not one.intact and not (self._half_applied and self._dropped_before(one.sync, None)):
-                found.append(_not_intact(one))
+            if not one.intact and not self._may_be_gone(one.sync, gone):
+                dropped = self._standing is Standing.HALF_APPLIED and self.drops(one.sync)
+                found.append(self._dropped(one.sync) if dropped else _not_intact(one))
             found += self._in_use(one.sync)
         return found
+
+    def drops(self, sync: RecordedSync) -> bool:
+        """Returns True if the revision drops all triggers of the sync."""
+        return self._dropped_before(sync, None)
+
+    def _dropped(self, sync: RecordedSync) -> Blocker:
+        return Blocker(
+            DROPPED,
+            sync.name,
+            f"contract revision {self._revision} is half applied, and has dropped its triggers: {_WHY}",
+            "online-migrate contract creates them again, and names the rows that differ",
+        )
+
+    def _may_be_gone(self, sync: RecordedSync, gone: Collection[str]) -> bool:
+        """Returns True if an earlier run of the revision has dropped the triggers for good."""
+        if self._standing is Standing.HALF_APPLIED:
+            return self.drops(sync) and sync.name in gone
+        return self._standing is Standing.SOAKS and self.drops(sync)
 
     def _concerns(self, sync: RecordedSync) -> bool:
         if self._incomplete or set(sync.columns_used) & set(self._required):
             return True
-        return self._dropped_before(sync, None) or any(
+        return self.drops(sync) or any(
             getattr(operation, "table", None) is not None and operation.table.name in sync.columns_used
             for operation in self._operations
             if hasattr(operation, "table")

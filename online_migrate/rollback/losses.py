@@ -24,6 +24,7 @@ from online_migrate.kinds.table_argument import name_of
 from online_migrate.rollback.removals import Removals
 from online_migrate.sql.operations.operation import AddColumn
 from online_migrate.sql.operations.parts import Name, Value
+from online_migrate.sync.comparison import computed, differs
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -131,7 +132,7 @@ def _columns(
         values = [value for _what, value in kept]
         default = _default(added)
         values += [] if default is None else [default]
-        conditions = [_differs(connection, column, value) for value in values]
+        conditions = [differs(connection, column, value) for value in values]
         told = " and ".join(what for what, _value in kept) or None
         condition = sa.and_(column.is_not(None), *conditions)
         yield Candidate(f"column {name}.{column.name}", Subject(table, condition, None), told)
@@ -156,7 +157,7 @@ def _kept_by(
     for sync in state.recorded_syncs(connection):
         if sync.table_name == name.name and column.name in sync.forward:
             text = sync.forward[column.name]
-            found.append((f"sync {sync.name}", sa.cast(sa.literal_column(text), column.type)))
+            found.append((f"sync {sync.name}", computed(text, column)))
     for migration in migrations.values():
         if migration.table is None or not _is_table(migration.table, name):
             continue
@@ -184,12 +185,3 @@ def _default(added: AddColumn) -> sa.ColumnElement[Any] | None:
     if default is None or default.form is not Value.CONSTANT:
         return None
     return sa.literal_column(default.text)
-
-
-def _differs(connection: Connection, column: sa.Column[Any], value: Any) -> sa.ColumnElement[bool]:
-    """Returns a condition that is true unless the values are the same, also in letter case."""
-    right = value if isinstance(value, sa.ClauseElement) else sa.literal(value, column.type)
-    if not isinstance(column.type, sa.String):
-        return column.is_distinct_from(right)
-    dialect = dialect_of(connection)
-    return dialect.exact_text(column).is_distinct_from(dialect.exact_text(right))  # type: ignore[arg-type]

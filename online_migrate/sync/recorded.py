@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from online_migrate import state
 from online_migrate.dialects import dialect_of
 from online_migrate.dialects.facets.sync_triggers import FoundTrigger, SyncShape
+from online_migrate.dialects.query import quoted
 from online_migrate.state import RecordedSync
 
 if TYPE_CHECKING:
@@ -85,6 +86,10 @@ def record(connection: Connection, shape: SyncShape, revision: str | None) -> No
     for table in shape.tables:
         found |= dialect.sync_triggers(connection, table, shape.schema)
     between = shape.target is not None
+
+    def quote(name: str) -> str:
+        return quoted(connection, name)
+
     state.put_sync(
         connection,
         RecordedSync(
@@ -93,8 +98,8 @@ def record(connection: Connection, shape: SyncShape, revision: str | None) -> No
             table_name=shape.table,
             table_schema=shape.schema,
             target={"table": shape.target, "key": dict(shape.key)} if between else None,
-            forward={column.name: column.value(str) for column in shape.new if column.value is not None},
-            backward={column.name: column.value(str) for column in shape.old if column.value is not None},
+            forward={column.name: column.value(quote) for column in shape.new if column.value is not None},
+            backward={column.name: column.value(quote) for column in shape.old if column.value is not None},
             columns_used=shape.columns_used,
             triggers={
                 name: found[name].text if name in found else ""
