@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from benchmarks import services
+from benchmarks import services, sync_triggers
 from benchmarks.contenders import curve, driver_loop
 from benchmarks.driver_loop import GB, LEASES
 from benchmarks.shape import copy, fill
@@ -99,3 +99,13 @@ def test_services(database: Database, tmp_path: Path) -> None:
     measured = services.measure(database.url, 20, 1, tmp_path / "project")
     assert measured.startswith("20 services, 5 blocker(s): gate ")
     assert measured.endswith(" ms, 1 statement(s)")
+
+
+@pytest.mark.parametrize("shape", ["cinder", "lean"])
+def test_sync_triggers(database: Database, shape: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each contender but the first leaves both columns in step, which the benchmark checks itself."""
+    assert sync_triggers.main(["--url", database.url, "--shape", shape, "--rounds", "1"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][2:]
+    names = [line.split(" | ")[0].removeprefix("| ") for line in lines]
+    assert names == [one.name for one in sync_triggers.contenders(database.engine)]
+    assert all(line.count("(") == len(sync_triggers.WRITES) for line in lines)
