@@ -127,7 +127,7 @@ def cinder(url: str, patience: float, shape: str) -> None:
     began = time.monotonic()
     while time.monotonic() - began < patience:
         with Session(engine) as session, session.begin():
-            left: Any = session.query(model).filter(model.size_bytes.is_(None))  # type: ignore[attr-defined]
+            left: Any = session.query(model).filter(model.size_bytes.is_(None))  # type: ignore[attr-defined]  # mapped at run time
             if not left.count():
                 break
             for volume in left.limit(50):
@@ -148,8 +148,8 @@ def orm(url: str, patience: float, shape: str) -> None:
         with Session(engine) as session, session.begin():
             query: Any = session.query(model)
             if last is not None:
-                query = query.filter(model.id > last)  # type: ignore[attr-defined]
-            found = query.order_by(model.id).limit(1000).all()  # type: ignore[attr-defined]
+                query = query.filter(model.id > last)  # type: ignore[attr-defined]  # mapped at run time
+            found = query.order_by(model.id).limit(1000).all()  # type: ignore[attr-defined]  # mapped at run time
             if not found:
                 break
             for volume in found:

@@ -202,6 +202,55 @@ def test_nova(manage: Manage, database: Database) -> None:
     assert manage("online_data_migrations").code == 0
 
 
+def _rows_of_two_databases(database: Database, api: Database) -> None:
+    """Inserts what an old release of Nova left: in the database of the cell, and in the API database."""
+    address = {"transport_url": "none:///", "database_connection": database.url}
+    insert(
+        api,
+        "cell_mappings",
+        [{"id": 1, "uuid": uuid(1), "name": "one", "disabled": False, **address}],
+    )
+    mapped = [{"id": i, "instance_uuid": uuid(i), "cell_id": 1, "project_id": "p"} for i in range(1, 13)]
+    insert(api, "instance_mappings", mapped)
+    instances = [
+        {"uuid": uuid(i), "host": "a", "user_id": f"user {i}", "deleted": i if i > 10 else 0}
+        for i in range(1, 13)
+    ]
+    insert(database, "instances", instances)
+    insert(database, "instance_info_caches", [{"instance_uuid": uuid(1), "network_info": NETWORK}])
+    limits = [{"project_id": f"p{i}", "resource": "cores", "hard_limit": i} for i in range(1, 6)]
+    insert(database, "quotas", limits)
+    insert(database, "quota_classes", [{"class_name": "default", "resource": "ram", "hard_limit": 9}])
+
+
+def _migrate_the_cell(cell: Manage, database: Database, api: Database) -> None:
+    """The functions that read or write both databases."""
+    cell.data("nova/cell_and_api.py")
+    ran = cell("online_data_migrations", "--max_count", "3")
+    assert ran.code == 1, ran
+    ran = cell("online_data_migrations")
+    assert ran.code == 0, ran
+    assert cell("online_data_migrations").code == 0
+    assert scalar(api.engine, "SELECT count(*) FROM quotas WHERE resource = 'cores'") == 5
+    assert scalar(database.engine, "SELECT count(*) FROM quotas WHERE deleted = 0") == 0
+    assert scalar(api.engine, "SELECT hard_limit FROM quota_classes WHERE resource = 'ram'") == 9
+    zoned = "SELECT count(*) FROM instances WHERE availability_zone = 'nova' AND deleted = 0"
+    assert scalar(database.engine, zoned) == 10
+    interfaces = f"SELECT count(*) FROM virtual_interfaces WHERE deleted = 0 AND uuid = '{uuid(500)}'"
+    assert scalar(database.engine, interfaces) == 1
+
+
+def _migrate_the_api(of_api: Manage, api: Database) -> None:
+    of_api.data("nova/api.py")
+    ran = of_api("online_data_migrations", "--max_count", "5")
+    assert ran.code == 1, ran
+    ran = of_api("online_data_migrations")
+    assert ran.code == 0, ran
+    queued = "SELECT count(*) FROM instance_mappings WHERE queued_for_delete = true"
+    assert scalar(api.engine, queued) == 2
+    assert scalar(api.engine, "SELECT count(DISTINCT user_id) FROM instance_mappings") == 12
+
+
 @pytest.mark.timeout(600)
 def test_nova_with_two_databases(database: Database, server: Server, tmp_path: Path) -> None:
     """The six functions that use the API database: two on it, four on the database of the cell."""
@@ -212,48 +261,9 @@ def test_nova_with_two_databases(database: Database, server: Server, tmp_path: P
             Manage("nova", database, tmp_path / "cell", **variables) as cell,
             Manage("nova_api", api, tmp_path / "api", **variables) as of_api,
         ):
-            address = {"transport_url": "none:///", "database_connection": database.url}
-            insert(
-                api,
-                "cell_mappings",
-                [{"id": 1, "uuid": uuid(1), "name": "one", "disabled": False, **address}],
-            )
-            mapped = [
-                {"id": i, "instance_uuid": uuid(i), "cell_id": 1, "project_id": "p"} for i in range(1, 13)
-            ]
-            insert(api, "instance_mappings", mapped)
-            instances = [
-                {"uuid": uuid(i), "host": "a", "user_id": f"user {i}", "deleted": i if i > 10 else 0}
-                for i in range(1, 13)
-            ]
-            insert(database, "instances", instances)
-            insert(database, "instance_info_caches", [{"instance_uuid": uuid(1), "network_info": NETWORK}])
-            limits = [{"project_id": f"p{i}", "resource": "cores", "hard_limit": i} for i in range(1, 6)]
-            insert(database, "quotas", limits)
-            insert(database, "quota_classes", [{"class_name": "default", "resource": "ram", "hard_limit": 9}])
-
-            cell.data("nova/cell_and_api.py")
-            ran = cell("online_data_migrations", "--max_count", "3")
-            assert ran.code == 1, ran
-            ran = cell("online_data_migrations")
-            assert ran.code == 0, ran
-            assert cell("online_data_migrations").code == 0
-            assert scalar(api.engine, "SELECT count(*) FROM quotas WHERE resource = 'cores'") == 5
-            assert scalar(database.engine, "SELECT count(*) FROM quotas WHERE deleted = 0") == 0
-            assert scalar(api.engine, "SELECT hard_limit FROM quota_classes WHERE resource = 'ram'") == 9
-            zoned = "SELECT count(*) FROM instances WHERE availability_zone = 'nova' AND deleted = 0"
-            assert scalar(database.engine, zoned) == 10
-            interfaces = f"SELECT count(*) FROM virtual_interfaces WHERE deleted = 0 AND uuid = '{uuid(500)}'"
-            assert scalar(database.engine, interfaces) == 1
-
-            of_api.data("nova/api.py")
-            ran = of_api("online_data_migrations", "--max_count", "5")
-            assert ran.code == 1, ran
-            ran = of_api("online_data_migrations")
-            assert ran.code == 0, ran
-            queued = "SELECT count(*) FROM instance_mappings WHERE queued_for_delete = true"
-            assert scalar(api.engine, queued) == 2
-            assert scalar(api.engine, "SELECT count(DISTINCT user_id) FROM instance_mappings") == 12
+            _rows_of_two_databases(database, api)
+            _migrate_the_cell(cell, database, api)
+            _migrate_the_api(of_api, api)
 
 
 @pytest.mark.parametrize("manage", ["glance"], indirect=True)

@@ -31,7 +31,7 @@ class LiveBarrier:
     """A barrier as the catalog shows it now."""
 
     definition: str
-    """What was created, by whom and when, as far as the server records it."""
+    """What was created, by which account and when, as far as the server records it."""
     disabled: str | None = None
     """Why the server does not enforce it; None: it does."""
     proves_rows: bool = True
