@@ -63,8 +63,8 @@ def _unknown(tokens: list[tuple[str, bool]], columns: frozenset[str]) -> Iterato
             yield word
         elif following == "(" and word.upper() in _FUNCTIONS:
             continue
-        elif word.upper() not in _KEYWORDS:
-            yield word
+        elif not _KEYWORDS.issuperset(word.upper().split()):
+            yield word  # a token may be a type of two words: SIGNED INTEGER
 
 
 def _tokens(text: str, server: str) -> list[tuple[str, bool]]:

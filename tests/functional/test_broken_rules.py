@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
+from online_migrate import command
+from online_migrate.contract import blocking_rows
+from online_migrate.contract.barrier import Standing
 from online_migrate.contract.live_services import LiveServices, ServiceCheck
 from online_migrate.contract.runner import ContractGuard
 from online_migrate.dialects.facets.sync_triggers import SyncShape
+from online_migrate.dialects.mysql_sync import MySQLSyncTriggers
+from online_migrate.dialects.postgresql_sync import PostgreSQLSyncTriggers
 from online_migrate.dialects.sqlite_sync import SQLiteSyncTriggers
 from online_migrate.kinds.prepared import PreparedRows
 from online_migrate.migrate.executor.serial import SerialExecutor
@@ -101,6 +107,42 @@ def a_sync_is_dropped(database: Database, folder: Path) -> None:
         assert not history.contract(), "the value of the old version was dropped"
 
 
+def a_barrier_is_dropped(database: Database, folder: Path) -> None:
+    """An old client inserts a row after the barrier was dropped, behind which every row was verified."""
+    with History.ready_to_contract(database, folder / "project", TYPE) as history:
+        command.verify(history.project.site(), ["moved"], barrier=True)
+        drop = {
+            "postgresql": "ALTER TABLE items DROP CONSTRAINT online_migrate_barrier_moved",
+            "mysql": "DROP TRIGGER online_migrate_barrier_moved_insert",
+        }
+        schema.run_all(database, drop.get(database.server.product, drop["mysql"]))
+        history.write("old", "insert", 3)
+        assert not history.contract(), "the value of the old version was dropped"
+
+
+_EXISTING = {
+    "postgresql": (
+        """CREATE FUNCTION existing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+           NEW.full_name := replace(NEW.full_name, 'Ada', 'Eve'); RETURN NEW; END $$""",
+        "CREATE TRIGGER existing BEFORE INSERT ON items FOR EACH ROW EXECUTE FUNCTION existing()",
+    ),
+    "mysql": (
+        "CREATE TRIGGER existing BEFORE INSERT ON items FOR EACH ROW "
+        "SET NEW.full_name = REPLACE(NEW.full_name, 'Ada', 'Eve')",
+    ),
+}
+
+
+def a_trigger_is_there_already(database: Database, folder: Path) -> None:
+    """A trigger of the application changes the value that an old client inserts."""
+    database.clear()
+    with History(database, folder / "project", SPLIT, synced=True) as history:
+        schema.run_all(database, *_EXISTING.get(database.server.product, _EXISTING["mysql"]))
+        history.expand()
+        schema.run_all(database, "INSERT INTO items (id, full_name) VALUES (1, 'Ada Byron')")
+        assert rows(history.engine, "SELECT full_name, first FROM items") == [("Eve Byron", "Eve")]
+
+
 # --- rules ---------------------------------------------------------------------------------------
 
 
@@ -150,6 +192,33 @@ def no_sync_check(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SyncState, "state", TriggerState.THERE)
 
 
+def no_barrier_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocking_rows, "standing_of", lambda *_, **__: Standing(holds=True))
+
+
+def sync_fires_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The triggers of a sync fire before the one that is there already."""
+    for family, first in ((MySQLSyncTriggers, _precedes), (PostgreSQLSyncTriggers, _named_first)):
+        monkeypatch.setattr(family, "sync_statements", first(family.sync_statements))
+
+
+def _precedes(create: Callable[..., Sequence[str]]) -> Callable[..., Sequence[str]]:
+    def statements(self: MySQLSyncTriggers, shape: SyncShape) -> Sequence[str]:
+        insert, update = create(self, shape)
+        return [insert.replace("FOR EACH ROW", "FOR EACH ROW PRECEDES existing", 1), update]
+
+    return statements
+
+
+def _named_first(create: Callable[..., Sequence[str]]) -> Callable[..., Sequence[str]]:
+    def statements(self: PostgreSQLSyncTriggers, shape: SyncShape) -> Sequence[str]:
+        return [
+            re.sub(r'^(CREATE TRIGGER )"?\w+"?', r"\1a_sync", statement) for statement in create(self, shape)
+        ]
+
+    return statements
+
+
 @dataclasses.dataclass(frozen=True)
 class Rule:
     """A rule, the scenario that needs it, and what takes it out."""
@@ -168,15 +237,34 @@ RULES = (
 )
 
 
+SERVER_RULES = (
+    Rule("a dropped barrier closes the gate", a_barrier_is_dropped, no_barrier_check),
+    Rule("a sync fires after existing triggers", a_trigger_is_there_already, sync_fires_first),
+)
+"""Rules that SQLite does not have: it has no barriers, and its triggers have no order."""
+
+
+def check(rule: Rule, database: Database, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scenario holds if the rule is kept, and finds that it is broken."""
+    rule.scenario(database, folder / "kept")
+    database.clear()
+    rule.break_it(monkeypatch)
+    with pytest.raises(AssertionError) as found:
+        rule.scenario(database, folder / "broken")
+    print(found.value)
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name.replace(" ", "-"))
-@pytest.mark.parametrize("kept", [True, False], ids=["kept", "broken"])
-def test_rule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: Rule, kept: bool) -> None:
-    """The scenario holds if the rule is kept, and finds that it is broken. All servers have these rules."""
+def test_rule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: Rule) -> None:
+    """The rules that all servers have, on SQLite."""
     with schema.embedded().fresh_database(tmp_path, "rules") as database:
-        if kept:
-            rule.scenario(database, tmp_path)
-            return
-        rule.break_it(monkeypatch)
-        with pytest.raises(AssertionError) as found:
-            rule.scenario(database, tmp_path)
-        print(found.value)
+        check(rule, database, tmp_path, monkeypatch)
+
+
+@pytest.mark.needs("many_writers")
+@pytest.mark.each_product
+@pytest.mark.parametrize("rule", SERVER_RULES, ids=lambda rule: rule.name.replace(" ", "-"))
+def test_rule_of_a_server(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: Rule
+) -> None:
+    check(rule, database, tmp_path, monkeypatch)
