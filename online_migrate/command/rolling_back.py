@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from online_migrate import state
 from online_migrate.command.revisions import require_ddl_connections, revision_runner, target_revision
 from online_migrate.context import CommandContext
+from online_migrate.contract.live_services import LiveServices
 from online_migrate.ddl.session import connect
 from online_migrate.dialects import dialect_of
 from online_migrate.expand import bootstrap
 from online_migrate.rollback.choice import to_undo
 from online_migrate.rollback.losses import Loss
+from online_migrate.rollback.new_code import NewCode
 from online_migrate.rollback.undo import (
     Undo,
     Undoing,
@@ -24,7 +26,7 @@ from online_migrate.rollback.undo import (
 )
 from online_migrate.script.graph import Phase
 
-NOT_CHECKED = "it is not checked whether a running service still uses what is removed"
+NOT_CHECKED = "no service reports, so it is not checked whether a running one uses what is removed"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,22 +55,31 @@ def rollback(
 ) -> RolledBack:
     """Undoes the last expand revision, or all of its release, or all down to *target*.
 
-    *accept_loss*: the number of rows that may lose something; 0: none. Everything is checked before the first
-    statement, and again under the lock of each revision. Raises
-    :class:`~online_migrate.exceptions.RollbackRefused`, and :class:`~online_migrate.exceptions.Refused` for a
-    revision that is contracted or not applied.
+    *accept_loss*: the number of rows that may lose something; 0: none. A service whose code survives the
+    contract must not run. Everything is checked before the first statement, and again under the lock of each
+    revision.
+
+    Raises :class:`~online_migrate.exceptions.RollbackRefused`, and
+    :class:`~online_migrate.exceptions.Refused` for a revision that is contracted or not applied.
     """
     context.require_guard()
-    _check(context, _chosen(context, context.applied(), target), accept_loss)
+    services = LiveServices.of(context.project, unused=True)
+    chosen = _chosen(context, context.applied(), target)
+    new_code = NewCode(services, context.project.graph, chosen)
+    with context.read_connection() as connection:
+        checked = new_code.refuse(connection)
+    _check(context, chosen, accept_loss)
     require_ddl_connections(context, "rollback")
     context.ensure_state_tables()
-    context.echo(f"rollback: {NOT_CHECKED}")
+    if not checked:
+        context.echo(f"rollback: {NOT_CHECKED}")
     with revision_runner(context, kill_blockers=kill_blockers) as runner:
         chosen = _chosen(context, runner.applied(), target)
         found = _check(context, chosen, accept_loss)
         total = sum(rows for _one, rows in found)
         for one, rows in found:
-            undo(runner, one, accepted=accept_loss - (total - rows))
+            new_code = NewCode(services, context.project.graph, [one.revision])
+            undo(runner, one, new_code, accepted=accept_loss - (total - rows))
     return RolledBack(tuple(chosen))
 
 

@@ -13,6 +13,7 @@ from online_migrate.exceptions import Blocker
 from online_migrate.phases.script import read
 from online_migrate.rollback.guard import RollbackGuard, tables_of
 from online_migrate.rollback.losses import Candidate, Loss, candidates, losses
+from online_migrate.rollback.new_code import NewCode
 from online_migrate.rollback.removals import Created, Removals
 from online_migrate.runtime.apply import RevisionRunner
 from online_migrate.runtime.catalog_schema import server_of
@@ -188,16 +189,21 @@ def _refused(revision: str, statement: str, reason: str) -> Blocker:
     return Blocker("not-a-removal", revision, f"{statement}: {reason}", hint)
 
 
-def undo(runner: RevisionRunner, what: Undo, *, accepted: int) -> None:
+def undo(runner: RevisionRunner, what: Undo, new_code: NewCode, *, accepted: int) -> None:
     """Undoes one revision; the same checks are repeated under the lock.
 
-    *accepted*: the number of rows that may lose something. Raises
+    *new_code*: the check of the services. *accepted*: the number of rows that may lose something. Raises
     :class:`~online_migrate.exceptions.RollbackRefused`, and what
     :meth:`~online_migrate.runtime.apply.RevisionRunner.apply` raises.
     """
     session, project = runner.session, runner.project
     connection, dialect = session.connection, session.dialect
     records = session.journal_connection or connection
+    beside = records is not connection
+
+    def before() -> None:
+        nonlocal new_code
+        new_code = new_code.before_lock(connection)
 
     def found() -> list[Candidate]:
         return candidates(connection, project.data_migrations, what.removals)
@@ -205,8 +211,11 @@ def undo(runner: RevisionRunner, what: Undo, *, accepted: int) -> None:
     def check(removed: list[Candidate]) -> None:
         lost = losses(connection, removed, project.settings.look_timeout)
         refuse_losses({what.revision: lost}, accepted)
+        if beside:
+            records.rollback()  # read in a transaction that begins under the lock
         refuse_workers(records, dialect, what.migrations, project.settings.lease)
-        if records is not connection:
+        new_code.refuse(records, holder=connection if beside and _locks(what, new_code) else None)
+        if beside:
             records.rollback()
 
     def watch(journal: Journal) -> RollbackGuard:
@@ -219,4 +228,9 @@ def undo(runner: RevisionRunner, what: Undo, *, accepted: int) -> None:
     doc = project.graph.revisions[what.revision].doc or "no message"
     runner.echo(f"rollback {what.revision}: {doc}")
     tables = [target.table for target in what.tables]
-    runner.apply(what.revision, watch=watch, finish=finish, tables=tables, undo=True)
+    runner.apply(what.revision, before=before, watch=watch, finish=finish, tables=tables, undo=True)
+
+
+def _locks(what: Undo, new_code: NewCode) -> bool:
+    """Returns True if a table in which services report is among the locked ones."""
+    return bool(new_code.services.tables & {target.table for target in what.tables})

@@ -16,6 +16,7 @@ from tests.functional.test_chaos_contract import moments
 from tests.servers import Database, Server
 from tests.support import schema
 from tests.support.project import Project
+from tests.support.services import live
 
 SYNC = """
     op.add_column("volumes", sa.Column("size_bytes", sa.BigInteger()))
@@ -218,6 +219,37 @@ def test_active_workers_and_other_migrators(project: Project, database: Database
         command.rollback(stopped)
     assert command.status(project.site()).expand.position == "e2"
     assert command.rollback(project.site()).revisions == ("e2",)
+
+
+def test_new_code_that_runs(project: Project, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code that survives the contract uses what is removed; old code does not. One starts after the check."""
+    from online_migrate.command import rolling_back
+
+    project.contract('op.drop_column("volumes", "size_gb")', "c1", requires=("volume_bytes",))
+    project.apply_expand()
+    undo = rolling_back.undo
+    with contextlib.ExitStack() as processes:
+
+        def late(*arguments: object, **more: int) -> None:
+            processes.enter_context(live(database, "c1", process="late"))
+            undo(*arguments, **more)  # type: ignore[arg-type]
+
+        processes.enter_context(live(database, process="old"))
+        before = schema.catalog(database)
+        monkeypatch.setattr(rolling_back, "undo", late)
+        for _ in range(2):  # the second time it runs already
+            with pytest.raises(RollbackRefused) as refused:
+                command.rollback(project.site())
+            [blocker] = refused.value.blockers
+            assert (blocker.id, blocker.object) == ("service-uses-expand", "service api")
+            assert "late" in blocker.reason
+            assert "c1" in blocker.reason
+            assert schema.catalog(database) == before
+            assert schema.journal(database) == []
+    lines: list[str] = []
+    monkeypatch.setattr(rolling_back, "undo", undo)
+    assert command.rollback(project.site(echo=lines.append)).revisions == ("e3",)
+    assert not any("not checked" in line for line in lines)
 
 
 @pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.long)], ids=["short", "every"])
