@@ -52,6 +52,7 @@ COUNTED_ONCE = Change(
     "once",
     columns="size_gb INTEGER",
     expand='op.add_column("items", sa.Column("hits", sa.Integer, server_default="0", nullable=False))',
+    undo='op.drop_column("items", "hits")',
     data="""
 @batch_migration(table="items")
 def moved(connection, chunk):

@@ -83,20 +83,20 @@ class Histories(RuleBasedStateMachine):
     # --- workers ---------------------------------------------------------------------------------
 
     @rule(rows=strategies.integers(1, 3))
-    @precondition(lambda self: not self.history.contracted)
+    @precondition(lambda self: self.history.expanded and not self.history.contracted)
     def chunk(self, rows: int) -> None:
         """A run that ends after some rows."""
         self.history.migrate(max_count=rows, batch_size=rows)
 
     @rule(version=VERSIONS, way=WAYS, key=KEYS, at=AT)
-    @precondition(lambda self: not self.history.contracted)
+    @precondition(lambda self: self.history.expanded and not self.history.contracted)
     def chunk_beside_a_write(self, version: Version, way: Way, key: int, at: int) -> None:
         """A client writes between two statements of a run."""
         with self.history.writes_during(version, way, key, at):
             self.history.migrate(batch_size=2)
 
     @rule(at=AT)
-    @precondition(lambda self: not self.history.contracted)
+    @precondition(lambda self: self.history.expanded and not self.history.contracted)
     def worker_is_killed(self, at: int) -> None:
         """kill -9 before a statement."""
         self.history.killed("migrate", "--batch-size", "2", at=at)
@@ -110,6 +110,16 @@ class Histories(RuleBasedStateMachine):
         control = command.pause if pause else command.resume
         with contextlib.suppress(Refused):
             control(self.history.project.site(), "moved")
+
+    @rule()
+    @precondition(lambda self: not self.history.contracted)
+    def expand_or_roll_back(self) -> None:
+        """The expand revision is undone, unless new code reports or contract began; or applied again."""
+        if not self.history.expanded:
+            self.history.expand()
+        else:
+            undone = self.history.roll_back()
+            assert not (undone and ("new" in self.running or self.history.interrupted))
 
     @rule(version=VERSIONS)
     def service_starts_or_stops(self, version: Version) -> None:

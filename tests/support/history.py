@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from online_migrate import command
-from online_migrate.exceptions import GateClosed, OnlineMigrateError
+from online_migrate.exceptions import GateClosed, OnlineMigrateError, Refused, RollbackRefused
 from tests.servers import Database
 from tests.support import schema
 from tests.support.history_changes import Change, Values
@@ -59,9 +59,10 @@ class History:
         self.change = change
         self.project = Project.create(folder, database.url)
         self.synced = synced
-        self.project.expand(f"{change.expand}\n{change.sync if synced else ''}", "e1")
-        self.project.data("moved", change.data)
         drop_sync = 'op.drop_sync("both")\n' if synced else ""
+        create_sync = change.sync if synced else ""
+        self.project.expand(f"{change.expand}\n{create_sync}", "e1", downgrade=drop_sync + change.undo)
+        self.project.data("moved", change.data)
         self.project.contract(drop_sync + change.contract, "c1", requires=("moved",))
         self.engine = _client_engine(database)
         self.ledger: dict[int, int] = {}
@@ -110,6 +111,23 @@ class History:
         self.project.apply_expand()
         self.expanded = True
         self._not_synced = {*self.ledger}
+
+    def roll_back(self) -> bool:
+        """Undoes the expand revision, and returns whether that was done.
+
+        What only the new columns hold is given up: the old ones have a value of every write.
+        """
+        try:
+            command.rollback(self.project.site())
+        except RollbackRefused as refused:
+            if {blocker.id for blocker in refused.blockers} != {"rows-lost"}:
+                return False
+            lost = sum(blocker.count or 0 for blocker in refused.blockers)
+            command.rollback(self.project.site(), accept_loss=lost)
+        except Refused:
+            return False
+        self.expanded = False
+        return True
 
     def migrate(self, **limits: Any) -> Any:
         """Runs the data migration, all of it or a part."""
@@ -184,6 +202,8 @@ class History:
 
     def finish(self) -> None:
         """Migrates and contracts."""
+        if not self.expanded:
+            self.expand()
         with contextlib.suppress(OnlineMigrateError):
             command.resume(self.project.site(), "moved")
         if not self.contracted:

@@ -18,6 +18,8 @@ class Change:
     columns: str
     """The columns of the old version, as SQL."""
     expand: str
+    undo: str
+    """What ``downgrade()`` of the expand script does after the sync is dropped."""
     data: str
     """The source of data migration ``moved``."""
     contract: str
@@ -45,6 +47,7 @@ RENAME = Change(
     "rename",
     columns="nick VARCHAR(40)",
     expand='op.add_column("items", sa.Column("name", sa.String(40)))',
+    undo='op.drop_column("items", "name")',
     data="""
 moved = Backfill(table="items", values=lambda t: {"name": t.c.nick},
                  pending=lambda t: sa.and_(t.c.name.is_(None), t.c.nick.is_not(None)))
@@ -58,6 +61,7 @@ TYPE = Change(
     "type",
     columns="size_gb INTEGER",
     expand='op.add_column("items", sa.Column("size", sa.BigInteger))',
+    undo='op.drop_column("items", "size")',
     data="""
 moved = Backfill(table="items", values=lambda t: {"size": sa.cast(t.c.size_gb, sa.BigInteger) * 1024**3},
                  pending=lambda t: sa.and_(t.c.size.is_(None), t.c.size_gb.is_not(None)),
@@ -82,6 +86,7 @@ SPLIT = Change(
 op.add_column("items", sa.Column("first", sa.String(40)))
 op.add_column("items", sa.Column("last", sa.String(40)))
 """,
+    undo='op.drop_column("items", "first")\nop.drop_column("items", "last")',
     data="""
 @row_migration(table="items", pending=lambda t: sa.and_(t.c.last.is_(None), t.c.full_name.is_not(None)))
 def moved(row):
@@ -114,6 +119,7 @@ MOVE = Change(
 op.create_table("homes", sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
                 sa.Column("town", sa.String(40)))
 """,
+    undo='op.drop_table("homes")',
     data="""
 homes = sa.table("homes", sa.column("id"), sa.column("town"))
 
