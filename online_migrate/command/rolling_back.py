@@ -105,10 +105,10 @@ def _chosen(context: CommandContext, applied: frozenset[str], target: str | None
     graph = context.project.graph
     named = target_revision(graph, target, Phase.EXPAND)
     with connect(context.engine) as connection:
-        begun: set[str] = set()
-        if bootstrap.is_current(connection):
-            begun = {*state.open_revisions(connection), *state.soaks(connection)}
-    return to_undo(graph, applied, named, begun=begun)
+        current = bootstrap.is_current(connection)
+        begun = state.open_revisions(connection) if current else []
+        soaking = state.soaks(connection) if current else {}
+    return to_undo(graph, applied, named, begun=begun, soaking=soaking)
 
 
 def _check(context: CommandContext, chosen: Sequence[str], accept_loss: int) -> list[tuple[Undo, int]]:
@@ -119,7 +119,7 @@ def _check(context: CommandContext, chosen: Sequence[str], accept_loss: int) -> 
         lost = {one.revision: undoing.losses(one) for one in found}
         refuse_losses(lost, accept_loss)
         for one in found:
-            refuse_barriers(connection, one.migrations)
+            refuse_barriers(connection, one.migrations, one.tables)
             if state.exists(connection) and state.has_workers(connection):
                 lease = context.project.settings.lease
                 refuse_workers(connection, dialect_of(connection), one.migrations, lease)

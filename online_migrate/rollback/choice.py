@@ -9,13 +9,18 @@ from online_migrate.script.graph import Graph, Phase
 
 
 def to_undo(
-    graph: Graph, applied: frozenset[str], target: str | None, *, begun: Collection[str] = ()
+    graph: Graph,
+    applied: frozenset[str],
+    target: str | None,
+    *,
+    begun: Collection[str] = (),
+    soaking: Collection[str] = (),
 ) -> list[str]:
     """Returns the expand revisions to undo, the last one first, down to *target*.
 
     *target*: None: those at the end of the branch that have the release of the last one; the last one, if it
-    has no release. *begun*: contract revisions that are not applied, but were begun or soak. Raises
-    :class:`~online_migrate.exceptions.Refused` for one that is contracted.
+    has no release. *begun*, *soaking*: contract revisions that are not applied, but were begun, or soak.
+    Raises :class:`~online_migrate.exceptions.Refused` for one that is contracted.
     """
     done = [revision for revision in graph.of(Phase.EXPAND) if revision in applied]
     if target is not None and target not in done:
@@ -27,8 +32,24 @@ def to_undo(
     first = done.index(target) if target is not None else _first_of_release(graph, done)
     chosen = done[first:]
     for contract in graph.of(Phase.CONTRACT):
-        if contract in applied or contract in begun:
-            _refuse_contracted(graph, contract, chosen, begun=contract not in applied)
+        needed = [revision for revision in chosen if revision in graph.needed(contract)]
+        if not needed:
+            continue
+        if contract in applied:
+            raise exceptions.Refused(
+                reason=f"expand revision {needed[-1]} is contracted by {contract}",
+                hint="write a new expand revision, or restore a backup",
+            )
+        if contract in soaking:
+            raise exceptions.Refused(
+                reason=f"contract revision {contract}, which needs {needed[-1]}, soaks",
+                hint="online-migrate contract --unsoak   (or finish it: online-migrate contract)",
+            )
+        if contract in begun:
+            raise exceptions.Refused(
+                reason=f"contract revision {contract}, which needs {needed[-1]}, is half applied",
+                hint="online-migrate contract   (finishes it)",
+            )
     return chosen[::-1]
 
 
@@ -38,18 +59,3 @@ def _first_of_release(graph: Graph, done: list[str]) -> int:
     while first and release is not None and graph.revisions[done[first - 1]].release == release:
         first -= 1
     return first
-
-
-def _refuse_contracted(graph: Graph, contract: str, chosen: list[str], *, begun: bool) -> None:
-    needed = [revision for revision in chosen if revision in graph.needed(contract)]
-    if not needed:
-        return
-    if begun:
-        raise exceptions.Refused(
-            reason=f"contract revision {contract}, which needs {needed[-1]}, is begun or soaks",
-            hint="online-migrate contract --unsoak   (or finish it: online-migrate contract)",
-        )
-    raise exceptions.Refused(
-        reason=f"expand revision {needed[-1]} is contracted by {contract}",
-        hint="write a new expand revision, or restore a backup",
-    )

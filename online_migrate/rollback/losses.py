@@ -155,7 +155,8 @@ def _kept_by(
     """Returns what computes the column from what stays, with the expressions."""
     found: list[tuple[str, Any]] = []
     for sync in state.recorded_syncs(connection):
-        if sync.table_name == name.name and column.name in sync.forward:
+        of_table = (sync.table_schema, sync.table_name) == (name.schema, name.name)
+        if sync.target is None and of_table and column.name in sync.forward:
             text = sync.forward[column.name]
             found.append((f"sync {sync.name}", computed(text, column)))
     for migration in migrations.values():

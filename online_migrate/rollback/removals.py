@@ -31,8 +31,10 @@ from online_migrate.sql.operations.parts import Name
 from online_migrate.sql.statement import identifiers, shorten
 
 Key = tuple[str, ...]
-"""The kind of an object and its names, in lower case."""
+"""The kind of an object, the schema that the statement gives, and its names."""
 _ROUTINES = ("function", "procedure", "routine")
+_OF_A_TABLE = ("trigger", "policy", "rule")
+"""Objects whose names are those of one table on PostgreSQL."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Created:
 
     def __init__(self, statements: Iterable[str], server: Server) -> None:
         self._server = server
+        self._keys = _Keys(server.product)
         self.unknown: list[str] = []
         """Statements that cannot be read."""
         self._objects: dict[Key, Operation] = {}
@@ -67,7 +70,7 @@ class Created:
             if operations is None:
                 self.unknown.append(shorten(statement))
             for operation in operations or ():
-                key = _created(operation)
+                key = self._keys.created(operation)
                 # What may have existed before is not known to be created.
                 if key is not None and not operation.guarded and not getattr(operation, "replace", False):
                     self._objects[key] = operation
@@ -88,82 +91,119 @@ class Created:
     def _permits(self, operation: Operation) -> bool:
         if isinstance(operation, Query):
             return not operation.calls and not operation.locks_rows
-        keys = _removed(operation)
+        keys = self._keys.removed(operation)
         return any(key in self._objects for key in keys)
 
     def left(self, statements: Sequence[str]) -> list[str]:
         """Returns the objects that the statements of the downgrade do not remove, for display."""
         operations = [one for text in statements for one in read(text, self._server) or ()]
-        gone = {key for one in operations for key in _removed(one) if key in self._objects}
-        return [" ".join(key) for key, made in self._objects.items() if not _goes_with(key, made, gone)]
+        gone = {key for one in operations for key in self._keys.removed(one) if key in self._objects}
+        return [
+            " ".join(part for part in key if part)
+            for key, made in self._objects.items()
+            if not self._goes_with(key, made, gone)
+        ]
+
+    def _goes_with(self, key: Key, made: Operation, gone: set[Key]) -> bool:
+        """Returns True if the object is gone: it was dropped, or something that it belongs to."""
+        table: Name | None = getattr(made, "table", None)
+        if key in gone or (table is not None and self._keys.of_table(table) in gone):
+            return True
+        columns: tuple[str | None, ...] = ()
+        if isinstance(made, CreateIndex):
+            columns = made.index.columns
+        elif isinstance(made, AddConstraint):
+            columns = made.constraint.columns
+        return table is not None and any(one and self._keys.of_column(table, one) in gone for one in columns)
 
     def removals(self, statements: Sequence[str]) -> Removals:
         """Returns the tables and columns that the statements of the downgrade remove."""
         tables: list[Name] = []
         columns: list[tuple[Name, AddColumn]] = []
         for operation in [one for text in statements for one in read(text, self._server) or ()]:
-            for key in _removed(operation):
+            for key in self._keys.removed(operation):
                 made = self._objects.get(key)
                 if isinstance(made, CreateTable) and isinstance(operation, DropTable):
                     tables.append(operation.table)
                 elif isinstance(made, AddColumn) and isinstance(operation, DropColumn):
                     columns.append((operation.table, made))
-        names = {table.name for table in tables}
-        return Removals(tuple(tables), tuple(one for one in columns if one[0].name not in names))
+        whole = {self._keys.of_table(table) for table in tables}
+        left = (one for one in columns if self._keys.of_table(one[0]) not in whole)
+        return Removals(tuple(tables), tuple(left))
 
 
-def _key(kind: str, *names: str | None) -> Key:
-    return (kind, *(name.casefold() for name in names if name))
+class _Keys:
+    """The keys of objects on one server.
 
+    A name without a schema is never that of an object with one, although the server may mean the same object.
+    Names differ in their case where the server may have two objects whose names do.
+    """
 
-def _created(operation: Operation) -> Key | None:
-    match operation:
-        case CreateTable(temporary=False, table=table):
-            return _key("table", table.name)
-        case AddColumn(table=table, column=column):
-            return _key("column", table.name, column.name)
-        case CreateIndex(index=index) if index.name:
-            return _key("index", index.name)
-        case AddConstraint(table=table, constraint=constraint) if constraint.name:
-            return _key("constraint", table.name, constraint.name)
-        case CreateView(view=view):
-            return _key("view", view.name)
-        case CreateTrigger(trigger=trigger):
-            return _key("trigger", trigger.name)
-        case CreateRoutine(routine=routine):
-            return _key("function", routine.name)
-        case CreateObject(kind=kind, object=name):
-            return _key(kind, name.name)
-        case _:
-            return None
+    def __init__(self, product: str) -> None:
+        self._exact = product == "postgresql"
+        self._exact_tables = product != "sqlite"
+        self._indexes_of_tables = product in ("mysql", "mariadb")
 
+    def of_table(self, table: Name) -> Key:
+        return ("table", *self._path(table))
 
-def _removed(operation: Operation) -> tuple[Key, ...]:
-    """Returns the objects that must have been created, one of them, for the operation to be permitted."""
-    match operation:
-        case DropTable(table=table):
-            return (_key("table", table.name),)
-        case DropColumn(table=table, column=column):
-            return (_key("column", table.name, column), _key("table", table.name))
-        case DropIndex(index=index, table=table):
-            return (_key("index", index.name), *((_key("table", table.name),) if table else ()))
-        case DropConstraint(table=table, name=name) if name:
-            return (_key("constraint", table.name, name), _key("table", table.name))
-        case DropObject(kind=kind, object=name):
-            return (_key("function" if kind in _ROUTINES else kind, name.name),)
-        case _:
-            return ()
+    def of_column(self, table: Name, column: str) -> Key:
+        return ("column", *self._path(table), self._folded(column))
 
+    def created(self, operation: Operation) -> Key | None:
+        """Returns the key of the object that the operation creates."""
+        match operation:
+            case CreateTable(temporary=False, table=table):
+                return self.of_table(table)
+            case AddColumn(table=table, column=column):
+                return self.of_column(table, column.name)
+            case CreateIndex(index=index, table=table) if index.name:
+                return self._of_index(Name(index.name, table.schema), table)
+            case AddConstraint(table=table, constraint=constraint) if constraint.name:
+                return self._of_constraint(table, constraint.name)
+            case CreateView(view=view):
+                return self._of_object("view", view)
+            case CreateTrigger(trigger=trigger, table=table):
+                return self._of_object("trigger", trigger, table)
+            case CreateRoutine(routine=routine):
+                return self._of_object("function", routine)
+            case CreateObject(kind=kind, object=name, table=table):
+                return self._of_object(kind, name, table)
+            case _:
+                return None
 
-def _goes_with(key: Key, made: Operation, gone: set[Key]) -> bool:
-    """Returns True if the object is gone: it was dropped, or something that it belongs to."""
-    table = getattr(made, "table", None)
-    if key in gone or (table is not None and _key("table", table.name) in gone):
-        return True
-    columns: tuple[str | None, ...] = ()
-    if isinstance(made, CreateIndex):
-        columns = made.index.columns
-    elif isinstance(made, AddConstraint):
-        columns = made.constraint.columns
-    of_table = "" if table is None else table.name
-    return any(one and _key("column", of_table, one) in gone for one in columns)
+    def removed(self, operation: Operation) -> tuple[Key, ...]:
+        """Returns the objects of which one must have been created, for the operation to be permitted."""
+        match operation:
+            case DropTable(table=table):
+                return (self.of_table(table),)
+            case DropColumn(table=table, column=column):
+                return (self.of_column(table, column), self.of_table(table))
+            case DropIndex(index=index, table=table):
+                found = self._of_index(index, table)
+                return (found,) if table is None else (found, self.of_table(table))
+            case DropConstraint(table=table, name=name) if name:
+                return (self._of_constraint(table, name), self.of_table(table))
+            case DropObject(kind=kind, object=name, table=table):
+                return (self._of_object("function" if kind in _ROUTINES else kind, name, table),)
+            case _:
+                return ()
+
+    def _of_constraint(self, table: Name, name: str) -> Key:
+        return ("constraint", *self._path(table), self._folded(name))
+
+    def _of_index(self, index: Name, table: Name | None) -> Key:
+        if self._indexes_of_tables and table is not None:
+            return ("index", *self._path(table), self._folded(index.name))
+        return ("index", index.schema or "", self._folded(index.name))
+
+    def _of_object(self, kind: str, name: Name, table: Name | None = None) -> Key:
+        if self._exact and table is not None and kind in _OF_A_TABLE:
+            return (kind, *self._path(table), name.name)
+        return (kind, name.schema or "", self._folded(name.name))
+
+    def _path(self, table: Name) -> tuple[str, str]:
+        return (table.schema or "", table.name if self._exact_tables else table.name.casefold())
+
+    def _folded(self, name: str) -> str:
+        return name if self._exact else name.casefold()

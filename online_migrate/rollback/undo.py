@@ -129,22 +129,23 @@ def refuse_losses(lost: Mapping[str, Sequence[Loss]], accepted: int) -> None:
         raise exceptions.RollbackRefused([loss.blocker(revision, total) for revision, loss in every])
 
 
-def refuse_barriers(connection: Connection, names: Sequence[str]) -> None:
-    """Raises :class:`~online_migrate.exceptions.RollbackRefused` if a data migration has a barrier.
+def refuse_barriers(connection: Connection, names: Sequence[str], tables: Sequence[LockTarget]) -> None:
+    """Raises :class:`~online_migrate.exceptions.RollbackRefused` if there is a barrier.
 
-    It refuses what the old version writes; its triggers break every write once a column that they read is
-    gone.
+    *names*: the data migrations of the revision. *tables*: those that the downgrade alters or drops. A
+    barrier refuses what the old version writes; its triggers break every write once a column that they read
+    is gone.
     """
-    recorded = state.all_verifications(connection)
+    altered = {target.table for target in tables}
     blockers = [
         Blocker(
             "barrier",
             name,
-            f"its barrier {recorded[name].barrier} refuses what the old version writes",
+            f"its barrier {recorded.barrier} refuses what the old version writes to {recorded.table_name}",
             f"online-migrate verify {name} --drop-barrier",
         )
-        for name in names
-        if name in recorded and recorded[name].barrier is not None
+        for name, recorded in state.all_verifications(connection).items()
+        if recorded.barrier is not None and (name in names or recorded.table_name in altered)
     ]
     if blockers:
         raise exceptions.RollbackRefused(blockers)

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from online_migrate import command
 from online_migrate.command import CommandContext, MigrateOptions
+from online_migrate.dialects import LockTarget
 from online_migrate.exceptions import GateClosed, Refused, RollbackRefused
 from online_migrate.migrate.verification import VerifyOutcome, VerifyResult
 from online_migrate.rollback.undo import refuse_barriers
@@ -290,11 +291,14 @@ def test_dropped_by_command(project: Project, database: Database) -> None:
 
 def test_rollback_is_refused_while_there_is_a_barrier(project: Project, database: Database) -> None:
     verify(project)
-    with database.engine.connect() as connection, pytest.raises(RollbackRefused) as refusal:
-        refuse_barriers(connection, [NAME])
-    [blocker] = refusal.value.blockers
-    assert (blocker.id, blocker.object) == ("barrier", NAME)
-    assert "--drop-barrier" in blocker.hint
+    with database.engine.connect() as connection:
+        refuse_barriers(connection, ["other"], [LockTarget("other")])
+        for names, tables in (([NAME], []), ([], [LockTarget("volumes")])):
+            with pytest.raises(RollbackRefused) as refusal:
+                refuse_barriers(connection, names, tables)
+            [blocker] = refusal.value.blockers
+            assert (blocker.id, blocker.object) == ("barrier", NAME)
+            assert "--drop-barrier" in blocker.hint
 
 
 # --- what a verification is worth ----------------------------------------------------------------

@@ -177,7 +177,7 @@ def test_contracted_revisions_and_soaks_are_refused(database: Database, tmp_path
         project.contract('op.drop_column("volumes", "legacy")\n', "c1", requires=())
         project.apply_expand()
         command.soak(project.site(), soak_time=0)
-        with pytest.raises(Refused, match="is begun or soaks"):
+        with pytest.raises(Refused, match="which needs e2, soaks"):
             command.rollback(project.site())
         command.contract(project.site())
         with pytest.raises(Refused, match="is contracted by c1"):
@@ -219,6 +219,54 @@ def test_active_workers_and_other_migrators(project: Project, database: Database
         command.rollback(stopped)
     assert command.status(project.site()).expand.position == "e2"
     assert command.rollback(project.site()).revisions == ("e2",)
+
+
+@pytest.mark.needs("many_writers")  # the servers that have barriers
+def test_barrier_of_a_data_migration_without_a_revision(project: Project, database: Database) -> None:
+    """Its triggers read the column that is removed: each later write would fail."""
+    project.data("volume_bytes", schema.BACKFILL.replace('revision="e2",', ""))
+    drop = 'op.drop_sync("volume_bytes")\nop.drop_column("volumes", "size_gb")'
+    project.contract(drop, "c1", requires=("volume_bytes",), depends_on="e2")
+    project.apply_expand()
+    project.migrate()
+    command.rollback(project.site())
+    [verified] = command.verify(project.site(), ["volume_bytes"], barrier=True)
+    assert verified.note is None
+    with pytest.raises(RollbackRefused) as refused:
+        command.rollback(project.site())
+    assert [(one.id, one.object) for one in refused.value.blockers] == [("barrier", "volume_bytes")]
+    command.drop_barrier(project.site(), "volume_bytes")
+    assert command.rollback(project.site()).revisions == ("e2",)
+
+
+@pytest.mark.needs("schemas")
+def test_objects_of_another_schema(database: Database, tmp_path: Path) -> None:
+    """A table of the same name in another schema hides no loss, and is not removed by mistake."""
+    with Project.create(tmp_path / "project", database.url) as project:
+        upgrade = (
+            'op.create_table("jobs", sa.Column("id", sa.Integer, primary_key=True), schema="arch")\n'
+            'op.add_column("jobs", sa.Column("extra", sa.Integer))\n'
+        )
+        drop = 'op.drop_column("jobs", "extra")\nop.drop_table("jobs"{})\n'
+        project.expand(upgrade, "e1", downgrade=drop.format(', schema="arch"'))
+        schema.run_all(
+            database,
+            "CREATE SCHEMA arch",
+            "CREATE TABLE jobs (id INTEGER PRIMARY KEY)",
+            "INSERT INTO jobs VALUES (1)",
+        )
+        project.apply_expand()
+        schema.run_all(database, "UPDATE jobs SET extra = 42")
+        assert refusal(project) == {"column jobs.extra": (1, ("1",))}
+        script = next(project.scripts.glob("expand/*_e1.py"))
+        right = script.read_text()
+        script.write_text(right.replace('drop_table("jobs", schema="arch")', 'drop_table("jobs")'))
+        with pytest.raises(RollbackRefused) as refused:
+            command.rollback(project.site(), accept_loss=1)
+        assert {one.id for one in refused.value.blockers} == {"not-a-removal"}
+        script.write_text(right)
+        assert command.rollback(project.site(), accept_loss=1).revisions == ("e1",)
+        assert schema.query_all(database, "SELECT * FROM jobs") == [(1,)]
 
 
 def test_new_code_that_runs(project: Project, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
