@@ -339,7 +339,8 @@ def _readable(context: CommandContext, migrations: Sequence[DataMigration]) -> l
 def stamp(context: CommandContext, targets: Sequence[str]) -> tuple[str, ...]:
     """Records that the database is at *targets*, without running a script. Returns the new version rows.
 
-    The position on a branch without a target does not change.
+    The position on a branch without a target does not change. Raises
+    :class:`~online_migrate.exceptions.Refused` for a revision that soaks.
     """
     graph = context.project.graph
     environment = context.environment
@@ -351,6 +352,9 @@ def stamp(context: CommandContext, targets: Sequence[str]) -> tuple[str, ...]:
         rows = state.version_rows(connection, environment.version_table, environment.version_schema)
         connection.rollback()
         new = stamping.rows_after(graph, graph.applied(rows), targets)
+        if bootstrap.is_current(connection):
+            _refuse_soaking(connection, graph.applied(new))
+            connection.rollback()
         with session.dialect.write_transaction(connection):
             stamping.write(connection, context.project, environment, new)
             if bootstrap.is_current(connection):
@@ -358,12 +362,22 @@ def stamp(context: CommandContext, targets: Sequence[str]) -> tuple[str, ...]:
     return new
 
 
+def _refuse_soaking(connection: Connection, applied: frozenset[str]) -> None:
+    """Refuses to stamp a revision that soaks: its columns would keep their soaked names."""
+    soaking = sorted(applied & set(state.soaks(connection)))
+    if soaking:
+        raise exceptions.Refused(
+            reason=f"contract revision {soaking[0]} soaks",
+            hint="online-migrate contract --unsoak   (or drop it: online-migrate contract --end-soak)",
+        )
+
+
 def _announce_stamped(connection: Connection, context: CommandContext, applied: frozenset[str]) -> None:
     """Records, for the services, the contract revisions that the database now counts as having."""
     contracts = frozenset(context.project.graph.of(Phase.CONTRACT))
     squashed = squashed_of(context.project.settings)
     folded, scripts = folded_into(squashed), contracts | set(squashed)
-    half = set(state.open_revisions(connection)) & contracts
+    half = {*state.open_revisions(connection), *state.soaks(connection)} & contracts
     known = state.contracted_revisions(connection)
     changes = state.contracted_changes(known, applied & contracts, half, scripts=scripts, folded=folded)
     for revision, now in changes.items():

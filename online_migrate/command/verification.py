@@ -191,8 +191,11 @@ class _Verifying:
             if recorded is None or recorded.barrier_state is not BarrierState.CREATED:
                 return recorded, False
             subject = self._migration.subject(connection)
-            in_place = barrier_blocker(recorded, live_barrier(connection, recorded)) is None
-            return recorded, in_place and recorded.expressions == expressions_text(connection, subject)
+            live = live_barrier(connection, recorded)
+            in_place = live is not None and barrier_blocker(recorded, live) is None
+            same_table = live is not None and live.has_table_version(recorded.definition)
+            same_condition = recorded.expressions == expressions_text(connection, subject)
+            return recorded, in_place and same_table and same_condition
 
     # --- the barrier -----------------------------------------------------------------------------
 

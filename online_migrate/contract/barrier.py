@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 PREFIX = "online_migrate_barrier_"
+TABLE_ALTERED = "table-altered"
+"""The state of a barrier whose table was altered after it was created: the rows are counted again."""
 _LONGEST = 56
 """Characters of a name, so that a trigger's suffix fits into the 63 of PostgreSQL and the 64 of MySQL."""
 BARRIER_GONE = ("barrier-missing", "barrier-changed", "barrier-disabled")
@@ -161,6 +163,7 @@ def standing_of(
     holds = (
         recorded.status is VerifyStatus.COMPLETE
         and live.proves_rows
+        and live.has_table_version(recorded.definition)
         and (recorded.table_name, recorded.schema_name) == (table.name, table.schema)
         and recorded.expressions == expressions_text(connection, subject)
         and dialect_of(connection).barrier_problem(connection, table.name, table.schema) is None
@@ -185,7 +188,7 @@ def barrier_blocker(recorded: Verification, live: LiveBarrier | None) -> Blocker
     where = f"the barrier {recorded.barrier} of {recorded.table_name}"
     if live is None:
         return Blocker("barrier-missing", recorded.name, f"{where} was dropped after it was created", hint)
-    if live.definition != recorded.definition:
+    if not live.has_definition(recorded.definition):
         return Blocker("barrier-changed", recorded.name, f"{where} is not the one that was created", hint)
     if live.disabled is not None:
         return Blocker("barrier-disabled", recorded.name, f"{where} is not enforced: {live.disabled}", hint)

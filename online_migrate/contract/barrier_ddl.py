@@ -55,7 +55,7 @@ def create_barrier(runner: RevisionRunner, migration: DataMigration, allow: Call
             raise _explained(runner, error) from error
         live = live_barrier(connection, new)
         assert live is not None
-        state.set_barrier(records, new.name, BarrierState.CREATED, definition=live.definition)
+        state.set_barrier(records, new.name, BarrierState.CREATED, definition=live.recorded)
         if records is not connection:
             records.commit()
 

@@ -35,6 +35,10 @@ _LIVE = """
       AND trigger_name IN (:insert, :update)
     ORDER BY trigger_name
 """
+_TABLE = """
+    SELECT UNIX_TIMESTAMP(create_time) AS altered_at FROM information_schema.tables
+    WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table
+"""
 _CASCADES = """
     SELECT constraint_name AS name FROM information_schema.referential_constraints
     WHERE constraint_schema = COALESCE(:schema, DATABASE()) AND table_name = :table
@@ -152,7 +156,9 @@ class MySQLBarriers(Barriers):
         if len(found) < len(_EVENTS):
             return None
         listed = [{key: str(value) for key, value in row._mapping.items()} for row in found]
-        return LiveBarrier(json.dumps(listed, sort_keys=True))
+        [altered] = rows(connection, _TABLE, table=table, schema=schema)
+        definition = json.dumps(listed, sort_keys=True)
+        return LiveBarrier(definition, table_version=str(altered.altered_at))
 
     def barrier_refusal(self, connection: Connection, error: BaseException) -> Problem | None:
         code = error_code(error)

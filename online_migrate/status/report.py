@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from online_migrate import exceptions, state
-from online_migrate.contract.barrier import barrier_blocker, live_barrier
+from online_migrate.contract.barrier import TABLE_ALTERED, barrier_blocker, live_barrier
 from online_migrate.contract.gate import Gate
 from online_migrate.contract.graph_blockers import to_contract
 from online_migrate.contract.live_services import LiveServices
@@ -317,8 +317,12 @@ def _verification(connection: Connection, name: str) -> VerificationState | None
         return None
     barrier_state = found.barrier_state.value
     if found.barrier_state is state.BarrierState.CREATED:
-        blocker = barrier_blocker(found, live_barrier(connection, found))
-        barrier_state = barrier_state if blocker is None else blocker.id
+        live = live_barrier(connection, found)
+        blocker = barrier_blocker(found, live)
+        if blocker is not None:
+            barrier_state = blocker.id
+        elif live is not None and not live.has_table_version(found.definition):
+            barrier_state = TABLE_ALTERED
     return VerificationState(
         status=found.status.value,
         checked=found.checked,

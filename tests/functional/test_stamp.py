@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from online_migrate import command
-from online_migrate.exceptions import OnlineMigrateError
+from online_migrate.exceptions import OnlineMigrateError, Refused
+from online_migrate.services.errors import ServiceRefused
 from tests.servers import Database
 from tests.support import schema
 from tests.support.project import Project
+from tests.support.services import live
 
 pytestmark = pytest.mark.each_product
 
@@ -121,3 +123,22 @@ def test_history_and_heads_need_no_database(tmp_path: Path) -> None:
         assert "2026.1" in history.out
         heads = schema.run(project, "heads", "--json").json
         assert [(line["revision"], line["phase"]) for line in heads] == [("e1", "expand"), ("c1", "contract")]
+
+
+def test_stamp_while_columns_soak(database: Database, tmp_path: Path) -> None:
+    """The soaking revision cannot be stamped; after a stamp of another one, old code still may not start."""
+    with schema.volumes(
+        tmp_path / "project", database, contract='op.drop_column("volumes", "legacy")'
+    ) as project:
+        schema.ready(project, database)
+        command.soak(project.site())
+        versions = schema.version_rows(database)
+        with pytest.raises(Refused, match="c2 soaks"):
+            command.stamp(project.site(), ["c2"])
+        assert schema.version_rows(database) == versions
+        command.stamp(project.site(), ["e2"])
+        with pytest.raises(ServiceRefused), live(database):
+            pass
+        command.unsoak(project.site())
+        with live(database):
+            pass

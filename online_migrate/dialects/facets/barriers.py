@@ -36,6 +36,23 @@ class LiveBarrier:
     """Why the server does not enforce it; None: it does."""
     proves_rows: bool = True
     """False if rows that were written before it have not been checked by the server yet."""
+    table_version: str | None = None
+    """Changes with each ALTER TABLE. None: the server checks the rows that an ALTER TABLE changes."""
+
+    @property
+    def recorded(self) -> str:
+        """What is recorded when the barrier is created."""
+        return self.definition if self.table_version is None else f"{self.definition}\n{self.table_version}"
+
+    def has_definition(self, recorded: str | None) -> bool:
+        """Returns True if *recorded* is of the same barrier."""
+        if self.table_version is None or recorded is None:
+            return recorded == self.definition
+        return recorded.rpartition("\n")[0] == self.definition
+
+    def has_table_version(self, recorded: str | None) -> bool:
+        """Returns True if the table was not altered since *recorded*."""
+        return self.table_version is None or (recorded or "").rpartition("\n")[2] == self.table_version
 
 
 class Barriers:
