@@ -26,6 +26,10 @@ FLEET = pytest.StashKey[Fleet]()
 _UNIT_TESTS = Path(__file__).parent / "unit"
 
 
+SEEN = "seen"
+"""The property of a test whose value is a line in the summary of a run."""
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("online-migrate")
     group.addoption(
@@ -99,6 +103,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if lines:
         terminalreporter.section("database servers")
         for line in lines:
+            terminalreporter.write_line(line)
+    passed = terminalreporter.stats.get("passed", [])
+    seen = sorted(str(value) for report in passed for name, value in report.user_properties if name == SEEN)
+    if seen:
+        terminalreporter.section("what these tests have seen")
+        for line in seen:
             terminalreporter.write_line(line)
 
 
