@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from online_migrate import config as configuration
 from online_migrate.ddl.session import connect
 from online_migrate.dialects import dialect_of, full_url
+from online_migrate.driver_errors import DATABASE_ERRORS, error_message
 from online_migrate.expand import bootstrap
 from online_migrate.migrate import progress
 from online_migrate.named_database import Bind, DatabaseSource, NamedDatabase
@@ -28,6 +30,11 @@ from online_migrate.waiting import Clock, Stop
 if TYPE_CHECKING:
     from oslo_config import cfg
     from sqlalchemy.engine import Connection, Engine
+
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+_READS = 3
 
 
 def _say_nothing(line: str) -> None:
@@ -163,6 +170,22 @@ class CommandContext:
         with connect(self.engine) as connection:
             bootstrap.is_current(connection)
             return applied_revisions(connection, self.project, self.environment)
+
+    def read(self, function: Callable[[Connection], T]) -> T:
+        """Calls *function* with a connection as of :meth:`read_connection`, and returns its result.
+
+        It is called again, with a new transaction, if another session created or altered a table meanwhile:
+        MySQL and MariaDB refuse to read that table in a transaction that began before (error 1412).
+        """
+        for left in range(_READS - 1, -1, -1):
+            with self.read_connection() as connection:
+                try:
+                    return function(connection)
+                except DATABASE_ERRORS as error:
+                    if not left or not dialect_of(connection).is_transient(error):
+                        raise
+                    logger.info("the database is read again: %s", error_message(error))
+        raise AssertionError("the last attempt returns or raises")
 
     @contextlib.contextmanager
     def read_connection(self) -> Iterator[Connection]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from online_migrate import exceptions, state
 from online_migrate.context import CommandContext
@@ -17,6 +17,9 @@ from online_migrate.services.pin_rule import names_in, pin_in
 from online_migrate.services.registry import Registry, read_registry
 from online_migrate.services.reported import Reported, ReportedService, UnreadableReport
 from online_migrate.services.service import Liveness, Service, Unreadable
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,9 +165,12 @@ def services(context: CommandContext) -> ServicesReport:
     found = LiveServices.of(context.project)
     requirement = found.requirement
     revisions = to_contract(graph, applied)
-    with context.read_connection() as connection:
+
+    def read(connection: Connection) -> tuple[Registry, list[state.Contracted]]:
         registry = found.read(connection)
-        announced = [] if registry.missing else state.contracted_revisions(connection)
+        return registry, [] if registry.missing else state.contracted_revisions(connection)
+
+    registry, announced = context.read(read)
     return ServicesReport(
         checked=requirement.checks(registry),
         silent=tuple(name for name in requirement.declared or () if name not in registry.live),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 from online_migrate.context import CommandContext
 from online_migrate.ddl.tools import registry
@@ -11,13 +12,16 @@ from online_migrate.script.graph import Graph, Phase
 from online_migrate.status import report as reports
 from online_migrate.status.plan import Plan, make_plan
 
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
 
 def status(context: CommandContext) -> reports.Report:
     """Returns the status report of the database. Changes nothing."""
     context.project.load_data_migrations()  # its errors are raised before the database is read
     applied = context.applied()
-    with context.read_connection() as connection:
-        return reports.make_report(connection, context.project, applied, url=safe_url(context.engine.url))
+    url = safe_url(context.engine.url)
+    return context.read(lambda read: reports.make_report(read, context.project, applied, url=url))
 
 
 def plan(context: CommandContext, *, ddl_tool: str | None = None) -> Plan:
@@ -27,9 +31,12 @@ def plan(context: CommandContext, *, ddl_tool: str | None = None) -> Plan:
     setting is used.
     """
     applied = context.applied()
-    with context.read_connection() as connection:
+
+    def read(connection: Connection) -> Plan:
         tool = registry.wanted(ddl_tool, context.project.settings.ddl_tool, dialect_of(connection))
         return make_plan(connection, context.project, context.environment, applied, tool)
+
+    return context.read(read)
 
 
 @dataclasses.dataclass(frozen=True)

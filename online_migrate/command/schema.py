@@ -120,8 +120,7 @@ def gate_report(
     for revision, requires in context.project.requires_by_default.items():
         if revision in revisions:
             context.echo(f"gate {revision}: {by_default_note(requires)}")
-    with context.read_connection() as connection:
-        return _gate(context, connection, applied, services).report(revisions)
+    return context.read(lambda read: _gate(context, read, applied, services).report(revisions))
 
 
 def _gate(

@@ -124,3 +124,20 @@ def test_readers_work_for_a_read_only_user(project: Project, database: Database)
         assert Snapshot.of(database) == before
     finally:
         schema.run_all(database, *(statement.format(**facts) for statement in _DROP_READER[product]))
+
+
+@pytest.mark.needs("lock_tables")  # the servers that refuse to read a table that was altered since (1412)
+def test_table_altered_during_a_read(project: Project, database: Database) -> None:
+    """Another command creates or alters a table of the engine while a command reads: it reads again."""
+    project.apply_expand()
+    calls = []
+
+    def read(connection: sa.Connection) -> object:
+        calls.append(1)
+        connection.execute(sa.text("SELECT count(*) FROM alembic_version")).all()  # the snapshot begins
+        if len(calls) == 1:
+            schema.run_all(database, "ALTER TABLE online_migrate_worker FORCE")
+        return connection.scalar(sa.text("SELECT count(*) FROM online_migrate_worker"))
+
+    assert project.site().read(read) == 0
+    assert len(calls) == 2
