@@ -7,7 +7,7 @@ only go after the trigger: on MySQL and MariaDB each later write of the table wo
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 from online_migrate.dialects.facets.revisions import TEMPORARY_PREFIX
@@ -26,6 +26,8 @@ from online_migrate.sql.operations.operation import (
     RenameTable,
     SetColumnType,
 )
+from online_migrate.sql.operations.parts import Name
+from online_migrate.sync.expressions import comparable
 from online_migrate.sync.recorded import SyncState, TriggerState
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ class SyncCheck:
         standing: Standing = Standing.NOT_BEGUN,
     ) -> None:
         self._revision = revision
+        self._product = server.product
         self._operations = [
             operation for one in rendered.statements for operation in read(one.text, server) or ()
         ]
@@ -97,7 +100,7 @@ class SyncCheck:
             DROPPED,
             sync.name,
             f"contract revision {self._revision} is half applied, and has dropped its triggers: {_WHY}",
-            "online-migrate contract creates them again, and names the rows that differ",
+            "online-migrate contract   (it creates them again, and names the rows that differ)",
         )
 
     def _may_be_gone(self, sync: RecordedSync, gone: Collection[str]) -> bool:
@@ -107,13 +110,15 @@ class SyncCheck:
         return self._standing is Standing.SOAKS and self.drops(sync)
 
     def _concerns(self, sync: RecordedSync) -> bool:
-        if self._incomplete or set(sync.columns_used) & set(self._required):
+        tables = {self._same(table) for table in sync.columns_used}
+        if self._incomplete or tables & {self._same(table) for table in self._required}:
             return True
-        return self.drops(sync) or any(
-            getattr(operation, "table", None) is not None and operation.table.name in sync.columns_used
-            for operation in self._operations
-            if hasattr(operation, "table")
-        )
+        named = (getattr(operation, "table", None) for operation in self._operations)
+        altered = {self._same(one.name) for one in named if isinstance(one, Name)}
+        return self.drops(sync) or bool(tables & altered)
+
+    def _same(self, name: str) -> str:
+        return comparable(name, self._product)
 
     def _dropped_before(self, sync: RecordedSync, operation: Operation | None) -> bool:
         """Returns True if all triggers of the sync are dropped before *operation*; None: at the end."""
@@ -127,12 +132,12 @@ class SyncCheck:
 
     def _in_use(self, sync: RecordedSync) -> list[Blocker]:
         copied = {
-            operation.table.name.removeprefix(TEMPORARY_PREFIX)
+            self._same(operation.table.name.removeprefix(TEMPORARY_PREFIX))
             for operation in self._operations
             if isinstance(operation, CreateTable) and operation.table.name.startswith(TEMPORARY_PREFIX)
         }
         for operation in self._operations:
-            taken = _taken(operation, sync, copied)
+            taken = self._taken(operation, sync, copied)
             if taken and not self._dropped_before(sync, operation):
                 return [
                     Blocker(
@@ -144,26 +149,26 @@ class SyncCheck:
                 ]
         return []
 
-
-def _taken(operation: Operation, sync: RecordedSync, copied: Collection[str]) -> str | None:
-    """Returns the column or table that the operation takes away from the triggers; None: nothing."""
-    match operation:
-        case DropColumn(table=table, column=column) | SetColumnType(table=table, column=column):
-            found: Sequence[str] = (column,)
-        case RenameColumn(table=table, column=column) | RedefineColumn(table=table, old=column):
-            found = (column,)
-        case CreateTable(table=table) if table.name.startswith(TEMPORARY_PREFIX):
-            name = table.name.removeprefix(TEMPORARY_PREFIX)
-            kept = {column.name for column in operation.columns}
-            lost = [column for column in sync.columns_used.get(name, ()) if column not in kept]
-            return f"column {name}.{lost[0]}" if lost else None
-        case DropTable(table=table) | RenameTable(table=table):
-            is_used = table.name in sync.columns_used and table.name not in copied
-            return f"table {table}" if is_used else None
-        case _:
-            return None
-    used = sync.columns_used.get(table.name, ())
-    return next((f"column {table.name}.{column}" for column in found if column in used), None)
+    def _taken(self, operation: Operation, sync: RecordedSync, copied: Collection[str]) -> str | None:
+        """Returns the column or table that the operation takes away from the triggers; None: nothing."""
+        used = {self._same(table): names for table, names in sync.columns_used.items()}
+        match operation:
+            case DropColumn(table=table, column=column) | SetColumnType(table=table, column=column):
+                found = column
+            case RenameColumn(table=table, column=column) | RedefineColumn(table=table, old=column):
+                found = column
+            case CreateTable(table=table) if table.name.startswith(TEMPORARY_PREFIX):
+                name = table.name.removeprefix(TEMPORARY_PREFIX)
+                kept = {self._same(column.name) for column in operation.columns}
+                lost = [column for column in used.get(self._same(name), ()) if self._same(column) not in kept]
+                return f"column {name}.{lost[0]}" if lost else None
+            case DropTable(table=table) | RenameTable(table=table):
+                name = self._same(table.name)
+                return f"table {table}" if name in used and name not in copied else None
+            case _:
+                return None
+        names = {self._same(one) for one in used.get(self._same(table.name), ())}
+        return f"column {table.name}.{found}" if self._same(found) in names else None
 
 
 def _not_intact(found: SyncState) -> Blocker:

@@ -32,6 +32,7 @@ class MariaDB(MariaDBBarriers, MariaDBCopiedTables, MariaDBLocks, MariaDBLockQue
     catalog: ClassVar[type[Catalog]] = MariaDBCatalog
     writer: ClassVar[type[UnionWriter]] = ValuesWriter
     statement_timeout_codes: ClassVar[frozenset[object]] = frozenset({1969, 1317})
+    sync_breaks_enums: ClassVar[bool] = True
 
     def history_length(self, connection: Connection) -> float:
         rows = connection.execute(sa.text("SHOW GLOBAL STATUS LIKE 'Innodb_history_list_length'")).all()

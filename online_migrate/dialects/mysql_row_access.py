@@ -140,4 +140,13 @@ class MySQLRowAccess(RowAccess):
         return self.writer(table, key, constant, collations, hint or "")
 
     def exact_text(self, value: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        if isinstance(value.type, sa.String):
+            # Of one character set: a computed text has that of the connection.
+            value = sa.func.convert(value.op("USING")(sa.text("utf8mb4")))
         return sa.func.hex(value)
+
+    def assigned(self, value: sa.ColumnElement[Any], column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+        if isinstance(column.type, (sa.String, mysql.BIT, mysql.YEAR)):  # ENUM and SET are texts as well
+            return sa.type_coerce(value, column.type)
+        # CAST cuts the fraction off a text, and an assignment rounds it.
+        return sa.cast(sa.func.round(value) if isinstance(column.type, sa.Integer) else value, column.type)

@@ -37,6 +37,12 @@ _KIND = """
     SELECT table_type FROM information_schema.tables
     WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :name
 """
+_ENUMS = """
+    SELECT column_name AS name, column_type AS type FROM information_schema.columns
+    WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :name
+        AND data_type = 'enum' AND is_nullable = 'NO' AND column_default IS NULL
+    ORDER BY ordinal_position
+"""
 _CASCADES = """
     SELECT k.constraint_name AS name, k.column_name AS column_name
     FROM information_schema.referential_constraints r JOIN information_schema.key_column_usage k
@@ -92,17 +98,21 @@ IF old_written AND NOT new_written THEN
     END IF;"""
 
 
+# The variable says that a statement is one of the triggers. Its value is that of one statement of the client:
+# NOW(6) is constant within a statement and the triggers that it fires. After a deadlock, a lock timeout or
+# KILL QUERY (1213, 1205, 1317) no handler runs, and the variable keeps its value.
 _BETWEEN = """\
 CREATE TRIGGER {trigger} {event} ON {table} FOR EACH ROW
 BEGIN
     DECLARE within VARCHAR(255) DEFAULT COALESCE(@online_migrate_sync, '');
+    DECLARE marker VARCHAR(255) DEFAULT CONCAT('{sync} ', NOW(6));
     DECLARE EXIT HANDLER FOR SQLEXCEPTION
     BEGIN
         SET @online_migrate_sync = within;
         RESIGNAL;
     END;
-    IF within <> '{sync}' AND NOT ({skipped}) THEN
-        SET @online_migrate_sync = '{sync}';{statements}
+    IF within <> marker AND NOT ({skipped}) THEN
+        SET @online_migrate_sync = marker;{statements}
         SET @online_migrate_sync = within;
     END IF;
 END"""
@@ -113,6 +123,8 @@ class MySQLSyncTriggers(SyncTriggers):
 
     suffixes: ClassVar[tuple[str, ...]] = ("_insert", "_update")
     name_limit: ClassVar[int] = 64
+    sync_breaks_enums: ClassVar[bool] = False
+    """A trigger BEFORE INSERT takes the implicit default from each ENUM NOT NULL of the table (1364)."""
 
     def sync_statements(self, shape: SyncShape) -> Sequence[str]:
         if shape.target is not None:
@@ -167,6 +179,23 @@ class MySQLSyncTriggers(SyncTriggers):
             return "it does not exist"
         return None if found[0] == "BASE TABLE" else f"it is a {found[0].lower()}"
 
+    def sync_problem(self, connection: Connection, shape: SyncShape) -> tuple[str, str] | None:
+        if shape.target is not None:
+            return None
+        used = shape.columns_used[shape.table]
+        for row in rows(connection, _ENUMS, name=shape.table, schema=shape.schema):
+            if not self.sync_breaks_enums and row.name not in used:
+                continue
+            effect = "fails" if self.sync_breaks_enums else "has no value"
+            default = str(row.type)[len("enum(") :].partition("',")[0].rstrip("')") + "'"
+            return (
+                f"column {row.name} is an ENUM NOT NULL without a default: an INSERT that leaves it out "
+                f"{effect} while the table has a BEFORE INSERT trigger",
+                f"give it the default that it has now: ALTER TABLE {shape.table} ALTER {row.name} "
+                f"SET DEFAULT {default}",
+            )
+        return None
+
     def sync_gaps(
         self, connection: Connection, table: str, schema: str | None, columns: Sequence[str]
     ) -> Sequence[str]:
@@ -208,10 +237,6 @@ def _differ(column: SyncedColumn, first: str, second: str) -> str:
 
 
 def _default(column: SyncedColumn) -> str:
-    definition = column.definition
-    type = None if definition is None or definition.nullable else definition.type
-    if column.default is None and type is not None and type.name == "enum":
-        return type.parameters[0]  # the implicit default of an ENUM
     return column.default or "NULL"
 
 
@@ -224,6 +249,8 @@ def _variable(column: SyncedColumn) -> str | None:
         return "LONGTEXT CHARACTER SET utf8mb4"
     if type.name in _BYTES:
         return "LONGBLOB"
+    if type.name == "real":
+        return str(type).replace("real", "FLOAT")  # REAL is DOUBLE
     return str(type) if type.name in _VARIABLES else None
 
 
@@ -232,7 +259,13 @@ def _parts(shape: SyncShape) -> dict[str, str]:
     found: dict[str, str] = {}
     variables: list[str] = []
     for side, columns in (("old", shape.old), ("new", shape.new)):
-        inserted = [_differ(column, _new(column.name), _default(column)) for column in columns]
+        inserted = []
+        for number, column in enumerate(columns, start=1):
+            default, type = _default(column), _variable(column)
+            if column.default is not None and type is not None and type.startswith("FLOAT"):
+                variables.append(f"DECLARE {side}_default_{number} {type} DEFAULT {default};")
+                default = f"{side}_default_{number}"  # the column rounds its default
+            inserted.append(_differ(column, _new(column.name), default))
         updated = [_differ(column, _new(column.name), f"OLD.{_quoted(column.name)}") for column in columns]
         assigned = [(column, column.value(_new)) for column in columns if column.value is not None]
         set_other, differs = [], []

@@ -18,6 +18,7 @@ from online_migrate.dialects.facets.sync_triggers import (
     joined,
 )
 from online_migrate.dialects.query import rows
+from online_migrate.driver_errors import DATABASE_ERRORS, error_message
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -44,15 +45,18 @@ _SUBSCRIPTIONS = """
 """
 _KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
 _FUNCTION = """\
-CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SET search_path {path}
 AS $online_migrate$
 DECLARE
     other record;
+    defaults record;
     old_written boolean;
     new_written boolean;
     in_step boolean := FALSE;
 BEGIN
     IF TG_OP = 'INSERT' THEN
+        defaults := NEW;
+        {set_defaults}
         new_written := {new_inserted};
         old_written := {old_inserted} OR NOT new_written;
     ELSE
@@ -85,7 +89,7 @@ _IN_MIGRATION = (
     f"TG_OP <> 'DELETE' AND coalesce(current_setting('{DATA_MIGRATION_SETTING}', TRUE), '') = 'on'"
 )
 _FUNCTION_BETWEEN = """\
-CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SET search_path = {path}
+CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SET search_path {path}
 AS $online_migrate$
 #variable_conflict use_column
 DECLARE
@@ -121,7 +125,7 @@ class PostgreSQLSyncTriggers(SyncTriggers):
             f"CREATE TRIGGER {_quoted(name)} BEFORE INSERT OR UPDATE ON {table} "
             f"FOR EACH ROW EXECUTE FUNCTION {function}()"
         )
-        return (_FUNCTION.format(function=function, **_parts(shape)), trigger)
+        return (_FUNCTION.format(function=function, path=_search_path(shape), **_parts(shape)), trigger)
 
     def _between(self, shape: SyncShape) -> Sequence[str]:
         statements = Statements(shape, _WORDS)
@@ -139,9 +143,9 @@ class PostgreSQLSyncTriggers(SyncTriggers):
                     function=function,
                     sync=shape.name,
                     skipped=_IN_MIGRATION if table == shape.target else "FALSE",
-                    path="pg_catalog, pg_temp" if shape.schema else None,
+                    path=_search_path(shape),
                     **body,
-                ).replace("SET search_path = None", "SET search_path FROM CURRENT")
+                )
             )
             events = "INSERT OR UPDATE" if table == shape.table else "INSERT OR UPDATE OR DELETE"
             of_trigger = f"ON {_path(table, shape.schema)} FOR EACH ROW EXECUTE FUNCTION {function}()"
@@ -181,6 +185,25 @@ class PostgreSQLSyncTriggers(SyncTriggers):
             return f"it is {_KINDS.get(found.kind, 'not a table')}"
         return None
 
+    def sync_problem(self, connection: Connection, shape: SyncShape) -> tuple[str, str] | None:
+        """The body of a function is not checked before it runs, so its expressions are parsed here."""
+        sides = ((shape.table, shape.new), (shape.target or shape.table, shape.old))
+        for table, columns in sides:
+            for column in columns:
+                if column.value is None:
+                    continue
+                expression = column.value(_quoted)
+                query = f"SELECT {expression} FROM {_path(table, shape.schema)} LIMIT 0"
+                try:
+                    with connection.begin_nested():
+                        connection.exec_driver_sql(query, execution_options={"no_parameters": True})
+                except DATABASE_ERRORS as error:
+                    return (
+                        f"the expression of column {column.name} cannot be evaluated: {error_message(error)}",
+                        "a type that is not in the search path needs its schema, for example public.mood",
+                    )
+        return None
+
     def sync_gaps(
         self, connection: Connection, table: str, schema: str | None, columns: Sequence[str]
     ) -> Sequence[str]:
@@ -211,6 +234,11 @@ def _new(column: str) -> str:
     return f"NEW.{_quoted(column)}"
 
 
+def _search_path(shape: SyncShape) -> str:
+    """Returns the clause after SET search_path: types of the expressions are found as in the script."""
+    return f"= pg_catalog, {_quoted(shape.schema)}, pg_temp" if shape.schema else "FROM CURRENT"
+
+
 def _differ(column: SyncedColumn, first: str, second: str) -> str:
     """Returns the condition that two values of a column are not the same, to the character."""
     if column.type in _COMPARABLE:
@@ -222,10 +250,14 @@ def _differ(column: SyncedColumn, first: str, second: str) -> str:
 def _parts(shape: SyncShape) -> dict[str, str]:
     """Returns the conditions and the assignments of the function."""
     found = {"setting": DATA_MIGRATION_SETTING}
+    # Assigned, so that the type of the column rounds them.
+    found["set_defaults"] = " ".join(
+        f"defaults.{_quoted(c.name)} := ({c.default or 'NULL'});" for c in (*shape.old, *shape.new)
+    )
     for side, columns in (("old", shape.old), ("new", shape.new)):
         assigned = [(column, column.value) for column in columns if column.value is not None]
         named = [(column, _quoted(column.name)) for column in columns]
-        inserted = [_differ(c, f"NEW.{name}", f"({c.default or 'NULL'})") for c, name in named]
+        inserted = [_differ(c, f"NEW.{name}", f"defaults.{name}") for c, name in named]
         updated = [_differ(c, f"NEW.{name}", f"OLD.{name}") for c, name in named]
         differs = [_differ(c, f"other.{_quoted(c.name)}", f"NEW.{_quoted(c.name)}") for c, _ in assigned]
         found |= {

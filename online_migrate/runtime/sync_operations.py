@@ -31,7 +31,7 @@ from online_migrate.sql.operations.parts import Name
 from online_migrate.state import RecordedSync
 from online_migrate.sync.definition import SyncDefinition
 from online_migrate.sync.expressions import Expression
-from online_migrate.sync.recorded import record
+from online_migrate.sync.recorded import as_recorded, record
 from online_migrate.sync.refusals import refuse_unsuitable
 
 if TYPE_CHECKING:
@@ -174,10 +174,11 @@ def _checked(
     """Returns the sync for the database. Raises :class:`~online_migrate.sync.definition.SyncRefused`."""
     catalog = CatalogSchema(connection)
     shape = definition.shape(dialect.name, catalog.column)
-    dropped = {name for name, change in scope.changes.items() if change is None}
-    refuse_unsuitable(
-        definition, shape, connection, [sync for name, sync in scope.recorded.items() if name not in dropped]
-    )
+    others = {name: sync for name, sync in scope.recorded.items() if name not in scope.changes}
+    for name, change in scope.changes.items():
+        if change is not None:
+            others[name] = as_recorded(connection, change, None)
+    refuse_unsuitable(definition, shape, connection, others.values())
     return dataclasses.replace(shape, row_key=dialect.sync_row_key(connection, shape.table, shape.schema))
 
 

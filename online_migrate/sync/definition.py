@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from online_migrate import exceptions
 from online_migrate.dialects.facets.sync_triggers import SyncedColumn, SyncShape, Template
 from online_migrate.sql.operations.parts import Column, Name
-from online_migrate.sync.expressions import BadExpression, Expression, template
+from online_migrate.sync.expressions import BadExpression, Expression, comparable, template
 
 _NAME = re.compile(r"[A-Za-z0-9_]+")
 _LONGEST_NAME = 200
@@ -51,7 +51,8 @@ class SyncDefinition:
         read_new = {column for value in old.values() for column in value.columns} | set(new)
         if bool(self.target) is not bool(self.key):
             raise self.refused("to=TABLE and key={column of TABLE: column of this table} belong together")
-        shared = sorted(read_old & read_new) if self.target is None else []
+        of_old, of_new = ({comparable(name, server) for name in names} for names in (read_old, read_new))
+        shared = sorted(of_old & of_new) if self.target is None else []
         if shared:
             raise self.refused(
                 f"column {shared[0]} belongs to both shapes: it is not known which of them a write changes",
@@ -62,7 +63,12 @@ class SyncDefinition:
         other = table if self.target is None else Name(self.target, table.schema)
 
         def synced(of: Name, names: set[str], values: Mapping[str, Template]) -> tuple[SyncedColumn, ...]:
-            return tuple(SyncedColumn(one, values.get(one), definition(of, one)) for one in sorted(names))
+            found: dict[str, SyncedColumn] = {}
+            for one in sorted(names):
+                known, key = definition(of, one), comparable(one, server)
+                value = values.get(one) or (found[key].value if key in found else None)
+                found[key] = SyncedColumn(one if known is None else known.name, value, known)
+            return tuple(found.values())
 
         return SyncShape(
             self.name,

@@ -82,6 +82,14 @@ def _compiled(given: ClauseElement, server: str) -> str:
         raise BadExpression(message=f"an expression has no text for {server}: {error}") from error
 
 
+def comparable(name: str, server: str) -> str:
+    """Returns a form in which two names of one column, or of one table, are equal.
+
+    Two tables of MySQL whose names differ only in their case count as one.
+    """
+    return name if server == "postgresql" else name.casefold()
+
+
 def _dialect(server: str) -> Dialect:
     # With named parameters a percent sign is not doubled.
     url = sa.engine.url.URL.create(_DIALECTS[server])

@@ -85,25 +85,25 @@ def record(connection: Connection, shape: SyncShape, revision: str | None) -> No
     found: dict[str, FoundTrigger] = {}
     for table in shape.tables:
         found |= dialect.sync_triggers(connection, table, shape.schema)
-    between = shape.target is not None
+    names = dialect.sync_trigger_names(shape.name, between=shape.target is not None)
+    texts = {name: found[name].text if name in found else "" for name in names}
+    state.put_sync(connection, dataclasses.replace(as_recorded(connection, shape, revision), triggers=texts))
+
+
+def as_recorded(connection: Connection, shape: SyncShape, revision: str | None) -> RecordedSync:
+    """Returns the record of a sync, without the texts of its triggers."""
 
     def quote(name: str) -> str:
         return quoted(connection, name)
 
-    state.put_sync(
-        connection,
-        RecordedSync(
-            name=shape.name,
-            revision=revision,
-            table_name=shape.table,
-            table_schema=shape.schema,
-            target={"table": shape.target, "key": dict(shape.key)} if between else None,
-            forward={column.name: column.value(quote) for column in shape.new if column.value is not None},
-            backward={column.name: column.value(quote) for column in shape.old if column.value is not None},
-            columns_used=shape.columns_used,
-            triggers={
-                name: found[name].text if name in found else ""
-                for name in dialect.sync_trigger_names(shape.name, between=between)
-            },
-        ),
+    return RecordedSync(
+        name=shape.name,
+        revision=revision,
+        table_name=shape.table,
+        table_schema=shape.schema,
+        target=None if shape.target is None else {"table": shape.target, "key": dict(shape.key)},
+        forward={column.name: column.value(quote) for column in shape.new if column.value is not None},
+        backward={column.name: column.value(quote) for column in shape.old if column.value is not None},
+        columns_used=shape.columns_used,
+        triggers={},
     )

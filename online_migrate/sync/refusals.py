@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -33,7 +33,10 @@ def refuse_unsuitable(
         if problem is not None:
             raise definition.refused(problem if table == shape.table else f"table {table}: {problem}")
         _refuse_columns(definition, shape, connection, table, names)
-    _refuse_shared(definition, shape, recorded)
+    problem_of_server = dialect.sync_problem(connection, shape)
+    if problem_of_server is not None:
+        raise definition.refused(*problem_of_server)
+    _refuse_shared(definition, shape, connection, recorded)
     if shape.target is not None:
         refuse_between(definition, shape, connection)
         return
@@ -83,27 +86,44 @@ def _column_problem(column: SyncedColumn, *, needs_defaults: bool) -> tuple[str,
     return None
 
 
-def _refuse_shared(definition: SyncDefinition, shape: SyncShape, recorded: Iterable[RecordedSync]) -> None:
-    used = {(table, name) for table, names in shape.columns_used.items() for name in names}
-    written = _written(shape.table, shape.target, definition.forward, definition.backward)
+def _refuse_shared(
+    definition: SyncDefinition, shape: SyncShape, connection: Connection, recorded: Iterable[RecordedSync]
+) -> None:
+    schema = _schema(connection, shape.schema)
+    used = _names(connection, _used(shape.columns_used))
+    written = [(shape.target or shape.table, column.name) for column in shape.new if column.value is not None]
+    written += [(shape.table, column.name) for column in shape.old if column.value is not None]
     for other in recorded:
-        if other.name == shape.name or other.table_schema != shape.schema:
+        if other.name == shape.name or _schema(connection, other.table_schema) != schema:
             continue
-        target = None if other.target is None else str(other.target["table"])
-        of_other = {(table, name) for table, names in other.columns_used.items() for name in names}
-        by_other = _written(other.table_name, target, other.forward, other.backward)
-        shared = sorted((written & of_other) | (used & by_other))
+        target = other.table_name if other.target is None else str(other.target["table"])
+        of_other = _used(other.columns_used)
+        by_other = [(target, name) for name in other.forward]
+        by_other += [(other.table_name, name) for name in other.backward]
+        shared = (_names(connection, written) & _names(connection, of_other)) | (
+            used & _names(connection, by_other)
+        )
         if shared:
             raise definition.refused(
-                f"sync {other.name} uses column {shared[0][1]} too: the result would depend on their order",
+                f"sync {other.name} uses column {min(shared)[1]} too: the result would depend on their order",
                 "join both to one sync",
             )
 
 
-def _written(
-    table: str, target: str | None, forward: Iterable[str], backward: Iterable[str]
-) -> set[tuple[str, str]]:
-    return {(target or table, name) for name in forward} | {(table, name) for name in backward}
+def _used(columns: Mapping[str, Iterable[str]]) -> list[tuple[str, str]]:
+    return [(table, name) for table, names in columns.items() for name in names]
+
+
+def _names(connection: Connection, found: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Returns tables and columns in a form in which two names of one column are equal."""
+    same = dialect_of(connection).comparable
+    return {(same(table), same(name)) for table, name in found}
+
+
+def _schema(connection: Connection, given: str | None) -> str:
+    """Returns the schema of a name; None: that of the connection."""
+    default = sa.inspect(connection).default_schema_name
+    return dialect_of(connection).comparable(given or default or "")
 
 
 def _refuse_later_triggers(definition: SyncDefinition, shape: SyncShape, connection: Connection) -> None:

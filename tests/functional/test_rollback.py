@@ -239,7 +239,7 @@ def test_barrier_of_a_data_migration_without_a_revision(project: Project, databa
     assert command.rollback(project.site()).revisions == ("e2",)
 
 
-@pytest.mark.needs("schemas")
+@pytest.mark.needs("schemas", "transactional_ddl")
 def test_objects_of_another_schema(database: Database, tmp_path: Path) -> None:
     """A table of the same name in another schema hides no loss, and is not removed by mistake."""
     with Project.create(tmp_path / "project", database.url) as project:

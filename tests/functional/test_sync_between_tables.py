@@ -247,3 +247,22 @@ def test_life(database: Database, tmp_path: Path) -> None:
         command.contract(project.site())
         assert project.report().syncs == ()
         execute(database.engine, "INSERT INTO user_emails (user_id, address) VALUES (1, 'x')")
+
+
+@pytest.mark.needs("lock_tables")  # the servers whose triggers set a variable of the session
+def test_writes_after_a_lock_timeout_in_a_trigger(database: Database, connection: Connection) -> None:
+    """No handler of a trigger runs for error 1205; the retry on the same connection is synchronized."""
+    run(connection, *TABLES)
+    email_sync(connection)
+    run(connection, "INSERT INTO users (id, email) VALUES (1, 'a@x')")
+    with database.engine.connect() as other:
+        other.execute(sa.text("UPDATE user_emails SET note = 'locked' WHERE user_id = 1"))
+        connection.execute(sa.text("SET SESSION innodb_lock_wait_timeout = 1"))
+        with pytest.raises(sa.exc.OperationalError, match="1205"):
+            connection.execute(sa.text("UPDATE users SET email = 'first@x' WHERE id = 1"))
+        connection.rollback()
+        other.rollback()
+    run(connection, "UPDATE users SET email = 'retry@x' WHERE id = 1")
+    assert pairs(connection) == [(1, "retry@x", "retry@x")]
+    run(connection, "UPDATE user_emails SET address = 'back@x' WHERE user_id = 1")
+    assert pairs(connection) == [(1, "back@x", "back@x")]

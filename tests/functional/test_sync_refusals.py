@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from online_migrate import command
 from online_migrate.dialects import dialect_of
 from online_migrate.sync.definition import SyncRefused
+from online_migrate.sync.recorded import SyncState, sync_states
 from tests.functional.test_sync_writes import DIVIDED, VOLUMES, connection, create_sync, run
 from tests.servers import Database
+from tests.support.project import Project
 
 __all__ = ["connection"]
 
@@ -144,3 +148,65 @@ def test_missing_privilege(connection: Connection, database: Database) -> None:
     finally:
         engine.dispose()
         run(connection, "DROP USER om_sync_user")
+
+
+ITEMS = """
+    op.create_table(
+        "items",
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("a", sa.Integer),
+        mysql_engine="InnoDB",
+    )
+"""
+COLUMNS = """
+op.add_column("items", sa.Column("b", sa.Integer))
+op.add_column("items", sa.Column("c", sa.Integer))
+"""
+FIRST = 'op.create_sync("first", "items", forward={"b": "a + 1"}, backward={"a": "b - 1"})\n'
+SECOND = 'op.create_sync("second", "items", forward={{"c": "{0} + 1"}}, backward={{"{0}": "c - 1"}}{1})\n'
+
+
+@pytest.mark.parametrize("in_one_revision", [True, False])
+@pytest.mark.parametrize("form", ["the same name", "another case", "a schema"])
+def test_two_syncs_of_one_column(
+    database: Database, tmp_path: Path, form: str, in_one_revision: bool
+) -> None:
+    """The second one is refused, also if it spells the column, or the schema, in another way."""
+    column, schema = "b", ""
+    if form == "another case":
+        column = "b" if database.server.product == "postgresql" else "B"
+    elif form == "a schema":
+        default = sa.inspect(database.engine).default_schema_name
+        schema = f", schema={default!r}" if database.server.product != "sqlite" else ""
+    second = SECOND.format(column, schema)
+    with Project.create(tmp_path / "project", database.url) as project:
+        project.expand(ITEMS)
+        if in_one_revision:
+            project.expand(COLUMNS + FIRST + second)
+        else:
+            project.expand(COLUMNS + FIRST)
+            project.expand(second)
+        with pytest.raises(SyncRefused, match="sync first uses column b too"):
+            project.apply_expand()
+        recorded = [one.sync.name for one in sync_states_of(database)]
+        assert recorded == ([] if in_one_revision else ["first"])
+
+
+def sync_states_of(database: Database) -> list[SyncState]:
+    """Returns the recorded syncs."""
+    with database.engine.connect() as connection:
+        return sync_states(connection)
+
+
+def test_contract_script_that_spells_the_column_in_another_case(database: Database, tmp_path: Path) -> None:
+    """The triggers use the column that is dropped: each later write would fail."""
+    spelled = "a" if database.server.product == "postgresql" else "A"
+    with Project.create(tmp_path / "project", database.url) as project:
+        project.expand(ITEMS)
+        project.expand(COLUMNS + FIRST.replace('"a"', f'"{spelled}"'))
+        project.contract('op.drop_column("items", "a")', "c1")
+        project.apply_expand()
+        assert [one.id for one in command.gate(project.site())] == ["sync-in-use"]
+        script = next(project.scripts.glob("contract/*_c1.py"))
+        script.write_text(script.read_text().replace('"items", "a"', f'"items", "{spelled}"'))
+        assert [one.id for one in command.gate(project.site())] == ["sync-in-use"]

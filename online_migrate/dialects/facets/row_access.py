@@ -36,6 +36,10 @@ class RowAccess:
         """Returns an expression that is equal for equal texts only: a collation may ignore letter case."""
         return sa.cast(value, sa.Text()).collate("C")
 
+    def assigned(self, value: sa.ColumnElement[Any], column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+        """Returns the value that *column* has after *value* was assigned to it."""
+        return sa.cast(value, column.type)
+
     def index_hint(self, connection: Connection, table: sa.Table, index: str | None) -> str | None:
         """Returns the SQL hint that makes a statement on a key range use the index of its keys.
 

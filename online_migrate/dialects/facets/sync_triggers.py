@@ -165,6 +165,13 @@ class SyncTriggers:
         """Returns why the relation cannot have a sync; None: it is a table."""
         raise NotImplementedError
 
+    def sync_problem(self, connection: Connection, shape: SyncShape) -> tuple[str, str] | None:
+        """Returns why triggers for *shape* would break or miss a write on this server, and a hint.
+
+        Executes queries that read no row, and changes nothing.
+        """
+        return None
+
     def sync_gaps(
         self, connection: Connection, table: str, schema: str | None, columns: Sequence[str]
     ) -> Sequence[str]:
