@@ -32,10 +32,14 @@ class Soaked:
 
 @dataclasses.dataclass(frozen=True)
 class Unsoaked:
-    """The result of an unsoak: the revisions, and the columns that cannot be NOT NULL again yet."""
+    """The result of an unsoak: the revisions, and what is not as it was before the soak.
+
+    *owed*: columns that cannot be NOT NULL again yet. *out_of_step*: rows whose old and new columns differ.
+    """
 
     revisions: tuple[str, ...]
     owed: tuple[NotNullOwed, ...] = ()
+    out_of_step: tuple[exceptions.Blocker, ...] = ()
 
 
 def soak(
@@ -90,13 +94,16 @@ def unsoak(context: CommandContext, target: str | None = None) -> Unsoaked:
     chosen = order if named is None else order[order.index(named) :]
     done: list[str] = []
     owed: list[NotNullOwed] = []
+    out_of_step: list[exceptions.Blocker] = []
     with revision_runner(context) as runner:
         for revision in reversed(chosen):
             soak = state.soaks(runner.session.connection).get(revision)
             runner.session.connection.rollback()
             if soak is not None:
-                owed += bring_back(runner, soak)
+                left = bring_back(runner, soak)
+                owed += left.not_null
+                out_of_step += left.out_of_step
                 done.append(revision)
     if not done:
         raise exceptions.Refused(reason="nothing soaks", hint="online-migrate status")
-    return Unsoaked(tuple(done), tuple(owed))
+    return Unsoaked(tuple(done), tuple(owed), tuple(out_of_step))

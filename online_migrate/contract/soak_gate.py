@@ -25,7 +25,7 @@ _UNFINISHED = {
     ),
     SoakState.RETURNED: (
         "unsoak-unfinished",
-        "a column that was brought back is not NOT NULL again",
+        "what soaked is back, but a column is not NOT NULL again, or rows of a sync were out of step",
         "online-migrate contract --unsoak",
     ),
 }

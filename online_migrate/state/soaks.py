@@ -27,7 +27,7 @@ class SoakState(enum.StrEnum):
     RETURNING = "returning"
     """Its objects are being brought back, or the command was killed."""
     RETURNED = "returned"
-    """Its objects are back; columns that were NOT NULL are not NOT NULL again yet."""
+    """Its objects are back; it is not known yet that columns are NOT NULL again, and rows in step."""
 
 
 @dataclasses.dataclass(frozen=True)
