@@ -47,6 +47,17 @@ def soak_blockers(connection: Connection, revisions: Sequence[str], *, end_soak:
     return found
 
 
+def unsoak_blockers(connection: Connection, revisions: Sequence[str]) -> list[Blocker]:
+    """Returns a blocker for each of *revisions* that was not completely brought back, for a new soak."""
+    soaks = state.soaks(connection)
+    id_, reason, hint = _UNFINISHED[SoakState.RETURNING]
+    return [
+        Blocker(id_, revision, reason, hint)
+        for revision in revisions
+        if revision in soaks and soaks[revision].state is SoakState.RETURNING
+    ]
+
+
 def _soaking(connection: Connection, soak: Soak) -> Blocker:
     left = soak.left(state.server_epoch(connection))
     names = ", ".join(str(one) for one in soak.plan.objects)
