@@ -88,7 +88,8 @@ class _Planner:
         gone = {self._trigger(one) for one in drops}
         gone |= {self._trigger(one) for before in self._earlier for one in before.plan.soaking.dropped}
         for one, found in uses.items():
-            self._refuse_uses(one, [use for use in found if use.name.casefold() not in gone])
+            in_the_way = [use for use in found if use.kind != "trigger" or use.name.casefold() not in gone]
+            self._refuse_uses(one, in_the_way)
         required = {one: self._required(one) for one in objects}
         soaking = Soaking(tuple(self._restored(one, required[one]) for one in objects), drops)
         for statement in self._statements:

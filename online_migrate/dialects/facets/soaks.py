@@ -39,6 +39,10 @@ class RequiredColumn:
     before_lock: bool
 
 
+REFUSES_ROWS = "uses it, and may refuse rows of new code, which have no value in it"
+"""The reason of a CHECK, which stays while the column soaks, also if the script drops it."""
+
+
 class Soaks:
     """Renames columns and tables, and finds what would break, or would still reach them."""
 
