@@ -110,7 +110,7 @@ def _resume(runner: RevisionRunner, revisions: Sequence[str]) -> None:
     blockers = [blocker for revision in revisions for blocker in soaks.resume(runner, revision)]
     if blockers:
         raise exceptions.GateClosed(
-            blockers, hint="nothing soaks; resolve the blockers, then: online-migrate contract --soak"
+            blockers, hint="nothing was renamed; resolve the blockers, then: online-migrate contract --soak"
         )
 
 

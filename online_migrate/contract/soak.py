@@ -16,7 +16,7 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from online_migrate import exceptions, state
 from online_migrate.contract.announcement import Announcement
@@ -29,6 +29,7 @@ from online_migrate.contract.soak_plan import SoakPlan
 from online_migrate.contract.soak_return import NamesBack, rows_out_of_step
 from online_migrate.ddl.executor import AllowAll, Executor, Guard
 from online_migrate.ddl.forms import SafeForms
+from online_migrate.ddl.held_lock import HeldLock
 from online_migrate.ddl.journal import Journal
 from online_migrate.driver_errors import CLEANUP_ERRORS
 from online_migrate.exceptions import Blocker
@@ -180,11 +181,29 @@ class _Soak:
                     proofs,
                     self._services,
                 )
-                with guard:
+                with guard, self._locked():
                     self._send(journal, guard, [s for s in self._plan.steps if s.locked])
             queue.limit(self._runner.project.settings.lock_timeout)
             self._finish(journal)
             connection.commit()
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Locks the tables if the guard locks none, because the revision requires no data migration.
+
+        Without a lock a row could be written between the drop of its triggers and the rename.
+        """
+        plan = self._plan.soaking
+        if self._required or not plan.dropped:
+            yield
+            return
+        dialect = self._session.dialect
+        targets = sorted({dialect.target_of(one, soaked=False) for one in plan.objects}, key=str)
+        lock = HeldLock(dialect, self._session.connection, self._session.queue, targets)
+        try:
+            yield
+        finally:
+            lock.free()
 
     def _record(self) -> None:
         """Records what is about to be renamed; each attempt does, because a transaction is rolled back."""

@@ -190,3 +190,19 @@ def test_a_killed_soak_that_renamed_everything_ends(project: Project, database: 
     assert command.soak(project.site()).revisions == ("c1",)
     soak = "SELECT state, soak_time FROM online_migrate_soak"
     assert schema.query_all(database, soak) == [("soaking", 3600)]
+
+
+@NO_ROLLBACK
+def test_the_table_is_locked_without_a_data_migration(database: Database, tmp_path: Path) -> None:
+    """The revision requires nothing: no row is written between the drop of a trigger and the rename."""
+    with Project.create(tmp_path / "project", database.url) as project:
+        project.expand(DISKS)
+        project.expand(SIZE_MB)
+        project.contract(DROPS, "c1", requires=())
+        project.apply_expand()
+        ran = schema.run(project, "contract", "--soak")
+        assert ran.code == 0, ran.output
+        wanted = ("LOCK TABLE", "DROP TRIGGER", FIRST, SECOND, "UNLOCK TABLE")
+        found = [next((one for one in wanted if text.startswith(one)), None) for text in ran.statements]
+        assert [one for one in found if one] == [wanted[0], *[wanted[1]] * 2, *wanted[2:]], ran.statements
+        assert command.unsoak(project.site()).out_of_step == ()
