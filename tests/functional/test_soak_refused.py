@@ -128,3 +128,18 @@ def test_a_partition_key_forbids_the_soak(database: Database, tmp_path: Path) ->
         )
         [reason] = reasons(project)
         assert "partitioning of table parts uses it" in reason
+
+
+def test_a_unique_column_with_a_default_does_not_soak(database: Database, tmp_path: Path) -> None:
+    """The second row of new code would be refused; NULL, or a key with the primary key, is no duplicate."""
+    drops = "".join(f'op.drop_column("crates", "{name}")\n' for name in ("code", "free", "kind"))
+    with boxes(tmp_path / "project", database, drops) as project:
+        schema.run_all(
+            database,
+            "CREATE TABLE crates (id INT PRIMARY KEY, code VARCHAR(9) DEFAULT 'none', free INT, "
+            "kind VARCHAR(9) DEFAULT 'box', UNIQUE (free))",
+            "CREATE UNIQUE INDEX ix_code ON crates (code)",
+            "CREATE UNIQUE INDEX ix_kind ON crates (id, kind)",
+        )
+        [reason] = reasons(project)
+        assert reason.startswith("column crates.code: unique key ix_code has it, and its default is the same")
