@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
@@ -25,6 +26,9 @@ from online_migrate.sql.soaked import (
 )
 from online_migrate.sql.statement import dropped, shorten
 from online_migrate.state import Soak, SoakState
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
 
 _WITHOUT = "drop it by contract without --soak"
 
@@ -72,6 +76,7 @@ class _Planner:
         self._runner = runner
         self._earlier = earlier
         self._known = known
+        self._owed = _OwedNotNull(runner.session.connection, known)
         self._connection = runner.session.connection
         self._dialect = runner.session.dialect
         self._server = runner.session.dialect.name
@@ -85,21 +90,20 @@ class _Planner:
         uses = {one: self._uses(one, objects) for one in objects}
         triggers = {use.name.casefold() for found in uses.values() for use in found if use.kind == "trigger"}
         drops = tuple(self._drops(self._statements, triggers))
-        gone = {self._trigger(one) for one in drops}
-        gone |= {self._trigger(one) for before in self._earlier for one in before.plan.soaking.dropped}
+        gone = {_trigger(one, self._server) for one in drops}
+        gone |= {
+            _trigger(one, self._server) for before in self._earlier for one in before.plan.soaking.dropped
+        }
         for one, found in uses.items():
             in_the_way = [use for use in found if use.kind != "trigger" or use.name.casefold() not in gone]
             self._refuse_uses(one, in_the_way)
         required = {one: self._required(one) for one in objects}
-        soaking = Soaking(tuple(self._restored(one, required[one]) for one in objects), drops)
+        soaking = Soaking(tuple(self._owed.restored(one, required[one]) for one in objects), drops)
         for statement in self._statements:
             self._refuse_statement(soaking, statement)
         self._refuse_earlier(soaking)
         self._refuse_owed(soaking)
         self.plan = SoakPlan(soaking, tuple(self._steps(soaking, [r for r in required.values() if r])))
-
-    def _trigger(self, one: DroppedObject) -> str:
-        return str(dropped(one.statement, "TRIGGER", self._server)).casefold()
 
     def _refuse(self, subject: object, reason: str, hint: str) -> None:
         self.blockers.append(Blocker("cannot-soak", self.revision, f"{subject}: {reason}", hint))
@@ -202,27 +206,10 @@ class _Planner:
     def _refuse_owed(self, soaking: Soaking) -> None:
         """Refuses a script that no longer drops a column which is not NOT NULL again after an unsoak."""
         planned = {str(one) for one in soaking.objects}
-        for one in self._owed():
+        for one in self._owed.columns:
             if str(one) not in planned:
                 reason = "it was brought back and is not NOT NULL again, and the script does not drop it now"
                 self._refuse(one, reason, "online-migrate contract --unsoak")
-
-    def _owed(self) -> list[SoakedObject]:
-        objects = () if self._known is None else self._known.plan.objects
-        return [one for one in objects if one.restore is not None]
-
-    def _restored(self, subject: SoakedObject, required: RequiredColumn | None) -> SoakedObject:
-        """Returns the object with the statement that makes it NOT NULL again, also for one that was so."""
-        if required is not None:
-            return dataclasses.replace(subject, restore=required.restore)
-        for one in self._owed():
-            if str(one) == str(subject) and self._is_nullable(subject):
-                return dataclasses.replace(subject, restore=one.restore)
-        return subject
-
-    def _is_nullable(self, subject: SoakedObject) -> bool:
-        columns = sa.inspect(self._connection).get_columns(subject.table, schema=subject.schema)
-        return any(one["name"] == subject.column and one["nullable"] for one in columns)
 
     def _steps(self, soaking: Soaking, required: Sequence[RequiredColumn]) -> Iterator[SoakStep]:
         yield from (SoakStep(one.relax, locked=False) for one in required if one.before_lock)
@@ -230,3 +217,30 @@ class _Planner:
         yield from (SoakStep(one.relax) for one in required if not one.before_lock)
         for one in soaking.objects:
             yield SoakStep(self._dialect.rename(self._connection, one, back=False))
+
+
+def _trigger(one: DroppedObject, server: str) -> str:
+    """Returns the name of the trigger, to compare it."""
+    return str(dropped(one.statement, "TRIGGER", server)).casefold()
+
+
+class _OwedNotNull:
+    """The columns that an unsoak has brought back and that are not NOT NULL again."""
+
+    def __init__(self, connection: Connection, known: Soak | None) -> None:
+        self._connection = connection
+        objects = () if known is None else known.plan.objects
+        self.columns = [one for one in objects if one.restore is not None]
+
+    def restored(self, subject: SoakedObject, required: RequiredColumn | None) -> SoakedObject:
+        """Returns the object with the statement that makes it NOT NULL again, also for one that is owed."""
+        if required is not None:
+            return dataclasses.replace(subject, restore=required.restore)
+        for one in self.columns:
+            if str(one) == str(subject) and self._is_nullable(subject):
+                return dataclasses.replace(subject, restore=one.restore)
+        return subject
+
+    def _is_nullable(self, subject: SoakedObject) -> bool:
+        columns = sa.inspect(self._connection).get_columns(subject.table, schema=subject.schema)
+        return any(one["name"] == subject.column and one["nullable"] for one in columns)
