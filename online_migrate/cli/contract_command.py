@@ -141,5 +141,5 @@ def _unsoak(context: CommandContext, target: str | None, *, as_json: bool) -> in
     from online_migrate.cli import output
 
     back = command.unsoak(context, target)
-    output.unsoaked(back.revisions, back.owed, as_json=as_json)
-    return 1 if back.owed else 0
+    output.unsoaked(back.revisions, back.owed, back.out_of_step, as_json=as_json)
+    return 1 if back.owed or back.out_of_step else 0

@@ -141,11 +141,14 @@ def soaked(revisions: Sequence[str], *, as_json: bool) -> None:
         echo("contract: nothing to soak")
 
 
-def unsoaked(revisions: Sequence[str], owed: Sequence[NotNullOwed], *, as_json: bool) -> None:
-    """Prints the revisions that were brought back, and the columns that are not NOT NULL again."""
+def unsoaked(
+    revisions: Sequence[str], owed: Sequence[NotNullOwed], out_of_step: Sequence[Blocker], *, as_json: bool
+) -> None:
+    """Prints the revisions that were brought back, and what is not as it was before the soak."""
     if as_json:
         left = [{"object": str(one.subject), "rows": one.rows} for one in owed]
-        document({"returned": list(revisions), "not_null_owed": left})
+        differing = [one.as_dict() for one in out_of_step]
+        document({"returned": list(revisions), "not_null_owed": left, "out_of_step": differing})
         return
     echo(f"contract: brought back {', '.join(revisions)}")
     for one in owed:
@@ -154,6 +157,7 @@ def unsoaked(revisions: Sequence[str], owed: Sequence[NotNullOwed], *, as_json: 
             "value; give them one, then: online-migrate contract --unsoak",
             fg="yellow",
         )
+    _list_blockers(out_of_step)
 
 
 def rolled_back(revisions: Sequence[str], *, as_json: bool) -> None:

@@ -24,7 +24,7 @@ from online_migrate.contract.blocking_rows import (
 from online_migrate.contract.graph_blockers import schema_blockers
 from online_migrate.contract.live_services import LiveServices
 from online_migrate.contract.locked_verification import counts, missing_in, verified_facts
-from online_migrate.contract.soak_gate import soak_blockers
+from online_migrate.contract.soak_gate import soak_blockers, unsoak_blockers
 from online_migrate.contract.sync_blockers import Standing, SyncCheck
 from online_migrate.contract.sync_rows import compare_rows
 from online_migrate.counting import still_failing
@@ -102,7 +102,9 @@ class Gate:
         rows = [blocker for name in names for blocker in self._of_migration(name, names[name], proofs)]
         rows += self._of_syncs(revisions)
         rows += self._of_rollbacks(revisions)
-        if not self.for_soak:
+        if self.for_soak:
+            rows += unsoak_blockers(self.connection, revisions)
+        else:
             rows += soak_blockers(self.connection, revisions, end_soak=self.end_soak)
         if names:
             found += self._of_server(barriers=proofs.names >= set(names))
@@ -130,7 +132,9 @@ class Gate:
         if not states:
             return []
         standings = dict.fromkeys(state.open_revisions(self.connection), Standing.HALF_APPLIED)
-        standings |= dict.fromkeys(state.soaks(self.connection), Standing.SOAKS)
+        soaks = state.soaks(self.connection).values()
+        soaking = (one.revision for one in soaks if one.state is not state.SoakState.RETURNED)
+        standings |= dict.fromkeys(soaking, Standing.SOAKS)
         found: dict[tuple[object, ...], Blocker] = {}
         for revision in revisions:
             standing = standings.get(revision, Standing.NOT_BEGUN)

@@ -6,6 +6,9 @@ Invariants:
   them fails, as it does after contract.
 * What is renamed is recorded before the first statement. Where DDL commits implicitly the statements are in
   the journal, under a name of their own, and a run that was killed is continued or undone.
+* A run that was killed between two renames is continued from the beginning: its names and triggers are
+  brought back, the rows that were written without the triggers are compared, and all statements are executed
+  again. So the last rename and the drop of the triggers are always in one run, under its lock.
 * The drop of contract names the objects by their soaked names. They never have their own names again before
   they are gone.
 """
@@ -13,7 +16,7 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from online_migrate import exceptions, state
 from online_migrate.contract.announcement import Announcement
@@ -22,38 +25,80 @@ from online_migrate.contract.live_services import LiveServices
 from online_migrate.contract.locked_verification import verified_facts
 from online_migrate.contract.not_null import NotNullProofs
 from online_migrate.contract.runner import ContractGuard, required_by
-from online_migrate.contract.soak_plan import SoakPlan, soak_plan
+from online_migrate.contract.soak_plan import SoakPlan
+from online_migrate.contract.soak_return import NamesBack, rows_out_of_step
 from online_migrate.ddl.executor import AllowAll, Executor, Guard
 from online_migrate.ddl.forms import SafeForms
+from online_migrate.ddl.held_lock import HeldLock
 from online_migrate.ddl.journal import Journal
 from online_migrate.driver_errors import CLEANUP_ERRORS
+from online_migrate.exceptions import Blocker
 from online_migrate.runtime.apply import RevisionRunner
 from online_migrate.sql.soaked import SoakStep
-from online_migrate.state import SoakState
+from online_migrate.state import Soak, SoakState
+
+_THEN = "online-migrate contract --soak"
 
 
-def begin(runner: RevisionRunner, revision: str, services: LiveServices, *, soak_time: float) -> bool:
-    """Makes the objects of *revision* soak; the gate has checked it. Returns False if it drops none.
+def resume(runner: RevisionRunner, revision: str) -> tuple[Blocker, ...]:
+    """Prepares a soak that an earlier run began or brought back; returns the rows that are out of step.
 
-    A soak that has begun is completed; one that is complete is left as it is. Raises what
-    :func:`~online_migrate.contract.runner.run` raises, and :class:`~online_migrate.exceptions.GateClosed`
-    for what cannot soak.
+    What a killed run has renamed is brought back, unless it has renamed everything. Changes nothing for a
+    revision that does not soak, or soaks. Raises :class:`~online_migrate.exceptions.GateClosed` if a name is
+    taken.
     """
     known = state.soaks(runner.session.connection).get(revision)
     runner.session.connection.rollback()
+    if known is None or known.state not in (SoakState.BEGUN, SoakState.RETURNED):
+        return ()
+    if known.state is SoakState.BEGUN:
+        names = NamesBack(runner, known)
+        if len(names.soaked()) == len(known.plan.objects):
+            return ()
+        runner.echo(f"contract {revision}: its soak was begun; continuing from its first statement")
+        records = runner.session.journal_connection or runner.session.connection
+        journal = journal_of(runner, revision)
+
+        def undone() -> None:
+            journal.close(records)
+            if records is not runner.session.connection:
+                records.commit()
+
+        names.run(lambda: None, undone, then=_THEN)
+    return rows_out_of_step(runner, known, then=_THEN)
+
+
+def begin(
+    runner: RevisionRunner, revision: str, services: LiveServices, plan: SoakPlan, *, soak_time: float | None
+) -> bool:
+    """Makes the objects of *revision* soak; the gate has checked it. Returns False if it drops none.
+
+    A soak that has begun is completed; of one that is complete only the time is changed. *soak_time*: None:
+    the recorded one, or the setting. Raises what :func:`~online_migrate.contract.runner.run` raises.
+    """
+    connection = runner.session.connection
+    known = state.soaks(connection).get(revision)
+    connection.rollback()
     if known is not None and known.state is SoakState.SOAKING:
-        runner.echo(f"contract {revision}: already soaks")
+        _keep(runner, known, soak_time)
         return True
-    if known is not None:
-        runner.echo(f"contract {revision}: its soak was begun; continuing")
-    plan = soak_plan(runner, revision) if known is None else SoakPlan(known.plan, known.steps)
     if not plan.soaking.objects:
         runner.echo(f"contract {revision}: drops no column and no table, so nothing soaks")
         return False
-    _Soak(runner, revision, services, plan, int(soak_time), is_known=known is not None).run()
+    _Soak(runner, revision, services, plan, known, soak_time).run()
     for one in plan.soaking.objects:
         runner.echo(f"contract {revision}: {one} is now named {one.soaked}")
     return True
+
+
+def _keep(runner: RevisionRunner, soak: Soak, soak_time: float | None) -> None:
+    """Leaves a complete soak as it is; gives it another time if one is given."""
+    connection = runner.session.connection
+    if soak_time is not None and int(soak_time) != soak.soak_time:
+        with runner.session.dialect.write_transaction(connection):
+            state.set_soak(connection, soak.revision, soak.state, soak_time=int(soak_time))
+            connection.commit()
+    runner.echo(f"contract {soak.revision}: already soaks")
 
 
 def journal_of(runner: RevisionRunner, revision: str) -> Journal:
@@ -71,7 +116,7 @@ class _SoakGuard(ContractGuard):
 
 
 class _Soak:
-    """One soak of one revision. *is_known*: an earlier run has begun it."""
+    """One soak of one revision. *known*: what an earlier run has begun, or brought back."""
 
     def __init__(
         self,
@@ -79,16 +124,19 @@ class _Soak:
         revision: str,
         services: LiveServices,
         plan: SoakPlan,
-        soak_time: int,
-        *,
-        is_known: bool,
+        known: Soak | None,
+        soak_time: float | None,
     ) -> None:
         self._runner = runner
         self._revision = revision
         self._services = services
         self._plan = plan
-        self._soak_time = soak_time
-        self._is_known = is_known
+        self._known = known
+        self._continues = known is not None and known.state is SoakState.BEGUN
+        if soak_time is None:
+            soak_time = runner.project.settings.soak_time
+            soak_time = known.soak_time if known is not None and self._continues else soak_time
+        self._soak_time = int(soak_time)
         self._session = runner.session
         self._records = runner.session.journal_connection or runner.session.connection
         self._required = required_by(runner.project.graph, revision)
@@ -116,8 +164,8 @@ class _Soak:
         connection, dialect, queue = self._session.connection, self._session.dialect, self._session.queue
         journal = journal_of(self._runner, self._revision)
         with dialect.write_transaction(connection):
-            journal.open()
             self._record()
+            journal.open()
             queue.limit(queue_limit)
             with dialect.around_revision(connection):
                 self._send(journal, AllowAll(), [s for s in self._plan.steps if not s.locked])
@@ -133,15 +181,38 @@ class _Soak:
                     proofs,
                     self._services,
                 )
-                with guard:
+                with guard, self._locked():
                     self._send(journal, guard, [s for s in self._plan.steps if s.locked])
             queue.limit(self._runner.project.settings.lock_timeout)
             self._finish(journal)
             connection.commit()
 
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Locks the tables if the guard locks none, because the revision requires no data migration.
+
+        Without a lock a row could be written between the drop of its triggers and the rename.
+        """
+        plan = self._plan.soaking
+        if self._required or not plan.dropped:
+            yield
+            return
+        dialect = self._session.dialect
+        targets = sorted({dialect.target_of(one, soaked=False) for one in plan.objects}, key=str)
+        lock = HeldLock(dialect, self._session.connection, self._session.queue, targets)
+        try:
+            yield
+        finally:
+            lock.free()
+
     def _record(self) -> None:
         """Records what is about to be renamed; each attempt does, because a transaction is rolled back."""
-        if self._revision not in state.soaks(self._records):
+        soak = state.soaks(self._records).get(self._revision)
+        if soak is not None and soak.state is SoakState.RETURNED:
+            state.end_soak(self._records, self._revision)
+            state.close_journal(self._records, state.soak_name_of(self._revision))
+            soak = None
+        if soak is None:
             state.begin_soak(
                 self._records,
                 self._revision,
@@ -170,6 +241,7 @@ class _Soak:
             SoakState.SOAKING,
             verified=facts,
             soaked_at=state.server_epoch(self._records),
+            soak_time=self._soak_time,
         )
         journal.close(self._records)
         self._commit()
@@ -179,14 +251,16 @@ class _Soak:
             self._records.commit()
 
     def _has_begun(self) -> bool:
+        if self._continues:
+            return True
         journal = journal_of(self._runner, self._revision)
         journal.open()
         self._session.connection.rollback()
         return journal.begun
 
     def _forget_if_not_begun(self) -> None:
-        """Deletes the record of a soak of which no statement was executed, where it was committed."""
-        if self._records is self._session.connection or self._is_known:
+        """Makes the record as it was, if it was committed and no statement of the soak was executed."""
+        if self._records is self._session.connection or self._continues:
             return
         with contextlib.suppress(*CLEANUP_ERRORS):
             # After a lost connection the record stays, and the next command tells how to go on.
@@ -195,6 +269,8 @@ class _Soak:
             if soak is not None and soak.state is SoakState.BEGUN and not self._has_begun():
                 state.end_soak(self._records, self._revision)
                 state.close_journal(self._records, state.soak_name_of(self._revision))
+                if self._known is not None:
+                    state.put_soak(self._records, self._known)
             self._records.commit()
 
     def _what_is_done(self) -> str:

@@ -25,7 +25,7 @@ _UNFINISHED = {
     ),
     SoakState.RETURNED: (
         "unsoak-unfinished",
-        "a column that was brought back is not NOT NULL again",
+        "what soaked is back, but a column is not NOT NULL again, or rows of a sync were out of step",
         "online-migrate contract --unsoak",
     ),
 }
@@ -45,6 +45,17 @@ def soak_blockers(connection: Connection, revisions: Sequence[str], *, end_soak:
         elif not end_soak and soak.left(state.server_epoch(connection)):
             found.append(_soaking(connection, soak))
     return found
+
+
+def unsoak_blockers(connection: Connection, revisions: Sequence[str]) -> list[Blocker]:
+    """Returns a blocker for each of *revisions* that was not completely brought back, for a new soak."""
+    soaks = state.soaks(connection)
+    id_, reason, hint = _UNFINISHED[SoakState.RETURNING]
+    return [
+        Blocker(id_, revision, reason, hint)
+        for revision in revisions
+        if revision in soaks and soaks[revision].state is SoakState.RETURNING
+    ]
 
 
 def _soaking(connection: Connection, soak: Soak) -> Blocker:

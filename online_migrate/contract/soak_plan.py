@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from online_migrate import state
 from online_migrate.dialects.facets.soaks import RequiredColumn, Use
 from online_migrate.dialects.problem import Problem
 from online_migrate.exceptions import Blocker, GateClosed
@@ -22,6 +25,10 @@ from online_migrate.sql.soaked import (
     dropped_names,
 )
 from online_migrate.sql.statement import dropped, shorten
+from online_migrate.state import Soak, SoakState
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
 
 _WITHOUT = "drop it by contract without --soak"
 
@@ -34,51 +41,80 @@ class SoakPlan:
     steps: tuple[SoakStep, ...]
 
 
-def soak_plan(runner: RevisionRunner, revision: str) -> SoakPlan:
-    """Returns the plan of a revision; without objects if its script drops no column and no table.
+def soak_plans(runner: RevisionRunner, revisions: Sequence[str]) -> dict[str, SoakPlan]:
+    """Returns the plan of each revision; without objects if its script drops no column and no table.
 
-    Raises :class:`~online_migrate.exceptions.GateClosed` with a blocker for each reason against it.
+    The plan of a soak that has begun is the recorded one. Nothing is renamed. Raises
+    :class:`~online_migrate.exceptions.GateClosed` with a blocker for each reason against one of them.
     """
-    return _Planner(runner, revision).plan()
+    connection = runner.session.connection
+    known = state.soaks(connection)
+    planned: list[_Planner] = []
+    for revision in revisions:
+        planner = _Planner(runner, revision, tuple(planned), known.get(revision))
+        planner.make()
+        planned.append(planner)
+    connection.rollback()
+    blockers = [blocker for one in planned for blocker in one.blockers]
+    if blockers:
+        raise GateClosed(blockers, hint="no column and no table was renamed")
+    return {one.revision: one.plan for one in planned}
 
 
 class _Planner:
-    def __init__(self, runner: RevisionRunner, revision: str) -> None:
+    """Makes the plan of one revision.
+
+    *earlier*: those of the revisions before it, whose scripts run first. *known*: its recorded soak.
+    """
+
+    def __init__(
+        self, runner: RevisionRunner, revision: str, earlier: Sequence[_Planner], known: Soak | None
+    ) -> None:
+        self.revision = revision
+        self.plan = SoakPlan(Soaking(), ())
+        self.blockers: list[Blocker] = []
         self._runner = runner
-        self._revision = revision
+        self._earlier = earlier
+        self._known = known
+        self._owed = _OwedNotNull(runner.session.connection, known)
         self._connection = runner.session.connection
         self._dialect = runner.session.dialect
         self._server = runner.session.dialect.name
-        self._blockers: list[Blocker] = []
 
-    def plan(self) -> SoakPlan:
-        statements = self._statements()
-        objects = self._objects(statements)
-        if not objects and not self._blockers:
-            return SoakPlan(Soaking(), ())
+    def make(self) -> None:
+        """Makes :attr:`plan`, and :attr:`blockers` if there are reasons against it."""
+        if self._known is not None and self._known.state is not SoakState.RETURNED:
+            self.plan = SoakPlan(self._known.plan, self._known.steps)
+            return
+        objects = self._objects(self._statements)
         uses = {one: self._uses(one, objects) for one in objects}
         triggers = {use.name.casefold() for found in uses.values() for use in found if use.kind == "trigger"}
-        drops = tuple(self._drops(statements, triggers))
-        gone = {str(dropped(one.statement, "TRIGGER", self._server)).casefold() for one in drops}
+        drops = tuple(self._drops(self._statements, triggers))
+        gone = {_trigger(one, self._server) for one in drops}
+        gone |= {
+            _trigger(one, self._server) for before in self._earlier for one in before.plan.soaking.dropped
+        }
         for one, found in uses.items():
-            self._refuse_uses(one, [use for use in found if use.name.casefold() not in gone])
+            in_the_way = [use for use in found if use.kind != "trigger" or use.name.casefold() not in gone]
+            self._refuse_uses(one, in_the_way)
         required = {one: self._required(one) for one in objects}
-        soaking = Soaking(tuple(_restored(one, required[one]) for one in objects), drops)
-        for statement in statements:
+        soaking = Soaking(tuple(self._owed.restored(one, required[one]) for one in objects), drops)
+        for statement in self._statements:
             self._refuse_statement(soaking, statement)
-        self._connection.rollback()
-        if self._blockers:
-            raise GateClosed(self._blockers, hint="nothing was changed")
-        return SoakPlan(soaking, tuple(self._steps(soaking, [r for r in required.values() if r])))
+        self._refuse_earlier(soaking)
+        self._refuse_owed(soaking)
+        self.plan = SoakPlan(soaking, tuple(self._steps(soaking, [r for r in required.values() if r])))
 
     def _refuse(self, subject: object, reason: str, hint: str) -> None:
-        self._blockers.append(Blocker("cannot-soak", self._revision, f"{subject}: {reason}", hint))
+        self.blockers.append(Blocker("cannot-soak", self.revision, f"{subject}: {reason}", hint))
 
+    @functools.cached_property
     def _statements(self) -> list[str]:
+        """The statements of the script; empty, and a blocker, if it cannot be rendered."""
         project, environment = self._runner.project, self._runner.environment
         try:
             scope = SyncScope.of(self._connection)
-            return render(project, environment, self._connection.engine, self._revision, scope)
+            return render(project, environment, self._connection.engine, self.revision, scope)
         except NotRendered as error:
             reason = f"its SQL depends on a live connection, so it is not known what it drops: {error.reason}"
             self._refuse("the script", reason, "drop columns by op.drop_column outside of batch_alter_table")
@@ -152,6 +188,29 @@ class _Planner:
             reason = f"the script uses it in another statement than its drop: {shorten(statement)}"
             self._refuse(used, reason, f"move that statement into another contract revision, or {_WITHOUT}")
 
+    def _refuse_earlier(self, soaking: Soaking) -> None:
+        """Refuses what the script of an earlier revision names: it could not be executed any more."""
+        for before in self._earlier:
+            for statement in before._statements:
+                translated = before.plan.soaking.translated(statement, self._server)
+                used = None if translated is None else soaking.uses(translated, self._server)
+                if used is not None:
+                    self._refuse(
+                        used,
+                        f"contract revision {before.revision}, which comes first, uses its name: "
+                        f"{shorten(statement)}",
+                        f"apply that revision first: online-migrate contract {before.revision}",
+                    )
+                    break
+
+    def _refuse_owed(self, soaking: Soaking) -> None:
+        """Refuses a script that no longer drops a column which is not NOT NULL again after an unsoak."""
+        planned = {str(one) for one in soaking.objects}
+        for one in self._owed.columns:
+            if str(one) not in planned:
+                reason = "it was brought back and is not NOT NULL again, and the script does not drop it now"
+                self._refuse(one, reason, "online-migrate contract --unsoak")
+
     def _steps(self, soaking: Soaking, required: Sequence[RequiredColumn]) -> Iterator[SoakStep]:
         yield from (SoakStep(one.relax, locked=False) for one in required if one.before_lock)
         yield from (SoakStep(one.statement) for one in soaking.dropped)
@@ -160,5 +219,28 @@ class _Planner:
             yield SoakStep(self._dialect.rename(self._connection, one, back=False))
 
 
-def _restored(subject: SoakedObject, required: RequiredColumn | None) -> SoakedObject:
-    return subject if required is None else dataclasses.replace(subject, restore=required.restore)
+def _trigger(one: DroppedObject, server: str) -> str:
+    """Returns the name of the trigger, to compare it."""
+    return str(dropped(one.statement, "TRIGGER", server)).casefold()
+
+
+class _OwedNotNull:
+    """The columns that an unsoak has brought back and that are not NOT NULL again."""
+
+    def __init__(self, connection: Connection, known: Soak | None) -> None:
+        self._connection = connection
+        objects = () if known is None else known.plan.objects
+        self.columns = [one for one in objects if one.restore is not None]
+
+    def restored(self, subject: SoakedObject, required: RequiredColumn | None) -> SoakedObject:
+        """Returns the object with the statement that makes it NOT NULL again, also for one that is owed."""
+        if required is not None:
+            return dataclasses.replace(subject, restore=required.restore)
+        for one in self.columns:
+            if str(one) == str(subject) and self._is_nullable(subject):
+                return dataclasses.replace(subject, restore=one.restore)
+        return subject
+
+    def _is_nullable(self, subject: SoakedObject) -> bool:
+        columns = sa.inspect(self._connection).get_columns(subject.table, schema=subject.schema)
+        return any(one["name"] == subject.column and one["nullable"] for one in columns)

@@ -1,9 +1,10 @@
-"""The rows of a sync whose shapes differ, while a contract revision that drops the sync is half applied.
+"""The rows of a sync whose shapes differ, because they were written while its triggers were dropped.
 
-On MySQL and MariaDB a statement cannot be rolled back. A contract that is killed after it dropped the
-triggers, and before it dropped the columns, leaves a table where a write of one version does not reach the
-other shape. No data migration reports such a row as pending, and its value would be lost with the column. The
-next run creates the triggers again; the rows that were written in between are counted here.
+On MySQL and MariaDB a statement cannot be rolled back. A contract, or a soak, that is killed after it dropped
+the triggers, and before it dropped or renamed the columns, leaves a table where a write of one version does
+not reach the other shape. No data migration reports such a row as pending, and its value would be lost with
+the column. The next run creates the triggers again; the rows that were written in between are counted here.
+So are the rows that new code wrote while the old columns soaked, once these are back.
 """
 
 from __future__ import annotations
@@ -34,6 +35,23 @@ OUT_OF_STEP = "sync-out-of-step"
 
 
 @dataclasses.dataclass(frozen=True)
+class WithoutTriggers:
+    """The time in which the triggers were dropped, and what goes on once the rows are in step.
+
+    *when*: completes "they were written". *then*: the next command. *new_is_right*: old code could not write.
+    """
+
+    when: str
+    then: str
+    new_is_right: bool = False
+
+
+_CONTRACT = WithoutTriggers(
+    "while an interrupted contract had dropped the triggers", "online-migrate contract"
+)
+
+
+@dataclasses.dataclass(frozen=True)
 class ComparedRows:
     """The result of the comparison."""
 
@@ -42,11 +60,16 @@ class ComparedRows:
     """The syncs that cannot be compared, because a column or a table of them does not exist any more."""
 
 
-def compare_rows(connection: Connection, syncs: Sequence[RecordedSync], timeout: float) -> ComparedRows:
+def compare_rows(
+    connection: Connection,
+    syncs: Sequence[RecordedSync],
+    timeout: float,
+    written: WithoutTriggers = _CONTRACT,
+) -> ComparedRows:
     """Counts the rows of each sync whose shapes differ.
 
-    *timeout*: the statement timeout in seconds. An error of the database is a blocker; only a lost connection
-    is raised.
+    *timeout*: the statement timeout in seconds. *written*: for the wording of the blockers. An error of the
+    database is a blocker; only a lost connection is raised.
     """
     blockers: list[Blocker] = []
     gone = set()
@@ -55,7 +78,7 @@ def compare_rows(connection: Connection, syncs: Sequence[RecordedSync], timeout:
         if tables is None:
             gone.add(sync.name)
         else:
-            blockers += _blockers(connection, sync, tables, timeout)
+            blockers += _Comparison(connection, sync, tables, timeout, written).blockers()
     return ComparedRows(tuple(blockers), frozenset(gone))
 
 
@@ -74,27 +97,6 @@ def _tables_of(connection: Connection, sync: RecordedSync) -> list[sa.Table] | N
     return found
 
 
-def _blockers(
-    connection: Connection, sync: RecordedSync, tables: Sequence[sa.Table], timeout: float
-) -> list[Blocker]:
-    dialect = dialect_of(connection)
-    found = []
-    try:
-        with dialect.statement_timeout(connection, timeout):
-            for table in tables:
-                hidden = dialect.check_visibility(connection, table.name, table.schema)
-                if hidden is not None:
-                    return [Blocker("rows-hidden", sync.name, hidden.reason, hidden.hint)]
-            for table, condition in out_of_step(connection, sync, *tables):
-                rows = find(connection, Subject(table, condition, None), condition)
-                if rows.count:
-                    found.append(_out_of_step(connection, sync, tables, _Differing(table, condition, rows)))
-    except DATABASE_ERRORS as error:
-        connection.rollback()
-        return [_not_compared(connection, sync, tables, error, timeout)]
-    return found
-
-
 @dataclasses.dataclass(frozen=True)
 class _Differing:
     """The rows of a table whose shapes differ."""
@@ -104,53 +106,77 @@ class _Differing:
     rows: Remaining
 
 
-def _not_compared(
-    connection: Connection, sync: RecordedSync, tables: Sequence[sa.Table], error: Exception, timeout: float
-) -> Blocker:
-    dialect = dialect_of(connection)
-    locked = dialect.is_lock_timeout(error)
-    if locked or dialect.is_statement_timeout(error) or dialect.is_connection_lost(error):
-        held_by = blocking_sessions(dialect, connection, [one.name for one in tables]) if locked else []
-        return not_counted(dialect, sync.name, error, timeout, held_by)
-    return Blocker(
-        "not-compared",
-        sync.name,
-        f"its rows cannot be compared: {error_message(error)}",
-        "correct the rows whose values the expressions of the sync cannot convert, "
-        "then: online-migrate contract",
-    )
+@dataclasses.dataclass(frozen=True)
+class _Comparison:
+    """The comparison of the rows of one sync."""
 
+    connection: Connection
+    sync: RecordedSync
+    tables: Sequence[sa.Table]
+    timeout: float
+    written: WithoutTriggers
 
-def _out_of_step(
-    connection: Connection, sync: RecordedSync, tables: Sequence[sa.Table], differing: _Differing
-) -> Blocker:
-    rows = differing.rows
-    more = ", ..." if rows.count > len(rows.keys) else ""
-    if len(tables) > 1:
-        names = " and ".join(one.name for one in tables)
-        hint = f"correct the rows with these keys in {names}, then: online-migrate contract"
-    else:
-        new_right = _update(connection, differing, sync.backward)
-        old_right = _update(connection, differing, sync.forward)
-        hint = (
-            f"where the new columns are right: {new_right}; where the old ones are right: {old_right}; "
-            "then: online-migrate contract"
+    def blockers(self) -> list[Blocker]:
+        dialect = dialect_of(self.connection)
+        found = []
+        try:
+            with dialect.statement_timeout(self.connection, self.timeout):
+                for table in self.tables:
+                    hidden = dialect.check_visibility(self.connection, table.name, table.schema)
+                    if hidden is not None:
+                        return [Blocker("rows-hidden", self.sync.name, hidden.reason, hidden.hint)]
+                for table, condition in out_of_step(self.connection, self.sync, *self.tables):
+                    rows = find(self.connection, Subject(table, condition, None), condition)
+                    if rows.count:
+                        found.append(self._out_of_step(_Differing(table, condition, rows)))
+        except DATABASE_ERRORS as error:
+            self.connection.rollback()
+            return [self._not_compared(error)]
+        return found
+
+    def _not_compared(self, error: Exception) -> Blocker:
+        dialect = dialect_of(self.connection)
+        locked = dialect.is_lock_timeout(error)
+        if locked or dialect.is_statement_timeout(error) or dialect.is_connection_lost(error):
+            names = [one.name for one in self.tables]
+            held_by = blocking_sessions(dialect, self.connection, names) if locked else []
+            return not_counted(dialect, self.sync.name, error, self.timeout, held_by)
+        return Blocker(
+            "not-compared",
+            self.sync.name,
+            f"its rows cannot be compared: {error_message(error)}",
+            "correct the rows whose values the expressions of the sync cannot convert, "
+            f"then: {self.written.then}",
         )
-    return Blocker(
-        OUT_OF_STEP,
-        sync.name,
-        f"{rows} row(s) of {differing.table.name} differ between the old and the new columns: they were "
-        f"written while an interrupted contract had dropped the triggers: {', '.join(rows.keys)}{more}",
-        hint,
-        count=rows.count,
-        at_least=rows.at_least,
-        keys=rows.keys,
-    )
 
+    def _out_of_step(self, differing: _Differing) -> Blocker:
+        rows = differing.rows
+        more = ", ..." if rows.count > len(rows.keys) else ""
+        return Blocker(
+            OUT_OF_STEP,
+            self.sync.name,
+            f"{rows} row(s) of {differing.table.name} differ between the old and the new columns: they were "
+            f"written {self.written.when}: {', '.join(rows.keys)}{more}",
+            f"{self._correction(differing)}; then: {self.written.then}",
+            count=rows.count,
+            at_least=rows.at_least,
+            keys=rows.keys,
+        )
 
-def _update(connection: Connection, differing: _Differing, assigned: Mapping[str, str]) -> str:
-    """Returns the statement that gives columns their value from the other shape, for the rows that differ."""
-    columns = ((column_of(connection, differing.table, name), text) for name, text in assigned.items())
-    values: dict[Any, Any] = {column: sa.literal_column(text) for column, text in columns}
-    update = sa.update(differing.table).values(values).where(differing.condition)
-    return " ".join(sql_text(connection, update).split())
+    def _correction(self, differing: _Differing) -> str:
+        if len(self.tables) > 1:
+            names = " and ".join(one.name for one in self.tables)
+            return f"correct the rows with these keys in {names}"
+        new_right = self._update(differing, self.sync.backward)
+        if self.written.new_is_right:
+            return f"give the old columns the value of the new ones: {new_right}"
+        old_right = self._update(differing, self.sync.forward)
+        return f"where the new columns are right: {new_right}; where the old ones are right: {old_right}"
+
+    def _update(self, differing: _Differing, assigned: Mapping[str, str]) -> str:
+        """Returns the statement that gives columns their value from the other shape, where they differ."""
+        table = differing.table
+        columns = ((column_of(self.connection, table, name), text) for name, text in assigned.items())
+        values: dict[Any, Any] = {column: sa.literal_column(text) for column, text in columns}
+        update = sa.update(table).values(values).where(differing.condition)
+        return " ".join(sql_text(self.connection, update).split())

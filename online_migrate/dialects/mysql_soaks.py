@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from online_migrate.dialects.facets.soaks import RequiredColumn, Soaks, Use
+from online_migrate.dialects.facets.soaks import REFUSES_ROWS, RequiredColumn, Soaks, Use
 from online_migrate.dialects.problem import Problem
 from online_migrate.dialects.query import rows
 from online_migrate.sql.lexer import Sort, Token, successful_readings
@@ -36,6 +36,21 @@ _GENERATED = """
     WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table
       AND generation_expression <> '' AND column_name <> :column
 """
+_DEFAULTS = """
+    SELECT column_name AS name, column_default AS body FROM information_schema.columns
+    WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table
+      AND extra LIKE '%DEFAULT_GENERATED%' AND column_name <> :column
+"""
+_INDEXES = """
+    SELECT DISTINCT index_name AS name, expression AS body FROM information_schema.statistics
+    WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table AND expression IS NOT NULL
+"""
+_PARTITIONS = """
+    SELECT DISTINCT table_name AS name, CONCAT_WS(', ', partition_expression, subpartition_expression) AS body
+    FROM information_schema.partitions
+    WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table
+      AND partition_expression IS NOT NULL
+"""
 _CHECKS = """
     SELECT c.constraint_name AS name, c.check_clause AS body
     FROM information_schema.check_constraints c JOIN information_schema.table_constraints t
@@ -48,6 +63,14 @@ class MySQLSoaks(Soaks):
     """Reads information_schema, and SHOW CREATE TABLE for the definition of a column."""
 
     rename_names_schema: ClassVar[bool] = True
+    column_uses: ClassVar[Sequence[tuple[str, str, str]]] = (
+        ("generated column", "is computed from it", _GENERATED),
+        ("check constraint", REFUSES_ROWS, _CHECKS),
+        ("default of column", "is computed from it", _DEFAULTS),
+        ("functional index", "uses it, and MySQL does not rename such a column", _INDEXES),
+        ("partitioning of table", "uses it", _PARTITIONS),
+    )
+    """What uses a column of its own table: the kind, the reason, and the query of names and texts."""
 
     def uses_of(self, connection: Connection, subject: SoakedObject) -> list[Use]:
         facts = {"schema": subject.schema, "table": subject.table, "column": subject.column}
@@ -68,11 +91,11 @@ class MySQLSoaks(Soaks):
         ]
         if subject.column is not None:
             found += [
-                Use("generated column", row.name, "is computed from it")
-                for row in rows(connection, _GENERATED, **facts)
+                Use(kind, row.name, reason)
+                for kind, reason, query in self.column_uses
+                for row in rows(connection, query, **{name: facts[name] for name in _named(query)})
                 if self._mentions(row.body, subject, own=True)
             ]
-            found += self._checks(connection, subject)
         return found
 
     def _views(self, connection: Connection, subject: SoakedObject) -> Iterator[Use]:
@@ -81,15 +104,6 @@ class MySQLSoaks(Soaks):
                 yield Use("view", f"{row.place}.{row.name}", "cannot be read by this user: grant SHOW VIEW")
             elif self._mentions(row.body, subject, own=False):
                 yield Use("view", row.name, "uses its name, and would be invalid")
-
-    def _checks(self, connection: Connection, subject: SoakedObject) -> list[Use]:
-        """Returns the CHECKs because of which the server refuses to rename the column."""
-        found = rows(connection, _CHECKS, schema=subject.schema, table=subject.table)
-        return [
-            Use("check constraint", row.name, "uses it, and MySQL does not rename such a column")
-            for row in found
-            if self._mentions(row.body, subject, own=True)
-        ]
 
     def _mentions(self, body: str, subject: SoakedObject, *, own: bool) -> bool:
         words = {word.casefold() for word in identifiers(body, self.name)}
@@ -106,6 +120,11 @@ class MySQLSoaks(Soaks):
         nullable = _nullable(definition, self.name)
         change = f"ALTER TABLE {table} MODIFY COLUMN"
         return RequiredColumn(f"{change} {nullable}", f"{change} {definition}", before_lock=True)
+
+
+def _named(query: str) -> list[str]:
+    """Returns the names of the parameters of a query."""
+    return [name for name in ("schema", "table", "column") if f":{name}" in query]
 
 
 def _nullable(definition: str, server: str) -> str:

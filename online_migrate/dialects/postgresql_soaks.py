@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from online_migrate.dialects.facets.soaks import RequiredColumn, Soaks, Use
+from online_migrate.dialects.facets.soaks import REFUSES_ROWS, RequiredColumn, Soaks, Use
 from online_migrate.dialects.problem import Problem
 from online_migrate.dialects.query import rows
 from online_migrate.sql.soaked import SoakedObject
@@ -39,11 +39,52 @@ _FOREIGN_KEYS = """
            (SELECT attnum FROM pg_attribute WHERE attrelid = k.confrelid AND attname = :column)
            = ANY (k.confkey))
 """
+_CHECKS = """
+    WITH RECURSIVE tables(id) AS (
+        SELECT to_regclass(:table)::oid UNION SELECT inhrelid FROM pg_inherits JOIN tables ON inhparent = id
+    )
+    SELECT DISTINCT k.conname AS name FROM tables JOIN pg_constraint k ON k.conrelid = id AND k.contype = 'c'
+    LEFT JOIN pg_attribute a ON a.attrelid = id AND a.attname = :column
+    WHERE a.attnum = ANY (k.conkey) OR 0 = ANY (k.conkey)
+"""
+_DOMAINS = """
+    WITH RECURSIVE types(id) AS (
+        SELECT atttypid FROM pg_attribute WHERE attrelid = to_regclass(:table) AND attname = :column
+        UNION SELECT typbasetype FROM pg_type JOIN types ON pg_type.oid = id WHERE typtype = 'd'
+    )
+    SELECT typname AS name FROM types JOIN pg_type ON pg_type.oid = id
+    WHERE typtype = 'd' AND (typnotnull OR EXISTS (SELECT FROM pg_constraint WHERE contypid = id))
+"""
+_ONE_NULL = """
+    SELECT i.indexrelid::regclass::text AS name
+    FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
+    WHERE i.indrelid = to_regclass(:table) AND a.attname = :column
+      AND to_jsonb(i) ->> 'indnullsnotdistinct' = 'true'
+"""
+_POLICIES = """
+    SELECT DISTINCT p.polname AS name FROM pg_policy p
+    JOIN pg_depend d ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid
+    JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+    WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = to_regclass(:table) AND a.attname = :column
+"""
+_PARTITIONING = """
+    SELECT partrelid::regclass::text AS name, pg_get_partkeydef(partrelid) AS body
+    FROM pg_partitioned_table WHERE partrelid = to_regclass(:table)
+"""
 _TRIGGERS = """
     SELECT t.tgname AS name, t.tgrelid = to_regclass(:table) AS own,
            pg_get_triggerdef(t.oid) || ' ' || p.prosrc AS body
     FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid WHERE NOT t.tgisinternal
 """
+
+
+_COLUMN_USES = (
+    ("generated column", "is computed from it", _GENERATED),
+    ("check constraint", REFUSES_ROWS, _CHECKS),
+    ("domain", "is its type, and may refuse rows of new code, which have no value in it", _DOMAINS),
+    ("index", "permits NULL in one row only, and would refuse rows of new code", _ONE_NULL),
+    ("policy", REFUSES_ROWS, _POLICIES),
+)
 
 
 class PostgreSQLSoaks(Soaks):
@@ -63,8 +104,14 @@ class PostgreSQLSoaks(Soaks):
         ]
         if subject.column is not None:
             found += [
-                Use("generated column", row.name, "is computed from it")
-                for row in rows(connection, _GENERATED, **facts)
+                Use(kind, row.name, reason)
+                for kind, reason, query in _COLUMN_USES
+                for row in rows(connection, query, **facts)
+            ]
+            found += [
+                Use("partitioning of table", row.name, "uses it")
+                for row in rows(connection, _PARTITIONING, table=table)
+                if _mentions(row.body, subject, own=True)
             ]
         found += [
             Use("trigger", row.name, "uses its name, so writes would fail")

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from online_migrate.dialects.facets.soaks import RequiredColumn, Soaks, Use
+from online_migrate.dialects.facets.soaks import REFUSES_ROWS, RequiredColumn, Soaks, Use
 from online_migrate.dialects.problem import Problem
 from online_migrate.dialects.query import rows
 from online_migrate.sql.soaked import SoakedObject
+from online_migrate.sql.sqlite_table import features_of_table
 from online_migrate.sql.statement import identifiers
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ _OBJECTS = """
 """
 
 
+_TABLE = "SELECT sql AS body FROM sqlite_master WHERE type = 'table' AND name = :table COLLATE NOCASE"
 _FOLLOWS = "follows the rename, so code that uses it still reaches the object"
 
 
@@ -44,7 +46,21 @@ class SQLiteSoaks(Soaks):
                         _FOLLOWS,
                     )
                 )
-        return found + self._foreign_keys(connection, subject)
+        return found + self._foreign_keys(connection, subject) + self._checks(connection, subject)
+
+    def _checks(self, connection: Connection, subject: SoakedObject) -> list[Use]:
+        """Returns the CHECKs of the table that name the column."""
+        if subject.column is None:
+            return []
+        [row] = rows(connection, _TABLE, table=subject.table)
+        try:
+            features = features_of_table(row.body)
+        except ValueError:
+            reason = "cannot be read, so it is not known whether a CHECK uses the column"
+            return [Use("definition of table", subject.table, reason)]
+        column = subject.column.lower()
+        checks = (one.text for one in features if one.text.startswith("CHECK ") and column in one.columns)
+        return [Use("check constraint", text, REFUSES_ROWS) for text in checks]
 
     def _foreign_keys(self, connection: Connection, subject: SoakedObject) -> list[Use]:
         inspector = sa.inspect(connection)

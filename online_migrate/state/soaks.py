@@ -27,7 +27,7 @@ class SoakState(enum.StrEnum):
     RETURNING = "returning"
     """Its objects are being brought back, or the command was killed."""
     RETURNED = "returned"
-    """Its objects are back; columns that were NOT NULL are not NOT NULL again yet."""
+    """Its objects are back; it is not known yet that columns are NOT NULL again, and rows in step."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,20 +97,31 @@ def begin_soak(
     connection: Connection, revision: str, plan: Soaking, steps: Sequence[SoakStep], *, soak_time: int
 ) -> Soak:
     """Records what is about to be renamed, before the first statement."""
-    begun = Soak(revision, SoakState.BEGUN, plan, tuple(steps), {}, None, soak_time)
-    connection.execute(
-        sa.insert(soak).values(
-            revision=revision,
-            state=begun.state.value,
-            plan=json.dumps(plan.as_fact()),
-            steps=json.dumps([dataclasses.asdict(step) for step in steps]),
-            verified="{}",
-            soak_time=soak_time,
-            runner=this_runner(),
-            operator=this_operator(),
-        )
+    begun = Soak(
+        revision,
+        SoakState.BEGUN,
+        plan,
+        tuple(steps),
+        {},
+        None,
+        soak_time,
+        runner=this_runner(),
+        operator=this_operator(),
     )
+    put_soak(connection, begun)
     return begun
+
+
+def put_soak(connection: Connection, recorded: Soak) -> None:
+    """Inserts the record of a soak."""
+    values = {
+        "state": recorded.state.value,
+        "plan": json.dumps(recorded.plan.as_fact()),
+        "steps": json.dumps([dataclasses.asdict(step) for step in recorded.steps]),
+        "verified": json.dumps(recorded.verified),
+    }
+    facts = {field.name: getattr(recorded, field.name) for field in dataclasses.fields(recorded)}
+    connection.execute(sa.insert(soak).values(**(facts | values)))
 
 
 def set_soak(connection: Connection, revision: str, state: SoakState, **values: Any) -> None:

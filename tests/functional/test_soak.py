@@ -181,7 +181,13 @@ def test_sync_stops_while_its_columns_soak(database: Database, tmp_path: Path) -
         command.soak(project.site())
         schema.run_all(database, "INSERT INTO boxes (id, label, name) VALUES (2, 'b', 'new')")
         assert [blocker.id for blocker in command.gate(project.site())] == ["soaking"]
-        command.unsoak(project.site())
+        # Nothing is required, so it is not known that old code's rows were migrated: both may be right.
+        [blocker] = command.unsoak(project.site()).out_of_step
+        assert (blocker.id, blocker.keys) == ("sync-out-of-step", ("2",))
+        assert "where the new columns are right: UPDATE" in blocker.hint
+        assert "where the old ones are right: UPDATE" in blocker.hint
+        schema.run_all(database, "UPDATE boxes SET old_name = 'new' WHERE id = 2")
+        assert command.unsoak(project.site()).out_of_step == ()
         assert schema.catalog(database) == before
         assert [one.state for one in command.status(project.site()).syncs] == ["there"]
         schema.run_all(database, "INSERT INTO boxes (id, label, name) VALUES (3, 'c', 'newer')")
@@ -252,7 +258,7 @@ def test_columns_in_a_key_or_computed_from(database: Database, tmp_path: Path) -
         found = "\n".join(reasons(project))
         assert "crates.a: it is in the primary key" in found
         assert ("crates.b: generated column g" in found) is (database.server.product != "sqlite")
-        assert ("check constraint c_above" in found) is (database.server.product == "mysql")
+        assert "crates.c: check constraint c" in found.lower()
 
 
 def test_a_taken_name_forbids_the_return(project: Project, database: Database) -> None:
@@ -279,9 +285,9 @@ def test_rows_of_old_code_close_the_gate_under_the_lock(
 
     begin, before = soak.begin, schema.catalog(database)
 
-    def late(runner: object, revision: str, services: object, **more: float) -> bool:
+    def late(*arguments: object, **more: float) -> bool:
         schema.run_all(database, "UPDATE volumes SET size_bytes = NULL WHERE id = 7")
-        return begin(runner, revision, services, **more)  # type: ignore[arg-type]
+        return begin(*arguments, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(soak, "begin", late)
     with pytest.raises(GateClosed) as closed:

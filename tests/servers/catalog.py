@@ -25,6 +25,7 @@ Capability = Literal[
     "system_versioning",  # tables that keep the history of their rows
     "xml",  # a column type for XML: PostgreSQL can be built without it
     "openstack",  # the two servers on which OpenStack's trees are tested
+    "functional_indexes",  # an index on an expression is a hidden column, on which its columns depend
     "temporal_keys",  # a primary key can end with a period: WITHOUT OVERLAPS
 ]
 
@@ -82,7 +83,7 @@ CATALOG: dict[str, Kind] = {
         _kind("postgresql", "postgresql", (15,), "xml", "openstack", *_POSTGRESQL),
         _kind("postgresql18", "postgresql", (18,), "temporal_keys", *_POSTGRESQL),
         _kind("mariadb", "mariadb", (10, 11), "system_versioning", "openstack", *_MYSQL),
-        _kind("mysql", "mysql", (8, 4), *_MYSQL),
+        _kind("mysql", "mysql", (8, 4), "functional_indexes", *_MYSQL),
         _kind("galera", "mariadb", (10, 11), "cluster", *_SHARED),
     )
 }

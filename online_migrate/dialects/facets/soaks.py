@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, ClassVar
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
 
@@ -13,6 +15,10 @@ from online_migrate.sql.soaked import SoakedObject
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
+
+
+_CALL = re.compile(r"\w\s*\(")
+"""A call of a function in a default, which may give another value in each row."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +43,28 @@ class RequiredColumn:
     relax: str
     restore: str
     before_lock: bool
+
+
+REFUSES_ROWS = "uses it, and may refuse rows of new code, which have no value in it"
+"""The reason of a CHECK, which stays while the column soaks, also if the script drops it."""
+
+
+def _refuses_second(
+    inspector: sa.engine.Inspector, subject: SoakedObject, primary: set[str]
+) -> Problem | None:
+    """Returns the unique key that refuses a second row with the same default; *primary*: the primary key."""
+    keys: list[Mapping[str, Any]] = [
+        *inspector.get_unique_constraints(subject.table, schema=subject.schema),
+        *(one for one in inspector.get_indexes(subject.table, schema=subject.schema) if one["unique"]),
+    ]
+    for one in keys:
+        columns = set(one["column_names"])
+        if subject.column in columns and not (primary and primary <= columns):
+            return Problem(
+                f"unique key {one['name']} has it, and its default is the same in each row of new code",
+                "drop the key in a contract revision before, or drop the column by contract without --soak",
+            )
+    return None
 
 
 class Soaks:
@@ -66,18 +94,25 @@ class Soaks:
     ) -> RequiredColumn | Problem | None:
         """Returns how an INSERT that does not name the column succeeds; None: it does so already.
 
-        Problem: the server cannot do that without copying the table, or the column is in the primary key.
+        Problem: the server cannot do that without copying the table, or the column is in the primary key, or
+        has the same default in each row and is unique.
         """
-        columns = sa.inspect(connection).get_columns(subject.table, schema=subject.schema)
+        inspector = sa.inspect(connection)
+        columns = inspector.get_columns(subject.table, schema=subject.schema)
         column = next(one for one in columns if one["name"] == subject.column)
-        key = sa.inspect(connection).get_pk_constraint(subject.table, schema=subject.schema)
+        key = inspector.get_pk_constraint(subject.table, schema=subject.schema)
         if subject.column in key["constrained_columns"]:
             return Problem(
                 "it is in the primary key, so a row cannot be without it",
                 "drop it by contract without --soak",
             )
+        default = column.get("default")
+        if default is not None and not _CALL.search(str(default)):
+            refused = _refuses_second(inspector, subject, set(key["constrained_columns"]))
+            if refused is not None:
+                return refused
         automatic = column.get("autoincrement") is True or "identity" in column or "computed" in column
-        if column["nullable"] or column.get("default") is not None or automatic:
+        if column["nullable"] or default is not None or automatic:
             return None
         return self.relaxed(connection, subject)
 
