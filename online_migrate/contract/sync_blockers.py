@@ -89,6 +89,7 @@ class SyncCheck:
                 dropped = self._standing is Standing.HALF_APPLIED and self.drops(one.sync)
                 found.append(self._dropped(one.sync) if dropped else _not_intact(one))
             found += self._in_use(one.sync)
+            found += self._without_data_migration(one.sync)
         return found
 
     def drops(self, sync: RecordedSync) -> bool:
@@ -148,6 +149,25 @@ class SyncCheck:
                     )
                 ]
         return []
+
+    def _without_data_migration(self, sync: RecordedSync) -> list[Blocker]:
+        """Returns a blocker if nothing shows that older rows are in the new shape, and no lock is taken."""
+        tables = {self._same(table) for table in sync.columns_used}
+        if not self.drops(sync) or tables & {self._same(table) for table in self._required}:
+            return []
+        taken = [found for one in self._operations if (found := self._taken(one, sync, ())) is not None]
+        if not taken:
+            return []
+        return [
+            Blocker(
+                "sync-without-data-migration",
+                sync.name,
+                f"contract revision {self._revision} removes or changes {taken[0]}, and requires no data "
+                f"migration of {sync.table_name}: the sync does not see rows that were there before it",
+                "write the data migration that gives these rows their new values, and its name into requires "
+                "of the script",
+            )
+        ]
 
     def _taken(self, operation: Operation, sync: RecordedSync, copied: Collection[str]) -> str | None:
         """Returns the column or table that the operation takes away from the triggers; None: nothing."""

@@ -194,7 +194,9 @@ _DISABLED = {"postgresql": "ALTER TABLE volumes DISABLE TRIGGER online_migrate_s
 def test_sync_that_is_not_intact(project: Project, database: Database) -> None:
     """A trigger that is missing, changed or disabled closes the gate; status says which; JSON has it."""
     product = database.server.product
-    project.contract('op.drop_sync("volume_size")\nop.drop_column("volumes", "size_gb")')
+    project.data("fill", FILL)
+    project.contract('op.drop_sync("volume_size")\nop.drop_column("volumes", "size_gb")', requires=("fill",))
+    project.migrate()
 
     def found() -> tuple[str, list[str]]:
         [sync] = project.report().syncs

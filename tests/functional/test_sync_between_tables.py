@@ -21,6 +21,14 @@ from tests.support.project import Project, execute
 
 __all__ = ["connection"]
 
+MOVED = """
+addresses = sa.table("user_emails", sa.column("user_id"), sa.column("address"))
+
+@row_migration(table="users", pending=lambda t: t.c.email.is_not(None) & ~sa.exists().where(
+    addresses.c.user_id == t.c.id, addresses.c.address == t.c.email))
+def moved(row):
+    return {"email": row.email}
+"""
 TABLES = (
     "CREATE TABLE users (id INTEGER PRIMARY KEY, email VARCHAR(60), name VARCHAR(60))",
     """CREATE TABLE user_emails (user_id INTEGER PRIMARY KEY, address VARCHAR(60) NOT NULL, note VARCHAR(20),
@@ -231,8 +239,10 @@ def test_life(database: Database, tmp_path: Path) -> None:
                            forward={"address": sa.column("email")}, backward={"email": sa.column("address")})
             """
         )
-        project.contract('op.drop_column("users", "email")')
+        project.data("moved", MOVED)
+        project.contract('op.drop_column("users", "email")', requires=("moved",))
         project.apply_expand()
+        project.migrate()
         [sync] = project.report().syncs
         assert sync.state == "there"
         assert set(sync.triggers) == set(
