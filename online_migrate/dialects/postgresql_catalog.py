@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, ClassVar
+
+import sqlalchemy as sa
 
 from online_migrate.dialects.catalog import Catalog, Facts, with_columns
 from online_migrate.dialects.facets.catalog_objects import CatalogObjects
@@ -184,10 +187,26 @@ class PostgreSQLCatalog(Catalog):
         return {} if self.rows(_ROUTINE, schema=effect.schema, name=effect.name) else None
 
 
+_VISIBLE = sa.text("""
+    SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relname = ANY (CAST(:names AS name[])) AND c.relkind IN ('r', 'p', 'f', 'v', 'm')
+        AND pg_table_is_visible(c.oid) AND n.nspname <> 'pg_catalog'
+""")
+
+
 class PostgreSQLCatalogObjects(CatalogObjects):
     """Reads pg_catalog, which stores unquoted names in lower case."""
 
     catalog: ClassVar[type[Catalog]] = PostgreSQLCatalog
+
+    def has_table(self, connection: Connection, name: str, schema: str | None = None) -> bool:
+        if schema is None:
+            return self.has_tables(connection, (name,))
+        return super().has_table(connection, name, schema)
+
+    def has_tables(self, connection: Connection, names: Collection[str]) -> bool:
+        """One query by the index of pg_class, for what each command asks many times."""
+        return int(connection.scalar(_VISIBLE, {"names": list(names)}) or 0) == len(set(names))
 
     def folded(self, name: str, *, quoted: bool) -> str:
         return name if quoted else name.lower()

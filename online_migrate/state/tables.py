@@ -200,8 +200,7 @@ def this_runner() -> str:
 
 def exists(connection: Connection) -> bool:
     """Returns True if the bookkeeping tables exist."""
-    dialect = dialect_of(connection)
-    return all(dialect.has_table(connection, table.name) for table in _OLDEST)
+    return dialect_of(connection).has_tables(connection, [table.name for table in _OLDEST])
 
 
 def version_rows(connection: Connection, table: str, schema: str | None) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, ClassVar
 
 import sqlalchemy as sa
@@ -24,6 +25,10 @@ class CatalogObjects:
     def has_table(self, connection: Connection, name: str, schema: str | None = None) -> bool:
         """Returns True if the table exists, also while another session changes it."""
         return sa.inspect(connection).has_table(name, schema=schema)
+
+    def has_tables(self, connection: Connection, names: Collection[str]) -> bool:
+        """Returns True if each of the tables exists; they have no schema in their names."""
+        return all(self.has_table(connection, name) for name in names)
 
     def holds(self, connection: Connection, effect: Effect) -> bool | None:
         """Returns True if the catalog shows the effect of a statement, False if not; None: it is unknown."""
