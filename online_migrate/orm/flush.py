@@ -18,6 +18,7 @@ from sqlalchemy.orm import ColumnProperty, InstanceState, Mapper, attributes
 from sqlalchemy.orm.attributes import flag_modified, set_attribute
 from sqlalchemy.orm.base import LoaderCallableStatus
 
+from online_migrate.orm.defaults import share_defaults
 from online_migrate.orm.errors import MovedBroken, MovedColumnsDiffer
 from online_migrate.orm.moved import MovedPair, column_of, pairs_of
 
@@ -35,28 +36,13 @@ def listen() -> None:
 def _on_mapped(mapper: Mapper[Any], model: type[Any]) -> None:
     for pair in pairs_of(model):
         event.listen(model, "init", functools.partial(_on_init, pair))
+        share_defaults(mapper, pair)
         if pair.phase.maps_both:
-            _refuse_one_default(model, pair)
             event.listen(getattr(model, pair.old), "set", _setter(pair, pair.old, pair.new), raw=True)
             event.listen(getattr(model, pair.new), "set", _setter(pair, pair.new, pair.old), raw=True)
             for name in (pair.old, pair.new):
                 mapper.get_property(name).__class__ = _CopiedColumn
             event.listen(model, "before_update", functools.partial(_write_both, pair))
-            event.listen(model, "before_insert", functools.partial(_apply_default, pair))
-
-
-def _refuse_one_default(model: type[Any], pair: MovedPair) -> None:
-    old, new = column_of(model, pair.old), column_of(model, pair.new)
-    if _has_default(new) and not _has_default(old):
-        raise MovedBroken(
-            name=pair.name,
-            reason=f"{pair.new} has a default and {pair.old} has none: a row of old code has two values then",
-            hint=f"give {pair.old} the same default, or none to {pair.new}",
-        )
-
-
-def _has_default(column: sa.Column[Any]) -> bool:
-    return column.default is not None or column.server_default is not None
 
 
 # --- the constructor -----------------------------------------------------------------------------
@@ -101,17 +87,6 @@ def both_values(pair: MovedPair, model: str, values: dict[str, Any]) -> tuple[An
     if any(not conversions.agree(old, new) for new in news):
         raise MovedColumnsDiffer(model=model, old=pair.old, old_value=old, new=pair.new, new_value=news[-1])
     return old, news[0]
-
-
-def _apply_default(pair: MovedPair, mapper: Mapper[Any], connection: sa.Connection, target: Any) -> None:
-    """Sets the default of the old column, so that the new one is derived from it.
-
-    SQLAlchemy inserts the default of a column also if its value is None.
-    """
-    values = sa.inspect(target).dict
-    default = column_of(mapper.class_, pair.old).default
-    if default is not None and default.is_scalar and values.get(pair.old) is values.get(pair.new) is None:
-        setattr(target, pair.old, default.arg)
 
 
 # --- Session.merge() -----------------------------------------------------------------------------

@@ -30,17 +30,34 @@ class MovedPair:
     """The attribute of the old column."""
     new: str
     """The attribute of the new column."""
-    old_column: str
-    """The name of the old column in the database."""
-    new_column: str
-    """The name of the new column in the database."""
-    old_type: sa.types.TypeEngine[Any]
-    new_type: sa.types.TypeEngine[Any]
+    old_declared: sa.Column[Any]
+    """The old column as it is declared; the mapped one may have more from an annotation."""
+    new_declared: sa.Column[Any]
 
     @property
     def names(self) -> tuple[str, str, str]:
         """The three attributes."""
         return self.attribute, self.old, self.new
+
+    @property
+    def old_column(self) -> str:
+        """The name of the old column in the database."""
+        return self.old_declared.name or self.old
+
+    @property
+    def new_column(self) -> str:
+        """The name of the new column in the database."""
+        return self.new_declared.name or self.new
+
+    @property
+    def old_type(self) -> sa.types.TypeEngine[Any]:
+        """The type that is declared for the old column."""
+        return self.old_declared.type
+
+    @property
+    def new_type(self) -> sa.types.TypeEngine[Any]:
+        """The type that is declared for the new column."""
+        return self.new_declared.type
 
     def mapped(self, old: Any, new: Any) -> Iterator[tuple[str, Any]]:
         """Yields the attributes of the columns that are mapped, with their values."""
@@ -165,10 +182,8 @@ class Moved(hybrid_property[T]):
             attribute,
             old=old,
             new=new,
-            old_column=self._old.column.name or old,
-            new_column=self._new.column.name or new,
-            old_type=self._old.column.type,
-            new_type=self._new.column.type,
+            old_declared=self._old.column,
+            new_declared=self._new.column,
         )
         pair = self.pair
         if not phase.maps_old:
