@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
+from sqlalchemy.engine.default import DefaultDialect
+from sqlalchemy.sql import visitors
 
 from online_migrate.dialects.orm_values import ExactText
 from online_migrate.orm.errors import MovedBroken
 
 Expression = sa.ColumnElement[Any]
+
+_ANY_DIALECT = DefaultDialect()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,13 +43,14 @@ class Conversion:
         Raises :class:`~online_migrate.orm.errors.MovedBroken` if the function does not make an expression.
         """
         function = self.of_expression or self.of_value
+        widened = _widened(source, target)
         try:
-            converted = function(_widened(source, target))
+            converted = function(widened)
         except Exception as error:
             raise self._no_expression(f"raises {type(error).__name__}: {error}") from error
         if not isinstance(converted, sa.ColumnElement):
             raise self._no_expression(f"returns a {type(converted).__name__}")
-        return sa.case((source.is_not(None), converted))
+        return sa.case((source.is_not(None), _with_literals(converted, widened)))
 
     def _no_expression(self, problem: str) -> MovedBroken:
         given = self.argument if self.of_expression is None else f"{self.argument}_sql"
@@ -54,6 +59,29 @@ class Conversion:
             reason=f"{given}, called with a column, {problem}",
             hint=f"give a function of a column that returns an expression: {self.argument}_sql=lambda c: ...",
         )
+
+
+def _with_literals(converted: Expression, source: Expression) -> Expression:
+    """Returns *converted* with the constants of the conversion as literals; those of *source* stay parameters.
+
+    With parameters of the server, the same expression in SELECT and in GROUP BY would be two.
+    """
+    given = {element.key for element in visitors.iterate(source) if isinstance(element, sa.BindParameter)}
+
+    def replace(element: Any, **_: Any) -> Any:
+        if not isinstance(element, sa.BindParameter):
+            return None
+        constant = element.key not in given and _has_literal_form(element.type)
+        return element.render_literal_execute() if constant else element
+
+    return cast(Expression, visitors.replacement_traverse(converted, {}, replace))
+
+
+def _has_literal_form(given: sa.types.TypeEngine[Any]) -> bool:
+    stored = given.impl_instance if isinstance(given, sa.types.TypeDecorator) else given
+    if isinstance(stored, (sa.types.NullType, sa.LargeBinary, sa.BINARY, sa.VARBINARY)):
+        return False
+    return given.literal_processor(_ANY_DIALECT) is not None
 
 
 def _widened(source: Expression, target: sa.types.TypeEngine[Any]) -> Expression:
