@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine.default import DefaultDialect
@@ -62,7 +62,9 @@ class Conversion:
 
 
 def _with_literals(converted: Expression, source: Expression) -> Expression:
-    """Returns *converted* with the constants of the conversion as literals; those of *source* stay parameters.
+    """Returns *converted* with the constants of the conversion as literals.
+
+    The parameters of *source* stay what they are.
 
     With parameters of the server, the same expression in SELECT and in GROUP BY would be two.
     """
@@ -74,7 +76,7 @@ def _with_literals(converted: Expression, source: Expression) -> Expression:
         constant = element.key not in given and _has_literal_form(element.type)
         return element.render_literal_execute() if constant else element
 
-    return cast(Expression, visitors.replacement_traverse(converted, {}, replace))
+    return visitors.replacement_traverse(converted, {}, replace)
 
 
 def _has_literal_form(given: sa.types.TypeEngine[Any]) -> bool:
@@ -85,9 +87,14 @@ def _has_literal_form(given: sa.types.TypeEngine[Any]) -> bool:
 
 
 def _widened(source: Expression, target: sa.types.TypeEngine[Any]) -> Expression:
-    """Returns *source* as a BIGINT if *target* is one: the product of two integers is an integer."""
-    narrow = isinstance(source.type, sa.Integer) and not isinstance(source.type, sa.BigInteger)
-    return sa.cast(source, sa.BigInteger) if narrow and isinstance(target, sa.BigInteger) else source
+    """Returns *source* as a BIGINT if *target* is one: the product of two integers is an integer.
+
+    A parameter of type BIGINT may be sent without its type.
+    """
+    if not isinstance(source.type, sa.Integer) or not isinstance(target, sa.BigInteger):
+        return source
+    wide = isinstance(source, sa.Column) and isinstance(source.type, sa.BigInteger)
+    return source if wide else sa.cast(source, sa.BigInteger)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +125,16 @@ class Conversions:
     def read_new_first(self, old: Expression, new: Expression) -> Expression:
         """Returns *new*, or the converted *old* if it is NULL."""
         return sa.func.coalesce(new, self.to_new.expression(old, new.type))
+
+    def new_after(self, written: Expression, new: Expression) -> Expression:
+        """Returns the converted *written*, or *new* if it is the same value in more detail."""
+        derived = self.to_new.expression(written, new.type)
+        return sa.case((self.agree_expression(written, new), new), else_=derived)
+
+    def old_after(self, written: Expression, old: Expression) -> Expression:
+        """Returns the converted *written*, or *old* if it is the same value in more detail."""
+        derived = self.to_old.expression(written, old.type)
+        return sa.case((self.agree_expression(old, written), old), else_=derived)
 
     def value_old_first(self, old: Any, new: Any) -> Any:
         """Returns what :meth:`read_old_first` is in SQL."""

@@ -20,9 +20,8 @@ from sqlalchemy.orm.base import LoaderCallableStatus
 
 from online_migrate.orm.defaults import share_defaults
 from online_migrate.orm.errors import MovedBroken, MovedColumnsDiffer
-from online_migrate.orm.moved import MovedPair, column_of, pairs_of
+from online_migrate.orm.moved import NO_VALUE, MovedPair, column_of, known_value, pairs_of
 
-NO_VALUE = LoaderCallableStatus.NO_VALUE
 _DEFAULT = getattr(LoaderCallableStatus, "DONT_SET", NO_VALUE)
 """What SQLAlchemy 2.1 passes for an argument of a dataclass that was not given."""
 
@@ -130,7 +129,7 @@ def _setter(pair: MovedPair, written: str, other: str) -> _OnSet:
             return
         instance = state.obj()
         pair.refuse_expression(instance, written, value)
-        known = _known(state, other)
+        known = known_value(state, other)
         if known is NO_VALUE:
             # Not read here: in an asynchronous session an attribute cannot be loaded by a write.
             follow = _computed_by_server(pair, state, written, value)
@@ -141,14 +140,6 @@ def _setter(pair: MovedPair, written: str, other: str) -> _OnSet:
         set_attribute(instance, other, follow, initiator)
 
     return on_set
-
-
-def _known(state: InstanceState[Any], attribute: str) -> Any:
-    """Returns the value of an attribute without loading it; NO_VALUE if it is not loaded."""
-    value = state.dict.get(attribute, NO_VALUE)
-    if value is NO_VALUE and not state.has_identity:
-        return None
-    return NO_VALUE if isinstance(value, sa.ClauseElement) else value
 
 
 def _agree(pair: MovedPair, written: str, value: Any, other: Any) -> bool:
@@ -170,10 +161,8 @@ def follower(pair: MovedPair, model: type[Any], written: str, value: Any) -> Any
     """Returns what the other column is set to when *value*, an expression, is written to one of them."""
     old, new = column_of(model, pair.old), column_of(model, pair.new)
     if written == pair.old:
-        derived = pair.conversions.to_new.expression(value, new.type)
-        return sa.case((pair.conversions.agree_expression(value, new), new), else_=derived)
-    derived = pair.conversions.to_old.expression(value, old.type)
-    return sa.case((pair.conversions.agree_expression(old, value), old), else_=derived)
+        return pair.conversions.new_after(value, new)
+    return pair.conversions.old_after(value, old)
 
 
 def _write_both(pair: MovedPair, mapper: Mapper[Any], connection: sa.Connection, target: Any) -> None:
