@@ -133,7 +133,7 @@ class MovedPair:
         if self.phase.maps_new:
             return [(getattr(owner, self.new), value)]
         if _is_expression(value):
-            typed = _typed(value, self.new_type, self.expression(owner).type)
+            typed = _typed(value, self.expression(owner).type)
             return [(getattr(owner, self.old), self.conversions.to_old.expression(typed, self.old_type))]
         return [(getattr(owner, self.old), self.conversions.to_old.value(value))]
 
@@ -141,11 +141,18 @@ class MovedPair:
         """Returns what ``values()`` sets when *value* is written to the old column, not mapped."""
         return [(getattr(owner, self.new), self._kept_detail(owner, value))]
 
+    def type_of_old(self, owner: Any) -> sa.types.TypeEngine[Any]:
+        """Returns the type of the old column; that of the derived value if it is not known."""
+        if self.phase.maps_old:
+            return column_of(owner, self.old).type  # type: ignore[no-any-return]
+        known = not isinstance(self.old_type, sa.types.NullType)
+        return self.old_type if known else self.old_expression(owner).type
+
     def _kept_detail(self, owner: Any, value: Any) -> KeptDetail:
         """Returns what the new column is set to when *value* is written to the old one, not mapped."""
         new = column_of(owner, self.new)
         if _is_expression(value):
-            written = _typed(value, self.old_type, self.old_expression(owner).type)
+            written = _typed(value, self.type_of_old(owner))
             converted = self.conversions.to_new.expression(written, new.type)
             return KeptDetail(converted, self.conversions.new_after(written, new))
         in_python = self.conversions.to_new.value(value)
@@ -180,15 +187,10 @@ def _is_expression(value: object) -> bool:
     return isinstance(value, sa.ClauseElement) or hasattr(value, "__clause_element__")
 
 
-def _typed(value: Any, declared: sa.types.TypeEngine[Any], derived: sa.types.TypeEngine[Any]) -> Any:
-    """Returns an expression, with the type of its column if it has none, like ``bindparam("x")``.
-
-    The type of a column that is not mapped may not be *declared*, but in an annotation.
-    """
+def _typed(value: Any, given: sa.types.TypeEngine[Any]) -> Any:
+    """Returns an expression, with the type *given* if it has none, like ``bindparam("x")``."""
     expression = value.__clause_element__() if hasattr(value, "__clause_element__") else value
-    if not isinstance(expression.type, sa.types.NullType):
-        return expression
-    return sa.type_coerce(expression, derived if isinstance(declared, sa.types.NullType) else declared)
+    return sa.type_coerce(expression, given) if isinstance(expression.type, sa.types.NullType) else expression
 
 
 class Moved(hybrid_property[T]):
