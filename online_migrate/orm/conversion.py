@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.sql import visitors
 
-from online_migrate.dialects.orm_values import ExactText
+from online_migrate.dialects.orm_values import ExactText, SameValue
 from online_migrate.orm.errors import MovedBroken
 
 Expression = sa.ColumnElement[Any]
@@ -145,5 +145,5 @@ class Conversions:
 
 def _same(left: Expression, column: Expression) -> sa.ColumnElement[bool]:
     if isinstance(column.type, sa.String):
-        return ExactText(left).is_not_distinct_from(ExactText(column))
-    return left.is_not_distinct_from(column)
+        return SameValue(ExactText(left), ExactText(column))
+    return SameValue(left, column)

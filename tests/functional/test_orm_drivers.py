@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from online_migrate.orm import moved
+from online_migrate.dialects.query import sql_text
+from online_migrate.orm import moved, moved_backfill
 from tests.servers import Database
 from tests.support.moved_models import GIB, models
 
@@ -160,3 +161,20 @@ def test_constants_without_a_literal_form(database: Database, phase: str) -> Non
         session.add(Row(id=1, both=5))
         session.commit()
         assert session.scalars(sa.select(Row.both)).all() == [5]
+
+
+def test_text_of_the_pending_rows(database: Database) -> None:
+    """The condition of the data migration has all its constants as a text, which a barrier needs."""
+    both = models("write-both")
+    both.metadata.create_all(database.engine)
+    table = both.volume.__table__
+    pending = moved_backfill(both.volume, "size", revision="e1").pending(table)
+    with database.engine.begin() as connection:
+        given = [
+            {"id": 1, "size_gb": 5, "size_bytes": 5 * GIB + 7},
+            {"id": 2, "size_gb": 6, "size_bytes": None},
+        ]
+        connection.execute(table.insert(), given)
+        text = sql_text(connection, sa.select(table.c.id).where(pending))
+        plain = connection.execution_options(no_parameters=True)
+        assert plain.exec_driver_sql(text).scalars().all() == [2]
