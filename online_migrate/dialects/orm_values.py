@@ -71,3 +71,46 @@ def _expression(element: AssignedValue, compiler: SQLCompiler, **options: Any) -
 @compiles(AssignedValue, "mysql", "mariadb")
 def _column(element: AssignedValue, compiler: SQLCompiler, **options: Any) -> str:
     return compiler.process(element.column, **options)
+
+
+class SameValue(sa.ColumnElement[bool]):
+    """Whether two expressions have the same value, or are both NULL; never NULL.
+
+    Like ``is_not_distinct_from()``, which loses the options of the compiler on SQLite, MySQL and MariaDB: a
+    constant inside of it would have no text.
+    """
+
+    inherit_cache = True
+    _traverse_internals = [
+        ("left", sa.sql.visitors.InternalTraversal.dp_clauseelement),
+        ("right", sa.sql.visitors.InternalTraversal.dp_clauseelement),
+    ]
+
+    def __init__(self, left: sa.ColumnElement[Any], right: sa.ColumnElement[Any]) -> None:
+        self.left = left
+        self.right = right
+        self.type = sa.Boolean()
+
+    def self_group(self, against: Any = None) -> SameValue:
+        """It is written in parentheses, and is no column that would be compared with 1."""
+        return self
+
+
+@compiles(SameValue)
+def _not_distinct(element: SameValue, compiler: SQLCompiler, **options: Any) -> str:
+    return _compared(element, "IS NOT DISTINCT FROM", compiler, options)
+
+
+@compiles(SameValue, "sqlite")
+def _is(element: SameValue, compiler: SQLCompiler, **options: Any) -> str:
+    return _compared(element, "IS", compiler, options)
+
+
+@compiles(SameValue, "mysql", "mariadb")
+def _null_safe(element: SameValue, compiler: SQLCompiler, **options: Any) -> str:
+    return _compared(element, "<=>", compiler, options)
+
+
+def _compared(element: SameValue, operator: str, compiler: SQLCompiler, options: dict[str, Any]) -> str:
+    left, right = (compiler.process(each.self_group(), **options) for each in (element.left, element.right))
+    return f"(({left}) {operator} ({right}))"

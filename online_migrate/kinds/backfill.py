@@ -125,5 +125,5 @@ def _literal(connection: Connection, statement: sa.Update) -> str:
         compiled = statement.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True})
     except (NotImplementedError, sa.exc.CompileError):
         # The type of a value has no literal form; the placeholder is printed instead.
-        compiled = statement.compile(dialect=connection.dialect)
+        compiled = statement.compile(dialect=connection.dialect, compile_kwargs={"render_postcompile": True})
     return str(compiled)

@@ -10,11 +10,15 @@ from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.engine.default import DefaultDialect
+from sqlalchemy.sql import visitors
 
-from online_migrate.dialects.orm_values import ExactText
+from online_migrate.dialects.orm_values import ExactText, SameValue
 from online_migrate.orm.errors import MovedBroken
 
 Expression = sa.ColumnElement[Any]
+
+_ANY_DIALECT = DefaultDialect()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,13 +43,14 @@ class Conversion:
         Raises :class:`~online_migrate.orm.errors.MovedBroken` if the function does not make an expression.
         """
         function = self.of_expression or self.of_value
+        widened = _widened(source, target)
         try:
-            converted = function(_widened(source, target))
+            converted = function(widened)
         except Exception as error:
             raise self._no_expression(f"raises {type(error).__name__}: {error}") from error
         if not isinstance(converted, sa.ColumnElement):
             raise self._no_expression(f"returns a {type(converted).__name__}")
-        return sa.case((source.is_not(None), converted))
+        return sa.case((source.is_not(None), _with_literals(converted, widened)))
 
     def _no_expression(self, problem: str) -> MovedBroken:
         given = self.argument if self.of_expression is None else f"{self.argument}_sql"
@@ -56,10 +61,40 @@ class Conversion:
         )
 
 
+def _with_literals(converted: Expression, source: Expression) -> Expression:
+    """Returns *converted* with the constants of the conversion as literals.
+
+    The parameters of *source* stay what they are.
+
+    With parameters of the server, the same expression in SELECT and in GROUP BY would be two.
+    """
+    given = {element.key for element in visitors.iterate(source) if isinstance(element, sa.BindParameter)}
+
+    def replace(element: Any, **_: Any) -> Any:
+        if not isinstance(element, sa.BindParameter):
+            return None
+        constant = element.key not in given and _has_literal_form(element.type)
+        return element.render_literal_execute() if constant else element
+
+    return visitors.replacement_traverse(converted, {}, replace)
+
+
+def _has_literal_form(given: sa.types.TypeEngine[Any]) -> bool:
+    stored = given.impl_instance if isinstance(given, sa.types.TypeDecorator) else given
+    if isinstance(stored, (sa.types.NullType, sa.LargeBinary, sa.BINARY, sa.VARBINARY)):
+        return False
+    return given.literal_processor(_ANY_DIALECT) is not None
+
+
 def _widened(source: Expression, target: sa.types.TypeEngine[Any]) -> Expression:
-    """Returns *source* as a BIGINT if *target* is one: the product of two integers is an integer."""
-    narrow = isinstance(source.type, sa.Integer) and not isinstance(source.type, sa.BigInteger)
-    return sa.cast(source, sa.BigInteger) if narrow and isinstance(target, sa.BigInteger) else source
+    """Returns *source* as a BIGINT if *target* is one: the product of two integers is an integer.
+
+    A parameter of type BIGINT may be sent without its type.
+    """
+    if not isinstance(source.type, sa.Integer) or not isinstance(target, sa.BigInteger):
+        return source
+    wide = isinstance(source, sa.Column) and isinstance(source.type, sa.BigInteger)
+    return source if wide else sa.cast(source, sa.BigInteger)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +126,16 @@ class Conversions:
         """Returns *new*, or the converted *old* if it is NULL."""
         return sa.func.coalesce(new, self.to_new.expression(old, new.type))
 
+    def new_after(self, written: Expression, new: Expression) -> Expression:
+        """Returns the converted *written*, or *new* if it is the same value in more detail."""
+        derived = self.to_new.expression(written, new.type)
+        return sa.case((self.agree_expression(written, new), new), else_=derived)
+
+    def old_after(self, written: Expression, old: Expression) -> Expression:
+        """Returns the converted *written*, or *old* if it is the same value in more detail."""
+        derived = self.to_old.expression(written, old.type)
+        return sa.case((self.agree_expression(old, written), old), else_=derived)
+
     def value_old_first(self, old: Any, new: Any) -> Any:
         """Returns what :meth:`read_old_first` is in SQL."""
         if new is not None and self.to_old.value(new) == old:
@@ -100,5 +145,5 @@ class Conversions:
 
 def _same(left: Expression, column: Expression) -> sa.ColumnElement[bool]:
     if isinstance(column.type, sa.String):
-        return ExactText(left).is_not_distinct_from(ExactText(column))
-    return left.is_not_distinct_from(column)
+        return SameValue(ExactText(left), ExactText(column))
+    return SameValue(left, column)

@@ -18,10 +18,10 @@ from sqlalchemy.orm import ColumnProperty, InstanceState, Mapper, attributes
 from sqlalchemy.orm.attributes import flag_modified, set_attribute
 from sqlalchemy.orm.base import LoaderCallableStatus
 
+from online_migrate.orm.defaults import share_defaults
 from online_migrate.orm.errors import MovedBroken, MovedColumnsDiffer
-from online_migrate.orm.moved import MovedPair, column_of, pairs_of
+from online_migrate.orm.moved import NO_VALUE, MovedPair, column_of, known_value, pairs_of
 
-NO_VALUE = LoaderCallableStatus.NO_VALUE
 _DEFAULT = getattr(LoaderCallableStatus, "DONT_SET", NO_VALUE)
 """What SQLAlchemy 2.1 passes for an argument of a dataclass that was not given."""
 
@@ -35,28 +35,13 @@ def listen() -> None:
 def _on_mapped(mapper: Mapper[Any], model: type[Any]) -> None:
     for pair in pairs_of(model):
         event.listen(model, "init", functools.partial(_on_init, pair))
+        share_defaults(mapper, pair)
         if pair.phase.maps_both:
-            _refuse_one_default(model, pair)
             event.listen(getattr(model, pair.old), "set", _setter(pair, pair.old, pair.new), raw=True)
             event.listen(getattr(model, pair.new), "set", _setter(pair, pair.new, pair.old), raw=True)
             for name in (pair.old, pair.new):
                 mapper.get_property(name).__class__ = _CopiedColumn
             event.listen(model, "before_update", functools.partial(_write_both, pair))
-            event.listen(model, "before_insert", functools.partial(_apply_default, pair))
-
-
-def _refuse_one_default(model: type[Any], pair: MovedPair) -> None:
-    old, new = column_of(model, pair.old), column_of(model, pair.new)
-    if _has_default(new) and not _has_default(old):
-        raise MovedBroken(
-            name=pair.name,
-            reason=f"{pair.new} has a default and {pair.old} has none: a row of old code has two values then",
-            hint=f"give {pair.old} the same default, or none to {pair.new}",
-        )
-
-
-def _has_default(column: sa.Column[Any]) -> bool:
-    return column.default is not None or column.server_default is not None
 
 
 # --- the constructor -----------------------------------------------------------------------------
@@ -103,17 +88,6 @@ def both_values(pair: MovedPair, model: str, values: dict[str, Any]) -> tuple[An
     return old, news[0]
 
 
-def _apply_default(pair: MovedPair, mapper: Mapper[Any], connection: sa.Connection, target: Any) -> None:
-    """Sets the default of the old column, so that the new one is derived from it.
-
-    SQLAlchemy inserts the default of a column also if its value is None.
-    """
-    values = sa.inspect(target).dict
-    default = column_of(mapper.class_, pair.old).default
-    if default is not None and default.is_scalar and values.get(pair.old) is values.get(pair.new) is None:
-        setattr(target, pair.old, default.arg)
-
-
 # --- Session.merge() -----------------------------------------------------------------------------
 
 _copying: contextvars.ContextVar[bool] = contextvars.ContextVar("copying", default=False)
@@ -155,7 +129,7 @@ def _setter(pair: MovedPair, written: str, other: str) -> _OnSet:
             return
         instance = state.obj()
         pair.refuse_expression(instance, written, value)
-        known = _known(state, other)
+        known = known_value(state, other)
         if known is NO_VALUE:
             # Not read here: in an asynchronous session an attribute cannot be loaded by a write.
             follow = _computed_by_server(pair, state, written, value)
@@ -166,14 +140,6 @@ def _setter(pair: MovedPair, written: str, other: str) -> _OnSet:
         set_attribute(instance, other, follow, initiator)
 
     return on_set
-
-
-def _known(state: InstanceState[Any], attribute: str) -> Any:
-    """Returns the value of an attribute without loading it; NO_VALUE if it is not loaded."""
-    value = state.dict.get(attribute, NO_VALUE)
-    if value is NO_VALUE and not state.has_identity:
-        return None
-    return NO_VALUE if isinstance(value, sa.ClauseElement) else value
 
 
 def _agree(pair: MovedPair, written: str, value: Any, other: Any) -> bool:
@@ -195,10 +161,8 @@ def follower(pair: MovedPair, model: type[Any], written: str, value: Any) -> Any
     """Returns what the other column is set to when *value*, an expression, is written to one of them."""
     old, new = column_of(model, pair.old), column_of(model, pair.new)
     if written == pair.old:
-        derived = pair.conversions.to_new.expression(value, new.type)
-        return sa.case((pair.conversions.agree_expression(value, new), new), else_=derived)
-    derived = pair.conversions.to_old.expression(value, old.type)
-    return sa.case((pair.conversions.agree_expression(old, value), old), else_=derived)
+        return pair.conversions.new_after(value, new)
+    return pair.conversions.old_after(value, old)
 
 
 def _write_both(pair: MovedPair, mapper: Mapper[Any], connection: sa.Connection, target: Any) -> None:

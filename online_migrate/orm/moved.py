@@ -8,13 +8,16 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.hybrid import hybrid_property
-from sqlalchemy.orm import MappedColumn
+from sqlalchemy.orm import InstanceState, MappedColumn
+from sqlalchemy.orm.base import LoaderCallableStatus
 
-from online_migrate.orm.conversion import Conversion, Conversions
+from online_migrate.orm.conversion import Conversions
 from online_migrate.orm.errors import MovedBroken, MovedExpression
+from online_migrate.orm.expressions import KeptDetail
 from online_migrate.orm.phase import Phase
 
 T = TypeVar("T")
+NO_VALUE = LoaderCallableStatus.NO_VALUE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,17 +33,34 @@ class MovedPair:
     """The attribute of the old column."""
     new: str
     """The attribute of the new column."""
-    old_column: str
-    """The name of the old column in the database."""
-    new_column: str
-    """The name of the new column in the database."""
-    old_type: sa.types.TypeEngine[Any]
-    new_type: sa.types.TypeEngine[Any]
+    old_declared: sa.Column[Any]
+    """The old column as it is declared; the mapped one may have more from an annotation."""
+    new_declared: sa.Column[Any]
 
     @property
     def names(self) -> tuple[str, str, str]:
         """The three attributes."""
         return self.attribute, self.old, self.new
+
+    @property
+    def old_column(self) -> str:
+        """The name of the old column in the database."""
+        return self.old_declared.name or self.old
+
+    @property
+    def new_column(self) -> str:
+        """The name of the new column in the database."""
+        return self.new_declared.name or self.new
+
+    @property
+    def old_type(self) -> sa.types.TypeEngine[Any]:
+        """The type that is declared for the old column."""
+        return self.old_declared.type
+
+    @property
+    def new_type(self) -> sa.types.TypeEngine[Any]:
+        """The type that is declared for the new column."""
+        return self.new_declared.type
 
     def mapped(self, old: Any, new: Any) -> Iterator[tuple[str, Any]]:
         """Yields the attributes of the columns that are mapped, with their values."""
@@ -57,7 +77,8 @@ class MovedPair:
             case Phase.OLD:
                 return self.conversions.to_new.value(getattr(instance, self.old))
             case Phase.NEW:
-                return getattr(instance, self.new)
+                new = getattr(instance, self.new)
+                return new.in_python if isinstance(new, KeptDetail) else new
         old, new = getattr(instance, self.old), getattr(instance, self.new)
         if isinstance(new, sa.ClauseElement):  # computed by the server at the flush, from this old value
             return self.conversions.to_new.value(old)
@@ -77,17 +98,20 @@ class MovedPair:
 
     def refuse_expression(self, instance: object, attribute: str, value: object) -> None:
         """Raises :class:`~online_migrate.orm.errors.MovedExpression` if *value* is a SQL expression."""
-        if isinstance(value, sa.ClauseElement) or hasattr(value, "__clause_element__"):
+        if _is_expression(value):
             raise MovedExpression(model=type(instance).__name__, attribute=attribute)
 
     def read_old(self, instance: Any) -> Any:
         """Returns the value of a row as the old column had it, where that is not mapped."""
-        return self.conversions.to_old.value(getattr(instance, self.new))
+        return self.conversions.to_old.value(self.read(instance))
 
     def write_old(self, instance: Any, value: Any) -> None:
         """Writes the value of the old column, where that is not mapped. More detail is kept."""
         self.refuse_expression(instance, self.old, value)
-        if not self.conversions.agree(value, getattr(instance, self.new)):
+        known = known_value(sa.inspect(instance), self.new)
+        if known is NO_VALUE:  # not loaded here: an asynchronous session cannot
+            setattr(instance, self.new, self._kept_detail(type(instance), value))
+        elif not self.conversions.agree(value, known):
             setattr(instance, self.new, self.conversions.to_new.value(value))
 
     # --- expressions -----------------------------------------------------------------------------
@@ -108,17 +132,38 @@ class MovedPair:
         """Returns what ``update().values()`` sets when *value* is written; see :mod:`.statements`."""
         if self.phase.maps_new:
             return [(getattr(owner, self.new), value)]
-        return [(getattr(owner, self.old), self._converted(self.conversions.to_old, value, self.old_type))]
+        if _is_expression(value):
+            typed = _typed(value, self.expression(owner).type)
+            return [(getattr(owner, self.old), self.conversions.to_old.expression(typed, self.old_type))]
+        return [(getattr(owner, self.old), self.conversions.to_old.value(value))]
 
     def update_old(self, owner: Any, value: Any) -> list[tuple[Any, Any]]:
-        """Returns what ``update().values()`` sets when *value* is written to the old column, not mapped."""
-        return [(getattr(owner, self.new), self._converted(self.conversions.to_new, value, self.new_type))]
+        """Returns what ``values()`` sets when *value* is written to the old column, not mapped."""
+        return [(getattr(owner, self.new), self._kept_detail(owner, value))]
 
-    @staticmethod
-    def _converted(conversion: Conversion, value: Any, target: sa.types.TypeEngine[Any]) -> Any:
-        if isinstance(value, sa.ClauseElement) or hasattr(value, "__clause_element__"):
-            return conversion.expression(value, target)
-        return conversion.value(value)
+    def type_of_old(self, owner: Any) -> sa.types.TypeEngine[Any]:
+        """Returns the type of the old column; that of the derived value if it is not known."""
+        if self.phase.maps_old:
+            return column_of(owner, self.old).type  # type: ignore[no-any-return]
+        known = not isinstance(self.old_type, sa.types.NullType)
+        return self.old_type if known else self.old_expression(owner).type
+
+    def _kept_detail(self, owner: Any, value: Any) -> KeptDetail:
+        """Returns what the new column is set to when *value* is written to the old one, not mapped."""
+        new = column_of(owner, self.new)
+        if _is_expression(value):
+            written = _typed(value, self.type_of_old(owner))
+            converted = self.conversions.to_new.expression(written, new.type)
+            return KeptDetail(converted, self.conversions.new_after(written, new))
+        in_python = self.conversions.to_new.value(value)
+        converted = sa.literal(in_python, new.type)
+        if value is None:
+            kept = sa.case((self.old_expression(owner).is_(None), new), else_=converted)
+        else:
+            known = not isinstance(self.old_type, sa.types.NullType)
+            written = sa.literal(value, self.old_type if known else None)
+            kept = sa.case((self.conversions.agree_expression(written, new), new), else_=converted)
+        return KeptDetail(converted, kept, in_python)
 
     def old_expression(self, owner: Any) -> Any:
         """Returns what :meth:`read_old` returns, as an expression of *owner*."""
@@ -128,6 +173,24 @@ class MovedPair:
 def column_of(owner: Any, attribute: str) -> Any:
     """Returns the column behind a mapped *attribute* of a class or of an alias."""
     return getattr(owner, attribute).__clause_element__()
+
+
+def known_value(state: InstanceState[Any], attribute: str) -> Any:
+    """Returns the value of an attribute without loading it; NO_VALUE if it is not loaded."""
+    value = state.dict.get(attribute, NO_VALUE)
+    if value is NO_VALUE and not state.has_identity:
+        return None
+    return NO_VALUE if isinstance(value, sa.ClauseElement) else value
+
+
+def _is_expression(value: object) -> bool:
+    return isinstance(value, sa.ClauseElement) or hasattr(value, "__clause_element__")
+
+
+def _typed(value: Any, given: sa.types.TypeEngine[Any]) -> Any:
+    """Returns an expression, with the type *given* if it has none, like ``bindparam("x")``."""
+    expression = value.__clause_element__() if hasattr(value, "__clause_element__") else value
+    return sa.type_coerce(expression, given) if isinstance(expression.type, sa.types.NullType) else expression
 
 
 class Moved(hybrid_property[T]):
@@ -165,10 +228,8 @@ class Moved(hybrid_property[T]):
             attribute,
             old=old,
             new=new,
-            old_column=self._old.column.name or old,
-            new_column=self._new.column.name or new,
-            old_type=self._old.column.type,
-            new_type=self._new.column.type,
+            old_declared=self._old.column,
+            new_declared=self._new.column,
         )
         pair = self.pair
         if not phase.maps_old:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,8 +13,9 @@ from sqlalchemy.sql.dml import Insert, Update
 
 from online_migrate.dialects.orm_values import AssignedValue
 from online_migrate.orm.errors import MovedStatement
-from online_migrate.orm.flush import both_values, follower, literal_of
+from online_migrate.orm.flush import follower, literal_of
 from online_migrate.orm.moved import MovedPair, column_of, pairs_of
+from online_migrate.orm.rows import Rows
 
 Pairs = list[tuple[Any, Any]]
 
@@ -24,39 +26,41 @@ def listen() -> None:
         event.listen(Session, "do_orm_execute", _on_execute)
 
 
-def _on_execute(execution: ORMExecuteState) -> None:
+def _on_execute(execution: ORMExecuteState) -> sa.Result[Any] | None:
     mapper = execution.bind_mapper
     if mapper is None or not (execution.is_insert or execution.is_update):
-        return
-    for pair in pairs_of(mapper.class_):
-        statement: Any = execution.statement
-        if statement._values is None and not statement._multi_values and execution.parameters:
-            execution.parameters = _rows(pair, mapper.class_, execution.parameters)
-        elif pair.phase.maps_both and isinstance(statement, Insert):
-            execution.statement = _inserted(pair, mapper.class_, statement)
+        return None
+    model: type[Any] = mapper.class_
+    pairs = tuple(pairs_of(model))
+    if not pairs:
+        return None
+    given = Rows(model, pairs, execution.statement, execution.parameters)
+    for pair in pairs:
+        if _sets(pair, model, execution.statement):
+            given.refuse(pair)
+    statement, parameters = given.as_values()
+    rows = Rows(model, pairs, statement, parameters)
+    for pair in pairs:
+        if pair.phase.maps_both and isinstance(statement, Insert):
+            statement = _inserted(pair, model, statement)
         elif pair.phase.maps_both and isinstance(statement, Update):
-            execution.statement = _updated(pair, mapper.class_, statement)
+            statement = _updated(pair, model, statement)
+    execution.statement = statement
+    calls = list(dataclasses.replace(rows, statement=statement).calls())
+    if not calls and parameters is not execution.parameters:
+        calls = [(statement, parameters)]
+    result = None
+    for statement, parameters in calls:
+        # SQLAlchemy 2.0 ignores parameters that are changed in the state only.
+        execution.parameters = parameters
+        result = execution.invoke_statement(statement)
+    return result
 
 
-# --- rows that are given as parameters -----------------------------------------------------------
-
-
-def _rows(pair: MovedPair, model: type[Any], parameters: Any) -> Any:
-    if isinstance(parameters, Mapping):
-        return _row(pair, model, parameters)
-    return [_row(pair, model, row) for row in parameters]
-
-
-def _row(pair: MovedPair, model: type[Any], row: Mapping[str, Any]) -> dict[str, Any]:
-    given = {name: row[name] for name in pair.names if name in row}
-    if not given:
-        return dict(row)
-    for name, value in given.items():
-        if isinstance(value, sa.ClauseElement):
-            raise _refused(pair, model, f"a row has a SQL expression for {name}", "give a value")
-    old, new = both_values(pair, model.__name__, given)
-    rest = {name: value for name, value in row.items() if name not in given}
-    return rest | dict(pair.mapped(old, new))
+def _sets(pair: MovedPair, model: type[Any], statement: Any) -> bool:
+    """Whether the values of a statement, not its parameters, set a column of *pair*."""
+    values = getattr(statement, "_ordered_values", None) or (statement._values or {}).items()
+    return bool({_attribute(model, column) for column, _ in values} & {pair.old, pair.new})
 
 
 # --- values of a statement -----------------------------------------------------------------------

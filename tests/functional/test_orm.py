@@ -291,8 +291,8 @@ def test_refusals(database: Database, tables: Models) -> None:
     dialects = {"sqlite": sqlite, "postgresql": postgresql, "mysql": mysql, "mariadb": mysql}
     insert = dialects[database.server.product].insert
 
-    def upsert(**changed: Any) -> Any:
-        statement = insert(volume).values(id=1, size=GIB)
+    def upsert(statement: Any = None, **changed: Any) -> Any:
+        statement = insert(volume).values(id=1, size=GIB) if statement is None else statement
         if hasattr(statement, "on_duplicate_key_update"):
             return statement.on_duplicate_key_update(**changed)
         return statement.on_conflict_do_update(index_elements=["id"], set_=changed)
@@ -302,6 +302,8 @@ def test_refusals(database: Database, tables: Models) -> None:
         session.commit()
         with pytest.raises(MovedStatement, match="the upsert sets size_gb only"):
             session.execute(upsert(size_gb=1))
+        with pytest.raises(MovedStatement, match="the upsert sets size_gb only"):
+            session.execute(upsert(insert(volume), size_gb=1), [{"id": 1, "size": GIB}])
         session.execute(upsert(size_gb=2, size_bytes=2 * GIB))
         with pytest.raises(MovedStatement, match="SELECT sets size_bytes only"):
             session.execute(

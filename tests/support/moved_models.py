@@ -35,8 +35,11 @@ class Models:
     """Renames a text."""
 
 
-def models(phase: str, to_old: Callable[[Any], Any] = to_old) -> Models:
-    """Returns the classes of an application in *phase*."""
+def models(phase: str, to_old: Callable[[Any], Any] = to_old, **given: dict[str, Any]) -> Models:
+    """Returns the classes of an application in *phase*.
+
+    *given*: more arguments of the columns ``size_gb`` and ``size_bytes``.
+    """
 
     class Base(DeclarativeBase):
         pass
@@ -44,8 +47,9 @@ def models(phase: str, to_old: Callable[[Any], Any] = to_old) -> Models:
     class Volume(Base):
         __tablename__ = "volumes"
         id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-        size_gb: Mapped[int | None] = mapped_column()
-        size_bytes: Mapped[int | None] = mapped_column(sa.BigInteger)
+        name: Mapped[str | None] = mapped_column(sa.String(40))
+        size_gb: Mapped[int | None] = mapped_column(**given.get("size_gb", {}))
+        size_bytes: Mapped[int | None] = mapped_column(sa.BigInteger, **given.get("size_bytes", {}))
         size = moved("volume_size", old=size_gb, new=size_bytes, to_new=to_new, to_old=to_old, phase=phase)
 
     class User(Base):

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, Session, mapped_column
 
-from online_migrate.orm import MovedBroken, MovedColumnsDiffer, Phase, PhaseUnknown, moved
+from online_migrate.orm import MovedBroken, MovedColumnsDiffer, MovedStatement, Phase, PhaseUnknown, moved
 from online_migrate.orm.phase import VARIABLE, phase_of
 from tests.support.moved_models import GIB, dataclass_model, models, to_new, to_old
 
@@ -45,10 +45,10 @@ def test_phase_is_never_assumed(monkeypatch: pytest.MonkeyPatch, text: str, reas
 
 def test_a_column_that_a_phase_does_not_use_is_not_in_the_table() -> None:
     """So no statement names it: it need not exist."""
-    assert list(models("old").volume.__table__.c.keys()) == ["id", "size_gb"]
-    assert list(models("new").volume.__table__.c.keys()) == ["id", "size_bytes"]
+    assert list(models("old").volume.__table__.c.keys()) == ["id", "name", "size_gb"]
+    assert list(models("new").volume.__table__.c.keys()) == ["id", "name", "size_bytes"]
     assert list(models("new").user.__table__.c.keys()) == ["id", "full_name"]
-    assert list(models("read-new").volume.__table__.c.keys()) == ["id", "size_gb", "size_bytes"]
+    assert list(models("read-new").volume.__table__.c.keys()) == ["id", "name", "size_gb", "size_bytes"]
 
 
 # --- objects without a session -------------------------------------------------------------------
@@ -192,6 +192,18 @@ def test_inheritance_and_mixin() -> None:
             made.size = 7 * GIB
             session.commit()
             assert session.scalars(sa.select(model.size_gb).where(model.size == 7 * GIB)).all() == [7]
+            made.size = 7 * GIB + 1
+            session.flush()
+            if model is Encrypted:
+                with pytest.raises(MovedStatement, match="whose rows are in several tables") as found:
+                    session.execute(sa.update(model), [{"id": made.id, "size_gb": 7}])
+                assert found.value.hint.endswith("or update the class of table volumes")
+            owner = Volume if model is Encrypted else model
+            for gb, expected in ((7, 7 * GIB + 1), (9, 9 * GIB)):
+                session.execute(sa.update(owner), [{"id": made.id, "size_gb": gb}])
+                session.expire_all()
+                assert (made.size_gb, made.size_bytes) == (gb, expected)
+            session.execute(sa.update(model), [{"id": made.id, "size_gb": 7, "size_bytes": 7 * GIB + 2}])
             if model is not Encrypted:  # SQLAlchemy cannot update columns of the base table there
                 session.execute(sa.update(model).where(model.id == made.id).values(size_gb=8))
                 assert session.scalar(sa.select(model.size_bytes).where(model.id == made.id)) == 8 * GIB
@@ -219,14 +231,34 @@ def _declared(**given: Any) -> Any:
     return Row
 
 
-def test_default_of_the_new_column_only() -> None:
+@pytest.mark.parametrize("given", [{"default": 5}, {"server_default": "5"}, {"onupdate": 5}])
+def test_default_of_the_new_column_only(given: dict[str, Any]) -> None:
     """Such a row of old code would have two values, and no rule says which one counts."""
-    with pytest.raises(MovedBroken, match="b has a default and a has none"):
-        _declared(column={"default": 5})
+    with pytest.raises(MovedBroken, match=r"b has an? (default|onupdate) and a has none"):
+        _declared(column=given)
 
 
-def test_default_of_the_old_column() -> None:
-    """It is applied to both columns."""
+@pytest.mark.parametrize(
+    "given", [{"server_default": "5"}, {"default": sa.func.abs(5)}, {"onupdate": sa.func.abs(5)}]
+)
+def test_server_default_of_the_old_column_only(given: dict[str, Any]) -> None:
+    """What the server computes cannot be converted before the row is written."""
+    with pytest.raises(
+        MovedBroken, match=r"size_gb has .* that the server computes, and size_bytes has none"
+    ):
+        models("write-both", size_gb=given)
+    assert models("write-both", size_gb=given, size_bytes=given).volume.size_bytes is not None
+
+
+def test_defaults_that_differ() -> None:
+    """Two constants have to be the same value; one of them may have more detail."""
+    with pytest.raises(MovedBroken, match="the default of size_gb is 5, and that of size_bytes is 6,"):
+        models("write-both", size_gb={"default": 5}, size_bytes={"default": 6})
+    assert models("write-both", size_gb={"default": 5}, size_bytes={"default": 5 * GIB + 7}).volume
+
+
+def test_default_of_subclasses() -> None:
+    """A subclass in the same table shares the default of the two columns once."""
 
     class Base(DeclarativeBase):
         pass
@@ -234,17 +266,23 @@ def test_default_of_the_old_column() -> None:
     class Volume(Base):
         __tablename__ = "volumes"
         id: Mapped[int] = mapped_column(primary_key=True)
-        size_gb: Mapped[int | None] = mapped_column(default=5)
-        size_bytes: Mapped[int | None] = mapped_column(sa.BigInteger)
+        kind: Mapped[str] = mapped_column(sa.String(10))
+        size_bytes: Mapped[int | None] = mapped_column(sa.BigInteger)  # before the old column
+        size_gb: Mapped[int | None] = mapped_column(default=iter(range(5, 9)).__next__)
         size = moved("size", old=size_gb, new=size_bytes, to_new=to_new, to_old=to_old, phase="read-new")
+        __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "volume"}
+
+    class Cached(Volume):
+        __mapper_args__ = {"polymorphic_identity": "cached"}
 
     engine = sa.create_engine("sqlite://")
     Base.metadata.create_all(engine)
     with Session(engine) as session:
-        session.add_all([Volume(id=1), Volume(id=2, size=GIB), Volume(id=3, size_gb=None)])
-        session.commit()
+        for made in (Volume(), Cached(), Cached(size=GIB), Cached(size_gb=None)):
+            session.add(made)
+            session.commit()
         found = session.execute(sa.select(Volume.size_gb, Volume.size_bytes).order_by(Volume.id)).all()
-    assert [tuple(row) for row in found] == [(5, 5 * GIB), (1, GIB), (5, 5 * GIB)]
+    assert [tuple(row) for row in found] == [(5, 5 * GIB), (6, 6 * GIB), (1, GIB), (7, 7 * GIB)]
 
 
 def test_conversion_without_sql() -> None:
