@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 import sys
 import textwrap
@@ -78,7 +79,7 @@ def write(folder: Path, case: Case, url: str = "") -> None:
         _script(scripts / "contract", f"c{number}", last, "contract", body, depends, case)
         last = f"c{number}"
     if case.data:
-        heading = "import sqlalchemy as sa\nfrom online_migrate import Backfill, counted, row_migration\n"
+        heading = "import sqlalchemy as sa\nfrom online_migrate import Backfill, batch_migration, counted\n"
         (scripts / "data" / "data.py").write_text(
             heading + textwrap.dedent(case.data).replace("{url!r}", repr(url))
         )
@@ -133,6 +134,143 @@ class Host(Base):
     volume_id: Mapped[Optional[int]] = mapped_column(sa.ForeignKey("volumes.id"))
 """
 OTHER = 'op.create_table("other", sa.Column("id", sa.Integer, primary_key=True))\n---\nop.drop_table("other")'
+
+SIZED_GB = VOLUME + "    size_gb: Mapped[Optional[int]]\n"
+SIZED_BYTES = VOLUME + "    size_bytes: Mapped[Optional[int]] = mapped_column(sa.BigInteger)\n"
+SYNC_SIZE = """
+op.add_column("volumes", sa.Column("size_bytes", sa.BigInteger))
+op.create_sync(
+    "volume_size",
+    "volumes",
+    forward={"size_bytes": sa.cast(sa.column("size_gb"), sa.BigInteger) * 1024**3},
+    backward={
+        "size_gb": {
+            "postgresql": "size_bytes / 1073741824",
+            "mysql": "size_bytes DIV 1073741824",
+            "sqlite": "size_bytes / 1073741824",
+        }
+    },
+)
+---
+op.drop_sync("volume_size")
+op.drop_column("volumes", "size_bytes")
+"""
+FILL_BYTES = """
+fill = Backfill(
+    table="volumes",
+    values=lambda t: {"size_bytes": sa.cast(t.c.size_gb, sa.BigInteger) * 1024**3},
+    pending=lambda t: t.c.size_bytes.is_(None) & t.c.size_gb.is_not(None),
+    revision="e1",
+)
+"""
+SYNCED_SIZE = Case(
+    old=SIZED_GB,
+    new=SIZED_BYTES,
+    expand=(SYNC_SIZE,),
+    data=FILL_BYTES,
+    contract=('op.drop_sync("volume_size")\nop.drop_column("volumes", "size_gb")',),
+    requires=("fill",),
+)
+USER = """
+class User(Base):
+    __tablename__ = "users"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(sa.String(40))
+"""
+EMAILS = """
+class Email(Base):
+    __tablename__ = "user_emails"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(sa.ForeignKey("users.id"), unique=True)
+    address: Mapped[Optional[str]] = mapped_column(sa.String(80))
+"""
+SYNCED_TABLES = Case(
+    old=USER + "    email: Mapped[Optional[str]] = mapped_column(sa.String(80))\n",
+    new=USER + EMAILS,
+    expand=(
+        """
+        op.create_table(
+            "user_emails",
+            sa.Column("id", sa.Integer, primary_key=True),
+            sa.Column("user_id", sa.Integer, sa.ForeignKey("users.id"), unique=True, nullable=False),
+            sa.Column("address", sa.String(80)),
+        )
+        op.create_sync("email", "users", to="user_emails", key={"user_id": "id"},
+                       forward={"address": sa.column("email")}, backward={"email": sa.column("address")})
+        ---
+        op.drop_sync("email")
+        op.drop_table("user_emails")
+        """,
+    ),
+    data="""
+    emails = sa.table("user_emails", sa.column("user_id"), sa.column("address"))
+
+    @batch_migration(
+        table="users",
+        pending=lambda t: t.c.email.is_not(None) & t.c.id.not_in(sa.select(emails.c.user_id)),
+        revision="e1",
+    )
+    def fill(connection, chunk):
+        users = chunk.table.c
+        copied = sa.select(users.id, users.email).where(chunk.where)
+        return connection.execute(emails.insert().from_select(["user_id", "address"], copied)).rowcount
+    """,
+    contract=('op.drop_sync("email")\nop.drop_column("users", "email")',),
+    requires=("fill",),
+)
+SYNCED_TITLE = Case(
+    old=VOLUME.replace("[str]", "[Optional[str]]"),
+    new=VOLUME.replace("[str]", "[Optional[str]]").replace("name:", "title:"),
+    expand=(
+        """
+        op.add_column("volumes", sa.Column("title", sa.String(40)))
+        op.create_sync("title", "volumes", forward={"title": sa.func.upper(sa.column("name"))},
+                       backward={"name": sa.column("title")})
+        ---
+        op.drop_sync("title")
+        op.drop_column("volumes", "title")
+        """,
+    ),
+    data="""
+    fill = Backfill(
+        table="volumes",
+        values=lambda t: {"title": sa.func.upper(t.c.name)},
+        pending=lambda t: t.c.title.is_(None) & t.c.name.is_not(None),
+        revision="e1",
+    )
+    """,
+    contract=('op.drop_sync("title")\nop.drop_column("volumes", "name")',),
+    requires=("fill",),
+)
+WRITES_BOTH = dataclasses.replace(
+    SYNCED_SIZE,
+    new=SIZED_BYTES + "    size_gb: Mapped[Optional[int]]\n",
+    final=SIZED_BYTES,
+)
+SYNCED = {
+    "sync that loses something backward": SYNCED_SIZE,
+    "sync that loses something forward": SYNCED_TITLE,
+    "sync between two tables": SYNCED_TABLES,
+    "sync and a version that writes both shapes": WRITES_BOTH,
+}
+WRONG_BACKWARD = dataclasses.replace(SYNCED_SIZE, expand=(SYNC_SIZE.replace("1073741824", "1048576"),))
+WRONG_TABLES = dataclasses.replace(
+    SYNCED_TABLES,
+    expand=(
+        SYNCED_TABLES.expand[0].replace('sa.column("address")', 'sa.column("address", sa.String) + "x"'),
+    ),
+)
+DISKS = """
+class Disk(Volume):
+    __tablename__ = "disks"
+    id: Mapped[int] = mapped_column(sa.ForeignKey("volumes.id"), primary_key=True)
+    maker: Mapped[str] = mapped_column(sa.String(20))
+    __mapper_args__ = {"polymorphic_identity": "disk"}
+"""
+TYPED = """
+    kind: Mapped[str] = mapped_column(sa.String(9))
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "volume"}
+"""
 
 BAD: dict[str, tuple[Case, Mapping[str, str]]] = {
     "column renamed in expand": (
@@ -338,6 +476,24 @@ BAD: dict[str, tuple[Case, Mapping[str, str]]] = {
         ),
         {"check": "value-differs", "version": "old", "operation": "read size", "revision": "e1"},
     ),
+    "sync whose backward is wrong": (
+        WRONG_BACKWARD,
+        {"check": "sync-round-trip", "version": "old", "operation": "insert, sync volume_size"}
+        | {"revision": "e1", "object": "Volume"},
+    ),
+    "sync whose backward is constant": (
+        dataclasses.replace(
+            SYNCED_SIZE, expand=(SYNC_SIZE.replace("size_bytes / 1073741824", "size_bytes * 0"),)
+        ),
+        {"check": "sync-round-trip", "version": "old", "revision": "e1"},
+    ),
+    "sync whose trigger is gone": (
+        dataclasses.replace(
+            SYNCED_SIZE,
+            expand=(SYNC_SIZE, 'op.execute("DROP TRIGGER online_migrate_sync_volume_size_insert_new")'),
+        ),
+        {"check": "sync-out-of-step", "version": "new", "operation": "insert, sync volume_size"},
+    ),
     "table renamed": (
         Case(
             old=VOLUME,
@@ -425,6 +581,9 @@ GOOD = {
     "new nullable column": Case(old=VOLUME, new=SIZED, expand=(ADD_SIZE,)),
     "column that moves": IN_BYTES,
     "all kinds of mappings": Case(old=RICH, new=RICH, expand=(OTHER,)),
+    "sync of a base class": dataclasses.replace(
+        SYNCED_SIZE, old=SIZED_GB + TYPED + DISKS, new=SIZED_BYTES + TYPED + DISKS
+    ),
 }
 
 
@@ -484,6 +643,49 @@ def test_each_server_bad(database: Database, tmp_path: Path) -> None:
     assert "size_gb" in first.reason
     assert not any(finding.check.startswith("rollback") for finding in report.findings)
     assert report.phases[-1].name == "contract c1"
+
+
+@pytest.mark.parametrize("name", SYNCED)
+@pytest.mark.each_product
+def test_each_server_sync(name: str, database: Database, tmp_path: Path) -> None:
+    """Each version writes its own shape, and triggers write the other one: nothing is found."""
+    case = SYNCED[name]
+    write(tmp_path, case)
+    options = {"final": "./final:models"} if case.final else {}
+    report = prove(tmp_path, database.url, **options)
+    assert not report.findings
+    assert not report.stopped
+    assert [phase.name for phase in report.phases][1:] == [
+        "expand e1",
+        "half migrated",
+        "migrated",
+        "contract c1",
+    ]
+
+
+@pytest.mark.each_product
+def test_each_server_bad_sync(database: Database, tmp_path: Path) -> None:
+    """Old code reads another value after new code has written back what it reads."""
+    write(tmp_path, WRONG_BACKWARD)
+    report = prove(tmp_path, database.url)
+    found = [finding for finding in report.findings if finding.check == "sync-round-trip"]
+    assert {(one.version, one.operation) for one in found} == {
+        ("old", "insert, sync volume_size"),
+        ("old", "update, sync volume_size"),
+    }
+    written, bytes_, _, restored = map(int, re.findall(r"size_(?:gb|bytes) (\d+)", found[0].reason))
+    assert (bytes_, restored) == (written * 1024**3, written * 1024)
+    assert report.exit_code == 3
+
+
+@pytest.mark.each_product
+def test_each_server_bad_sync_of_two_tables(database: Database, tmp_path: Path) -> None:
+    """The value of the other table gives another one than the old version wrote."""
+    write(tmp_path, WRONG_TABLES)
+    report = prove(tmp_path, database.url)
+    found = next(finding for finding in report.findings if finding.check == "sync-round-trip")
+    assert (found.version, found.object, found.revision) == ("old", "User", "e1")
+    assert re.search(r"email '(.+)', address '\1'; .* backward gives email '\1x'", found.reason)
 
 
 def test_demo_project(tmp_path: Path) -> None:
