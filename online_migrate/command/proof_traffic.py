@@ -99,4 +99,5 @@ def _finding(broken: Broken, phase: str, blame: str) -> Finding:
         operation=broken.operation,
         statement=broken.statement,
         revision=blame,
+        hint=broken.hint,
     )

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 ROUND_TRIP = "sync-round-trip"
 """The check of a value that is another one when it comes back from the other shape."""
+HINTS = {
+    OUT_OF_STEP: "the triggers of the sync must be there, and no other trigger may change its columns",
+    ROUND_TRIP: "correct forward or backward; if the application writes no such value, give others by --rows",
+}
+"""What to do, by check."""
 
 
 def compared(

@@ -124,8 +124,11 @@ class Syncs:
             key = {name: value for (of, name), value in write.key.items() if of == of_table}
             if not key:
                 continue
-            columns = {name: column_of(connection, table, name) for name in key}
-            found = sa.and_(*(column == key[name] for name, column in columns.items() if column is not None))
+            columns = ((column_of(connection, table, name), value) for name, value in key.items())
+            equal = [column == value for column, value in columns if column is not None]
+            if len(equal) < len(key):
+                return None  # the models do not match the table, which is reported
+            found = sa.and_(*equal)
             if table is sync.tables[0]:
                 return found
             return row_of_target(connection, sync, found)

@@ -15,6 +15,7 @@ from online_migrate.exceptions import OnlineMigrateError
 from online_migrate.prove.inserts import Inserts, settable
 from online_migrate.prove.models import Version, table_name
 from online_migrate.prove.rows import Values
+from online_migrate.prove.sync_checks import HINTS
 from online_migrate.prove.written import Key, WrittenRow, WrittenRows, columns_of, key_of
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Broken:
     operation: str
     reason: str
     statement: str = ""
+    hint: str = ""
 
 
 class Traffic:
@@ -139,7 +141,8 @@ class Traffic:
         """Yields the syncs whose two shapes do not agree in the rows that an operation has written."""
         with self._engine.connect() as connection:
             for check, sync, reason in written.not_in_step(connection):
-                yield self._broken(check, mapper, f"{operation}, sync {sync}", reason)
+                broken = self._broken(check, mapper, f"{operation}, sync {sync}", reason)
+                yield dataclasses.replace(broken, hint=HINTS[check])
 
     def _broken(
         self, check: str, mapper: orm.Mapper[Any], operation: str, reason: str, statement: str = ""

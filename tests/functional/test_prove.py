@@ -18,6 +18,7 @@ from online_migrate import command, exceptions
 from online_migrate.cli.main import run
 from online_migrate.command import CommandContext
 from online_migrate.demo.main import PROJECT
+from online_migrate.dialects import dialect_of
 from online_migrate.prove import models
 from online_migrate.prove.finding import Report
 from online_migrate.script.init import init
@@ -675,6 +676,7 @@ def test_each_server_bad_sync(database: Database, tmp_path: Path) -> None:
     }
     written, bytes_, _, restored = map(int, re.findall(r"size_(?:gb|bytes) (\d+)", found[0].reason))
     assert (bytes_, restored) == (written * 1024**3, written * 1024)
+    assert found[0].hint.startswith("correct forward or backward")
     assert report.exit_code == 3
 
 
@@ -686,6 +688,22 @@ def test_each_server_bad_sync_of_two_tables(database: Database, tmp_path: Path) 
     found = next(finding for finding in report.findings if finding.check == "sync-round-trip")
     assert (found.version, found.object, found.revision) == ("old", "User", "e1")
     assert re.search(r"email '(.+)', address '\1'; .* backward gives email '\1x'", found.reason)
+
+
+@pytest.mark.each_product
+def test_each_server_sync_without_triggers(database: Database, tmp_path: Path) -> None:
+    """A write of one version does not reach the columns of the other one."""
+    drops = dialect_of(database.engine).drop_sync_statements("volume_size", "volumes", None)
+    dropped = "\n".join(f"op.execute({statement!r})" for statement in drops)
+    write(tmp_path, dataclasses.replace(SYNCED_SIZE, expand=(SYNC_SIZE, dropped)))
+    report = prove(tmp_path, database.url)
+    found = [finding for finding in report.findings if finding.check == "sync-out-of-step"]
+    assert {(one.version, one.operation) for one in found} == {
+        (version, f"{operation}, sync volume_size")
+        for version in ("old", "new")
+        for operation in ("insert", "update")
+    }
+    assert re.search(r"size_gb \d+, size_bytes None; forward gives size_bytes \d+", found[0].reason)
 
 
 def test_demo_project(tmp_path: Path) -> None:
