@@ -42,3 +42,9 @@ class SQLiteRowAccess(RowAccess):
 
     def exact_text(self, value: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         return sa.func.hex(value)
+
+    def as_stored(
+        self, value: sa.ColumnElement[Any], type_: sa.types.TypeEngine[Any]
+    ) -> sa.ColumnElement[Any]:
+        # A CAST keeps the leading digits only: of a date AS DATETIME the year. A column keeps such a text.
+        return sa.type_coerce(value, type_)

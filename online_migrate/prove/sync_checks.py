@@ -97,8 +97,8 @@ def _shown(connection: Connection, sync: Sync, row: Condition) -> str:
         other = _in(theirs, sa.select(*mine).where(row))
     old_columns = {name: _column(connection, old, name) for name in recorded.backward}
     new_columns = {name: _column(connection, new, name) for name in recorded.forward}
-    gives = {name: computed(text, new_columns[name]) for name, text in recorded.forward.items()}
-    given = {name: computed(text, old_columns[name]) for name, text in recorded.backward.items()}
+    gives = {name: computed(connection, text, new_columns[name]) for name, text in recorded.forward.items()}
+    given = {name: computed(connection, text, old_columns[name]) for name, text in recorded.backward.items()}
     return (
         f"{_values(connection, old, old_columns, row)}, {_values(connection, new, new_columns, other)}; "
         f"forward gives {_values(connection, old, gives, row)}, "
@@ -109,6 +109,8 @@ def _shown(connection: Connection, sync: Sync, row: Condition) -> str:
 def _values(
     connection: Connection, table: sa.Table, columns: Mapping[str, sa.ColumnElement[Any]], row: Condition
 ) -> str:
-    query = sa.select(*(one.label(f"value_{n}") for n, one in enumerate(columns.values())))
+    # As the driver gives them: a value may not be one of the type.
+    raw = (sa.type_coerce(one, sa.types.NullType()) for one in columns.values())
+    query = sa.select(*(one.label(f"value_{n}") for n, one in enumerate(raw)))
     found = connection.execute(query.select_from(table).where(row)).first() or [None] * len(columns)
     return ", ".join(f"{name} {value!r}" for name, value in zip(columns, found, strict=True))

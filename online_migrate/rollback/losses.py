@@ -158,7 +158,7 @@ def _kept_by(
         of_table = (sync.table_schema, sync.table_name) == (name.schema, name.name)
         if sync.target is None and of_table and column.name in sync.forward:
             text = sync.forward[column.name]
-            found.append((f"sync {sync.name}", computed(text, column)))
+            found.append((f"sync {sync.name}", computed(connection, text, column)))
     for migration in migrations.values():
         if migration.table is None or not _is_table(migration.table, name):
             continue

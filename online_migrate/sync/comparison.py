@@ -40,9 +40,9 @@ def differs(connection: Connection, column: sa.ColumnElement[Any], value: Any) -
     return dialect.exact_text(column).is_distinct_from(dialect.exact_text(right))  # type: ignore[arg-type]
 
 
-def computed(text: str, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
-    """Returns the recorded expression *text* as a value of the type of *column*."""
-    return sa.cast(sa.literal_column(text), column.type)
+def computed(connection: Connection, text: str, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    """Returns the recorded expression *text* as a value that *column* stores."""
+    return dialect_of(connection).as_stored(sa.literal_column(text), column.type)
 
 
 def column_of(connection: Connection, table: sa.Table, name: str) -> sa.Column[Any] | None:
@@ -171,7 +171,7 @@ def _assigned(
     """Returns each column that a trigger assigns, with the value."""
     columns = [_column(connection, table, name) for name in expressions]
     texts = expressions.values()
-    return [(column, computed(text, column)) for column, text in zip(columns, texts, strict=True)]
+    return [(column, computed(connection, text, column)) for column, text in zip(columns, texts, strict=True)]
 
 
 def _column(connection: Connection, table: sa.Table, name: str) -> sa.Column[Any]:

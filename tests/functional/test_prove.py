@@ -80,7 +80,8 @@ def write(folder: Path, case: Case, url: str = "") -> None:
         _script(scripts / "contract", f"c{number}", last, "contract", body, depends, case)
         last = f"c{number}"
     if case.data:
-        heading = "import sqlalchemy as sa\nfrom online_migrate import Backfill, batch_migration, counted\n"
+        heading = "import datetime\nimport sqlalchemy as sa\n"
+        heading += "from online_migrate import Backfill, batch_migration, counted, row_migration\n"
         (scripts / "data" / "data.py").write_text(
             heading + textwrap.dedent(case.data).replace("{url!r}", repr(url))
         )
@@ -243,6 +244,44 @@ SYNCED_TITLE = Case(
     contract=('op.drop_sync("title")\nop.drop_column("volumes", "name")',),
     requires=("fill",),
 )
+SYNCED_DATE = Case(
+    old=VOLUME + "    day: Mapped[Optional[datetime.date]]\n",
+    new=VOLUME + "    at: Mapped[Optional[datetime.datetime]]\n",
+    expand=(
+        """
+        op.add_column("volumes", sa.Column("at", sa.DateTime))
+        op.create_sync(
+            "day",
+            "volumes",
+            forward={
+                "at": {
+                    "postgresql": "CAST(day AS timestamp)",
+                    "mysql": "CAST(day AS DATETIME)",
+                    "sqlite": "day || ' 00:00:00.000000'",
+                }
+            },
+            backward={
+                "day": {"postgresql": "CAST(at AS date)", "mysql": "DATE(at)", "sqlite": "substr(at, 1, 10)"}
+            },
+        )
+        ---
+        op.drop_sync("day")
+        op.drop_column("volumes", "at")
+        """,
+    ),
+    data="""
+    @row_migration(
+        table="volumes",
+        columns=["day"],
+        pending=lambda t: t.c.at.is_(None) & t.c.day.is_not(None),
+        revision="e1",
+    )
+    def fill(row):
+        return {"at": datetime.datetime.combine(row.day, datetime.time())}
+    """,
+    contract=('op.drop_sync("day")\nop.drop_column("volumes", "day")',),
+    requires=("fill",),
+)
 WRITES_BOTH = dataclasses.replace(
     SYNCED_SIZE,
     new=SIZED_BYTES + "    size_gb: Mapped[Optional[int]]\n",
@@ -251,6 +290,7 @@ WRITES_BOTH = dataclasses.replace(
 SYNCED = {
     "sync that loses something backward": SYNCED_SIZE,
     "sync that loses something forward": SYNCED_TITLE,
+    "sync of dates": SYNCED_DATE,
     "sync between two tables": SYNCED_TABLES,
     "sync and a version that writes both shapes": WRITES_BOTH,
 }
@@ -656,12 +696,8 @@ def test_each_server_sync(name: str, database: Database, tmp_path: Path) -> None
     report = prove(tmp_path, database.url, **options)
     assert not report.findings
     assert not report.stopped
-    assert [phase.name for phase in report.phases][1:] == [
-        "expand e1",
-        "half migrated",
-        "migrated",
-        "contract c1",
-    ]
+    phases = ["expand e1", "half migrated", "migrated", "contract c1"]
+    assert [phase.name for phase in report.phases][1:] == phases
 
 
 @pytest.mark.each_product

@@ -36,6 +36,12 @@ class RowAccess:
         """Returns an expression that is equal for equal texts only: a collation may ignore letter case."""
         return sa.cast(value, sa.Text()).collate("C")
 
+    def as_stored(
+        self, value: sa.ColumnElement[Any], type_: sa.types.TypeEngine[Any]
+    ) -> sa.ColumnElement[Any]:
+        """Returns an expression as a column of *type_* stores it."""
+        return sa.cast(value, type_)
+
     def index_hint(self, connection: Connection, table: sa.Table, index: str | None) -> str | None:
         """Returns the SQL hint that makes a statement on a key range use the index of its keys.
 
