@@ -12,6 +12,7 @@ from online_migrate.dialects import create_engine
 from online_migrate.prove.blame import blamed
 from online_migrate.prove.finding import Finding, PhaseRun
 from online_migrate.prove.findings import Findings
+from online_migrate.prove.syncs import Syncs
 from online_migrate.prove.traffic import Broken, Traffic
 from online_migrate.prove.written import WrittenRows
 
@@ -61,7 +62,8 @@ class PhaseTraffic:
         self._context.echo(f"{phase}: traffic of {' and '.join(alive) or 'no version'}")
         before = {name: self._traffic[name].operations for name in alive}
         seen: dict[str, set[tuple[str, ...]]] = {name: set() for name in alive}
-        written = WrittenRows()
+        with self._engine.connect() as connection:
+            written = WrittenRows(Syncs(connection))
         for action in _ACTIONS:
             for name in alive:
                 with self._versions[name].modules.active():
@@ -97,4 +99,5 @@ def _finding(broken: Broken, phase: str, blame: str) -> Finding:
         operation=broken.operation,
         statement=broken.statement,
         revision=blame,
+        hint=broken.hint,
     )

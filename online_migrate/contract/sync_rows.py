@@ -74,7 +74,7 @@ def compare_rows(
     blockers: list[Blocker] = []
     gone = set()
     for sync in syncs:
-        tables = _tables_of(connection, sync)
+        tables = tables_of(connection, sync)
         if tables is None:
             gone.add(sync.name)
         else:
@@ -82,7 +82,7 @@ def compare_rows(
     return ComparedRows(tuple(blockers), frozenset(gone))
 
 
-def _tables_of(connection: Connection, sync: RecordedSync) -> list[sa.Table] | None:
+def tables_of(connection: Connection, sync: RecordedSync) -> list[sa.Table] | None:
     """Returns the tables of a sync, the first one first; None: a table, or a column of the sync, is gone."""
     found = []
     for name in (sync.table_name, *(name for name in sync.columns_used if name != sync.table_name)):

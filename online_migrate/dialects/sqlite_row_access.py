@@ -42,3 +42,7 @@ class SQLiteRowAccess(RowAccess):
 
     def exact_text(self, value: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         return sa.func.hex(value)
+
+    def assigned(self, value: sa.ColumnElement[Any], column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+        # A CAST keeps the leading digits only: of a date AS DATETIME the year. A column keeps such a text.
+        return sa.type_coerce(value, column.type)

@@ -29,6 +29,11 @@ _TRIGGERS = """
     WHERE type = 'trigger' AND tbl_name = :name COLLATE NOCASE ORDER BY name
 """
 _KIND = "SELECT type, sql FROM sqlite_master WHERE name = :name COLLATE NOCASE AND type IN ('table', 'view')"
+_PRIMARY_KEY = """
+    SELECT name, dflt_value IS NOT NULL AS has_default,
+        (SELECT count(*) FROM pragma_index_list(:name, :schema) WHERE origin = 'pk') AS indexes
+    FROM pragma_table_info(:name, :schema) WHERE pk > 0
+"""
 _ROW_IDS = ("rowid", "_rowid_", "oid")
 _TRIGGER = """\
 CREATE TRIGGER {trigger} AFTER {event} ON {table} FOR EACH ROW
@@ -103,6 +108,15 @@ class SQLiteSyncTriggers(SyncTriggers):
         if name is not None:
             return (name,)
         return tuple(inspector.get_pk_constraint(table, schema=schema)["constrained_columns"])
+
+    def sync_filled_columns(self, connection: Connection, table: str, schema: str | None) -> frozenset[str]:
+        # A primary key that is the rowid fills itself. It is the only one that has no index of its own:
+        # that of another type, of several columns, or of a table WITHOUT ROWID has one. Such a key may be
+        # NULL in a table with a rowid, so SQLite would insert a row whose key is NULL.
+        key = rows(connection, _PRIMARY_KEY, name=table, schema=schema or "main")
+        missing = {str(column.name) for column in key if column.indexes and not column.has_default}
+        row_id = {str(column.name) for column in key if not column.indexes}
+        return super().sync_filled_columns(connection, table, schema) - missing | row_id
 
 
 def _key(shape: SyncShape) -> Sequence[str]:

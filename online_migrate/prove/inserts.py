@@ -12,7 +12,7 @@ from sqlalchemy import orm
 from online_migrate import exceptions
 from online_migrate.prove.models import Version, table_name
 from online_migrate.prove.rows import Values, members
-from online_migrate.prove.written import WrittenRow, WrittenRows, columns_of, key_of, values_in
+from online_migrate.prove.written import WrittenRows, columns_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,10 +69,7 @@ class Inserts:
                 setattr(new, attribute, mapper.polymorphic_identity)
         session.add(new)
         session.flush()
-        kept = values_in(mapper, new, changed)
-        written.of(mapper)[key_of(mapper, new)] = WrittenRow(
-            self._version.name, kept, frozenset(children[-1:])
-        )
+        written.inserted(mapper, new, changed, self._version.name, frozenset(children[-1:]))
         return new
 
     def _value(

@@ -15,7 +15,8 @@ from online_migrate.exceptions import OnlineMigrateError
 from online_migrate.prove.inserts import Inserts, settable
 from online_migrate.prove.models import Version, table_name
 from online_migrate.prove.rows import Values
-from online_migrate.prove.written import Key, WrittenRow, WrittenRows, key_of, values_in
+from online_migrate.prove.sync_checks import HINTS
+from online_migrate.prove.written import Key, WrittenRow, WrittenRows, columns_of, key_of
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
@@ -35,6 +36,7 @@ class Broken:
     operation: str
     reason: str
     statement: str = ""
+    hint: str = ""
 
 
 class Traffic:
@@ -68,6 +70,7 @@ class Traffic:
                     variant.operation,
                     functools.partial(self._inserts.insert, mapper=mapper, variant=variant, written=written),
                 )
+                yield from self._in_step(mapper, variant.operation, written)
 
     def read(self, written: WrittenRows) -> Iterator[Broken]:
         """Selects the rows of each class, compares what was written, and loads each relationship."""
@@ -94,6 +97,7 @@ class Traffic:
                 yield from self._run(
                     mapper, "update", functools.partial(self._update, mapper=mapper, key=key, written=written)
                 )
+                yield from self._in_step(mapper, "update", written)
 
     def delete(self, written: WrittenRows) -> Iterator[Broken]:
         """Deletes a row of each version in each table, to which no mapped row refers."""
@@ -133,6 +137,13 @@ class Traffic:
                 "statement-breaks", mapper, operation, _said(error), " ".join(statement.split())
             )
 
+    def _in_step(self, mapper: orm.Mapper[Any], operation: str, written: WrittenRows) -> Iterator[Broken]:
+        """Yields the syncs whose two shapes do not agree in the rows that an operation has written."""
+        with self._engine.connect() as connection:
+            for check, sync, reason in written.not_in_step(connection):
+                broken = self._broken(check, mapper, f"{operation}, sync {sync}", reason)
+                yield dataclasses.replace(broken, hint=HINTS[check])
+
     def _broken(
         self, check: str, mapper: orm.Mapper[Any], operation: str, reason: str, statement: str = ""
     ) -> Broken:
@@ -170,8 +181,14 @@ class Traffic:
         for attribute, column in columns.items():
             if column.name in changed:
                 setattr(loaded, attribute, changed[column.name])
+        state = orm.attributes.instance_state(loaded)
+        sent = [
+            column
+            for attribute, column in columns_of(mapper)
+            if column.onupdate is not None or state.attrs[attribute].history.has_changes()
+        ]
         session.flush()
-        written.of(mapper)[key].values.update(values_in(mapper, loaded, changed))
+        written.updated(mapper, loaded, key, changed, sent)
 
     def _delete(self, session: orm.Session, mapper: orm.Mapper[Any], key: Key, written: WrittenRows) -> None:
         loaded = _find(session, mapper, key)

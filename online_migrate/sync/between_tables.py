@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from online_migrate.dialects import dialect_of
 from online_migrate.dialects.facets.sync_triggers import SyncShape
 from online_migrate.sync.definition import SyncDefinition
 
@@ -28,15 +29,28 @@ def refuse_between(definition: SyncDefinition, shape: SyncShape, connection: Con
                 f"written the row to {shape.target}",
                 f"drop NOT NULL and the default of {column.name} in the expand script",
             )
-    written = {target for target, _ in shape.key} | {column.name for column in shape.new}
-    for other in sa.inspect(connection).get_columns(shape.target, shape.schema):
-        filled = other["nullable"] or other["default"] is not None or other.get("autoincrement") is True
-        if other["name"] not in written and not filled and not other.get("identity"):
-            raise definition.refused(
-                f"column {other['name']} of table {shape.target} is NOT NULL and has no default: a trigger "
-                "could not insert a row",
-                f"give {other['name']} a default, or a value in forward",
-            )
+    assigned = {column.name for column in shape.new if column.value is not None}
+    _refuse_empty(definition, shape, connection, assigned | {target for target, _ in shape.key})
+
+
+def _refuse_empty(
+    definition: SyncDefinition, shape: SyncShape, connection: Connection, assigned: set[str]
+) -> None:
+    """Refuses a column of the other table for which an INSERT of the trigger has no value."""
+    assert shape.target is not None
+    dialect = dialect_of(connection)
+    given = {dialect.comparable(name) for name in assigned}
+    filled = dialect.sync_filled_columns(connection, shape.target, shape.schema)
+    for column in sa.inspect(connection).get_columns(shape.target, shape.schema):
+        name = column["name"]
+        if name in filled or dialect.comparable(name) in given:
+            continue
+        what = "is part of the primary key" if column["nullable"] else "is NOT NULL"
+        raise definition.refused(
+            f"column {name} of table {shape.target} {what} and has no default: a trigger "
+            "could not insert a row",
+            f"give {name} a default, or a value in forward",
+        )
 
 
 def _refuse_without_key(

@@ -89,7 +89,61 @@ def out_of_step(
         .select_from(of_target.query.outerjoin(of_table.query, same_row))
         .where(of_table.key[0].is_(None))
     )
-    return [(table, _tuple(table_key).in_(differing)), (target, _tuple(key).in_(orphans))]
+    return [(table, tuple_of(table_key).in_(differing)), (target, tuple_of(key).in_(orphans))]
+
+
+def not_restored(
+    connection: Connection,
+    sync: RecordedSync,
+    row: Condition,
+    table: sa.Table,
+    target: sa.Table | None = None,
+) -> sa.Select[Any]:
+    """Returns a query that has a row if a row of *table* does not come back from the new shape.
+
+    *row*: the condition of that one row. It gets other old columns if its new columns are written again as
+    they are, and these old columns give other new ones. A conversion may drop something that the new shape
+    does not have: then the old columns differ, and what they give does not.
+    """
+    new = table if target is None else target
+    forward = _assigned(connection, sync.forward, new)
+    backward = _assigned(connection, sync.backward, table)
+    keys = target_key(sync)
+    assigned = {one for one, _ in backward}
+    used = [_column(connection, table, name) for name in sync.columns_used[sync.table_name]]
+    read = [column for column in used if column not in assigned]
+    of_table = _Rows(
+        "old_rows",
+        [_column(connection, table, name) for name in keys.values()],
+        [one for one, _ in backward],
+        read,
+        where=row,
+    )
+    of_target = _Rows(
+        "new_rows",
+        [_column(connection, new, name) for name in keys],
+        [one for one, _ in forward],
+        [value for _, value in backward],
+        where=row if target is None else None,
+    )
+    same_row = [mine == other for mine, other in zip(of_table.key, of_target.key, strict=True)]
+    stored = [column.label(f"online_migrate_{number}") for number, column in enumerate(of_target.stored)]
+    # What forward reads has the names of the old columns here.
+    restored = [
+        value.label(column.name)
+        for column, value in [
+            *zip((one for one, _ in backward), of_target.values, strict=True),
+            *zip(read, of_table.values, strict=True),
+        ]
+    ]
+    again = (
+        sa.select(*stored, *restored)
+        .select_from(of_table.query.outerjoin(of_target.query, sa.and_(sa.true(), *same_row)))
+        .where(_any_differs(connection, zip(of_table.stored, of_target.values, strict=True)))
+        .subquery("restored_rows")
+    )
+    pairs = zip(list(again.c)[: len(stored)], (value for _, value in forward), strict=True)
+    return sa.select(sa.literal(1)).select_from(again).where(_any_differs(connection, pairs))
 
 
 def target_key(sync: RecordedSync) -> Mapping[str, str]:
@@ -101,9 +155,12 @@ def target_key(sync: RecordedSync) -> Mapping[str, str]:
 class _Rows:
     """The rows of one table as a subquery: its key, its columns of the sync, and what they give."""
 
-    def __init__(self, name: str, *parts: Sequence[sa.ColumnElement[Any]]) -> None:
+    def __init__(
+        self, name: str, *parts: Sequence[sa.ColumnElement[Any]], where: Condition | None = None
+    ) -> None:
         columns = [one for part in parts for one in part]
-        self.query = sa.select(*(one.label(f"column_{n}") for n, one in enumerate(columns))).subquery(name)
+        query = sa.select(*(one.label(f"column_{n}") for n, one in enumerate(columns)))
+        self.query = (query if where is None else query.where(where)).subquery(name)
         found: Iterator[sa.ColumnElement[Any]] = iter(self.query.c)
         self.key, self.stored, self.values = ([next(found) for _ in part] for part in parts)
 
@@ -129,5 +186,6 @@ def _any_differs(
     return sa.or_(*(differs(connection, column, value) for column, value in pairs))
 
 
-def _tuple(columns: Sequence[sa.Column[Any]]) -> Any:
+def tuple_of(columns: Sequence[sa.Column[Any]]) -> Any:
+    """Returns the columns of a key as one value."""
     return columns[0] if len(columns) == 1 else sa.tuple_(*columns)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 import sys
 import textwrap
@@ -17,6 +18,7 @@ from online_migrate import command, exceptions
 from online_migrate.cli.main import run
 from online_migrate.command import CommandContext
 from online_migrate.demo.main import PROJECT
+from online_migrate.dialects import dialect_of
 from online_migrate.prove import models
 from online_migrate.prove.finding import Report
 from online_migrate.script.init import init
@@ -78,7 +80,8 @@ def write(folder: Path, case: Case, url: str = "") -> None:
         _script(scripts / "contract", f"c{number}", last, "contract", body, depends, case)
         last = f"c{number}"
     if case.data:
-        heading = "import sqlalchemy as sa\nfrom online_migrate import Backfill, counted, row_migration\n"
+        heading = "import datetime\nimport sqlalchemy as sa\n"
+        heading += "from online_migrate import Backfill, batch_migration, counted, row_migration\n"
         (scripts / "data" / "data.py").write_text(
             heading + textwrap.dedent(case.data).replace("{url!r}", repr(url))
         )
@@ -133,6 +136,182 @@ class Host(Base):
     volume_id: Mapped[Optional[int]] = mapped_column(sa.ForeignKey("volumes.id"))
 """
 OTHER = 'op.create_table("other", sa.Column("id", sa.Integer, primary_key=True))\n---\nop.drop_table("other")'
+
+SIZED_GB = VOLUME + "    size_gb: Mapped[Optional[int]]\n"
+SIZED_BYTES = VOLUME + "    size_bytes: Mapped[Optional[int]] = mapped_column(sa.BigInteger)\n"
+SYNC_SIZE = """
+op.add_column("volumes", sa.Column("size_bytes", sa.BigInteger))
+op.create_sync(
+    "volume_size",
+    "volumes",
+    forward={"size_bytes": sa.cast(sa.column("size_gb"), sa.BigInteger) * 1024**3},
+    backward={
+        "size_gb": {
+            "postgresql": "size_bytes / 1073741824",
+            "mysql": "size_bytes DIV 1073741824",
+            "sqlite": "size_bytes / 1073741824",
+        }
+    },
+)
+---
+op.drop_sync("volume_size")
+op.drop_column("volumes", "size_bytes")
+"""
+FILL_BYTES = """
+fill = Backfill(
+    table="volumes",
+    values=lambda t: {"size_bytes": sa.cast(t.c.size_gb, sa.BigInteger) * 1024**3},
+    pending=lambda t: t.c.size_bytes.is_(None) & t.c.size_gb.is_not(None),
+    revision="e1",
+)
+"""
+SYNCED_SIZE = Case(
+    old=SIZED_GB,
+    new=SIZED_BYTES,
+    expand=(SYNC_SIZE,),
+    data=FILL_BYTES,
+    contract=('op.drop_sync("volume_size")\nop.drop_column("volumes", "size_gb")',),
+    requires=("fill",),
+)
+USER = """
+class User(Base):
+    __tablename__ = "users"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(sa.String(40))
+"""
+EMAILS = """
+class Email(Base):
+    __tablename__ = "user_emails"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(sa.ForeignKey("users.id"), unique=True)
+    address: Mapped[Optional[str]] = mapped_column(sa.String(80))
+"""
+SYNCED_TABLES = Case(
+    old=USER + "    email: Mapped[Optional[str]] = mapped_column(sa.String(80))\n",
+    new=USER + EMAILS,
+    expand=(
+        """
+        op.create_table(
+            "user_emails",
+            sa.Column("id", sa.Integer, primary_key=True),
+            sa.Column("user_id", sa.Integer, sa.ForeignKey("users.id"), unique=True, nullable=False),
+            sa.Column("address", sa.String(80)),
+        )
+        op.create_sync("email", "users", to="user_emails", key={"user_id": "id"},
+                       forward={"address": sa.column("email")}, backward={"email": sa.column("address")})
+        ---
+        op.drop_sync("email")
+        op.drop_table("user_emails")
+        """,
+    ),
+    data="""
+    emails = sa.table("user_emails", sa.column("user_id"), sa.column("address"))
+
+    @batch_migration(
+        table="users",
+        pending=lambda t: t.c.email.is_not(None) & t.c.id.not_in(sa.select(emails.c.user_id)),
+        revision="e1",
+    )
+    def fill(connection, chunk):
+        users = chunk.table.c
+        copied = sa.select(users.id, users.email).where(chunk.where)
+        return connection.execute(emails.insert().from_select(["user_id", "address"], copied)).rowcount
+    """,
+    contract=('op.drop_sync("email")\nop.drop_column("users", "email")',),
+    requires=("fill",),
+)
+SYNCED_TITLE = Case(
+    old=VOLUME.replace("[str]", "[Optional[str]]"),
+    new=VOLUME.replace("[str]", "[Optional[str]]").replace("name:", "title:"),
+    expand=(
+        """
+        op.add_column("volumes", sa.Column("title", sa.String(40)))
+        op.create_sync("title", "volumes", forward={"title": sa.func.upper(sa.column("name"))},
+                       backward={"name": sa.column("title")})
+        ---
+        op.drop_sync("title")
+        op.drop_column("volumes", "title")
+        """,
+    ),
+    data="""
+    fill = Backfill(
+        table="volumes",
+        values=lambda t: {"title": sa.func.upper(t.c.name)},
+        pending=lambda t: t.c.title.is_(None) & t.c.name.is_not(None),
+        revision="e1",
+    )
+    """,
+    contract=('op.drop_sync("title")\nop.drop_column("volumes", "name")',),
+    requires=("fill",),
+)
+SYNCED_DATE = Case(
+    old=VOLUME + "    day: Mapped[Optional[datetime.date]]\n",
+    new=VOLUME + "    at: Mapped[Optional[datetime.datetime]]\n",
+    expand=(
+        """
+        op.add_column("volumes", sa.Column("at", sa.DateTime))
+        op.create_sync(
+            "day",
+            "volumes",
+            forward={
+                "at": {
+                    "postgresql": "CAST(day AS timestamp)",
+                    "mysql": "CAST(day AS DATETIME)",
+                    "sqlite": "day || ' 00:00:00.000000'",
+                }
+            },
+            backward={
+                "day": {"postgresql": "CAST(at AS date)", "mysql": "DATE(at)", "sqlite": "substr(at, 1, 10)"}
+            },
+        )
+        ---
+        op.drop_sync("day")
+        op.drop_column("volumes", "at")
+        """,
+    ),
+    data="""
+    @row_migration(
+        table="volumes",
+        columns=["day"],
+        pending=lambda t: t.c.at.is_(None) & t.c.day.is_not(None),
+        revision="e1",
+    )
+    def fill(row):
+        return {"at": datetime.datetime.combine(row.day, datetime.time())}
+    """,
+    contract=('op.drop_sync("day")\nop.drop_column("volumes", "day")',),
+    requires=("fill",),
+)
+WRITES_BOTH = dataclasses.replace(
+    SYNCED_SIZE,
+    new=SIZED_BYTES + "    size_gb: Mapped[Optional[int]]\n",
+    final=SIZED_BYTES,
+)
+SYNCED = {
+    "sync that loses something backward": SYNCED_SIZE,
+    "sync that loses something forward": SYNCED_TITLE,
+    "sync of dates": SYNCED_DATE,
+    "sync between two tables": SYNCED_TABLES,
+    "sync and a version that writes both shapes": WRITES_BOTH,
+}
+WRONG_BACKWARD = dataclasses.replace(SYNCED_SIZE, expand=(SYNC_SIZE.replace("1073741824", "1048576"),))
+WRONG_TABLES = dataclasses.replace(
+    SYNCED_TABLES,
+    expand=(
+        SYNCED_TABLES.expand[0].replace('sa.column("address")', 'sa.column("address", sa.String) + "x"'),
+    ),
+)
+DISKS = """
+class Disk(Volume):
+    __tablename__ = "disks"
+    id: Mapped[int] = mapped_column(sa.ForeignKey("volumes.id"), primary_key=True)
+    maker: Mapped[str] = mapped_column(sa.String(20))
+    __mapper_args__ = {"polymorphic_identity": "disk"}
+"""
+TYPED = """
+    kind: Mapped[str] = mapped_column(sa.String(9))
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "volume"}
+"""
 
 BAD: dict[str, tuple[Case, Mapping[str, str]]] = {
     "column renamed in expand": (
@@ -338,6 +517,24 @@ BAD: dict[str, tuple[Case, Mapping[str, str]]] = {
         ),
         {"check": "value-differs", "version": "old", "operation": "read size", "revision": "e1"},
     ),
+    "sync whose backward is wrong": (
+        WRONG_BACKWARD,
+        {"check": "sync-round-trip", "version": "old", "operation": "insert, sync volume_size"}
+        | {"revision": "e1", "object": "Volume"},
+    ),
+    "sync whose backward is constant": (
+        dataclasses.replace(
+            SYNCED_SIZE, expand=(SYNC_SIZE.replace("size_bytes / 1073741824", "size_bytes * 0"),)
+        ),
+        {"check": "sync-round-trip", "version": "old", "revision": "e1"},
+    ),
+    "sync whose trigger is gone": (
+        dataclasses.replace(
+            SYNCED_SIZE,
+            expand=(SYNC_SIZE, 'op.execute("DROP TRIGGER online_migrate_sync_volume_size_insert_new")'),
+        ),
+        {"check": "sync-out-of-step", "version": "new", "operation": "insert, sync volume_size"},
+    ),
     "table renamed": (
         Case(
             old=VOLUME,
@@ -425,6 +622,9 @@ GOOD = {
     "new nullable column": Case(old=VOLUME, new=SIZED, expand=(ADD_SIZE,)),
     "column that moves": IN_BYTES,
     "all kinds of mappings": Case(old=RICH, new=RICH, expand=(OTHER,)),
+    "sync of a base class": dataclasses.replace(
+        SYNCED_SIZE, old=SIZED_GB + TYPED + DISKS, new=SIZED_BYTES + TYPED + DISKS
+    ),
 }
 
 
@@ -484,6 +684,62 @@ def test_each_server_bad(database: Database, tmp_path: Path) -> None:
     assert "size_gb" in first.reason
     assert not any(finding.check.startswith("rollback") for finding in report.findings)
     assert report.phases[-1].name == "contract c1"
+
+
+@pytest.mark.parametrize("name", SYNCED)
+@pytest.mark.each_product
+def test_each_server_sync(name: str, database: Database, tmp_path: Path) -> None:
+    """Each version writes its own shape, and triggers write the other one: nothing is found."""
+    case = SYNCED[name]
+    write(tmp_path, case)
+    options = {"final": "./final:models"} if case.final else {}
+    report = prove(tmp_path, database.url, **options)
+    assert not report.findings
+    assert not report.stopped
+    phases = ["expand e1", "half migrated", "migrated", "contract c1"]
+    assert [phase.name for phase in report.phases][1:] == phases
+
+
+@pytest.mark.each_product
+def test_each_server_bad_sync(database: Database, tmp_path: Path) -> None:
+    """Old code reads another value after new code has written back what it reads."""
+    write(tmp_path, WRONG_BACKWARD)
+    report = prove(tmp_path, database.url)
+    found = [finding for finding in report.findings if finding.check == "sync-round-trip"]
+    assert {(one.version, one.operation) for one in found} == {
+        ("old", "insert, sync volume_size"),
+        ("old", "update, sync volume_size"),
+    }
+    written, bytes_, _, restored = map(int, re.findall(r"size_(?:gb|bytes) (\d+)", found[0].reason))
+    assert (bytes_, restored) == (written * 1024**3, written * 1024)
+    assert found[0].hint.startswith("correct forward or backward")
+    assert report.exit_code == 3
+
+
+@pytest.mark.each_product
+def test_each_server_bad_sync_of_two_tables(database: Database, tmp_path: Path) -> None:
+    """The value of the other table gives another one than the old version wrote."""
+    write(tmp_path, WRONG_TABLES)
+    report = prove(tmp_path, database.url)
+    found = next(finding for finding in report.findings if finding.check == "sync-round-trip")
+    assert (found.version, found.object, found.revision) == ("old", "User", "e1")
+    assert re.search(r"email '(.+)', address '\1'; .* backward gives email '\1x'", found.reason)
+
+
+@pytest.mark.each_product
+def test_each_server_sync_without_triggers(database: Database, tmp_path: Path) -> None:
+    """A write of one version does not reach the columns of the other one."""
+    drops = dialect_of(database.engine).drop_sync_statements("volume_size", "volumes", None)
+    dropped = "\n".join(f"op.execute({statement!r})" for statement in drops)
+    write(tmp_path, dataclasses.replace(SYNCED_SIZE, expand=(SYNC_SIZE, dropped)))
+    report = prove(tmp_path, database.url)
+    found = [finding for finding in report.findings if finding.check == "sync-out-of-step"]
+    assert {(one.version, one.operation) for one in found} == {
+        (version, f"{operation}, sync volume_size")
+        for version in ("old", "new")
+        for operation in ("insert", "update")
+    }
+    assert re.search(r"size_gb \d+, size_bytes None; forward gives size_bytes \d+", found[0].reason)
 
 
 def test_demo_project(tmp_path: Path) -> None:

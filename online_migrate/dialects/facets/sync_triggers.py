@@ -7,6 +7,8 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+import sqlalchemy as sa
+
 from online_migrate.sql.operations.parts import Column
 
 if TYPE_CHECKING:
@@ -181,6 +183,20 @@ class SyncTriggers:
     def sync_row_key(self, connection: Connection, table: str, schema: str | None) -> tuple[str, ...]:
         """Returns the columns of :attr:`SyncShape.row_key`."""
         return ()
+
+    def sync_filled_columns(self, connection: Connection, table: str, schema: str | None) -> frozenset[str]:
+        """Returns the columns that an INSERT may leave out, with their names in the catalog.
+
+        The server gives such a column NULL, its default or a number of its own.
+        """
+        return frozenset(
+            column["name"]
+            for column in sa.inspect(connection).get_columns(table, schema)
+            if column["nullable"]
+            or column["default"] is not None
+            or column.get("autoincrement") is True
+            or column.get("identity")
+        )
 
     def sync_privilege(self, connection: Connection, error: Exception, table: str) -> str | None:
         """Returns the statement that gives the privilege whose lack *error* is; None: it is another error."""
