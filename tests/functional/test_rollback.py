@@ -349,3 +349,37 @@ def test_command_line(tmp_path: Path) -> None:
         refused = schema.run(project, "rollback")
         assert (refused.code, "--accept-loss 1" in refused.err) == (3, True)
         assert schema.run(project, "rollback", "--accept-loss", "1").out == "rollback: undone e3\n"
+
+
+def test_date_that_the_sync_computes_is_not_lost(database: Database, tmp_path: Path) -> None:
+    """The value of the sync is compared as the column stores it; another time of the day is lost."""
+    with Project.create(tmp_path / "project", database.url) as project:
+        project.expand(
+            """
+            op.create_table("days", sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+                            sa.Column("day", sa.Date))
+            """,
+            "e1",
+            downgrade='op.drop_table("days")\n',
+        )
+        project.expand(
+            """
+            op.add_column("days", sa.Column("at", sa.DateTime))
+            op.create_sync(
+                "day", "days",
+                forward={"at": {"postgresql": "CAST(day AS timestamp)", "mysql": "CAST(day AS DATETIME)",
+                                "sqlite": "day || ' 00:00:00.000000'"}},
+                backward={"day": {"postgresql": "CAST(at AS date)", "mysql": "DATE(at)",
+                                  "sqlite": "substr(at, 1, 10)"}},
+            )
+            """,
+            "e2",
+            downgrade='op.drop_sync("day")\nop.drop_column("days", "at")\n',
+        )
+        project.apply_expand()
+        schema.run_all(database, "INSERT INTO days (id, day) VALUES (1, '2024-02-29')")
+        [step] = command.rollback_plan(project.site(), "e2")
+        assert step.losses == ()
+        schema.run_all(database, "INSERT INTO days (id, at) VALUES (2, '2024-02-29 10:30:00.000000')")
+        [step] = command.rollback_plan(project.site(), "e2")
+        assert [(loss.rows.count, tuple(loss.rows.keys)) for loss in step.losses] == [(1, ("2",))]
