@@ -60,6 +60,9 @@ def contenders(engine: Engine) -> list[Contender]:
 
 
 def _create_sync(connection: Connection, shape: str) -> None:
+    if connection.dialect.name == "postgresql":
+        # The trigger was dropped with the table of the round before, and its function was not.
+        connection.execute(sa.text("DROP FUNCTION IF EXISTS online_migrate_sync_volume_size()"))
     sync_operations.CreateSync.create_sync(
         Operations(MigrationContext.configure(connection)),
         "volume_size",

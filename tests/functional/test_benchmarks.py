@@ -104,7 +104,7 @@ def test_services(database: Database, tmp_path: Path) -> None:
 @pytest.mark.parametrize("shape", ["cinder", "lean"])
 def test_sync_triggers(database: Database, shape: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Each contender but the first leaves both columns in step, which the benchmark checks itself."""
-    assert sync_triggers.main(["--url", database.url, "--shape", shape, "--rounds", "1"]) == 0
+    assert sync_triggers.main(["--url", database.url, "--shape", shape, "--rounds", "2"]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][2:]
     names = [line.split(" | ")[0].removeprefix("| ") for line in lines]
     assert names == [one.name for one in sync_triggers.contenders(database.engine)]

@@ -47,8 +47,7 @@ def kill_statement(project: Project, pattern: str) -> str:
     assert refused.code == 1, refused
     found = re.search(pattern, refused.err)
     assert found is not None, refused.err
-    assert refused.err.count("held by") == 1, refused.err
-    return found[1]
+    return found[1]  # MariaDB shows no table of a lock: a session of another test may be named as well
 
 
 @pytest.mark.needs("lock_tables")
@@ -68,10 +67,11 @@ def test_lock_holder_with_lock_tables_read_is_named(database: Database, project:
 def test_lock_holder_in_a_transaction_is_named(database: Database, project: Project) -> None:
     """The message has the statement of this server that ends the session."""
     with database.engine.connect() as holder:
+        function = {"postgresql": "pg_backend_pid()"}.get(database.server.product, "CONNECTION_ID()")
+        number = holder.scalar(sa.text(f"SELECT {function}"))
         holder.execute(sa.text("UPDATE t SET n = 2"))
-        statement = kill_statement(
-            project, r"held by .*; ((?:KILL \d+|SELECT pg_terminate_backend\(\d+\))) ends it"
-        )
+        ends = rf"(KILL {number}|SELECT pg_terminate_backend\({number}\)) ends it"
+        statement = kill_statement(project, rf"held by .* {number} .*; {ends}")
         execute(database.engine, statement)
         holder.invalidate()
     assert project.run("expand").code == 0
