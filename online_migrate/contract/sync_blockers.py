@@ -107,7 +107,8 @@ class SyncCheck:
     def _may_be_gone(self, sync: RecordedSync, gone: Collection[str]) -> bool:
         """Returns True if an earlier run of the revision has dropped the triggers for good."""
         if self._standing is Standing.HALF_APPLIED:
-            return self.drops(sync) and sync.name in gone
+            removes = any(self._taken(one, sync, ()) for one in self._operations)
+            return self.drops(sync) and removes and sync.name in gone
         return self._standing is Standing.SOAKS and self.drops(sync)
 
     def _concerns(self, sync: RecordedSync) -> bool:

@@ -36,7 +36,9 @@ _LIVE = """
     ORDER BY trigger_name
 """
 _TABLE = """
-    SELECT UNIX_TIMESTAMP(create_time) AS altered_at FROM information_schema.tables
+    SELECT UNIX_TIMESTAMP(create_time) AS altered_at,
+        UNIX_TIMESTAMP(create_time) = UNIX_TIMESTAMP() AS in_this_second
+    FROM information_schema.tables
     WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table
 """
 _CASCADES = """
@@ -133,6 +135,9 @@ class MySQLBarriers(Barriers):
         self, connection: Connection, barrier: BarrierText, send: Callable[[str], None]
     ) -> None:
         table = plain_name(connection, barrier.schema, barrier.table)
+        # The time of an ALTER TABLE is recorded in seconds: a later one must have another time.
+        while rows(connection, _TABLE, table=barrier.table, schema=barrier.schema)[0].in_this_second:
+            connection.execute(sa.text("SELECT SLEEP(0.1)"))
         with _lenient(connection):
             for suffix, event in _EVENTS.items():
                 name = plain_name(connection, barrier.schema, f"{barrier.name}_{suffix}")
@@ -158,7 +163,9 @@ class MySQLBarriers(Barriers):
         listed = [{key: str(value) for key, value in row._mapping.items()} for row in found]
         [altered] = rows(connection, _TABLE, table=table, schema=schema)
         definition = json.dumps(listed, sort_keys=True)
-        return LiveBarrier(definition, table_version=str(altered.altered_at))
+        # Without the time of the last ALTER TABLE it is not known whether there was a later one.
+        known = altered.altered_at is not None
+        return LiveBarrier(definition, proves_rows=known, table_version=str(altered.altered_at))
 
     def barrier_refusal(self, connection: Connection, error: BaseException) -> Problem | None:
         code = error_code(error)

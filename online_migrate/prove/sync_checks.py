@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from online_migrate.contract.sync_rows import OUT_OF_STEP
+from online_migrate.prove.round_trip import not_restored
 from online_migrate.prove.synced import Shape, Sync
 from online_migrate.sync.comparison import (
     Condition,
-    column_of,
     computed,
-    not_restored,
+    existing_column,
     out_of_step,
     target_key,
     tuple_of,
@@ -62,8 +62,8 @@ def _keys(connection: Connection, sync: Sync) -> tuple[list[sa.Column[Any]], lis
     """Returns the columns that pair the two tables: those of the first one, and those of the second one."""
     pairs = target_key(sync.recorded).items()
     return (
-        [_column(connection, sync.old.table, name) for _, name in pairs],
-        [_column(connection, sync.new.table, name) for name, _ in pairs],
+        [existing_column(connection, sync.old.table, name) for _, name in pairs],
+        [existing_column(connection, sync.new.table, name) for name, _ in pairs],
     )
 
 
@@ -72,19 +72,13 @@ def _in(columns: list[sa.Column[Any]], query: sa.Select[Any]) -> Condition:
     return found
 
 
-def _column(connection: Connection, table: sa.Table, name: str) -> sa.Column[Any]:
-    found = column_of(connection, table, name)
-    assert found is not None, f"{table.name}.{name}"
-    return found
-
-
 def _finds(connection: Connection, query: sa.Select[Any]) -> bool:
     return connection.execute(query.limit(1)).first() is not None
 
 
 def _has_float(connection: Connection, sync: Sync) -> bool:
-    columns = [_column(connection, sync.new.table, name) for name in sync.recorded.forward]
-    columns += [_column(connection, sync.old.table, name) for name in sync.recorded.backward]
+    columns = [existing_column(connection, sync.new.table, name) for name in sync.recorded.forward]
+    columns += [existing_column(connection, sync.old.table, name) for name in sync.recorded.backward]
     return any(isinstance(column.type, sa.Float) for column in columns)
 
 
@@ -95,8 +89,8 @@ def _shown(connection: Connection, sync: Sync, row: Condition) -> str:
     if old is not new:
         mine, theirs = _keys(connection, sync)
         other = _in(theirs, sa.select(*mine).where(row))
-    old_columns = {name: _column(connection, old, name) for name in recorded.backward}
-    new_columns = {name: _column(connection, new, name) for name in recorded.forward}
+    old_columns = {name: existing_column(connection, old, name) for name in recorded.backward}
+    new_columns = {name: existing_column(connection, new, name) for name in recorded.forward}
     gives = {name: computed(connection, text, new_columns[name]) for name, text in recorded.forward.items()}
     given = {name: computed(connection, text, old_columns[name]) for name, text in recorded.backward.items()}
     return (

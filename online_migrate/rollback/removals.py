@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from online_migrate.phases.known import Server
 from online_migrate.phases.script import read
+from online_migrate.sql.lexer import readings
 from online_migrate.sql.operations.operation import (
     AddColumn,
     AddConstraint,
@@ -65,6 +66,7 @@ class Created:
         self.unknown: list[str] = []
         """Statements that cannot be read."""
         self._objects: dict[Key, Operation] = {}
+        self._arguments: dict[Key, str | None] = {}
         for statement in statements:
             operations = read(statement, server)
             if operations is None:
@@ -74,6 +76,7 @@ class Created:
                 # What may have existed before is not known to be created.
                 if key is not None and not operation.guarded and not getattr(operation, "replace", False):
                     self._objects[key] = operation
+                    self._arguments[key] = arguments(statement, server.product)
 
     def judge(self, statement: str) -> list[Problem]:
         """Returns why *statement*, of the downgrade, is refused; empty: it removes what was created."""
@@ -82,11 +85,25 @@ class Created:
             return [Problem(shorten(statement), "it cannot be read")]
         if "CASCADE" in {word.upper() for word in identifiers(statement, self._server.product)}:
             return [Problem(shorten(statement), "CASCADE may remove more than the upgrade created")]
+        if not self._same_routine(statement, operations):
+            reason = "write one DROP FUNCTION with the arguments as they are written in CREATE FUNCTION"
+            return [Problem(shorten(statement), reason)]
         return [
             Problem(shorten(statement), "it does not remove what upgrade() of this revision created")
             for operation in operations
             if not self._permits(operation)
         ]
+
+    def _same_routine(self, statement: str, operations: Sequence[Operation]) -> bool:
+        """Returns False for a function with other arguments: on PostgreSQL it is another function."""
+        dropped = [one for one in operations if isinstance(one, DropObject) and one.kind in _ROUTINES]
+        if not dropped or self._server.product != "postgresql":
+            return True
+        [key] = self._keys.removed(dropped[0])
+        found = arguments(statement, self._server.product)
+        return key not in self._objects or (
+            len(dropped) == 1 and found is not None and found == self._arguments[key]
+        )
 
     def _permits(self, operation: Operation) -> bool:
         if isinstance(operation, Query):
@@ -130,6 +147,25 @@ class Created:
         whole = {self._keys.of_table(table) for table in tables}
         left = (one for one in columns if self._keys.of_table(one[0]) not in whole)
         return Removals(tuple(tables), tuple(left))
+
+
+def arguments(statement: str, product: str) -> str | None:
+    """Returns what is in the first parentheses of a statement, which are the arguments of a routine.
+
+    None: there are no parentheses, or the server may read the text in several ways.
+    """
+    found = readings(statement, product)
+    if len(found) != 1:
+        return None
+    inside: list[str] = []
+    depth = 0
+    for token in found[0]:
+        depth += {"(": 1, ")": -1}.get(token.word, 0)
+        if token.word == ")" and depth == 0:
+            return " ".join(inside[1:])
+        if depth:
+            inside.append(token.word or token.written)
+    return None
 
 
 class _Keys:

@@ -63,25 +63,25 @@ def out_of_step(
     one with NULL in each new column; a row of *target* without one in *table* is out of step.
     """
     new = table if target is None else target
-    forward = _assigned(connection, sync.forward, new)
-    backward = _assigned(connection, sync.backward, table)
+    forward = assigned_values(connection, sync.forward, new)
+    backward = assigned_values(connection, sync.backward, table)
     if target is None:
         return [
-            (table, sa.and_(_any_differs(connection, forward), _any_differs(connection, backward))),
+            (table, sa.and_(any_differs(connection, forward), any_differs(connection, backward))),
         ]
     keys = target_key(sync)
-    table_key = [_column(connection, table, name) for name in keys.values()]
-    key = [_column(connection, target, name) for name in keys]
+    table_key = [existing_column(connection, table, name) for name in keys.values()]
+    key = [existing_column(connection, target, name) for name in keys]
     # Each expression names columns without their table: it is computed where only that table is read.
-    of_table = _Rows("old_rows", table_key, [one for one, _ in backward], [value for _, value in forward])
-    of_target = _Rows("new_rows", key, [one for one, _ in forward], [value for _, value in backward])
+    of_table = Rows("old_rows", table_key, [one for one, _ in backward], [value for _, value in forward])
+    of_target = Rows("new_rows", key, [one for one, _ in forward], [value for _, value in backward])
     same_row = sa.and_(*(mine == other for mine, other in zip(of_table.key, of_target.key, strict=True)))
     differing = (
         sa.select(*of_table.key)
         .select_from(of_table.query.outerjoin(of_target.query, same_row))
         .where(
-            _any_differs(connection, zip(of_target.stored, of_table.values, strict=True)),
-            _any_differs(connection, zip(of_table.stored, of_target.values, strict=True)),
+            any_differs(connection, zip(of_target.stored, of_table.values, strict=True)),
+            any_differs(connection, zip(of_table.stored, of_target.values, strict=True)),
         )
     )
     orphans = (
@@ -92,67 +92,13 @@ def out_of_step(
     return [(table, tuple_of(table_key).in_(differing)), (target, tuple_of(key).in_(orphans))]
 
 
-def not_restored(
-    connection: Connection,
-    sync: RecordedSync,
-    row: Condition,
-    table: sa.Table,
-    target: sa.Table | None = None,
-) -> sa.Select[Any]:
-    """Returns a query that has a row if a row of *table* does not come back from the new shape.
-
-    *row*: the condition of that one row. It gets other old columns if its new columns are written again as
-    they are, and these old columns give other new ones. A conversion may drop something that the new shape
-    does not have: then the old columns differ, and what they give does not.
-    """
-    new = table if target is None else target
-    forward = _assigned(connection, sync.forward, new)
-    backward = _assigned(connection, sync.backward, table)
-    keys = target_key(sync)
-    assigned = {one for one, _ in backward}
-    used = [_column(connection, table, name) for name in sync.columns_used[sync.table_name]]
-    read = [column for column in used if column not in assigned]
-    of_table = _Rows(
-        "old_rows",
-        [_column(connection, table, name) for name in keys.values()],
-        [one for one, _ in backward],
-        read,
-        where=row,
-    )
-    of_target = _Rows(
-        "new_rows",
-        [_column(connection, new, name) for name in keys],
-        [one for one, _ in forward],
-        [value for _, value in backward],
-        where=row if target is None else None,
-    )
-    same_row = [mine == other for mine, other in zip(of_table.key, of_target.key, strict=True)]
-    stored = [column.label(f"online_migrate_{number}") for number, column in enumerate(of_target.stored)]
-    # What forward reads has the names of the old columns here.
-    restored = [
-        value.label(column.name)
-        for column, value in [
-            *zip((one for one, _ in backward), of_target.values, strict=True),
-            *zip(read, of_table.values, strict=True),
-        ]
-    ]
-    again = (
-        sa.select(*stored, *restored)
-        .select_from(of_table.query.outerjoin(of_target.query, sa.and_(sa.true(), *same_row)))
-        .where(_any_differs(connection, zip(of_table.stored, of_target.values, strict=True)))
-        .subquery("restored_rows")
-    )
-    pairs = zip(list(again.c)[: len(stored)], (value for _, value in forward), strict=True)
-    return sa.select(sa.literal(1)).select_from(again).where(_any_differs(connection, pairs))
-
-
 def target_key(sync: RecordedSync) -> Mapping[str, str]:
     """Returns, by key column of the other table, the column of the first one."""
     found: Any = {} if sync.target is None else sync.target["key"]
     return {str(name): str(column) for name, column in found.items()}
 
 
-class _Rows:
+class Rows:
     """The rows of one table as a subquery: its key, its columns of the sync, and what they give."""
 
     def __init__(
@@ -165,22 +111,22 @@ class _Rows:
         self.key, self.stored, self.values = ([next(found) for _ in part] for part in parts)
 
 
-def _assigned(
+def assigned_values(
     connection: Connection, expressions: Mapping[str, str], table: sa.Table
 ) -> list[tuple[sa.Column[Any], sa.ColumnElement[Any]]]:
     """Returns each column that a trigger assigns, with the value."""
-    columns = [_column(connection, table, name) for name in expressions]
+    columns = [existing_column(connection, table, name) for name in expressions]
     texts = expressions.values()
     return [(column, computed(connection, text, column)) for column, text in zip(columns, texts, strict=True)]
 
 
-def _column(connection: Connection, table: sa.Table, name: str) -> sa.Column[Any]:
+def existing_column(connection: Connection, table: sa.Table, name: str) -> sa.Column[Any]:
     found = column_of(connection, table, name)
     assert found is not None, f"{table.name}.{name}"
     return found
 
 
-def _any_differs(
+def any_differs(
     connection: Connection, pairs: Iterable[tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]]
 ) -> Condition:
     return sa.or_(*(differs(connection, column, value) for column, value in pairs))

@@ -216,7 +216,7 @@ def test_target_of_create_table(connection: Connection) -> None:
 
 
 def test_target_whose_key_is_empty(connection: Connection, database: Database) -> None:
-    """A key that no one fills is refused; SQLite fills only the key that is the number of the row."""
+    """A key without a value is refused; SQLite fills only the key that is the number of the row."""
     keys = ["id INTEGER NOT NULL PRIMARY KEY", "id VARCHAR(9) NOT NULL PRIMARY KEY"]
     keys += ["id INTEGER NOT NULL, kind INTEGER NOT NULL DEFAULT 1, PRIMARY KEY (id, kind)"]
     more = ""

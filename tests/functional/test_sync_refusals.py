@@ -11,11 +11,12 @@ from sqlalchemy.engine import Connection
 
 from online_migrate import command
 from online_migrate.dialects import dialect_of
+from online_migrate.exceptions import GateClosed
 from online_migrate.sync.definition import SyncRefused
 from online_migrate.sync.recorded import SyncState, sync_states
 from tests.functional.test_sync_writes import DIVIDED, VOLUMES, connection, create_sync, run
 from tests.servers import Database
-from tests.support.project import Project
+from tests.support.project import Project, execute
 
 __all__ = ["connection"]
 
@@ -210,3 +211,35 @@ def test_contract_script_that_spells_the_column_in_another_case(database: Databa
         script = next(project.scripts.glob("contract/*_c1.py"))
         script.write_text(script.read_text().replace('"items", "a"', f'"items", "{spelled}"'))
         assert [one.id for one in command.gate(project.site())] == ["sync-in-use"]
+
+
+def test_contract_that_requires_no_data_migration_of_the_table(database: Database, tmp_path: Path) -> None:
+    """Rows from before the sync are not in the new shape: the column is not dropped."""
+    with Project.create(tmp_path / "project", database.url) as project:
+        project.expand(ITEMS)
+        project.apply_expand()
+        execute(database.engine, "INSERT INTO items (id, a) VALUES (1, 5)")
+        project.expand(COLUMNS + FIRST)
+        project.contract('op.drop_sync("first")\nop.drop_column("items", "a")', "c1", requires=())
+        project.apply_expand()
+        with pytest.raises(GateClosed) as closed:
+            command.contract(project.site())
+        assert [one.id for one in closed.value.blockers] == ["sync-without-data-migration"]
+        assert rows_of(database) == [(1, 5, None)]
+        project.data(
+            "moved",
+            """
+            moved = Backfill(table="items", values=lambda t: {"b": t.c.a + 1},
+                             pending=lambda t: t.c.b.is_(None) & t.c.a.is_not(None))
+            """,
+        )
+        script = next(project.scripts.glob("contract/*_c1.py"))
+        script.write_text(script.read_text().replace("requires = ()", "requires = ('moved',)"))
+        project.migrate()
+        assert command.contract(project.site()).revisions == ("c1",)
+
+
+def rows_of(database: Database) -> list[tuple[Any, ...]]:
+    """Returns id, a and b of each row."""
+    with database.engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(sa.text("SELECT id, a, b FROM items ORDER BY id"))]

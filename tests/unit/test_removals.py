@@ -23,6 +23,7 @@ KEPT = {
     "ALTER TABLE arch.jobs ADD COLUMN extra INTEGER": "ALTER TABLE jobs DROP COLUMN extra",
     "ALTER TABLE jobs ADD COLUMN extra INTEGER": "ALTER TABLE arch.jobs DROP COLUMN extra",
 }
+_FUNCTION = "CREATE FUNCTION f({}) RETURNS integer LANGUAGE sql AS 'SELECT 1'"
 KEPT_ON = {
     ("postgresql", "CREATE INDEX ix ON arch.jobs (id)"): "DROP INDEX ix",
     ("postgresql", 'CREATE TABLE "Jobs" (id INTEGER)'): "DROP TABLE jobs",
@@ -36,6 +37,11 @@ KEPT_ON = {
     ("mariadb", "CREATE INDEX ix ON jobs (id)"): "DROP INDEX ix ON volumes",
 }
 REMOVED_ON = {
+    ("postgresql", _FUNCTION.format("")): "DROP FUNCTION f()",
+    (
+        "postgresql",
+        _FUNCTION.format("a integer, b numeric(5, 2)"),
+    ): "DROP FUNCTION F (a INTEGER, b numeric(5,2))",
     ("postgresql", "CREATE INDEX ix ON arch.jobs (id)"): "DROP INDEX arch.ix",
     (
         "postgresql",
@@ -86,3 +92,20 @@ def test_a_column_is_lost_with_its_own_table_only() -> None:
     removals = created.removals(["ALTER TABLE jobs DROP COLUMN extra", "DROP TABLE arch.jobs"])
     assert [str(table) for table in removals.tables] == ["arch.jobs"]
     assert [(str(table), added.column.name) for table, added in removals.columns] == [("jobs", "extra")]
+
+
+@pytest.mark.parametrize(
+    ("created", "dropped"),
+    [
+        ("a integer", "f(text)"),
+        ("a integer", "f(integer)"),
+        ("a integer, b text", "f(a integer)"),
+        ("", "f"),
+        ("", "f(), g()"),
+    ],
+)
+def test_a_function_with_other_arguments_is_refused(created: str, dropped: str) -> None:
+    """On PostgreSQL it is another function, and without arguments the server chooses one."""
+    functions = Created([_FUNCTION.format(created)], Server("postgresql"))
+    [problem] = functions.judge(f"DROP FUNCTION {dropped}")
+    assert "with the arguments as they are written" in problem.reason
