@@ -20,6 +20,7 @@ from online_migrate.migrate.progress import NullListener, Snapshot
 from online_migrate.throttle.server_throttlers import FlowControl
 from online_migrate.waiting import Clock
 from tests.servers import Database, Server
+from tests.servers.access import administration
 from tests.servers.cluster import Cluster, status_of, url_on
 from tests.support import schema
 from tests.support.project import PATIENCE, Project, create, execute, insert, rows, scalar, wait_for
@@ -96,11 +97,22 @@ class Letters:
                 self.written += 1
 
 
+def wait_until_applied(cluster: Cluster) -> None:
+    """Waits until the second node has applied what was committed on the first one."""
+    with administration(cluster.second.url) as second:
+        second.exec_driver_sql("SET SESSION wsrep_sync_wait = 1")
+        second.exec_driver_sql("SELECT 1")
+
+
 @pytest.fixture
 def database(cluster: Cluster, tmp_path: Path) -> Iterator[Database]:
-    """A database of the cluster, served by the first node, with the tables of an application."""
+    """A database of the cluster, served by the first node, with the tables of an application.
+
+    The second node has created it as well: a connection to it would fail until then (error 1049).
+    """
     with cluster.first.fresh_database(tmp_path, "cluster") as database:
         execute(database.engine, "CREATE TABLE letters (id INTEGER PRIMARY KEY AUTO_INCREMENT)")
+        wait_until_applied(cluster)
         yield database
 
 
@@ -285,6 +297,7 @@ def test_workers_on_both_nodes_migrate_each_row_once(
     items(database, 72)
     project.data("fill", FILL.format(pending=pending, processes=2, pause=0.002))
     project.site().ensure_state_tables()
+    wait_until_applied(cluster)
     arguments = ("migrate", "--json", "--workers", "2", "--batch-size", "3", "--pace", "full")
     urls = [url_on(node, database.name) for node in cluster.nodes]
     processes = [project.start("--url", url, *arguments) for url in urls]
@@ -303,6 +316,7 @@ def test_key_range_taken_by_another_node_is_not_assigned_twice(
     items(database, 72)
     project.data("fill", FILL.format(pending="", processes=1, pause=0))
     project.site().ensure_state_tables()
+    wait_until_applied(cluster)
     site = dataclasses.replace(project.site(), given_url=url_on(cluster.nodes[1], database.name))
     elsewhere = sa.create_engine(url_on(cluster.nodes[0], database.name))
     here = sa.create_engine(url_on(cluster.nodes[1], database.name))
@@ -369,6 +383,7 @@ def test_contract_with_requirements_is_refused_on_both_nodes(
     """All rows are migrated, but a lock on one node does not block writers on the other."""
     with schema.volumes(tmp_path / "sample", database) as project:
         schema.ready(project, database)
+        wait_until_applied(cluster)
         before = schema.Snapshot.of(database)
         for node in cluster.nodes:
             project.url = url_on(node, database.name)
@@ -382,12 +397,13 @@ def test_contract_with_requirements_is_refused_on_both_nodes(
 
 
 @pytest.fixture
-def sample(tmp_path: Path, database: Database) -> Iterator[Project]:
+def sample(cluster: Cluster, tmp_path: Path, database: Database) -> Iterator[Project]:
     """The sample project, whose rows are migrated; its contract drops the trigger and the old column."""
     lines = 'op.drop_index("ix_volumes_size_gb", "volumes")\nop.drop_column("volumes", "size_gb")\n'
     contract = schema.drop_in_step("mariadb") + lines
     with schema.volumes(tmp_path / "sample", database, contract=contract, pace="full") as project:
         schema.ready(project, database)
+        wait_until_applied(cluster)
         yield project
 
 
