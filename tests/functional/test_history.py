@@ -27,6 +27,7 @@ from hypothesis.stateful import (
 from online_migrate import command
 from online_migrate.exceptions import Refused
 from online_migrate.services import Heartbeat
+from online_migrate.services.errors import ServiceRefused
 from tests.servers import Database
 from tests.support import services
 from tests.support.chaos import SEED_VARIABLE
@@ -123,13 +124,20 @@ class Histories(RuleBasedStateMachine):
 
     @rule(version=VERSIONS)
     def service_starts_or_stops(self, version: Version) -> None:
-        """A process reports; the code of the old version does not survive contract."""
+        """A process reports; the code of the old version does not survive contract.
+
+        It is refused where a killed contract has announced that it is going on.
+        """
         if version in self.running:
             self.running.pop(version).stop()
         elif version == "new" or not self.history.contracted:
             survives = ("c1",) if version == "new" else ()
             beat = services.live(self.history.database, *survives, service="api", process=version)
-            self.running[version] = self.stack.enter_context(beat)
+            try:
+                self.running[version] = self.stack.enter_context(beat)
+            except ServiceRefused:
+                assert version == "old"
+                assert self.history.contract_was_killed
 
     @rule()
     @precondition(lambda self: not self.history.contracted)

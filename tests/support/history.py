@@ -69,6 +69,7 @@ class History:
         """The value of each row, by its key."""
         self.expanded = self.contracted = False
         self.interrupted = False
+        self.contract_was_killed = False
         """Whether a killed contract may have dropped the triggers of the sync."""
         self._in_one_shape: dict[int, Version] = {}
         """The rows that a version wrote at such a time: its write may not have reached the other shape."""
@@ -156,6 +157,7 @@ class History:
         Returns whether it was killed. *inherit*: the process has the changes that a test made to the engine.
         """
         transactional = self.database.server.has("transactional_ddl")
+        self.contract_was_killed |= "contract" in arguments
         self.interrupted |= "contract" in arguments and self.synced and not transactional
         ran = schema.run(self.project, *arguments, die_at=at, inherit=inherit)
         assert ran.code in (-9, 0, 1, 3), ran.output
