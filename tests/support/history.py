@@ -69,8 +69,8 @@ class History:
         """The value of each row, by its key."""
         self.expanded = self.contracted = False
         self.interrupted = False
-        self.contract_was_killed = False
         """Whether a killed contract may have dropped the triggers of the sync."""
+        self.contract_was_killed = False
         self._in_one_shape: dict[int, Version] = {}
         """The rows that a version wrote at such a time: its write may not have reached the other shape."""
         self._not_synced: set[int] = set()
