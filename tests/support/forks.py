@@ -22,6 +22,7 @@ import online_migrate
 _DEPENDENCIES = (
     "alembic.config",
     "oslo_db.sqlalchemy.engines",
+    "pglast",
     "rich._emoji_codes",
     "rich.console",
     "rich.table",

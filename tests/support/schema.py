@@ -9,6 +9,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import functools
+import gc
 import importlib
 import itertools
 import json
@@ -491,6 +492,7 @@ def _connect_to_die(dialect: Any, record: object, arguments: Any, keywords: dict
 
 def _child(arguments: Sequence[str], folder: str, death: Death, environment: Mapping[str, str]) -> None:
     global _DEATH
+    gc.freeze()  # excludes the imported modules from garbage collection
     for number, suffix in ((1, ".out"), (2, ".err")):
         os.dup2(os.open(death.report.with_suffix(suffix), os.O_WRONLY | os.O_CREAT), number)
     # Alembic writes to the stdout of its import time, which uses the same descriptor.
