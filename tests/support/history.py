@@ -71,6 +71,8 @@ class History:
         self.interrupted = False
         """Whether a killed contract may have dropped the triggers of the sync."""
         self.contract_was_killed = False
+        self.resumes = False
+        """Whether the next contract migrates rows itself, because a killed one may have dropped triggers."""
         self._in_one_shape: dict[int, Version] = {}
         """The rows that a version wrote at such a time: its write may not have reached the other shape."""
         self._not_synced: set[int] = set()
@@ -157,8 +159,10 @@ class History:
         Returns whether it was killed. *inherit*: the process has the changes that a test made to the engine.
         """
         transactional = self.database.server.has("transactional_ddl")
-        self.contract_was_killed |= "contract" in arguments
-        self.interrupted |= "contract" in arguments and self.synced and not transactional
+        if "contract" in arguments:
+            self.contract_was_killed = True
+            self.resumes = self.synced and not transactional
+            self.interrupted |= self.resumes
         ran = schema.run(self.project, *arguments, die_at=at, inherit=inherit)
         assert ran.code in (-9, 0, 1, 3), ran.output
         names = {column["name"] for column in sa.inspect(self.engine).get_columns("items")}
