@@ -19,14 +19,9 @@ if TYPE_CHECKING:
     from online_migrate.migrate.control import ControlResult
     from online_migrate.script.graph import Phase
     from online_migrate.status.cost import Cost
+    from online_migrate.status.migration_state import MigrationState, VerificationState
     from online_migrate.status.plan import Step
-    from online_migrate.status.report import (
-        MigrationState,
-        PhaseState,
-        Report,
-        SyncLine,
-        VerificationState,
-    )
+    from online_migrate.status.report import PhaseState, Report, SyncLine
 
 
 def control_result(what: ControlResult, *, as_json: bool) -> None:

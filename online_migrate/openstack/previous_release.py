@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from online_migrate.script.graph import Graph, Phase
 from online_migrate.script.releases import ReleaseStep, release_steps
-from online_migrate.status.report import CONTRACTED, WAITS_FOR_EXPAND
+from online_migrate.status.migration_state import CONTRACTED, WAITS_FOR_EXPAND
 
 if TYPE_CHECKING:
     from online_migrate.kinds.base import DataMigration
-    from online_migrate.status.report import MigrationState, Report
+    from online_migrate.status.migration_state import MigrationState
+    from online_migrate.status.report import Report
 
 
 def unfinished(report: Report, graph: Graph, migrations: Mapping[str, DataMigration]) -> list[MigrationState]:

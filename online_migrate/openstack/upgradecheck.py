@@ -16,7 +16,7 @@ from online_migrate.command import CommandContext
 from online_migrate.driver_errors import CLEANUP_ERRORS, error_message
 from online_migrate.openstack.host import Database, command_context
 from online_migrate.openstack.previous_release import contract_target, unfinished
-from online_migrate.status.report import MigrationState
+from online_migrate.status.migration_state import MigrationState
 
 try:
     from oslo_upgradecheck.upgradecheck import Code, Result

@@ -30,7 +30,8 @@ from online_migrate.command import CommandContext
 from online_migrate.migrate.progress import Listener
 from online_migrate.migrate.status import Result
 from online_migrate.script.init import init
-from online_migrate.status.report import MigrationState, Report
+from online_migrate.status.migration_state import MigrationState
+from online_migrate.status.report import Report
 from tests.servers import Database
 from tests.support import forks
 
