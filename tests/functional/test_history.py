@@ -30,7 +30,7 @@ from online_migrate.services import Heartbeat
 from online_migrate.services.errors import ServiceRefused
 from tests.servers import Database
 from tests.support import services
-from tests.support.chaos import SEED_VARIABLE
+from tests.support.chaos import SEED_VARIABLE, number_of_histories
 from tests.support.history import History, Version, Way
 from tests.support.history_changes import CHANGES, Change
 
@@ -39,14 +39,6 @@ KEYS = strategies.integers(1, 6)
 VERSIONS = strategies.sampled_from(("old", "new"))
 WAYS = strategies.sampled_from(("insert", "insert", "update", "upsert", "delete"))
 AT = strategies.integers(1, 40)
-
-
-NUMBER_VARIABLE = "ONLINE_MIGRATE_TEST_HISTORIES"
-
-
-def histories(long: bool) -> int:
-    """Returns the number of histories for each server."""
-    return int(os.environ.get(NUMBER_VARIABLE) or (LONG if long else SHORT))
 
 
 class Histories(RuleBasedStateMachine):
@@ -212,7 +204,7 @@ def test_interleavings(database: Database, tmp_path: Path, request: pytest.Fixtu
     if seed is not None:
         machine = hypothesis.seed(int(seed))(machine)
     settings = hypothesis.settings(
-        max_examples=histories(long),
+        max_examples=number_of_histories(short=SHORT, long=LONG, is_long=long),
         stateful_step_count=25 if long else 12,
         derandomize=seed is None,
         database=None,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers import Database, Server
-from tests.support.chaos import new_seed
+from tests.support.chaos import new_seed, number_of_histories
 from tests.support.history import NEVER, History, between_gate_and_removal
 from tests.support.history_changes import CHANGES, SPLIT
 
@@ -18,7 +18,7 @@ SHORT, LONG = 2, 1_000
 def test_a_value_is_never_dropped(database: Database, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """Either contract is refused, or the row is in the new shape, or its INSERT has failed."""
     chosen = random.Random(new_seed())
-    tries = LONG if request.config.getoption("long") else SHORT
+    tries = number_of_histories(short=SHORT, long=LONG, is_long=request.config.getoption("long"))
     first, last = _moments(database, tmp_path)
     results = {True: 0, False: 0}
     for number in range(tries):

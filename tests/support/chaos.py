@@ -16,6 +16,7 @@ from tests.servers import Database
 from tests.support.project import PATIENCE, Process, Project, create, insert, rows, scalar
 
 SEED_VARIABLE = "ONLINE_MIGRATE_TEST_SEED"
+NUMBER_VARIABLE = "ONLINE_MIGRATE_TEST_HISTORIES"
 
 
 def new_seed() -> int:
@@ -23,6 +24,11 @@ def new_seed() -> int:
     seed = int(os.environ.get(SEED_VARIABLE) or random.SystemRandom().randrange(1_000_000))
     print(f"the moments are those of {SEED_VARIABLE}={seed}")
     return seed
+
+
+def number_of_histories(*, short: int, long: int, is_long: bool) -> int:
+    """Returns how many histories a test runs on each server; the environment may give another number."""
+    return int(os.environ.get(NUMBER_VARIABLE) or (long if is_long else short))
 
 
 def wait_until(true: Callable[[], object], what: str) -> None:
