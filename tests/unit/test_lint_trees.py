@@ -264,6 +264,35 @@ def test_sync_without_a_violation(project: Project, dialect: str) -> None:
     assert [one for one in found(lint(dialects=(dialect,))) if "sync" in f"{one}"] == []
 
 
+@pytest.mark.parametrize("dialect", ALL)
+@pytest.mark.parametrize(
+    ("contract", "expected"),
+    [
+        ('op.drop_sync("both")', ["sync-dropped-early"]),
+        ('op.drop_sync("both")\nop.drop_column("volumes", "name")', ["sync-dropped-early"]),
+        ('op.drop_sync("both")\nop.drop_column("volumes", "gb")', []),
+        ('op.drop_sync("other")\nop.drop_table("names")', []),
+        ('op.drop_sync("other")\nop.drop_column("volumes", "name")', []),
+    ],
+)
+def test_sync_dropped_without_its_columns(
+    project: Project, contract: str, expected: list[str], dialect: str
+) -> None:
+    """A write of one shape between this script and the next one would be lost."""
+    sync = SYNC.format(type="sa.BigInteger", forward="'gb * 1024'", backward="'size'")
+    project.expand(sync.replace('"size", "volumes", forward', '"both", "volumes", forward'))
+    project.expand(
+        """
+        op.create_table("names", sa.Column("id", sa.BigInteger, primary_key=True),
+                        sa.Column("name", sa.String(100)))
+        op.create_sync("other", "volumes", to="names", key={"id": "id"},
+                       forward={"name": sa.column("name")}, backward={"name": sa.column("name")})
+        """
+    )
+    project.contract(contract)
+    assert [rule for rule, _ in found(lint("sync-dropped-early", dialects=(dialect,)))] == expected
+
+
 def test_pending_without_an_index(project: Project) -> None:
     """An index that starts with a column of ``pending`` serves it."""
     project.expand('op.add_column("volumes", sa.Column("size", sa.BigInteger))')
