@@ -15,6 +15,7 @@ from tests.support.history_changes import CHANGES, SPLIT
 SHORT, LONG = 2, 1_000
 
 
+@pytest.mark.timeout(36_000)
 def test_a_value_is_never_dropped(database: Database, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """Either contract is refused, or the row is in the new shape, or its INSERT has failed."""
     chosen = random.Random(new_seed())
