@@ -12,6 +12,7 @@ from online_migrate.dialects import mariadb, mysql, postgresql, sqlite  # noqa: 
 from online_migrate.dialects.async_drivers import synchronous
 from online_migrate.dialects.base import Dialect, registry
 from online_migrate.engine_options import EngineOptions
+from online_migrate.observe.unlogged import drop_errors_of_engine
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -81,6 +82,7 @@ def create_engine(url: str, *, pooler: str | None = None, options: EngineOptions
     parsed = parse_url(url)
     dialect = registry[parsed.get_backend_name()]()
     try:
+        drop_errors_of_engine()
         engine = dialect.create_engine(parsed, options or EngineOptions())
     except ModuleNotFoundError as error:
         module = error.name or "?"

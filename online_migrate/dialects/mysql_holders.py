@@ -218,19 +218,18 @@ def _in_use(connection: Connection, tables: Sequence[TableLock]) -> bool:
 
 def prepared_transactions(connection: Connection) -> list[Holder]:
     """Returns the prepared XA transactions: the end of its session does not end one of them."""
-    for query in ("XA RECOVER FORMAT='SQL'", "XA RECOVER CONVERT XID"):
-        found = optional_rows(connection, query)
-        if found:
-            return [
-                Holder(
-                    id=f"xa {name}",
-                    description="a prepared XA transaction (it may hold the lock",
-                    ends=f"XA ROLLBACK {name} (or XA COMMIT {name})",
-                    spared="it is a prepared transaction",
-                )
-                for name in map(_xid, found)
-            ]
-    return []
+    is_mariadb = getattr(connection.dialect, "is_mariadb", False)
+    query = "XA RECOVER FORMAT='SQL'" if is_mariadb else "XA RECOVER CONVERT XID"
+    found = optional_rows(connection, query)
+    return [
+        Holder(
+            id=f"xa {name}",
+            description="a prepared XA transaction (it may hold the lock",
+            ends=f"XA ROLLBACK {name} (or XA COMMIT {name})",
+            spared="it is a prepared transaction",
+        )
+        for name in map(_xid, found)
+    ]
 
 
 def _xid(row: Row[Any]) -> str:

@@ -22,6 +22,7 @@ from online_migrate import exceptions, state
 from online_migrate.config import Settings
 from online_migrate.ddl.session import Session, connect, ddl_session
 from online_migrate.driver_errors import DATABASE_ERRORS
+from online_migrate.observe.unlogged import no_context_logged
 from online_migrate.script.graph import Graph
 from online_migrate.script.reading import from_scripts
 from online_migrate.waiting import Clock, Stop, backoff
@@ -124,9 +125,10 @@ def _is_done_by_another(session: Session, error: BaseException) -> bool:
 
 def _apply(connection: Connection, revision: str) -> None:
     """Applies *revision*, unless another process has applied it in the meantime."""
-    context = MigrationContext.configure(
-        connection, opts={"version_table": state.VERSION_TABLE, "transactional_ddl": True}
-    )
+    with no_context_logged():
+        context = MigrationContext.configure(
+            connection, opts={"version_table": state.VERSION_TABLE, "transactional_ddl": True}
+        )
     step: Any = MigrationStep.upgrade_from_script(scripts().revision_map, scripts().get_revision(revision))
     with connection.begin():
         context._ensure_version_table()

@@ -11,6 +11,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy.engine import Connection
 
 from online_migrate import state
+from online_migrate.observe.unlogged import no_context_logged
 
 Shape = Mapping[str, Mapping[str, Any]]
 """Table -> the objects of the table, in a form that can be compared."""
@@ -86,7 +87,8 @@ def unlike_models(
         return filter_of_project is None or filter_of_project(thing, name, kind, reflected, other)
 
     chosen = {"compare_type": True, **options, "include_object": include_object}
-    context = MigrationContext.configure(connection, opts=chosen)
+    with no_context_logged():
+        context = MigrationContext.configure(connection, opts=chosen)
     compared: Any = metadata[0] if len(metadata) == 1 else list(metadata)
     for found in compare_metadata(context, compared):
         for one in found if isinstance(found, list) else [found]:

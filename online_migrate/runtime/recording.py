@@ -19,6 +19,7 @@ from online_migrate import exceptions, state
 from online_migrate.ddl.session import Session
 from online_migrate.dialects import dialect_of
 from online_migrate.driver_errors import DATABASE_ERRORS, error_message
+from online_migrate.observe.unlogged import no_context_logged
 from online_migrate.runtime.environment import Environment
 
 if TYPE_CHECKING:
@@ -126,7 +127,8 @@ def _write_entry(connection: Connection, revision: str) -> None:
 def _write_version(connection: Connection, environment: Environment, step: Any) -> None:
     names = ("version_table", "version_table_schema", "version_table_pk")
     options = {name: value for name, value in environment.options.items() if name in names}
-    context = MigrationContext.configure(connection, opts=options)
+    with no_context_logged():
+        context = MigrationContext.configure(connection, opts=options)
     maintainer = HeadMaintainer(context, context.get_current_heads())
     maintainer.update_to_step(step)
     written = state.version_rows(connection, environment.version_table, environment.version_schema)

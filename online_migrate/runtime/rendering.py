@@ -17,6 +17,7 @@ from sqlalchemy import exc
 
 from online_migrate import exceptions
 from online_migrate.ddl.script_access import without_connection
+from online_migrate.observe.unlogged import no_context_logged
 from online_migrate.runtime.environment import Environment
 from online_migrate.runtime.sync_operations import SyncScope, sync_scope
 from online_migrate.script.project import Project
@@ -145,7 +146,8 @@ def _render_into(
         config, script, fn=lambda heads, context: [], as_sql=True, output_buffer=buffer
     ) as context:
         keywords = {**options, "output_buffer": buffer, "literal_binds": True}
-        context.configure(dialect_name=server, **keywords)
+        with no_context_logged():
+            context.configure(dialect_name=server, **keywords)
         migration = context.get_context()
         _write_what_has_no_literal(migration.impl)
         # Not from the buffer: a semicolon in the body of a trigger does not end a statement.

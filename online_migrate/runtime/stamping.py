@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from alembic.runtime.migration import MigrationContext
 
 from online_migrate import exceptions
+from online_migrate.observe.unlogged import no_context_logged
 from online_migrate.runtime.environment import Environment
 from online_migrate.script.graph import Graph, Phase
 from online_migrate.script.project import Project
@@ -61,7 +62,8 @@ def write(connection: Connection, project: Project, environment: Environment, ro
         for name in ("version_table", "version_table_schema", "version_table_pk")
         if name in environment.options
     }
-    context = MigrationContext.configure(connection, opts={"script": project.script, **options})
+    with no_context_logged():
+        context = MigrationContext.configure(connection, opts={"script": project.script, **options})
     context._ensure_version_table()
     version = sa.table(environment.version_table, sa.column("version_num"), schema=environment.version_schema)
     connection.execute(sa.delete(version))
