@@ -7,9 +7,6 @@ dialect classifies the error by its code; see :meth:`~online_migrate.dialects.ba
 
 from __future__ import annotations
 
-import contextlib
-import logging
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 from oslo_db import exception as oslo
@@ -23,19 +20,6 @@ E = TypeVar("E", bound=BaseException)
 
 DATABASE_ERRORS = (exc.DBAPIError, oslo.DBError)
 """For ``except``: every error that a server, its driver or the network causes."""
-
-
-@contextlib.contextmanager
-def errors_not_logged() -> Iterator[None]:
-    """Silences oslo.db, which logs each error that it has no class for, where errors are expected."""
-    logger, handler = logging.getLogger("oslo_db"), logging.NullHandler()
-    logger.addHandler(handler)
-    propagate, logger.propagate = logger.propagate, False
-    try:
-        yield
-    finally:
-        logger.propagate = propagate
-        logger.removeHandler(handler)
 
 
 def set_isolation(connection: Connection, level: IsolationLevel) -> None:

@@ -63,6 +63,3 @@ def configure(level: str | None, format: str | None) -> None:
         logger.addHandler(handler)
         logger.setLevel(lowest)
         logger.propagate = False
-    # oslo.db logs the traceback of each error that it has no class for. The error of online-migrate has the
-    # same information.
-    logging.getLogger("oslo_db").addHandler(logging.NullHandler())

@@ -15,7 +15,6 @@ from online_migrate.command.proof import Proof
 from online_migrate.context import CommandContext
 from online_migrate.ddl.session import connect
 from online_migrate.dialects import create_engine, safe_url
-from online_migrate.driver_errors import errors_not_logged
 from online_migrate.function_import import FunctionNotImported, import_function
 from online_migrate.prove import models
 from online_migrate.prove.finding import Finding, Report
@@ -51,7 +50,7 @@ def prove(
     named = {"old": old, "new": new} | ({} if final is None else {"final": final})
     versions = {name: models.load(name, text, folder) for name, text in named.items()}
     changed = None if rows is None else _function(rows, folder)
-    with errors_not_logged(), _scratch(context) as scratch:
+    with _scratch(context) as scratch:
         return Proof(scratch, versions, Values(changed), since=since, release=release).run()
 
 

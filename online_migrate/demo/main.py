@@ -20,7 +20,6 @@ from online_migrate.demo.narrator import Narrator
 from online_migrate.demo.operator import Operator
 from online_migrate.demo.traffic import Traffic, sample_rows
 from online_migrate.dialects import safe_url
-from online_migrate.driver_errors import errors_not_logged
 
 PROJECT = resources.files("online_migrate.demo") / "project"
 """The scripts of the five changes."""
@@ -52,7 +51,6 @@ def run(
     begun = time.monotonic()
     narrator = Narrator(echo)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(errors_not_logged())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="online-migrate-demo-")))
         location = database.Database(url) if url else database.temporary(folder)
         where = location.url

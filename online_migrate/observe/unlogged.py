@@ -15,7 +15,7 @@ from types import FrameType
 
 _ERRORS = "oslo_db.sqlalchemy.exc_filters"
 _CONTEXTS = "alembic.runtime.migration"
-_PARTS = ("command", "migrate", "throttle", "services", "background")
+_PARTS = ("command", "migrate", "throttle", "services", "background", "demo")
 """The parts of online-migrate that a command, or a thread of the engine, starts in."""
 _STARTS = tuple(f"{__name__.partition('.')[0]}.{part}" for part in _PARTS)
 

@@ -18,6 +18,13 @@ from tests.support import schema
 from tests.support.project import Project, execute
 
 
+@pytest.fixture(autouse=True)
+def enabled_loggers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The env.py of another test may have disabled the loggers of libraries with ``fileConfig``."""
+    for name in ("oslo_db.sqlalchemy.exc_filters", "alembic.runtime.migration"):
+        monkeypatch.setattr(logging.getLogger(name), "disabled", False)
+
+
 def test_commands_that_succeed_log_no_error_of_a_library(
     database: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -58,5 +65,5 @@ def test_alembic_logs_the_contexts_of_the_project_only(
         project.apply_expand()
     messages = [record.getMessage() for record in caplog.records if record.name.startswith("alembic")]
     assert "Generating static SQL" not in messages
-    assert len([message for message in messages if message.startswith("Context impl")]) <= 3
+    assert len([message for message in messages if message.startswith("Context impl")]) == 1
     assert "Running upgrade  -> e1" in " ".join(messages)

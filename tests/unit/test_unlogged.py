@@ -16,6 +16,13 @@ from online_migrate.driver_errors import DATABASE_ERRORS
 from online_migrate.observe.unlogged import no_context_logged
 
 
+@pytest.fixture(autouse=True)
+def enabled_loggers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The env.py of another test may have disabled the loggers of libraries with ``fileConfig``."""
+    for name in ("oslo_db.sqlalchemy.exc_filters", "alembic.runtime.migration"):
+        monkeypatch.setattr(logging.getLogger(name), "disabled", False)
+
+
 @pytest.fixture
 def engine(tmp_path: Path) -> sa.Engine:
     return create_engine(f"sqlite:///{tmp_path / 'database.sqlite'}")
