@@ -30,7 +30,10 @@ endef
 .DEFAULT_GOAL := test
 .PHONY: test check oldest demo lint servers clean
 
-test: lint servers oldest $(OPENSTACK)/.installed
+# The type checker uses one core; meanwhile another one can install packages and servers.
+test:
+	$(MAKE) --no-print-directory --jobs 2 lint servers $(OPENSTACK)/.installed $(OLDEST)/.installed
+	$(MAKE) --no-print-directory oldest
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS) tests
 
 check: lint

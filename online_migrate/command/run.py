@@ -85,6 +85,7 @@ def run_context(context: CommandContext, limits: MigrateOptions) -> Iterator[Run
         context.config_file.parent,
         clock=context.clock,
         share=pace.share,
+        shortest=pace.shortest,
         adaptive=pace.adaptive,
         abort=abort,
         echo=context.echo,

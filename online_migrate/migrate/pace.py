@@ -19,15 +19,22 @@ class Pace:
     chunk_time: float = 0.1
     """Target time of a chunk in seconds, in addition to the baseline latency of a commit."""
     longest_chunk_time: float | None = None
-    """The target time of a chunk with a long fixed time, in seconds; None: always *chunk_time*."""
+    """The target time of a chunk, in seconds, while the latency of the application's statements allows it;
+    None: always *chunk_time*."""
     share: float = 1.0
     """The maximum duty cycle: the fraction of the time in which a worker works. Above 0, at most 1."""
     adaptive: bool = False
-    """The duty cycle falls below *share* when the latency of the application's statements rises."""
+    """When the latency of the application's statements rises, chunks become as short as *chunk_time*, and
+    then the duty cycle falls below *share*."""
     batch_size: int | None = None
     """A fixed number of rows in every chunk, whatever time it takes; None: the size is adapted."""
     first: int = 500
     """Rows in the first chunk, for which no measurement exists yet."""
+
+    @property
+    def shortest(self) -> float:
+        """The shortest target time of a chunk, as a part of the longest one."""
+        return self.chunk_time / (self.longest_chunk_time or self.chunk_time)
 
     @classmethod
     def named(
@@ -69,8 +76,8 @@ class Pace:
 PACES: Mapping[str, Pace] = {
     "gentle": Pace(0.007, share=0.25, adaptive=True),
     # Measured (benchmarks/): the latency of the application depends on the duration of a chunk, and hardly on
-    # the sleep after it. A chunk that is longer than 12 times its fixed time is hardly faster.
-    "default": Pace(0.012, longest_chunk_time=0.025, share=1.0, adaptive=True),
+    # the sleep after it.
+    "default": Pace(0.012, longest_chunk_time=0.05, share=1.0, adaptive=True),
     # Measured: chunks of 0.5 s are not faster, and a session waits for the rows of two of them.
     "full": Pace(0.1),
 }

@@ -44,6 +44,7 @@ def open_throttling(
     *,
     clock: Clock,
     share: float,
+    shortest: float,
     adaptive: bool,
     abort: Callable[[str], None],
     echo: Callable[[str], None],
@@ -51,9 +52,10 @@ def open_throttling(
     """Opens everything that can pause a run, while the block lasts.
 
     *folder*: paths in the settings are relative to it, and a user's module may be in it. *share*: the maximum
-    duty cycle of a worker, above 0 and at most 1. *adaptive*: the duty cycle is reduced while the latency
-    probe measures a higher latency. *abort*: called with the critical load that was exceeded. *echo*: called
-    with a message for each throttler that cannot be read. Raises
+    duty cycle of a worker, above 0 and at most 1. *shortest*: the shortest chunk time as a part of the
+    longest one, above 0 and at most 1. *adaptive*: chunks are shortened, and the duty cycle is reduced, while
+    the latency probe measures a higher latency. *abort*: called with the critical load that was exceeded.
+    *echo*: called with a message for each throttler that cannot be read. Raises
     :class:`~online_migrate.exceptions.ThrottlerBroken` for a throttler that was set explicitly and cannot be
     read.
     """
@@ -68,7 +70,9 @@ def open_throttling(
     usual = _usual_throttlers(engine, settings, clock, sessions, echo)
     with contextlib.ExitStack() as stack:
         activity = Activity()
-        probe, duty_cycle = _latency_probe(engine, settings, activity, share=share, adaptive=adaptive)
+        probe, duty_cycle = _latency_probe(
+            engine, settings, activity, share=share, shortest=shortest, adaptive=adaptive
+        )
         throttles: list[Throttle] = []
         if probe is not None:
             throttles.append(stack.enter_context(probe))
@@ -137,14 +141,14 @@ def _urls(settings: Settings) -> list[str]:
 
 
 def _latency_probe(
-    engine: Engine, settings: Settings, activity: Activity, *, share: float, adaptive: bool
+    engine: Engine, settings: Settings, activity: Activity, *, share: float, shortest: float, adaptive: bool
 ) -> tuple[LatencyProbe | None, DutyCycle]:
     """Returns the latency probe, if one is needed, and the duty cycle.
 
     No latency is measured on a server where one writer blocks all others, or at a pace that is not adaptive.
     """
     if adaptive and not dialect_of(engine).single_writer:
-        duty_cycle = AdaptiveDutyCycle(most=share)
+        duty_cycle = AdaptiveDutyCycle(most=share, shortest=shortest)
         return LatencyProbe(engine, duty_cycle, activity=activity), duty_cycle
     return LatencyProbe(engine, None) if _urls(settings) else None, FixedDutyCycle(1 / share - 1)
 

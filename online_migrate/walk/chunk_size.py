@@ -8,8 +8,8 @@ during the run with the rows and the load. The size therefore follows the measur
 * afterwards it grows by at most half, and only if the slower ones of the last chunks stay below the target;
 * a chunk that takes more than twice the target time shrinks the next chunk immediately, in proportion;
 * the size stays between a smallest and a largest size;
-* the target time itself lies between two bounds: it is twelve times the fixed time of a chunk, so that little
-  of the run is spent on round trips and commits;
+* the target time itself lies between two bounds: it is long while other sessions see no higher latency, so
+  that little of the run is spent on round trips and commits;
 * a size that the server refused, or at which connections were lost, is not exceeded for a number of chunks;
   afterwards the limit doubles repeatedly until it is above the wanted size and is removed.
 """
@@ -39,12 +39,7 @@ class SizeLimits:
     memory: int = 8
     """The number of recent chunks whose durations are evaluated."""
     longest_target: float | None = None
-    """The target duration of a chunk with a long fixed time, in seconds; None: always *target*."""
-
-
-_FIXED_TIMES = 12
-"""The target duration of a chunk is this multiple of its fixed time: a thirteenth of the run is then spent on
-round trips and commits. Half of it would cost twice as much; twice as much would save little."""
+    """The target duration of a chunk while latency allows it, in seconds; None: always *target*."""
 
 
 class ResizeReason(enum.StrEnum):
@@ -102,14 +97,13 @@ class ChunkSize:
             if self._ceiling >= self._wanted:
                 self._ceiling = None
 
-    def observe(self, rows: int, seconds: float, *, fixed: float = 0.0) -> int:
+    def observe(self, rows: int, seconds: float, *, target_share: float = 0.0) -> int:
         """Records that a chunk of *rows* rows took *seconds*; returns the size of the next chunk.
 
-        *fixed*: the seconds that a chunk takes in addition, however few rows it has.
+        *target_share*: the part of the longest target duration that the next chunk may take, 0 to 1.
         """
         bounds = self.limits
-        longest = bounds.longest_target or bounds.target
-        self.target = min(max(bounds.target, fixed * _FIXED_TIMES), longest)
+        self.target = max(bounds.target, (bounds.longest_target or 0.0) * target_share)
         if rows <= 0 or not math.isfinite(seconds) or seconds < 0:
             return self.size
         if self._ceiling is not None:

@@ -1,6 +1,8 @@
-"""Two chunks are written at a time, on two connections, and committed in order.
+"""Two chunks are in flight, on two connections, and committed in order.
 
-Whatever happens to either of them, every row is migrated once, and the counts match the data.
+At full pace both are written at the same time; at the default pace the second one is written while the first
+one, which is written, is committed. Whatever happens to either of them, every row is migrated once, and the
+counts match the data.
 """
 
 from __future__ import annotations
@@ -114,15 +116,34 @@ def items(database: Database) -> sa.Table:
 
 
 @pytest.fixture
-def project(database: Database, items: sa.Table, tmp_path: Path) -> Iterator[Project]:
-    with Project.create(tmp_path / "project", database.url, batch_size=10) as written:
+def project(
+    database: Database, items: sa.Table, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Project]:
+    """Its parameter is the pace."""
+    pace = getattr(request, "param", "full")
+    with Project.create(tmp_path / "project", database.url, batch_size=10, pace=pace) as written:
         yield written
 
 
+at_both_paces = pytest.mark.parametrize("project", ["full", "default"], indirect=True)
+of_both_kinds = pytest.mark.parametrize(
+    ("kind", "project"),
+    [("backfill", "full"), ("backfill", "default"), ("row", "full")],
+    indirect=["project"],
+    ids=["backfill", "backfill at the default pace", "row"],
+)
+
+
 @pytest.fixture
-def short_lease(database: Database, items: sa.Table, tmp_path: Path) -> Iterator[Project]:
-    """A project in which a worker without a heartbeat for two seconds is taken over."""
-    with Project.create(tmp_path / "project", database.url, batch_size=10, lease=2) as written:
+def short_lease(
+    database: Database, items: sa.Table, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Project]:
+    """A project in which a worker without a heartbeat for two seconds is taken over.
+
+    Its parameter is the pace.
+    """
+    pace = getattr(request, "param", "full")
+    with Project.create(tmp_path / "project", database.url, batch_size=10, lease=2, pace=pace) as written:
         yield written
 
 
@@ -236,6 +257,7 @@ def slow_server(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- two connections -----------------------------------------------------------------------------
 
 
+@at_both_paces
 @pytest.mark.parametrize("pending", [PENDING, ""], ids=["with pending", "without pending"])
 def test_pipeline_alternates_between_two_connections(
     pending: str, database: Database, project: Project
@@ -309,7 +331,7 @@ def test_pipeline_is_not_used_without_a_primary_key(
 
 @pytest.mark.parametrize(
     "limits",
-    [{"pace": "default"}, {"nice": 0.5}, {"max_count": COUNT}, {"pace": "gentle"}],
+    [{"nice": 0.5}, {"max_count": COUNT}, {"pace": "gentle"}],
     ids=lambda limits: next(iter(limits)) + str(next(iter(limits.values()))),
 )
 def test_pipeline_is_not_used_when_options_limit_the_load(
@@ -322,6 +344,42 @@ def test_pipeline_is_not_used_when_options_limit_the_load(
     assert len({session for _row, session in _sessions(database.engine)}) == 1
 
 
+@pytest.mark.parametrize(("project", "most"), [("full", 2), ("default", 1)], indirect=["project"])
+def test_pipeline_writes_one_chunk_at_a_time_unless_at_full_pace(
+    most: int, database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the default pace a write starts when that of the chunk before it has ended."""
+    lock, running, seen = threading.Lock(), [0], set[int]()
+    write = BoundMigration.write
+
+    def counted(self: BoundMigration, connection: sa.Connection, chunk: Any, prepared: Any) -> Any:
+        with lock:
+            running[0] += 1
+            seen.add(running[0])
+        time.sleep(0.05)
+        result = write(self, connection, chunk, prepared)
+        with lock:
+            running[0] -= 1
+        return result
+
+    monkeypatch.setattr(BoundMigration, "write", counted)
+    project.data("fill", _fill(database, PENDING))
+    assert project.migrate()["fill"].done == COUNT
+    _assert_migrated_once(database.engine, project)
+    assert max(seen) == most
+
+
+def test_rows_that_are_read_before_are_written_ahead_at_full_pace_only(
+    database: Database, project: Project, committed_chunks: list[WriteResult]
+) -> None:
+    """At the default pace the next rows are read while a chunk is written."""
+    project.data("fill", _row(PENDING))
+    project.migrate(pace="default")
+    _assert_migrated_once(database.engine, project)
+    assert committed_chunks == []
+
+
+@at_both_paces
 def test_pipeline_chunk_is_invisible_before_its_commit(
     database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -350,6 +408,7 @@ def test_pipeline_chunk_is_invisible_before_its_commit(
 # --- rows that fail ------------------------------------------------------------------------------
 
 
+@at_both_paces
 def test_pipeline_rows_rejected_by_the_server_are_bisected(
     database: Database, project: Project, committed_chunks: list[WriteResult]
 ) -> None:
@@ -482,6 +541,7 @@ def test_pipeline_commits_without_waiting_for_the_prefetch(
 # --- locks of other sessions ---------------------------------------------------------------------
 
 
+@at_both_paces
 def test_pipeline_does_not_block_an_application_that_locks_rows_of_both_chunks(
     database: Database, project: Project, committed_chunks: list[WriteResult]
 ) -> None:
@@ -532,6 +592,7 @@ DEFERRED_TRIGGER = """
 """
 
 
+@at_both_paces
 def test_pipeline_chunks_that_update_the_same_row_wait_for_each_other(
     database: Database, project: Project, committed_chunks: list[WriteResult]
 ) -> None:
@@ -571,7 +632,7 @@ def test_pipeline_second_chunk_yields_to_a_commit_that_waits_for_it(
 # --- the end of a worker or of a session ---------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["backfill", "row"])
+@of_both_kinds
 @pytest.mark.parametrize("point", POINTS)
 def test_kill_rolls_back_both_chunks(point: str, kind: str, database: Database, project: Project) -> None:
     """kill -9 with one chunk before its end and the second one written: the next run migrates the rest."""
@@ -585,9 +646,15 @@ def test_kill_rolls_back_both_chunks(point: str, kind: str, database: Database, 
 
 
 @pytest.mark.parametrize(
-    ("kind", "pending"),
-    [("backfill", PENDING), ("backfill", ""), ("row", "")],
-    ids=["with pending", "without pending", "row"],
+    ("kind", "pending", "short_lease"),
+    [
+        ("backfill", PENDING, "full"),
+        ("backfill", "", "full"),
+        ("backfill", "", "default"),
+        ("row", "", "full"),
+    ],
+    ids=["with pending", "without pending", "default pace", "row"],
+    indirect=["short_lease"],
 )
 @pytest.mark.parametrize("point", POINTS)
 def test_frozen_worker_commits_neither_chunk(
@@ -628,6 +695,7 @@ def test_sigterm_rolls_back_the_second_chunk(database: Database, project: Projec
     _assert_migrated_once(database.engine, project)
 
 
+@at_both_paces
 def test_paused_run_locks_no_row(database: Database, project: Project) -> None:
     """During the pause, other sessions update any row at once; then the run continues."""
     project.data("fill", _fill(database, PENDING) + PAUSING.format(act=UNTIL))
@@ -649,7 +717,7 @@ def test_paused_run_locks_no_row(database: Database, project: Project) -> None:
     _assert_migrated_once(database.engine, project)
 
 
-@pytest.mark.parametrize("kind", ["backfill", "row"])
+@of_both_kinds
 @pytest.mark.parametrize("which", ["the one in hand", "the one ahead"], ids=["first chunk", "second chunk"])
 def test_lost_session_loses_no_row(
     which: str,
@@ -692,6 +760,7 @@ def _kill(database: Database, connection: sa.Connection) -> int:
     return int(number)
 
 
+@at_both_paces
 @pytest.mark.parametrize("which", ["the one in hand", "the one ahead"], ids=["first chunk", "second chunk"])
 def test_session_lost_during_a_write_is_not_reused(
     which: str, database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
@@ -723,7 +792,7 @@ def test_session_lost_during_a_write_is_not_reused(
     assert reused == [], "a session was revived"
 
 
-@pytest.mark.parametrize("kind", ["backfill", "row"])
+@of_both_kinds
 def test_alter_of_another_session_is_not_blocked_by_the_pipeline(
     kind: str,
     database: Database,

@@ -133,19 +133,19 @@ def test_resize_reason() -> None:
     assert controller.resize_reason is ResizeReason.SHRANK
 
 
-@pytest.mark.parametrize(("fixed", "target"), [(0.0, 0.012), (0.0005, 0.012), (0.0015, 0.018), (0.01, 0.025)])
-def test_target_is_twelve_times_the_fixed_time_within_its_bounds(fixed: float, target: float) -> None:
-    """A chunk with long round trips has more rows, so that there are fewer round trips."""
-    controller = ChunkSize(SizeLimits(0.012, longest_target=0.025), 500)
+@pytest.mark.parametrize(("share", "target"), [(0.0, 0.012), (0.2, 0.012), (0.5, 0.025), (1.0, 0.05)])
+def test_target_is_the_share_of_the_longest_one_within_its_bounds(share: float, target: float) -> None:
+    """While latency allows it, chunks are long, so that there are few round trips and commits."""
+    controller = ChunkSize(SizeLimits(0.012, longest_target=0.05), 500)
     for _ in range(60):
-        controller.observe(controller.size, controller.size * 0.00001, fixed=fixed)
+        controller.observe(controller.size, controller.size * 0.00001, target_share=share)
     assert controller.target == pytest.approx(target)
     assert controller.size == pytest.approx(target / 0.00001, rel=0.12)
 
 
 def test_target_without_a_longest_one_is_constant() -> None:
     controller = ChunkSize(SizeLimits(0.1), 500)
-    controller.observe(500, 0.05, fixed=5.0)
+    controller.observe(500, 0.05, target_share=1.0)
     assert controller.target == 0.1
 
 

@@ -63,14 +63,3 @@ def test_row_function_time_has_its_own_target() -> None:
     assert chunk(clock, timer, work=0.02, single=0.0, commit=0.0, prepared=0.05) == 0.02
     assert chunk(clock, timer, work=0.02, single=0.0, commit=0.0, prepared=0.5) == 0.1
     assert chunk(clock, timer, work=0.02, single=0.0, commit=0.0, prepared=1.0) == 0.2
-
-
-def test_fixed_time_is_that_of_two_statements_and_a_commit() -> None:
-    """The time of the rows is not part of it; a slow statement on a busy server is."""
-    clock = ManualClock()
-    timer = ChunkTimer(clock)
-    assert timer.fixed_time == 0
-    chunk(clock, timer, work=0.5, single=0.001, commit=0.002)
-    assert round(timer.fixed_time, 6) == 0.004
-    chunk(clock, timer, work=0.1, single=0.003, commit=0.004)
-    assert round(timer.fixed_time, 6) == 0.007

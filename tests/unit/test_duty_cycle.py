@@ -73,6 +73,48 @@ def test_adaptive_duty_cycle_has_a_lower_bound() -> None:
     assert adaptive.sleep_ratio == pytest.approx(49)
 
 
+def test_chunks_are_shortened_before_the_duty_cycle_is_reduced() -> None:
+    """Short chunks cost less throughput than sleep. The duty cycle recovers first, then the chunks."""
+    adaptive = AdaptiveDutyCycle(most=1.0, shortest=0.25)
+    assert adaptive.chunk_time_share == 0.5
+    assert adaptive.observe(worse=True) == 1.0
+    assert adaptive.chunk_time_share == pytest.approx(1 / 3)
+    assert adaptive.observe(worse=True) == 1.0
+    assert adaptive.chunk_time_share == 0.25
+    assert adaptive.observe(worse=True) == pytest.approx(2 / 3)
+    assert adaptive.chunk_time_share == 0.25
+    while adaptive.duty_cycle < 1.0:
+        assert adaptive.chunk_time_share == 0.25
+        adaptive.observe(worse=False)
+    adaptive.observe(worse=False)
+    assert adaptive.chunk_time_share == pytest.approx(0.25 * AdaptiveDutyCycle.growth)
+    for _ in range(100):
+        adaptive.observe(worse=False)
+    assert adaptive.chunk_time_share == 1.0
+
+
+def test_chunks_of_one_length_are_never_shortened() -> None:
+    """The gentle pace, and --chunk-time, have one chunk time: only the duty cycle follows the latency."""
+    adaptive = AdaptiveDutyCycle(most=0.6)
+    assert adaptive.chunk_time_share == 1.0
+    assert adaptive.observe(worse=True) == pytest.approx(0.4)
+    assert adaptive.chunk_time_share == 1.0
+
+
+@pytest.mark.parametrize("limit", [0.3, 0.5, 0.8])
+def test_chunk_time_settles_below_the_limit_of_the_server(limit: float) -> None:
+    """A server on which latency rises as soon as chunks exceed a certain length: no sleep is needed."""
+    chance = random.Random(1)
+    adaptive = AdaptiveDutyCycle(most=1.0, shortest=0.1)
+    shares = []
+    for i in range(20_000):
+        adaptive.observe(worse=chance.random() < (0.5 if adaptive.chunk_time_share > limit else 0.001))
+        if i >= 1_000:
+            shares.append(adaptive.chunk_time_share)
+            assert adaptive.duty_cycle == 1.0
+    assert 0.7 * limit < sum(shares) / len(shares) <= limit
+
+
 @pytest.mark.parametrize("limit", [0.1, 0.25, 0.5])
 def test_adaptive_duty_cycle_settles_below_limit(limit: float) -> None:
     """A server on which latency rises as soon as the duty cycle exceeds a certain share."""
@@ -128,18 +170,20 @@ def test_activity_active_since_with_nested_workers() -> None:
     assert not activity.active_since(12.1)
 
 
-@given(st.lists(st.booleans(), max_size=300), st.floats(0.02, 1.0))
-def test_adaptive_duty_cycle_stays_within_bounds(answers: list[bool], most: float) -> None:
+@given(st.lists(st.booleans(), max_size=300), st.floats(0.02, 1.0), st.floats(0.01, 1.0))
+def test_adaptive_duty_cycle_stays_within_bounds(answers: list[bool], most: float, shortest: float) -> None:
     """For any sequence of measurements."""
-    adaptive = AdaptiveDutyCycle(most=most)
+    adaptive = AdaptiveDutyCycle(most=most, shortest=shortest)
     for worse in answers:
         assert 0.02 <= adaptive.observe(worse=worse) <= most
         assert adaptive.sleep_ratio >= 0
+        assert shortest <= adaptive.chunk_time_share <= 1
 
 
 def test_fixed_duty_cycle_is_constant() -> None:
-    """sleep_ratio is the configured value."""
+    """sleep_ratio is the configured value; without a measured latency chunks are as short as they may be."""
     assert FixedDutyCycle(2.0).sleep_ratio == 2.0
+    assert FixedDutyCycle(2.0).chunk_time_share == 0.0
 
 
 # --- position history ----------------------------------------------------------------------------

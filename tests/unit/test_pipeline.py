@@ -30,6 +30,8 @@ from online_migrate.writers.bulk import BulkWriter
 
 FULL = Pace(0.5)
 """Long chunks, and no limit of the load."""
+ADAPTIVE = dataclasses.replace(FULL, adaptive=True)
+"""The load is limited by the measured latency."""
 FIRST = KeyRange(1, None, (100,), sweep=False)
 NEXT = KeyRange(1, (10,), (100,), sweep=False)
 
@@ -53,7 +55,7 @@ class Connection:
 class Server:
     """Two connections, and the UPDATEs that are sent on them."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, parallel: bool = True) -> None:
         self.log: list[str] = []
         self.errors: dict[str, BaseException] = {}
         self.go = {"home": threading.Event(), "other": threading.Event()}
@@ -61,7 +63,7 @@ class Server:
             go.set()
         self.home: Any = Connection("home", self.log)
         job: Any = types.SimpleNamespace(dialect=self, write=self._move)
-        self.pipeline = ChunkPipeline(job, self.home, self._connect, time.monotonic)
+        self.pipeline = ChunkPipeline(job, self.home, self._connect, time.monotonic, parallel=parallel)
 
     def is_connection_lost(self, error: BaseException) -> bool:
         """Returns the answer of a dialect."""
@@ -93,13 +95,17 @@ class Server:
             time.sleep(0.005)
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
+@pytest.fixture(params=[True])
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """Its parameter: the writes of two chunks run at the same time."""
+    server = Server(parallel=request.param)
     yield server
     for go in server.go.values():
         go.set()
     server.pipeline.close()
+
+
+one_write_at_a_time = pytest.mark.parametrize("server", [False], indirect=True)
 
 
 def _lost() -> BaseException:
@@ -135,15 +141,25 @@ def _bound(
     )
 
 
+def test_two_writes_at_a_time_only_at_full_pace() -> None:
+    """Short chunks, and an adaptive duty cycle, are to leave capacity to the application."""
+    assert ChunkPipeline.writes_parallel(FULL)
+    assert not ChunkPipeline.writes_parallel(ADAPTIVE)
+    assert not ChunkPipeline.writes_parallel(dataclasses.replace(FULL, chunk_time=0.007))
+
+
 def test_supports_depends_on_pace_and_migration() -> None:
-    """Supported at full pace, for a migration in which no chunk depends on the one before."""
+    """Supported for a migration in which no chunk depends on the one before.
+
+    Rows that are read before their chunk is written are written ahead at full pace only.
+    """
     assert ChunkPipeline.supports(_bound(), FULL)
-    assert not ChunkPipeline.supports(_bound(), dataclasses.replace(FULL, adaptive=True))
-    assert not ChunkPipeline.supports(_bound(), dataclasses.replace(FULL, chunk_time=0.007))
+    assert ChunkPipeline.supports(_bound(), ADAPTIVE)
     assert not ChunkPipeline.supports(_bound(by_primary_key=False), FULL)
     assert not ChunkPipeline.supports(_bound(single_writer=True), FULL)
     row = RowMigration(name="fill", table="items", function=lambda row: None)
     assert ChunkPipeline.supports(_bound(migration=row, version="xmin"), FULL)
+    assert not ChunkPipeline.supports(_bound(migration=row, version="xmin"), ADAPTIVE)
     assert not ChunkPipeline.supports(_bound(migration=row), FULL), "its function is called under a lock"
     batch = BatchMigration(name="fill", table="items", function=lambda connection, chunk: 0)
     assert not ChunkPipeline.supports(_bound(migration=batch), FULL)
@@ -171,6 +187,53 @@ def test_chunks_are_committed_in_order(server: Server) -> None:
     )
     assert first.seconds > 0
     assert not [line for line in server.log if "rollback" in line]
+
+
+@one_write_at_a_time
+def test_queued_chunk_is_written_when_the_first_is_written(server: Server) -> None:
+    """Not before, so that the server executes one UPDATE at a time; and before the first is committed."""
+    pipeline = server.pipeline
+    server.go["home"].clear()
+    server.begin()
+    server.wait("home: begin")
+    time.sleep(0.05)
+    assert server.log == ["home: begin"]
+    server.go["home"].set()
+    first = pipeline.wait_for_first()
+    server.wait("other: UPDATE")
+    pipeline.commit(first)
+    pipeline.commit(pipeline.wait_for_first())
+    assert server.log == [
+        "home: begin",
+        "home: UPDATE",
+        "other: begin",
+        "other: UPDATE",
+        "home: commit",
+        "other: commit",
+    ]
+    assert pipeline.last_inflight is None
+
+
+@one_write_at_a_time
+def test_queued_chunk_is_discarded_by_a_rollback(server: Server) -> None:
+    """Its write never starts, also not behind the next chunk."""
+    home, _other = server.pipeline.connections.both()
+    server.begin()
+    server.pipeline.rollback()
+    server.pipeline.submit(InflightChunk(FIRST, ChunkPlan((10,), cast(Chunk, object()), 10), home))
+    server.pipeline.commit(server.pipeline.wait_for_first())
+    assert server.pipeline.last_inflight is None
+    assert not [line for line in server.log if line.startswith("other: ") and line != "other: closed"]
+
+
+@one_write_at_a_time
+def test_queued_chunk_is_discarded_if_the_write_of_the_first_fails(server: Server) -> None:
+    server.errors["home"] = LookupError("a row that cannot be")
+    server.begin()
+    with pytest.raises(PipelineAborted):
+        server.pipeline.wait_for_first()
+    server.pipeline.abort()
+    assert server.log == ["home: begin", "home: rollback", "other: closed"]
 
 
 def test_idle_connection_is_one_without_a_chunk(server: Server) -> None:

@@ -1,7 +1,9 @@
 """Processes two chunks at a time, on two connections, and commits them in order.
 
 While a worker checks which rows of a chunk are still pending, advances its lease and waits for the commit,
-the rows of the next chunk are written, if the kind of data migration supports it.
+the rows of the next chunk are written, if the kind of data migration supports it. At a pace that leaves
+capacity to the application this write starts only when that of the chunk before it has ended: the server
+executes one UPDATE at a time, and a commit, which mostly waits for the disk, costs the run no time.
 
 Invariants:
 
@@ -47,9 +49,9 @@ from online_migrate.migrate.pace import Pace
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-_MIN_CHUNK_TIME = 0.1
-"""The minimum target time of a chunk, in seconds, for the pipeline. A pace with shorter chunks is meant to
-leave capacity to the application."""
+_MIN_PARALLEL_CHUNK_TIME = 0.1
+"""The minimum target time of a chunk, in seconds, for two UPDATEs at the same time. A pace with shorter
+chunks is meant to leave capacity to the application."""
 _DEADLOCK_TIMEOUT = 1.0
 """Seconds after which the chunk that was written ahead is rolled back, if its write has ended and that of the
 first chunk has not; twice the time of its own write, if that is longer."""
@@ -61,7 +63,8 @@ class ChunkPipeline:
     """The in-flight chunks of one worker. Used from the worker's thread only.
 
     *own*: the worker's own connection. *connect*: opens the second connection when it is needed. *now*:
-    returns the time in seconds.
+    returns the time in seconds. *parallel*: two chunks are written at the same time; False: the write of a
+    chunk starts when that of the chunk before it has ended.
     """
 
     def __init__(
@@ -70,20 +73,34 @@ class ChunkPipeline:
         own: Connection,
         connect: Callable[[], contextlib.AbstractContextManager[Connection]],
         now: Callable[[], float],
+        *,
+        parallel: bool = True,
     ) -> None:
         self._job = bound
         self._now = now
+        self._parallel = parallel
         self.connections = WriteConnections(own, connect)
         self.backoff = PipelineBackoff()
         self._inflight: collections.deque[InflightChunk] = collections.deque()
         """Chunks that are started and not committed, in the order of their keys."""
+        self._queued: InflightChunk | None = None
+        """The chunk after them, whose write starts when the write of the last of them has ended."""
+
+    @staticmethod
+    def writes_parallel(pace: Pace) -> bool:
+        """Returns True if two chunks are written at the same time.
+
+        The pace must not be adaptive, and its target time must be 0.1 s or longer: any other pace is meant to
+        leave capacity to the application.
+        """
+        return not pace.adaptive and pace.chunk_time >= _MIN_PARALLEL_CHUNK_TIME
 
     @staticmethod
     def supports(bound: BoundMigration, pace: Pace) -> bool:
         """Returns True if chunks can be written before the result of the previous chunk is known.
 
-        The pace must not be adaptive, and its target time must be 0.1 s or longer: any other pace is meant to
-        leave capacity to the application.
+        Where chunks are not written in parallel, those whose rows are read before are processed serially: the
+        next rows are read meanwhile.
 
         The walk must be by the primary key: at the end of a range of another index MariaDB waits for the row
         after it, which the chunk written ahead has locked.
@@ -92,8 +109,7 @@ class ChunkPipeline:
             bound.supports_pipeline
             and bound.chunker.by_primary_key
             and not bound.dialect.single_writer
-            and not pace.adaptive
-            and pace.chunk_time >= _MIN_CHUNK_TIME
+            and (ChunkPipeline.writes_parallel(pace) or not bound.prepares_rows)
         )
 
     # --- chunks ----------------------------------------------------------------------------------
@@ -120,12 +136,18 @@ class ChunkPipeline:
         return [one.connection for one in self.connections.without(self._inflight)]
 
     def submit(self, inflight: InflightChunk) -> None:
-        """Starts the write of a chunk's rows; does not wait."""
+        """Starts the write of a chunk's rows, or queues it until the last chunk is written; does not wait."""
+        if self._parallel or not self._inflight:
+            self._start(inflight)
+        else:
+            self._queued = inflight
+
+    def _start(self, inflight: InflightChunk) -> None:
         self._inflight.append(inflight)
         inflight.write_connection.executor.submit(lambda: write_chunk(self._job, inflight, self._now))
 
     def wait_for_first(self) -> WriteResult:
-        """Waits for the write of the first chunk, and returns its result.
+        """Waits for the write of the first chunk, starts the queued one, and returns the result of the first.
 
         Raises :class:`PipelineAborted` if the write failed, or the error of a lost session.
         """
@@ -134,6 +156,9 @@ class ChunkPipeline:
         if written is None:
             _raise_if_lost(self._job.dialect, executor.error)
             raise PipelineAborted(f"the write failed: {executor.error}") from executor.error
+        if self._queued is not None:
+            self._start(self._queued)
+            self._queued = None
         return written
 
     def _break_deadlock(self) -> None:
@@ -183,6 +208,7 @@ class ChunkPipeline:
 
     def _rollback_all(self) -> list[BaseException | None]:
         errors = []
+        self._queued = None
         while self._inflight:
             written = [chunk for chunk in self._inflight if chunk.write_connection.executor.done]
             for inflight in written:

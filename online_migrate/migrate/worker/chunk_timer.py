@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
-_FIXED_STATEMENTS = 2
-"""The statements of a chunk whose time hardly depends on its rows: the query of its last key, the lease."""
 _MIN_SHARE = 0.1
 """The fraction of a time that always counts, because the fixed cost that is subtracted is an estimate."""
 _MAX_CALL_TIME = 0.5
@@ -28,7 +26,6 @@ class ChunkTimer:
     def __init__(self, now: Callable[[], float], memory: int = 20) -> None:
         self._now = now
         self._single: collections.deque[float] = collections.deque(maxlen=memory)
-        self._commits: collections.deque[float] = collections.deque(maxlen=memory)
         self._began_at = self._rows_written_at = self._lease_advanced_at = 0.0
 
     def begin(self, at: float | None = None) -> None:
@@ -58,22 +55,9 @@ class ChunkTimer:
         """
         single = min(self._single, default=0.0)
         now = self._now()
-        self._commits.append(now - self._lease_advanced_at)
         waited = _without(self._rows_written_at - self._began_at, single)
         waited += _without(now - self._lease_advanced_at, max(commit, single))
         return max(waited, prepared * target / max(target, _MAX_CALL_TIME))
-
-    @property
-    def fixed_time(self) -> float:
-        """The mean of the seconds that a chunk takes in addition to :meth:`elapsed`, however few rows it has.
-
-        Not the minimum: on a busy server every statement takes longer, and longer chunks save more of them.
-        """
-        return _FIXED_STATEMENTS * _mean(self._single) + _mean(self._commits)
-
-
-def _mean(seconds: Collection[float]) -> float:
-    return sum(seconds) / len(seconds) if seconds else 0.0
 
 
 def _without(seconds: float, fixed: float) -> float:

@@ -113,7 +113,13 @@ class Worker:
         if not on_one_server:
             return None
         another = lambda: data_connection(context.engine, context.lease, durable=False)  # noqa: E731
-        pipeline = ChunkPipeline(self._migration, self._connection, another, context.clock.monotonic)
+        pipeline = ChunkPipeline(
+            self._migration,
+            self._connection,
+            another,
+            context.clock.monotonic,
+            parallel=ChunkPipeline.writes_parallel(context.pace),
+        )
         return PipelineScheduler(
             pipeline, self._tools, self._size, context.throttling.duty_cycle, self._ranges.find
         )
@@ -229,7 +235,8 @@ class Worker:
             timer = self._tools.timer
             baseline, target = self._context.throttling.commit_seconds, self._size.target
             seconds = timer.elapsed(commit=baseline, prepared=committed.read_seconds, target=target)
-            self._size.observe(plan.rows, seconds, fixed=timer.fixed_time)
+            share = self._context.throttling.duty_cycle.chunk_time_share
+            self._size.observe(plan.rows, seconds, target_share=share)
         self._advance(key_range, plan.upper)
         if done or plan.chunk is not None:
             self._run_state.chunk_committed(self.id, done, plan.chunk or "", self._size)
