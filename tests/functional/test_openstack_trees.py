@@ -224,10 +224,10 @@ MISSING = {
 
 
 @pytest.mark.parametrize("tree", MISSING)
-def test_missing_configuration_of_env_py_is_named(tree: str, database: Database, tmp_path: Path) -> None:
-    """The error says which setting is missing, in which file."""
+def test_missing_configuration_of_env_py_is_named(tree: str, tmp_path: Path) -> None:
+    """The error says which setting is missing, in which file, before any server is needed."""
     setting, said = MISSING[tree]
     config = settings(tree, tmp_path, without=(setting,))
-    error = result(start("current", config, database.url))["error"]
+    error = result(start("current", config, f"sqlite:///{tmp_path / 'empty.db'}"))["error"]
     assert said in error
     assert str(config) in error
