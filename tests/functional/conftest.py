@@ -73,11 +73,23 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselects tests that the selected servers cannot run; without a selection there are none."""
-    unsupported = {item for item in items if _server_parameter(item) == _NO_SERVER}
+    """Deselects tests that their server cannot run.
+
+    No selected server can run the test, or the server lacks what the `needs` mark of a parameter names.
+    """
+    unsupported = {item for item in items if not _is_supported(item)}
     if unsupported:
         config.hook.pytest_deselected(items=list(unsupported))
         items[:] = [item for item in items if item not in unsupported]
+
+
+def _is_supported(item: pytest.Item) -> bool:
+    server = _server_parameter(item)
+    if server not in CATALOG:
+        return server != _NO_SERVER
+    return all(
+        CATALOG[server].has(capability) for mark in item.iter_markers("needs") for capability in mark.args
+    )
 
 
 def _names_for(test: pytest.Item) -> Sequence[str]:

@@ -121,10 +121,11 @@ def _bound(
     version: Any = None,
     by_primary_key: bool = True,
     single_writer: bool = False,
+    commit_waits: bool = True,
     verify: Any = None,
 ) -> BoundMigration:
     chunker: Any = types.SimpleNamespace(by_primary_key=by_primary_key)
-    dialect: Any = types.SimpleNamespace(single_writer=single_writer)
+    dialect: Any = types.SimpleNamespace(single_writer=single_writer, commit_waits=commit_waits)
     table = sa.Table("items", sa.MetaData())
     return BoundMigration(
         migration=migration,
@@ -151,10 +152,13 @@ def test_two_writes_at_a_time_only_at_full_pace() -> None:
 def test_supports_depends_on_pace_and_migration() -> None:
     """Supported for a migration in which no chunk depends on the one before.
 
-    Rows that are read before their chunk is written are written ahead at full pace only.
+    Rows that are read before their chunk is written are written ahead at full pace only, and so are all rows
+    where a commit does not wait for the disk.
     """
     assert ChunkPipeline.supports(_bound(), FULL)
+    assert ChunkPipeline.supports(_bound(commit_waits=False), FULL)
     assert ChunkPipeline.supports(_bound(), ADAPTIVE)
+    assert not ChunkPipeline.supports(_bound(commit_waits=False), ADAPTIVE)
     assert not ChunkPipeline.supports(_bound(by_primary_key=False), FULL)
     assert not ChunkPipeline.supports(_bound(single_writer=True), FULL)
     row = RowMigration(name="fill", table="items", function=lambda row: None)

@@ -99,7 +99,8 @@ class ChunkPipeline:
     def supports(bound: BoundMigration, pace: Pace) -> bool:
         """Returns True if chunks can be written before the result of the previous chunk is known.
 
-        Where chunks are not written in parallel, those whose rows are read before are processed serially: the
+        Where chunks are not written in parallel, only commits overlap with writes, which gains nothing if a
+        commit does not wait for the disk. Chunks whose rows are read before are processed serially then: the
         next rows are read meanwhile.
 
         The walk must be by the primary key: at the end of a range of another index MariaDB waits for the row
@@ -109,7 +110,10 @@ class ChunkPipeline:
             bound.supports_pipeline
             and bound.chunker.by_primary_key
             and not bound.dialect.single_writer
-            and (ChunkPipeline.writes_parallel(pace) or not bound.prepares_rows)
+            and (
+                ChunkPipeline.writes_parallel(pace)
+                or (bound.dialect.commit_waits and not bound.prepares_rows)
+            )
         )
 
     # --- chunks ----------------------------------------------------------------------------------
