@@ -89,14 +89,11 @@ class RowVerifier:
 
         Raises :class:`VerificationTaken`, and :class:`~online_migrate.exceptions.NoKey`.
         """
-        with data_connection(self._context.engine, self._context.lease) as connection:
-            session = dialect_of(connection).session_id(connection)
-            connection.rollback()
-            self._context.throttling.sessions.add(session)
-            try:
-                return self._walk(connection, recorded)
-            finally:
-                self._context.throttling.sessions.remove(session)
+        with (
+            data_connection(self._context.engine, self._context.lease) as connection,
+            self._context.throttling.sessions.including(connection),
+        ):
+            return self._walk(connection, recorded)
 
     def _walk(self, connection: Connection, recorded: Verification | None) -> VerifyOutcome:
         chunker = Chunker(connection, self._table)

@@ -9,9 +9,10 @@ latency probe that was replicated, and the probe has recorded when it wrote that
 from __future__ import annotations
 
 import collections
+import contextlib
 import math
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from online_migrate import state
@@ -163,6 +164,17 @@ class WorkerSessions:
         """Removes the session of a worker that ended."""
         with self._lock:
             self._numbers.discard(number)
+
+    @contextlib.contextmanager
+    def including(self, connection: Connection) -> Iterator[None]:
+        """Adds the session of *connection*, which is in no transaction, while the block lasts."""
+        number = dialect_of(connection).session_id(connection)
+        connection.rollback()
+        self.add(number)
+        try:
+            yield
+        finally:
+            self.remove(number)
 
     @property
     def numbers(self) -> list[int]:

@@ -26,6 +26,7 @@ from online_migrate.migrate.run.context import RunState
 from online_migrate.migrate.status import Outcome
 from online_migrate.migrate.worker.lost_chunks import LostChunks
 from online_migrate.state import Status
+from online_migrate.throttle.server_throttlers import LockWaiters
 from tests.servers import Database
 from tests.support.chaos import wait_until
 from tests.support.project import Process, Project, create, execute, insert, rows, scalar, wait_for
@@ -625,6 +626,79 @@ def test_pipeline_chunks_that_update_the_same_row_wait_for_each_other(
     _assert_migrated_once(database.engine, project)
     assert scalar(database.engine, "SELECT n FROM tally") == COUNT
     assert committed_chunks
+
+
+@pytest.fixture
+def lock_waiters(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Each reason of the throttler that counts the sessions that wait for locks of the workers."""
+    reasons: list[str] = []
+    sample = LockWaiters.sample
+
+    def recorded(self: LockWaiters, connection: sa.Connection) -> str | None:
+        reason = sample(self, connection)
+        if reason is not None:
+            reasons.append(reason)
+        return reason
+
+    monkeypatch.setattr(LockWaiters, "sample", recorded)
+    return reasons
+
+
+at_default_pace = pytest.mark.parametrize("project", ["default"], indirect=True)
+
+
+@waiting_commits
+@at_default_pace
+def test_session_that_waits_for_the_second_chunk_pauses_the_run(
+    database: Database, project: Project, lock_waiters: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The throttler knows both sessions of a worker."""
+    change = (database.engine, "UPDATE items SET other = 1 WHERE id = 15")
+    application, write = threading.Thread(target=execute, args=change), BoundMigration.write
+
+    def held(self: BoundMigration, connection: sa.Connection, chunk: Any, prepared: Any) -> Any:
+        result = write(self, connection, chunk, prepared)
+        if chunk.lower == (10,) and application.ident is None:
+            application.start()
+            wait_until(lambda: lock_waiters or not application.is_alive(), "a reason to pause")
+        return result
+
+    monkeypatch.setattr(BoundMigration, "write", held)
+    project.data("fill", _fill(database, PENDING))
+    assert project.migrate()["fill"].done == COUNT
+    application.join()
+    _assert_migrated_once(database.engine, project)
+    assert lock_waiters[0] == "1 other session(s) wait for locks of the workers"
+    [(first,), (second,)] = rows(database.engine, "SELECT session FROM items WHERE id IN (5, 15) ORDER BY id")
+    assert first != second
+
+
+@waiting_commits
+@at_default_pace
+def test_second_chunk_that_waits_for_the_first_is_no_reason_to_pause(
+    database: Database,
+    project: Project,
+    committed_chunks: list[WriteResult],
+    lock_waiters: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A trigger updates the same row for both chunks; the wait of the second one concerns no application."""
+    execute(database.engine, "CREATE TABLE tally (n INTEGER)", "INSERT INTO tally VALUES (0)")
+    execute(database.engine, *TALLY_TRIGGERS["mysql"])
+    finish = PipelineScheduler._require_none_pending
+
+    def slowly(self: PipelineScheduler, chunk: WriteResult) -> None:
+        if len(committed_chunks) == 2:
+            # On the worker's first connection; the second one waits. The throttler counts once a second.
+            time.sleep(2.5)
+        finish(self, chunk)
+
+    monkeypatch.setattr(PipelineScheduler, "_require_none_pending", slowly)
+    project.data("fill", _fill(database, PENDING))
+    assert project.migrate()["fill"].done == COUNT
+    _assert_migrated_once(database.engine, project)
+    assert len(committed_chunks) > 2
+    assert lock_waiters == []
 
 
 @pytest.mark.needs("transactional_ddl", "many_writers")
