@@ -31,6 +31,23 @@ def test_migrate_reports_required_connections(database: Database, tmp_path: Path
             assert ran.code == 0, ran.output
 
 
+@pytest.mark.parametrize(("pace", "most"), [("default", 4), ("full", 3)])
+def test_worker_runs_without_its_second_connection(
+    pace: str, most: int, database: Database, tmp_path: Path
+) -> None:
+    """With as many connections as the refusal names, every chunk is written on the first one."""
+    with schema.volumes(tmp_path / "project", database, pace=pace, batch_size=2) as project:
+        schema.as_before(project, database)
+        project.apply_expand()
+        with limited_user(database, most) as url:
+            if database.server.has("transactional_ddl"):
+                schema.run_all(database, *GRANTS)
+            ran = schema.run(project, "--url", url, "migrate")
+            assert ran.code == 0, ran.output
+            assert "reconnect" not in ran.err.lower()
+            assert project.counts("volume_bytes")[1:] == (0, 0)
+
+
 GRANTS = ("GRANT ALL ON ALL TABLES IN SCHEMA public TO PUBLIC",)
 """Tables belong to the user that created them."""
 
