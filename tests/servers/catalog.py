@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 Capability = Literal[
     "transactional_ddl",  # a schema change can be rolled back
+    "single_writer",  # a write transaction blocks every other writer of the database
     "many_writers",  # two sessions can write to one database at the same time
     "lock_tables",  # LOCK TABLES, which outlives the transaction
     "row_locks",  # two sessions can write to two rows of one table at the same time
@@ -81,7 +82,7 @@ _MYSQL: tuple[Capability, ...] = (
 CATALOG: dict[str, Kind] = {
     kind.name: kind
     for kind in (
-        _kind("sqlite", "sqlite", (3, 35), "transactional_ddl", "virtual_tables"),
+        _kind("sqlite", "sqlite", (3, 35), "transactional_ddl", "single_writer", "virtual_tables"),
         _kind("postgresql", "postgresql", (15,), "xml", "openstack", *_POSTGRESQL),
         _kind("postgresql18", "postgresql", (18,), "temporal_keys", *_POSTGRESQL),
         _kind("mariadb", "mariadb", (10, 11), "system_versioning", "openstack", *_MYSQL),
