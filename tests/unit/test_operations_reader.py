@@ -86,6 +86,16 @@ def test_text_with_two_meanings_is_unrecognized(text: str) -> None:
     assert read_operations(text, "mysql") == (Unrecognized(what=AMBIGUOUS),)
 
 
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize(
+    "text", ["SELECT a AS truncate FROM t", "WITH x AS (TRUNCATE t) SELECT 1", "('c' truncate t"]
+)
+def test_truncate_inside_a_query_is_unrecognized(text: str, server: str) -> None:
+    """No server has it there: it is a name, or the text is not valid."""
+    (found,) = read_operations(text, server)
+    assert isinstance(found, Unrecognized)
+
+
 def test_parentheses_without_end() -> None:
     (found,) = read_operations(
         "CREATE TABLE t (a int DEFAULT " + "(" * 4000 + "1" + ")" * 4000 + ")", "mysql"

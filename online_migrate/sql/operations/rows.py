@@ -113,6 +113,8 @@ def _writes(tokens: Sequence[Token], positions: Sequence[int], server: str) -> t
     for at in positions:
         cursor = Cursor(tokens[at:], server)
         verb = cursor.token().word.lower()
+        if verb == "truncate":
+            raise cursor.fail()  # no server has it inside a query; it may be a name there
         # UPDATE and DELETE of MySQL and MariaDB lock the rows that a query in them reads, as INSERT does.
         copies = verb in ("insert", "replace") or server in MYSQL
         selects = copies and _reads(tokens[at:])
