@@ -5,7 +5,7 @@ server_throttlers  throttlers on the effects of the run: replication lag, flow c
 monitor            samples the throttlers periodically, in the background
 latency_probe      the latency that users see: a small read and a small write, timed
 activity           whether chunks run at the time of a measurement
-duty_cycle         from the measured latency to a share of time (pure)
+duty_cycle         from the measured latency to the length of chunks and a share of time (pure)
 factory            makes throttlers from the settings of the operator
 opening            opens all of them together for one run
 """
