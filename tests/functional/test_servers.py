@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, inspect, make_url, text
 
-from tests.servers import CATALOG, SERVER_NAMES, Database, Server
+from tests.servers import CATALOG, SERVER_NAMES, Database, Server, system
 from tests.servers.launch import RECIPES
 from tests.servers.recipe import PASSWORD
 
@@ -116,3 +116,7 @@ def test_password_of_the_test_servers_is_quoted_in_the_url(name: str) -> None:
 def test_undeclared_capability_is_refused(server: Server) -> None:
     with pytest.raises(ValueError, match="no such capability: 'flying'"):
         server.has("flying")  # type: ignore[arg-type]
+
+
+def test_durable_servers_have_their_data_on_disk() -> None:
+    assert system.data_folder(durable=True) != system.MEMORY

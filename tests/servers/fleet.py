@@ -64,7 +64,7 @@ class Fleet:
             return
         for name in names:  # one after the other: there is one package manager
             launch.RECIPES[name].obtain()
-        base = launch.new_base()
+        base = launch.new_base(durable=self._durable)
         self._watchdogs.append(Watchdog(base))
         failures = []
         with ThreadPoolExecutor(len(names)) as pool:

@@ -19,7 +19,7 @@ from tests.servers.mariadb import Galera, MariaDB
 from tests.servers.mysql import MySQL
 from tests.servers.postgresql import PostgreSQL, WheelPostgreSQL
 from tests.servers.recipe import ZONE, Recipe
-from tests.servers.system import ServerError, become, free_port, give, is_root
+from tests.servers.system import ServerError, become, data_folder, free_port, give
 from tests.servers.watchdog import PROCESS_FILE, Watchdog, process_id
 
 RECIPES: dict[str, Recipe] = {
@@ -38,9 +38,9 @@ _RECORD_AND_BECOME = 'echo "$$ $1" > "$2"; shift 2; exec "$@"'
 """The process id is written to disk before the server exists, so that no server can be lost."""
 
 
-def new_base() -> Path:
-    """Creates a folder for the servers of one start; for root a folder that every account may enter."""
-    base = Path(tempfile.mkdtemp(prefix="online-migrate-", dir="/tmp" if is_root() else None))
+def new_base(*, durable: bool = False) -> Path:
+    """Creates a folder for the servers of one start; every account may enter it. *durable*: on disk."""
+    base = Path(tempfile.mkdtemp(prefix="online-migrate-", dir=data_folder(durable=durable)))
     base.chmod(0o755)
     return base
 

@@ -9,12 +9,19 @@ import shlex
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+MEMORY = Path("/dev/shm")
+"""The file system in memory that Linux has."""
 REPOSITORY = Path(__file__).resolve().parents[2]
 CACHE_NAME = "online-migrate-tests"
+
+
+_DATA_OF_A_RUN = 6 * 2**30
+"""More bytes than all servers of a run store."""
 
 
 class ServerError(Exception):
@@ -43,6 +50,26 @@ def program_folder() -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
     return folder
+
+
+def data_folder(*, durable: bool) -> Path:
+    """Returns the folder for the data of servers: on disk for *durable* ones, else in memory if it suffices.
+
+    CREATE DATABASE of PostgreSQL creates 300 files: 100 ms on a disk, 12 ms in memory, measured.
+    """
+    disk = Path("/tmp") if is_root() else Path(tempfile.gettempdir())
+    return disk if durable or not _has_memory() else MEMORY
+
+
+def _has_memory() -> bool:
+    """Returns whether :data:`MEMORY` holds the data of a whole run, and leaves as much to the processes."""
+    if not os.access(MEMORY, os.W_OK | os.X_OK):
+        return False
+    free = os.statvfs(MEMORY)
+    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    kilobytes = {name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines)}
+    unused = min(free.f_bavail * free.f_frsize, kilobytes["MemAvailable"] * 1024 - _DATA_OF_A_RUN)
+    return unused > _DATA_OF_A_RUN
 
 
 def server_account(*preferred: str) -> str | None:

@@ -25,7 +25,7 @@ class Throwaway:
         """*name*: a name in :data:`tests.servers.CATALOG`."""
         self._recipe = launch.RECIPES[name]
         self._recipe.obtain()
-        base = launch.new_base()
+        base = launch.new_base(durable=True)
         self._folder = base / name
         self._watchdog = Watchdog(base)
         try:
