@@ -1,7 +1,8 @@
-"""The dialect of a server: all facets in one class, and the registry of the servers."""
+"""The dialect of a server: all facets in one class; and the servers by name."""
 
 from __future__ import annotations
 
+import importlib
 from typing import ClassVar
 
 from online_migrate.dialects.facets.barriers import Barriers
@@ -21,7 +22,9 @@ from online_migrate.dialects.facets.statements import Statements
 from online_migrate.dialects.facets.sync_triggers import SyncTriggers
 from online_migrate.dialects.facets.table_facts import TableFacts
 
-registry: dict[str, type[Dialect]] = {}
+SERVERS = ("sqlite", "postgresql", "mysql", "mariadb")
+"""The servers; each has a module of this name in this package."""
+_classes: dict[str, type[Dialect]] = {}
 OWN_STATEMENT = "online_migrate_own_statement"
 """In ``connection.info`` while the engine itself begins a transaction of the connection of a script."""
 OWN_SESSIONS = "online_migrate_own_sessions"
@@ -58,4 +61,15 @@ class Dialect(
 
     def __init_subclass__(cls) -> None:
         if cls.name:
-            registry[cls.name] = cls
+            _classes[cls.name] = cls
+
+
+def dialect_named(server: str) -> Dialect:
+    """Returns the dialect of *server*, one of :data:`SERVERS`.
+
+    Imports the modules of that server on first use: a command uses one server, and to import all of them
+    would take a tenth of the start of a command.
+    """
+    if server not in _classes:
+        importlib.import_module(f"online_migrate.dialects.{server}")
+    return _classes[server]()

@@ -8,9 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from online_migrate import exceptions
-from online_migrate.dialects import mariadb, mysql, postgresql, sqlite  # noqa: F401 - registers the dialects
 from online_migrate.dialects.async_drivers import synchronous
-from online_migrate.dialects.base import Dialect, registry
+from online_migrate.dialects.base import SERVERS, Dialect, dialect_named
 from online_migrate.engine_options import EngineOptions
 from online_migrate.observe.unlogged import drop_errors_of_engine
 
@@ -45,7 +44,7 @@ def parse_url(url: str) -> sa.URL:
         backend = "postgresql"
     if backend == "mariadb":
         backend = "mysql"
-    if backend not in registry:
+    if backend not in SERVERS:
         raise exceptions.UnsupportedServer(dialect=backend)
     if backend == "mysql" and not driver:
         driver = "pymysql"
@@ -80,7 +79,7 @@ def create_engine(url: str, *, pooler: str | None = None, options: EngineOptions
     install.
     """
     parsed = parse_url(url)
-    dialect = registry[parsed.get_backend_name()]()
+    dialect = dialect_named(parsed.get_backend_name())
     try:
         drop_errors_of_engine()
         engine = dialect.create_engine(parsed, options or EngineOptions())
@@ -105,4 +104,4 @@ def dialect_of(bind: Engine | Connection) -> Dialect:
     name = bind.dialect.name
     if getattr(bind.dialect, "is_mariadb", False):
         name = "mariadb"
-    return registry[name]()
+    return dialect_named(name)

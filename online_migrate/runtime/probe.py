@@ -24,7 +24,7 @@ from sqlalchemy import event, pool
 from online_migrate import exceptions
 from online_migrate.dialects import Dialect, dialect_of, full_url
 from online_migrate.dialects.async_drivers import asynchronous
-from online_migrate.dialects.base import registry
+from online_migrate.dialects.base import SERVERS
 from online_migrate.sql.classification.verdict import Impact
 from online_migrate.sql.lexer import readings, split
 from online_migrate.sql.parse import Unreadable
@@ -85,7 +85,7 @@ _SETTINGS_OF_A_SESSION = frozenset(
 
 def _changes_nothing(statement: str, connection: sa.Connection) -> bool:
     """Returns True for a query, and for a statement that sets something in the session."""
-    if connection.dialect.name not in registry:
+    if connection.dialect.name not in SERVERS:
         return False
     dialect = dialect_of(connection)
     found = statements(statement, dialect.name)
@@ -189,7 +189,7 @@ class _StatementGuard:
 
         The server then refuses writes that do not go through SQLAlchemy.
         """
-        if threading.get_ident() != self._thread or connection.dialect.name not in registry:
+        if threading.get_ident() != self._thread or connection.dialect.name not in SERVERS:
             return
         if isinstance(connection.engine.pool, _SHARED_POOLS):
             return

@@ -18,7 +18,7 @@ from alembic.operations import MigrateOperation, Operations
 from online_migrate import exceptions, state
 from online_migrate.ddl.script_access import own_access
 from online_migrate.dialects import Dialect, dialect_of
-from online_migrate.dialects.base import OWN_STATEMENT, registry
+from online_migrate.dialects.base import OWN_STATEMENT, dialect_named
 from online_migrate.dialects.facets.sync_triggers import SyncShape
 from online_migrate.driver_errors import DATABASE_ERRORS, error_message
 from online_migrate.phases.known import KnownSchema, Server
@@ -215,7 +215,7 @@ def _dialect(operations: Operations, scope: SyncScope) -> Dialect:
     context = operations.get_context()
     if not context.as_sql:
         return dialect_of(operations.get_bind())
-    return registry[scope.server or context.dialect.name]()
+    return dialect_named(scope.server or context.dialect.name)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from online_migrate.dialects import create_engine
-from online_migrate.dialects.base import registry
+from online_migrate.dialects.base import dialect_named
 from online_migrate.migrate.run.database_watch import DatabaseWatch, OtherDatabaseUsed
 
 INSERT = sa.text("INSERT INTO t (id) VALUES (1)")
@@ -92,7 +92,7 @@ def test_connection_is_compared_again_after_a_failed_identity_query(
     own, other = engines
     watch = DatabaseWatch(own)
     watch.others_allowed = others_allowed
-    identity = registry["sqlite"].identity
+    identity = type(dialect_named("sqlite")).identity
     failures = iter((True, True))
 
     def failing(dialect: object, connection: Connection) -> dict[str, str]:
@@ -107,7 +107,7 @@ def test_connection_is_compared_again_after_a_failed_identity_query(
                     connection.execute(INSERT)
             connection.commit()
 
-    monkeypatch.setattr(registry["sqlite"], "identity", failing)
+    monkeypatch.setattr(type(dialect_named("sqlite")), "identity", failing)
     with pytest.raises(OtherDatabaseUsed):
         _call(watch, insert_twice)
     assert _rows(other) == (2 if others_allowed else 0)

@@ -22,7 +22,7 @@ from sqlalchemy import event
 from online_migrate import exceptions
 from online_migrate.ddl.session import connect
 from online_migrate.dialects import dialect_of, safe_url
-from online_migrate.dialects.base import registry
+from online_migrate.dialects.base import SERVERS
 from online_migrate.driver_errors import DATABASE_ERRORS
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class DatabaseWatch:
         Raises one of :data:`~online_migrate.driver_errors.DATABASE_ERRORS`, such as that of an aborted
         transaction.
         """
-        if connection.dialect.name not in registry:
+        if connection.dialect.name not in SERVERS:
             return False
         if self._own is None:
             with connect(self._engine) as own:
