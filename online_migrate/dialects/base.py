@@ -68,7 +68,7 @@ def dialect_named(server: str) -> Dialect:
     """Returns the dialect of *server*, one of :data:`SERVERS`.
 
     Imports the modules of that server on first use: a command uses one server, and to import all of them
-    would take a tenth of the start of a command.
+    would take some 25 ms, and SQLAlchemy's dialect of MySQL as well.
     """
     if server not in _classes:
         importlib.import_module(f"online_migrate.dialects.{server}")
