@@ -21,6 +21,7 @@ from online_migrate.dialects.facets.soaks import Soaks
 from online_migrate.dialects.facets.statements import Statements
 from online_migrate.dialects.facets.sync_triggers import SyncTriggers
 from online_migrate.dialects.facets.table_facts import TableFacts
+from online_migrate.exceptions import UnsupportedServer
 
 SERVERS = ("sqlite", "postgresql", "mysql", "mariadb")
 """The servers; each has a module of this name in this package."""
@@ -69,7 +70,11 @@ def dialect_named(server: str) -> Dialect:
 
     Imports the modules of that server on first use: a command uses one server, and to import all of them
     would take some 25 ms, and SQLAlchemy's dialect of MySQL as well.
+
+    Raises :class:`~online_migrate.exceptions.UnsupportedServer` for another name.
     """
+    if server not in SERVERS:
+        raise UnsupportedServer(dialect=server)
     if server not in _classes:
         importlib.import_module(f"online_migrate.dialects.{server}")
     return _classes[server]()

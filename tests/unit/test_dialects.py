@@ -11,6 +11,7 @@ import pytest
 
 from online_migrate.dialects import Dialect
 from online_migrate.dialects.base import SERVERS, dialect_named
+from online_migrate.exceptions import UnsupportedServer
 
 FACETS = Dialect.__bases__
 
@@ -72,3 +73,10 @@ print({others})
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("name", ["oracle", "base", "mysql_engine"])
+def test_unsupported_server_is_refused(name: str) -> None:
+    """The name of a module that is no server is no server either."""
+    with pytest.raises(UnsupportedServer, match=name):
+        dialect_named(name)
