@@ -20,10 +20,11 @@ PYTEST_OPTIONS ?= -n 4 --dist worksteal
 CHECKED := $(addprefix tests/functional/test_,gate.py contract.py expand.py migrate.py kinds.py status.py errors.py)
 
 # 1: a virtual environment, 2: what is installed there: by uv in seconds, or, where uv cannot be installed, by pip.
+# uv reads the machine's own certificates, as pip does: a proxy of a company may have one of its own.
 # The tests write no bytecode: without that of the packages, each process of a test would compile what it imports.
 define install
 { $(1)/bin/python -m pip install --quiet --disable-pip-version-check uv && \
-	    $(1)/bin/python -m uv pip install --quiet --compile-bytecode --python $(1)/bin/python $(2); } || \
+	    UV_SYSTEM_CERTS=true $(1)/bin/python -m uv pip install --quiet --compile-bytecode --python $(1)/bin/python $(2); } || \
 	    $(1)/bin/python -m pip install --quiet --disable-pip-version-check $(2)
 endef
 
