@@ -95,20 +95,26 @@ def put_walk(connection: Connection, new: Walk, *, known: bool) -> None:
 
 def workers_of(connection: Connection, name: str, epoch: Epoch) -> list[Worker]:
     """Returns the registered workers of data migration *name*, the one with the lowest key range first."""
-    as_they_are = [column for column in worker.c if column.name not in ("heartbeat", "extent")]
-    rows = connection.execute(
-        sa.select(
-            *as_they_are,
-            worker.c.extent.label("range_number"),
-            (epoch - worker.c.heartbeat).label("seconds_since_heartbeat"),
-            (worker.c.heartbeat == 0).label("released"),
-        ).where(worker.c.name == name)
-    )
-    found = [
-        Worker(**{**row._mapping, "seconds_since_heartbeat": int(row[-2]), "released": bool(row.released)})
-        for row in rows
-    ]
+    rows = connection.execute(_workers(epoch).where(worker.c.name == name))
+    found = [_worker(row) for row in rows]
     return sorted(found, key=lambda one: (one.range_number is None, one.range_number or 0, one.id))
+
+
+def _workers(epoch: Epoch) -> sa.Select[Any]:
+    as_they_are = [column for column in worker.c if column.name not in ("heartbeat", "extent")]
+    return sa.select(
+        *as_they_are,
+        worker.c.extent.label("range_number"),
+        (epoch - worker.c.heartbeat).label("seconds_since_heartbeat"),
+        (worker.c.heartbeat == 0).label("released"),
+    )
+
+
+def _worker(row: sa.Row[Any]) -> Worker:
+    values = dict(row._mapping)
+    values["seconds_since_heartbeat"] = int(values["seconds_since_heartbeat"])
+    values["released"] = bool(values["released"])
+    return Worker(**values)
 
 
 def has_workers(connection: Connection) -> bool:
@@ -197,13 +203,15 @@ def update_heartbeat(connection: Connection, facts: Mapping[str, Mapping[str, An
         _update(connection, worker.c.id == id, heartbeat=epoch, **{**values, **said})
 
 
-def lock_worker(connection: Connection, id: str) -> bool:
-    """Locks the row of worker *id*, so that its chunk has to wait before it commits.
+def lock_worker(connection: Connection, id: str, epoch: Epoch) -> Worker | None:
+    """Locks the row of worker *id*, so that its chunk has to wait before it commits, and returns it.
 
-    Returns False if the row is locked, because the worker is about to commit, or does not exist.
+    A row that was read before it was locked may be out of date: a chunk can commit in between. Returns None
+    if the row is locked, because the worker is about to commit, or does not exist.
     """
-    query = sa.select(worker.c.id).where(worker.c.id == id).with_for_update(skip_locked=True)
-    return connection.execute(query).one_or_none() is not None
+    query = _workers(epoch).where(worker.c.id == id).with_for_update(skip_locked=True)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else _worker(row)
 
 
 def delete_worker(connection: Connection, id: str) -> int:

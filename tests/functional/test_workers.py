@@ -268,6 +268,56 @@ def test_run_after_a_kill_does_not_wait_for_the_lease(database: Database, long_l
     assert project.status("fill").done == 100
 
 
+def test_takeover_continues_after_a_commit_between_its_read_and_its_lock(
+    database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commit of a killed process can end after its session: the rows of that chunk are done already."""
+    _items(database.engine, 100)
+    project.data("fill", PAUSING.format(pending="", act=SLEEP))
+    first = project.start("migrate", environment={"POINT": "before the commit"})
+    wait_for(project.folder / "there", first)
+    first.kill()
+    committed: list[str] = []
+    lock = state.lock_worker
+
+    def commit_first(connection: sa.Connection, id: str, *more: Any) -> Any:
+        if not committed:
+            committed.append(id)
+            with database.engine.begin() as other:
+                other.exec_driver_sql("UPDATE items SET hits = hits + 1 WHERE id > 10 AND id <= 20")
+                advance = state.Advance(dialect_of(other).epoch())
+                assert advance(other, id, 1, before="[10]", lower="[20]", done=10)
+        return lock(connection, id, *more)
+
+    monkeypatch.setattr(state, "lock_worker", commit_first)
+    assert project.migrate()["fill"].outcome is Outcome.COMPLETE
+    assert committed
+    _assert_migrated_once(database.engine, 100)
+    assert project.status("fill").done == 100
+
+
+def test_worker_that_has_advanced_its_lease_meanwhile_is_not_taken_over(
+    database: Database, project: Project
+) -> None:
+    """Its heartbeat was too old when the workers were read, and is new when its row is locked."""
+    project.apply_expand()
+    engine = database.engine
+    epoch = dialect_of(engine.connect()).epoch()
+    with engine.begin() as connection:
+        state.register(connection, "one", "fill", epoch)
+        state.assign_range(connection, "one", "fill", 7, None, "[80]", epoch)
+        state.update_heartbeat(connection, {"one": {}}, epoch - 3600)
+        [read] = state.workers_of(connection, "fill", epoch)
+        assert read.seconds_since_heartbeat >= 3600
+        assert state.Advance(epoch)(connection, "one", 7, before=None, lower="[5]", done=5)
+    with engine.begin() as connection:
+        locked = state.lock_worker(connection, "one", epoch)
+        assert locked is not None
+        assert (locked.lower_key, locked.upper_key, locked.range_number) == ("[5]", "[80]", 7)
+        assert locked.seconds_since_heartbeat < 3600
+        assert state.lock_worker(connection, "two", epoch) is None
+
+
 # --- frozen workers ------------------------------------------------------------------------------
 
 
@@ -446,7 +496,7 @@ def test_heartbeat_does_not_keep_the_lease_locked(
     def updated(connection: sa.Connection, facts: Any, epoch: Any) -> None:
         update(connection, facts, epoch)
         with database.engine.connect() as other:
-            unlocked.extend(state.lock_worker(other, worker) for worker in facts)
+            unlocked.extend(state.lock_worker(other, worker, epoch) is not None for worker in facts)
 
     monkeypatch.setattr(state, "update_heartbeat", updated)
     project.data("fill", COUNTER.format(pending=PENDING).replace("0.002", "0.05"))

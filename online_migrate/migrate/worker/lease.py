@@ -188,11 +188,15 @@ class LeaseManager:
         self, connection: Connection, others: list[state.Worker], seen: RangeCandidate
     ) -> KeyRange | None:
         """Takes over the lowest key range of a dead worker; deletes dead workers without a range."""
-        for other in others:
-            if not self._is_dead(other, seen.dead) or not state.lock_worker(connection, other.id):
+        for read in others:
+            if not self._is_dead(read, seen.dead):
+                continue
+            # Its last commit may have ended after it was read: where its range begins is in the locked row.
+            other = state.lock_worker(connection, read.id, self._epoch)
+            if other is None or not self._is_dead(other, seen.dead):
                 continue
             state.add_done(connection, self._name, state.delete_worker(connection, other.id))
-            others = [one for one in others if one is not other]
+            others = [one for one in others if one is not read]
             if other.range_number is None or other.upper_key is None:
                 continue
             key_range = KeyRange(
