@@ -24,7 +24,9 @@ from online_migrate.migrate.executor.prefetch import Prefetcher
 from online_migrate.migrate.executor.scheduler import PipelineScheduler
 from online_migrate.migrate.run.context import RunState
 from online_migrate.migrate.status import Outcome
+from online_migrate.migrate.worker.lease import RangeCandidate
 from online_migrate.migrate.worker.lost_chunks import LostChunks
+from online_migrate.migrate.worker.ranges import RangeAcquirer
 from online_migrate.state import Status
 from online_migrate.throttle.server_throttlers import LockWaiters
 from tests.servers import Database
@@ -375,6 +377,31 @@ def test_pipeline_writes_one_chunk_at_a_time_unless_at_full_pace(
     assert project.migrate()["fill"].done == COUNT
     _assert_migrated_once(database.engine, project)
     assert max(seen) == most
+
+
+@pytest.mark.parametrize("project", [pytest.param("default", marks=waiting_commits)], indirect=True)
+def test_next_range_is_found_while_no_row_is_locked(
+    database: Database,
+    project: Project,
+    committed_chunks: list[WriteResult],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The server reads the keys of a whole range for it: longer than a chunk may lock its rows."""
+    unlocked: list[int] = []
+    find = RangeAcquirer.find
+
+    def find_and_count(self: RangeAcquirer, connection: sa.Connection) -> RangeCandidate:
+        unlocked.append(len(rows(database.engine, "SELECT id FROM items FOR UPDATE SKIP LOCKED")))
+        return find(self, connection)
+
+    monkeypatch.setattr(RangeAcquirer, "find", find_and_count)
+    project.data("fill", _fill(database, PENDING))
+    project.migrate()
+    _assert_migrated_once(database.engine, project)
+    assert committed_chunks
+    # Two ranges, and the attempt to acquire a third one.
+    assert unlocked[:2] == [COUNT, COUNT]
+    assert set(unlocked) == {COUNT}
 
 
 def test_rows_that_are_read_before_are_written_ahead_at_full_pace_only(

@@ -6,7 +6,6 @@ import pytest
 import sqlalchemy as sa
 
 from online_migrate.migrate.budget import Budget
-from online_migrate.migrate.pace import Pace
 from online_migrate.migrate.progress import NullListener, RateMeter, Snapshot
 from online_migrate.migrate.run.context import RunContext, RunState
 from online_migrate.migrate.worker.lease import range_size
@@ -107,20 +106,20 @@ def test_fair_share_decreases_to_the_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pace", "fair_share", "rows"),
+    ("target", "fair_share", "rows"),
     [
-        (Pace(chunk_time=0.5), None, 400),
-        (Pace(chunk_time=0.5), 0, 400),
-        (Pace(chunk_time=0.5), 700, 700),
-        (Pace(chunk_time=0.5), 1_000_000, 1_600),
-        (Pace(chunk_time=5.0), 0, 200),
-        (Pace(chunk_time=0.01), 1_000_000, 20_000),
-        (Pace(batch_size=100), 1_000_000, 800),
+        (0.5, None, 400),
+        (0.5, 0, 400),
+        (0.5, 700, 700),
+        (0.5, 1_000_000, 1_600),
+        (5.0, 0, 200),
+        (0.01, 1_000_000, 20_000),
+        (None, 1_000_000, 800),
     ],
     ids=["unknown", "the end", "in between", "the start", "two at least", "short chunks", "a fixed size"],
 )
 def test_range_size_grows_with_the_remaining_rows_for_long_chunks(
-    pace: Pace, fair_share: int | None, rows: int
+    target: float | None, fair_share: int | None, rows: int
 ) -> None:
     """Most chunks of a range can then be prefetched, and some ranges always remain for each worker."""
-    assert range_size(100, pace, fair_share) == rows
+    assert range_size(100, target, fair_share) == rows

@@ -78,7 +78,8 @@ class ChunkPipeline:
     ) -> None:
         self._job = bound
         self._now = now
-        self._parallel = parallel
+        self.parallel = parallel
+        """True: two chunks are written at the same time."""
         self.connections = WriteConnections(own, connect)
         self.backoff = PipelineBackoff()
         self._inflight: collections.deque[InflightChunk] = collections.deque()
@@ -141,7 +142,7 @@ class ChunkPipeline:
 
     def submit(self, inflight: InflightChunk) -> None:
         """Starts the write of a chunk's rows, or queues it until the last chunk is written; does not wait."""
-        if self._parallel or not self._inflight:
+        if self.parallel or not self._inflight:
             self._start(inflight)
         else:
             self._queued = inflight

@@ -21,7 +21,6 @@ import sqlalchemy as sa
 
 from online_migrate import exceptions, state
 from online_migrate.kinds.bound import BoundMigration
-from online_migrate.migrate.pace import Pace
 from online_migrate.migrate.worker.session import run_read_transaction
 from online_migrate.observe import events
 from online_migrate.state import Status
@@ -283,15 +282,16 @@ class LeaseManager:
                 self._dialect.free_named_lock(connection, worker_lock_name(worker))
 
 
-def range_size(size: int, pace: Pace, fair_share: int | None) -> int:
+def range_size(size: int, target: float | None, fair_share: int | None) -> int:
     """Returns the number of rows of the next key range, whose chunks have *size* rows.
 
-    *fair_share*: the number of rows that leaves enough for the other workers; None where the number of
+    *target*: the target duration of a chunk, in seconds; None: the size is fixed, and the duration is not
+    known. *fair_share*: the number of rows that leaves enough for the other workers; None where the number of
     remaining rows is not known.
     """
-    if pace.batch_size is not None:
+    if target is None:
         return size * _CHUNKS_PER_RANGE
-    few = max(2, round(_RANGE_SECONDS / pace.chunk_time))
+    few = max(2, round(_RANGE_SECONDS / target))
     return max(size * few, min(size * _MAX_CHUNKS_PER_RANGE, fair_share or 0))
 
 

@@ -61,7 +61,9 @@ class RangeAcquirer:
     def find(self, connection: Connection) -> RangeCandidate:
         """Finds the next key range, in the open transaction of *connection*. Locks nothing."""
         share = self._run_state.reporter.fair_share_rows
-        rows = range_size(self._size.size, self._run_state.context.pace, share)
+        # The target of the moment: a longer range than intended takes the server long to find the end of.
+        target = None if self._run_state.context.pace.batch_size is not None else self._size.target
+        rows = range_size(self._size.size, target, share)
         if self._size.resize_reason is ResizeReason.START:
             # No chunk was measured yet. A long range would only delay the first chunk: its end is found by
             # reading the keys of the whole range.
