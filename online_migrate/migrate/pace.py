@@ -54,7 +54,8 @@ class Pace:
         return dataclasses.replace(
             usual,
             chunk_time=chunk_time or usual.chunk_time,
-            longest_chunk_time=None if chunk_time else usual.longest_chunk_time,
+            # Chunks of a fixed size cannot become shorter: worse latency reduces the duty cycle at once.
+            longest_chunk_time=None if chunk_time or batch_size else usual.longest_chunk_time,
             share=usual.share if sleep_ratio is None else 1 / (1 + sleep_ratio),
             batch_size=batch_size,
         )

@@ -232,6 +232,15 @@ class BaselineMeasured(Event):
     write_ms: float
 
 
+@dataclasses.dataclass(frozen=True)
+class BaselineSkipped(Event):
+    """latency probe: the old baseline is kept, because a chunk or a count ran for more than {seconds:g} s"""
+
+    level = logging.INFO
+
+    seconds: float
+
+
 # --- schema --------------------------------------------------------------------------------------
 
 

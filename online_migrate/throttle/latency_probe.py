@@ -61,6 +61,8 @@ class ProbeIntervals:
     """Between the first baseline and the second one."""
     baseline_every: float = 120.0
     """Between two further baselines."""
+    drain: float = 2.0
+    """After that, for a long chunk to end; if it does not, the old baseline is kept."""
     retry: float = 2.0
     """Before a baseline is measured again during which the connection was lost; doubled each time, up to
     *second_after*."""
@@ -194,14 +196,17 @@ class LatencyProbe:
             self.baseline = _lower(Latency(*others), self.baseline)
         else:
             self._measuring_baseline = True
-            self.baseline = baseline_of(list(self._samples(connection, dialect)))
-            read_ms, write_ms = 1000 * self.baseline.read, 1000 * self.baseline.write
-            events.emit(logger, events.BaselineMeasured(read_ms, write_ms))
+            samples = list(self._samples(connection, dialect))
+            if samples:
+                self.baseline = baseline_of(samples)
+                read_ms, write_ms = 1000 * self.baseline.read, 1000 * self.baseline.write
+                events.emit(logger, events.BaselineMeasured(read_ms, write_ms))
         self._measuring_baseline = self._no_chunk_yet = False
-        state.latency_probe.record_baseline(connection, self.id, self.baseline.read, self.baseline.write)
+        if self.baseline is not None:
+            state.latency_probe.record_baseline(connection, self.id, self.baseline.read, self.baseline.write)
 
     def _samples(self, connection: Connection, dialect: Dialect) -> Iterator[Latency]:
-        """Yields the samples of a baseline, at least one."""
+        """Yields the samples of a baseline; none if a chunk, or a count, runs for longer than it may wait."""
         if self._no_chunk_yet:
             end = time.monotonic() + self._intervals.first_baseline
             yield self._measure(connection, dialect)
@@ -210,12 +215,24 @@ class LatencyProbe:
                     return
                 yield self._measure(connection, dialect)
             return
-        self._loop.stopping.wait(self._intervals.settle)
+        if not self._wait_until_idle():
+            events.emit(logger, events.BaselineSkipped(self._intervals.drain))
+            return
         yield self._measure(connection, dialect)
         end = time.monotonic() + self._intervals.baseline
         while time.monotonic() < end and not self._loop.stopping.is_set():
             yield self._measure(connection, dialect)
             self._loop.stopping.wait(self._intervals.every / 5)
+
+    def _wait_until_idle(self) -> bool:
+        """Waits for running chunks to end, and for their effects to pass; returns False if they do not."""
+        settle, stopping = self._intervals.settle, self._loop.stopping
+        stopping.wait(settle)
+        end = time.monotonic() + self._intervals.drain
+        while self._activity is not None and self._activity.active_since(time.monotonic() - settle):
+            if time.monotonic() >= end or stopping.wait(settle / 10):
+                return False
+        return True
 
     def _measure(self, connection: Connection, dialect: Dialect) -> Latency:
         began = time.perf_counter()

@@ -119,7 +119,8 @@ class ChunkSize:
             return self._set(rows * self.target / seconds, ResizeReason.OVERSHOT)
         self._ramping_up = self._ramping_up and seconds * 3 < self.target
         if self._ramping_up:
-            return self._set(self._wanted * bounds.first_growth, ResizeReason.GREW)
+            # Not from the wanted size: with chunks in flight it would grow several times unmeasured.
+            return self._set(max(self._wanted, rows * bounds.first_growth), ResizeReason.GREW)
         if self._since < min(3, bounds.memory):
             return self.size
         wanted = self.target / self._slow_cost()

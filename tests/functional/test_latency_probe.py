@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -54,6 +55,14 @@ def eventually(condition: Callable[[], bool], what: str) -> None:
     while not condition():
         assert time.monotonic() < end, what
         time.sleep(0.01)
+
+
+def _begin_baseline(probe: LatencyProbe) -> None:
+    """Makes the probe measure another baseline, and waits until it has begun."""
+    at = probe.writes
+    eventually(lambda: probe.writes > at + 1, "the measurements did not continue after the last baseline")
+    probe._baseline_at = float("-inf")
+    eventually(lambda: probe.reason() == latency_probe._MEASURING_BASELINE, "no baseline began")
 
 
 def test_latency_probe_measures_a_baseline_before_work_starts(engine: sa.Engine) -> None:
@@ -248,8 +257,7 @@ def test_connection_lost_during_a_baseline_does_not_start_another_one(
     with LatencyProbe(engine, AdaptiveDutyCycle(most=0.6), tolerance=EASY, intervals=intervals) as probe:
         eventually(lambda: probe.baseline is not None and probe.reason() is None, "no baseline was measured")
         first = probe.baseline
-        probe._baseline_at = float("-inf")
-        eventually(lambda: probe.reason() == latency_probe._MEASURING_BASELINE, "no second baseline began")
+        _begin_baseline(probe)
         engine.dispose()
         end_other_sessions(database)
         eventually(lambda: probe.reason() is None, "the workers stay paused")
@@ -258,6 +266,46 @@ def test_connection_lost_during_a_baseline_does_not_start_another_one(
             eventually(lambda at=at: probe.writes > at, "the measurements did not continue")
             assert probe.reason() is None
         assert probe.baseline == first
+
+
+def test_baseline_waits_for_the_end_of_a_running_chunk(
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A baseline that includes the engine's own load would tolerate it until the next baseline."""
+    intervals = dataclasses.replace(QUICK, settle=0.05, drain=30.0, second_after=60.0, baseline_every=60.0)
+    activity, samples = Activity(), list[float]()
+    with LatencyProbe(engine, AdaptiveDutyCycle(most=0.6), activity=activity, intervals=intervals) as probe:
+        eventually(lambda: probe.baseline is not None and probe.reason() is None, "no baseline was measured")
+        first, measure = probe.baseline, LatencyProbe._measure
+
+        def measured(self: LatencyProbe, *more: Any) -> Latency:
+            if self.reason() == latency_probe._MEASURING_BASELINE:
+                samples.append(time.monotonic())
+            return measure(self, *more)
+
+        monkeypatch.setattr(LatencyProbe, "_measure", measured)
+        with activity:
+            _begin_baseline(probe)
+            time.sleep(0.5)
+            ended = time.monotonic()
+        eventually(lambda: probe.baseline is not first, "no second baseline was measured")
+    assert samples
+    assert min(samples) >= ended
+
+
+def test_baseline_is_kept_if_a_chunk_does_not_end(engine: sa.Engine) -> None:
+    """The workers must not be paused for the whole time of a long chunk of another thread."""
+    intervals = dataclasses.replace(QUICK, settle=0.05, drain=0.2, second_after=60.0, baseline_every=60.0)
+    activity = Activity()
+    with LatencyProbe(engine, AdaptiveDutyCycle(most=0.6), activity=activity, intervals=intervals) as probe:
+        eventually(lambda: probe.baseline is not None and probe.reason() is None, "no baseline was measured")
+        first = probe.baseline
+        with activity:
+            _begin_baseline(probe)
+            eventually(lambda: probe.reason() is None, "the workers stay paused")
+        at = probe.writes
+        eventually(lambda: probe.writes > at + 1, "the measurements did not continue")
+        assert probe.baseline is first
 
 
 def test_latency_probe_deletes_its_row_and_stale_rows(database: Database, engine: sa.Engine) -> None:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import pytest
 import sqlalchemy as sa
 
+from online_migrate import state
 from online_migrate.kinds.bound import BoundMigration
 from online_migrate.migrate.executor.inflight import WriteResult
 from online_migrate.migrate.executor.pipeline import ChunkPipeline
@@ -24,9 +25,11 @@ from online_migrate.migrate.executor.prefetch import Prefetcher
 from online_migrate.migrate.executor.scheduler import PipelineScheduler
 from online_migrate.migrate.run.context import RunState
 from online_migrate.migrate.status import Outcome
+from online_migrate.migrate.worker.heartbeat import Heartbeat
 from online_migrate.migrate.worker.lease import RangeCandidate
 from online_migrate.migrate.worker.lost_chunks import LostChunks
 from online_migrate.migrate.worker.ranges import RangeAcquirer
+from online_migrate.migrate.worker.registration import Registration
 from online_migrate.state import Status
 from online_migrate.throttle.server_throttlers import LockWaiters
 from tests.servers import Database
@@ -132,6 +135,7 @@ waiting_commits = pytest.mark.needs("waiting_commits")
 at_both_paces = pytest.mark.parametrize(
     "project", ["full", pytest.param("default", marks=waiting_commits)], indirect=True
 )
+at_default_pace = pytest.mark.parametrize("project", ["default"], indirect=True)
 of_both_kinds = pytest.mark.parametrize(
     ("kind", "project"),
     [("backfill", "full"), pytest.param("backfill", "default", marks=waiting_commits), ("row", "full")],
@@ -379,7 +383,8 @@ def test_pipeline_writes_one_chunk_at_a_time_unless_at_full_pace(
     assert max(seen) == most
 
 
-@pytest.mark.parametrize("project", [pytest.param("default", marks=waiting_commits)], indirect=True)
+@waiting_commits
+@at_default_pace
 def test_next_range_is_found_while_no_row_is_locked(
     database: Database,
     project: Project,
@@ -565,6 +570,38 @@ def test_pipeline_idle_connection_is_kept_open(
         assert len({id(chunk.inflight.write_connection) for chunk in committed_chunks[4:8]}) == 2
 
 
+@pytest.mark.parametrize("short_lease", [pytest.param("default", marks=waiting_commits)], indirect=True)
+def test_connection_of_the_queued_chunk_is_kept_open_during_a_long_write(
+    database: Database,
+    short_lease: Project,
+    committed_chunks: list[WriteResult],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """MySQL and MariaDB end a session that is idle for two seconds."""
+    write, kept = BoundMigration.write, set[int]()
+    keep_alive = Heartbeat.keep_alive
+
+    def slowly(self: BoundMigration, connection: sa.Connection, chunk: Any, prepared: Any) -> Any:
+        if chunk.lower == (30,):
+            connection.execute(sa.select(sa.func.sleep(5)))  # on the server: this session is not idle
+        return write(self, connection, chunk, prepared)
+
+    def recorded(self: Heartbeat, connection: sa.Connection) -> None:
+        kept.add(id(connection))
+        keep_alive(self, connection)
+
+    monkeypatch.setattr(BoundMigration, "write", slowly)
+    monkeypatch.setattr(Heartbeat, "keep_alive", recorded)
+    project = short_lease
+    project.data("fill", _fill(database))
+    registered = _recorded_instances(monkeypatch, Registration, "register")
+    assert project.migrate()["fill"].done == COUNT
+    _assert_migrated_once(database.engine, project)
+    assert len(registered) == 1, "a worker was lost with its connection"
+    assert kept
+    assert len(committed_chunks) == 10
+
+
 def test_pipeline_commits_without_waiting_for_the_prefetch(
     database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -671,9 +708,6 @@ def lock_waiters(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return reasons
 
 
-at_default_pace = pytest.mark.parametrize("project", ["default"], indirect=True)
-
-
 @waiting_commits
 @at_default_pace
 def test_session_that_waits_for_the_second_chunk_pauses_the_run(
@@ -725,6 +759,28 @@ def test_second_chunk_that_waits_for_the_first_is_no_reason_to_pause(
     assert project.migrate()["fill"].done == COUNT
     _assert_migrated_once(database.engine, project)
     assert len(committed_chunks) > 2
+    assert lock_waiters == []
+
+
+@at_default_pace
+def test_heartbeat_that_waits_for_its_worker_is_no_reason_to_pause(
+    database: Database, project: Project, lock_waiters: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It updates the row of the worker, which a chunk has locked to advance its lease."""
+    advance, calls = state.Advance.__call__, list[object]()
+
+    def slowly(self: state.Advance, *arguments: Any, **more: Any) -> bool:
+        held = advance(self, *arguments, **more)
+        calls.append(held)
+        if len(calls) == 2:
+            time.sleep(2.5)  # several heartbeats; the throttler counts once a second
+        return held
+
+    monkeypatch.setattr(state.Advance, "__call__", slowly)
+    project.data("fill", _fill(database, PENDING))
+    assert project.migrate()["fill"].done == COUNT
+    _assert_migrated_once(database.engine, project)
+    assert len(calls) > 2
     assert lock_waiters == []
 
 

@@ -63,6 +63,19 @@ def test_size_grows_step_by_step_after_cost_drops() -> None:
     assert sizes[-1] >= 90
 
 
+def test_size_does_not_overshoot_if_chunks_are_measured_late() -> None:
+    """Two chunks are in flight: the size of a chunk is fixed before the two before it are measured."""
+    limits = SizeLimits(target=0.05)
+    size, planned, seconds_per_row = ChunkSize(limits, 500), list[int](), 8e-6
+    for number in range(30):
+        planned.append(size.size)
+        if number >= 2:
+            rows = planned[number - 2]
+            size.observe(rows, rows * seconds_per_row)
+    assert max(planned) * seconds_per_row <= 1.5 * limits.target
+    assert planned[-1] * seconds_per_row >= 0.75 * limits.target
+
+
 def test_size_recovers_after_outlier() -> None:
     """One chunk in twenty takes five times as long: the size drops and is restored before the next one."""
     controller = ChunkSize(SizeLimits(TARGET), 100)

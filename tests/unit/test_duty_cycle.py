@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from online_migrate.migrate.pace import Pace
 from online_migrate.throttle.activity import Activity
 from online_migrate.throttle.duty_cycle import (
     AdaptiveDutyCycle,
@@ -91,6 +93,13 @@ def test_chunks_are_shortened_before_the_duty_cycle_is_reduced() -> None:
     for _ in range(100):
         adaptive.observe(worse=False)
     assert adaptive.chunk_time_share == 1.0
+
+
+@pytest.mark.parametrize("fixed", [{"batch_size": 5}, {"chunk_time": 0.03}])
+def test_duty_cycle_is_reduced_at_once_if_chunks_cannot_become_shorter(fixed: dict[str, Any]) -> None:
+    pace = Pace.named("default", **fixed)
+    duty_cycle = AdaptiveDutyCycle(most=pace.share, shortest=pace.shortest)
+    assert duty_cycle.observe(worse=True) < pace.share
 
 
 def test_chunks_of_one_length_are_never_shortened() -> None:

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING
 from online_migrate.dialects import Dialect
 from online_migrate.driver_errors import CLEANUP_ERRORS, DATABASE_ERRORS
 from online_migrate.kinds.bound import BoundMigration
-from online_migrate.migrate.executor.background import noop
+from online_migrate.migrate.executor.background import Keepalive, noop
 from online_migrate.migrate.executor.inflight import (
     InflightChunk,
     PipelineAborted,
@@ -151,13 +151,19 @@ class ChunkPipeline:
         self._inflight.append(inflight)
         inflight.write_connection.executor.submit(lambda: write_chunk(self._job, inflight, self._now))
 
-    def wait_for_first(self) -> WriteResult:
+    def wait_for_first(self, keepalive: Keepalive) -> WriteResult:
         """Waits for the write of the first chunk, starts the queued one, and returns the result of the first.
 
-        Raises :class:`PipelineAborted` if the write failed, or the error of a lost session.
+        *keepalive*: called every 0.5 s meanwhile; it keeps the connections without a chunk open. Raises
+        :class:`PipelineAborted` if the write failed, or the error of a lost session.
         """
         executor = self._inflight[0].write_connection.executor
-        written = executor.result(self._break_deadlock)
+
+        def while_waiting() -> None:
+            self._break_deadlock()
+            keepalive()
+
+        written = executor.result(while_waiting)
         if written is None:
             _raise_if_lost(self._job.dialect, executor.error)
             raise PipelineAborted(f"the write failed: {executor.error}") from executor.error

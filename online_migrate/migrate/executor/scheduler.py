@@ -170,7 +170,7 @@ class PipelineScheduler:
         pipeline, timer, clock = self._pipeline, self._tools.timer, self._tools.transactions.clock
         begun = pipeline.inflight
         try:
-            written = pipeline.wait_for_first()
+            written = pipeline.wait_for_first(self._tools.keepalive)
         finally:
             # The chunks that were rolled back to release their locks.
             self._put_back(chunk for chunk in begun if chunk not in pipeline.inflight)

@@ -104,7 +104,10 @@ class Finalizer:
         self._transactions = TransactionRunner(run_state.context.clock, bound.dialect, connection)
 
     def _count_remaining(self) -> RemainingWork:
-        return self._transactions.run_read_only(lambda: count_remaining(self._migration, self._connection))
+        with self._run_state.context.throttling.activity:
+            return self._transactions.run_read_only(
+                lambda: count_remaining(self._migration, self._connection)
+            )
 
     # --- at the end of a pass --------------------------------------------------------------------
 

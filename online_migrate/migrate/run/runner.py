@@ -171,6 +171,7 @@ class Runner:
         with (
             contextlib.suppress(*DATABASE_ERRORS, exceptions.Failed),
             data_connection(self._context.engine, self._context.lease) as connection,
+            self._context.throttling.activity,
             connection.begin(),
         ):
             moved = self._run_state.done

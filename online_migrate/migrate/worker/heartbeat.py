@@ -28,7 +28,8 @@ logger = logging.getLogger(__name__)
 _HEARTBEAT_INTERVAL = 0.5
 """Seconds between two heartbeats. A command of an operator takes effect within two seconds."""
 _KEEPALIVE_INTERVAL = 2.0
-"""Seconds after which an idle session sends a statement, before the server's idle timeout ends it."""
+"""Seconds after which an idle session sends a statement, before the server's idle timeout ends it. A quarter
+of that timeout if it is shorter: some callers wait for up to half a second between two calls."""
 
 
 class Heartbeat:
@@ -39,6 +40,7 @@ class Heartbeat:
         self._dialect = dialect
         self._loop = ConnectionLoop("heartbeat", engine, self._run, interval=_HEARTBEAT_INTERVAL)
         self._last = time.monotonic()
+        self._keepalive_interval = min(_KEEPALIVE_INTERVAL, run_state.context.lease / 4)
         self._last_keepalive: weakref.WeakKeyDictionary[Connection, float] = weakref.WeakKeyDictionary()
 
     def __enter__(self) -> Heartbeat:
@@ -62,14 +64,14 @@ class Heartbeat:
             events.emit(logger, events.HeartbeatSkipped(error_message(error)))
 
     def keep_alive(self, connection: Connection) -> None:
-        """Sends a statement on *connection* every 2 s, so that the server's idle timeout does not end it.
+        """Sends a statement on *connection* now and then, so that the server's idle timeout does not end it.
 
         Called by a worker that waits, or that runs a long function.
         """
         if self._dialect.single_writer:
             return
         now = time.monotonic()
-        if now - self._last_keepalive.get(connection, 0.0) < _KEEPALIVE_INTERVAL:
+        if now - self._last_keepalive.get(connection, 0.0) < self._keepalive_interval:
             return
         self._last_keepalive[connection] = now
         inside = connection.in_transaction()
@@ -83,8 +85,10 @@ class Heartbeat:
         dialect_of(connection).prepare_data_session(connection, idle_timeout=self._run_state.context.lease)
         # One round trip: while the row of a worker is locked, its chunk waits to advance the lease.
         set_isolation(connection, "AUTOCOMMIT")
-        while not self._loop.stopping.wait(_HEARTBEAT_INTERVAL):
-            self._tick(connection)
+        # A heartbeat that waits for the chunk of its worker is no application that waits.
+        with self._run_state.context.throttling.sessions.including(connection):
+            while not self._loop.stopping.wait(_HEARTBEAT_INTERVAL):
+                self._tick(connection)
 
     def _tick(self, connection: Connection) -> None:
         self._last = time.monotonic()
