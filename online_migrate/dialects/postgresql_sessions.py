@@ -120,8 +120,6 @@ def python_encoding(server_encoding: str) -> str:
 class PostgreSQLSessions(Sessions):
     """Prepares sessions by SET. A setting that ends with the transaction is not reset after an error."""
 
-    # The sessions of chunks have synchronous_commit = off.
-    commit_waits: ClassVar[bool] = False
     # Under REPEATABLE READ the verification after LOCK TABLE would read a snapshot from before the lock.
     ddl_isolation: ClassVar[IsolationLevel | None] = "READ COMMITTED"
 

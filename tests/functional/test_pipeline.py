@@ -1,8 +1,6 @@
-"""Two chunks are in flight, on two connections, and committed in order.
+"""Two chunks are written at a time, on two connections, and committed in order.
 
-At full pace both are written at the same time. At the default pace the second one is written while the first
-one, which is written, is committed; only where a commit waits for the disk. Whatever happens to either of
-them, every row is migrated once, and the counts match the data.
+Whatever happens to either of them, every row is migrated once, and the counts match the data.
 """
 
 from __future__ import annotations
@@ -25,7 +23,6 @@ from online_migrate.migrate.executor.prefetch import Prefetcher
 from online_migrate.migrate.executor.scheduler import PipelineScheduler
 from online_migrate.migrate.run.context import RunState
 from online_migrate.migrate.status import Outcome
-from online_migrate.migrate.worker.heartbeat import Heartbeat
 from online_migrate.migrate.worker.lease import RangeCandidate
 from online_migrate.migrate.worker.lost_chunks import LostChunks
 from online_migrate.migrate.worker.ranges import RangeAcquirer
@@ -131,29 +128,14 @@ def project(
         yield written
 
 
-waiting_commits = pytest.mark.needs("waiting_commits")
-at_both_paces = pytest.mark.parametrize(
-    "project", ["full", pytest.param("default", marks=waiting_commits)], indirect=True
-)
 at_default_pace = pytest.mark.parametrize("project", ["default"], indirect=True)
-of_both_kinds = pytest.mark.parametrize(
-    ("kind", "project"),
-    [("backfill", "full"), pytest.param("backfill", "default", marks=waiting_commits), ("row", "full")],
-    indirect=["project"],
-    ids=["backfill", "backfill at the default pace", "row"],
-)
+of_both_kinds = pytest.mark.parametrize("kind", ["backfill", "row"])
 
 
 @pytest.fixture
-def short_lease(
-    database: Database, items: sa.Table, tmp_path: Path, request: pytest.FixtureRequest
-) -> Iterator[Project]:
-    """A project in which a worker without a heartbeat for two seconds is taken over.
-
-    Its parameter is the pace.
-    """
-    pace = getattr(request, "param", "full")
-    with Project.create(tmp_path / "project", database.url, batch_size=10, lease=2, pace=pace) as written:
+def short_lease(database: Database, items: sa.Table, tmp_path: Path) -> Iterator[Project]:
+    """A project in which a worker without a heartbeat for two seconds is taken over."""
+    with Project.create(tmp_path / "project", database.url, batch_size=10, lease=2) as written:
         yield written
 
 
@@ -267,7 +249,6 @@ def slow_server(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- two connections -----------------------------------------------------------------------------
 
 
-@at_both_paces
 @pytest.mark.parametrize("pending", [PENDING, ""], ids=["with pending", "without pending"])
 def test_pipeline_alternates_between_two_connections(
     pending: str, database: Database, project: Project
@@ -341,7 +322,7 @@ def test_pipeline_is_not_used_without_a_primary_key(
 
 @pytest.mark.parametrize(
     "limits",
-    [{"nice": 0.5}, {"max_count": COUNT}, {"pace": "gentle"}],
+    [{"pace": "default"}, {"nice": 0.5}, {"max_count": COUNT}, {"pace": "gentle"}],
     ids=lambda limits: next(iter(limits)) + str(next(iter(limits.values()))),
 )
 def test_pipeline_is_not_used_when_options_limit_the_load(
@@ -354,42 +335,9 @@ def test_pipeline_is_not_used_when_options_limit_the_load(
     assert len({session for _row, session in _sessions(database.engine)}) == 1
 
 
-@pytest.mark.parametrize(
-    ("project", "most"),
-    [("full", 2), pytest.param("default", 1, marks=waiting_commits)],
-    indirect=["project"],
-)
-def test_pipeline_writes_one_chunk_at_a_time_unless_at_full_pace(
-    most: int, database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """At the default pace a write starts when that of the chunk before it has ended."""
-    lock, running, seen = threading.Lock(), [0], set[int]()
-    write = BoundMigration.write
-
-    def counted(self: BoundMigration, connection: sa.Connection, chunk: Any, prepared: Any) -> Any:
-        with lock:
-            running[0] += 1
-            seen.add(running[0])
-        time.sleep(0.05)
-        result = write(self, connection, chunk, prepared)
-        with lock:
-            running[0] -= 1
-        return result
-
-    monkeypatch.setattr(BoundMigration, "write", counted)
-    project.data("fill", _fill(database, PENDING))
-    assert project.migrate()["fill"].done == COUNT
-    _assert_migrated_once(database.engine, project)
-    assert max(seen) == most
-
-
-@waiting_commits
 @at_default_pace
 def test_next_range_is_found_while_no_row_is_locked(
-    database: Database,
-    project: Project,
-    committed_chunks: list[WriteResult],
-    monkeypatch: pytest.MonkeyPatch,
+    database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server reads the keys of a whole range for it: longer than a chunk may lock its rows."""
     unlocked: list[int] = []
@@ -403,34 +351,11 @@ def test_next_range_is_found_while_no_row_is_locked(
     project.data("fill", _fill(database, PENDING))
     project.migrate()
     _assert_migrated_once(database.engine, project)
-    assert committed_chunks
     # Two ranges, and the attempt to acquire a third one.
     assert unlocked[:2] == [COUNT, COUNT]
     assert set(unlocked) == {COUNT}
 
 
-def test_rows_that_are_read_before_are_written_ahead_at_full_pace_only(
-    database: Database, project: Project, committed_chunks: list[WriteResult]
-) -> None:
-    """At the default pace the next rows are read while a chunk is written."""
-    project.data("fill", _row(PENDING))
-    project.migrate(pace="default")
-    _assert_migrated_once(database.engine, project)
-    assert committed_chunks == []
-
-
-@pytest.mark.needs("transactional_ddl", "many_writers")
-def test_pipeline_is_not_used_at_the_default_pace_if_commits_do_not_wait(
-    database: Database, project: Project, committed_chunks: list[WriteResult]
-) -> None:
-    """PostgreSQL commits a chunk without a wait for the disk: a second connection would gain nothing."""
-    project.data("fill", _fill(database, PENDING))
-    project.migrate(pace="default")
-    _assert_migrated_once(database.engine, project)
-    assert committed_chunks == []
-
-
-@at_both_paces
 def test_pipeline_chunk_is_invisible_before_its_commit(
     database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -459,7 +384,6 @@ def test_pipeline_chunk_is_invisible_before_its_commit(
 # --- rows that fail ------------------------------------------------------------------------------
 
 
-@at_both_paces
 def test_pipeline_rows_rejected_by_the_server_are_bisected(
     database: Database, project: Project, committed_chunks: list[WriteResult]
 ) -> None:
@@ -570,35 +494,29 @@ def test_pipeline_idle_connection_is_kept_open(
         assert len({id(chunk.inflight.write_connection) for chunk in committed_chunks[4:8]}) == 2
 
 
-@pytest.mark.parametrize("short_lease", [pytest.param("default", marks=waiting_commits)], indirect=True)
-def test_connection_of_the_queued_chunk_is_kept_open_during_a_long_write(
+def test_connection_without_a_chunk_is_kept_open_during_a_long_write(
     database: Database,
     short_lease: Project,
     committed_chunks: list[WriteResult],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """MySQL and MariaDB end a session that is idle for two seconds."""
-    write, kept = BoundMigration.write, set[int]()
-    keep_alive = Heartbeat.keep_alive
+    """The last chunk of a range is written alone. MySQL and MariaDB end an idle session after two seconds."""
+    write, slept = BoundMigration.write, list[Any]()
+    sleep = sa.func.pg_sleep(5) if database.engine.dialect.name == "postgresql" else sa.func.sleep(5)
 
     def slowly(self: BoundMigration, connection: sa.Connection, chunk: Any, prepared: Any) -> Any:
-        if chunk.lower == (30,):
-            connection.execute(sa.select(sa.func.sleep(5)))  # on the server: this session is not idle
+        if chunk.lower == (70,):
+            slept.append(connection.execute(sa.select(sleep)))  # on the server: this session is not idle
         return write(self, connection, chunk, prepared)
 
-    def recorded(self: Heartbeat, connection: sa.Connection) -> None:
-        kept.add(id(connection))
-        keep_alive(self, connection)
-
     monkeypatch.setattr(BoundMigration, "write", slowly)
-    monkeypatch.setattr(Heartbeat, "keep_alive", recorded)
     project = short_lease
     project.data("fill", _fill(database))
     registered = _recorded_instances(monkeypatch, Registration, "register")
     assert project.migrate()["fill"].done == COUNT
     _assert_migrated_once(database.engine, project)
     assert len(registered) == 1, "a worker was lost with its connection"
-    assert kept
+    assert len(slept) == 1
     assert len(committed_chunks) == 10
 
 
@@ -624,7 +542,6 @@ def test_pipeline_commits_without_waiting_for_the_prefetch(
 # --- locks of other sessions ---------------------------------------------------------------------
 
 
-@at_both_paces
 def test_pipeline_does_not_block_an_application_that_locks_rows_of_both_chunks(
     database: Database, project: Project, committed_chunks: list[WriteResult]
 ) -> None:
@@ -675,7 +592,6 @@ DEFERRED_TRIGGER = """
 """
 
 
-@at_both_paces
 def test_pipeline_chunks_that_update_the_same_row_wait_for_each_other(
     database: Database, project: Project, committed_chunks: list[WriteResult]
 ) -> None:
@@ -706,60 +622,6 @@ def lock_waiters(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(LockWaiters, "sample", recorded)
     return reasons
-
-
-@waiting_commits
-@at_default_pace
-def test_session_that_waits_for_the_second_chunk_pauses_the_run(
-    database: Database, project: Project, lock_waiters: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The throttler knows both sessions of a worker."""
-    change = (database.engine, "UPDATE items SET other = 1 WHERE id = 15")
-    application, write = threading.Thread(target=execute, args=change), BoundMigration.write
-
-    def held(self: BoundMigration, connection: sa.Connection, chunk: Any, prepared: Any) -> Any:
-        result = write(self, connection, chunk, prepared)
-        if chunk.lower == (10,) and application.ident is None:
-            application.start()
-            wait_until(lambda: lock_waiters or not application.is_alive(), "a reason to pause")
-        return result
-
-    monkeypatch.setattr(BoundMigration, "write", held)
-    project.data("fill", _fill(database, PENDING))
-    assert project.migrate()["fill"].done == COUNT
-    application.join()
-    _assert_migrated_once(database.engine, project)
-    assert lock_waiters[0] == "1 other session(s) wait for locks of the workers"
-    [(first,), (second,)] = rows(database.engine, "SELECT session FROM items WHERE id IN (5, 15) ORDER BY id")
-    assert first != second
-
-
-@waiting_commits
-@at_default_pace
-def test_second_chunk_that_waits_for_the_first_is_no_reason_to_pause(
-    database: Database,
-    project: Project,
-    committed_chunks: list[WriteResult],
-    lock_waiters: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A trigger updates the same row for both chunks; the wait of the second one concerns no application."""
-    execute(database.engine, "CREATE TABLE tally (n INTEGER)", "INSERT INTO tally VALUES (0)")
-    execute(database.engine, *TALLY_TRIGGERS["mysql"])
-    finish = PipelineScheduler._require_none_pending
-
-    def slowly(self: PipelineScheduler, chunk: WriteResult) -> None:
-        if len(committed_chunks) == 2:
-            # On the worker's first connection; the second one waits. The throttler counts once a second.
-            time.sleep(2.5)
-        finish(self, chunk)
-
-    monkeypatch.setattr(PipelineScheduler, "_require_none_pending", slowly)
-    project.data("fill", _fill(database, PENDING))
-    assert project.migrate()["fill"].done == COUNT
-    _assert_migrated_once(database.engine, project)
-    assert len(committed_chunks) > 2
-    assert lock_waiters == []
 
 
 @at_default_pace
@@ -821,15 +683,9 @@ def test_kill_rolls_back_both_chunks(point: str, kind: str, database: Database, 
 
 
 @pytest.mark.parametrize(
-    ("kind", "pending", "short_lease"),
-    [
-        ("backfill", PENDING, "full"),
-        ("backfill", "", "full"),
-        pytest.param("backfill", "", "default", marks=waiting_commits),
-        ("row", "", "full"),
-    ],
-    ids=["with pending", "without pending", "default pace", "row"],
-    indirect=["short_lease"],
+    ("kind", "pending"),
+    [("backfill", PENDING), ("backfill", ""), ("row", "")],
+    ids=["with pending", "without pending", "row"],
 )
 @pytest.mark.parametrize("point", POINTS)
 def test_frozen_worker_commits_neither_chunk(
@@ -870,7 +726,6 @@ def test_sigterm_rolls_back_the_second_chunk(database: Database, project: Projec
     _assert_migrated_once(database.engine, project)
 
 
-@at_both_paces
 def test_paused_run_locks_no_row(database: Database, project: Project) -> None:
     """During the pause, other sessions update any row at once; then the run continues."""
     project.data("fill", _fill(database, PENDING) + PAUSING.format(act=UNTIL))
@@ -935,7 +790,6 @@ def _kill(database: Database, connection: sa.Connection) -> int:
     return int(number)
 
 
-@at_both_paces
 @pytest.mark.parametrize("which", ["the one in hand", "the one ahead"], ids=["first chunk", "second chunk"])
 def test_session_lost_during_a_write_is_not_reused(
     which: str, database: Database, project: Project, monkeypatch: pytest.MonkeyPatch

@@ -27,7 +27,6 @@ Capability = Literal[
     "xml",  # a column type for XML: PostgreSQL can be built without it
     "openstack",  # the two servers on which OpenStack's trees are tested
     "functional_indexes",  # an index on an expression is a hidden column, on which its columns depend
-    "waiting_commits",  # a commit waits for the disk, whatever its session asks for
     "temporal_keys",  # a primary key can end with a period: WITHOUT OVERLAPS
 ]
 
@@ -75,7 +74,6 @@ _MYSQL: tuple[Capability, ...] = (
     "self_updating",
     "updatable_views",
     "xa",
-    "waiting_commits",
     *_SHARED,
 )
 

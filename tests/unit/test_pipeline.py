@@ -20,6 +20,7 @@ from online_migrate.kinds.bound import BoundMigration
 from online_migrate.kinds.result import UpdateResult
 from online_migrate.kinds.row import RowMigration
 from online_migrate.kinds.subject import Subject
+from online_migrate.migrate.executor.background import noop
 from online_migrate.migrate.executor.inflight import InflightChunk, PipelineAborted
 from online_migrate.migrate.executor.pipeline import ChunkPipeline
 from online_migrate.migrate.pace import Pace
@@ -30,8 +31,6 @@ from online_migrate.writers.bulk import BulkWriter
 
 FULL = Pace(0.5)
 """Long chunks, and no limit of the load."""
-ADAPTIVE = dataclasses.replace(FULL, adaptive=True)
-"""The load is limited by the measured latency."""
 FIRST = KeyRange(1, None, (100,), sweep=False)
 NEXT = KeyRange(1, (10,), (100,), sweep=False)
 
@@ -55,7 +54,7 @@ class Connection:
 class Server:
     """Two connections, and the UPDATEs that are sent on them."""
 
-    def __init__(self, *, parallel: bool = True) -> None:
+    def __init__(self) -> None:
         self.log: list[str] = []
         self.errors: dict[str, BaseException] = {}
         self.go = {"home": threading.Event(), "other": threading.Event()}
@@ -63,7 +62,7 @@ class Server:
             go.set()
         self.home: Any = Connection("home", self.log)
         job: Any = types.SimpleNamespace(dialect=self, write=self._move)
-        self.pipeline = ChunkPipeline(job, self.home, self._connect, time.monotonic, parallel=parallel)
+        self.pipeline = ChunkPipeline(job, self.home, self._connect, time.monotonic)
 
     def is_connection_lost(self, error: BaseException) -> bool:
         """Returns the answer of a dialect."""
@@ -95,17 +94,13 @@ class Server:
             time.sleep(0.005)
 
 
-@pytest.fixture(params=[True])
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """Its parameter: the writes of two chunks run at the same time."""
-    server = Server(parallel=request.param)
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
     yield server
     for go in server.go.values():
         go.set()
     server.pipeline.close()
-
-
-one_write_at_a_time = pytest.mark.parametrize("server", [False], indirect=True)
 
 
 def _lost() -> BaseException:
@@ -121,11 +116,10 @@ def _bound(
     version: Any = None,
     by_primary_key: bool = True,
     single_writer: bool = False,
-    commit_waits: bool = True,
     verify: Any = None,
 ) -> BoundMigration:
     chunker: Any = types.SimpleNamespace(by_primary_key=by_primary_key)
-    dialect: Any = types.SimpleNamespace(single_writer=single_writer, commit_waits=commit_waits)
+    dialect: Any = types.SimpleNamespace(single_writer=single_writer)
     table = sa.Table("items", sa.MetaData())
     return BoundMigration(
         migration=migration,
@@ -142,28 +136,15 @@ def _bound(
     )
 
 
-def test_two_writes_at_a_time_only_at_full_pace() -> None:
-    """Short chunks, and an adaptive duty cycle, are to leave capacity to the application."""
-    assert ChunkPipeline.writes_parallel(FULL)
-    assert not ChunkPipeline.writes_parallel(ADAPTIVE)
-    assert not ChunkPipeline.writes_parallel(dataclasses.replace(FULL, chunk_time=0.007))
-
-
 def test_supports_depends_on_pace_and_migration() -> None:
-    """Supported for a migration in which no chunk depends on the one before.
-
-    Rows that are read before their chunk is written are written ahead at full pace only, and so are all rows
-    where a commit does not wait for the disk.
-    """
+    """Supported at full pace, for a migration in which no chunk depends on the one before."""
     assert ChunkPipeline.supports(_bound(), FULL)
-    assert ChunkPipeline.supports(_bound(commit_waits=False), FULL)
-    assert ChunkPipeline.supports(_bound(), ADAPTIVE)
-    assert not ChunkPipeline.supports(_bound(commit_waits=False), ADAPTIVE)
+    assert not ChunkPipeline.supports(_bound(), dataclasses.replace(FULL, adaptive=True))
+    assert not ChunkPipeline.supports(_bound(), dataclasses.replace(FULL, chunk_time=0.007))
     assert not ChunkPipeline.supports(_bound(by_primary_key=False), FULL)
     assert not ChunkPipeline.supports(_bound(single_writer=True), FULL)
     row = RowMigration(name="fill", table="items", function=lambda row: None)
     assert ChunkPipeline.supports(_bound(migration=row, version="xmin"), FULL)
-    assert not ChunkPipeline.supports(_bound(migration=row, version="xmin"), ADAPTIVE)
     assert not ChunkPipeline.supports(_bound(migration=row), FULL), "its function is called under a lock"
     batch = BatchMigration(name="fill", table="items", function=lambda connection, chunk: 0)
     assert not ChunkPipeline.supports(_bound(migration=batch), FULL)
@@ -177,9 +158,9 @@ def test_chunks_are_committed_in_order(server: Server) -> None:
     server.begin()
     server.wait("other: UPDATE")
     server.go["home"].set()
-    first = pipeline.wait_for_first()
+    first = pipeline.wait_for_first(noop)
     pipeline.commit(first)
-    second = pipeline.wait_for_first()
+    second = pipeline.wait_for_first(noop)
     pipeline.commit(second)
     assert [line for line in server.log if "UPDATE" in line] == ["other: UPDATE", "home: UPDATE"]
     assert [line for line in server.log if "commit" in line] == ["home: commit", "other: commit"]
@@ -193,53 +174,6 @@ def test_chunks_are_committed_in_order(server: Server) -> None:
     assert not [line for line in server.log if "rollback" in line]
 
 
-@one_write_at_a_time
-def test_queued_chunk_is_written_when_the_first_is_written(server: Server) -> None:
-    """Not before, so that the server executes one UPDATE at a time; and before the first is committed."""
-    pipeline = server.pipeline
-    server.go["home"].clear()
-    server.begin()
-    server.wait("home: begin")
-    time.sleep(0.05)
-    assert server.log == ["home: begin"]
-    server.go["home"].set()
-    first = pipeline.wait_for_first()
-    server.wait("other: UPDATE")
-    pipeline.commit(first)
-    pipeline.commit(pipeline.wait_for_first())
-    assert server.log == [
-        "home: begin",
-        "home: UPDATE",
-        "other: begin",
-        "other: UPDATE",
-        "home: commit",
-        "other: commit",
-    ]
-    assert pipeline.last_inflight is None
-
-
-@one_write_at_a_time
-def test_queued_chunk_is_discarded_by_a_rollback(server: Server) -> None:
-    """Its write never starts, also not behind the next chunk."""
-    home, _other = server.pipeline.connections.both()
-    server.begin()
-    server.pipeline.rollback()
-    server.pipeline.submit(InflightChunk(FIRST, ChunkPlan((10,), cast(Chunk, object()), 10), home))
-    server.pipeline.commit(server.pipeline.wait_for_first())
-    assert server.pipeline.last_inflight is None
-    assert not [line for line in server.log if line.startswith("other: ") and line != "other: closed"]
-
-
-@one_write_at_a_time
-def test_queued_chunk_is_discarded_if_the_write_of_the_first_fails(server: Server) -> None:
-    server.errors["home"] = LookupError("a row that cannot be")
-    server.begin()
-    with pytest.raises(PipelineAborted):
-        server.pipeline.wait_for_first()
-    server.pipeline.abort()
-    assert server.log == ["home: begin", "home: rollback", "other: closed"]
-
-
 def test_idle_connection_is_one_without_a_chunk(server: Server) -> None:
     home, other = server.pipeline.connections.both()
     assert server.pipeline.idle_connection is home
@@ -247,7 +181,7 @@ def test_idle_connection_is_one_without_a_chunk(server: Server) -> None:
     assert server.pipeline.idle_connection is other
     server.pipeline.submit(InflightChunk(NEXT, ChunkPlan((100,), cast(Chunk, object()), 10), other))
     assert server.pipeline.idle_connection is None
-    server.pipeline.commit(server.pipeline.wait_for_first())
+    server.pipeline.commit(server.pipeline.wait_for_first(noop))
     assert server.pipeline.idle_connection is home
 
 
@@ -273,7 +207,7 @@ def test_second_chunk_is_rolled_back_if_the_first_takes_much_longer(server: Serv
     server.go["home"].clear()
     server.begin()
     threading.Thread(target=lambda: (server.wait("other: rollback"), server.go["home"].set())).start()
-    first = server.pipeline.wait_for_first()
+    first = server.pipeline.wait_for_first(noop)
     assert server.log[-2:] == ["other: rollback", "home: UPDATE"]
     assert server.pipeline.last_inflight is first.inflight
     assert server.pipeline.backoff.active
@@ -287,7 +221,7 @@ def test_wait_for_first_raises_a_lost_session_of_the_second_chunk(server: Server
     server.go["home"].clear()
     server.begin()
     with pytest.raises(sa.exc.OperationalError):
-        server.pipeline.wait_for_first()
+        server.pipeline.wait_for_first(noop)
 
 
 @pytest.mark.parametrize("which", ["home", "other"])
@@ -320,8 +254,8 @@ def test_backoff_grows_with_repeated_failures(server: Server) -> None:
     pipeline = server.pipeline
     assert _backoffs(pipeline, 5) == [1, 4, 16, 64, 64]
     server.begin()
-    pipeline.commit(pipeline.wait_for_first())
-    pipeline.commit(pipeline.wait_for_first())
+    pipeline.commit(pipeline.wait_for_first(noop))
+    pipeline.commit(pipeline.wait_for_first(noop))
     assert _backoffs(pipeline, 2) == [16, 64]
 
 
@@ -330,14 +264,14 @@ def test_backoff_grows_if_only_one_of_two_chunks_succeeds(server: Server) -> Non
     backoffs = []
     for _ in range(7):
         server.begin()
-        server.pipeline.commit(server.pipeline.wait_for_first())
+        server.pipeline.commit(server.pipeline.wait_for_first(noop))
         backoffs += _backoffs(server.pipeline, 1)
     assert backoffs == [1, 2, 4, 8, 16, 32, 32]
 
 
 def _commit_first_and_wait_for_second(pipeline: ChunkPipeline) -> None:
-    pipeline.commit(pipeline.wait_for_first())
-    pipeline.wait_for_first()
+    pipeline.commit(pipeline.wait_for_first(noop))
+    pipeline.wait_for_first(noop)
 
 
 def _backoffs(pipeline: ChunkPipeline, times: int) -> list[int]:

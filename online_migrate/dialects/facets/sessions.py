@@ -22,8 +22,6 @@ class Sessions:
     chunk_pause: ClassVar[float] = 0.0
     """Minimum pause between two chunks, in seconds, on a server that does not queue the writers that wait
     for its lock."""
-    commit_waits: ClassVar[bool] = True
-    """The commit of a data session waits for the disk, also if it need not be durable."""
     ddl_isolation: ClassVar[IsolationLevel | None] = None
     """The isolation level of the transaction of a revision; None: the session's default."""
     single_writer: ClassVar[bool] = False

@@ -1,9 +1,8 @@
 """Processes two chunks at a time, on two connections, and commits them in order.
 
 While a worker checks which rows of a chunk are still pending, advances its lease and waits for the commit,
-the rows of the next chunk are written, if the kind of data migration supports it. At a pace that leaves
-capacity to the application this write starts only when that of the chunk before it has ended: the server
-executes one UPDATE at a time, and a commit, which mostly waits for the disk, costs the run no time.
+the rows of the next chunk are written, if the kind of data migration supports it. Only at full pace: a second
+session at work delays the statements of the application (benchmarks/README.md has the figures).
 
 Invariants:
 
@@ -49,9 +48,9 @@ from online_migrate.migrate.pace import Pace
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-_MIN_PARALLEL_CHUNK_TIME = 0.1
-"""The minimum target time of a chunk, in seconds, for two UPDATEs at the same time. A pace with shorter
-chunks is meant to leave capacity to the application."""
+_MIN_CHUNK_TIME = 0.1
+"""The minimum target time of a chunk, in seconds, for the pipeline. A pace with shorter chunks is meant to
+leave capacity to the application."""
 _DEADLOCK_TIMEOUT = 1.0
 """Seconds after which the chunk that was written ahead is rolled back, if its write has ended and that of the
 first chunk has not; twice the time of its own write, if that is longer."""
@@ -63,8 +62,7 @@ class ChunkPipeline:
     """The in-flight chunks of one worker. Used from the worker's thread only.
 
     *own*: the worker's own connection. *connect*: opens the second connection when it is needed. *now*:
-    returns the time in seconds. *parallel*: two chunks are written at the same time; False: the write of a
-    chunk starts when that of the chunk before it has ended.
+    returns the time in seconds.
     """
 
     def __init__(
@@ -73,36 +71,20 @@ class ChunkPipeline:
         own: Connection,
         connect: Callable[[], contextlib.AbstractContextManager[Connection]],
         now: Callable[[], float],
-        *,
-        parallel: bool = True,
     ) -> None:
         self._job = bound
         self._now = now
-        self.parallel = parallel
-        """True: two chunks are written at the same time."""
         self.connections = WriteConnections(own, connect)
         self.backoff = PipelineBackoff()
         self._inflight: collections.deque[InflightChunk] = collections.deque()
         """Chunks that are started and not committed, in the order of their keys."""
-        self._queued: InflightChunk | None = None
-        """The chunk after them, whose write starts when the write of the last of them has ended."""
-
-    @staticmethod
-    def writes_parallel(pace: Pace) -> bool:
-        """Returns True if two chunks are written at the same time.
-
-        The pace must not be adaptive, and its target time must be 0.1 s or longer: any other pace is meant to
-        leave capacity to the application.
-        """
-        return not pace.adaptive and pace.chunk_time >= _MIN_PARALLEL_CHUNK_TIME
 
     @staticmethod
     def supports(bound: BoundMigration, pace: Pace) -> bool:
         """Returns True if chunks can be written before the result of the previous chunk is known.
 
-        Where chunks are not written in parallel, only commits overlap with writes, which gains nothing if a
-        commit does not wait for the disk. Chunks whose rows are read before are processed serially then: the
-        next rows are read meanwhile.
+        The pace must not be adaptive, and its target time must be 0.1 s or longer: any other pace is meant to
+        leave capacity to the application.
 
         The walk must be by the primary key: at the end of a range of another index MariaDB waits for the row
         after it, which the chunk written ahead has locked.
@@ -111,10 +93,8 @@ class ChunkPipeline:
             bound.supports_pipeline
             and bound.chunker.by_primary_key
             and not bound.dialect.single_writer
-            and (
-                ChunkPipeline.writes_parallel(pace)
-                or (bound.dialect.commit_waits and not bound.prepares_rows)
-            )
+            and not pace.adaptive
+            and pace.chunk_time >= _MIN_CHUNK_TIME
         )
 
     # --- chunks ----------------------------------------------------------------------------------
@@ -141,18 +121,12 @@ class ChunkPipeline:
         return [one.connection for one in self.connections.without(self._inflight)]
 
     def submit(self, inflight: InflightChunk) -> None:
-        """Starts the write of a chunk's rows, or queues it until the last chunk is written; does not wait."""
-        if self.parallel or not self._inflight:
-            self._start(inflight)
-        else:
-            self._queued = inflight
-
-    def _start(self, inflight: InflightChunk) -> None:
+        """Starts the write of a chunk's rows; does not wait."""
         self._inflight.append(inflight)
         inflight.write_connection.executor.submit(lambda: write_chunk(self._job, inflight, self._now))
 
     def wait_for_first(self, keepalive: Keepalive) -> WriteResult:
-        """Waits for the write of the first chunk, starts the queued one, and returns the result of the first.
+        """Waits for the write of the first chunk, and returns its result.
 
         *keepalive*: called every 0.5 s meanwhile; it keeps the connections without a chunk open. Raises
         :class:`PipelineAborted` if the write failed, or the error of a lost session.
@@ -167,9 +141,6 @@ class ChunkPipeline:
         if written is None:
             _raise_if_lost(self._job.dialect, executor.error)
             raise PipelineAborted(f"the write failed: {executor.error}") from executor.error
-        if self._queued is not None:
-            self._start(self._queued)
-            self._queued = None
         return written
 
     def _break_deadlock(self) -> None:
@@ -219,7 +190,6 @@ class ChunkPipeline:
 
     def _rollback_all(self) -> list[BaseException | None]:
         errors = []
-        self._queued = None
         while self._inflight:
             written = [chunk for chunk in self._inflight if chunk.write_connection.executor.done]
             for inflight in written:

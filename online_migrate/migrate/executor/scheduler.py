@@ -198,14 +198,11 @@ class PipelineScheduler:
     def _next_candidate(self, inflight: InflightChunk) -> RangeCandidate | None:
         """Finds the next key range to acquire while the last chunk of this range is written.
 
-        Only where chunks are long: the server reads the keys of a whole range, and the locks of *inflight*
-        are held meanwhile. After the last chunk there is no write that the lookup could overlap. Returns None
-        before the last chunk.
+        After the last chunk there is no write that the lookup could overlap. Returns None before the last
+        chunk.
         """
         last = self._pipeline.last_inflight
-        if not self._pipeline.parallel or last is inflight:
-            return None
-        if last is not None and last.remaining_range is not None:
+        if last is inflight or (last is not None and last.remaining_range is not None):
             return None
         return self._find_candidate(inflight.connection)
 

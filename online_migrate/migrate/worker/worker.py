@@ -6,9 +6,8 @@ back.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from online_migrate.driver_errors import DATABASE_ERRORS
@@ -21,7 +20,7 @@ from online_migrate.migrate.executor.scheduler import PipelineScheduler
 from online_migrate.migrate.executor.serial import SerialExecutor
 from online_migrate.migrate.executor.tools import ChunkTools
 from online_migrate.migrate.pace import MAX_SLEEP
-from online_migrate.migrate.run.context import RunContext, RunState
+from online_migrate.migrate.run.context import RunState
 from online_migrate.migrate.worker.bisection import FailureBisector
 from online_migrate.migrate.worker.chunk_timer import ChunkTimer
 from online_migrate.migrate.worker.failures import ChunkFailures, Skipped
@@ -113,13 +112,8 @@ class Worker:
         )
         if not on_one_server:
             return None
-        pipeline = ChunkPipeline(
-            self._migration,
-            self._connection,
-            lambda: _second_connection(context),
-            context.clock.monotonic,
-            parallel=ChunkPipeline.writes_parallel(context.pace),
-        )
+        another = lambda: data_connection(context.engine, context.lease, durable=False)  # noqa: E731
+        pipeline = ChunkPipeline(self._migration, self._connection, another, context.clock.monotonic)
         return PipelineScheduler(
             pipeline, self._tools, self._size, context.throttling.duty_cycle, self._ranges.find
         )
@@ -251,16 +245,6 @@ class Worker:
         at_end = upper == key_range.upper
         self._key_range = None if at_end else dataclasses.replace(key_range, lower=upper)
         self._failures.passed(upper, at_end=at_end)
-
-
-@contextlib.contextmanager
-def _second_connection(context: RunContext) -> Iterator[Connection]:
-    """Opens the second connection of a pipeline; the throttlers know its session, too."""
-    with (
-        data_connection(context.engine, context.lease, durable=False) as connection,
-        context.throttling.sessions.including(connection),
-    ):
-        yield connection
 
 
 def _chunk_tools(
