@@ -49,6 +49,8 @@ class CommandContext:
     the application, a URL, a configuration of oslo.config that was read, or files of it. Without any of them,
     env.py decides. *database_group*: the group of oslo.config that names it. *host_logging*: the logging
     belongs to the program that calls the command, and env.py does not configure it.
+
+    Half of its methods are cached properties: what a command reads of the project, each read once.
     """
 
     config_file: Path = Path("alembic.ini")

@@ -131,7 +131,10 @@ def _what_is_done(runner: RevisionRunner, revision: str, blockers: Sequence[Bloc
 
 
 class ContractGuard:
-    """The guard of one run of one contract revision: destructive statements run under a proved lock only."""
+    """The guard of one run of one contract revision: destructive statements run under a proved lock only.
+
+    It has many methods because the proof is in their order: observe a statement, lock, verify, record.
+    """
 
     access_refusal = exceptions.PastTheLock
 

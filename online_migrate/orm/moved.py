@@ -22,7 +22,10 @@ NO_VALUE = LoaderCallableStatus.NO_VALUE
 
 @dataclasses.dataclass(frozen=True)
 class MovedPair:
-    """What a class declares of an old and a new column, and the phase of this process."""
+    """What a class declares of an old and a new column, and the phase of this process.
+
+    It has many methods: each access of SQLAlchemy to the attribute (instance, query, UPDATE) for each column.
+    """
 
     name: str
     phase: Phase

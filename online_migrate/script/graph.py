@@ -67,6 +67,8 @@ class Graph:
     *history*: revisions that are, with their ancestors, the base, whatever their branch is. Raises
     :class:`~online_migrate.exceptions.GraphBroken` for a revision on both branches, or a branch with two
     heads.
+
+    Each of its many methods answers a question about ancestry, from one index of ancestors.
     """
 
     def __init__(self, revisions: Iterable[Revision], history: Sequence[str] = ()) -> None:
