@@ -44,6 +44,9 @@ _AFTERMATH = 0.02
 """Seconds after a chunk for which latency may be its effect: its disk writes, its lock waits. A few times
 the time of a chunk; much more would leave no moment that counts as idle."""
 
+_DRAIN_POLL_INTERVAL = 0.02
+"""Seconds between two checks whether a chunk still runs, before a baseline."""
+
 
 @dataclasses.dataclass(frozen=True)
 class ProbeIntervals:
@@ -57,12 +60,12 @@ class ProbeIntervals:
     """How long a further baseline is measured; no chunk runs meanwhile."""
     settle: float = 0.2
     """Before that, for running chunks to end."""
+    drain: float = 2.0
+    """After that, for a long chunk or a count to end; if it does not end, the old baseline is kept."""
     second_after: float = 30.0
     """Between the first baseline and the second one."""
     baseline_every: float = 120.0
     """Between two further baselines."""
-    drain: float = 2.0
-    """After that, for a long chunk to end; if it does not, the old baseline is kept."""
     retry: float = 2.0
     """Before a baseline is measured again during which the connection was lost; doubled each time, up to
     *second_after*."""
@@ -216,7 +219,8 @@ class LatencyProbe:
                 yield self._measure(connection, dialect)
             return
         if not self._wait_until_idle():
-            events.emit(logger, events.BaselineSkipped(self._intervals.drain))
+            if not self._loop.stopping.is_set():
+                events.emit(logger, events.BaselineSkipped(self._intervals.drain))
             return
         yield self._measure(connection, dialect)
         end = time.monotonic() + self._intervals.baseline
@@ -230,7 +234,7 @@ class LatencyProbe:
         stopping.wait(settle)
         end = time.monotonic() + self._intervals.drain
         while self._activity is not None and self._activity.active_since(time.monotonic() - settle):
-            if time.monotonic() >= end or stopping.wait(settle / 10):
+            if time.monotonic() >= end or stopping.wait(_DRAIN_POLL_INTERVAL):
                 return False
         return True
 

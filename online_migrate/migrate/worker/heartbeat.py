@@ -64,7 +64,7 @@ class Heartbeat:
             events.emit(logger, events.HeartbeatSkipped(error_message(error)))
 
     def keep_alive(self, connection: Connection) -> None:
-        """Sends a statement on *connection* now and then, so that the server's idle timeout does not end it.
+        """Sends a statement on *connection* if none was sent for a while: the idle timeout would end it.
 
         Called by a worker that waits, or that runs a long function.
         """
