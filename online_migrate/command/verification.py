@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from online_migrate import exceptions, state
 from online_migrate.command import run
@@ -25,10 +26,13 @@ from online_migrate.dialects import dialect_of
 from online_migrate.kinds.base import DataMigration
 from online_migrate.kinds.visibility import require_visible
 from online_migrate.migrate.options import MigrateOptions, require_connections_of
-from online_migrate.migrate.verification import RowVerifier, VerifyOutcome, VerifyResult
+from online_migrate.migrate.verification import RowVerifier, VerificationTaken, VerifyOutcome, VerifyResult
 from online_migrate.runtime.rendering import renderer
 from online_migrate.script.graph import UNDECLARED, Graph, Phase
 from online_migrate.state import BarrierState, Verification, VerifyStatus
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
 
 _ROWS = ("pending-rows", "unverified-rows")
 """The blockers that a verification of the rows reports itself."""
@@ -291,9 +295,25 @@ class _Verifying:
             )
             connection.rollback()
             if not has_barrier and (recorded is None or recorded.expressions != new.expressions):
-                with dialect_of(connection).write_transaction(connection):
-                    state.put_verification(connection, new)
-                    connection.commit()
-                recorded = None
+                self._replace(connection, recorded, new)
         with run.run_context(self._context, limits) as opened:
-            return RowVerifier(opened, self._migration.name, subject.table, bad_row(subject)).run(recorded)
+            verifier = RowVerifier(opened, self._migration.name, subject.table, bad_row(subject))
+            return verifier.run(new.expressions)
+
+    def _replace(self, connection: Connection, recorded: Verification | None, new: Verification) -> None:
+        """Records *new* in place of *recorded*, which was read before.
+
+        Raises :class:`~online_migrate.migrate.verification.VerificationTaken` if another process has recorded
+        a barrier since: without its record nothing would drop it.
+        """
+        with dialect_of(connection).write_transaction(connection):
+            found = state.get_verification(connection, new.name, for_update=True)
+            if (
+                found is not None
+                and found.barrier is not None
+                and (recorded is None or recorded.barrier != found.barrier)
+            ):
+                connection.rollback()
+                raise VerificationTaken(name=new.name)
+            state.put_verification(connection, new)
+            connection.commit()

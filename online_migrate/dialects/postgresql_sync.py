@@ -88,6 +88,11 @@ $online_migrate$"""
 _IN_MIGRATION = (
     f"TG_OP <> 'DELETE' AND coalesce(current_setting('{DATA_MIGRATION_SETTING}', TRUE), '') = 'on'"
 )
+# A write of the first table does not see the new row before it is committed, and so must wait for that.
+_LOCK = """
+    IF TG_OP = 'INSERT' THEN
+        PERFORM 1 FROM {row} FOR NO KEY UPDATE;
+    END IF;"""
 _FUNCTION_BETWEEN = """\
 CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SET search_path {path}
 AS $online_migrate$
@@ -95,7 +100,10 @@ AS $online_migrate$
 DECLARE
     within text := coalesce(current_setting('online_migrate.sync', TRUE), '');
 BEGIN
-    IF within = '{sync}' OR ({skipped}) THEN
+    IF within = '{sync}' THEN
+        RETURN OLD;
+    END IF;{lock}
+    IF {skipped} THEN
         RETURN OLD;
     END IF;
     PERFORM set_config('online_migrate.sync', '{sync}', TRUE);
@@ -143,6 +151,7 @@ class PostgreSQLSyncTriggers(SyncTriggers):
                     function=function,
                     sync=shape.name,
                     skipped=_IN_MIGRATION if table == shape.target else "FALSE",
+                    lock=_LOCK.format(row=statements.source_row_of_new()) if table == shape.target else "",
                     path=_search_path(shape),
                     **body,
                 )
@@ -274,5 +283,7 @@ def _parts(shape: SyncShape) -> dict[str, str]:
 _WORDS = Words(
     _quoted,
     _differ,
-    "INSERT INTO {table} ({columns}) SELECT {values} WHERE {condition} ON CONFLICT ({key}) DO NOTHING",
+    # The row in conflict may be one that the UPDATE before did not see: its transaction had not committed.
+    "INSERT INTO {table} ({columns}) SELECT {values} WHERE {condition} "
+    "ON CONFLICT ({key}) DO UPDATE SET {assignments} WHERE {differs}",
 )

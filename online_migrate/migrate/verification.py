@@ -18,7 +18,7 @@ from online_migrate.dialects import dialect_of
 from online_migrate.migrate.pace import MAX_SLEEP
 from online_migrate.migrate.run.context import RunContext
 from online_migrate.migrate.worker.session import data_connection, run_transaction
-from online_migrate.state import Progress, Verification, VerifyStatus
+from online_migrate.state import Progress, VerifyStatus
 from online_migrate.walk.checkpoint import decode_key, encode_key, show_key
 from online_migrate.walk.chunker import Chunker
 from online_migrate.walk.key import Key, is_beyond
@@ -82,10 +82,10 @@ class RowVerifier:
         self._size = context.pace.controller(MAX_ROWS)
         self._run = ""
 
-    def run(self, recorded: Verification | None) -> VerifyOutcome:
-        """Walks from the checkpoint of *recorded* to the end of the table, or until a limit is reached.
+    def run(self, expressions: str) -> VerifyOutcome:
+        """Walks from the recorded checkpoint to the end of the table, or until a limit is reached.
 
-        None: from the first row.
+        *expressions*: those of the record; another record is that of another process.
 
         Raises :class:`VerificationTaken`, and :class:`~online_migrate.exceptions.NoKey`.
         """
@@ -93,18 +93,19 @@ class RowVerifier:
             data_connection(self._context.engine, self._context.lease) as connection,
             self._context.throttling.sessions.including(connection),
         ):
-            return self._walk(connection, recorded)
+            return self._walk(connection, expressions)
 
-    def _walk(self, connection: Connection, recorded: Verification | None) -> VerifyOutcome:
+    def _walk(self, connection: Connection, expressions: str) -> VerifyOutcome:
         chunker = Chunker(connection, self._table)
         connection.rollback()
-        lower: Key | None = None
-        keys: tuple[str, ...] = ()
-        if recorded is not None and recorded.status is VerifyStatus.RUNNING and recorded.checkpoint:
-            lower, keys = decode_key(recorded.checkpoint), recorded.failing_keys
-        self._run = self._in_transaction(
-            connection, lambda: state.begin_verification(connection, self._name, anew=lower is None)
+        begun = self._in_transaction(
+            connection, lambda: state.begin_verification(connection, self._name, expressions)
         )
+        if begun is None:
+            raise VerificationTaken(name=self._name)
+        self._run = begun.run
+        lower: Key | None = None if begun.checkpoint is None else decode_key(begun.checkpoint)
+        keys = begun.failing_keys
         while True:
             if not self._may_continue():
                 return VerifyOutcome.REMAINING

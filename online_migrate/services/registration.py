@@ -106,8 +106,7 @@ class Registration:
             return
         row = state.service_row(connection, self.new.id)
         if row is None:
-            events.emit(logger, events.ServiceForgotten(self.new.service, self.new.id))
-            self.enter(connection)
+            self._enter_again(connection)
             return
         if self._answer_lost and row["beats"] == self._sent + 1:
             self._sent += 1  # the heartbeat was committed, and only the answer of the server was lost
@@ -117,10 +116,17 @@ class Registration:
             self.renew()
             self.enter(connection)
             return
-        statement.send_anyway(connection, self.new.id)
+        if not statement.send_anyway(connection, self.new.id):
+            # It was deleted after it was read.
+            self._enter_again(connection)
+            return
         self._sent += 1
         self._warn_of_forced_down(row["forced_by"])
         self._check_contracted(connection)
+
+    def _enter_again(self, connection: Connection) -> None:
+        events.emit(logger, events.ServiceForgotten(self.new.service, self.new.id))
+        self.enter(connection)
 
     def connection_lost(self) -> None:
         """Notes that it is not known whether the last heartbeat was committed."""

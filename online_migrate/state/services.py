@@ -93,9 +93,12 @@ class Beat:
         values = {"service_id": id, "sent": sent, "seen": seen}
         return connection.execute(self._if_unchanged, values).rowcount > 0
 
-    def send_anyway(self, connection: Connection, id: str) -> None:
-        """Updates the heartbeat of a process for which something has changed, and removes its end."""
-        connection.execute(self._always, {"service_id": id})
+    def send_anyway(self, connection: Connection, id: str) -> bool:
+        """Updates the heartbeat of a process for which something has changed, and removes its end.
+
+        Returns False if its row was deleted.
+        """
+        return connection.execute(self._always, {"service_id": id}).rowcount > 0
 
 
 def mark_stopped(connection: Connection, id: str) -> None:

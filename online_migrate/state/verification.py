@@ -103,12 +103,15 @@ def all_verifications(connection: Connection) -> dict[str, Verification]:
     return {row.name: _read(row) for row in connection.execute(sa.select(verification))}
 
 
-def get_verification(connection: Connection, name: str) -> Verification | None:
-    """Returns what is recorded of data migration *name*; None: it has no barrier and no verification."""
+def get_verification(connection: Connection, name: str, *, for_update: bool = False) -> Verification | None:
+    """Returns what is recorded of data migration *name*; None: it has no barrier and no verification.
+
+    *for_update*: locks the row until the end of the transaction.
+    """
     if not dialect_of(connection).has_table(connection, verification.name):
         return None
     query = sa.select(verification).where(verification.c.name == name)
-    row = connection.execute(query).one_or_none()
+    row = connection.execute(query.with_for_update() if for_update else query).one_or_none()
     return None if row is None else _read(row)
 
 
@@ -124,33 +127,44 @@ def put_verification(connection: Connection, new: Verification) -> None:
     connection.execute(sa.insert(verification).values(**values))
 
 
+_NOTHING_CHECKED = {"checkpoint": None, "checked": 0, "failing": 0, "failing_keys": "[]"}
+
+
 def set_barrier(
     connection: Connection, name: str, new: BarrierState, *, definition: str | None = None
 ) -> None:
-    """Records how far the barrier of data migration *name* is, and its *definition* when it is created."""
+    """Records how far the barrier of data migration *name* is, and its *definition* when it is created.
+
+    Rows that another process has checked before the barrier was created prove nothing: the verification
+    starts again, and a process that verifies finds that its run was taken over.
+    """
     values: dict[str, Any] = {"barrier_state": new.value, "updated_at": now()}
     if definition is not None:
-        values |= {"definition": definition, "barrier_at": now()}
+        values |= {"definition": definition, "barrier_at": now(), **_NOTHING_CHECKED}
+        values |= {"run": "", "status": VerifyStatus.NOT_STARTED.value, "finished_at": None}
     connection.execute(sa.update(verification).where(verification.c.name == name).values(**values))
 
 
-def begin_verification(connection: Connection, name: str, *, anew: bool) -> str:
-    """Records that this process verifies the rows of data migration *name*; returns the id of its run.
+def begin_verification(connection: Connection, name: str, expressions: str) -> Verification | None:
+    """Records that this process verifies the rows of data migration *name*, and returns that record.
 
-    *anew*: from the first row; otherwise from the checkpoint.
+    It continues from the checkpoint of a verification that did not end. Returns None if the record was
+    deleted, or is that of other *expressions*: then another process verifies, or has changed the barrier.
     """
-    run = uuid.uuid4().hex
+    found = get_verification(connection, name, for_update=True)
+    if found is None or found.expressions != expressions:
+        return None
     values: dict[str, Any] = {
-        "run": run,
+        "run": uuid.uuid4().hex,
         "status": VerifyStatus.RUNNING.value,
         "runner": this_runner(),
         "updated_at": now(),
         "finished_at": None,
     }
-    if anew:
-        values |= {"checkpoint": None, "checked": 0, "failing": 0, "failing_keys": "[]", "started_at": now()}
+    if found.status is not VerifyStatus.RUNNING or found.checkpoint is None:
+        values |= {**_NOTHING_CHECKED, "started_at": now()}
     connection.execute(sa.update(verification).where(verification.c.name == name).values(**values))
-    return run
+    return get_verification(connection, name)
 
 
 def add_verified(connection: Connection, name: str, run: str, chunk: Progress) -> bool:

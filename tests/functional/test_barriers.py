@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from online_migrate import command
+from online_migrate import command, state
 from online_migrate.command import CommandContext, MigrateOptions
+from online_migrate.command.verification import _Verifying
+from online_migrate.contract import barrier_ddl
 from online_migrate.dialects import LockTarget
 from online_migrate.exceptions import GateClosed, Refused, RollbackRefused
-from online_migrate.migrate.verification import VerifyOutcome, VerifyResult
+from online_migrate.migrate.verification import VerificationTaken, VerifyOutcome, VerifyResult
 from online_migrate.rollback.undo import refuse_barriers
 from tests.servers import Database
 from tests.support import schema
@@ -315,6 +317,64 @@ def test_verification_before_barrier_does_not_count(project: Project, database: 
     assert (shown.status, shown.checked, shown.barrier_state) == ("running", 7, "created")
     second = verify(project, batch_size=3)
     assert (second.outcome, second.checked) == (VerifyOutcome.COMPLETE, 20)
+    assert command.gate_report(project.site()).verified == (NAME,)
+
+
+def test_walk_of_another_process_before_barrier_does_not_count(
+    project: Project, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It walks on the record of the barrier while that is created, and a row becomes pending behind it."""
+    until_free, walked = barrier_ddl.until_free, list[str]()
+
+    def walk_first(*arguments: Any) -> Any:
+        if not walked:
+            with schema.session(database) as other:
+                record = state.get_verification(other, NAME)
+                assert record is not None
+                begun = state.begin_verification(other, NAME, record.expressions)
+                assert begun is not None
+                assert state.finish_verification(other, NAME, begun.run)
+                other.commit()
+                walked.append(begun.run)
+            out_of_step(database)
+            schema.run_all(database, PENDING)
+        return until_free(*arguments)
+
+    monkeypatch.setattr(barrier_ddl, "until_free", walk_first)
+    result = verify(project)
+    assert walked
+    assert (result.outcome, result.failing) == (VerifyOutcome.FAILING, 1)
+    assert command.gate_report(project.site()).verified == ()
+
+
+def test_barrier_starts_verification_of_another_process_again(project: Project, database: Database) -> None:
+    """What it has checked so far was not behind the barrier."""
+    result = verify(project, max_count=5)
+    assert (result.outcome, result.checked) == (VerifyOutcome.REMAINING, 5)
+    with schema.session(database) as other:
+        record = state.get_verification(other, NAME)
+        assert record is not None
+        assert record.checkpoint is not None
+        state.set_barrier(other, NAME, state.BarrierState.CREATED, definition="of another process")
+        progress = state.Progress("[20]", 15)
+        assert not state.add_verified(other, NAME, record.run, progress)
+        assert not state.finish_verification(other, NAME, record.run)
+        begun = state.begin_verification(other, NAME, record.expressions)
+        assert begun is not None
+        assert (begun.checkpoint, begun.checked, begun.barrier) == (None, 0, BARRIER)
+        assert state.begin_verification(other, NAME, "of another version") is None
+
+
+def test_record_of_new_barrier_is_not_replaced(
+    project: Project, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process without a barrier has read that there is no record; without it nothing drops the barrier."""
+    assert verify(project).outcome is VerifyOutcome.COMPLETE
+    monkeypatch.setattr(_Verifying, "_recorded", lambda _self: (None, False))
+    monkeypatch.setattr(_Verifying, "_why_no_barrier", lambda _self: "it has read that there is none")
+    with pytest.raises(VerificationTaken):
+        command.verify(project.site(), [NAME])
+    monkeypatch.undo()
     assert command.gate_report(project.site()).verified == (NAME,)
 
 

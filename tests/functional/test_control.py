@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from online_migrate import command, exceptions
 from online_migrate.cli.options import TimeOfDay
+from online_migrate.migrate.run.runner import Runner
 from online_migrate.migrate.status import Outcome
 from online_migrate.state import Status
 from tests.servers import Database
@@ -238,6 +239,29 @@ def test_cancel_ends_process_and_prevents_next_run(database: Database, project: 
     assert project.run("resume", "fill").code == 0
     assert project.run("migrate", *FULL).code == 0
     assert rows(database.engine, "SELECT DISTINCT hits FROM items") == [(1,)]
+
+
+@pytest.mark.parametrize("verb", ["pause", "cancel"])
+def test_error_does_not_replace_the_command_of_an_operator(
+    verb: str, database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The chunk that runs at the command fails; the next run must not start without `resume`."""
+    _items(database.engine, 30)
+    project.data(
+        "fill", BROKEN.replace('raise ValueError("no: 500")', 'return "no values"').replace("500", "20")
+    )
+    end = Runner.end
+
+    def end_after_command(self: Runner, connection: sa.Connection) -> Any:
+        ran = project.run(verb, "fill")
+        assert ran.code == 0, ran
+        return end(self, connection)
+
+    monkeypatch.setattr(Runner, "end", end_after_command)
+    assert project.migrate()["fill"].outcome is Outcome.SUSPENDED
+    monkeypatch.undo()
+    assert project.status("fill").status == {"pause": "paused", "cancel": "cancelled"}[verb]
+    assert project.migrate()["fill"].outcome is Outcome.SUSPENDED
 
 
 def test_cancel_ends_paused_process(database: Database, project: Project) -> None:

@@ -189,6 +189,29 @@ def test_row_changed_by_others(
     assert caplog.text.count("was forced down while it runs") == 1
 
 
+def test_row_deleted_between_its_read_and_its_heartbeat(
+    project: Project, database: Database, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`services prune` deletes the row of a process that was forced down, while it reports again."""
+    read, deleted = state.service_row, list[str]()
+
+    def read_and_delete(connection: sa.Connection, id: str) -> Any:
+        row = read(connection, id)
+        if row is not None and not deleted:
+            deleted.append(id)
+            schema.run_all(database, f"DELETE FROM {SERVICE}")
+        return row
+
+    with caplog.at_level(logging.INFO), live(database, interval=10.0) as beat:
+        monkeypatch.setattr(state, "service_row", read_and_delete)
+        schema.run_all(database, f"UPDATE {SERVICE} SET forced_down = heartbeat, forced_by = 'ann'")
+        with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            beat._registration.beat(connection, state.Beat(connection))
+        assert deleted == [beat.id]
+        assert [id for id, *_ in rows(database)] == [beat.id]
+    assert "was deleted while it runs" in caplog.text
+
+
 def test_registry_that_is_dropped_does_not_stop_the_process(
     project: Project, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -353,6 +355,38 @@ def test_life(database: Database, tmp_path: Path) -> None:
         command.contract(project.site())
         assert project.report().syncs == ()
         execute(database.engine, "INSERT INTO user_emails (user_id, address) VALUES (1, 'x')")
+
+
+@pytest.mark.needs("many_writers")
+@pytest.mark.parametrize("email", ["'b@x'", "NULL"])
+@pytest.mark.parametrize("migrating", [False, True], ids=["application", "data migration"])
+def test_old_version_writes_beside_an_uncommitted_row_of_the_second_table(
+    email: str, migrating: bool, database: Database, connection: Connection
+) -> None:
+    """The write waits, or one of the two transactions fails; the tables never disagree."""
+    run(connection, *TABLES, "INSERT INTO users (id, email) VALUES (1, 'a@x')")
+    email_sync(connection)
+    connection.commit()
+    dialect = dialect_of(connection)
+
+    def write() -> None:
+        with database.engine.connect() as old, contextlib.suppress(sa.exc.DBAPIError):
+            old.exec_driver_sql(f"UPDATE users SET email = {email} WHERE id = 1")
+            old.commit()
+
+    with database.engine.connect() as new:
+        if migrating:
+            dialect.prepare_data_session(new, idle_timeout=30)
+        new.exec_driver_sql("INSERT INTO user_emails (user_id, address) VALUES (1, 'a@x')")
+        writer = threading.Thread(target=write)
+        writer.start()
+        writer.join(1.0)
+        with contextlib.suppress(sa.exc.DBAPIError):
+            new.commit()
+        writer.join(60)
+        assert not writer.is_alive()
+    [(_, old_value, new_value)] = pairs(connection)
+    assert old_value == new_value, "a write was lost"
 
 
 @pytest.mark.needs("lock_tables")  # the servers whose triggers set a variable of the session

@@ -19,8 +19,9 @@ class Words:
     """What differs between the servers.
 
     *quote*: quotes a name. *differ*: the condition that two values of a column are not the same. *insert*: an
-    INSERT without an effect if there is a row of the key, with the places {table}, {columns}, {values},
-    {condition}, {key}, and {row} for the condition of that row.
+    INSERT without an effect if there is a row of the key with these values, with the places {table},
+    {columns}, {values}, {condition}, {key}, {row} for the condition of that row, {assignments} of the values
+    to the columns without the key, and {differs} for the condition that the row has other values.
     """
 
     quote: Callable[[str], str]
@@ -67,6 +68,10 @@ class Statements:
             "delete": [self._empty_source(old)],
         }
 
+    def source_row_of_new(self) -> str:
+        """Returns the first table, and the condition of its row that belongs to the new row of the second."""
+        return f"{self._source} WHERE {self._source_of(self._row('NEW'))}"
+
     def _write_target(self, row: Reference, condition: str) -> list[str]:
         """Returns the statements that give the second table the values of the row of the first one."""
         values = [(column, column.value(row)) for column in self._shape.new if column.value is not None]
@@ -91,6 +96,8 @@ class Statements:
             condition=f"({present}){condition}",
             key=", ".join(quote(target) for target, _ in self._shape.key),
             row=self._target_of(row),
+            assignments=", ".join(f"{quote(column.name)} = {value}" for column, value in values),
+            differs=differs,
         )
         absent = f"WHERE {self._target_of(row)} AND NOT ({present}){condition}"
         if any(column.definition is not None and not column.definition.nullable for column, _ in values):

@@ -253,13 +253,22 @@ class Runner:
         if isinstance(problem, NotConverging):
             return self._result(connection, Outcome.NOT_CONVERGING)
         if isinstance(problem, MIGRATION_ERRORS):
-            error = truncate_error(problem)
-            name = self._migration.name
-            self._in_transaction(
-                connection, lambda: state.set_status(connection, name, Status.FAILED, error=error)
-            )
-            return self._result(connection, Outcome.FAILED)
+            return self._result(connection, self._record_failure(connection, truncate_error(problem)))
         raise problem
+
+    def _record_failure(self, connection: Connection, error: str) -> Outcome:
+        """Records the error that ended the run, unless an operator has paused or cancelled it meanwhile."""
+        name = self._migration.name
+
+        def record() -> Outcome:
+            found = state.get_record(connection, name, for_update=True)
+            if found is not None and found.status in (Status.PAUSED, Status.CANCELLED):
+                self._run_state.status_changed(found.status)
+                return Outcome.SUSPENDED
+            state.set_status(connection, name, Status.FAILED, error=error)
+            return Outcome.FAILED
+
+        return self._in_transaction(connection, record)
 
     def _result(self, connection: Connection, outcome: Outcome) -> Result:
         bound = self._migration
