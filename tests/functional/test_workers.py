@@ -284,9 +284,14 @@ def test_takeover_continues_after_a_commit_between_its_read_and_its_lock(
         if not committed:
             committed.append(id)
             with database.engine.begin() as other:
-                other.exec_driver_sql("UPDATE items SET hits = hits + 1 WHERE id > 10 AND id <= 20")
-                advance = state.Advance(dialect_of(other).epoch())
-                assert advance(other, id, 1, before="[10]", lower="[20]", done=10)
+                epoch = dialect_of(other).epoch()
+                [dead] = [one for one in state.workers_of(other, "fill", epoch) if one.id == id]
+                assert dead.range_number is not None
+                done = 0 if dead.lower_key is None else decode_key(dead.lower_key)[0]
+                chunk = f"id > {done} AND id <= {done + 10}"
+                other.exec_driver_sql(f"UPDATE items SET hits = hits + 1 WHERE {chunk}")
+                bounds = {"before": dead.lower_key, "lower": f"[{done + 10}]"}
+                assert state.Advance(epoch)(other, id, dead.range_number, **bounds, done=10)
         return lock(connection, id, *more)
 
     monkeypatch.setattr(state, "lock_worker", commit_first)
