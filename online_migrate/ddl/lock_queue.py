@@ -192,7 +192,9 @@ class LockQueue:
         try:
             free = None if self.tables_are_locked else self._dialect.is_free(self._connection, locks)
         except CLEANUP_ERRORS:
-            # The session has ended. The next statement reports it.
+            # SQLAlchemy would replace the session, by one without the lock of the command and its settings.
+            if self._connection.invalidated:
+                raise
             return []
         return [] if free else self._found(locks, free=free, blocked=blocked)
 
@@ -202,6 +204,8 @@ class LockQueue:
             found = self._holders(locks, blocked=blocked or free is False)
         except CLEANUP_ERRORS:
             # The look is a precaution: without it the limit in the queue remains.
+            if self._connection.invalidated:
+                raise
             found = []
         if free is False and not found:
             found = [_UNKNOWN]

@@ -14,13 +14,13 @@ import sqlalchemy as sa
 
 from online_migrate import command
 from online_migrate.ddl.lock_queue import LockQueue
-from online_migrate.exceptions import LockGivenUp
+from online_migrate.exceptions import LockGivenUp, ServerDown, ServerError
 from online_migrate.waiting import Stop
 from tests.servers import Database
 from tests.support import schema
 from tests.support.accounts import limited_user
 from tests.support.chaos import wait_until
-from tests.support.project import Project, execute, scalar
+from tests.support.project import Project, end_other_sessions, execute, scalar
 from tests.support.throwaway import Throwaway
 
 pytestmark = [pytest.mark.each_product, pytest.mark.needs("kill_session", "row_locks")]
@@ -232,6 +232,28 @@ def test_stop_ends_the_wait_at_once(database: Database, project: Project) -> Non
             command.expand(site)
         thread.join()
         assert time.monotonic() - stopped[0] < STALL
+
+
+def test_command_ends_with_its_session(database: Database, project: Project) -> None:
+    """Another session would have neither the lock of the command nor its settings."""
+    said = threading.Event()
+
+    def echo(line: str) -> None:
+        if "outside of the lock queue" in line:
+            said.set()
+
+    def end_sessions() -> None:
+        said.wait(60)
+        end_other_sessions(database)
+
+    with held(database.url):
+        thread = threading.Thread(target=end_sessions, daemon=True)
+        thread.start()
+        with pytest.raises((ServerDown, ServerError)):
+            command.expand(project.site(echo=echo))
+        thread.join()
+    columns = {column["name"] for column in sa.inspect(database.engine).get_columns("items")}
+    assert "more" not in columns
 
 
 def test_script_that_catches_the_refusal_does_not_continue(database: Database, project: Project) -> None:
