@@ -196,6 +196,13 @@ class PostgreSQLSyncTriggers(SyncTriggers):
 
     def sync_problem(self, connection: Connection, shape: SyncShape) -> tuple[str, str] | None:
         """The body of a function is not checked before it runs, so its expressions are parsed here."""
+        if shape.target is not None and self._is_partitioned(connection, shape):
+            return (
+                f"table {shape.table} is partitioned: an UPDATE of its key can move a row to another "
+                f"partition, for which triggers see a DELETE and an INSERT, and its row of {shape.target} "
+                "would be lost",
+                "write both tables in the application",
+            )
         sides = ((shape.table, shape.new), (shape.target or shape.table, shape.old))
         for table, columns in sides:
             for column in columns:
@@ -212,6 +219,10 @@ class PostgreSQLSyncTriggers(SyncTriggers):
                         "a type that is not in the search path needs its schema, for example public.mood",
                     )
         return None
+
+    def _is_partitioned(self, connection: Connection, shape: SyncShape) -> bool:
+        found = rows(connection, _KIND, name=_path(shape.table, shape.schema))
+        return [row.kind for row in found] == ["p"]
 
     def sync_gaps(
         self, connection: Connection, table: str, schema: str | None, columns: Sequence[str]

@@ -199,6 +199,20 @@ def test_target_with_a_number_of_its_own(connection: Connection, database: Datab
         run(connection, "DROP TABLE user_emails", "DROP TABLE users")
 
 
+@pytest.mark.needs("transactional_ddl", "many_writers")
+def test_partitioned_first_table_is_refused_on_postgresql(connection: Connection) -> None:
+    """An UPDATE that moves a row to another partition is a DELETE and an INSERT for its triggers."""
+    run(
+        connection,
+        "CREATE TABLE users (id INTEGER PRIMARY KEY, email VARCHAR(60)) PARTITION BY RANGE (id)",
+        "CREATE TABLE users_1 PARTITION OF users FOR VALUES FROM (0) TO (100)",
+        "CREATE TABLE users_2 PARTITION OF users FOR VALUES FROM (100) TO (200)",
+        TABLES[1].replace(",\n       FOREIGN KEY (user_id) REFERENCES users (id)", ""),
+    )
+    with pytest.raises(SyncRefused, match="table users is partitioned"):
+        email_sync(connection)
+
+
 def test_target_of_create_table(connection: Connection) -> None:
     """The primary key that ``op.create_table`` makes of an Integer fills itself on every server."""
     operations = Operations(MigrationContext.configure(connection))
