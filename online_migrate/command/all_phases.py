@@ -10,6 +10,7 @@ from online_migrate import exceptions, state
 from online_migrate.command import run
 from online_migrate.command.revisions import (
     installed_tool,
+    refuse_half_rolled_back,
     refuse_long_ids,
     refuse_not_additive,
     revision_runner,
@@ -63,6 +64,7 @@ def upgrade(
         if step.expand is not None or step.release is None:
             refuse_not_additive(context, expands.plan(graph, context.applied(), step.expand, with_base=True))
             with revision_runner(context, kill_blockers=kill_blockers, ddl_tool=ddl_tool) as runner:
+                refuse_half_rolled_back(context)
                 expands.run(runner, expands.plan(graph, runner.applied(), step.expand, with_base=True))
         chosen = [migrations[name] for name in step.migrations]
         results += _upgrade_data(context, chosen, fresh=fresh)

@@ -83,6 +83,7 @@ def expand(
     require_ddl_connections(context, "expand")
     context.ensure_state_tables()
     with revision_runner(context, kill_blockers=kill_blockers, ddl_tool=ddl_tool) as runner:
+        refuse_half_rolled_back(context)  # again: a rollback may have been interrupted before this lock
         revisions = expands.plan(graph, runner.applied(), wanted)
         if statement_done is not None:
             runner.answer(revisions, done=statement_done, command="expand")

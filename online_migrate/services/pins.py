@@ -74,7 +74,12 @@ class Pins:
             cached, until = self._cached.get(name, (None, 0.0))
             if cached is not None and self._clock() < until:
                 return cached
-            found = self._read(name, cached)
+            try:
+                found = self._read(name, cached)
+            except errors.PinUnknown:
+                # Not to be used again when the registry cannot be read: a process has started since.
+                self._cached.pop(name, None)
+                raise
             if found is None:
                 self._cached.pop(name, None)
                 return self._minimum_of(name)

@@ -102,6 +102,18 @@ def test_pin_stays_while_the_registry_cannot_be_read(
         services.Pins(database.url).pin("rpc")
 
 
+def test_pin_that_has_become_unknown_is_not_used_again(project: Project, database: Database) -> None:
+    """Not even while the registry cannot be read."""
+    pins = services.Pins(database.url, expires=0)
+    with running(database, "3.10"):
+        assert pins.pin("rpc") == "3.10"
+        with live(database, process="old"), pytest.raises(PinUnknown):
+            pins.pin("rpc")
+    schema.run_all(database, f"ALTER TABLE {SERVICE} RENAME TO hidden", f"CREATE TABLE {SERVICE} (x INT)")
+    with pytest.raises(ServerError):
+        pins.pin("rpc")
+
+
 def test_signal_refreshes_pins(project: Project, database: Database) -> None:
     """The handler that was installed before is called, too."""
     received: list[int] = []

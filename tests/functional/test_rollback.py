@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from online_migrate import command
+from online_migrate import command, state
 from online_migrate.command.revisions import revision_runner
+from online_migrate.context import CommandContext
 from online_migrate.exceptions import OtherMigrator, Refused, RollbackRefused, Stopped
 from online_migrate.migrate.status import Outcome
 from tests.functional.test_chaos_contract import moments
@@ -333,6 +334,21 @@ def test_killed_between_statements(server: Server, tmp_path: Path, step: int) ->
             assert schema.journal(database) == [], where
             project.apply_expand()
             assert project.migrate()["volume_bytes"].outcome is Outcome.COMPLETE, where
+
+
+@pytest.mark.parametrize("run", [command.expand, command.upgrade])
+def test_rollback_that_is_interrupted_before_the_lock_of_expand(
+    run: Callable[[CommandContext], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check before the lock has passed: there were no state tables yet."""
+    with (
+        schema.embedded().fresh_database(tmp_path) as database,
+        volumes(tmp_path / "project", database) as project,
+    ):
+        monkeypatch.setattr(state, "half_rolled_back", lambda _connection: ["e1"])
+        with pytest.raises(Refused, match="the rollback of expand revision e1 is not finished"):
+            run(project.site())
+        assert not project.site().applied()
 
 
 def test_command_line(tmp_path: Path) -> None:
