@@ -336,19 +336,22 @@ def test_killed_between_statements(server: Server, tmp_path: Path, step: int) ->
             assert project.migrate()["volume_bytes"].outcome is Outcome.COMPLETE, where
 
 
-@pytest.mark.parametrize("run", [command.expand, command.upgrade])
+@pytest.mark.parametrize(("run", "passed"), [(command.expand, 1), (command.upgrade, 0)])
 def test_rollback_that_is_interrupted_before_the_lock_of_expand(
-    run: Callable[[CommandContext], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Callable[[CommandContext], object], passed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The check before the lock has passed: there were no state tables yet."""
+    """It has removed a part of e1, on which e2 depends. *passed*: checks before the lock."""
     with (
         schema.embedded().fresh_database(tmp_path) as database,
         volumes(tmp_path / "project", database) as project,
     ):
-        monkeypatch.setattr(state, "half_rolled_back", lambda _connection: ["e1"])
+        project.apply_expand("e1")
+        found = [[] for _ in range(passed)]
+        monkeypatch.setattr(state, "half_rolled_back", lambda _connection: found.pop() if found else ["e1"])
         with pytest.raises(Refused, match="the rollback of expand revision e1 is not finished"):
             run(project.site())
-        assert not project.site().applied()
+        assert found == []
+        assert project.site().applied() == {"e1"}
 
 
 def test_command_line(tmp_path: Path) -> None:
