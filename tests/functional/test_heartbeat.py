@@ -203,9 +203,11 @@ def test_row_deleted_between_its_read_and_its_heartbeat(
         return row
 
     with caplog.at_level(logging.INFO), live(database, interval=10.0) as beat:
+        wait_until(lambda: beats(database, beat.id) > 0, "the first heartbeat of the thread")
         monkeypatch.setattr(state, "service_row", read_and_delete)
         schema.run_all(database, f"UPDATE {SERVICE} SET forced_down = heartbeat, forced_by = 'ann'")
-        with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        autocommit = database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        with autocommit as connection, beat._sending:  # the next one of the thread comes in ten seconds
             beat._registration.beat(connection, state.Beat(connection))
         assert deleted == [beat.id]
         assert [id for id, *_ in rows(database)] == [beat.id]
