@@ -43,7 +43,6 @@ _FIRST_SAMPLES = 8
 _AFTERMATH = 0.02
 """Seconds after a chunk for which latency may be its effect: its disk writes, its lock waits. A few times
 the time of a chunk; much more would leave no moment that counts as idle."""
-
 _DRAIN_POLL_INTERVAL = 0.02
 """Seconds between two checks whether a chunk still runs, before a baseline."""
 
