@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from online_migrate import state
 from online_migrate.dialects import create_engine, dialect_of
+from online_migrate.migrate.run import row_total
 from online_migrate.migrate.status import Outcome
 from online_migrate.migrate.worker.lease import LeaseManager, RangeCandidate
 from online_migrate.throttle import latency_probe, opening
@@ -225,6 +226,26 @@ def test_worker_searching_the_end_of_a_range_counts_as_activity(
     within = _within(samples, spans)
     assert within
     assert all(within)
+
+
+def test_count_in_the_background_counts_as_activity(
+    database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads the whole table: a baseline beside it would be too high."""
+    threads, enter = set[str](), Activity.__enter__
+
+    def recorded(self: Activity) -> None:
+        threads.add(threading.current_thread().name)
+        enter(self)
+
+    monkeypatch.setattr(Activity, "__enter__", recorded)
+    monkeypatch.setattr(row_total, "_COUNTED_BEFORE_START", 0)
+    execute(database.engine, "CREATE TABLE items (id INTEGER PRIMARY KEY, size INTEGER)")
+    for i in range(1, 31):
+        execute(database.engine, f"INSERT INTO items (id) VALUES ({i})")
+    project.data("fill", FILL)
+    assert project.migrate(batch_size=1)["fill"].done == 30
+    assert "online-migrate-count" in threads
 
 
 def test_latency_probe_blocked_write_is_a_reason_to_wait(database: Database, engine: sa.Engine) -> None:
